@@ -1,0 +1,111 @@
+//! What was found out about the guest.
+
+use vmss2core_mem::{Gpa, Gva, Problem};
+
+use crate::paging::{PagingMode, Root};
+
+/// A value with how it was found, in words for the user: "VMCOREINFO note at
+/// physical 0x1ffe000c", "page tables of vCPU 0".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found<T> {
+    /// The value.
+    pub value: T,
+    /// How it was found.
+    pub how: String,
+}
+
+impl<T> Found<T> {
+    /// A value found in the way that `how` says.
+    pub fn new(value: T, how: impl Into<String>) -> Self {
+        Self { value, how: how.into() }
+    }
+}
+
+/// Everything that was found out.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The operating system.
+    pub os: Option<Found<OperatingSystem>>,
+    /// One entry per x86 vCPU of the checkpoint, in its order.
+    pub vcpus: Vec<VcpuFacts>,
+    /// Facts about a Linux kernel.
+    pub linux: Option<LinuxFacts>,
+    /// What could not be found, and why that matters.
+    pub problems: Vec<Problem>,
+}
+
+/// Operating systems that are recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OperatingSystem {
+    /// Linux.
+    Linux,
+}
+
+/// How a vCPU sees memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VcpuFacts {
+    /// Index of the vCPU in the checkpoint.
+    pub index: u32,
+    /// Its paging mode; `None` if the checkpoint has no control registers.
+    pub mode: Option<Found<PagingMode>>,
+    /// Root of its page tables.
+    pub root: Option<Root>,
+    /// Root of the kernel's page tables where it is another one (page-table
+    /// isolation, vCPU in user mode).
+    pub kernel_root: Option<Found<Root>>,
+    /// Privilege level, from the code segment.
+    pub privilege: Option<u8>,
+}
+
+/// Facts about a Linux kernel.
+#[derive(Clone, Debug, Default)]
+pub struct LinuxFacts {
+    /// The `Linux version ...` line.
+    pub banner: Option<Found<String>>,
+    /// Release, as `uname -r`.
+    pub release: Option<Found<String>>,
+    /// 64-bit kernel.
+    pub is_64_bit: bool,
+    /// Where the kernel image lies.
+    pub text: Option<Found<KernelText>>,
+    /// Distance of the kernel from its link address, as VMCOREINFO's KERNELOFFSET.
+    pub kaslr_offset: Option<Found<u64>>,
+    /// `phys_base`: physical minus link address plus the link base; may be negative.
+    pub phys_base: Option<Found<i64>>,
+    /// Virtual address of physical 0 in the direct map.
+    pub direct_map: Option<Found<Gva>>,
+    /// Root of the kernel's own page tables (`swapper_pg_dir`), and its mode.
+    pub kernel_root: Option<Found<(PagingMode, Root)>>,
+    /// The VMCOREINFO text.
+    pub vmcoreinfo: Option<Found<VmcoreInfo>>,
+    /// For each vCPU of the checkpoint, its logical CPU number if known.
+    pub logical_cpus: Vec<Option<u32>>,
+}
+
+/// Extent of the kernel image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelText {
+    /// Virtual address of `_text`.
+    pub start: Gva,
+    /// Its physical address.
+    pub gpa: Gpa,
+    /// Bytes to the end of the image's mapping.
+    pub len: u64,
+}
+
+/// A VMCOREINFO text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VmcoreInfo {
+    /// `KEY=value` lines.
+    pub text: String,
+    /// Whether we made it up from other facts because the guest has none.
+    pub synthesised: bool,
+}
+
+impl VmcoreInfo {
+    /// The value of a line, if there is one.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+    }
+}

@@ -1,0 +1,129 @@
+//! A checkpoint after reading: plain data, without a trace of its format.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::{PhysicalMemory, Vcpu};
+
+/// What a reader made of a checkpoint.
+#[derive(Clone, Debug, Default)]
+pub struct Checkpoint {
+    /// The guest's memory.
+    pub memory: PhysicalMemory,
+    /// Its processors; empty if the source holds none.
+    pub vcpus: Vec<Vcpu>,
+    /// What the source says about the machine.
+    pub machine: Machine,
+    /// Which files it was read from, and how they were found.
+    pub provenance: Provenance,
+    /// What is missing, odd or broken.
+    pub problems: Vec<Problem>,
+}
+
+/// Processor architecture of the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Architecture {
+    /// 32- or 64-bit x86.
+    X86,
+    /// 64-bit Arm.
+    Arm64,
+}
+
+/// Facts about the virtual machine, each as its source states it.
+#[derive(Clone, Debug, Default)]
+pub struct Machine {
+    /// Processor architecture.
+    pub architecture: Option<Architecture>,
+    /// Product that wrote the checkpoint.
+    pub product: Option<String>,
+    /// Its version.
+    pub product_version: Option<String>,
+    /// Its build.
+    pub product_build: Option<String>,
+    /// Configured memory in MiB.
+    pub memory_mib: Option<u64>,
+    /// The machine's name.
+    pub display_name: Option<String>,
+    /// The guest operating system as configured, a hint at best.
+    pub configured_guest: Option<String>,
+    /// Firmware kind.
+    pub firmware: Option<String>,
+    /// BIOS UUID.
+    pub uuid: Option<String>,
+    /// When it was powered on, Unix seconds.
+    pub powered_on_unix: Option<u64>,
+    /// When it was suspended, Unix seconds.
+    pub suspended_unix: Option<u64>,
+}
+
+/// Where a checkpoint came from.
+#[derive(Clone, Debug, Default)]
+pub struct Provenance {
+    /// What kind of checkpoint this is, in words: "VMware suspended state,
+    /// 64-bit layout, memory in a separate file".
+    pub kind: String,
+    /// Name of the input format as listed by the reader.
+    pub format: &'static str,
+    /// The files it was read from.
+    pub files: Vec<SourceFile>,
+}
+
+/// One file that took part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Path as given or found.
+    pub path: PathBuf,
+    /// What it holds: "state", "memory", "configuration".
+    pub role: &'static str,
+    /// How it was found: "given", "same name", "named in x.vmx".
+    pub found: String,
+}
+
+/// How much a problem matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Worth knowing; nothing is lost.
+    Note,
+    /// The result may be wrong in some way.
+    Warning,
+    /// Part of the guest is missing from the result.
+    Incomplete,
+}
+
+/// Something a reader had to work around.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// How much it matters.
+    pub severity: Severity,
+    /// What, where, and what to do about it if there is something to do.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem of severity [`Severity::Note`].
+    pub fn note(message: impl Into<String>) -> Self {
+        Self { severity: Severity::Note, message: message.into() }
+    }
+
+    /// A problem of severity [`Severity::Warning`].
+    pub fn warning(message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, message: message.into() }
+    }
+
+    /// A problem of severity [`Severity::Incomplete`].
+    pub fn incomplete(message: impl Into<String>) -> Self {
+        Self { severity: Severity::Incomplete, message: message.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let label = match self.severity {
+            Severity::Note => "note",
+            Severity::Warning => "warning",
+            Severity::Incomplete => "incomplete",
+        };
+        write!(f, "{label}: {}", self.message)
+    }
+}

@@ -1,0 +1,25 @@
+//! Guest physical memory, vCPU state and the [`Checkpoint`] they make up.
+//!
+//! This is the vocabulary that every other crate shares. An input format fills
+//! a [`PhysicalMemory`] with segments and a [`Vcpu`] with whatever registers its
+//! file holds; everything after that reads those and never asks where they came
+//! from. Nothing here parses a file format or knows a guest operating system.
+
+#![forbid(unsafe_code)]
+
+mod address;
+mod checkpoint;
+mod physical;
+mod read_at;
+mod vcpu;
+
+pub use address::{Gpa, Gva, PAGE_SIZE, Pfn};
+pub use checkpoint::{
+    Architecture, Checkpoint, Machine, Problem, Provenance, Severity, SourceFile,
+};
+pub use physical::{MapError, MemoryError, PhysicalMemory, Piece, Segment};
+pub use read_at::{ReadAt, Zeroes};
+pub use vcpu::{
+    Arm64Vcpu, ControlRegisters, DescriptorTable, FpuState, Gpr, Msrs, SegmentRegister,
+    SegmentRegisters, Vcpu, VcpuState, X86Vcpu,
+};

@@ -1,0 +1,221 @@
+//! The state of one virtual processor.
+//!
+//! Every register is an `Option`: a source that lacks it says `None`, so that a
+//! writer can tell "zero" from "not known".
+
+/// One virtual processor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vcpu {
+    /// Number of the processor in the checkpoint, from 0.
+    pub index: u32,
+    /// Whether it sat in a halt instruction.
+    pub halted: Option<bool>,
+    /// Its registers.
+    pub state: VcpuState,
+}
+
+impl Vcpu {
+    /// The x86 registers, if this is an x86 processor.
+    pub fn x86(&self) -> Option<&X86Vcpu> {
+        match &self.state {
+            VcpuState::X86(x86) => Some(x86),
+            VcpuState::Arm64(_) => None,
+        }
+    }
+}
+
+/// Registers by architecture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum VcpuState {
+    /// A 32- or 64-bit x86 processor.
+    X86(Box<X86Vcpu>),
+    /// A 64-bit Arm processor.
+    Arm64(Arm64Vcpu),
+}
+
+/// Registers of an x86 processor; 32-bit values are zero-extended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct X86Vcpu {
+    /// General registers, indexed by [`Gpr`] (the hardware's own numbering).
+    pub general: [Option<u64>; 16],
+    /// Instruction pointer, relative to the code segment's base.
+    pub rip: Option<u64>,
+    /// Flags.
+    pub rflags: Option<u64>,
+    /// Segment registers with their hidden parts.
+    pub segments: SegmentRegisters,
+    /// Control registers.
+    pub control: ControlRegisters,
+    /// Debug registers 0 to 7.
+    pub debug: [Option<u64>; 8],
+    /// Global descriptor table.
+    pub gdtr: DescriptorTable,
+    /// Interrupt descriptor table.
+    pub idtr: DescriptorTable,
+    /// Model-specific registers.
+    pub msrs: Msrs,
+    /// x87, SSE and later vector state.
+    pub fpu: Option<FpuState>,
+}
+
+impl X86Vcpu {
+    /// One general register.
+    pub fn gpr(&self, gpr: Gpr) -> Option<u64> {
+        self.general.get(gpr as usize).copied().flatten()
+    }
+
+    /// Sets one general register.
+    pub fn set_gpr(&mut self, gpr: Gpr, value: u64) {
+        if let Some(slot) = self.general.get_mut(gpr as usize) {
+            *slot = Some(value);
+        }
+    }
+}
+
+/// The sixteen general registers in the order of their encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names are the registers'")]
+pub enum Gpr {
+    Rax,
+    Rcx,
+    Rdx,
+    Rbx,
+    Rsp,
+    Rbp,
+    Rsi,
+    Rdi,
+    R8,
+    R9,
+    R10,
+    R11,
+    R12,
+    R13,
+    R14,
+    R15,
+}
+
+impl Gpr {
+    /// All of them, in encoding order.
+    pub const ALL: [Self; 16] = [
+        Self::Rax,
+        Self::Rcx,
+        Self::Rdx,
+        Self::Rbx,
+        Self::Rsp,
+        Self::Rbp,
+        Self::Rsi,
+        Self::Rdi,
+        Self::R8,
+        Self::R9,
+        Self::R10,
+        Self::R11,
+        Self::R12,
+        Self::R13,
+        Self::R14,
+        Self::R15,
+    ];
+
+    /// The 64-bit name in lower case.
+    pub fn name(self) -> &'static str {
+        const NAMES: [&str; 16] = [
+            "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11",
+            "r12", "r13", "r14", "r15",
+        ];
+        NAMES.get(self as usize).copied().unwrap_or_default()
+    }
+}
+
+/// A segment register with its hidden part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SegmentRegister {
+    /// Selector.
+    pub selector: Option<u16>,
+    /// Base address.
+    pub base: Option<u64>,
+    /// Limit in bytes, granularity applied.
+    pub limit: Option<u32>,
+    /// Attributes in the form of a descriptor's bits 40 to 55: type, S, DPL, P
+    /// in bits 0 to 7, then AVL, L, D/B, G in bits 12 to 15.
+    pub attributes: Option<u32>,
+}
+
+/// The segment registers, with the local descriptor table and task registers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the registers'")]
+pub struct SegmentRegisters {
+    pub es: SegmentRegister,
+    pub cs: SegmentRegister,
+    pub ss: SegmentRegister,
+    pub ds: SegmentRegister,
+    pub fs: SegmentRegister,
+    pub gs: SegmentRegister,
+    pub ldt: SegmentRegister,
+    pub tr: SegmentRegister,
+}
+
+/// Control registers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the registers'")]
+pub struct ControlRegisters {
+    pub cr0: Option<u64>,
+    pub cr2: Option<u64>,
+    pub cr3: Option<u64>,
+    pub cr4: Option<u64>,
+    pub cr8: Option<u64>,
+}
+
+/// GDTR or IDTR.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DescriptorTable {
+    /// Linear base address.
+    pub base: Option<u64>,
+    /// Limit: size in bytes less one.
+    pub limit: Option<u16>,
+}
+
+/// Model-specific registers that debuggers and guests care about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the registers'")]
+pub struct Msrs {
+    pub efer: Option<u64>,
+    pub star: Option<u64>,
+    pub lstar: Option<u64>,
+    pub cstar: Option<u64>,
+    pub sfmask: Option<u64>,
+    pub kernel_gs_base: Option<u64>,
+    pub sysenter_cs: Option<u64>,
+    pub sysenter_esp: Option<u64>,
+    pub sysenter_eip: Option<u64>,
+    pub pat: Option<u64>,
+    pub tsc: Option<u64>,
+    pub tsc_aux: Option<u64>,
+    pub xcr0: Option<u64>,
+}
+
+/// The floating point and vector registers as the processor saves them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FpuState {
+    /// The 512 bytes of FXSAVE.
+    Fxsave(Box<[u8; 512]>),
+    /// An XSAVE area in the standard (not compacted) format, header at 512.
+    Xsave(Vec<u8>),
+}
+
+impl FpuState {
+    /// The legacy 512 bytes that both forms begin with.
+    pub fn fxsave(&self) -> Option<&[u8]> {
+        match self {
+            Self::Fxsave(bytes) => Some(bytes.as_slice()),
+            Self::Xsave(bytes) => bytes.get(..512),
+        }
+    }
+}
+
+/// Registers of a 64-bit Arm processor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arm64Vcpu {
+    /// Translation table base of the kernel half.
+    pub ttbr1_el1: Option<u64>,
+}
