@@ -13,6 +13,7 @@ use vmss2core_mem::Checkpoint;
 
 mod error;
 mod inventory;
+mod source;
 
 pub use error::OpenError;
 pub use inventory::{Inventory, Item};
