@@ -1,0 +1,35 @@
+//! The configuration files that lie beside a machine's checkpoints.
+
+use super::machine::Machine;
+
+/// A `.vmx` that names the suspended state `<stem>.<extension>`.
+pub(super) fn vmx(machine: &Machine, stem: &str, extension: &str) -> String {
+    let lines = [
+        (".encoding", "UTF-8".to_owned()),
+        ("config.version", "8".to_owned()),
+        ("virtualHW.version", "21".to_owned()),
+        ("displayName", "a guest (1)".to_owned()),
+        ("guestOS", "debian12-64".to_owned()),
+        ("firmware", "efi".to_owned()),
+        ("memsize", machine.len_bytes().div_ceil(1 << 20).to_string()),
+        ("numvcpus", machine.cpus.len().to_string()),
+        ("uuid.bios", "56 4d eb d5 e8 72 83 5f-07 36 3b 58 1e a6 25 c9".to_owned()),
+        ("checkpoint.vmState", format!("{stem}.{extension}")),
+    ];
+    lines.map(|(key, value)| format!("{key} = \"{value}\"\n")).concat()
+}
+
+/// A `.vmsd` that lists one snapshot.
+pub(super) fn vmsd(stem: &str, extension: &str) -> String {
+    [
+        (".encoding", "UTF-8"),
+        ("snapshot.lastUID", "1"),
+        ("snapshot.current", "1"),
+        ("snapshot0.uid", "1"),
+        ("snapshot0.filename", &format!("{stem}.{extension}")),
+        ("snapshot0.displayName", "before the crash"),
+        ("snapshot.numSnapshots", "1"),
+    ]
+    .map(|(key, value)| format!("{key} = \"{value}\"\n"))
+    .concat()
+}

@@ -1,0 +1,170 @@
+//! What gets wrapped into a checkpoint: memory and registers as plain numbers.
+
+use super::contents::Contents;
+
+/// A stopped machine.
+#[derive(Clone, Debug, Default)]
+pub struct Machine {
+    /// Where the memory is for the guest, in ascending order of address.
+    pub memory: Vec<MemoryRange>,
+    /// The bytes of all ranges.
+    pub ram: Contents,
+    /// Its processors.
+    pub cpus: Vec<Cpu>,
+}
+
+/// A range of guest physical memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryRange {
+    /// First guest physical address.
+    pub gpa: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// Offset of its first byte in [`Machine::ram`].
+    pub offset: u64,
+}
+
+/// The registers of one x86 processor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cpu {
+    /// rax rcx rdx rbx rsp rbp rsi rdi r8 to r15: the order of their encoding.
+    pub general: [u64; 16],
+    /// Instruction pointer.
+    pub rip: u64,
+    /// Flags.
+    pub rflags: u32,
+    /// ES CS SS DS FS GS LDTR TR, as (selector, base).
+    pub segments: [(u16, u64); 8],
+    /// CR0 to CR4; CR1 does not exist and stays 0.
+    pub control: [u64; 5],
+    /// CR8.
+    pub task_priority: u64,
+    /// DR0 to DR7.
+    pub debug: [u64; 8],
+    /// Global descriptor table.
+    pub gdtr: TableRegister,
+    /// Interrupt descriptor table.
+    pub idtr: TableRegister,
+    /// Whether it sits in a halt instruction.
+    pub halted: bool,
+    /// Model-specific registers.
+    pub msrs: ModelRegisters,
+}
+
+/// GDTR or IDTR.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableRegister {
+    /// Linear address.
+    pub base: u64,
+    /// Size in bytes less one.
+    pub limit: u16,
+}
+
+/// Model-specific registers that a checkpoint may name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the registers'")]
+pub struct ModelRegisters {
+    pub efer: u64,
+    pub star: u64,
+    pub lstar: u64,
+    pub cstar: u64,
+    pub kernel_gs_base: u64,
+    pub sysenter_cs: u64,
+    pub sysenter_esp: u64,
+    pub sysenter_eip: u64,
+    pub tsc: u64,
+    pub pat: u64,
+    pub xcr0: u64,
+}
+
+impl Machine {
+    /// A machine with these ranges of (address, length), whose pages that are not
+    /// zero all differ, and whose registers do.
+    pub fn synthetic(ranges: &[(u64, u64)], cpus: u32) -> Self {
+        let mut memory = Vec::new();
+        let mut ram = Vec::new();
+        for (gpa, len) in ranges {
+            memory.push(MemoryRange { gpa: *gpa, len: *len, offset: ram.len() as u64 });
+            for page in 0..len / 4096 {
+                ram.extend_from_slice(&page_of(gpa / 4096 + page));
+            }
+        }
+        let cpus = (0..cpus).map(Cpu::synthetic).collect();
+        Self { memory, ram: ram.into(), cpus }
+    }
+
+    /// Memory in bytes.
+    pub fn len_bytes(&self) -> u64 {
+        self.memory.iter().map(|range| range.len).sum()
+    }
+}
+
+/// The content of a synthetic page: zero, repetitive or noise by its number,
+/// so that compressors meet all three, and its number in front.
+pub fn page_of(number: u64) -> [u8; 4096] {
+    let mut page = [0; 4096];
+    if number % 7 == 3 {
+        return page;
+    }
+    let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    for (index, word) in page.chunks_exact_mut(8).enumerate() {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let repetitive = number % 3 == 1;
+        let value = if repetitive { number.wrapping_add(index as u64 / 64) } else { state };
+        word.copy_from_slice(&value.to_le_bytes());
+    }
+    let mut front = page.first_chunk_mut::<8>();
+    if let Some(front) = front.as_mut() {
+        **front = number.to_le_bytes();
+    }
+    page
+}
+
+impl Cpu {
+    /// A processor of which no two registers are equal.
+    pub fn synthetic(index: u32) -> Self {
+        let base = 0xffff_8880_0000_0000 + (u64::from(index) << 32);
+        let mut next = base;
+        let mut number = || {
+            next += 0x1_0008;
+            next
+        };
+        let general = std::array::from_fn(|_| number());
+        let segments = [0x2b, 0x10, 0x18, 0x33, 0x53, 0x5b, 0x78, 0x40]
+            .map(|selector: u16| (selector, number()));
+        Self {
+            general,
+            rip: 0xffff_ffff_8100_0000 + u64::from(index) * 16,
+            rflags: 0x246 + (index << 16),
+            segments,
+            control: [0x8005_0033, 0, number() & 0xffff_ffff_f000, 0x1000 * 0x1234, 0x0035_0ef0],
+            task_priority: 5,
+            debug: [1, 2, 3, 4, 0, 0, 0xffff_0ff0, 0x400].map(|low: u64| low + u64::from(index)),
+            gdtr: TableRegister { base: number(), limit: 0x7f },
+            idtr: TableRegister { base: number(), limit: 0xfff },
+            halted: index % 2 == 1,
+            msrs: ModelRegisters::synthetic(index),
+        }
+    }
+}
+
+impl ModelRegisters {
+    fn synthetic(index: u32) -> Self {
+        let at = |number: u64| 0xffff_ffff_8200_0000 + number * 0x1000 + u64::from(index);
+        Self {
+            efer: 0xd01,
+            star: at(1),
+            lstar: at(2),
+            cstar: at(3),
+            kernel_gs_base: at(4),
+            sysenter_cs: 0x10,
+            sysenter_esp: at(5),
+            sysenter_eip: at(6),
+            tsc: at(7),
+            pat: 0x0407_0506_0007_0106,
+            xcr0: 7,
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Writes VMware checkpoints of any shape, and broken ones.
+//!
+//! The source of every layout is the published description of the format; not a
+//! line is shared with the reader, which is judged by what this writes.
+//! [`write_checkpoint`] wraps a [`Machine`] in the form that a [`Shape`] asks
+//! for, [`write_guest_dump`] as the debug dump of a monitor, and [`vectors`]
+//! holds small files that go wrong in one way each.
+//!
+//! Not written: encrypted contents (only their header), segment limits and
+//! attributes, floating point registers: no name of their tags is known.
+
+mod bundle;
+mod configuration;
+mod contents;
+mod cpu;
+mod emit;
+mod fastlz;
+mod guestdump;
+mod machine;
+mod memory;
+mod shape;
+mod state;
+mod write;
+
+pub use bundle::{Named, fragments, gzip, tar};
+pub use contents::Contents;
+pub use emit::{Block, Emitted, Group, Header, Item, Table, emit};
+pub use fastlz::{CONTAINER_BLOCK, Level, compress, container_block};
+pub use guestdump::{guest_dump, guest_dump_len};
+pub use machine::{Cpu, Machine, MemoryRange, ModelRegisters, TableRegister, page_of};
+pub use shape::{
+    Companion, Delivery, Extra, Kind, Order, Packing, Placement, Platform, RegionTags, Regions,
+    Registers, Shape,
+};
+pub use state::{Parts, parts, png};
+pub use write::{Written, deliver, write_checkpoint, write_configuration, write_guest_dump};
