@@ -1,6 +1,28 @@
 //! x86 page tables: translate one address, or list all that is mapped.
+//!
+//! Layouts are those of the Intel SDM, volume 3A, chapter 4 ("Paging"): 32-bit
+//! two-level tables with PSE and PSE-36, PAE, four and five levels with 2 MiB
+//! and 1 GiB pages. The tables come from a guest and may be hostile: a walk is
+//! bounded in depth, time and memory, and says what it left out.
+//!
+//! Not modelled: protection keys, shadow stacks, nested paging, and memory
+//! encryption bits (an encrypted guest's memory is of no use to a debugger).
 
-use vmss2core_mem::Gpa;
+use std::fmt;
+
+use thiserror::Error;
+use vmss2core_mem::{Gpa, Gva, MemoryError};
+
+mod entry;
+mod space;
+#[cfg(test)]
+mod tests;
+mod vcpu;
+mod walk;
+
+pub use space::{AddressSpace, Translation};
+pub use vcpu::{PagingError, VcpuPaging, address_space_of, vcpu_paging};
+pub use walk::{Leaf, Leaves, Limits, WalkSummary};
 
 /// How virtual addresses become physical ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +43,135 @@ pub enum PagingMode {
     FiveLevel,
 }
 
+impl PagingMode {
+    /// Whether virtual addresses have 64 bits.
+    pub fn is_64_bit(self) -> bool {
+        matches!(self, Self::FourLevel | Self::FiveLevel)
+    }
+
+    /// Whether the mode can hold this address: below 4 GiB, or canonical.
+    pub fn is_canonical(self, gva: Gva) -> bool {
+        match self {
+            Self::Identity | Self::TwoLevel { .. } | Self::Pae => gva.0 >> 32 == 0,
+            Self::FourLevel => sign_extend(gva.0, 48) == gva.0,
+            Self::FiveLevel => sign_extend(gva.0, 57) == gva.0,
+        }
+    }
+
+    /// The root of the page tables in a CR3 of this mode. What is not address
+    /// is dropped: PCID or cache bits, the LAM bits, the no-flush bit.
+    pub fn root_of(self, cr3: u64) -> Root {
+        let mask = match self {
+            Self::Identity => 0,
+            Self::TwoLevel { .. } => 0xffff_f000,
+            Self::Pae => 0xffff_ffe0,
+            Self::FourLevel | Self::FiveLevel => entry::ADDRESS,
+        };
+        Root(Gpa(cr3 & mask))
+    }
+}
+
+impl fmt::Display for PagingMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Identity => "paging off",
+            Self::TwoLevel { .. } => "32-bit, 2 levels",
+            Self::Pae => "32-bit PAE, 3 levels",
+            Self::FourLevel => "64-bit, 4 levels",
+            Self::FiveLevel => "64-bit, 5 levels",
+        })
+    }
+}
+
 /// Physical address of the topmost page table, flag bits removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Root(pub Gpa);
+
+impl fmt::Display for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What the page tables allow at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Permissions {
+    /// Writable at every level.
+    pub write: bool,
+    /// Open to user mode at every level.
+    pub user: bool,
+    /// Not marked no-execute at any level.
+    pub execute: bool,
+}
+
+impl Permissions {
+    /// Everything allowed: where a walk starts, and all there is without paging.
+    pub const ALL: Self = Self { write: true, user: true, execute: true };
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            write: self.write && other.write,
+            user: self.user && other.user,
+            execute: self.execute && other.execute,
+        }
+    }
+}
+
+/// Why a virtual address could not be read. `level` counts from the page (1:
+/// page table, 4: PML4, 5: PML5).
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AccessError {
+    /// No address of this paging mode.
+    #[error("virtual address {gva} is not an address in this paging mode ({mode})")]
+    NonCanonical {
+        /// The address.
+        gva: Gva,
+        /// The mode.
+        mode: PagingMode,
+    },
+    /// An entry on the way is not present.
+    #[error("virtual address {gva} is not mapped: entry at level {level} is {entry:#x}")]
+    NotMapped {
+        /// The address.
+        gva: Gva,
+        /// Level of the entry.
+        level: u8,
+        /// The entry.
+        entry: u64,
+    },
+    /// An entry on the way has a reserved bit set.
+    #[error("virtual address {gva} is not mapped: reserved bit in level {level} entry: {entry:#x}")]
+    Reserved {
+        /// The address.
+        gva: Gva,
+        /// Level of the entry.
+        level: u8,
+        /// The entry.
+        entry: u64,
+    },
+    /// A page table on the way could not be read.
+    #[error("translating virtual address {gva}: level {level} table")]
+    Table {
+        /// The address.
+        gva: Gva,
+        /// Level of the table.
+        level: u8,
+        /// Why it could not be read.
+        source: MemoryError,
+    },
+    /// The page itself could not be read.
+    #[error("reading virtual address {gva}")]
+    Page {
+        /// The address.
+        gva: Gva,
+        /// Why it could not be read.
+        source: MemoryError,
+    },
+}
+
+/// Copies bit `bits - 1` into all bits above it.
+fn sign_extend(value: u64, bits: u32) -> u64 {
+    let low = value & ((1 << bits) - 1);
+    if low >> (bits - 1) == 0 { low } else { low | (u64::MAX << bits) }
+}

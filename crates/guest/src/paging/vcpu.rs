@@ -1,0 +1,155 @@
+//! Which paging mode a vCPU is in.
+//!
+//! CR0, CR4 and EFER decide, never the configured guest system. Some sources
+//! lack EFER; then the mode is inferred and the result says so.
+
+use thiserror::Error;
+use vmss2core_mem::{Gva, PhysicalMemory, X86Vcpu};
+
+use super::{AddressSpace, PagingMode, Root};
+use crate::Found;
+
+const CR0_PG: u64 = 1 << 31;
+const CR4_PSE: u64 = 1 << 4;
+const CR4_PAE: u64 = 1 << 5;
+const CR4_LA57: u64 = 1 << 12;
+const CR4_PCIDE: u64 = 1 << 17;
+const EFER_LMA: u64 = 1 << 10;
+const EFER_NXE: u64 = 1 << 11;
+/// CS.L, where [`vmss2core_mem::SegmentRegister::attributes`] has it.
+const ATTRIBUTE_LONG: u32 = 1 << 13;
+
+/// How a vCPU translates addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VcpuPaging {
+    /// The mode, and which registers say so.
+    pub mode: Found<PagingMode>,
+    /// Root of its page tables.
+    pub root: Root,
+    /// Whether bit 63 of an entry means no-execute; assumed if EFER is missing.
+    pub no_execute: bool,
+}
+
+impl VcpuPaging {
+    /// The address space of this vCPU.
+    pub fn address_space<'a>(&self, memory: &'a PhysicalMemory) -> AddressSpace<'a> {
+        AddressSpace::new(memory, self.mode.value, self.root).with_no_execute(self.no_execute)
+    }
+}
+
+/// Why the paging mode of a vCPU is not known.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PagingError {
+    /// A register that the mode cannot be inferred without is missing.
+    #[error("the checkpoint does not have this register of the vCPU: {0}")]
+    Missing(&'static str),
+}
+
+/// The address space of a vCPU.
+pub fn address_space_of<'a>(
+    memory: &'a PhysicalMemory,
+    vcpu: &X86Vcpu,
+) -> Result<AddressSpace<'a>, PagingError> {
+    Ok(vcpu_paging(memory, vcpu)?.address_space(memory))
+}
+
+/// How a vCPU translates addresses. `memory` is read only if registers are
+/// missing, to see which mode makes the instruction pointer resolve.
+pub fn vcpu_paging(memory: &PhysicalMemory, vcpu: &X86Vcpu) -> Result<VcpuPaging, PagingError> {
+    let control = &vcpu.control;
+    let no_execute = vcpu.msrs.efer.is_none_or(|efer| efer & EFER_NXE != 0);
+    if control.cr0.is_some_and(|cr0| cr0 & CR0_PG == 0) {
+        let mode = Found::new(PagingMode::Identity, "CR0.PG is clear");
+        return Ok(VcpuPaging { mode, root: PagingMode::Identity.root_of(0), no_execute });
+    }
+    let cr3 = control.cr3.ok_or(PagingError::Missing("CR3"))?;
+    let mut mode = match (control.cr4, vcpu.msrs.efer) {
+        (Some(cr4), _) if cr4 & CR4_PAE == 0 => {
+            Found::new(PagingMode::TwoLevel { large_pages: cr4 & CR4_PSE != 0 }, "CR4.PAE is clear")
+        }
+        (Some(cr4), Some(efer)) if efer & EFER_LMA != 0 => {
+            Found::new(long_mode(cr4), "CR0, CR4 and EFER")
+        }
+        (Some(_), Some(_)) => Found::new(PagingMode::Pae, "CR0, CR4 and EFER"),
+        (Some(cr4), None) => infer_with_pae(memory, vcpu, cr3, cr4),
+        (None, _) => infer_blindly(memory, vcpu, cr3),
+    };
+    if control.cr0.is_none() {
+        mode.how.push_str("; CR0 is missing, paging assumed");
+    }
+    Ok(VcpuPaging { root: mode.value.root_of(cr3), mode, no_execute })
+}
+
+fn long_mode(cr4: u64) -> PagingMode {
+    if cr4 & CR4_LA57 == 0 { PagingMode::FourLevel } else { PagingMode::FiveLevel }
+}
+
+/// EFER is missing and CR4.PAE set: PAE or 64-bit.
+fn infer_with_pae(
+    memory: &PhysicalMemory,
+    vcpu: &X86Vcpu,
+    cr3: u64,
+    cr4: u64,
+) -> Found<PagingMode> {
+    let long = long_mode(cr4);
+    if cr4 & (CR4_LA57 | CR4_PCIDE) != 0 {
+        return Found::new(long, "CR4 has bits of 64-bit mode; EFER is missing");
+    }
+    if runs_64_bit_code(vcpu) {
+        return Found::new(long, "the vCPU runs 64-bit code; EFER is missing");
+    }
+    if PagingMode::Pae.root_of(cr3).0.page_offset() != 0 {
+        return Found::new(PagingMode::Pae, "CR3 is not page aligned; EFER is missing");
+    }
+    let mut found = first_that_resolves(memory, vcpu, cr3, &[long, PagingMode::Pae]);
+    found.how.push_str("; EFER is missing");
+    found
+}
+
+/// CR4 is missing: every mode is possible.
+fn infer_blindly(memory: &PhysicalMemory, vcpu: &X86Vcpu, cr3: u64) -> Found<PagingMode> {
+    let long = [PagingMode::FourLevel, PagingMode::FiveLevel];
+    let short = [PagingMode::Pae, PagingMode::TwoLevel { large_pages: true }];
+    let mut found = match vcpu.msrs.efer {
+        _ if runs_64_bit_code(vcpu) => first_that_resolves(memory, vcpu, cr3, &long),
+        Some(efer) if efer & EFER_LMA != 0 => first_that_resolves(memory, vcpu, cr3, &long),
+        Some(_) => first_that_resolves(memory, vcpu, cr3, &short),
+        None => first_that_resolves(memory, vcpu, cr3, &[long, short].concat()),
+    };
+    found.how.push_str("; CR4 is missing");
+    found
+}
+
+/// 64-bit code proves 64-bit paging; 32-bit code proves nothing.
+fn runs_64_bit_code(vcpu: &X86Vcpu) -> bool {
+    let attributes = vcpu.segments.cs.attributes;
+    attributes.is_some_and(|a| a & ATTRIBUTE_LONG != 0)
+        || vcpu.rip.is_some_and(|rip| rip >> 32 != 0)
+}
+
+fn first_that_resolves(
+    memory: &PhysicalMemory,
+    vcpu: &X86Vcpu,
+    cr3: u64,
+    modes: &[PagingMode],
+) -> Found<PagingMode> {
+    let resolves = |mode: &&PagingMode| {
+        let space = AddressSpace::new(memory, **mode, mode.root_of(cr3));
+        linear_rip(vcpu, **mode).is_some_and(|rip| space.read(rip, &mut [0]).is_ok())
+    };
+    if let Some(mode) = modes.iter().find(resolves) {
+        return Found::new(*mode, "the instruction pointer resolves in this mode");
+    }
+    let mode = modes.first().copied().unwrap_or(PagingMode::FourLevel);
+    Found::new(mode, "a guess: the instruction pointer resolves in no mode")
+}
+
+/// The instruction pointer as a linear address.
+fn linear_rip(vcpu: &X86Vcpu, mode: PagingMode) -> Option<Gva> {
+    let rip = vcpu.rip?;
+    // 64-bit code ignores the base of CS; it is 0 in every system that matters.
+    let base = if rip >> 32 == 0 { vcpu.segments.cs.base.unwrap_or(0) } else { 0 };
+    let linear = rip.wrapping_add(base);
+    Some(Gva(if mode.is_64_bit() { linear } else { linear & 0xffff_ffff }))
+}
