@@ -6,12 +6,17 @@
 
 #![forbid(unsafe_code)]
 
-use std::io;
 use std::path::{Path, PathBuf};
 
-use thiserror::Error;
 use vmss2core_guest::Facts;
 use vmss2core_mem::{Checkpoint, Problem};
+
+mod elf;
+mod engine;
+mod error;
+mod raw;
+
+pub use error::DumpError;
 
 /// Told how far a writer has come, and asked whether to go on.
 pub trait Monitor: Sync {
@@ -20,6 +25,18 @@ pub trait Monitor: Sync {
 
     /// Whether the user wants to stop; the writer then leaves nothing behind.
     fn is_cancelled(&self) -> bool;
+}
+
+/// A monitor that shows nothing and never stops.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Monitor for Silent {
+    fn progress(&self, _done: u64, _total: u64) {}
+
+    fn is_cancelled(&self) -> bool {
+        false
+    }
 }
 
 /// What a writer works from.
@@ -33,6 +50,7 @@ pub struct Input<'a> {
 
 /// What a user may choose about the output.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct WriteOptions {
     /// Replace an existing file.
     pub overwrite: bool,
@@ -44,6 +62,9 @@ pub struct WriteOptions {
     pub no_dedup: bool,
     /// Linear view: use these page tables instead of the vCPU's.
     pub cr3: Option<u64>,
+    /// ELF: also write `<core>.gdb`, a gdb script that sets the registers which
+    /// a core cannot hold.
+    pub gdb_script: bool,
 }
 
 /// What was written.
@@ -62,6 +83,19 @@ pub struct Summary {
 }
 
 /// An output format.
+///
+/// To add one:
+///
+/// 1. A folder `src/NAME/` here: raw structures in `raw.rs` (zerocopy, sizes
+///    asserted, the document they come from in the module's first line), the
+///    plan in `mod.rs`. Never open or write a file: fill an `engine::Layout`
+///    with header bytes and extents of guest memory, and let `engine::write` do
+///    the rest. What cannot be expressed becomes a [`Problem`] of the summary,
+///    how to open the file a hint.
+/// 2. One line in [`DUMP_FORMATS`]. Nothing else needs to know the name.
+/// 3. Tests: the bytes against an independent reader, awkward sizes, a guest
+///    without the facts that the format would like; then the real debugger.
+/// 4. A row in the README's table of outputs, and an entry in the changelog.
 pub trait DumpFormat: Sync {
     /// Name for `convert --format`.
     fn name(&self) -> &'static str;
@@ -80,27 +114,10 @@ pub trait DumpFormat: Sync {
 }
 
 /// All output formats.
-pub static DUMP_FORMATS: &[&dyn DumpFormat] = &[];
+pub static DUMP_FORMATS: &[&dyn DumpFormat] =
+    &[&elf::LinuxCore, &elf::LinearCore, &elf::PhysicalCore, &raw::RawImage];
 
-/// Why a file could not be written.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum DumpError {
-    /// The output exists and may not be replaced.
-    #[error("{} exists; use --force to replace it", path.display())]
-    Exists {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The user stopped it; nothing was left behind.
-    #[error("stopped; nothing was written")]
-    Cancelled,
-    /// The output could not be written.
-    #[error("cannot write {}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
+/// The format of that name.
+pub fn format(name: &str) -> Option<&'static dyn DumpFormat> {
+    DUMP_FORMATS.iter().copied().find(|format| format.name() == name)
 }

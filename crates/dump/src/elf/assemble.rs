@@ -1,0 +1,330 @@
+//! Puts program headers, notes and guest memory together into an ELF core.
+//!
+//! Headers and notes come first, whatever their number: crash keeps only what
+//! lies before the first PT_LOAD, makedumpfile wants the program headers right
+//! behind the ELF header (or behind the one section header that carries their
+//! count, if there are more than `e_phnum` can say).
+
+use vmss2core_mem::PAGE_SIZE;
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromZeros, IntoBytes};
+
+use super::raw::{
+    ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFOSABI_GNU, ELFOSABI_NONE, EM_386, EM_AARCH64,
+    EM_X86_64, ET_CORE, EV_CURRENT, Ehdr32, Ehdr64, Ident, PF_R, PF_W, PF_X, PN_XNUM, PT_LOAD,
+    PT_NOTE, Phdr32, Phdr64, Shdr32, Shdr64,
+};
+use super::{Class, Machine};
+use crate::DumpError;
+use crate::engine::{Extent, Layout, Literal};
+
+/// A PT_LOAD; `offset` counts from the start of the memory in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Load {
+    pub(super) vaddr: u64,
+    pub(super) paddr: u64,
+    pub(super) offset: u64,
+    pub(super) len_bytes: u64,
+    pub(super) access: Access,
+}
+
+/// Access rights of a segment; all can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Access {
+    pub(super) write: bool,
+    pub(super) execute: bool,
+}
+
+impl Access {
+    pub(super) const ALL: Self = Self { write: true, execute: true };
+
+    fn flags(self) -> u32 {
+        PF_R | if self.write { PF_W } else { 0 } | if self.execute { PF_X } else { 0 }
+    }
+}
+
+/// The memory of a core; offsets count from its start in the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Body {
+    pub(super) loads: Vec<Load>,
+    pub(super) extents: Vec<Extent>,
+    pub(super) len_bytes: u64,
+}
+
+impl Body {
+    /// Appends memory and returns where it lies.
+    pub(super) fn append(
+        &mut self,
+        gpa: vmss2core_mem::Gpa,
+        len_bytes: u64,
+    ) -> Result<u64, DumpError> {
+        let offset = self.len_bytes;
+        self.len_bytes = offset.checked_add(len_bytes).ok_or(DumpError::TooLarge)?;
+        self.extents.push(Extent { offset, gpa, len_bytes });
+        Ok(offset)
+    }
+
+    /// Whether all addresses and, with `header_bytes` before them, all offsets
+    /// fit 32 bits.
+    fn fits_32_bits(&self, header_bytes: u64) -> bool {
+        let fits = |start: u64, len: u64| start.checked_add(len).is_some_and(|end| end <= 1 << 32);
+        // What lies behind the last byte must be a 32-bit number, too.
+        let file = header_bytes.saturating_add(self.len_bytes) < 1 << 32;
+        let no_address = |vaddr: u64| vaddr == u64::from(u32::MAX);
+        file && self.loads.iter().all(|load| {
+            fits(load.paddr, load.len_bytes)
+                && (no_address(load.vaddr) || fits(load.vaddr, load.len_bytes))
+        })
+    }
+}
+
+/// What kind of ELF file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kind {
+    pub(super) machine: Machine,
+    /// Whether to name GNU/Linux as ABI: lldb refuses a core that says neither
+    /// this nor has a note of "LINUX".
+    pub(super) gnu_abi: bool,
+    /// `p_align` of memory segments. 0 tells crash that this is a kdump.
+    pub(super) load_align: u64,
+}
+
+/// Makes the layout of a core.
+pub(super) fn assemble(kind: Kind, notes: &[u8], body: Body) -> Result<Layout, DumpError> {
+    let class = choose_class(kind.machine, notes, &body)?;
+    let start = header_len(class, body.loads.len(), notes.len())?;
+    let len_bytes = start.checked_add(body.len_bytes).ok_or(DumpError::TooLarge)?;
+    // The largest offset of a file, `off_t`.
+    if i64::try_from(len_bytes).is_err() {
+        return Err(DumpError::TooLarge);
+    }
+    let mut extents = body.extents;
+    for extent in &mut extents {
+        extent.offset += start;
+    }
+    let header = header_bytes(kind, class, notes, &body.loads, start)?;
+    let literals = vec![Literal { offset: 0, bytes: header }];
+    Ok(Layout { literals, extents, len_bytes })
+}
+
+fn choose_class(machine: Machine, notes: &[u8], body: &Body) -> Result<Class, DumpError> {
+    if machine != Machine::I386 {
+        return Ok(Class::Elf64);
+    }
+    let header = header_len(Class::Elf32, body.loads.len(), notes.len())?;
+    Ok(if body.fits_32_bits(header) { Class::Elf32 } else { Class::Elf64 })
+}
+
+/// Bytes before the first memory, a whole number of pages.
+pub(super) fn header_len(class: Class, loads: usize, notes: usize) -> Result<u64, DumpError> {
+    let (ehdr, phdr, shdr) = sizes(class);
+    let count = loads.checked_add(1).ok_or(DumpError::TooLarge)?;
+    let escape = if has_escape(count) { shdr } else { 0 };
+    let bytes = count
+        .checked_mul(phdr)
+        .and_then(|table| table.checked_add(ehdr + escape))
+        .and_then(|headers| headers.checked_add(notes))
+        .and_then(|bytes| u64::try_from(bytes).ok())
+        .and_then(|bytes| bytes.checked_next_multiple_of(PAGE_SIZE));
+    bytes.ok_or(DumpError::TooLarge)
+}
+
+fn sizes(class: Class) -> (usize, usize, usize) {
+    match class {
+        Class::Elf32 => (size_of::<Ehdr32>(), size_of::<Phdr32>(), size_of::<Shdr32>()),
+        Class::Elf64 => (size_of::<Ehdr64>(), size_of::<Phdr64>(), size_of::<Shdr64>()),
+    }
+}
+
+/// 0xffff itself is the escape value, so that many already need it.
+fn has_escape(count: usize) -> bool {
+    count >= usize::from(PN_XNUM)
+}
+
+fn header_bytes(
+    kind: Kind,
+    class: Class,
+    notes: &[u8],
+    loads: &[Load],
+    start: u64,
+) -> Result<Vec<u8>, DumpError> {
+    let (ehdr, phdr, shdr) = sizes(class);
+    let count = loads.len() + 1;
+    let phoff = if has_escape(count) { ehdr + shdr } else { ehdr };
+    let notes_at = phoff + count * phdr;
+    let mut out = Vec::with_capacity(notes_at + notes.len());
+    push_ehdr(&mut out, kind, class, count, phoff)?;
+    if has_escape(count) {
+        push_shdr(&mut out, class, count)?;
+    }
+    let note = Phdr {
+        kind: PT_NOTE,
+        flags: 0,
+        offset: to_u64(notes_at)?,
+        vaddr: 0,
+        paddr: 0,
+        len_bytes: to_u64(notes.len())?,
+        align: 4,
+    };
+    note.push(&mut out, class)?;
+    for load in loads {
+        load_header(load, start, kind.load_align).push(&mut out, class)?;
+    }
+    out.extend_from_slice(notes);
+    Ok(out)
+}
+
+fn load_header(load: &Load, start: u64, align: u64) -> Phdr {
+    // A segment that ends at 2^64 ends at 0 for gdb and lldb, and is lost. One
+    // byte less, and both show all but that byte.
+    let wraps = load.vaddr.checked_add(load.len_bytes).is_none() && load.vaddr != u64::MAX;
+    Phdr {
+        kind: PT_LOAD,
+        flags: load.access.flags(),
+        offset: start + load.offset,
+        vaddr: load.vaddr,
+        paddr: load.paddr,
+        len_bytes: load.len_bytes - u64::from(wraps),
+        align,
+    }
+}
+
+/// A program header of either class; file and memory size are the same, for
+/// lldb reads nothing behind the file's part.
+struct Phdr {
+    kind: u32,
+    flags: u32,
+    offset: u64,
+    vaddr: u64,
+    paddr: u64,
+    len_bytes: u64,
+    align: u64,
+}
+
+impl Phdr {
+    fn push(&self, out: &mut Vec<u8>, class: Class) -> Result<(), DumpError> {
+        match class {
+            Class::Elf64 => out.extend_from_slice(self.class64().as_bytes()),
+            Class::Elf32 => out.extend_from_slice(self.class32()?.as_bytes()),
+        }
+        Ok(())
+    }
+
+    fn class64(&self) -> Phdr64 {
+        Phdr64 {
+            p_type: U32::new(self.kind),
+            p_flags: U32::new(self.flags),
+            p_offset: U64::new(self.offset),
+            p_vaddr: U64::new(self.vaddr),
+            p_paddr: U64::new(self.paddr),
+            p_filesz: U64::new(self.len_bytes),
+            p_memsz: U64::new(self.len_bytes),
+            p_align: U64::new(self.align),
+        }
+    }
+
+    fn class32(&self) -> Result<Phdr32, DumpError> {
+        Ok(Phdr32 {
+            p_type: U32::new(self.kind),
+            p_offset: narrow(self.offset)?,
+            p_vaddr: narrow(self.vaddr)?,
+            p_paddr: narrow(self.paddr)?,
+            p_filesz: narrow(self.len_bytes)?,
+            p_memsz: narrow(self.len_bytes)?,
+            p_flags: U32::new(self.flags),
+            p_align: narrow(self.align)?,
+        })
+    }
+}
+
+fn ident(kind: Kind, class: Class) -> Ident {
+    Ident {
+        magic: *b"\x7fELF",
+        class: if class == Class::Elf32 { ELFCLASS32 } else { ELFCLASS64 },
+        data: ELFDATA2LSB,
+        version: EV_CURRENT,
+        osabi: if kind.gnu_abi { ELFOSABI_GNU } else { ELFOSABI_NONE },
+        padding: [0; 8],
+    }
+}
+
+fn e_machine(machine: Machine) -> U16 {
+    U16::new(match machine {
+        Machine::X86_64 => EM_X86_64,
+        Machine::I386 => EM_386,
+        Machine::Arm64 => EM_AARCH64,
+    })
+}
+
+fn push_ehdr(
+    out: &mut Vec<u8>,
+    kind: Kind,
+    class: Class,
+    count: usize,
+    phoff: usize,
+) -> Result<(), DumpError> {
+    let (ehdr, phdr, shdr) = sizes(class);
+    let escape = has_escape(count);
+    let short = |n: usize| u16::try_from(n).map(U16::new).map_err(|_| DumpError::TooLarge);
+    let phnum = if escape { U16::new(PN_XNUM) } else { short(count)? };
+    let (shnum, shentsize) = if escape { (1, short(shdr)?) } else { (0, U16::ZERO) };
+    let shoff = if escape { to_u64(ehdr)? } else { 0 };
+    match class {
+        Class::Elf64 => out.extend_from_slice(
+            Ehdr64 {
+                e_ident: ident(kind, class),
+                e_type: U16::new(ET_CORE),
+                e_machine: e_machine(kind.machine),
+                e_version: U32::new(EV_CURRENT.into()),
+                e_phoff: U64::new(to_u64(phoff)?),
+                e_shoff: U64::new(shoff),
+                e_ehsize: short(ehdr)?,
+                e_phentsize: short(phdr)?,
+                e_phnum: phnum,
+                e_shentsize: shentsize,
+                e_shnum: U16::new(shnum),
+                ..Ehdr64::new_zeroed()
+            }
+            .as_bytes(),
+        ),
+        Class::Elf32 => out.extend_from_slice(
+            Ehdr32 {
+                e_ident: ident(kind, class),
+                e_type: U16::new(ET_CORE),
+                e_machine: e_machine(kind.machine),
+                e_version: U32::new(EV_CURRENT.into()),
+                e_phoff: narrow(to_u64(phoff)?)?,
+                e_shoff: narrow(shoff)?,
+                e_ehsize: short(ehdr)?,
+                e_phentsize: short(phdr)?,
+                e_phnum: phnum,
+                e_shentsize: shentsize,
+                e_shnum: U16::new(shnum),
+                ..Ehdr32::new_zeroed()
+            }
+            .as_bytes(),
+        ),
+    }
+    Ok(())
+}
+
+fn push_shdr(out: &mut Vec<u8>, class: Class, count: usize) -> Result<(), DumpError> {
+    let sh_info = narrow(to_u64(count)?)?;
+    match class {
+        Class::Elf64 => {
+            out.extend_from_slice(Shdr64 { sh_info, ..Shdr64::new_zeroed() }.as_bytes());
+        }
+        Class::Elf32 => {
+            out.extend_from_slice(Shdr32 { sh_info, ..Shdr32::new_zeroed() }.as_bytes());
+        }
+    }
+    Ok(())
+}
+
+fn narrow(value: u64) -> Result<U32, DumpError> {
+    u32::try_from(value).map(U32::new).map_err(|_| DumpError::TooLarge)
+}
+
+fn to_u64(value: usize) -> Result<u64, DumpError> {
+    u64::try_from(value).map_err(|_| DumpError::TooLarge)
+}

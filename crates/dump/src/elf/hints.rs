@@ -1,0 +1,117 @@
+//! Command lines that open a core, with all the numbers filled in.
+
+use std::path::Path;
+
+use vmss2core_guest::LinuxFacts;
+
+use super::linear::is_unpaged;
+use super::view::{View, linear_pc};
+use crate::Input;
+
+pub(super) fn linear(input: Input<'_>, core: &Path, view: &View<'_>) -> Vec<String> {
+    if is_unpaged(view) {
+        return unpaged(core, view);
+    }
+    match &input.facts.linux {
+        Some(linux) => with_symbols(linux, core),
+        None => vec![without_symbols(core)],
+    }
+}
+
+/// gdb knows no segment bases; and it takes the core only before the change of
+/// architecture.
+fn unpaged(core: &Path, view: &View<'_>) -> Vec<String> {
+    let mut hints = vec![without_symbols(core)];
+    let real_mode =
+        view.vcpu.x86().is_some_and(|x86| x86.control.cr0.is_some_and(|cr0| cr0 & 1 == 0));
+    if let Some(pc) = view.vcpu.x86().and_then(linear_pc) {
+        let order = if real_mode { "set architecture i8086, then " } else { "" };
+        hints.push(format!("paging is off; in gdb: {order}x/8i {pc:#x}"));
+    }
+    hints
+}
+
+pub(super) fn physical(input: Input<'_>, core: &Path) -> Vec<String> {
+    let mut hints = vec![without_symbols(core)];
+    if let Some(shift) = input.facts.linux.as_ref().and_then(physical_shift) {
+        hints.push(format!(
+            "kernel data at physical addresses: gdb -ex 'symbol-file -o {shift:#x} vmlinux' -c {}",
+            quoted(core)
+        ));
+    }
+    hints
+}
+
+/// What to add to a link address to get the physical one, modulo 2^64.
+fn physical_shift(linux: &LinuxFacts) -> Option<u64> {
+    let text = linux.text.as_ref()?.value;
+    let slide = linux.kaslr_offset.as_ref().map_or(0, |slide| slide.value);
+    let linked = text.start.0.wrapping_sub(slide);
+    Some(text.gpa.0.wrapping_sub(linked))
+}
+
+pub(super) fn linux(input: Input<'_>, core: &Path) -> Vec<String> {
+    let Some(linux) = &input.facts.linux else {
+        return vec![without_symbols(core)];
+    };
+    let mut hints = Vec::new();
+    hints.extend(crash(linux, core));
+    if linux.vmcoreinfo.is_some() {
+        hints.push(format!("drgn -c {} -s vmlinux", quoted(core)));
+    }
+    hints.extend(with_symbols(linux, core));
+    hints
+}
+
+/// crash finds the load address in VMCOREINFO; without that it must be told.
+fn crash(linux: &LinuxFacts, core: &Path) -> Option<String> {
+    let slide = linux.kaslr_offset.as_ref().map_or(0, |slide| slide.value);
+    let core = quoted(core);
+    if !linux.is_64_bit && slide != 0 {
+        // It takes the kernel's base for a round number there.
+        return None;
+    }
+    if linux.vmcoreinfo.is_some() || !linux.is_64_bit {
+        return Some(format!("crash vmlinux {core}"));
+    }
+    let base = linux.phys_base.as_ref()?.value;
+    Some(format!("crash --kaslr={slide:#x} -m phys_base={base:#x} vmlinux {core}"))
+}
+
+fn with_symbols(linux: &LinuxFacts, core: &Path) -> Vec<String> {
+    let core = quoted(core);
+    match linux.kaslr_offset.as_ref().map(|slide| slide.value) {
+        Some(slide) if slide != 0 => vec![
+            format!("gdb -ex 'symbol-file -o {slide:#x} vmlinux' -c {core}"),
+            format!(
+                "lldb vmlinux --core {core} -o 'target modules load --file vmlinux --slide {slide:#x}'"
+            ),
+        ],
+        _ => vec![format!("gdb vmlinux {core}"), format!("lldb vmlinux --core {core}")],
+    }
+}
+
+fn without_symbols(core: &Path) -> String {
+    format!("gdb -c {}", quoted(core))
+}
+
+/// The path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_survive_the_shell() {
+        assert_eq!(quoted(Path::new("a/vmss.core0")), "a/vmss.core0");
+        assert_eq!(quoted(Path::new("my vm/it's")), r"'my vm/it'\''s'");
+    }
+}

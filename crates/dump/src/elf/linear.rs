@@ -1,0 +1,106 @@
+//! The linear view (`vmss2core F`): one vCPU's address space as its page tables
+//! have it, for gdb and lldb.
+
+use std::path::Path;
+
+use vmss2core_guest::paging::PagingMode;
+use vmss2core_mem::{Problem, Vcpu};
+
+use super::assemble::{Kind, assemble};
+use super::notes::{Notes, has_registers};
+use super::view::View;
+use super::{Machine, hints, in_long_mode, missing_registers, policy, script, thread_id};
+use crate::{DumpError, DumpFormat, Input, Monitor, Summary, WriteOptions, engine};
+
+/// gdb needs 10 ms for every access to a core of a million segments.
+const MANY_SEGMENTS: usize = 100_000;
+
+/// ELF core, linear view.
+pub(crate) struct LinearCore;
+
+impl DumpFormat for LinearCore {
+    fn name(&self) -> &'static str {
+        "elf-linear"
+    }
+
+    fn about(&self) -> &'static str {
+        "ELF core for gdb and lldb, the address space of one vCPU"
+    }
+
+    fn write(
+        &self,
+        input: Input<'_>,
+        options: &WriteOptions,
+        path: &Path,
+        monitor: &dyn Monitor,
+    ) -> Result<Summary, DumpError> {
+        let mut view = View::new(input, options)?;
+        let machine = machine(&view);
+        let threads = threads(input, options, &view);
+        let notes = notes(machine, &threads);
+        let body = if options.no_dedup {
+            policy::unshared(&view.leaves)?
+        } else {
+            policy::shared(&view.leaves, input.checkpoint.memory.len_bytes(), notes.len())?
+        };
+        let mut problems = std::mem::take(&mut view.problems);
+        problems.extend(many_segments(body.loads.len()));
+        problems.extend(missing_registers(threads.iter().copied(), "not among the threads"));
+        let kind = Kind { machine, gnu_abi: true, load_align: 0x1000 };
+        let layout = assemble(kind, &notes, body)?;
+        let hints = hints::linear(input, path, &view);
+        engine::write(&layout, input, options, path, monitor)?;
+        script::write_if_asked(input, options, path, &hints)?;
+        Ok(Summary {
+            path: path.to_owned(),
+            len_bytes: layout.len_bytes,
+            memory_bytes: layout.memory_bytes(),
+            problems,
+            hints,
+        })
+    }
+}
+
+/// What the vCPU itself is, whatever the others are. Long mode without paging
+/// does not exist, but page tables may be given that differ from the mode.
+fn machine(view: &View<'_>) -> Machine {
+    let long = in_long_mode(view.vcpu) || view.mode.is_64_bit();
+    if long { Machine::X86_64 } else { Machine::I386 }
+}
+
+/// The vCPU of this file first: that is the thread debuggers start with.
+fn threads<'a>(input: Input<'a>, options: &WriteOptions, view: &View<'a>) -> Vec<&'a Vcpu> {
+    let others = input
+        .checkpoint
+        .vcpus
+        .iter()
+        .filter(|vcpu| options.all_threads && vcpu.index != view.vcpu.index);
+    std::iter::once(view.vcpu).chain(others).collect()
+}
+
+fn notes(machine: Machine, threads: &[&Vcpu]) -> Vec<u8> {
+    let threads = || threads.iter().filter(|vcpu| has_registers(vcpu));
+    let mut notes = Notes::default();
+    notes.process(machine, threads().next().map_or(1, |vcpu| thread_id(vcpu.index)));
+    for vcpu in threads() {
+        notes.thread(machine, vcpu, thread_id(vcpu.index));
+    }
+    for vcpu in threads() {
+        notes.qemu(vcpu);
+    }
+    notes.into_bytes()
+}
+
+fn many_segments(count: usize) -> Option<Problem> {
+    (count > MANY_SEGMENTS).then(|| {
+        Problem::warning(format!(
+            "the core has many segments, gdb will be slow: {count}; \
+             --no-dedup makes fewer and a larger file"
+        ))
+    })
+}
+
+/// Real mode and 32-bit code without paging.
+pub(super) fn is_unpaged(view: &View<'_>) -> bool {
+    view.mode == PagingMode::Identity
+}

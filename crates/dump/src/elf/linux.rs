@@ -1,0 +1,230 @@
+//! The Linux vmcore (`-N`, `convert --format elf`): physical memory at the
+//! addresses of the kernel's direct map, the kernel image at its own, and the
+//! notes that crash, drgn, makedumpfile and libkdumpfile look for.
+//!
+//! The layout is that of a kdump: crash decides by the alignment (0) of the
+//! first PT_LOAD that this is one, and only then looks at VMCOREINFO. A guest
+//! that is not Linux gets the same file without addresses.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use vmss2core_guest::{KernelText, LinuxFacts, VmcoreInfo};
+use vmss2core_mem::{Gpa, Problem, Vcpu};
+
+use super::assemble::{Access, Body, Kind, Load, assemble};
+use super::notes::Notes;
+use super::{Machine, guest_machine, hints, missing_registers, page_ranges, script, thread_id};
+use crate::{DumpError, DumpFormat, Input, Monitor, Summary, WriteOptions, engine};
+
+/// Video memory and option ROMs of a PC; never RAM, though VMware's memory file
+/// has bytes there.
+const VIDEO: std::ops::Range<u64> = 0xa_0000..0xc_0000;
+/// kexec-tools' "no virtual address" for memory outside the direct map.
+const NO_ADDRESS: u64 = 0xffff_ffff;
+/// i386 keeps this much of its 4 GiB for vmalloc and fixed mappings.
+const VMALLOC_RESERVE: u64 = 128 << 20;
+
+/// ELF core in the form of a Linux kernel dump.
+pub(crate) struct LinuxCore;
+
+impl DumpFormat for LinuxCore {
+    fn name(&self) -> &'static str {
+        "elf"
+    }
+
+    fn about(&self) -> &'static str {
+        "ELF vmcore for crash, drgn, makedumpfile and gdb (Linux guests)"
+    }
+
+    fn write(
+        &self,
+        input: Input<'_>,
+        options: &WriteOptions,
+        path: &Path,
+        monitor: &dyn Monitor,
+    ) -> Result<Summary, DumpError> {
+        let machine = guest_machine(input);
+        let kind = Kind { machine, gnu_abi: false, load_align: 0 };
+        let notes = notes(machine, input);
+        let layout = assemble(kind, &notes, body(machine, input)?)?;
+        engine::write(&layout, input, options, path, monitor)?;
+        script::write_if_asked(input, options, path, &[])?;
+        Ok(Summary {
+            path: path.to_owned(),
+            len_bytes: layout.len_bytes,
+            memory_bytes: layout.memory_bytes(),
+            problems: problems(input),
+            hints: hints::linux(input, path),
+        })
+    }
+}
+
+fn body(machine: Machine, input: Input<'_>) -> Result<Body, DumpError> {
+    let linux = input.facts.linux.as_ref();
+    let map = DirectMap::new(machine, linux);
+    let mut body = Body::default();
+    for range in page_ranges(&input.checkpoint.memory) {
+        for part in without_video(range) {
+            add_memory(&mut body, &map, part)?;
+        }
+    }
+    if body.loads.is_empty() {
+        return Err(DumpError::NoMemory { why: "the checkpoint holds no whole page".to_owned() });
+    }
+    let text = linux.and_then(|linux| linux.text.as_ref()).map(|text| text.value);
+    if let Some(text) = text.filter(|_| machine == Machine::X86_64)
+        && let Some(load) = text_load(&body, text)
+    {
+        body.loads.insert(0, load);
+    }
+    Ok(body)
+}
+
+fn add_memory(
+    body: &mut Body,
+    map: &DirectMap,
+    range: std::ops::Range<u64>,
+) -> Result<(), DumpError> {
+    for (part, vaddr) in map.split(range) {
+        let len_bytes = part.end - part.start;
+        let offset = body.append(Gpa(part.start), len_bytes)?;
+        let paddr = part.start;
+        body.loads.push(Load { vaddr, paddr, offset, len_bytes, access: Access::ALL });
+    }
+    Ok(())
+}
+
+fn without_video(range: std::ops::Range<u64>) -> impl Iterator<Item = std::ops::Range<u64>> {
+    let below = range.start..range.end.min(VIDEO.start);
+    let above = range.start.max(VIDEO.end)..range.end;
+    [below, above].into_iter().filter(|part| part.start < part.end)
+}
+
+/// The kernel image at its own addresses, in the bytes of the segment that
+/// holds it. It gives gdb its symbols, crash and makedumpfile the load address.
+fn text_load(body: &Body, text: KernelText) -> Option<Load> {
+    let holder = body
+        .loads
+        .iter()
+        .find(|load| load.paddr <= text.gpa.0 && text.gpa.0 - load.paddr < load.len_bytes)?;
+    let skip = text.gpa.0 - holder.paddr;
+    let len_bytes = text.len.min(holder.len_bytes - skip);
+    (len_bytes != 0).then_some(Load {
+        vaddr: text.start.0,
+        paddr: text.gpa.0,
+        offset: holder.offset + skip,
+        len_bytes,
+        access: Access::ALL,
+    })
+}
+
+/// Which virtual address a segment of memory claims.
+struct DirectMap {
+    base: Option<u64>,
+    /// First physical address that has none.
+    end: u64,
+}
+
+impl DirectMap {
+    fn new(machine: Machine, linux: Option<&LinuxFacts>) -> Self {
+        let found = linux.and_then(|linux| linux.direct_map.as_ref()).map(|found| found.value.0);
+        if machine != Machine::I386 {
+            return Self { base: found, end: u64::MAX };
+        }
+        let base = linux.map(|_| found.unwrap_or(0xc000_0000));
+        let low = |base: u64| (1 << 32) - VMALLOC_RESERVE - base.min((1 << 32) - VMALLOC_RESERVE);
+        Self { base, end: base.map_or(u64::MAX, low) }
+    }
+
+    fn split(
+        &self,
+        range: std::ops::Range<u64>,
+    ) -> impl Iterator<Item = (std::ops::Range<u64>, u64)> {
+        let low = range.start..range.end.min(self.end);
+        let high = range.start.max(self.end)..range.end;
+        let low_vaddr = self.base.map_or(0, |base| base.wrapping_add(low.start));
+        [(low, low_vaddr), (high, NO_ADDRESS)].into_iter().filter(|(part, _)| part.start < part.end)
+    }
+}
+
+/// crash and drgn count these notes to number the processors, so a vCPU without
+/// registers keeps its place.
+fn notes(machine: Machine, input: Input<'_>) -> Vec<u8> {
+    let vcpus = in_cpu_order(input);
+    let mut notes = Notes::default();
+    for (cpu, vcpu) in (0..).zip(&vcpus) {
+        notes.status(machine, vcpu, thread_id(cpu), false);
+    }
+    if let Some(text) = vmcoreinfo_text(input.facts.linux.as_ref()) {
+        notes.vmcoreinfo(&text);
+    }
+    for vcpu in &vcpus {
+        notes.qemu(vcpu);
+    }
+    notes.into_bytes()
+}
+
+/// The vCPUs as the kernel numbers them, or as the checkpoint does if that is
+/// not known of every one.
+fn in_cpu_order(input: Input<'_>) -> Vec<&Vcpu> {
+    let vcpus: Vec<&Vcpu> = input.checkpoint.vcpus.iter().collect();
+    let known: Option<Vec<u32>> =
+        input.facts.linux.as_ref().and_then(|linux| linux.logical_cpus.iter().copied().collect());
+    let Some(numbers) = known.filter(|numbers| numbers.len() == vcpus.len()) else {
+        return vcpus;
+    };
+    let mut numbered: Vec<(u32, &Vcpu)> = numbers.into_iter().zip(vcpus).collect();
+    numbered.sort_by_key(|(cpu, _)| *cpu);
+    numbered.into_iter().map(|(_, vcpu)| vcpu).collect()
+}
+
+/// The kernel's text, with the one line that kernels 3.14 to 4.9 lack and that
+/// makedumpfile and drgn want.
+fn vmcoreinfo_text(linux: Option<&LinuxFacts>) -> Option<String> {
+    const KEY: &str = "NUMBER(phys_base)";
+    let linux = linux?;
+    let info: &VmcoreInfo = &linux.vmcoreinfo.as_ref()?.value;
+    let mut text = info.text.clone();
+    if let Some(phys_base) = &linux.phys_base
+        && linux.is_64_bit
+        && info.get(KEY).is_none()
+    {
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{KEY}={}", phys_base.value);
+    }
+    Some(text)
+}
+
+fn problems(input: Input<'_>) -> Vec<Problem> {
+    let vcpus = input.checkpoint.vcpus.iter();
+    let mut problems: Vec<Problem> =
+        missing_registers(vcpus, "its registers read as 0").into_iter().collect();
+    let Some(linux) = &input.facts.linux else {
+        problems.push(Problem::warning(
+            "no Linux kernel found in the guest: crash and drgn will not open this core; \
+             for other guests use the formats elf-linear or elf-physical",
+        ));
+        return problems;
+    };
+    match &linux.vmcoreinfo {
+        None => problems.push(Problem::warning(
+            "no VMCOREINFO in the guest: drgn and makedumpfile will not open this core",
+        )),
+        Some(found) if found.value.synthesised => problems.push(Problem::warning(format!(
+            "VMCOREINFO was made up from what was found in memory ({}): makedumpfile cannot \
+             filter with it",
+            found.how
+        ))),
+        Some(_) => {}
+    }
+    if linux.direct_map.is_none() && linux.is_64_bit {
+        problems.push(Problem::note(
+            "the kernel's direct map was not found: memory has no virtual addresses in this core",
+        ));
+    }
+    problems
+}

@@ -1,0 +1,113 @@
+//! ELF cores: the linear view of one vCPU, the physical view, and the Linux
+//! vmcore that crash, drgn and makedumpfile open.
+
+use std::ops::Range;
+
+use vmss2core_guest::Facts;
+use vmss2core_mem::{Architecture, Checkpoint, PAGE_SIZE, PhysicalMemory, Problem, Vcpu};
+
+use crate::Input;
+
+mod assemble;
+mod fpu;
+mod hints;
+mod linear;
+mod linux;
+mod notes;
+mod physical;
+mod policy;
+mod raw;
+mod script;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub(crate) use linear::LinearCore;
+pub(crate) use linux::LinuxCore;
+pub(crate) use physical::PhysicalCore;
+
+/// What the file says it is from, which also decides the form of its notes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Machine {
+    X86_64,
+    I386,
+    Arm64,
+}
+
+/// Width of the file's own fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Elf32,
+    Elf64,
+}
+
+/// The machine of a file about the whole guest: what its kernel is, not what
+/// happens to run. A 64-bit kernel may be running a 32-bit program.
+fn guest_machine(input: Input<'_>) -> Machine {
+    let Input { checkpoint, facts } = input;
+    if checkpoint.machine.architecture == Some(Architecture::Arm64) {
+        return Machine::Arm64;
+    }
+    if is_64_bit(checkpoint, facts) { Machine::X86_64 } else { Machine::I386 }
+}
+
+fn is_64_bit(checkpoint: &Checkpoint, facts: &Facts) -> bool {
+    let modes: Vec<bool> = facts
+        .vcpus
+        .iter()
+        .filter_map(|vcpu| vcpu.mode.as_ref())
+        .map(|mode| mode.value.is_64_bit())
+        .collect();
+    let by_processor = checkpoint.vcpus.iter().any(in_long_mode) || modes.contains(&true);
+    match &facts.linux {
+        _ if by_processor => true,
+        Some(linux) => linux.is_64_bit,
+        // Without any evidence the wider form is the safer one.
+        None => modes.is_empty() && checkpoint.vcpus.iter().all(|vcpu| efer(vcpu).is_none()),
+    }
+}
+
+fn efer(vcpu: &Vcpu) -> Option<u64> {
+    vcpu.x86().and_then(|x86| x86.msrs.efer)
+}
+
+/// EFER.LMA.
+fn in_long_mode(vcpu: &Vcpu) -> bool {
+    efer(vcpu).is_some_and(|efer| efer & (1 << 10) != 0)
+}
+
+/// The whole pages that the checkpoint holds. A file cut short may end within
+/// one, which no debugger could show.
+fn page_ranges(memory: &PhysicalMemory) -> Vec<Range<u64>> {
+    memory
+        .ranges()
+        .into_iter()
+        .filter_map(|range| {
+            let start = range.start.checked_next_multiple_of(PAGE_SIZE)?;
+            let end = range.end & !(PAGE_SIZE - 1);
+            (start < end).then_some(start..end)
+        })
+        .collect()
+}
+
+/// Thread id of a vCPU: unique, and never 0, which gdb takes for "no thread".
+fn thread_id(index: u32) -> u32 {
+    index.saturating_add(1)
+}
+
+/// Says which vCPUs are not listed, or listed with zeroes.
+fn missing_registers<'a>(
+    vcpus: impl Iterator<Item = &'a Vcpu>,
+    consequence: &str,
+) -> Option<Problem> {
+    let missing: Vec<String> = vcpus
+        .filter(|vcpu| !notes::has_registers(vcpu))
+        .map(|vcpu| vcpu.index.to_string())
+        .collect();
+    (!missing.is_empty()).then(|| {
+        let list = missing.join(", ");
+        Problem::incomplete(format!(
+            "no registers in the checkpoint for vCPU {list}: {consequence}"
+        ))
+    })
+}

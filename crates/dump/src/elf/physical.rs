@@ -1,0 +1,74 @@
+//! The physical view (`-M`): one segment per stretch of guest memory, virtual
+//! address = physical address. Opens for any guest; addresses in registers are
+//! virtual, so the debugger finds no memory behind them.
+
+use std::path::Path;
+
+use vmss2core_mem::Gpa;
+
+use super::assemble::{Access, Body, Kind, Load, assemble};
+use super::notes::{Notes, has_registers};
+use super::{Machine, guest_machine, hints, missing_registers, page_ranges, script, thread_id};
+use crate::{DumpError, DumpFormat, Input, Monitor, Summary, WriteOptions, engine};
+
+/// ELF core, physical view.
+pub(crate) struct PhysicalCore;
+
+impl DumpFormat for PhysicalCore {
+    fn name(&self) -> &'static str {
+        "elf-physical"
+    }
+
+    fn about(&self) -> &'static str {
+        "ELF core for gdb and lldb, addresses are guest physical addresses"
+    }
+
+    fn write(
+        &self,
+        input: Input<'_>,
+        options: &WriteOptions,
+        path: &Path,
+        monitor: &dyn Monitor,
+    ) -> Result<Summary, DumpError> {
+        let machine = guest_machine(input);
+        let kind = Kind { machine, gnu_abi: true, load_align: 0x1000 };
+        let layout = assemble(kind, &notes(machine, input), body(input)?)?;
+        engine::write(&layout, input, options, path, monitor)?;
+        script::write_if_asked(input, options, path, &[])?;
+        let vcpus = input.checkpoint.vcpus.iter();
+        Ok(Summary {
+            path: path.to_owned(),
+            len_bytes: layout.len_bytes,
+            memory_bytes: layout.memory_bytes(),
+            problems: missing_registers(vcpus, "not among the threads").into_iter().collect(),
+            hints: hints::physical(input, path),
+        })
+    }
+}
+
+fn body(input: Input<'_>) -> Result<Body, DumpError> {
+    let mut body = Body::default();
+    for range in page_ranges(&input.checkpoint.memory) {
+        let len_bytes = range.end - range.start;
+        let offset = body.append(Gpa(range.start), len_bytes)?;
+        let (vaddr, paddr) = (range.start, range.start);
+        body.loads.push(Load { vaddr, paddr, offset, len_bytes, access: Access::ALL });
+    }
+    if body.loads.is_empty() {
+        return Err(DumpError::NoMemory { why: "the checkpoint holds no whole page".to_owned() });
+    }
+    Ok(body)
+}
+
+fn notes(machine: Machine, input: Input<'_>) -> Vec<u8> {
+    let vcpus = || input.checkpoint.vcpus.iter().filter(|vcpu| has_registers(vcpu));
+    let mut notes = Notes::default();
+    notes.process(machine, vcpus().next().map_or(1, |vcpu| thread_id(vcpu.index)));
+    for vcpu in vcpus() {
+        notes.thread(machine, vcpu, thread_id(vcpu.index));
+    }
+    for vcpu in vcpus() {
+        notes.qemu(vcpu);
+    }
+    notes.into_bytes()
+}

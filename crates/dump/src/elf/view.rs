@@ -1,0 +1,200 @@
+//! The address space that a linear core shows.
+
+use std::ops::{ControlFlow, Range};
+
+use vmss2core_guest::paging::{
+    AddressSpace, Leaf, Limits, PagingMode, Root, WalkSummary, vcpu_paging,
+};
+use vmss2core_mem::{Checkpoint, Gpr, Gva, PAGE_SIZE, PhysicalMemory, Problem, Vcpu, X86Vcpu};
+
+use crate::{DumpError, Input, WriteOptions};
+
+/// First address of the kernel's half in 64-bit modes.
+const UPPER_HALF: u64 = 1 << 63;
+
+/// What one vCPU sees.
+pub(super) struct View<'a> {
+    pub(super) vcpu: &'a Vcpu,
+    pub(super) mode: PagingMode,
+    /// Everything mapped, sorted by virtual address.
+    pub(super) leaves: Vec<Leaf>,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(input: Input<'a>, options: &WriteOptions) -> Result<Self, DumpError> {
+        let (vcpu, x86) = find_vcpu(input.checkpoint, options.vcpu)?;
+        let mut problems = Vec::new();
+        let memory = &input.checkpoint.memory;
+        let parts = match options.cr3 {
+            Some(cr3) => vec![(ALL, given(memory, x86, cr3, &mut problems))],
+            None => own(input, vcpu, x86, &mut problems)?,
+        };
+        let mode = parts.first().map_or(PagingMode::Identity, |(_, space)| space.mode());
+        let mut view = Self { vcpu, mode, leaves: Vec::new(), problems };
+        for (range, space) in &parts {
+            view.add(range.clone(), space, x86);
+        }
+        view.leaves.sort_by_key(|leaf| leaf.gva);
+        if view.leaves.is_empty() {
+            let why = format!(
+                "the page tables of vCPU {} map nothing that the checkpoint holds; \
+                 use the physical view (-M), or other tables (--cr3)",
+                vcpu.index
+            );
+            return Err(DumpError::NoMemory { why });
+        }
+        Ok(view)
+    }
+
+    fn add(&mut self, range: Range<u64>, space: &AddressSpace<'_>, x86: &X86Vcpu) {
+        let leaves = &mut self.leaves;
+        let first = leaves.len();
+        let summary = space.walk_range(range.clone(), &Limits::default(), &mut |leaf| {
+            // A large page at the border belongs to both halves of no guest.
+            leaves.push(leaf);
+            ControlFlow::Continue(())
+        });
+        if summary.truncated || summary.tables_omitted != 0 {
+            add_around_registers(leaves, first, &range, space, x86);
+        }
+        self.problems.extend(walk_problems(&summary));
+    }
+}
+
+const ALL: Range<u64> = 0..u64::MAX;
+
+fn find_vcpu(checkpoint: &Checkpoint, index: u32) -> Result<(&Vcpu, &X86Vcpu), DumpError> {
+    let vcpus = &checkpoint.vcpus;
+    let vcpu = vcpus
+        .iter()
+        .find(|vcpu| vcpu.index == index)
+        .ok_or(DumpError::NoVcpu { index, count: vcpus.len() })?;
+    let why =
+        || "page tables other than x86's are not known; use the physical view (-M)".to_owned();
+    let x86 = vcpu.x86().ok_or_else(|| DumpError::NoAddressSpace { index, why: why() })?;
+    Ok((vcpu, x86))
+}
+
+/// The page tables that the user named.
+fn given<'a>(
+    memory: &'a PhysicalMemory,
+    x86: &X86Vcpu,
+    cr3: u64,
+    problems: &mut Vec<Problem>,
+) -> AddressSpace<'a> {
+    let paging = vcpu_paging(memory, x86).ok();
+    let known = paging.as_ref().map(|paging| paging.mode.value);
+    let mode = known.filter(|mode| *mode != PagingMode::Identity).unwrap_or_else(|| {
+        problems.push(Problem::warning(
+            "the vCPU's paging mode is not known or off: 64-bit with 4 levels assumed",
+        ));
+        PagingMode::FourLevel
+    });
+    AddressSpace::new(memory, mode, mode.root_of(cr3))
+        .with_no_execute(paging.is_none_or(|paging| paging.no_execute))
+}
+
+/// The vCPU's own page tables; in user mode under page-table isolation with the
+/// kernel's half of the kernel's. The user's half stays the user's: the kernel's
+/// copy of it is marked no-execute.
+fn own<'a>(
+    input: Input<'a>,
+    vcpu: &Vcpu,
+    x86: &X86Vcpu,
+    problems: &mut Vec<Problem>,
+) -> Result<Vec<(Range<u64>, AddressSpace<'a>)>, DumpError> {
+    let memory = &input.checkpoint.memory;
+    let paging = vcpu_paging(memory, x86).map_err(|error| DumpError::NoAddressSpace {
+        index: vcpu.index,
+        why: format!("{error}; name page tables (--cr3), or use the physical view (-M)"),
+    })?;
+    let space = paging.address_space(memory);
+    let Some(kernel) = kernel_root(input, vcpu.index) else {
+        return Ok(vec![(ALL, space)]);
+    };
+    problems.push(Problem::note(format!(
+        "vCPU {} ran in user mode with page tables that lack the kernel: added from the tables at {}",
+        vcpu.index, kernel.0
+    )));
+    let kernel =
+        AddressSpace::new(memory, paging.mode.value, kernel).with_no_execute(paging.no_execute);
+    Ok(if paging.mode.value.is_64_bit() {
+        vec![(0..UPPER_HALF, space), (UPPER_HALF..u64::MAX, kernel)]
+    } else {
+        vec![(ALL, kernel)]
+    })
+}
+
+fn kernel_root(input: Input<'_>, index: u32) -> Option<Root> {
+    let facts = input.facts.vcpus.iter().find(|facts| facts.index == index)?;
+    Some(facts.kernel_root.as_ref()?.value)
+}
+
+/// Whatever the guards of the walk left out, the pages that the registers point
+/// at, and one on each side, are in.
+fn add_around_registers(
+    leaves: &mut Vec<Leaf>,
+    first: usize,
+    range: &Range<u64>,
+    space: &AddressSpace<'_>,
+    x86: &X86Vcpu,
+) {
+    let registers = [linear_pc(x86), x86.gpr(Gpr::Rsp), x86.gpr(Gpr::Rbp)];
+    for register in registers.into_iter().flatten() {
+        let page = Gva(register).page_start().0;
+        for gva in [page.checked_sub(PAGE_SIZE), Some(page), page.checked_add(PAGE_SIZE)] {
+            let Some(gva) = gva.filter(|gva| range.contains(gva)).map(Gva) else { continue };
+            let walked = leaves.get(first..).unwrap_or_default();
+            if walked.iter().any(|leaf| gva >= leaf.gva && gva.0 - leaf.gva.0 < leaf.len_bytes()) {
+                continue;
+            }
+            leaves.extend(single_page(space, gva));
+        }
+    }
+}
+
+fn single_page(space: &AddressSpace<'_>, gva: Gva) -> Option<Leaf> {
+    let found = space.translate(gva).ok()?;
+    let held = space.memory().contains(found.gpa, PAGE_SIZE);
+    held.then_some(Leaf { gva, gpa: found.gpa, pages: 1, permissions: found.permissions })
+}
+
+/// Where the vCPU executes, as a linear address.
+pub(super) fn linear_pc(x86: &X86Vcpu) -> Option<u64> {
+    let efer = x86.msrs.efer.unwrap_or(0);
+    let base = if efer & (1 << 10) == 0 { x86.segments.cs.base.unwrap_or(0) } else { 0 };
+    Some(base.wrapping_add(x86.rip?))
+}
+
+fn walk_problems(summary: &WalkSummary) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if summary.truncated {
+        problems.push(Problem::incomplete(
+            "the page tables map more than any guest does: only the first part is in the core",
+        ));
+    }
+    if let Some(error) = &summary.first_error {
+        let count = summary.tables_unreadable;
+        problems.push(Problem::incomplete(format!("page tables not readable: {count}; {error}")));
+    }
+    if summary.tables_outside_ram != 0 {
+        problems.push(Problem::incomplete(format!(
+            "page tables that the checkpoint does not hold: {}",
+            summary.tables_outside_ram
+        )));
+    }
+    if summary.tables_omitted != 0 {
+        problems.push(Problem::note(format!(
+            "page tables mapped more than 8 times, further aliases left out: {}",
+            summary.tables_omitted
+        )));
+    }
+    if summary.bytes_outside_ram != 0 {
+        problems.push(Problem::note(format!(
+            "mapped, but no memory of the checkpoint (devices, mostly): {:#x} bytes",
+            summary.bytes_outside_ram
+        )));
+    }
+    problems
+}

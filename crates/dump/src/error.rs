@@ -1,0 +1,71 @@
+//! Why a file could not be written.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+use vmss2core_mem::MemoryError;
+
+/// Why a file could not be written. In every case nothing was left behind and
+/// an existing file is as it was.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DumpError {
+    /// The output exists and may not be replaced.
+    #[error("{} exists; use --force to replace it", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The output is a directory, a device, a pipe or a socket.
+    #[error("{} is not a regular file; name a new file", path.display())]
+    NotAFile {
+        /// What was named as output.
+        path: PathBuf,
+    },
+    /// The output is one of the files of the checkpoint.
+    #[error("{} is part of the checkpoint; name another output", path.display())]
+    IsInput {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The user stopped it; nothing was left behind.
+    #[error("stopped; nothing was written")]
+    Cancelled,
+    /// The output could not be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Guest memory that the checkpoint promised could not be read.
+    #[error("cannot read the guest's memory")]
+    Read(#[from] MemoryError),
+    /// The file would be larger than a file can be.
+    #[error("the output would be longer than 2^63 bytes: the memory map makes no sense")]
+    TooLarge,
+    /// The checkpoint has no memory that the format could hold.
+    #[error("no guest memory to write: {why}")]
+    NoMemory {
+        /// Why, and what to try.
+        why: String,
+    },
+    /// There is no such processor.
+    #[error("no vCPU {index}: the checkpoint has {count}")]
+    NoVcpu {
+        /// Its index.
+        index: u32,
+        /// How many there are.
+        count: usize,
+    },
+    /// The address space of a processor cannot be told.
+    #[error("no address space for vCPU {index}: {why}")]
+    NoAddressSpace {
+        /// Index of the processor.
+        index: u32,
+        /// Why, and what to try.
+        why: String,
+    },
+}

@@ -1,0 +1,77 @@
+//! The guest's physical memory as a flat image: the byte at guest physical
+//! address A is the byte at file offset A. Holes of the machine are holes of
+//! the file, so a reader cannot tell them from zeroes; the summary can.
+
+use std::ops::Range;
+use std::path::Path;
+
+use vmss2core_mem::{Gpa, PhysicalMemory, Problem};
+
+use crate::engine::{self, Extent, Layout};
+use crate::{DumpError, DumpFormat, Input, Monitor, Summary, WriteOptions};
+
+/// Flat physical image.
+pub(crate) struct RawImage;
+
+impl DumpFormat for RawImage {
+    fn name(&self) -> &'static str {
+        "raw"
+    }
+
+    fn about(&self) -> &'static str {
+        "flat physical memory, file offset = physical address, holes left as holes"
+    }
+
+    fn write(
+        &self,
+        input: Input<'_>,
+        options: &WriteOptions,
+        path: &Path,
+        monitor: &dyn Monitor,
+    ) -> Result<Summary, DumpError> {
+        let layout = layout(&input.checkpoint.memory)?;
+        engine::write(&layout, input, options, path, monitor)?;
+        Ok(Summary {
+            path: path.to_owned(),
+            len_bytes: layout.len_bytes,
+            memory_bytes: layout.memory_bytes(),
+            problems: holes(&input.checkpoint.memory.ranges()),
+            hints: Vec::new(),
+        })
+    }
+}
+
+fn layout(memory: &PhysicalMemory) -> Result<Layout, DumpError> {
+    let extents: Vec<Extent> = memory
+        .ranges()
+        .iter()
+        .map(|range| Extent {
+            offset: range.start,
+            gpa: Gpa(range.start),
+            len_bytes: range.end - range.start,
+        })
+        .collect();
+    if extents.is_empty() {
+        return Err(DumpError::NoMemory { why: "the checkpoint holds none".to_owned() });
+    }
+    Ok(Layout { literals: Vec::new(), extents, len_bytes: memory.end().0 })
+}
+
+fn holes(ranges: &[Range<u64>]) -> Vec<Problem> {
+    let first = ranges.first().map(|range| 0..range.start);
+    let between = ranges.windows(2).filter_map(|pair| match pair {
+        [low, high] => Some(low.end..high.start),
+        _ => None,
+    });
+    first
+        .into_iter()
+        .chain(between)
+        .filter(|hole| !hole.is_empty())
+        .map(|hole| {
+            Problem::note(format!(
+                "no memory at {:#x}..{:#x}: reads as zero in a flat image",
+                hole.start, hole.end
+            ))
+        })
+        .collect()
+}
