@@ -114,7 +114,9 @@ fn common(items: &mut Vec<Item>, index: u32, cpu: &Cpu, narrow: bool) {
     }
     for (number, (selector, base)) in (0..).zip(cpu.segments) {
         items.push(Item::word("S", &[index, number], u32::from(selector)));
-        items.push(Item::quad("S.base64", &[index, number], base));
+        if !narrow {
+            items.push(Item::quad("S.base64", &[index, number], base));
+        }
     }
 }
 
@@ -135,6 +137,6 @@ fn msrs(items: &mut Vec<Item>, index: u32, cpu: &Cpu) {
         ("XCR0", msrs.xcr0),
     ];
     for (name, value) in named {
-        items.push(Item::quad(name, &[index], value));
+        items.extend(value.map(|value| Item::quad(name, &[index], value)));
     }
 }

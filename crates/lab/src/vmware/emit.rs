@@ -93,8 +93,13 @@ impl Item {
         Self { name: Vec::new(), indices: Vec::new(), body: Body::Verbatim(bytes.to_vec()) }
     }
 
+    /// Its name, as far as it is text.
+    pub fn name(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.name)
+    }
+
     fn mark(&self, group: &str) -> String {
-        let name = String::from_utf8_lossy(&self.name);
+        let name = self.name();
         let mut mark = format!("{group}/{name}");
         for index in &self.indices {
             mark = format!("{mark}[{index}]");

@@ -60,21 +60,21 @@ pub struct TableRegister {
     pub limit: u16,
 }
 
-/// Model-specific registers that a checkpoint may name.
+/// Model-specific registers that a checkpoint may name, as far as known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the registers'")]
 pub struct ModelRegisters {
-    pub efer: u64,
-    pub star: u64,
-    pub lstar: u64,
-    pub cstar: u64,
-    pub kernel_gs_base: u64,
-    pub sysenter_cs: u64,
-    pub sysenter_esp: u64,
-    pub sysenter_eip: u64,
-    pub tsc: u64,
-    pub pat: u64,
-    pub xcr0: u64,
+    pub efer: Option<u64>,
+    pub star: Option<u64>,
+    pub lstar: Option<u64>,
+    pub cstar: Option<u64>,
+    pub kernel_gs_base: Option<u64>,
+    pub sysenter_cs: Option<u64>,
+    pub sysenter_esp: Option<u64>,
+    pub sysenter_eip: Option<u64>,
+    pub tsc: Option<u64>,
+    pub pat: Option<u64>,
+    pub xcr0: Option<u64>,
 }
 
 impl Machine {
@@ -91,6 +91,13 @@ impl Machine {
         }
         let cpus = (0..cpus).map(Cpu::synthetic).collect();
         Self { memory, ram: ram.into(), cpus }
+    }
+
+    /// A guest of 32-bit processors with one range of memory from 0.
+    pub fn synthetic_32_bit(len: u64, cpus: u32) -> Self {
+        let mut machine = Self::synthetic(&[(0, len)], cpus);
+        machine.cpus.iter_mut().for_each(Cpu::narrow);
+        machine
     }
 
     /// Memory in bytes.
@@ -150,21 +157,34 @@ impl Cpu {
     }
 }
 
+impl Cpu {
+    /// Makes it a 32-bit processor.
+    fn narrow(&mut self) {
+        let halves = self.general.iter_mut().chain(&mut self.control).chain(&mut self.debug);
+        let tables = [&mut self.gdtr.base, &mut self.idtr.base, &mut self.rip];
+        halves.chain(tables).for_each(|value| *value &= 0xffff_ffff);
+        self.general[8..].fill(0);
+        self.segments = self.segments.map(|(selector, _)| (selector, 0));
+        self.task_priority = 0;
+        self.msrs = ModelRegisters::default();
+    }
+}
+
 impl ModelRegisters {
     fn synthetic(index: u32) -> Self {
-        let at = |number: u64| 0xffff_ffff_8200_0000 + number * 0x1000 + u64::from(index);
+        let at = |number: u64| Some(0xffff_ffff_8200_0000 + number * 0x1000 + u64::from(index));
         Self {
-            efer: 0xd01,
+            efer: Some(0xd01),
             star: at(1),
             lstar: at(2),
             cstar: at(3),
             kernel_gs_base: at(4),
-            sysenter_cs: 0x10,
+            sysenter_cs: Some(0x10),
             sysenter_esp: at(5),
             sysenter_eip: at(6),
             tsc: at(7),
-            pat: 0x0407_0506_0007_0106,
-            xcr0: 7,
+            pat: Some(0x0407_0506_0007_0106),
+            xcr0: Some(7),
         }
     }
 }

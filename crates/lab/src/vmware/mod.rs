@@ -20,6 +20,7 @@ mod machine;
 mod memory;
 mod shape;
 mod state;
+mod vectors;
 mod write;
 
 pub use bundle::{Named, fragments, gzip, tar};
@@ -33,4 +34,5 @@ pub use shape::{
     Registers, Shape,
 };
 pub use state::{Parts, parts, png};
+pub use vectors::{Expect, Known, Opens, Vector, vectors};
 pub use write::{Written, deliver, write_checkpoint, write_configuration, write_guest_dump};

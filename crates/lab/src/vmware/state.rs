@@ -10,7 +10,7 @@ use super::contents::Contents;
 use super::emit::{Emitted, Group, Header, Item, emit};
 use super::machine::Machine;
 use super::memory::{self, Image};
-use super::shape::{Extra, Placement, Platform, RegionTags, Shape};
+use super::shape::{Extra, Placement, Platform, Shape};
 use super::{configuration, cpu};
 
 /// A state file and the memory file that belongs beside it, if any.
@@ -24,24 +24,31 @@ pub struct Parts {
 /// Lays out both files of a checkpoint.
 pub fn parts(machine: &Machine, shape: &Shape, stem: &str) -> Result<Parts> {
     let image = Image::new(machine, shape)?;
-    let mut groups = vec![checkpoint(machine, shape)?];
-    groups.extend(cpu::group(&machine.cpus, shape));
-    groups.push(memory_group(&image, shape)?);
-    groups.extend(trailing_groups(machine, shape, stem)?);
-    let header = Header { magic: shape.magic, version: 8, table: shape.table };
-    let mut state = emit(header, &groups)?;
+    let groups = groups(machine, shape, stem, &image)?;
+    let mut state = emit(header(shape), &groups)?;
     // One reader asks for this much of the file before it looks at it.
     state.contents.grow_to(12 + 6400 * groups.len() as u64);
     let memory = (shape.placement == Placement::Split).then_some(image.packed);
     Ok(Parts { state, memory })
 }
 
-fn memory_group(image: &Image, shape: &Shape) -> Result<Group> {
-    if shape.placement == Placement::Nowhere {
-        let tags = RegionTags::Full;
-        return memory::group(image, &Shape { region_tags: tags, ..shape.clone() });
-    }
-    memory::group(image, shape)
+/// What the state file begins with.
+pub(super) fn header(shape: &Shape) -> Header {
+    Header { magic: shape.magic, version: 8, table: shape.table }
+}
+
+/// The groups of the state file in order.
+pub(super) fn groups(
+    machine: &Machine,
+    shape: &Shape,
+    stem: &str,
+    image: &Image,
+) -> Result<Vec<Group>> {
+    let mut groups = vec![checkpoint(machine, shape)?];
+    groups.extend(cpu::group(&machine.cpus, shape));
+    groups.push(memory::group(image, shape)?);
+    groups.extend(trailing_groups(machine, shape, stem)?);
+    Ok(groups)
 }
 
 fn checkpoint(machine: &Machine, shape: &Shape) -> Result<Group> {
