@@ -1,1 +1,31 @@
-//! To be written.
+//! Reports about a checkpoint: plain structures, and their printers for people
+//! (text) and programs (JSON).
+//!
+//! [`InfoReport`] is what `vmss2core info` shows, [`TagsReport`] what
+//! `info --tags` shows. Both come from data that other crates found; nothing
+//! here reads a checkpoint. The JSON forms carry a `schema` member, and
+//! `docs/schema/` describes them. Strings of a guest or a checkpoint may hold
+//! anything, so both printers escape what a terminal would obey.
+
+#![forbid(unsafe_code)]
+
+mod escape;
+mod info;
+mod json;
+mod kernel_files;
+mod next;
+mod tags;
+mod text;
+mod units;
+
+pub use escape::{printable, shell_word};
+pub use info::{
+    CheckpointInfo, FileInfo, GuestInfo, Hex, INFO_SCHEMA, InfoReport, KernelImage, Known,
+    LinuxInfo, Location, MachineInfo, MemoryInfo, ProblemInfo, RangeInfo, Space, VcpuInfo,
+    VmcoreInfoInfo,
+};
+pub use json::write_json;
+pub use kernel_files::{DebugSymbols, debug_symbols};
+pub use next::Step;
+pub use tags::{TAGS_SCHEMA, TagInfo, TagsReport, tag_label};
+pub use units::{human_size, utc_time};

@@ -1,0 +1,479 @@
+//! What `vmss2core info` says, as plain data.
+//!
+//! The member names are the JSON members; `docs/schema/info-1.json` describes
+//! them. Any member that is an `Option` is absent from the JSON when it is not
+//! known. A change that breaks a reader of the JSON changes [`INFO_SCHEMA`].
+
+use std::path::PathBuf;
+
+use serde::{Serialize, Serializer};
+use vmss2core_guest::paging::{PagingMode, Root};
+use vmss2core_guest::{Facts, Found, LinuxFacts, OperatingSystem, VcpuFacts};
+use vmss2core_mem::{
+    Architecture, Checkpoint, Gpr, Machine, PhysicalMemory, Problem, Provenance, Severity, Vcpu,
+    X86Vcpu,
+};
+
+use crate::next::{self, Step};
+
+/// Name and version of the JSON form of [`InfoReport`].
+pub const INFO_SCHEMA: &str = "vmss2core/info/1";
+
+/// An address or another number that is read in hexadecimal. In JSON it is a
+/// string, because many readers of JSON hold numbers in 53 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hex(pub u64);
+
+impl std::fmt::Display for Hex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+impl Serialize for Hex {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A value with how it was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Known<T> {
+    /// The value.
+    pub value: T,
+    /// How it was found, in words.
+    pub how: String,
+}
+
+/// Everything that `info` says about a checkpoint.
+#[derive(Clone, Debug, Serialize)]
+pub struct InfoReport {
+    /// Always [`INFO_SCHEMA`].
+    pub schema: &'static str,
+    /// What kind of checkpoint this is, and its files.
+    pub checkpoint: CheckpointInfo,
+    /// What the checkpoint says about the virtual machine.
+    pub machine: MachineInfo,
+    /// The guest's physical memory.
+    pub memory: MemoryInfo,
+    /// The virtual processors.
+    pub vcpus: Vec<VcpuInfo>,
+    /// What runs in the guest.
+    pub guest: GuestInfo,
+    /// What is missing, odd or broken.
+    pub problems: Vec<ProblemInfo>,
+    /// Commands that are worth typing for this guest.
+    pub next: Vec<Step>,
+}
+
+/// What kind of checkpoint this is.
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckpointInfo {
+    /// Name of the input format.
+    pub format: &'static str,
+    /// The same in words.
+    pub kind: String,
+    /// The files it was read from.
+    pub files: Vec<FileInfo>,
+}
+
+/// One file of a checkpoint.
+#[derive(Clone, Debug, Serialize)]
+pub struct FileInfo {
+    /// Its path.
+    pub path: String,
+    /// What it holds.
+    pub role: &'static str,
+    /// How it was found.
+    pub found: String,
+}
+
+/// The virtual machine.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "as in vmss2core_mem::Machine")]
+pub struct MachineInfo {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub product: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub product_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub product_build: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configured_guest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub powered_on_unix: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspended_unix: Option<u64>,
+}
+
+/// The guest's physical memory.
+#[derive(Clone, Debug, Serialize)]
+pub struct MemoryInfo {
+    /// Bytes held.
+    pub bytes: u64,
+    /// What is held, sorted, adjacent parts joined.
+    pub ranges: Vec<RangeInfo>,
+    /// What lies between the ranges, sorted.
+    pub holes: Vec<RangeInfo>,
+}
+
+/// A range of guest physical memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RangeInfo {
+    /// First address.
+    pub start: Hex,
+    /// First address behind it.
+    pub end: Hex,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// One virtual processor.
+#[derive(Clone, Debug, Serialize)]
+pub struct VcpuInfo {
+    /// Number in the checkpoint.
+    pub index: u32,
+    /// The guest's number of it, if known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logical_cpu: Option<u32>,
+    /// Whether it sat in a halt instruction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub halted: Option<bool>,
+    /// How it translates addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Known<&'static str>>,
+    /// Physical address of its page tables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page_tables: Option<Hex>,
+    /// Physical address of the kernel's page tables, if they are others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_page_tables: Option<Known<Hex>>,
+    /// Privilege level: 0 is the kernel's, 3 a program's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub privilege: Option<u8>,
+    /// Instruction pointer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instruction_pointer: Option<Hex>,
+    /// Stack pointer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack_pointer: Option<Hex>,
+    /// What is known of the place that it executes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
+}
+
+/// Where a processor executes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Location {
+    /// Whose code it is.
+    pub space: Space,
+    /// Distance from the start of the kernel image, if it lies in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_text_offset: Option<Hex>,
+    /// The address that the kernel was linked at for this place: what `addr2line`
+    /// and `objdump` know it by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_address: Option<Hex>,
+}
+
+/// Whose code a processor executes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Space {
+    /// The operating system's kernel or the firmware.
+    Kernel,
+    /// A program.
+    User,
+}
+
+/// What runs in the guest.
+#[derive(Clone, Debug, Serialize)]
+pub struct GuestInfo {
+    /// The operating system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os: Option<Known<&'static str>>,
+    /// Facts about a Linux kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linux: Option<LinuxInfo>,
+}
+
+/// Facts about a Linux kernel.
+#[derive(Clone, Debug, Serialize)]
+pub struct LinuxInfo {
+    /// The `Linux version ...` line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub banner: Option<Known<String>>,
+    /// Release, as `uname -r`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<Known<String>>,
+    /// Width of the kernel's addresses: 32 or 64.
+    pub bits: u8,
+    /// Where the kernel image lies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<Known<KernelImage>>,
+    /// How far the kernel lies from its link address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kaslr_offset: Option<Known<Hex>>,
+    /// `phys_base`, which may be negative.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phys_base: Option<Known<String>>,
+    /// Virtual address of physical 0 in the direct map.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direct_map: Option<Known<Hex>>,
+    /// Physical address of the kernel's own page tables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page_tables: Option<Known<Hex>>,
+    /// The VMCOREINFO text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vmcoreinfo: Option<Known<VmcoreInfoInfo>>,
+}
+
+/// Where a kernel image lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KernelImage {
+    /// Virtual address of its start.
+    pub start: Hex,
+    /// Physical address of its start.
+    pub physical: Hex,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// About a VMCOREINFO text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VmcoreInfoInfo {
+    /// Its length.
+    pub bytes: u64,
+    /// Whether we made it from other facts because the guest holds none.
+    pub synthesised: bool,
+}
+
+/// A problem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProblemInfo {
+    /// `note`, `warning` or `incomplete`.
+    pub severity: &'static str,
+    /// What, where, and what to do about it.
+    pub message: String,
+}
+
+impl InfoReport {
+    /// The report about a checkpoint. `inputs` are the files as the user named
+    /// them; the commands in [`next`](Self::next) name them in the same way.
+    pub fn new(checkpoint: &Checkpoint, facts: &Facts, inputs: &[PathBuf]) -> Self {
+        Self {
+            schema: INFO_SCHEMA,
+            checkpoint: checkpoint_info(&checkpoint.provenance),
+            machine: machine_info(&checkpoint.machine),
+            memory: memory_info(&checkpoint.memory),
+            vcpus: checkpoint.vcpus.iter().map(|vcpu| vcpu_info(vcpu, facts)).collect(),
+            guest: guest_info(facts),
+            problems: checkpoint.problems.iter().chain(&facts.problems).map(problem_info).collect(),
+            next: next::steps(checkpoint, facts, inputs),
+        }
+    }
+}
+
+fn checkpoint_info(provenance: &Provenance) -> CheckpointInfo {
+    let files = provenance.files.iter().map(|file| FileInfo {
+        path: file.path.to_string_lossy().into_owned(),
+        role: file.role,
+        found: file.found.clone(),
+    });
+    CheckpointInfo {
+        format: provenance.format,
+        kind: provenance.kind.clone(),
+        files: files.collect(),
+    }
+}
+
+fn machine_info(machine: &Machine) -> MachineInfo {
+    MachineInfo {
+        architecture: machine.architecture.and_then(architecture_name),
+        product: machine.product.clone(),
+        product_version: machine.product_version.clone(),
+        product_build: machine.product_build.clone(),
+        memory_mib: machine.memory_mib,
+        display_name: machine.display_name.clone(),
+        configured_guest: machine.configured_guest.clone(),
+        firmware: machine.firmware.clone(),
+        uuid: machine.uuid.clone(),
+        powered_on_unix: machine.powered_on_unix,
+        suspended_unix: machine.suspended_unix,
+    }
+}
+
+fn architecture_name(architecture: Architecture) -> Option<&'static str> {
+    match architecture {
+        Architecture::X86 => Some("x86"),
+        Architecture::Arm64 => Some("arm64"),
+        _ => None,
+    }
+}
+
+fn memory_info(memory: &PhysicalMemory) -> MemoryInfo {
+    let held = memory.ranges();
+    let holes = held.iter().zip(held.iter().skip(1));
+    MemoryInfo {
+        bytes: memory.len_bytes(),
+        ranges: held.iter().map(|range| range_info(range.start, range.end)).collect(),
+        holes: holes.map(|(before, after)| range_info(before.end, after.start)).collect(),
+    }
+}
+
+fn range_info(start: u64, end: u64) -> RangeInfo {
+    RangeInfo { start: Hex(start), end: Hex(end), bytes: end.saturating_sub(start) }
+}
+
+fn vcpu_info(vcpu: &Vcpu, facts: &Facts) -> VcpuInfo {
+    let known = facts.vcpus.iter().find(|known| known.index == vcpu.index);
+    let x86 = vcpu.x86();
+    let mode = known.and_then(|known| known.mode.as_ref());
+    let instruction_pointer = x86.and_then(|x86| linear_ip(x86, mode.map(|mode| mode.value)));
+    VcpuInfo {
+        index: vcpu.index,
+        logical_cpu: logical_cpu(vcpu, facts),
+        halted: vcpu.halted,
+        mode: mode.map(|mode| known_as(mode, |mode| mode_name(*mode))),
+        page_tables: known.and_then(|known| known.root).map(root_address),
+        kernel_page_tables: known
+            .and_then(|known| known.kernel_root.as_ref())
+            .map(|root| known_as(root, |root| root_address(*root))),
+        privilege: known.and_then(|known| known.privilege),
+        instruction_pointer: instruction_pointer.map(Hex),
+        stack_pointer: x86.and_then(|x86| x86.gpr(Gpr::Rsp)).map(Hex),
+        location: instruction_pointer.and_then(|ip| location(ip, known, facts.linux.as_ref())),
+    }
+}
+
+fn logical_cpu(vcpu: &Vcpu, facts: &Facts) -> Option<u32> {
+    let index = usize::try_from(vcpu.index).ok()?;
+    *facts.linux.as_ref()?.logical_cpus.get(index)?
+}
+
+/// The instruction pointer as a linear address. Outside of 64-bit mode it is
+/// relative to the code segment, which starts at 0 in all but old software.
+fn linear_ip(x86: &X86Vcpu, mode: Option<PagingMode>) -> Option<u64> {
+    let rip = x86.rip?;
+    if matches!(mode, Some(PagingMode::FourLevel | PagingMode::FiveLevel)) {
+        return Some(rip);
+    }
+    match x86.segments.cs.base {
+        Some(base) if base != 0 => Some(base.wrapping_add(rip) & 0xffff_ffff),
+        _ => Some(rip),
+    }
+}
+
+fn location(ip: u64, vcpu: Option<&VcpuFacts>, linux: Option<&LinuxFacts>) -> Option<Location> {
+    let space = space(ip, vcpu)?;
+    let in_kernel = linux.filter(|_| space == Space::Kernel);
+    let text_offset = in_kernel
+        .and_then(|linux| linux.text.as_ref())
+        .and_then(|text| ip.checked_sub(text.value.start.0).filter(|at| *at < text.value.len));
+    let link_address = text_offset
+        .and(in_kernel.and_then(|linux| linux.kaslr_offset.as_ref()))
+        .map(|slide| ip.wrapping_sub(slide.value));
+    Some(Location {
+        space,
+        kernel_text_offset: text_offset.map(Hex),
+        link_address: link_address.map(Hex),
+    })
+}
+
+/// By privilege level; a vCPU without one is judged by the half of a 64-bit
+/// address space that it executes in.
+fn space(ip: u64, vcpu: Option<&VcpuFacts>) -> Option<Space> {
+    match vcpu.and_then(|vcpu| vcpu.privilege) {
+        Some(3) => Some(Space::User),
+        Some(_) => Some(Space::Kernel),
+        None if ip >> 63 == 1 => Some(Space::Kernel),
+        None => None,
+    }
+}
+
+fn guest_info(facts: &Facts) -> GuestInfo {
+    GuestInfo {
+        os: facts.os.as_ref().map(|os| known_as(os, |os| os_name(*os))),
+        linux: facts.linux.as_ref().map(linux_info),
+    }
+}
+
+fn os_name(os: OperatingSystem) -> &'static str {
+    match os {
+        OperatingSystem::Linux => "Linux",
+        _ => "another operating system",
+    }
+}
+
+fn linux_info(linux: &LinuxFacts) -> LinuxInfo {
+    LinuxInfo {
+        banner: linux.banner.as_ref().map(|banner| known_as(banner, Clone::clone)),
+        release: linux.release.as_ref().map(|release| known_as(release, Clone::clone)),
+        bits: if linux.is_64_bit { 64 } else { 32 },
+        image: linux.text.as_ref().map(|text| {
+            known_as(text, |text| KernelImage {
+                start: Hex(text.start.0),
+                physical: Hex(text.gpa.0),
+                bytes: text.len,
+            })
+        }),
+        kaslr_offset: linux.kaslr_offset.as_ref().map(|slide| known_as(slide, |slide| Hex(*slide))),
+        phys_base: linux.phys_base.as_ref().map(|base| known_as(base, |base| signed_hex(*base))),
+        direct_map: linux.direct_map.as_ref().map(|map| known_as(map, |map| Hex(map.0))),
+        page_tables: linux
+            .kernel_root
+            .as_ref()
+            .map(|root| known_as(root, |(_, root)| root_address(*root))),
+        vmcoreinfo: linux.vmcoreinfo.as_ref().map(|info| {
+            known_as(info, |info| VmcoreInfoInfo {
+                bytes: info.text.len() as u64,
+                synthesised: info.synthesised,
+            })
+        }),
+    }
+}
+
+fn problem_info(problem: &Problem) -> ProblemInfo {
+    let severity = match problem.severity {
+        Severity::Note => "note",
+        Severity::Warning => "warning",
+        Severity::Incomplete => "incomplete",
+    };
+    ProblemInfo { severity, message: problem.message.clone() }
+}
+
+fn known_as<T, U>(found: &Found<T>, value: impl FnOnce(&T) -> U) -> Known<U> {
+    Known { value: value(&found.value), how: found.how.clone() }
+}
+
+fn root_address(root: Root) -> Hex {
+    Hex(root.0.0)
+}
+
+fn mode_name(mode: PagingMode) -> &'static str {
+    match mode {
+        PagingMode::Identity => "no paging",
+        PagingMode::TwoLevel { .. } => "32-bit",
+        PagingMode::Pae => "32-bit PAE",
+        PagingMode::FourLevel => "64-bit",
+        PagingMode::FiveLevel => "64-bit, 5 levels",
+        _ => "another mode",
+    }
+}
+
+fn signed_hex(value: i64) -> String {
+    let sign = if value < 0 { "-" } else { "" };
+    format!("{sign}{:#x}", value.unsigned_abs())
+}

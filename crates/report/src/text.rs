@@ -1,0 +1,236 @@
+//! The text printer of [`InfoReport`], for 80 columns.
+
+use std::io::{self, Write};
+
+use crate::escape::printable;
+use crate::info::{
+    Hex, InfoReport, Known, LinuxInfo, Location, MachineInfo, MemoryInfo, ProblemInfo, RangeInfo,
+    Space, VcpuInfo,
+};
+use crate::next::Step;
+use crate::units::{human_size, utc_time};
+
+const WIDTH: usize = 80;
+/// Column in which values start.
+const INDENT: usize = 13;
+/// Width of the names of fields, which are indented by two.
+const NAME_WIDTH: usize = INDENT - 2;
+/// Ranges of memory that are listed; a fragmented map is summed up after that.
+const MAX_RANGES: usize = 64;
+
+type Out<'a> = &'a mut dyn Write;
+
+impl InfoReport {
+    /// Writes the report for people.
+    pub fn write_text(&self, out: Out<'_>) -> io::Result<()> {
+        self.write_checkpoint(out)?;
+        write_machine(&self.machine, out)?;
+        write_memory(&self.memory, out)?;
+        write_vcpus(&self.vcpus, out)?;
+        self.write_guest(out)?;
+        write_problems(&self.problems, out)?;
+        write_next(&self.next, out)
+    }
+
+    fn write_checkpoint(&self, out: Out<'_>) -> io::Result<()> {
+        title("checkpoint", &self.checkpoint.kind, out)?;
+        for file in &self.checkpoint.files {
+            // Paths are not wrapped, so that they can be copied.
+            let (path, found) = (printable(&file.path), printable(&file.found));
+            writeln!(out, "  {:<10} {path} ({found})", printable(file.role))?;
+        }
+        Ok(())
+    }
+
+    fn write_guest(&self, out: Out<'_>) -> io::Result<()> {
+        writeln!(out)?;
+        let Some(os) = &self.guest.os else {
+            return title("guest", "no operating system recognised", out);
+        };
+        let Some(linux) = &self.guest.linux else {
+            return title("guest", &with_how(os.value, &os.how), out);
+        };
+        let release = linux.release.as_ref().map_or("of unknown release", |r| r.value.as_str());
+        title("guest", &format!("{} {release}, {}-bit", os.value, linux.bits), out)?;
+        write_linux(linux, out)
+    }
+}
+
+fn write_machine(machine: &MachineInfo, out: Out<'_>) -> io::Result<()> {
+    let product = [
+        machine.product.clone(),
+        machine.product_version.clone(),
+        machine.product_build.as_ref().map(|build| format!("build {build}")),
+    ];
+    field("product", joined(product, " ").as_deref(), out)?;
+    field("machine", machine_line(machine).as_deref(), out)?;
+    field("guest set", machine.configured_guest.as_deref(), out)?;
+    field("uuid", machine.uuid.as_deref(), out)?;
+    field("powered on", machine.powered_on_unix.map(time).as_deref(), out)?;
+    field("suspended", machine.suspended_unix.map(time).as_deref(), out)
+}
+
+fn machine_line(machine: &MachineInfo) -> Option<String> {
+    let parts = [
+        machine.display_name.as_ref().map(|name| format!("\"{name}\"")),
+        machine.architecture.map(str::to_owned),
+        machine.memory_mib.map(|mib| format!("{} configured", human_mib(mib))),
+        machine.firmware.clone(),
+    ];
+    joined(parts, ", ")
+}
+
+fn human_mib(mib: u64) -> String {
+    mib.checked_mul(1 << 20).map_or_else(|| format!("{mib} MiB"), human_size)
+}
+
+fn time(unix: u64) -> String {
+    utc_time(unix).unwrap_or_else(|| format!("{unix} seconds after 1970, which is no sound date"))
+}
+
+fn joined<const N: usize>(parts: [Option<String>; N], separator: &str) -> Option<String> {
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(separator))
+}
+
+fn write_memory(memory: &MemoryInfo, out: Out<'_>) -> io::Result<()> {
+    writeln!(out)?;
+    let ranges = match memory.ranges.len() {
+        0 => return title("memory", "none", out),
+        1 => "in one range".to_owned(),
+        n => format!("in {n} ranges"),
+    };
+    title("memory", &format!("{} {ranges}", human_size(memory.bytes)), out)?;
+    let digits = memory.ranges.last().map_or(1, |range| format!("{:x}", range.end.0).len());
+    let held = memory.ranges.iter().map(|range| (range, ""));
+    let holes = memory.holes.iter().map(|hole| (hole, "  hole"));
+    let mut lines: Vec<(&RangeInfo, &str)> = held.chain(holes).collect();
+    lines.sort_by_key(|(range, _)| range.start);
+    for (range, note) in lines.iter().take(MAX_RANGES) {
+        let (start, last) = (range.start.0, range.end.0.saturating_sub(1));
+        let (digits, size) = (digits + 2, human_size(range.bytes));
+        writeln!(out, "  {start:#0digits$x}-{last:#0digits$x}  {size:>10}{note}")?;
+    }
+    match lines.len().saturating_sub(MAX_RANGES) {
+        0 => Ok(()),
+        more => writeln!(out, "  and {more} more; --json lists all"),
+    }
+}
+
+fn write_vcpus(vcpus: &[VcpuInfo], out: Out<'_>) -> io::Result<()> {
+    writeln!(out)?;
+    if vcpus.is_empty() {
+        return title("vCPUs", "none: the checkpoint holds no registers", out);
+    }
+    writeln!(out, "vCPU  mode              ring  halted  at")?;
+    for vcpu in vcpus {
+        write_vcpu(vcpu, out)?;
+    }
+    Ok(())
+}
+
+fn write_vcpu(vcpu: &VcpuInfo, out: Out<'_>) -> io::Result<()> {
+    let mode = vcpu.mode.as_ref().map_or("?", |mode| mode.value);
+    let ring = vcpu.privilege.map_or_else(|| "?".to_owned(), |ring| ring.to_string());
+    let halted = vcpu.halted.map_or("?", |halted| if halted { "yes" } else { "no" });
+    let ip = vcpu.instruction_pointer.map_or_else(|| "?".to_owned(), |ip| ip.to_string());
+    let place = vcpu.location.as_ref().map_or_else(String::new, place);
+    let line = format!("{:>4}  {mode:<16}  {ring:>4}  {halted:<6}  {ip:<18}  {place}", vcpu.index);
+    writeln!(out, "{}", line.trim_end())
+}
+
+fn place(location: &Location) -> String {
+    match (location.space, location.kernel_text_offset) {
+        (Space::User, _) => "a program".to_owned(),
+        (Space::Kernel, Some(Hex(offset))) => format!("_text+{offset:#x}"),
+        (Space::Kernel, None) => "kernel mode".to_owned(),
+    }
+}
+
+fn write_linux(linux: &LinuxInfo, out: Out<'_>) -> io::Result<()> {
+    field("banner", linux.banner.as_ref().map(|banner| banner.value.as_str()), out)?;
+    known("image", linux.image.as_ref(), out, |image| {
+        format!("{} at physical {}, {}", image.start, image.physical, human_size(image.bytes))
+    })?;
+    known("KASLR", linux.kaslr_offset.as_ref(), out, |slide| match slide {
+        Hex(0) => "kernel lies where it was linked".to_owned(),
+        slide => format!("kernel lies {slide} above its link address"),
+    })?;
+    known("phys_base", linux.phys_base.as_ref(), out, Clone::clone)?;
+    known("direct map", linux.direct_map.as_ref(), out, Hex::to_string)?;
+    known("page table", linux.page_tables.as_ref(), out, |root| format!("physical {root}"))?;
+    known("VMCOREINFO", linux.vmcoreinfo.as_ref(), out, |info| {
+        if info.synthesised {
+            format!("none in the guest; {} bytes made from other facts", info.bytes)
+        } else {
+            format!("{} bytes", info.bytes)
+        }
+    })
+}
+
+fn write_problems(problems: &[ProblemInfo], out: Out<'_>) -> io::Result<()> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nproblems")?;
+    for problem in problems {
+        wrapped(&format!("{}: {}", problem.severity, problem.message), 2, 4, out)?;
+    }
+    Ok(())
+}
+
+fn write_next(steps: &[Step], out: Out<'_>) -> io::Result<()> {
+    if steps.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nnext")?;
+    for step in steps {
+        writeln!(out, "  # {}", printable(&step.purpose))?;
+        for command in &step.commands {
+            writeln!(out, "  {}", printable(command))?;
+        }
+    }
+    Ok(())
+}
+
+/// A line that starts a part of the report.
+fn title(name: &str, value: &str, out: Out<'_>) -> io::Result<()> {
+    wrapped(&format!("{name:<INDENT$}{value}"), 0, INDENT, out)
+}
+
+fn field(name: &str, value: Option<&str>, out: Out<'_>) -> io::Result<()> {
+    let Some(value) = value else { return Ok(()) };
+    wrapped(&format!("{name:<NAME_WIDTH$}{value}"), 2, INDENT, out)
+}
+
+fn known<T>(
+    name: &str,
+    value: Option<&Known<T>>,
+    out: Out<'_>,
+    show: impl FnOnce(&T) -> String,
+) -> io::Result<()> {
+    let text = value.map(|known| with_how(&show(&known.value), &known.how));
+    field(name, text.as_deref(), out)
+}
+
+fn with_how(value: &str, how: &str) -> String {
+    if how.is_empty() { value.to_owned() } else { format!("{value} ({how})") }
+}
+
+/// Writes text, made safe, broken at blanks to stay within the width. A word
+/// that is longer than a line stays whole.
+fn wrapped(text: &str, first: usize, rest: usize, out: Out<'_>) -> io::Result<()> {
+    let text = printable(text);
+    let mut line = " ".repeat(first);
+    let mut fresh = true;
+    for word in text.split_inclusive(' ') {
+        let len = word.trim_end().chars().count();
+        if !fresh && line.chars().count() + len > WIDTH {
+            writeln!(out, "{}", line.trim_end())?;
+            line = " ".repeat(rest);
+        }
+        line.push_str(word);
+        fresh = false;
+    }
+    writeln!(out, "{}", line.trim_end())
+}
