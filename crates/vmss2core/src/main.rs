@@ -1,2 +1,45 @@
-//! To be written.
-fn main() {}
+//! `vmss2core`: from a virtual machine checkpoint to any debugger.
+//!
+//! One flow: the command line, in the original grammar ([`legacy`]) or in
+//! subcommands ([`args`]), becomes a [`plan`], which says what is to be done;
+//! [`commands`] do it. Only this crate prints, exits, and reads the environment.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod cancel;
+mod commands;
+mod exit;
+mod legacy;
+mod output;
+mod plan;
+mod progress;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use exit::Exit;
+use plan::Plan;
+
+fn main() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let exit = run(&argv).unwrap_or_else(|error| exit::report(&error));
+    ExitCode::from(exit.code())
+}
+
+fn run(argv: &[OsString]) -> anyhow::Result<Exit> {
+    if argv.is_empty() {
+        output::talk(&legacy::usage());
+        return Ok(Exit::Usage);
+    }
+    let plan = if legacy::is_original(argv) {
+        legacy::parse(argv).map_err(exit::usage)?.into_plan()
+    } else {
+        match args::parse(argv) {
+            Ok(cli) => Plan::from_args(cli),
+            // Help and version come this way too, to stdout and with code 0.
+            Err(error) => return exit::clap(&error),
+        }
+    };
+    commands::run(plan.map_err(exit::usage)?)
+}

@@ -1,0 +1,63 @@
+//! `convert`: one file under a name of the user's choice.
+
+use std::path::Path;
+
+use anyhow::Context;
+use vmss2core_dump::{DumpError, Summary, WriteOptions};
+
+use super::gdb_script;
+use super::source::Guest;
+use crate::cancel::Cancel;
+use crate::exit::{Exit, Stopped};
+use crate::output;
+use crate::plan::{ConvertPlan, Format};
+use crate::progress::Progress;
+
+pub(super) fn run(plan: &ConvertPlan) -> anyhow::Result<Exit> {
+    let script = plan.gdb_script.then(|| gdb_script::path_for(&plan.output));
+    // Before the work, not after it.
+    for path in [Some(&plan.output), script.as_ref()].into_iter().flatten() {
+        if !plan.options.overwrite && path.symlink_metadata().is_ok() {
+            return Err(DumpError::Exists { path: path.clone() }.into());
+        }
+    }
+    let cancel = Cancel::install().context("cannot handle signals")?;
+    let guest = Guest::open(&plan.source)?;
+    output::problems(guest.serious_problems());
+    let progress = Progress::new(plan.progress, &plan.output.to_string_lossy(), &cancel);
+    let summary = write(&guest, plan.format, &plan.options, &plan.output, progress, &cancel)?;
+    if let Some(script) = &script {
+        gdb_script::write(&guest, plan, script)?;
+    }
+    finish(&summary);
+    Ok(guest.exit_with(&summary.problems))
+}
+
+/// Writes one file.
+pub(super) fn write(
+    guest: &Guest,
+    format: Format,
+    options: &WriteOptions,
+    path: &Path,
+    progress: Progress<'_>,
+    cancel: &Cancel,
+) -> anyhow::Result<Summary> {
+    let written = cancel.deferred(|| format.0.write(guest.input(), options, path, &progress));
+    progress.finish();
+    match written {
+        Ok(summary) => Ok(summary),
+        Err(DumpError::Cancelled) => {
+            let text = format!("stopped; {} was not written", path.display());
+            Err(Stopped { signal: cancel.signal().unwrap_or(2), text }.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What remains to be said about a file that was written.
+pub(super) fn finish(summary: &Summary) {
+    output::problems(&summary.problems);
+    for hint in &summary.hints {
+        output::talk(hint);
+    }
+}

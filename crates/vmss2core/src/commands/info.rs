@@ -1,0 +1,51 @@
+//! `info`: what a checkpoint holds, and what to type next.
+
+use std::io::Write;
+
+use anyhow::anyhow;
+use vmss2core_checkpoint::{Inventory, Opened};
+use vmss2core_report::{InfoReport, TagsReport, write_json};
+
+use super::source::{self, Guest};
+use super::tag;
+use crate::exit::Exit;
+use crate::output;
+use crate::plan::{InfoPlan, Show, Style};
+
+pub(super) fn run(plan: &InfoPlan) -> anyhow::Result<Exit> {
+    match &plan.show {
+        Show::Report(style) => report(plan, *style),
+        Show::Tags(style) => tags(&source::open(&plan.source)?, *style),
+        Show::Tag(name) => tag::run(inventory(&source::open(&plan.source)?)?, name),
+    }
+}
+
+fn report(plan: &InfoPlan, style: Style) -> anyhow::Result<Exit> {
+    let guest = Guest::open(&plan.source)?;
+    let report = InfoReport::new(&guest.opened.checkpoint, &guest.facts, &plan.source.inputs);
+    let mut out = output::stdout();
+    match style {
+        Style::Text => report.write_text(&mut out)?,
+        Style::Json => write_json(&report, &mut out)?,
+    }
+    out.flush()?;
+    Ok(guest.exit_with(&[]))
+}
+
+fn tags(opened: &Opened, style: Style) -> anyhow::Result<Exit> {
+    let report = TagsReport::new(inventory(opened)?);
+    let mut out = output::stdout();
+    match style {
+        Style::Text => report.write_text(&mut out)?,
+        Style::Json => write_json(&report, &mut out)?,
+    }
+    out.flush()?;
+    output::problems(&opened.checkpoint.problems);
+    Ok(Exit::with_problems(&opened.checkpoint.problems))
+}
+
+fn inventory(opened: &Opened) -> anyhow::Result<&Inventory> {
+    opened.inventory.as_ref().ok_or_else(|| {
+        anyhow!("this checkpoint has no items to list: {}", opened.checkpoint.provenance.kind)
+    })
+}

@@ -1,0 +1,24 @@
+//! What the program can do, one file for each command.
+
+mod completions;
+mod convert;
+mod gdb_script;
+mod info;
+mod man;
+mod original;
+mod source;
+mod tag;
+
+use crate::exit::Exit;
+use crate::plan::Plan;
+
+/// Does what is to be done.
+pub(crate) fn run(plan: Plan) -> anyhow::Result<Exit> {
+    match plan {
+        Plan::Info(plan) => info::run(&plan),
+        Plan::Convert(plan) => convert::run(&plan),
+        Plan::Original(plan) => original::run(&plan),
+        Plan::Completions(shell) => completions::run(shell),
+        Plan::Man(dir) => man::run(dir.as_deref()),
+    }
+}

@@ -1,0 +1,140 @@
+//! The original tool's outputs: its names, its lines on stdout.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use vmss2core_dump::WriteOptions;
+use vmss2core_mem::Problem;
+
+use super::convert;
+use super::source::Guest;
+use crate::cancel::Cancel;
+use crate::exit::Exit;
+use crate::legacy::{KernelFamily, LinuxOffsets};
+use crate::output;
+use crate::plan::{Cores, Format, OriginalPlan, StatedKernel};
+use crate::progress::Progress;
+
+/// One file to write.
+struct Core {
+    format: Format,
+    path: PathBuf,
+    vcpu: u32,
+}
+
+pub(super) fn run(plan: &OriginalPlan) -> anyhow::Result<Exit> {
+    let cancel = Cancel::install().context("cannot handle signals")?;
+    say(plan, &format!("vmss2core version {}", env!("CARGO_PKG_VERSION")));
+    let guest = Guest::open(&plan.source)?;
+    output::problems(guest.serious_problems());
+    for note in plan.notes.iter().chain(&contradictions(&plan.stated, &guest)) {
+        output::talk(&format!("vmss2core: warning: {note}"));
+    }
+    let mut problems = Vec::new();
+    for core in cores(plan, &guest)? {
+        problems.extend(write(plan, &guest, &core, &cancel)?);
+    }
+    Ok(guest.exit_with(&problems))
+}
+
+/// The files to write, named as the original named them.
+fn cores(plan: &OriginalPlan, guest: &Guest) -> anyhow::Result<Vec<Core>> {
+    let vcpus: Vec<u32> = guest.opened.checkpoint.vcpus.iter().map(|vcpu| vcpu.index).collect();
+    let wanted = match plan.cores {
+        Cores::Whole(format) => {
+            return Ok(vec![Core { format, path: "vmss.core".into(), vcpu: 0 }]);
+        }
+        Cores::EachVcpu if vcpus.is_empty() => {
+            bail!("the checkpoint holds no vCPU, and so no virtual addresses; -M writes its memory")
+        }
+        Cores::EachVcpu => vcpus,
+        Cores::OneVcpu(vcpu) if vcpus.contains(&vcpu) => vec![vcpu],
+        Cores::OneVcpu(vcpu) => bail!("no vCPU {vcpu}: the checkpoint holds {}", vcpus.len()),
+    };
+    let format = Format::named(Format::LINEAR).map_err(anyhow::Error::msg)?;
+    let core = |vcpu| Core { format, path: format!("vmss.core{vcpu}").into(), vcpu };
+    Ok(wanted.into_iter().map(core).collect())
+}
+
+fn write(
+    plan: &OriginalPlan,
+    guest: &Guest,
+    core: &Core,
+    cancel: &Cancel,
+) -> anyhow::Result<Vec<Problem>> {
+    let options = WriteOptions { overwrite: true, vcpu: core.vcpu, ..WriteOptions::default() };
+    let progress = progress(plan, &core.path, cancel);
+    let summary = convert::write(guest, core.format, &options, &core.path, progress, cancel)?;
+    say(plan, "Finished writing core.");
+    if plan.quiet {
+        output::problems(&summary.problems);
+    } else {
+        convert::finish(&summary);
+    }
+    Ok(summary.problems)
+}
+
+fn progress<'a>(plan: &OriginalPlan, path: &Path, cancel: &'a Cancel) -> Progress<'a> {
+    let progress = Progress::new(plan.progress, &path.to_string_lossy(), cancel);
+    if plan.quiet { progress.silent() } else { progress.with_megabytes() }
+}
+
+/// The original's lines on stdout. That nobody reads them is no reason to stop.
+fn say(plan: &OriginalPlan, line: &str) {
+    if !plan.quiet {
+        let mut out = output::stdout();
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    }
+}
+
+/// Where the guest's kernel is not the one that the user states.
+fn contradictions(stated: &StatedKernel, guest: &Guest) -> Vec<String> {
+    let linux = guest.facts.linux.as_ref();
+    let Some(release) = linux.and_then(|linux| linux.release.as_ref()) else {
+        return Vec::new();
+    };
+    let Some(actual) = version(&release.value) else { return Vec::new() };
+    let is_24 = actual.0 == 2 && actual.1 == 4;
+    let mut found = Vec::new();
+    match stated.family {
+        Some(KernelFamily::Two4) if !is_24 => {
+            found.push(format!("-N4 is for kernels 2.4; this guest runs {}", release.value));
+        }
+        Some(KernelFamily::Two6) if is_24 => {
+            found.push(format!(
+                "-N6 is for kernels 2.6 and later; this guest runs {}",
+                release.value
+            ));
+        }
+        _ => {}
+    }
+    let version = stated.offsets.as_ref().and_then(LinuxOffsets::kernel_version);
+    if let Some((major, minor, patch)) = version.filter(|version| *version != actual) {
+        let actual = &release.value;
+        found.push(format!("-l is for kernel {major}.{minor}.{patch}; this guest runs {actual}"));
+    }
+    found
+}
+
+/// Version, patch level and sublevel of a kernel release such as `6.1.0-28-amd64`.
+fn version(release: &str) -> Option<(u64, u64, u64)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    let major = numbers.next()?.ok()?;
+    let minor = numbers.next()?.ok()?;
+    Some((major, minor, numbers.next().and_then(Result::ok).unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn versions_come_from_releases() {
+        assert_eq!(version("6.1.0-28-amd64"), Some((6, 1, 0)));
+        assert_eq!(version("2.4.18-3"), Some((2, 4, 18)));
+        assert_eq!(version("2.6.20.1"), Some((2, 6, 20)));
+        assert_eq!(version("6.12-rc1"), Some((6, 12, 0)));
+        assert_eq!(version("none"), None);
+    }
+}

@@ -1,0 +1,48 @@
+//! Opening a checkpoint and finding out about its guest.
+
+use vmss2core_checkpoint::{OpenOptions, Opened};
+use vmss2core_dump::Input;
+use vmss2core_guest::Facts;
+use vmss2core_mem::{Problem, Severity};
+
+use crate::exit::Exit;
+use crate::plan::Source;
+
+/// A checkpoint with what is known of its guest.
+pub(super) struct Guest {
+    pub(super) opened: Opened,
+    pub(super) facts: Facts,
+}
+
+pub(super) fn open(source: &Source) -> anyhow::Result<Opened> {
+    let options = OpenOptions { spill_dir: Some(source.spill_dir.clone()) };
+    Ok(vmss2core_checkpoint::open(&source.inputs, &options)?)
+}
+
+impl Guest {
+    pub(super) fn open(source: &Source) -> anyhow::Result<Self> {
+        let opened = open(source)?;
+        let facts = vmss2core_guest::analyse(&opened.checkpoint);
+        Ok(Self { opened, facts })
+    }
+
+    /// What a writer works from.
+    pub(super) fn input(&self) -> Input<'_> {
+        Input { checkpoint: &self.opened.checkpoint, facts: &self.facts }
+    }
+
+    /// What the reader and the analysis had to work around.
+    pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.opened.checkpoint.problems.iter().chain(&self.facts.problems)
+    }
+
+    /// Those that someone who converts should hear of.
+    pub(super) fn serious_problems(&self) -> impl Iterator<Item = &Problem> {
+        self.problems().filter(|problem| problem.severity > Severity::Note)
+    }
+
+    /// How a command ends that came across these problems as well.
+    pub(super) fn exit_with(&self, more: &[Problem]) -> Exit {
+        Exit::with_problems(self.problems().chain(more))
+    }
+}

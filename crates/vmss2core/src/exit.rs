@@ -1,0 +1,130 @@
+//! How the program ends: exit codes, and the message that goes with them.
+
+use std::fmt;
+use std::io;
+
+use anyhow::Error;
+use vmss2core_checkpoint::OpenError;
+use vmss2core_mem::{Problem, Severity};
+
+use crate::output;
+
+/// The table of exit codes for `--help` and the man page.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0    done
+  1    failed
+  2    wrong usage, or an option that this version does not have
+  3    the file is not a checkpoint that this program knows
+  4    done, but part of the guest is missing from the result
+  5    the checkpoint is encrypted
+  130  stopped with Ctrl-C (143: with SIGTERM)";
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Done,
+    Failed,
+    Usage,
+    NotACheckpoint,
+    Partial,
+    #[expect(dead_code, reason = "until the readers tell encrypted checkpoints apart")]
+    NeedsKey,
+    Stopped {
+        signal: u8,
+    },
+}
+
+impl Exit {
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::NotACheckpoint => 3,
+            Self::Partial => 4,
+            Self::NeedsKey => 5,
+            // As shells report a process that a signal ended.
+            Self::Stopped { signal } => 128 + (signal & 0x7f),
+        }
+    }
+
+    /// How a command ends that succeeded with these problems.
+    pub(crate) fn with_problems<'a>(problems: impl IntoIterator<Item = &'a Problem>) -> Self {
+        let mut severities = problems.into_iter().map(|problem| problem.severity);
+        if severities.any(|severity| severity == Severity::Incomplete) {
+            Self::Partial
+        } else {
+            Self::Done
+        }
+    }
+}
+
+/// The command line makes no sense; the text says why.
+#[derive(Debug)]
+pub(crate) struct UsageError(pub(crate) String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+pub(crate) fn usage(text: impl Into<String>) -> Error {
+    UsageError(text.into()).into()
+}
+
+/// The user stopped the program; the text says what that left undone.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    pub(crate) signal: u8,
+    pub(crate) text: String,
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Stopped {}
+
+/// Prints the error, unless it is the reader of our output having gone, and
+/// says how the program ends.
+pub(crate) fn report(error: &Error) -> Exit {
+    if is_broken_pipe(error) {
+        return Exit::Done;
+    }
+    output::talk(&format!("vmss2core: {error:#}"));
+    code_for(error)
+}
+
+/// Prints what clap has to say: help and version on stdout, the rest on stderr.
+pub(crate) fn clap(error: &clap::Error) -> anyhow::Result<Exit> {
+    error.print()?;
+    Ok(if error.use_stderr() { Exit::Usage } else { Exit::Done })
+}
+
+fn code_for(error: &Error) -> Exit {
+    for cause in error.chain() {
+        if cause.is::<UsageError>() {
+            return Exit::Usage;
+        }
+        if let Some(stopped) = cause.downcast_ref::<Stopped>() {
+            return Exit::Stopped { signal: stopped.signal };
+        }
+        if let Some(OpenError::NotACheckpoint { .. }) = cause.downcast_ref() {
+            return Exit::NotACheckpoint;
+        }
+    }
+    Exit::Failed
+}
+
+/// Rust programs are not ended by SIGPIPE; writing fails instead.
+fn is_broken_pipe(error: &Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

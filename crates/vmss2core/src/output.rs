@@ -1,0 +1,27 @@
+//! stdout is for data, stderr for talk.
+
+use std::io::{self, BufWriter, StdoutLock, Write};
+
+use vmss2core_mem::Problem;
+use vmss2core_report::printable;
+
+/// Where data goes. The caller flushes it, so that an error is not lost.
+pub(crate) fn stdout() -> BufWriter<StdoutLock<'static>> {
+    BufWriter::new(io::stdout().lock())
+}
+
+/// Says something on stderr. What it quotes may come from a hostile file, so
+/// only line breaks get through; if nobody can hear it, that is no error.
+pub(crate) fn talk(text: &str) {
+    let mut stderr = io::stderr().lock();
+    for line in text.lines() {
+        let _ = writeln!(stderr, "{}", printable(line));
+    }
+}
+
+/// Says what a reader or a writer had to work around.
+pub(crate) fn problems<'a>(problems: impl IntoIterator<Item = &'a Problem>) {
+    for problem in problems {
+        talk(&format!("vmss2core: {problem}"));
+    }
+}

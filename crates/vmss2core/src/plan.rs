@@ -1,0 +1,285 @@
+//! What is to be done: the command line's meaning, the same for both grammars.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use clap_complete::Shell;
+use vmss2core_dump::{DUMP_FORMATS, DumpFormat, WriteOptions};
+
+use crate::args::{Cli, Command, ConvertArgs, Global, InfoArgs, ProgressWhen};
+use crate::legacy::{KernelFamily, LegacyArgs, LinuxOffsets, NotYet, Output};
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    Info(InfoPlan),
+    Convert(ConvertPlan),
+    Original(OriginalPlan),
+    Completions(Shell),
+    Man(Option<PathBuf>),
+}
+
+/// Which checkpoint, and where its reader may put temporary files.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) inputs: Vec<PathBuf>,
+    pub(crate) spill_dir: PathBuf,
+}
+
+/// Say what a checkpoint holds.
+#[derive(Debug)]
+pub(crate) struct InfoPlan {
+    pub(crate) source: Source,
+    pub(crate) show: Show,
+}
+
+/// What `info` shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Show {
+    Report(Style),
+    Tags(Style),
+    Tag(String),
+}
+
+/// Who a report is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    Text,
+    Json,
+}
+
+/// Write one file under a name of the user's choice.
+#[derive(Debug)]
+pub(crate) struct ConvertPlan {
+    pub(crate) source: Source,
+    pub(crate) format: Format,
+    pub(crate) output: PathBuf,
+    pub(crate) options: WriteOptions,
+    pub(crate) gdb_script: bool,
+    pub(crate) progress: ProgressWhen,
+}
+
+/// Write the files that the original wrote.
+#[derive(Debug)]
+pub(crate) struct OriginalPlan {
+    pub(crate) source: Source,
+    pub(crate) cores: Cores,
+    /// The kernel as the user states it.
+    pub(crate) stated: StatedKernel,
+    pub(crate) notes: Vec<String>,
+    pub(crate) quiet: bool,
+    pub(crate) progress: ProgressWhen,
+}
+
+/// Which cores to write.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cores {
+    EachVcpu,
+    OneVcpu(u32),
+    Whole(Format),
+}
+
+/// What the user says about the guest's kernel.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StatedKernel {
+    pub(crate) family: Option<KernelFamily>,
+    pub(crate) offsets: Option<LinuxOffsets>,
+}
+
+/// An output format.
+#[derive(Clone, Copy)]
+pub(crate) struct Format(pub(crate) &'static dyn DumpFormat);
+
+impl Format {
+    /// One view of memory by virtual address.
+    pub(crate) const LINEAR: &str = "elf-linear";
+    const PHYSICAL: &str = "elf-physical";
+    const CRASH: &str = "elf";
+
+    pub(crate) fn named(name: &str) -> Result<Self, String> {
+        let format = DUMP_FORMATS.iter().find(|format| format.name() == name);
+        format.copied().map(Self).ok_or_else(|| format!("no output format is called {name}"))
+    }
+
+    /// Whether gdb opens it.
+    fn is_elf(self) -> bool {
+        self.0.name().starts_with("elf")
+    }
+}
+
+impl fmt::Debug for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name())
+    }
+}
+
+impl Plan {
+    /// What a command line with subcommands means.
+    pub(crate) fn from_args(cli: Cli) -> Result<Self, String> {
+        Ok(match cli.command {
+            Command::Info(args) => Self::Info(info(args, cli.global)),
+            Command::Convert(args) => Self::Convert(convert(args, cli.global)?),
+            Command::Completions(args) => Self::Completions(args.shell),
+            Command::Man(args) => Self::Man(args.dir),
+        })
+    }
+}
+
+fn info(args: InfoArgs, global: Global) -> InfoPlan {
+    let style = if args.json { Style::Json } else { Style::Text };
+    let show = match args.tag {
+        Some(tag) => Show::Tag(tag),
+        None if args.tags => Show::Tags(style),
+        None => Show::Report(style),
+    };
+    let spill_dir = global.tmpdir.unwrap_or_else(std::env::temp_dir);
+    InfoPlan { source: Source { inputs: args.inputs, spill_dir }, show }
+}
+
+fn convert(args: ConvertArgs, global: Global) -> Result<ConvertPlan, String> {
+    let format = Format::named(&args.format)?;
+    check_output(&args)?;
+    check_options(&args, format)?;
+    let spill_dir = global.tmpdir.unwrap_or_else(|| directory_of(&args.output));
+    Ok(ConvertPlan {
+        source: Source { inputs: args.inputs, spill_dir },
+        format,
+        output: args.output,
+        options: WriteOptions {
+            overwrite: args.force,
+            vcpu: args.vcpu.unwrap_or(0),
+            all_threads: args.all_threads,
+            no_dedup: args.no_dedup,
+            cr3: args.cr3,
+        },
+        gdb_script: args.gdb_script,
+        progress: global.progress,
+    })
+}
+
+fn check_output(args: &ConvertArgs) -> Result<(), String> {
+    if args.output.as_os_str() == "-" {
+        return Err("cannot write to standard output: the file is written with holes and not \
+                    from front to back; give a file name (./- for a file called -)"
+            .into());
+    }
+    if args.output.is_dir() {
+        return Err(format!(
+            "{} is a directory; -o needs the name of a file",
+            args.output.display()
+        ));
+    }
+    Ok(())
+}
+
+fn check_options(args: &ConvertArgs, format: Format) -> Result<(), String> {
+    let name = format.0.name();
+    let linear = [
+        ("--vcpu", args.vcpu.is_some()),
+        ("--all-threads", args.all_threads),
+        ("--no-dedup", args.no_dedup),
+        ("--cr3", args.cr3.is_some()),
+    ];
+    if let Some((option, _)) = linear.iter().find(|(_, given)| *given && name != Format::LINEAR) {
+        return Err(format!("{option} goes with --format {}, not with {name}", Format::LINEAR));
+    }
+    if args.gdb_script && !format.is_elf() {
+        return Err(format!("--gdb-script goes with ELF formats; gdb does not open {name}"));
+    }
+    Ok(())
+}
+
+/// The directory that a file is in.
+fn directory_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+impl LegacyArgs {
+    /// What a command line in the original grammar means.
+    pub(crate) fn into_plan(self) -> Result<Plan, String> {
+        let mut stated = StatedKernel::default();
+        let cores = match self.output.as_ref().map(|requested| requested.what) {
+            None => Cores::EachVcpu,
+            Some(Output::LinearOne(vcpu)) => Cores::OneVcpu(vcpu),
+            Some(Output::Physical) => Cores::Whole(Format::named(Format::PHYSICAL)?),
+            Some(Output::Crash(family)) => {
+                stated = StatedKernel { family, offsets: self.offsets.clone() };
+                Cores::Whole(Format::named(Format::CRASH)?)
+            }
+            Some(Output::NotYet(what)) => return Err(self.not_yet(what)),
+        };
+        self.check_memory_file()?;
+        let notes = self.entry.map(|_| "-O is accepted and ignored: no debugger needs it".into());
+        Ok(Plan::Original(OriginalPlan {
+            source: Source {
+                inputs: self.files,
+                spill_dir: self.global.tmpdir.unwrap_or_else(|| PathBuf::from(".")),
+            },
+            cores,
+            stated,
+            notes: notes.into_iter().collect(),
+            quiet: self.quiet,
+            progress: self.global.progress,
+        }))
+    }
+
+    /// Many guides have the second file wrong: they take it for the output.
+    fn check_memory_file(&self) -> Result<(), String> {
+        let [_, second] = self.files.as_slice() else { return Ok(()) };
+        if second.exists() {
+            return Ok(());
+        }
+        Err(format!(
+            "{}: no such file; the second file is an input, the memory of the checkpoint\n\
+             to choose the name of the output: vmss2core convert IN -o OUT --format FORMAT",
+            second.display()
+        ))
+    }
+
+    fn not_yet(&self, what: NotYet) -> String {
+        let option = self.output.as_ref().map_or("", |requested| requested.option.as_str());
+        let files: Vec<String> = self
+            .files
+            .iter()
+            .map(|file| vmss2core_report::shell_word(&file.to_string_lossy()))
+            .collect();
+        let files = files.join(" ");
+        let (missing, instead) = match what {
+            NotYet::Windows => (
+                "a WinDbg dump".to_owned(),
+                format!("vmss2core convert {files} -o memory.raw --format raw, for volatility"),
+            ),
+            NotYet::MacOs => {
+                ("a macOS core".to_owned(), format!("vmss2core {files}, for lldb and gdb"))
+            }
+            NotYet::ProcessList => (
+                "a list of processes".to_owned(),
+                format!("vmss2core -N6 {files}, then crash and its command ps"),
+            ),
+            NotYet::Process(pid) => (
+                format!("a core of process {pid}"),
+                format!("vmss2core -N6 {files}, then crash and its commands set {pid}, bt, vm"),
+            ),
+            NotYet::Solaris => ("a Solaris core".to_owned(), format!("vmss2core {files}, for gdb")),
+            NotYet::Firmware => {
+                ("a core of a firmware exception".to_owned(), format!("vmss2core {files}, for gdb"))
+            }
+        };
+        format!("{option}: {missing} is not in this version yet\nwhat works: {instead}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_of_a_bare_name_is_the_current_one() {
+        assert_eq!(directory_of(Path::new("x.core")), Path::new("."));
+        assert_eq!(directory_of(Path::new("a/x.core")), Path::new("a"));
+        assert_eq!(directory_of(Path::new("/x.core")), Path::new("/"));
+    }
+}
