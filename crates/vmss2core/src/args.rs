@@ -140,7 +140,7 @@ pub(crate) struct InfoArgs {
 Examples:
   vmss2core convert vm.vmss -o vm.elf                      for crash and drgn
   vmss2core convert vm.vmss -o cpu1.core --format elf-linear --vcpu 1 --gdb-script
-  gdb -x cpu1.core.gdb")]
+  gdb -x cpu1.core.gdb -c cpu1.core                        then: print $cr3_1")]
 pub(crate) struct ConvertArgs {
     /// Files of the checkpoint, in any order, or its directory
     #[arg(required = true, value_name = "IN", value_hint = ValueHint::AnyPath)]
@@ -154,7 +154,7 @@ pub(crate) struct ConvertArgs {
     /// Replace OUT if it exists
     #[arg(long)]
     pub(crate) force: bool,
-    /// Write OUT.gdb too, which opens OUT in gdb with symbols in their place
+    /// Write OUT.gdb too: registers that a core cannot hold, as gdb variables
     #[arg(long)]
     pub(crate) gdb_script: bool,
     /// vCPU whose address space to write [default: 0]

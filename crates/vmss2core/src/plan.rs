@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap_complete::Shell;
-use vmss2core_dump::{DUMP_FORMATS, DumpFormat, WriteOptions};
+use vmss2core_dump::{DumpFormat, WriteOptions};
 
 use crate::args::{Cli, Command, ConvertArgs, Global, InfoArgs, ProgressWhen};
 use crate::legacy::{KernelFamily, LegacyArgs, LinuxOffsets, NotYet, Output};
@@ -55,7 +55,6 @@ pub(crate) struct ConvertPlan {
     pub(crate) format: Format,
     pub(crate) output: PathBuf,
     pub(crate) options: WriteOptions,
-    pub(crate) gdb_script: bool,
     pub(crate) progress: ProgressWhen,
 }
 
@@ -97,8 +96,8 @@ impl Format {
     const CRASH: &str = "elf";
 
     pub(crate) fn named(name: &str) -> Result<Self, String> {
-        let format = DUMP_FORMATS.iter().find(|format| format.name() == name);
-        format.copied().map(Self).ok_or_else(|| format!("no output format is called {name}"))
+        let format = vmss2core_dump::format(name).map(Self);
+        format.ok_or_else(|| format!("no output format is called {name}"))
     }
 
     /// Whether gdb opens it.
@@ -151,8 +150,8 @@ fn convert(args: ConvertArgs, global: Global) -> Result<ConvertPlan, String> {
             all_threads: args.all_threads,
             no_dedup: args.no_dedup,
             cr3: args.cr3,
+            gdb_script: args.gdb_script,
         },
-        gdb_script: args.gdb_script,
         progress: global.progress,
     })
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use vmss2core_dump::{DumpError, Summary, WriteOptions};
+use vmss2core_report::{human_size, printable};
 
-use super::gdb_script;
 use super::source::Guest;
 use crate::cancel::Cancel;
 use crate::exit::{Exit, Stopped};
@@ -14,21 +14,18 @@ use crate::plan::{ConvertPlan, Format};
 use crate::progress::Progress;
 
 pub(super) fn run(plan: &ConvertPlan) -> anyhow::Result<Exit> {
-    let script = plan.gdb_script.then(|| gdb_script::path_for(&plan.output));
-    // Before the work, not after it.
-    for path in [Some(&plan.output), script.as_ref()].into_iter().flatten() {
-        if !plan.options.overwrite && path.symlink_metadata().is_ok() {
-            return Err(DumpError::Exists { path: path.clone() }.into());
-        }
+    // The writer looks too; this is to say it before the work, not after it.
+    if !plan.options.overwrite && plan.output.symlink_metadata().is_ok() {
+        return Err(DumpError::Exists { path: plan.output.clone() }.into());
     }
     let cancel = Cancel::install().context("cannot handle signals")?;
     let guest = Guest::open(&plan.source)?;
     output::problems(guest.serious_problems());
     let progress = Progress::new(plan.progress, &plan.output.to_string_lossy(), &cancel);
     let summary = write(&guest, plan.format, &plan.options, &plan.output, progress, &cancel)?;
-    if let Some(script) = &script {
-        gdb_script::write(&guest, plan, script)?;
-    }
+    let (file, memory) = (human_size(summary.len_bytes), human_size(summary.memory_bytes));
+    let path = summary.path.display();
+    output::talk(&format!("wrote {path}: {file}, of which {memory} guest memory"));
     finish(&summary);
     Ok(guest.exit_with(&summary.problems))
 }
@@ -57,7 +54,11 @@ pub(super) fn write(
 /// What remains to be said about a file that was written.
 pub(super) fn finish(summary: &Summary) {
     output::problems(&summary.problems);
+    if summary.hints.is_empty() {
+        return;
+    }
+    output::talk("to open it:");
     for hint in &summary.hints {
-        output::talk(hint);
+        output::talk(&format!("  {}", printable(hint)));
     }
 }

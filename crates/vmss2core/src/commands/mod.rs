@@ -2,7 +2,6 @@
 
 mod completions;
 mod convert;
-mod gdb_script;
 mod info;
 mod man;
 mod original;
