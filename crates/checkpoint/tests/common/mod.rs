@@ -1,0 +1,169 @@
+//! Opens what the lab wrote and compares it with the machine that went in.
+
+#![allow(dead_code, reason = "each test program uses a part")]
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use vmss2core_checkpoint::{OpenError, OpenOptions, Opened, open};
+use vmss2core_lab::vmware::{Cpu, Known, Machine};
+use vmss2core_mem::{Checkpoint, Gpa, VcpuState, X86Vcpu};
+
+/// Opens `inputs`, temporary files allowed in `dir`.
+pub(crate) fn open_in(dir: &Path, inputs: &[PathBuf]) -> Result<Opened, OpenError> {
+    open(inputs, &OpenOptions { spill_dir: Some(dir.to_owned()) })
+}
+
+/// The message with all its causes.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+/// The problems, one per line.
+pub(crate) fn problems(checkpoint: &Checkpoint) -> String {
+    let lines: Vec<String> = checkpoint.problems.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+/// Every page of the machine is there with its bytes, but for `absent`, and
+/// nothing else is.
+pub(crate) fn assert_memory(checkpoint: &Checkpoint, machine: &Machine, absent: &[(u64, u64)]) {
+    let mut expected = 0;
+    for range in &machine.memory {
+        for at in (0..range.len).step_by(4096) {
+            let gpa = range.gpa + at;
+            let mut page = [0; 4096];
+            if absent.iter().any(|(start, len)| (*start..start + len).contains(&gpa)) {
+                assert!(!checkpoint.memory.contains(Gpa(gpa), 4096), "{gpa:#x} should be absent");
+                continue;
+            }
+            expected += 4096;
+            let read = checkpoint.memory.read(Gpa(gpa), &mut page);
+            read.unwrap_or_else(|error| panic!("{gpa:#x}: {}", chain(&error)));
+            let mut want = [0; 4096];
+            machine.ram.read(range.offset + at, &mut want).unwrap();
+            assert!(page == want, "page at {gpa:#x} differs");
+        }
+    }
+    assert_eq!(checkpoint.memory.len_bytes(), expected, "{:?}", checkpoint.memory.ranges());
+}
+
+/// Whatever page can be read of the machine's ranges has its bytes; returns how
+/// many cannot.
+pub(crate) fn wrong_or_missing_pages(checkpoint: &Checkpoint, machine: &Machine) -> (usize, usize) {
+    let (mut wrong, mut missing) = (0, 0);
+    for range in &machine.memory {
+        for at in (0..range.len).step_by(4096) {
+            let (mut page, mut want) = ([0; 4096], [0; 4096]);
+            machine.ram.read(range.offset + at, &mut want).unwrap();
+            match checkpoint.memory.read(Gpa(range.gpa + at), &mut page) {
+                Ok(()) => wrong += usize::from(page != want),
+                Err(_) => missing += 1,
+            }
+        }
+    }
+    (wrong, missing)
+}
+
+/// The registers that the source is known to hold equal the machine's, and
+/// what it lacks is not made up.
+pub(crate) fn assert_registers(checkpoint: &Checkpoint, machine: &Machine, known: Known) {
+    if known == Known::Nothing {
+        assert!(checkpoint.vcpus.is_empty(), "{:?}", checkpoint.vcpus);
+        return;
+    }
+    assert_eq!(checkpoint.vcpus.len(), machine.cpus.len());
+    for (index, (vcpu, cpu)) in checkpoint.vcpus.iter().zip(&machine.cpus).enumerate() {
+        assert_eq!(vcpu.index as usize, index);
+        match &vcpu.state {
+            VcpuState::Arm64(arm) => {
+                assert_eq!(known, Known::Arm64);
+                assert_eq!(arm.ttbr1_el1, Some(cpu.control[3]));
+            }
+            VcpuState::X86(x86) => {
+                if matches!(known, Known::All | Known::Narrow) {
+                    assert_eq!(vcpu.halted, Some(cpu.halted));
+                }
+                assert_x86(x86, cpu, known, index);
+            }
+            other => panic!("an unknown processor: {other:?}"),
+        }
+    }
+}
+
+fn assert_x86(got: &X86Vcpu, cpu: &Cpu, known: Known, index: usize) {
+    assert_general(got, cpu, known, index);
+    assert_eq!(got.rip, Some(cpu.rip), "rip");
+    assert_eq!(got.rflags, Some(u64::from(cpu.rflags)), "rflags");
+    assert_control(got, cpu, known);
+    assert_segments(got, cpu, known);
+    assert_eq!(got.idtr.base, Some(cpu.idtr.base), "idtr");
+    if known == Known::GuestDump {
+        assert_eq!(got.idtr.limit, None);
+        assert_eq!(got.gdtr.base, None);
+    } else {
+        assert_eq!(got.idtr.limit, Some(cpu.idtr.limit), "idtr limit");
+        assert_eq!(got.gdtr.base, Some(cpu.gdtr.base), "gdtr");
+        assert_eq!(got.gdtr.limit, Some(cpu.gdtr.limit), "gdtr limit");
+    }
+    assert_debug(got, cpu, known);
+    assert_eq!(got.fpu, None);
+}
+
+fn assert_general(got: &X86Vcpu, cpu: &Cpu, known: Known, index: usize) {
+    for (number, (got, want)) in got.general.iter().zip(cpu.general).enumerate() {
+        let twice = known == Known::WithoutFirstRbx && (index, number) == (0, 3);
+        if known == Known::Narrow && number >= 8 {
+            assert!(matches!(got, None | Some(0)), "general {number} of a 32-bit processor");
+        } else if !twice {
+            assert_eq!(*got, Some(want), "general {number} of {index}");
+        }
+    }
+}
+
+fn assert_control(got: &X86Vcpu, cpu: &Cpu, known: Known) {
+    let [cr0, _, cr2, cr3, cr4] = cpu.control;
+    let control = &got.control;
+    let read = [control.cr0, control.cr2, control.cr3, control.cr4];
+    if known == Known::WithoutControl {
+        assert_eq!(read, [None; 4]);
+        return;
+    }
+    assert_eq!(read, [Some(cr0), Some(cr2), Some(cr3), Some(cr4)]);
+    if matches!(known, Known::All) {
+        assert_eq!(control.cr8, Some(cpu.task_priority));
+    }
+}
+
+fn assert_segments(got: &X86Vcpu, cpu: &Cpu, known: Known) {
+    let s = &got.segments;
+    for (number, got) in [s.es, s.cs, s.ss, s.ds, s.fs, s.gs, s.ldt, s.tr].iter().enumerate() {
+        let (selector, base) = cpu.segments[number];
+        if known == Known::GuestDump && number > 5 {
+            assert_eq!((got.selector, got.base), (None, None), "segment {number}");
+            continue;
+        }
+        assert_eq!(got.selector, Some(selector), "selector {number}");
+        match known {
+            Known::Narrow => assert_eq!(got.base, None, "base {number}"),
+            Known::GuestDump if !(4..6).contains(&number) => {}
+            _ => assert_eq!(got.base, Some(base), "base {number}"),
+        }
+        assert_eq!((got.limit, got.attributes), (None, None), "no tag of limits is known");
+    }
+}
+
+fn assert_debug(got: &X86Vcpu, cpu: &Cpu, known: Known) {
+    for (number, got) in got.debug.iter().enumerate() {
+        match known {
+            Known::GuestDump => assert_eq!(*got, None),
+            _ => assert_eq!(*got, Some(cpu.debug[number]), "dr{number}"),
+        }
+    }
+}
