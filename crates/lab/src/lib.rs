@@ -1,8 +1,17 @@
-//! Real guests and checkpoints for tests.
+//! Real guests, made on the spot from Debian's own kernels, and the checkpoints
+//! that tests are run on.
 //!
-//! [`vmware`] writes checkpoints of any shape, independent of the readers that
-//! are tested with them.
+//! A guest boots under QEMU without hardware help in ten seconds, tells the
+//! truth about itself on a serial port, and is stopped: its RAM and registers
+//! are kept in the user's cache directory. [`vmware`] writes checkpoints of any
+//! shape, independent of the readers that are tested with them. Only tests and
+//! `xtask` use this crate.
 
 #![forbid(unsafe_code)]
 
+pub mod guest;
+pub mod registers;
 pub mod vmware;
+
+pub use guest::{Guest, MemoryRange};
+pub use registers::{CpuRegisters, SegmentValue, TableValue};
