@@ -11,12 +11,17 @@ use std::path::PathBuf;
 
 use vmss2core_mem::Checkpoint;
 
+#[allow(dead_code, unused_imports, reason = "open() is wired to it next")]
+mod codec;
 mod error;
 mod inventory;
 mod source;
+#[allow(dead_code, unused_imports, reason = "open() is wired to it next")]
+mod vmware;
 
 pub use error::OpenError;
-pub use inventory::{Inventory, Item};
+pub use inventory::{Inventory, Item, ItemKind};
+pub use vmware::VmwareError;
 
 /// What a caller may decide about opening.
 #[derive(Clone, Debug, Default)]

@@ -1,0 +1,317 @@
+//! A memory image as a sequence of FastLZ containers, read at any offset.
+//!
+//! Source: measurements of the `.vmem` of encrypted virtual machines. Each
+//! container is `u64` expanded size, `u64` compressed size, then the stream,
+//! which is stored if both sizes are equal. Full blocks are 4 MiB. Normally each
+//! block stands for itself; where a match reaches back into earlier blocks, the
+//! window before the block is rebuilt from them.
+//!
+//! Only an index of the containers and a few expanded blocks are kept in memory.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vmss2core_mem::ReadAt;
+use zerocopy::little_endian::U64;
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+use super::fastlz::{self, Before, FastLzError, MAX_DISTANCE};
+
+/// The largest block that is expanded; those seen have 4 MiB.
+const MAX_BLOCK: u64 = 8 << 20;
+/// Enough for 4 TiB of full blocks; bounds the index of a hostile file.
+const MAX_BLOCKS: usize = 1 << 20;
+/// Expanded blocks kept.
+const CACHE_BYTES: usize = 16 << 20;
+const CACHE_BLOCKS: usize = 8;
+/// Windows kept for images whose blocks depend on each other, 8 MiB at most.
+const MAX_WINDOWS: usize = (8 << 20) / MAX_DISTANCE;
+
+/// Header of a container.
+#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct ContainerHeader {
+    expanded: U64,
+    compressed: U64,
+}
+
+const HEADER_SIZE: usize = size_of::<ContainerHeader>();
+const HEADER_LEN: u64 = HEADER_SIZE as u64;
+const _: () = assert!(HEADER_SIZE == 16);
+
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    /// File offset of the stream.
+    at: u64,
+    /// Where its output starts in the image.
+    start: u64,
+    /// Bytes of the stream.
+    compressed: u32,
+    /// Bytes of the output.
+    expanded: u32,
+}
+
+impl Block {
+    fn is_stored(self) -> bool {
+        self.compressed == self.expanded
+    }
+}
+
+/// A compressed image, readable at any offset of the expanded one.
+pub(crate) struct Containers {
+    source: Arc<dyn ReadAt>,
+    blocks: Vec<Block>,
+    /// File offset behind the last whole container.
+    end: u64,
+    cache: Mutex<Cache>,
+}
+
+#[derive(Default)]
+struct Cache {
+    /// Least recently used first.
+    blocks: Vec<(usize, Arc<Vec<u8>>)>,
+    /// The last [`MAX_DISTANCE`] bytes up to the end of a block.
+    windows: BTreeMap<usize, Arc<Vec<u8>>>,
+}
+
+impl Containers {
+    /// Indexes the containers in `start..end` of `source`. `None` if they do not
+    /// begin with one. Stops at the first that is not whole or not one.
+    pub(crate) fn index(
+        source: &Arc<dyn ReadAt>,
+        start: u64,
+        end: u64,
+    ) -> io::Result<Option<Self>> {
+        let mut blocks = Vec::new();
+        let (mut at, mut output) = (start, 0);
+        while blocks.len() < MAX_BLOCKS {
+            let Some((expanded, compressed)) = read_header(source.as_ref(), at, end)? else {
+                break;
+            };
+            blocks.push(Block { at: at + HEADER_LEN, start: output, compressed, expanded });
+            at += HEADER_LEN + u64::from(compressed);
+            output += u64::from(expanded);
+        }
+        if blocks.is_empty() {
+            return Ok(None);
+        }
+        let source = Arc::clone(source);
+        Ok(Some(Self { source, blocks, end: at, cache: Mutex::default() }))
+    }
+
+    /// Length of the expanded image.
+    pub(crate) fn len(&self) -> u64 {
+        self.blocks.last().map_or(0, |b| b.start + u64::from(b.expanded))
+    }
+
+    /// File offset behind the last whole container.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Expands the first block, which tells an image from bytes that happen to
+    /// look like a header.
+    pub(crate) fn check_first(&self) -> io::Result<()> {
+        self.expanded(0).map(|_| ())
+    }
+
+    fn find(&self, offset: u64) -> io::Result<(usize, Block)> {
+        let index = self.blocks.partition_point(|b| b.start <= offset).saturating_sub(1);
+        let block = self.block(index)?;
+        if offset - block.start.min(offset) >= u64::from(block.expanded) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok((index, block))
+    }
+
+    fn block(&self, index: usize) -> io::Result<Block> {
+        self.blocks.get(index).copied().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// Reads inside one block.
+    fn read_block(&self, index: usize, skip: u64, buf: &mut [u8]) -> io::Result<()> {
+        let block = self.block(index)?;
+        if block.is_stored() {
+            return self.source.read_exact_at(block.at + skip, buf);
+        }
+        let expanded = self.expanded(index)?;
+        expanded.read_exact_at(skip, buf)
+    }
+
+    /// The bytes of a block, from the cache if it was used lately.
+    fn expanded(&self, index: usize) -> io::Result<Arc<Vec<u8>>> {
+        if let Some(bytes) = self.cache().get(index) {
+            return Ok(bytes);
+        }
+        // Not under the lock: other threads may expand other blocks meanwhile.
+        let bytes = Arc::new(self.expand(index)?);
+        self.cache().insert(index, &bytes);
+        Ok(bytes)
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        // The cache is consistent after every statement.
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn expand(&self, index: usize) -> io::Result<Vec<u8>> {
+        if let Some(bytes) = self.expand_alone(index)? {
+            return Ok(bytes);
+        }
+        let window = self.window_before(index)?;
+        self.expand_with(index, &window)
+    }
+
+    /// A block without its history; `None` if it needs history.
+    fn expand_alone(&self, index: usize) -> io::Result<Option<Vec<u8>>> {
+        let block = self.block(index)?;
+        let before = if block.start == 0 { Before::Zero } else { Before::Refuse };
+        match self.decode(block, Vec::new(), before)? {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(FastLzError::BeforeStart { .. }) => Ok(None),
+            Err(error) => Err(damaged(block, &error)),
+        }
+    }
+
+    fn expand_with(&self, index: usize, window: &[u8]) -> io::Result<Vec<u8>> {
+        let block = self.block(index)?;
+        let mut bytes = self
+            .decode(block, window.to_vec(), Before::Zero)?
+            .map_err(|error| damaged(block, &error))?;
+        bytes.drain(..window.len());
+        Ok(bytes)
+    }
+
+    /// Decodes behind `history`; the outer error is the file's.
+    fn decode(
+        &self,
+        block: Block,
+        history: Vec<u8>,
+        before: Before,
+    ) -> io::Result<Result<Vec<u8>, FastLzError>> {
+        let mut input = vec![0; to_usize(block.compressed)];
+        self.source.read_exact_at(block.at, &mut input)?;
+        let mut out = history;
+        if block.is_stored() {
+            out.extend_from_slice(&input);
+            return Ok(Ok(out));
+        }
+        let expanded = to_usize(block.expanded);
+        out.reserve_exact(expanded);
+        Ok(fastlz::decode(&input, expanded, before, &mut out).map(|_| out))
+    }
+
+    /// The output before block `index`, as far as a match may reach.
+    fn window_before(&self, index: usize) -> io::Result<Vec<u8>> {
+        let mut first = index;
+        let mut window = loop {
+            let Some(previous) = first.checked_sub(1) else { break Vec::new() };
+            if let Some(window) = self.window_at_end_of(previous)? {
+                break window;
+            }
+            first = previous;
+        };
+        let stride = self.blocks.len() / MAX_WINDOWS + 1;
+        for passed in first..index {
+            let bytes = self.expand_with(passed, &window)?;
+            window.extend_from_slice(&bytes);
+            window.drain(..window.len().saturating_sub(MAX_DISTANCE));
+            if passed % stride == 0 {
+                self.cache().windows.insert(passed, Arc::new(window.clone()));
+            }
+        }
+        Ok(window)
+    }
+
+    /// The window at the end of a block, if that block alone can tell.
+    fn window_at_end_of(&self, index: usize) -> io::Result<Option<Vec<u8>>> {
+        if let Some(window) = self.cache().windows.get(&index) {
+            return Ok(Some(window.to_vec()));
+        }
+        let block = self.block(index)?;
+        if to_usize(block.expanded) < MAX_DISTANCE && block.start != 0 {
+            return Ok(None);
+        }
+        let cached = self.cache().get(index);
+        let bytes = match cached {
+            Some(bytes) => Some(bytes),
+            None => self.expand_alone(index)?.map(Arc::new),
+        };
+        Ok(bytes.map(|b| b.get(b.len().saturating_sub(MAX_DISTANCE)..).unwrap_or(&b).to_vec()))
+    }
+}
+
+impl ReadAt for Containers {
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let (mut at, mut rest) = (offset, buf);
+        while !rest.is_empty() {
+            let (index, block) = self.find(at)?;
+            let skip = at - block.start;
+            let left = u64::from(block.expanded) - skip;
+            let len = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
+            let (head, tail) = rest.split_at_mut(len);
+            self.read_block(index, skip, head)?;
+            at += len as u64;
+            rest = tail;
+        }
+        Ok(())
+    }
+}
+
+impl Cache {
+    fn get(&mut self, index: usize) -> Option<Arc<Vec<u8>>> {
+        let at = self.blocks.iter().position(|(i, _)| *i == index)?;
+        let entry = self.blocks.remove(at);
+        let bytes = Arc::clone(&entry.1);
+        self.blocks.push(entry);
+        Some(bytes)
+    }
+
+    fn insert(&mut self, index: usize, bytes: &Arc<Vec<u8>>) {
+        self.blocks.retain(|(i, _)| *i != index);
+        self.blocks.push((index, Arc::clone(bytes)));
+        while self.blocks.len() > CACHE_BLOCKS
+            || (self.blocks.len() > 1 && self.held() > CACHE_BYTES)
+        {
+            self.blocks.remove(0);
+        }
+    }
+
+    fn held(&self) -> usize {
+        self.blocks.iter().map(|(_, bytes)| bytes.len()).sum()
+    }
+}
+
+/// Sizes of a container that lies wholly in `at..end`: expanded, compressed.
+fn read_header(source: &dyn ReadAt, at: u64, end: u64) -> io::Result<Option<(u32, u32)>> {
+    if end.saturating_sub(at) < HEADER_LEN {
+        return Ok(None);
+    }
+    let mut bytes = [0; HEADER_SIZE];
+    source.read_exact_at(at, &mut bytes)?;
+    let Ok(header) = ContainerHeader::read_from_bytes(&bytes) else { return Ok(None) };
+    let (expanded, compressed) = (header.expanded.get(), header.compressed.get());
+    let whole = compressed <= end - at - HEADER_LEN;
+    if compressed == 0 || compressed > expanded || expanded > MAX_BLOCK || !whole {
+        return Ok(None);
+    }
+    Ok(u32::try_from(expanded).ok().zip(u32::try_from(compressed).ok()))
+}
+
+fn damaged(block: Block, error: &FastLzError) -> io::Error {
+    let message = format!("compressed block at file offset {:#x}: {error}", block.at);
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+/// Block sizes are at most [`MAX_BLOCK`].
+fn to_usize(len: u32) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! What a state file says about the machine.
+//!
+//! Sources: published listings of the `Checkpoint` and `Snapshot` groups; the
+//! group of the time stamps is not known, so they are matched by their names.
+
+use vmss2core_mem::{Architecture, Machine};
+
+use super::raw::PLATFORM_ARM64;
+use super::vmx::Vmx;
+use crate::inventory::{Inventory, Item};
+
+/// Strings are blocks of 256 bytes, the configuration some KiB.
+const MAX_TEXT: u64 = 1 << 20;
+
+/// Name endings of the time stamps.
+const POWERED_ON: &str = "vm.powerOnTimeStamp.clientData";
+const SUSPENDED: &str = "vm.suspendTime.clientData";
+
+/// Collects the facts.
+pub(super) fn machine(inventory: &Inventory) -> Machine {
+    let vmx = vmx_text(inventory).map(|text| Vmx::parse(&text)).unwrap_or_default();
+    let setting = |key: &str| vmx.get(key).map(str::to_owned);
+    let memory_in_vmx = || vmx.get("memsize").and_then(|mib| mib.parse().ok());
+    Machine {
+        architecture: Some(architecture(inventory)),
+        product: text(inventory, "ProductName"),
+        product_version: text(inventory, "VersionNumber"),
+        product_build: text(inventory, "BuildNumber"),
+        memory_mib: memory_mib(inventory).or_else(memory_in_vmx),
+        display_name: setting("displayname"),
+        configured_guest: setting("guestos"),
+        firmware: setting("firmware"),
+        uuid: setting("uuid.bios"),
+        powered_on_unix: time(inventory, POWERED_ON),
+        suspended_unix: time(inventory, SUSPENDED),
+    }
+}
+
+/// The `.vmx` that the state file carries.
+pub(super) fn vmx_text(inventory: &Inventory) -> Option<String> {
+    read_text(inventory, inventory.find("Snapshot", "cfgFile", &[])?)
+}
+
+/// Configured memory in MiB.
+pub(super) fn memory_mib(inventory: &Inventory) -> Option<u64> {
+    inventory.find("Checkpoint", "memSize", &[])?.number().filter(|&mib| mib != 0)
+}
+
+/// Arm machines say so, by platform or by a register that only they have.
+pub(super) fn architecture(inventory: &Inventory) -> Architecture {
+    let platform = inventory.find("Checkpoint", "Platform", &[]).and_then(Item::number);
+    let arm = platform == Some(PLATFORM_ARM64)
+        || inventory.group("cpu").any(|item| item.name.starts_with("hv:ttbrEL1"));
+    if arm { Architecture::Arm64 } else { Architecture::X86 }
+}
+
+fn text(inventory: &Inventory, name: &str) -> Option<String> {
+    read_text(inventory, inventory.find("Checkpoint", name, &[])?)
+}
+
+/// The text before the first NUL; `None` if there is none.
+fn read_text(inventory: &Inventory, item: &Item) -> Option<String> {
+    let bytes = inventory.read(item, MAX_TEXT).ok()?;
+    let text = bytes.split(|&byte| byte == 0).next()?;
+    let text = String::from_utf8_lossy(text).trim().to_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+/// A time stamp in Unix seconds, 0 meaning "not set".
+fn time(inventory: &Inventory, suffix: &str) -> Option<u64> {
+    let mut named = inventory.items.iter().filter(|item| item.name.ends_with(suffix));
+    named.find_map(Item::number).filter(|&seconds| seconds != 0)
+}

@@ -1,0 +1,200 @@
+//! Which tag of group `cpu` holds which register.
+//!
+//! Sources: crash's reader for the block form and the segment tags, published
+//! listings of ESX 4 files for the indexed form. The first index is always the
+//! processor's number.
+
+use super::msrs::{self, Msr};
+use crate::inventory::{Item, ItemKind};
+
+/// One register, or a part of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Register {
+    /// By hardware number.
+    General(u8),
+    Rip,
+    /// `eflags`.
+    Flags,
+    /// `EFLAGS`: crash joins both spellings.
+    MoreFlags,
+    Control(u8),
+    Debug(u8),
+    Table(Table, TablePart),
+    /// By position in the segment tags: ES CS SS DS FS GS LDTR TR.
+    Selector(u8),
+    Base(u8),
+    Limit(u8),
+    Msr(Msr),
+    Halted,
+    /// Arm's translation table bases 0 and 1.
+    Ttbr(u8),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Table {
+    Gdtr,
+    Idtr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum TablePart {
+    Limit,
+    BaseLow,
+    BaseHigh,
+}
+
+/// In what shape a value came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Its own tag, full width.
+    Tag,
+    /// Part of a block of registers.
+    Block,
+    /// Its own tag, under the 32-bit name: the low half of a 64-bit register.
+    LowHalf,
+}
+
+/// A value for a register.
+pub(super) type Reading = (Register, Form, u64);
+
+/// What a tag means.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// One register.
+    One(Register, Form),
+    /// Consecutive registers of `width` bytes each in one block.
+    Array { width: usize, register: fn(u8) -> Option<Register> },
+    /// Limit and base of a descriptor table.
+    TableBlock(Table),
+    /// The sixteen general registers.
+    GeneralBlock,
+}
+
+/// Hardware order; the 32-bit names go with it.
+const GENERAL: [(&str, &str); 16] = [
+    ("rax", "eax"),
+    ("rcx", "ecx"),
+    ("rdx", "edx"),
+    ("rbx", "ebx"),
+    ("rsp", "esp"),
+    ("rbp", "ebp"),
+    ("rsi", "esi"),
+    ("rdi", "edi"),
+    ("r8", ""),
+    ("r9", ""),
+    ("r10", ""),
+    ("r11", ""),
+    ("r12", ""),
+    ("r13", ""),
+    ("r14", ""),
+    ("r15", ""),
+];
+
+/// What `item` of group `cpu` means; `None` if nothing that is known.
+pub(super) fn meaning(item: &Item) -> Option<Meaning> {
+    let whole = |register, form| Some(Meaning::One(register, form));
+    match (item.name.as_str(), item.indices.as_slice()) {
+        ("gpregs", [_]) => Some(Meaning::GeneralBlock),
+        ("rip", [_]) => whole(Register::Rip, Form::Tag),
+        ("eip", [_]) => whole(Register::Rip, Form::LowHalf),
+        ("eflags" | "rflags", [_]) => whole(Register::Flags, Form::Tag),
+        ("EFLAGS" | "RFLAGS", [_]) => whole(Register::MoreFlags, Form::Tag),
+        ("halted", [_]) => whole(Register::Halted, Form::Tag),
+        ("CR64", [_]) => Some(Meaning::Array { width: 8, register: control }),
+        ("CR64", [_, n]) => whole(control(narrow(*n)?)?, Form::Tag),
+        ("CR", [_, n]) => whole(control(narrow(*n)?)?, Form::LowHalf),
+        ("DR64", [_]) => Some(Meaning::Array { width: 8, register: debug }),
+        ("DR64", [_, n]) => whole(debug(narrow(*n)?)?, Form::Tag),
+        ("DR", [_, n]) => whole(debug(narrow(*n)?)?, Form::LowHalf),
+        ("GDTR", indices) => table(Table::Gdtr, indices),
+        ("IDTR", indices) => table(Table::Idtr, indices),
+        ("S", [_, n]) => whole(Register::Selector(segment(*n)?), Form::Tag),
+        ("S.base64", [_, n]) => whole(Register::Base(segment(*n)?), Form::Tag),
+        ("S.base", [_, n]) => whole(Register::Base(segment(*n)?), Form::LowHalf),
+        ("S.limit", [_, n]) => whole(Register::Limit(segment(*n)?), Form::Tag),
+        ("hv:ttbrEL1[0]", [_]) | ("hv:ttbrEL1", [_, 0]) => whole(Register::Ttbr(0), Form::Tag),
+        ("hv:ttbrEL1[1]", [_]) | ("hv:ttbrEL1", [_, 1]) => whole(Register::Ttbr(1), Form::Tag),
+        (name, [_]) => general(name),
+        _ => None,
+    }
+    .or_else(|| msr(item))
+}
+
+fn general(name: &str) -> Option<Meaning> {
+    let at = GENERAL.iter().position(|(wide, low)| *wide == name || *low == name)?;
+    let (wide, _) = GENERAL.get(at)?;
+    let form = if *wide == name { Form::Tag } else { Form::LowHalf };
+    Some(Meaning::One(Register::General(u8::try_from(at).ok()?), form))
+}
+
+fn table(table: Table, indices: &[u32]) -> Option<Meaning> {
+    let part = match indices {
+        [_] => return Some(Meaning::TableBlock(table)),
+        [_, 0] => TablePart::Limit,
+        [_, 1] => TablePart::BaseLow,
+        [_, 2] => TablePart::BaseHigh,
+        _ => return None,
+    };
+    Some(Meaning::One(Register::Table(table, part), Form::Tag))
+}
+
+/// A model-specific register, by name or by number.
+fn msr(item: &Item) -> Option<Meaning> {
+    if item.kind != ItemKind::Value || !matches!(item.size_in_file, 4 | 8) {
+        return None;
+    }
+    let msr = match item.indices.as_slice() {
+        [_] => msrs::by_name(&item.name)?,
+        [_, number] => msrs::by_number(&item.name, *number)?,
+        _ => return None,
+    };
+    Some(Meaning::One(Register::Msr(msr), Form::Tag))
+}
+
+/// CR1 and CR5 to CR7 do not exist; blocks have room for them.
+fn control(n: u8) -> Option<Register> {
+    matches!(n, 0 | 2 | 3 | 4 | 8).then_some(Register::Control(n))
+}
+
+fn debug(n: u8) -> Option<Register> {
+    (n < 8).then_some(Register::Debug(n))
+}
+
+fn segment(n: u32) -> Option<u8> {
+    narrow(n).filter(|&n| n < 8)
+}
+
+fn narrow(n: u32) -> Option<u8> {
+    u8::try_from(n).ok()
+}
+
+/// The registers in an array block.
+pub(super) fn array(
+    bytes: &[u8],
+    width: usize,
+    register: fn(u8) -> Option<Register>,
+) -> Vec<Reading> {
+    let numbered = (0..=u8::MAX).zip(bytes.chunks_exact(width.max(1)));
+    numbered.filter_map(|(n, b)| Some((register(n)?, Form::Block, number(b)?))).collect()
+}
+
+/// Limit and base of a descriptor table: 10 bytes, or 6 with a 32-bit base.
+pub(super) fn table_block(table: Table, bytes: &[u8]) -> Option<[Reading; 3]> {
+    let (limit, base) = bytes.split_at_checked(2)?;
+    if !matches!(base.len(), 4 | 8) {
+        return None;
+    }
+    let (limit, base) = (number(limit)?, number(base)?);
+    let reading = |part, value| (Register::Table(table, part), Form::Block, value);
+    Some([
+        reading(TablePart::Limit, limit),
+        reading(TablePart::BaseLow, base & 0xffff_ffff),
+        reading(TablePart::BaseHigh, base >> 32),
+    ])
+}
+
+fn number(bytes: &[u8]) -> Option<u64> {
+    let mut wide = [0; 8];
+    wide.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    Some(u64::from_le_bytes(wide))
+}

@@ -1,0 +1,53 @@
+//! Configuration text (`.vmx`): lines of `key = "value"`.
+//!
+//! Source: the files themselves. Keys do not mind case; `|XX` in a value is the
+//! byte of that hexadecimal number, which is how quotes get in.
+
+use std::collections::BTreeMap;
+
+/// The settings, by key in lower case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Vmx {
+    settings: BTreeMap<String, String>,
+}
+
+impl Vmx {
+    pub(crate) fn parse(text: &str) -> Self {
+        Self { settings: text.lines().filter_map(setting).collect() }
+    }
+
+    /// The value of a key given in lower case; empty values count as absent.
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+        self.settings.get(key).map(String::as_str).filter(|value| !value.is_empty())
+    }
+}
+
+fn setting(line: &str) -> Option<(String, String)> {
+    let (key, value) = line.split_once('=')?;
+    let key = key.trim();
+    if key.is_empty() || key.starts_with('#') {
+        return None;
+    }
+    let value = value.trim();
+    let value = value.strip_prefix('"').and_then(|v| v.split_once('"')).map_or(value, |(v, _)| v);
+    Some((key.to_ascii_lowercase(), unescape(value)))
+}
+
+fn unescape(value: &str) -> String {
+    let mut parts = value.split('|');
+    let mut out = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let code = part.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match (code, part.get(2..)) {
+            (Some(code), Some(rest)) => {
+                out.push(code);
+                out.extend_from_slice(rest.as_bytes());
+            }
+            _ => {
+                out.push(b'|');
+                out.extend_from_slice(part.as_bytes());
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
