@@ -160,6 +160,7 @@ mod tests {
             group: "cpu".into(),
             name: name.into(),
             indices: indices.into(),
+            kind: vmss2core_checkpoint::ItemKind::Value,
             offset: 0x2077,
             size_in_file: value.len() as u64,
             size_in_memory: value.len() as u64,

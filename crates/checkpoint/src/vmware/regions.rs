@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use vmss2core_mem::{PAGE_SIZE, Problem};
 
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Item};
 
 /// Where the PCI hole begins and ends on x86.
 const HOLE_START: u64 = 3 << 30;
@@ -49,7 +49,7 @@ struct Tags {
 /// The regions that the state file names, in order of their numbers.
 pub(super) fn tagged(inventory: &Inventory, problems: &mut Vec<Problem>) -> Vec<VmwareRegion> {
     let all = collect(inventory);
-    let count = inventory.find("memory", "regionsCount", &[]).and_then(|item| item.number());
+    let count = inventory.find("memory", "regionsCount", &[]).and_then(Item::number);
     let tags = counted(all, count, problems);
     let mut regions = Vec::new();
     let mut pages_before = 0_u64;

@@ -58,7 +58,7 @@ pub(super) enum Form {
 pub(super) type Reading = (Register, Form, u64);
 
 /// What a tag means.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Meaning {
     /// One register.
     One(Register, Form),

@@ -38,16 +38,9 @@ fn unescape(value: &str) -> String {
     let mut out = parts.next().unwrap_or_default().as_bytes().to_vec();
     for part in parts {
         let code = part.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match (code, part.get(2..)) {
-            (Some(code), Some(rest)) => {
-                out.push(code);
-                out.extend_from_slice(rest.as_bytes());
-            }
-            _ => {
-                out.push(b'|');
-                out.extend_from_slice(part.as_bytes());
-            }
-        }
+        let rest = code.and(part.get(2..)).unwrap_or(part);
+        out.push(code.unwrap_or(b'|'));
+        out.extend_from_slice(rest.as_bytes());
     }
     String::from_utf8_lossy(&out).into_owned()
 }
