@@ -1,0 +1,72 @@
+//! Checks the arrows between crates: ARCHITECTURE.md draws them, this table says
+//! them, `cargo metadata` tells what is.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// Which of our crates a crate may use outside its tests.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("vmss2core-mem", &[]),
+    ("vmss2core-checkpoint", &["vmss2core-mem"]),
+    ("vmss2core-guest", &["vmss2core-mem"]),
+    ("vmss2core-dump", &["vmss2core-mem", "vmss2core-guest"]),
+    ("vmss2core-report", &["vmss2core-mem", "vmss2core-checkpoint", "vmss2core-guest"]),
+    (
+        "vmss2core",
+        &[
+            "vmss2core-mem",
+            "vmss2core-checkpoint",
+            "vmss2core-guest",
+            "vmss2core-dump",
+            "vmss2core-report",
+        ],
+    ),
+    ("vmss2core-lab", &[]),
+    ("xtask", &["vmss2core-lab"]),
+];
+
+/// Crates that only these may use, tests included: what a terminal program needs
+/// has no place in a library.
+const ONLY_IN: &[(&str, &[&str])] = &[
+    ("clap", &["vmss2core", "xtask"]),
+    ("anyhow", &["vmss2core", "xtask", "vmss2core-lab"]),
+    ("indicatif", &["vmss2core"]),
+    ("serde", &["vmss2core-report", "vmss2core-lab"]),
+];
+
+/// Fails with every arrow that points the wrong way.
+pub(crate) fn run(root: &Path) -> Result<()> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version=1"])
+        .current_dir(root)
+        .output()?;
+    ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    let packages = metadata["packages"].as_array().context("metadata has packages")?;
+    let wrong: Vec<String> = packages.iter().flat_map(wrong_arrows).collect();
+    ensure!(wrong.is_empty(), "wrong dependencies:\n{}", wrong.join("\n"));
+    println!("layers: {} crates, all arrows point the right way", packages.len());
+    Ok(())
+}
+
+fn wrong_arrows(package: &Value) -> Vec<String> {
+    let allowed: BTreeMap<_, _> = ALLOWED.iter().copied().collect();
+    let name = package["name"].as_str().unwrap_or_default();
+    let Some(ours) = allowed.get(name) else {
+        return vec![format!("{name}: not in the table of xtask/src/layers.rs")];
+    };
+    let dependencies = package["dependencies"].as_array().map_or(&[][..], Vec::as_slice);
+    let normal = dependencies.iter().filter(|dependency| dependency["kind"].is_null());
+    normal
+        .filter_map(|dependency| dependency["name"].as_str())
+        .filter(|used| {
+            let against = allowed.contains_key(used) && !ours.contains(used);
+            against || ONLY_IN.iter().any(|(only, by)| only == used && !by.contains(&name))
+        })
+        .map(|used| format!("{name} uses {used}"))
+        .collect()
+}
