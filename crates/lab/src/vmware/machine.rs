@@ -1,6 +1,10 @@
 //! What gets wrapped into a checkpoint: memory and registers as plain numbers.
 
+use anyhow::Result;
+
 use super::contents::Contents;
+use crate::guest::Guest;
+use crate::registers::CpuRegisters;
 
 /// A stopped machine.
 #[derive(Clone, Debug, Default)]
@@ -100,6 +104,17 @@ impl Machine {
         machine
     }
 
+    /// A guest that really ran.
+    pub fn of_guest(guest: &Guest) -> Result<Self> {
+        let memory = guest.memory_map().into_iter().map(|range| MemoryRange {
+            gpa: range.gpa,
+            len: range.len,
+            offset: range.file_offset,
+        });
+        let ram = Contents::of_file(&guest.ram)?;
+        Ok(Self { memory: memory.collect(), ram, cpus: guest.cpus.iter().map(Cpu::from).collect() })
+    }
+
     /// Memory in bytes.
     pub fn len_bytes(&self) -> u64 {
         self.memory.iter().map(|range| range.len).sum()
@@ -153,6 +168,28 @@ impl Cpu {
             idtr: TableRegister { base: number(), limit: 0xfff },
             halted: index % 2 == 1,
             msrs: ModelRegisters::synthetic(index),
+        }
+    }
+}
+
+impl From<&CpuRegisters> for Cpu {
+    fn from(cpu: &CpuRegisters) -> Self {
+        Self {
+            general: cpu.gpr,
+            rip: cpu.rip,
+            rflags: u32::try_from(cpu.rflags & 0xffff_ffff).unwrap_or_default(),
+            segments: cpu.segments.map(|segment| (segment.selector, segment.base)),
+            control: [cpu.cr0, 0, cpu.cr2, cpu.cr3, cpu.cr4],
+            task_priority: cpu.cr8.unwrap_or_default(),
+            debug: cpu.dr,
+            gdtr: TableRegister { base: cpu.gdt.base, limit: cpu.gdt.limit },
+            idtr: TableRegister { base: cpu.idt.base, limit: cpu.idt.limit },
+            halted: cpu.halted,
+            msrs: ModelRegisters {
+                efer: Some(cpu.efer),
+                kernel_gs_base: cpu.kernel_gs_base,
+                ..ModelRegisters::default()
+            },
         }
     }
 }

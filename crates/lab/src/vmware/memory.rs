@@ -112,22 +112,22 @@ pub(super) fn copy(contents: &Contents, out: &mut dyn Write) -> Result<()> {
 /// The `memory` group. Region tags come first: there are readers that know no
 /// other order.
 pub(super) fn group(image: &Image, shape: &Shape) -> Result<Group> {
-    let mut items = vec![Item::word("align_mask", &[0, 0], 0xffff)];
+    let mut items = vec![Item::word("align_mask", &[0, 0], shape.alignment - 1)];
     region_tags(&mut items, &image.regions, shape.region_tags)?;
     if shape.has(Extra::Bitmaps) {
         bitmaps(&mut items, &image.flat)?;
     }
     if shape.placement == Placement::Monolithic {
-        items.push(memory_block(image, shape.packing));
+        items.push(memory_block(image, shape));
     }
     Ok(Group::new("memory", items))
 }
 
-fn memory_block(image: &Image, packing: Packing) -> Item {
+fn memory_block(image: &Image, shape: &Shape) -> Item {
     let block = Block {
-        kind: if packing == Packing::Plain { 63 } else { 62 },
+        kind: if shape.packing == Packing::Plain { 63 } else { 62 },
         len_in_memory: image.flat.len(),
-        alignment: 0x1_0000,
+        alignment: shape.alignment.into(),
         data: image.packed.clone(),
     };
     Item::block("Memory", &[0, 0], block)

@@ -12,6 +12,7 @@
 mod bundle;
 mod configuration;
 mod contents;
+mod corpus;
 mod cpu;
 mod emit;
 mod fastlz;
@@ -25,6 +26,7 @@ mod write;
 
 pub use bundle::{Named, fragments, gzip, tar};
 pub use contents::Contents;
+pub use corpus::{Random, Seed, mutate, seeds};
 pub use emit::{Block, Emitted, Group, Header, Item, Table, emit};
 pub use fastlz::{CONTAINER_BLOCK, Level, compress, container_block};
 pub use guestdump::{guest_dump, guest_dump_len};

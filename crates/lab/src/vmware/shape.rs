@@ -19,6 +19,8 @@ pub struct Shape {
     pub registers: Registers,
     /// How the memory is packed.
     pub packing: Packing,
+    /// Memory in the state file starts at a multiple of this.
+    pub alignment: u32,
     /// Which tags describe the regions.
     pub region_tags: RegionTags,
     /// How many regions in which order.
@@ -182,6 +184,7 @@ impl Default for Shape {
             table: Table::Wide,
             registers: Registers::Indexed,
             packing: Packing::Plain,
+            alignment: 0x1_0000,
             region_tags: RegionTags::Full,
             regions: Regions { cuts: 0, in_image: Order::Ascending, in_tags: Order::Ascending },
             platform: Platform::X86,
