@@ -6,16 +6,71 @@
 
 #![forbid(unsafe_code)]
 
-use vmss2core_mem::Checkpoint;
+use vmss2core_mem::{Checkpoint, PhysicalMemory, Problem, Severity, X86Vcpu};
 
 mod facts;
+mod linux;
 pub mod paging;
+
+use paging::AddressSpace;
 
 pub use facts::{Facts, Found, KernelText, LinuxFacts, OperatingSystem, VcpuFacts, VmcoreInfo};
 
 /// Finds out what can be known about the guest. Best effort: what could not be
 /// found is `None`, and `problems` says why where that is of use.
 pub fn analyse(checkpoint: &Checkpoint) -> Facts {
-    let _ = checkpoint;
-    Facts::default()
+    let memory = &checkpoint.memory;
+    let mut facts = Facts::default();
+    let mut cpus = Vec::new();
+    for vcpu in &checkpoint.vcpus {
+        let Some(x86) = vcpu.x86() else { continue };
+        let (of_vcpu, space) = vcpu_facts(memory, vcpu.index, x86, &mut facts.problems);
+        facts.vcpus.push(of_vcpu);
+        cpus.push(linux::Cpu { index: vcpu.index, vcpu: x86, space });
+    }
+    if let Some(analysis) = linux::analyse(memory, &cpus, &mut facts.vcpus) {
+        let banner = analysis.linux.banner.as_ref();
+        let how = banner.map_or("VMCOREINFO", |banner| banner.how.as_str());
+        facts.os = Some(Found::new(OperatingSystem::Linux, how));
+        facts.linux = Some(analysis.linux);
+        facts.problems.extend(analysis.problems);
+    }
+    facts
+}
+
+fn vcpu_facts<'a>(
+    memory: &'a PhysicalMemory,
+    index: u32,
+    vcpu: &X86Vcpu,
+    problems: &mut Vec<Problem>,
+) -> (VcpuFacts, Option<AddressSpace<'a>>) {
+    let privilege = privilege(vcpu);
+    let mut facts = VcpuFacts { index, privilege, ..VcpuFacts::default() };
+    match paging::vcpu_paging(memory, vcpu) {
+        Ok(paging) => {
+            let space = paging.address_space(memory);
+            facts.root = Some(paging.root);
+            facts.mode = Some(paging.mode);
+            (facts, Some(space))
+        }
+        Err(error) => {
+            let message = format!("paging mode of vCPU {index} is not known: {error}");
+            problems.push(Problem { severity: Severity::Warning, message });
+            (facts, None)
+        }
+    }
+}
+
+/// The privilege level: that of the code segment, except in real mode (0) and
+/// in virtual-8086 mode (3), whose selectors are plain numbers.
+fn privilege(vcpu: &X86Vcpu) -> Option<u8> {
+    const PE: u64 = 1;
+    const VM: u64 = 1 << 17;
+    if vcpu.control.cr0.is_some_and(|cr0| cr0 & PE == 0) {
+        return Some(0);
+    }
+    if vcpu.rflags.is_some_and(|flags| flags & VM != 0) {
+        return Some(3);
+    }
+    vcpu.segments.cs.selector.map(|selector| (selector & 3) as u8)
 }

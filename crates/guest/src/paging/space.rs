@@ -36,6 +36,11 @@ impl<'a> AddressSpace<'a> {
         Self { nx: enabled, ..self }
     }
 
+    /// The same mode with other page tables.
+    pub fn with_root(self, root: Root) -> Self {
+        Self { root, ..self }
+    }
+
     /// The memory below.
     pub fn memory(&self) -> &'a PhysicalMemory {
         self.memory

@@ -1,0 +1,92 @@
+//! The `Linux version ...` line that every kernel carries in its constants.
+//!
+//! The same words lie elsewhere too: in leftovers of the compressed kernel, in
+//! the log buffer, in format strings. Only a line that ends in a line feed and a
+//! NUL, within the image, is `linux_banner` (init/version.c); since 6.2 (and in
+//! stable releases of 6.1) an unfinished copy without the build's number lies
+//! before it.
+
+use std::ops::ControlFlow;
+
+use memchr::memmem;
+use vmss2core_mem::Gva;
+
+use super::image::Image;
+use crate::Found;
+
+const START: &[u8] = b"Linux version ";
+/// Compiler and builder are named in the line, but nobody writes a novel.
+const LONGEST: usize = 1024;
+
+/// Finds the banner in the image.
+pub(super) fn find(image: &Image<'_>) -> Option<Found<String>> {
+    let (gva, line) = image.scan(LONGEST, &mut |gva, bytes| match find_in(bytes) {
+        Some((at, line)) => ControlFlow::Break((Gva(gva.0 + at as u64), line)),
+        None => ControlFlow::Continue(()),
+    })?;
+    Some(Found::new(line, format!("linux_banner at virtual {gva} in the kernel image")))
+}
+
+/// The first banner in some bytes, with its position.
+pub(super) fn find_in(bytes: &[u8]) -> Option<(usize, String)> {
+    memmem::find_iter(bytes, START).find_map(|at| Some((at, line(bytes.get(at..)?)?)))
+}
+
+/// Release, as `uname -r`: the word behind "Linux version".
+pub(super) fn release(banner: &str) -> Option<&str> {
+    banner.strip_prefix("Linux version ")?.split(' ').next().filter(|word| !word.is_empty())
+}
+
+fn line(bytes: &[u8]) -> Option<String> {
+    let head = bytes.get(..LONGEST.min(bytes.len()))?;
+    let len = memchr::memchr(b'\n', head)?;
+    let (line, rest) = head.split_at(len);
+    let text = std::str::from_utf8(line).ok().filter(|text| is_text(text))?;
+    let words = text.strip_prefix("Linux version ")?;
+    (rest.get(1) == Some(&0) && begins_with_version(words) && has_build_number(words))
+        .then(|| text.to_owned())
+}
+
+/// `#1`, with which UTS_VERSION begins.
+fn has_build_number(text: &str) -> bool {
+    text.split(" #").skip(1).any(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+fn is_text(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
+/// A number, a dot, and the start of another number.
+fn begins_with_version(text: &str) -> bool {
+    let Some((major, rest)) = text.split_once('.') else { return false };
+    !major.is_empty()
+        && major.bytes().all(|byte| byte.is_ascii_digit())
+        && rest.starts_with(|first: char| first.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BANNER: &str = "Linux version 6.1.0-50-cloud-amd64 (a@b) (gcc-12) #1 SMP Debian";
+
+    #[test]
+    fn the_banner_is_found_among_decoys() {
+        let mut bytes = b"Linux version %s (%s)\n\0 Linux version 6.1.0-...@\x04\x01\n\0".to_vec();
+        bytes.extend_from_slice(b"Linux version 6.1.0-50-cloud-amd64 (in the log) #1\0");
+        bytes.extend_from_slice(b"Linux version 6.1\n\0");
+        bytes.extend_from_slice(b"Linux version 6.1.0-50-cloud-amd64 (a@b) (gcc-12) # SMP\n\0");
+        let at = bytes.len();
+        bytes.extend_from_slice(format!("{BANNER}\n\0").as_bytes());
+        assert_eq!(find_in(&bytes), Some((at, BANNER.to_owned())));
+        assert_eq!(release(BANNER), Some("6.1.0-50-cloud-amd64"));
+    }
+
+    #[test]
+    fn a_banner_cut_off_is_none() {
+        let whole = format!("{BANNER}\n\0");
+        for len in 0..whole.len() {
+            assert_eq!(find_in(&whole.as_bytes()[..len]), None, "{len}");
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The kernel image, found through page tables alone.
+//!
+//! A 64-bit kernel maps itself from `__START_KERNEL_map` on, at the address it
+//! was linked for plus the KASLR offset; the first page there is `_text`
+//! (Documentation/arch/x86/x86_64/mm.rst). A 32-bit kernel lies in its direct
+//! map of low memory, where its code is the read-only part.
+
+use std::collections::HashMap;
+use std::ops::{ControlFlow, Range};
+
+use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, PhysicalMemory};
+
+use super::KernelHalf;
+use crate::paging::{AddressSpace, Leaf, Limits, PagingMode, Root};
+use crate::{Found, KernelText};
+
+/// `__START_KERNEL_map`.
+pub(super) const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
+/// `KERNEL_IMAGE_SIZE` with KASLR, the most there is.
+const KERNEL_MAP_LEN: u64 = 1 << 30;
+/// No image has a gap as wide as this; what lies behind is something else.
+const WIDEST_GAP: u64 = 64 << 20;
+/// Bytes of an image read at a time.
+const CHUNK: usize = 64 << 10;
+/// A kernel's mappings are few; a walk that needs more is of something odd.
+const LIMITS: Limits = Limits { visits_per_table: 8, tables: 1 << 18, runs: 1 << 16 };
+
+/// The kernel image as one vCPU maps it.
+#[derive(Clone, Debug)]
+pub(super) struct Image<'a> {
+    /// An address space that maps the kernel.
+    pub(super) space: AddressSpace<'a>,
+    /// Mapped parts, sorted; physically they are one piece, with gaps.
+    pub(super) runs: Vec<Leaf>,
+    /// How it was found.
+    pub(super) how: String,
+}
+
+impl<'a> Image<'a> {
+    /// What a 64-bit address space maps at `__START_KERNEL_map`.
+    fn at_kernel_map(space: AddressSpace<'a>, how: String) -> Option<Self> {
+        let mut runs: Vec<Leaf> = Vec::new();
+        space.walk_range(KERNEL_MAP..KERNEL_MAP + KERNEL_MAP_LEN, &LIMITS, &mut |leaf| {
+            let belongs = runs.first().is_none_or(|first| slide(first) == slide(&leaf))
+                && runs.last().is_none_or(|last| leaf.gva.0 - end(last) <= WIDEST_GAP);
+            if belongs {
+                runs.push(leaf);
+            }
+            ControlFlow::Continue(())
+        });
+        (!runs.is_empty()).then_some(Self { space, runs, how })
+    }
+
+    /// Bytes mapped.
+    pub(super) fn mapped(&self) -> u64 {
+        self.runs.iter().map(Leaf::len_bytes).sum()
+    }
+
+    /// Where it lies; `None` if nothing is mapped.
+    pub(super) fn extent(&self) -> Option<KernelText> {
+        let (first, last) = (self.runs.first()?, self.runs.last()?);
+        Some(KernelText { start: first.gva, gpa: first.gpa, len: end(last) - first.gva.0 })
+    }
+
+    /// Whether a virtual address lies in the image or in one of its gaps.
+    pub(super) fn holds(&self, gva: u64) -> bool {
+        self.extent().is_some_and(|text| gva >= text.start.0 && gva - text.start.0 < text.len)
+    }
+
+    /// The mapped bytes in pieces, read-only parts first, each piece with some
+    /// bytes of the next so that what crosses the border is seen.
+    pub(super) fn scan<B>(
+        &self,
+        overlap: usize,
+        visit: &mut dyn FnMut(Gva, &[u8]) -> ControlFlow<B>,
+    ) -> Option<B> {
+        let (fixed, variable): (Vec<&Leaf>, Vec<&Leaf>) =
+            self.runs.iter().partition(|run| !run.permissions.write);
+        let mut buf = vec![0; CHUNK + overlap];
+        for run in fixed.into_iter().chain(variable) {
+            let mut at = 0;
+            while at < run.len_bytes() {
+                let left = usize::try_from(run.len_bytes() - at).unwrap_or(usize::MAX);
+                let piece = buf.split_at_mut(left.min(CHUNK + overlap)).0;
+                let gpa = Gpa(run.gpa.0 + at);
+                if self.space.memory().read(gpa, piece).is_ok()
+                    && let ControlFlow::Break(found) = visit(Gva(run.gva.0 + at), piece)
+                {
+                    return Some(found);
+                }
+                at += CHUNK as u64;
+            }
+        }
+        None
+    }
+}
+
+/// What could be the image, as the vCPUs see it, and whose page tables hold it.
+pub(super) struct FoundImage<'a> {
+    /// Likeliest first.
+    pub(super) images: Vec<Image<'a>>,
+    /// By vCPU index, the root that maps the kernel where it is not its own.
+    pub(super) kernel_roots: Vec<(u32, Found<Root>)>,
+}
+
+/// Finds the image of a 64-bit kernel in the address spaces of vCPUs.
+pub(super) fn find_64_bit<'a>(spaces: &[(u32, AddressSpace<'a>)]) -> Option<FoundImage<'a>> {
+    let mut images = Vec::new();
+    let mut kernel_roots = Vec::new();
+    for (index, own) in spaces.iter().filter(|(_, space)| space.mode().is_64_bit()) {
+        let (space, how) = with_kernel(*index, *own, &mut kernel_roots);
+        images.extend(Image::at_kernel_map(space, how));
+    }
+    images.sort_by_key(|image| std::cmp::Reverse(image.mapped()));
+    (!images.is_empty()).then_some(FoundImage { images, kernel_roots })
+}
+
+/// Finds what could be the image of a 32-bit kernel.
+pub(super) fn find_32_bit<'a>(spaces: &[(u32, AddressSpace<'a>)]) -> Option<FoundImage<'a>> {
+    let is_32_bit = |mode| matches!(mode, PagingMode::Pae | PagingMode::TwoLevel { .. });
+    let mut images = Vec::new();
+    let mut kernel_roots = Vec::new();
+    for (index, own) in spaces.iter().filter(|(_, space)| is_32_bit(space.mode())) {
+        let (space, how) = with_kernel(*index, *own, &mut kernel_roots);
+        if let Some(base) = direct_map(&space) {
+            images.extend(candidates_32_bit(space, base, &how));
+        }
+    }
+    (!images.is_empty()).then_some(FoundImage { images, kernel_roots })
+}
+
+/// The address space that maps the kernel, and whose it is.
+///
+/// With page-table isolation, the tables of user mode lie one page behind
+/// those of the kernel and map little of it. Bit 12 of CR3 alone says nothing:
+/// without isolation a root may lie anywhere. So the root that maps more wins.
+fn with_kernel<'a>(
+    index: u32,
+    own: AddressSpace<'a>,
+    kernel_roots: &mut Vec<(u32, Found<Root>)>,
+) -> (AddressSpace<'a>, String) {
+    let how = format!("page tables of vCPU {index}");
+    let pair = Root(Gpa(own.root().0.0 & !PAGE_SIZE));
+    let other = own.with_root(pair);
+    if pair == own.root() || kernel_bytes(&other) <= kernel_bytes(&own) {
+        return (own, how);
+    }
+    let why = "page-table isolation: the page before the user tables maps more of the kernel";
+    kernel_roots.push((index, Found::new(pair, why)));
+    (other, format!("{how}, the kernel's of the isolated pair"))
+}
+
+/// How much of the kernel an address space maps.
+fn kernel_bytes(space: &AddressSpace<'_>) -> u64 {
+    let range = if space.mode().is_64_bit() {
+        KERNEL_MAP..KERNEL_MAP + KERNEL_MAP_LEN
+    } else {
+        KernelHalf::of(space.mode()).range()
+    };
+    let mut bytes = 0;
+    space.walk_range(range, &LIMITS, &mut |leaf| {
+        if !leaf.permissions.user {
+            bytes += leaf.len_bytes();
+        }
+        ControlFlow::Continue(())
+    });
+    bytes
+}
+
+/// Virtual address of physical 0 in the direct map: the distance that most of
+/// the kernel half is mapped at.
+pub(super) fn direct_map(space: &AddressSpace<'_>) -> Option<Gva> {
+    let half = KernelHalf::of(space.mode());
+    let mut votes: HashMap<u64, u64> = HashMap::new();
+    space.walk_range(half.range(), &LIMITS, &mut |leaf| {
+        let distance = slide(&leaf);
+        // The kernel's own mapping is not the direct map, and small runs are noise.
+        let counts = leaf.len_bytes() >= half.shortest_vote
+            && distance & (half.alignment - 1) == 0
+            && !leaf.permissions.user
+            && leaf.gva.0 < KERNEL_MAP;
+        if counts {
+            *votes.entry(distance).or_default() += leaf.len_bytes();
+        }
+        ControlFlow::Continue(())
+    });
+    let (distance, _) = votes.into_iter().max_by_key(|&(distance, bytes)| (bytes, distance))?;
+    Some(Gva(distance))
+}
+
+/// The parts of a 32-bit direct map at `base` that could be a kernel image: a
+/// read-only group each, with what follows it.
+fn candidates_32_bit<'a>(space: AddressSpace<'a>, base: Gva, how: &str) -> Vec<Image<'a>> {
+    let mut low: Vec<Leaf> = Vec::new();
+    space.walk_range(KernelHalf::of(space.mode()).range(), &LIMITS, &mut |leaf| {
+        if slide(&leaf) == base.0 {
+            low.push(leaf);
+        }
+        ControlFlow::Continue(())
+    });
+    read_only_groups(&low)
+        .into_iter()
+        .map(|group| Image { space, runs: parts(&low, &group), how: how.to_owned() })
+        .collect()
+}
+
+/// Longest 32-bit image: code and data of the largest distribution kernels take
+/// a quarter of it.
+const LONGEST_32_BIT: u64 = 64 << 20;
+/// No kernel has less code and constants than this.
+const SHORTEST_READ_ONLY: u64 = 1 << 20;
+
+/// For each long enough read-only stretch, the range an image there could take.
+fn read_only_groups(low: &[Leaf]) -> Vec<Range<u64>> {
+    let mut groups: Vec<Range<u64>> = Vec::new();
+    for run in low.iter().filter(|run| !run.permissions.write) {
+        match groups.last_mut() {
+            Some(group) if group.end == run.gva.0 => group.end = end(run),
+            _ => groups.push(run.gva.0..end(run)),
+        }
+    }
+    groups.retain(|group| group.end - group.start >= SHORTEST_READ_ONLY);
+    groups.into_iter().map(|group| group.start..group.start + LONGEST_32_BIT).collect()
+}
+
+/// The runs within a range, cut where they leave it.
+fn parts(low: &[Leaf], range: &Range<u64>) -> Vec<Leaf> {
+    let mut parts = Vec::new();
+    for run in low {
+        let start = run.gva.0.max(range.start);
+        let len = end(run).min(range.end).saturating_sub(start);
+        if len > 0 {
+            parts.push(Leaf {
+                gva: Gva(start),
+                gpa: Gpa(run.gpa.0 + (start - run.gva.0)),
+                pages: u32::try_from(len / PAGE_SIZE).unwrap_or(u32::MAX),
+                permissions: run.permissions,
+            });
+        }
+    }
+    parts
+}
+
+/// An image that page tables cannot show, because no vCPU is there to say where
+/// they are: all that the tables at `root` map from `__START_KERNEL_map` on.
+pub(super) fn through_root(
+    memory: &PhysicalMemory,
+    mode: PagingMode,
+    root: Root,
+) -> Option<Image<'_>> {
+    let space = AddressSpace::new(memory, mode, root);
+    Image::at_kernel_map(space, format!("page tables at physical {root}"))
+}
+
+/// Virtual less physical address.
+fn slide(leaf: &Leaf) -> u64 {
+    leaf.gva.0.wrapping_sub(leaf.gpa.0)
+}
+
+/// First virtual address behind a run. No run of the kernel half that matters
+/// ends at 2^64: the last pages are never mapped.
+fn end(leaf: &Leaf) -> u64 {
+    leaf.gva.0.saturating_add(leaf.len_bytes())
+}
