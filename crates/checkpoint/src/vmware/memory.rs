@@ -28,6 +28,13 @@ pub(super) fn open_block(
     if item.kind == ItemKind::Block || item.size_in_file == item.size_in_memory {
         let (bytes, offset) = (Arc::clone(&source.bytes), item.offset);
         let len = item.size_in_file.min(there);
+        if item.size_in_file != item.size_in_memory {
+            problems.push(Problem::warning(format!(
+                "the memory block has two sizes, {:#x} in the file and {:#x} in memory; the first \
+                 is used",
+                item.size_in_file, item.size_in_memory
+            )));
+        }
         return Ok(Image { bytes, offset, len, codec: Codec::Stored, flaw: None });
     }
     let packed = item.size_in_file.min(there);
@@ -126,8 +133,7 @@ fn report_length(regions: &[VmwareRegion], image: &Image, problems: &mut Vec<Pro
     let (needed, len) = (regions::image_len(regions), image.len);
     if len > needed {
         problems.push(Problem::note(format!(
-            "the memory image is {len:#x} bytes long, {:#x} more than its regions; the rest is \
-             not used",
+            "the memory image is {:#x} bytes longer than its regions; the rest is not used",
             len - needed
         )));
     }
@@ -145,8 +151,9 @@ fn report_length(regions: &[VmwareRegion], image: &Image, problems: &mut Vec<Pro
     let more = if absent.len() > MAX_LISTED { " and more" } else { "" };
     let listed = absent.get(..MAX_LISTED).unwrap_or(&absent).join(", ");
     problems.push(Problem::incomplete(format!(
-        "the memory image is {len:#x} bytes long, its regions need {needed:#x}: guest physical \
-         {listed}{more} is absent; was it copied while it was still being written?"
+        "the memory image is {:#x} bytes short of the {needed:#x} that its regions need: guest \
+         physical {listed}{more} is absent; was it copied while it was still being written?",
+        needed - len
     )));
 }
 

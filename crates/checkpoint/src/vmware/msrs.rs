@@ -5,6 +5,8 @@
 //! named `MSR...` with a second index are taken to be numbered by it, as in the
 //! processor manuals.
 
+use std::fmt;
+
 use vmss2core_mem::Msrs;
 
 /// A register that a tag may hold.
@@ -46,6 +48,14 @@ const NAMES: [(Msr, &[&str], u32); 15] = [
     // Not an MSR, and without a number; saved beside them.
     (Msr::Xcr0, &["xcr0"], u32::MAX),
 ];
+
+/// The first name, as it is usual in lower case.
+impl fmt::Display for Msr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entry = NAMES.iter().find(|(msr, ..)| msr == self);
+        f.write_str(entry.and_then(|(_, names, _)| names.first()).copied().unwrap_or_default())
+    }
+}
 
 /// Prefixes that say no more than "a register".
 const PREFIXES: [&str; 6] = ["msr", "ia32", "k6", "amd64", "cpu", "hv"];

@@ -4,6 +4,8 @@
 //! listings of ESX 4 files for the indexed form. The first index is always the
 //! processor's number.
 
+use std::fmt;
+
 use super::msrs::{self, Msr};
 use crate::inventory::{Item, ItemKind};
 
@@ -43,6 +45,41 @@ pub(super) enum TablePart {
     BaseHigh,
 }
 
+/// The names of processor manuals.
+impl fmt::Display for Register {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SEGMENTS: [&str; 8] = ["es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"];
+        let segment = |n: u8| SEGMENTS.get(usize::from(n)).copied().unwrap_or_default();
+        match *self {
+            Self::General(n) => {
+                f.write_str(GENERAL.get(usize::from(n)).map_or("", |(name, _)| name))
+            }
+            Self::Rip => f.write_str("rip"),
+            Self::Flags | Self::MoreFlags => f.write_str("rflags"),
+            Self::Control(n) => write!(f, "cr{n}"),
+            Self::Debug(n) => write!(f, "dr{n}"),
+            Self::Table(table, TablePart::Limit) => write!(f, "{table} limit"),
+            Self::Table(table, TablePart::BaseLow) => write!(f, "{table} base, lower half"),
+            Self::Table(table, TablePart::BaseHigh) => write!(f, "{table} base, upper half"),
+            Self::Selector(n) => write!(f, "{} selector", segment(n)),
+            Self::Base(n) => write!(f, "{} base", segment(n)),
+            Self::Limit(n) => write!(f, "{} limit", segment(n)),
+            Self::Msr(msr) => write!(f, "{msr}"),
+            Self::Halted => f.write_str("the halt state"),
+            Self::Ttbr(n) => write!(f, "ttbr{n}_el1"),
+        }
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gdtr => "gdtr",
+            Self::Idtr => "idtr",
+        })
+    }
+}
+
 /// In what shape a value came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
@@ -52,6 +89,16 @@ pub(super) enum Form {
     Block,
     /// Its own tag, under the 32-bit name: the low half of a 64-bit register.
     LowHalf,
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tag => "its own tag",
+            Self::Block => "a register block",
+            Self::LowHalf => "its 32-bit tag",
+        })
+    }
 }
 
 /// A value for a register.

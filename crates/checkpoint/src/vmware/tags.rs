@@ -30,6 +30,9 @@ const MAX_ITEMS: usize = 1 << 19;
 /// What the items may take in memory.
 const MAX_ITEM_BYTES: usize = 128 << 20;
 
+/// Damage that is described one by one.
+const MAX_PROBLEMS: usize = 32;
+
 /// What was found in all groups.
 #[derive(Default)]
 pub(super) struct Walk {
@@ -60,16 +63,6 @@ pub(super) fn walk(
         walk: Walk::default(),
     };
     for group in groups {
-        if walker.is_full() {
-            let message = format!(
-                "more than {} tags: the groups from {} on are not read",
-                walker.walk.items.len(),
-                group.name
-            );
-            walker.walk.problems.push(Problem::incomplete(message));
-            walker.walk.broken += 1;
-            break;
-        }
         walker.group(group)?;
     }
     Ok(walker.walk)
@@ -104,7 +97,11 @@ impl Walker<'_> {
             return Ok(());
         }
         let mut at = start;
-        while !self.is_full() {
+        loop {
+            if self.is_full() {
+                self.broken(group, "the file has more tags than this program reads");
+                break;
+            }
             if leaves(group, at) && self.window.u16(at)? != Some(0) {
                 self.broken(group, &format!("it goes on behind its end at {at:#x}"));
                 break;
@@ -122,7 +119,19 @@ impl Walker<'_> {
             }
         }
         self.walked.insert(start, at);
+        self.check_size(group);
         Ok(())
+    }
+
+    /// A stated end past that of the file: one of the two is wrong.
+    fn check_size(&mut self, group: &VmwareGroup) {
+        let (end, len) = (group.position.saturating_add(group.size), self.window.len());
+        if end > len {
+            self.report(Problem::warning(format!(
+                "group {} claims to end at {end:#x}, the file ends at {len:#x}",
+                group.name
+            )));
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -138,7 +147,18 @@ impl Walker<'_> {
     fn broken(&mut self, group: &VmwareGroup, why: &str) {
         self.walk.broken += 1;
         let message = format!("group {} is not read to its end: {why}", group.name);
-        self.walk.problems.push(Problem::incomplete(message));
+        self.report(Problem::incomplete(message));
+    }
+
+    /// A damaged table of thousands of groups is not worth a line for each.
+    fn report(&mut self, problem: Problem) {
+        match self.walk.problems.len() {
+            0..MAX_PROBLEMS => self.walk.problems.push(problem),
+            MAX_PROBLEMS => {
+                self.walk.problems.push(Problem::incomplete("more groups are damaged likewise"));
+            }
+            _ => {}
+        }
     }
 
     fn tag(&mut self, group: &VmwareGroup, at: u64) -> Result<Step, VmwareError> {

@@ -128,7 +128,7 @@ impl Collected {
         if (old ^ value) & mask != 0 {
             let kept = if old_form == Form::LowHalf { value } else { old };
             self.contradict(format!(
-                "vCPU {cpu}: {register:?} is {old:#x} ({old_form:?}) and {value:#x} ({form:?}), \
+                "vCPU {cpu}: {register} is {old:#x} in {old_form} and {value:#x} in {form}; \
                  {kept:#x} is used"
             ));
         }
@@ -208,7 +208,7 @@ impl Collected {
         }
         if !self.msr_names.is_empty() {
             let names: Vec<String> =
-                self.msr_names.iter().map(|(msr, name)| format!("{msr:?} ({name})")).collect();
+                self.msr_names.iter().map(|(msr, name)| format!("{msr} ({name})")).collect();
             let message = format!("model-specific registers found by name: {}", names.join(", "));
             problems.push(Problem::note(message));
         }
