@@ -419,7 +419,10 @@ fn os_name(os: OperatingSystem) -> &'static str {
 
 fn linux_info(linux: &LinuxFacts) -> LinuxInfo {
     LinuxInfo {
-        banner: linux.banner.as_ref().map(|banner| known_as(banner, Clone::clone)),
+        banner: linux
+            .banner
+            .as_ref()
+            .map(|banner| known_as(banner, |banner| banner.trim_end().into())),
         release: linux.release.as_ref().map(|release| known_as(release, Clone::clone)),
         bits: if linux.is_64_bit { 64 } else { 32 },
         image: linux.text.as_ref().map(|text| {

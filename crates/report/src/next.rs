@@ -47,16 +47,17 @@ fn linux_steps(linux: &LinuxFacts, checkpoint: &Checkpoint, files: &str) -> Vec<
     let symbols = symbols(linux);
     let vmlinux = &symbols.vmlinux;
     let mut steps = Vec::new();
+    let is_24 = linux.release.as_ref().is_some_and(|r| r.value.starts_with("2.4."));
+    let option = if is_24 { "-N4" } else { "-N6" };
     if let (Some(name), Some(install)) = (symbols.distribution, &symbols.install) {
         steps.push(Step::new(format!("symbols of this {name} kernel"), [install.clone()]));
     }
     steps.push(Step::new(
         "crash or drgn: tasks, backtraces, log",
-        [
-            format!("vmss2core -N6 {files}"),
-            format!("crash {vmlinux} vmss.core"),
-            format!("drgn -c vmss.core -s {vmlinux}"),
-        ],
+        [format!("vmss2core {option} {files}")]
+            .into_iter()
+            .chain(crash(linux, vmlinux))
+            .chain(linux.vmcoreinfo.as_ref().map(|_| format!("drgn -c vmss.core -s {vmlinux}"))),
     ));
     if !checkpoint.vcpus.is_empty() {
         steps.push(gdb_step(linux, vmlinux, files));
@@ -65,16 +66,29 @@ fn linux_steps(linux: &LinuxFacts, checkpoint: &Checkpoint, files: &str) -> Vec<
 }
 
 fn symbols(linux: &LinuxFacts) -> DebugSymbols {
-    let text = |found: &Option<vmss2core_guest::Found<String>>| {
-        found.as_ref().map_or("", |found| found.value.as_str()).to_owned()
-    };
-    debug_symbols(&text(&linux.banner), &text(&linux.release))
+    let banner = linux.banner.as_ref().map_or("", |banner| &banner.value);
+    let release = linux.release.as_ref().map_or("", |release| &release.value);
+    debug_symbols(banner, release)
+}
+
+/// crash finds in VMCOREINFO where the kernel lies, and must be told otherwise.
+/// It has no means to be told for a 32-bit kernel.
+fn crash(linux: &LinuxFacts, vmlinux: &str) -> Option<String> {
+    let slide = slide(linux);
+    if linux.vmcoreinfo.is_some() || (!linux.is_64_bit && slide == 0) {
+        return Some(format!("crash {vmlinux} vmss.core"));
+    }
+    let base = linux.phys_base.as_ref().filter(|_| linux.is_64_bit)?.value;
+    Some(format!("crash --kaslr={slide:#x} -m phys_base={base:#x} {vmlinux} vmss.core"))
+}
+
+fn slide(linux: &LinuxFacts) -> u64 {
+    linux.kaslr_offset.as_ref().map_or(0, |slide| slide.value)
 }
 
 /// gdb cannot find out by itself how far a kernel lies from where it was linked.
 fn gdb_step(linux: &LinuxFacts, vmlinux: &str, files: &str) -> Step {
-    let slide = linux.kaslr_offset.as_ref().map_or(0, |slide| slide.value);
-    let load = match slide {
+    let load = match slide(linux) {
         0 => format!("symbol-file {vmlinux}"),
         slide => format!("symbol-file -o {slide:#x} {vmlinux}"),
     };

@@ -64,7 +64,7 @@ fn write_machine(machine: &MachineInfo, out: Out<'_>) -> io::Result<()> {
     ];
     field("product", joined(product, " ").as_deref(), out)?;
     field("machine", machine_line(machine).as_deref(), out)?;
-    field("guest set", machine.configured_guest.as_deref(), out)?;
+    field("configured", machine.configured_guest.as_deref(), out)?;
     field("uuid", machine.uuid.as_deref(), out)?;
     field("powered on", machine.powered_on_unix.map(time).as_deref(), out)?;
     field("suspended", machine.suspended_unix.map(time).as_deref(), out)
@@ -74,7 +74,7 @@ fn machine_line(machine: &MachineInfo) -> Option<String> {
     let parts = [
         machine.display_name.as_ref().map(|name| format!("\"{name}\"")),
         machine.architecture.map(str::to_owned),
-        machine.memory_mib.map(|mib| format!("{} configured", human_mib(mib))),
+        machine.memory_mib.map(|mib| format!("{}", human_mib(mib))),
         machine.firmware.clone(),
     ];
     joined(parts, ", ")

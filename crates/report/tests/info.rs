@@ -1,0 +1,285 @@
+//! The report about a checkpoint, from the data up: what it says, in both forms.
+
+mod schema;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use vmss2core_checkpoint::{Inventory, Item};
+use vmss2core_guest::paging::{PagingMode, Root};
+use vmss2core_guest::{
+    Facts, Found, KernelText, LinuxFacts, OperatingSystem, VcpuFacts, VmcoreInfo,
+};
+use vmss2core_mem::{
+    Architecture, Checkpoint, Gpa, Gpr, Gva, Machine, Problem, Provenance, SourceFile, Vcpu,
+    VcpuState, X86Vcpu, Zeroes,
+};
+use vmss2core_report::{InfoReport, TagsReport, write_json};
+
+const SLIDE: u64 = 0x1b00_0000;
+
+fn checkpoint() -> Checkpoint {
+    let mut checkpoint = Checkpoint {
+        vcpus: vec![
+            vcpu(0, 0xffff_ffff_8100_0000 + SLIDE + 0xa1_b2c3, 0xffff_ffff_9dc0_3e80),
+            vcpu(1, 0x7f12_3456_789a, 0x7ffd_0000_1000),
+        ],
+        machine: machine(),
+        provenance: Provenance {
+            kind: "VMware suspended state, 64-bit layout, memory in a separate file".into(),
+            format: "vmware",
+            files: vec![
+                file("vm/web 01.vmss", "state", "given"),
+                file("vm/web 01.vmem", "memory", "same name"),
+            ],
+        },
+        problems: vec![Problem::warning(
+            "the state was resumed once before: memory may be newer than the registers, and so some \
+             of what is shown may not fit together",
+        )],
+        ..Checkpoint::default()
+    };
+    for (start, len) in [(0, 3 << 30), (4 << 30, 3 << 30)] {
+        checkpoint.memory.map(Gpa(start), len, Arc::new(Zeroes), start).unwrap();
+    }
+    checkpoint
+}
+
+fn machine() -> Machine {
+    Machine {
+        architecture: Some(Architecture::X86),
+        product: Some("VMware ESX".into()),
+        product_version: Some("8.0.2".into()),
+        product_build: Some("22380479".into()),
+        memory_mib: Some(6144),
+        display_name: Some("web 01".into()),
+        configured_guest: Some("debian12-64".into()),
+        firmware: Some("EFI".into()),
+        uuid: None,
+        powered_on_unix: Some(1_764_550_861),
+        suspended_unix: Some(1_764_637_261),
+    }
+}
+
+fn file(path: &str, role: &'static str, found: &str) -> SourceFile {
+    SourceFile { path: path.into(), role, found: found.into() }
+}
+
+fn vcpu(index: u32, rip: u64, rsp: u64) -> Vcpu {
+    let mut x86 = X86Vcpu { rip: Some(rip), ..X86Vcpu::default() };
+    x86.set_gpr(Gpr::Rsp, rsp);
+    Vcpu { index, halted: Some(index == 0), state: VcpuState::X86(Box::new(x86)) }
+}
+
+fn facts() -> Facts {
+    let vcpu = |index: u32, privilege| VcpuFacts {
+        index,
+        mode: Some(Found::new(PagingMode::FiveLevel, "CR4.LA57")),
+        root: Some(Root(Gpa(0x1234_5000))),
+        kernel_root: (privilege == 3).then(|| Found::new(Root(Gpa(0x1234_4000)), "bit 12 of CR3")),
+        privilege: Some(privilege),
+    };
+    Facts {
+        os: Some(Found::new(OperatingSystem::Linux, "banner")),
+        vcpus: vec![vcpu(0, 0), vcpu(1, 3)],
+        linux: Some(linux()),
+        problems: vec![Problem::note("vCPU 1 is in a program")],
+    }
+}
+
+fn linux() -> LinuxFacts {
+    let banner = "Linux version 6.1.0-28-amd64 (debian-kernel@lists.debian.org) (gcc-12 (Debian \
+                  12.2.0-14) 12.2.0, GNU ld (GNU Binutils for Debian) 2.40) #1 SMP \
+                  PREEMPT_DYNAMIC Debian 6.1.119-1 (2024-11-22)\n";
+    LinuxFacts {
+        banner: Some(Found::new(banner.into(), "found at physical 0x2d200100")),
+        release: Some(Found::new("6.1.0-28-amd64".into(), "VMCOREINFO")),
+        is_64_bit: true,
+        text: Some(Found::new(
+            KernelText {
+                start: Gva(0xffff_ffff_8100_0000 + SLIDE),
+                gpa: Gpa(0x2c00_0000),
+                len: 0x2e0_0000,
+            },
+            "page tables of vCPU 0",
+        )),
+        kaslr_offset: Some(Found::new(SLIDE, "VMCOREINFO")),
+        phys_base: Some(Found::new(-0x1000_0000, "VMCOREINFO")),
+        direct_map: Some(Found::new(Gva(0xff11_0000_0000_0000), "page tables of vCPU 0")),
+        kernel_root: Some(Found::new(
+            (PagingMode::FiveLevel, Root(Gpa(0x2e61_0000))),
+            "VMCOREINFO",
+        )),
+        vmcoreinfo: Some(Found::new(
+            VmcoreInfo { text: "OSRELEASE=6.1.0-28-amd64\n".into(), synthesised: false },
+            "note at physical 0x1ffe000c",
+        )),
+        logical_cpus: vec![Some(0), Some(1)],
+    }
+}
+
+fn report(checkpoint: &Checkpoint, facts: &Facts) -> InfoReport {
+    InfoReport::new(checkpoint, facts, &[PathBuf::from("vm/web 01.vmss")])
+}
+
+fn text(report: &InfoReport) -> String {
+    let mut out = Vec::new();
+    report.write_text(&mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn json_of(report: &impl serde::Serialize) -> Value {
+    let mut out = Vec::new();
+    write_json(report, &mut out).unwrap();
+    serde_json::from_slice(&out).unwrap()
+}
+
+/// `VMSS2CORE_UPDATE=1 cargo test` accepts what the program says now.
+fn assert_golden(name: &str, got: &str) {
+    let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("VMSS2CORE_UPDATE").is_some() {
+        std::fs::write(&path, got).unwrap();
+    }
+    let want = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(got == want, "{path} differs; VMSS2CORE_UPDATE=1 accepts this:\n{got}");
+}
+
+#[test]
+fn the_text_form_reads_as_accepted() {
+    assert_golden("linux.txt", &text(&report(&checkpoint(), &facts())));
+}
+
+#[test]
+fn a_checkpoint_without_anything_still_has_a_report() {
+    let empty = report(&Checkpoint::default(), &Facts::default());
+    assert_golden("empty.txt", &text(&empty));
+    assert_eq!(schema::violations(&schema::load("info-1.json"), &json_of(&empty)), [""; 0]);
+}
+
+#[test]
+fn a_guest_that_is_not_recognised_gets_advice_that_works_for_any() {
+    let unknown = report(&checkpoint(), &Facts::default());
+    assert_golden("unknown.txt", &text(&unknown));
+}
+
+#[test]
+fn the_text_form_fits_80_columns_but_for_paths_and_commands() {
+    let text = text(&report(&checkpoint(), &facts()));
+    let commands = text.find("\nnext").unwrap();
+    for line in text[..commands].lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
+#[test]
+fn the_json_form_fits_its_schema() {
+    let json = json_of(&report(&checkpoint(), &facts()));
+    assert_eq!(schema::violations(&schema::load("info-1.json"), &json), [""; 0]);
+    assert_eq!(json["vcpus"][0]["instruction_pointer"], "0xffffffff9ca1b2c3");
+    assert_eq!(json["vcpus"][0]["location"]["kernel_text_offset"], "0xa1b2c3");
+    assert_eq!(json["vcpus"][0]["location"]["link_address"], "0xffffffff81a1b2c3");
+    assert_eq!(json["vcpus"][1]["location"], json!({"space": "user"}));
+    assert_eq!(json["guest"]["linux"]["phys_base"]["value"], "-0x10000000");
+    let hole = json!([{"start": "0xc0000000", "end": "0x100000000", "bytes": 1_u64 << 30}]);
+    assert_eq!(json["memory"]["holes"], hole);
+}
+
+#[test]
+fn the_schema_notices_what_does_not_fit() {
+    let json = json_of(&report(&checkpoint(), &facts()));
+    let schema = schema::load("info-1.json");
+    for (path, value) in [
+        ("/machine/memory_mib", json!("6144")),
+        ("/vcpus/0/mode/value", json!("mystery")),
+        ("/vcpus/0/index", json!(-1)),
+        ("/vcpus/0/page_tables", json!(305_418_240)),
+        ("/guest/linux/kaslr_offset", json!("0x1b000000")),
+        ("/problems/0/severity", json!("bad")),
+        ("/schema", json!("vmss2core/info/2")),
+    ] {
+        let mut broken = json.clone();
+        *broken.pointer_mut(path).unwrap() = value;
+        assert_ne!(schema::violations(&schema, &broken), [""; 0], "{path}");
+    }
+    let mut extra = json.clone();
+    extra["vcpus"][0]["surprise"] = json!(1);
+    assert_ne!(schema::violations(&schema, &extra), [""; 0]);
+    let mut missing = json;
+    missing.as_object_mut().unwrap().remove("next");
+    assert_ne!(schema::violations(&schema, &missing), [""; 0]);
+}
+
+#[test]
+fn hostile_strings_reach_neither_the_terminal_nor_a_command() {
+    let hostile = "\u{1b}]0;owned\u{7}\u{9b}2J\n$(reboot) '`x`'\u{202e}";
+    let mut checkpoint = checkpoint();
+    checkpoint.provenance.kind = hostile.into();
+    checkpoint.machine.display_name = Some(hostile.into());
+    checkpoint.machine.product = Some(hostile.into());
+    checkpoint.problems.push(Problem::incomplete(hostile));
+    let mut facts = facts();
+    let linux = facts.linux.as_mut().unwrap();
+    linux.release = Some(Found::new(hostile.into(), hostile));
+    linux.banner = Some(Found::new(hostile.into(), hostile));
+    let report = report(&checkpoint, &facts);
+    let text = text(&report);
+    assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+    assert!(!text.contains('\u{202e}'));
+    for step in &report.next {
+        assert!(step.commands.iter().all(|command| !command.contains("reboot")), "{step:?}");
+    }
+    let mut json = Vec::new();
+    write_json(&report, &mut json).unwrap();
+    let json = String::from_utf8(json).unwrap();
+    assert!(json.chars().all(|c| c == '\n' || !c.is_control()));
+    assert_eq!(schema::violations(&schema::load("info-1.json"), &json_of(&report)), [""; 0]);
+}
+
+#[test]
+fn a_map_in_pieces_is_summed_up() {
+    let mut checkpoint = Checkpoint::default();
+    for i in 0..1000 {
+        checkpoint.memory.map(Gpa(i * 0x2000), 0x1000, Arc::new(Zeroes), 0).unwrap();
+    }
+    let report = report(&checkpoint, &Facts::default());
+    assert!(text(&report).lines().count() < 100);
+    assert!(text(&report).contains("and 1935 more; --json lists all"));
+    assert_eq!(json_of(&report)["memory"]["holes"].as_array().unwrap().len(), 999);
+}
+
+#[test]
+fn a_real_mode_instruction_pointer_is_shown_as_a_linear_address() {
+    let mut checkpoint = Checkpoint::default();
+    let mut x86 = X86Vcpu { rip: Some(0xfff0), ..X86Vcpu::default() };
+    x86.segments.cs.base = Some(0xffff_0000);
+    checkpoint.vcpus = vec![Vcpu { index: 0, halted: None, state: VcpuState::X86(Box::new(x86)) }];
+    let json = json_of(&report(&checkpoint, &Facts::default()));
+    assert_eq!(json["vcpus"][0]["instruction_pointer"], "0xfffffff0");
+}
+
+#[test]
+fn the_list_of_tags_fits_its_schema() {
+    let item = |name: &str, value: Option<&[u8]>| Item {
+        group: "cpu".into(),
+        name: name.into(),
+        indices: vec![0],
+        offset: 0x2077,
+        size_in_file: 8,
+        size_in_memory: 8,
+        value: value.map(<[u8]>::to_vec),
+    };
+    let items = vec![
+        item("rip", Some(&[1; 8])),
+        item("vendor", Some(b"GenuineIntel")),
+        item("empty", Some(b"")),
+        item("block", None),
+    ];
+    let json = json_of(&TagsReport::new(&Inventory::new(items, Arc::new(Vec::new()))));
+    assert_eq!(schema::violations(&schema::load("tags-1.json"), &json), [""; 0]);
+    assert_eq!(json["tags"][0]["tag"], "cpu/rip[0]");
+    assert_eq!(json["tags"][0]["number"], "0x101010101010101");
+    assert_eq!(json["tags"][1]["text"], "GenuineIntel");
+    assert_eq!(json["tags"][2]["bytes"], "");
+    assert_eq!(json["tags"][3].get("bytes"), None);
+}
