@@ -74,7 +74,7 @@ fn machine_line(machine: &MachineInfo) -> Option<String> {
     let parts = [
         machine.display_name.as_ref().map(|name| format!("\"{name}\"")),
         machine.architecture.map(str::to_owned),
-        machine.memory_mib.map(|mib| format!("{}", human_mib(mib))),
+        machine.memory_mib.map(human_mib),
         machine.firmware.clone(),
     ];
     joined(parts, ", ")

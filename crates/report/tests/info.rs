@@ -1,5 +1,12 @@
 //! The report about a checkpoint, from the data up: what it says, in both forms.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where it stands"
+)]
+
 mod schema;
 
 use std::path::PathBuf;

@@ -83,7 +83,7 @@ fn matches(pattern: &Value, text: &str) -> bool {
     match pattern.as_str().unwrap() {
         "^0x[0-9a-f]+$" => hex(text),
         "^-?0x[0-9a-f]+$" => hex(text.strip_prefix('-').unwrap_or(text)),
-        "^([0-9a-f]{2})*$" => text.is_empty() || (is_hex(text) && text.len() % 2 == 0),
+        "^([0-9a-f]{2})*$" => text.is_empty() || (is_hex(text) && text.len().is_multiple_of(2)),
         other => panic!("the validator does not know the pattern {other}"),
     }
 }

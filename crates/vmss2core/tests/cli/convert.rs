@@ -1,0 +1,98 @@
+//! `convert`: names of the user's choice, and what is refused.
+
+use std::fs;
+
+use crate::run::{Place, is_elf_core, memory};
+
+#[test]
+fn every_format_is_written_under_the_name_that_was_asked_for() {
+    let place = Place::with_checkpoint(2);
+    for format in ["elf", "elf-physical", "elf-linear"] {
+        let ended = place.run(&format!("convert vm.vmss -o out.{format} --format {format}"));
+        let ended = ended.expect(0);
+        assert!(is_elf_core(&place.file(&format!("out.{format}"))));
+        assert_eq!(ended.stdout, "");
+        assert!(ended.stderr.contains(&format!("out.{format}: ")), "{}", ended.stderr);
+    }
+    place.run("convert vm.vmem -o out.raw --format raw vm.vmss").expect(0);
+    assert_eq!(fs::read(place.file("out.raw")).unwrap(), memory());
+}
+
+#[test]
+fn elf_is_what_is_written_if_no_format_is_given() {
+    let place = Place::with_checkpoint(1);
+    place.run("convert vm.vmss -o a --format elf").expect(0);
+    place.run("convert vm.vmss -o b").expect(0);
+    assert_eq!(fs::read(place.file("a")).unwrap(), fs::read(place.file("b")).unwrap());
+}
+
+#[test]
+fn an_existing_file_is_replaced_only_with_force() {
+    let place = Place::with_checkpoint(1);
+    place.add_file("out", b"precious");
+    let ended = place.run("convert vm.vmss -o out --format raw").expect(1);
+    assert_eq!(ended.stderr, "vmss2core: out exists; use --force to replace it\n");
+    assert_eq!(fs::read(place.file("out")).unwrap(), b"precious");
+    place.run("convert vm.vmss -o out --format raw --force").expect(0);
+    assert_eq!(fs::read(place.file("out")).unwrap(), memory());
+}
+
+#[test]
+fn a_script_for_gdb_comes_with_the_core() {
+    let place = Place::with_checkpoint(2);
+    place.run("convert vm.vmss -o c --format elf-linear --vcpu 1 --gdb-script").expect(0);
+    let script = fs::read_to_string(place.file("c.gdb")).unwrap();
+    assert!(script.contains("set $cr0_1 = 0x1\n"), "{script}");
+}
+
+#[test]
+fn options_that_the_format_does_not_have_are_refused() {
+    let place = Place::with_checkpoint(1);
+    for (options, what) in [
+        ("--format elf --vcpu 0", "--vcpu goes with --format elf-linear, not with elf"),
+        ("--format raw --all-threads", "--all-threads goes with --format elf-linear"),
+        ("--format elf-physical --no-dedup", "--no-dedup goes with --format elf-linear"),
+        ("--cr3 0x1000", "--cr3 goes with --format elf-linear"),
+        ("--format raw --gdb-script", "gdb does not open raw"),
+        ("--format winner", "invalid value 'winner'"),
+        ("--format elf-linear --cr3 -5", "error"),
+        ("--format elf-linear --cr3 xyz", "not a hexadecimal number: xyz"),
+        ("--format elf-linear --vcpu -1", "error"),
+    ] {
+        let ended = place.run(&format!("convert vm.vmss -o out {options}")).expect(2);
+        assert!(ended.stderr.contains(what), "{options}: {}", ended.stderr);
+    }
+    assert_eq!(place.names(), ["vm.vmem", "vm.vmss"]);
+}
+
+#[test]
+fn an_output_that_cannot_be_a_file_is_explained() {
+    let place = Place::with_checkpoint(1);
+    let ended = place.run("convert vm.vmss -o -").expect(2);
+    assert!(ended.stderr.contains("cannot write to standard output"), "{}", ended.stderr);
+    let ended = place.run("convert vm.vmss -o .").expect(2);
+    assert!(ended.stderr.contains("is a directory"), "{}", ended.stderr);
+    let ended = place.run("convert vm.vmss -o missing/out").expect(1);
+    assert!(ended.stderr.contains("missing/out"), "{}", ended.stderr);
+    let ended = place.run("convert vm.vmss -o vm.vmem --force").expect(1);
+    assert!(ended.stderr.contains("part of the checkpoint"), "{}", ended.stderr);
+    assert_eq!(fs::read(place.file("vm.vmem")).unwrap(), memory());
+    assert_eq!(place.names(), ["vm.vmem", "vm.vmss"]);
+}
+
+#[test]
+fn a_vcpu_that_is_not_there_is_named() {
+    let place = Place::with_checkpoint(2);
+    let ended = place.run("convert vm.vmss -o out --format elf-linear --vcpu 2").expect(1);
+    assert!(ended.stderr.contains("no vCPU 2: the checkpoint has 2"), "{}", ended.stderr);
+    assert_eq!(place.names(), ["vm.vmem", "vm.vmss"]);
+}
+
+#[test]
+fn progress_appears_where_it_is_asked_for() {
+    let place = Place::with_checkpoint(1);
+    let always = place.run("convert vm.vmss -o a --progress always").expect(0);
+    assert!(always.stderr.contains("progress: 24 MiB of 24 MiB\n"), "{}", always.stderr);
+    let auto = place.run("convert vm.vmss -o b").expect(0);
+    assert!(!auto.stderr.contains("progress:"), "{}", auto.stderr);
+}

@@ -1,0 +1,20 @@
+//! The program as its users run it: command line in, files, streams and exit
+//! code out.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where it stands"
+)]
+
+mod convert;
+mod exit_codes;
+mod help;
+mod info;
+mod original;
+mod run;
+#[path = "../../../report/tests/schema/mod.rs"]
+mod schema;
+#[cfg(unix)]
+mod signals;

@@ -1,0 +1,97 @@
+//! Stopping in the middle of a file.
+//!
+//! To be sure that it is the middle: the program prints a line for each 10 MB,
+//! and has more of them than fit the pipe, so it waits until they are read.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+
+use vmss2core_lab::vmware::{Contents, Machine, MemoryRange, Shape};
+
+use crate::run::{Place, machine};
+
+/// Lines for this much memory take twice what a pipe holds.
+const LEN: u64 = 64 << 30;
+
+/// A guest whose memory is holes with a page of data at each GiB.
+fn place() -> Place {
+    let place = Place::new();
+    let mut machine: Machine = machine(1);
+    machine.memory = vec![MemoryRange { gpa: 0, len: LEN, offset: 0 }];
+    machine.ram = Contents::hole(LEN);
+    place.add_checkpoint(&machine, &Shape::default(), "vm");
+    let memory = File::options().write(true).open(place.file("vm.vmem")).unwrap();
+    for at in (0..LEN).step_by(1 << 30) {
+        memory.write_all_at(b"page", at).unwrap();
+    }
+    place
+}
+
+/// The program after its first lines, waiting for more room in the pipe.
+fn start(place: &Place) -> (Child, ChildStdout) {
+    let mut command = place.command(&["-M", "vm.vmss"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut seen = Vec::new();
+    while !seen.windows(3).any(|lines| lines == b"MBs") {
+        let mut some = [0; 64];
+        let n = stdout.read(&mut some).unwrap();
+        assert_ne!(n, 0, "the program ended early");
+        seen.extend_from_slice(&some[..n]);
+    }
+    (child, stdout)
+}
+
+fn send(child: &Child, signal: &str) {
+    let status = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+/// Lets the program go on, and says how it ended.
+fn finish(mut child: Child, mut stdout: ChildStdout) -> (ExitStatus, String, String) {
+    let (mut lines, mut talk) = (String::new(), String::new());
+    stdout.read_to_string(&mut lines).unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut talk).unwrap();
+    (child.wait().unwrap(), lines, talk)
+}
+
+#[test]
+fn a_signal_stops_the_writer_and_leaves_nothing() {
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let place = place();
+        let (child, stdout) = start(&place);
+        send(&child, signal);
+        let (status, lines, talk) = finish(child, stdout);
+        assert_eq!(status.code(), Some(code), "{talk}");
+        assert!(talk.contains("stopped; vmss.core was not written"), "{talk}");
+        assert!(!lines.contains("Finished"), "{lines}");
+        assert_eq!(place.names(), ["vm.vmem", "vm.vmss"]);
+    }
+}
+
+#[test]
+fn an_earlier_core_survives_a_stop() {
+    let place = place();
+    place.add_file("vmss.core", b"old");
+    let (child, stdout) = start(&place);
+    send(&child, "-INT");
+    let (status, ..) = finish(child, stdout);
+    assert_eq!(status.code(), Some(130));
+    assert_eq!(std::fs::read(place.file("vmss.core")).unwrap(), b"old");
+    assert_eq!(place.names(), ["vm.vmem", "vm.vmss", "vmss.core"]);
+}
+
+#[test]
+fn a_second_signal_does_not_wait() {
+    let place = place();
+    let (mut child, stdout) = start(&place);
+    send(&child, "-INT");
+    send(&child, "-INT");
+    let status = child.wait().unwrap();
+    drop(stdout);
+    assert_eq!(status.signal(), Some(2));
+    assert!(!place.file("vmss.core").exists());
+}
