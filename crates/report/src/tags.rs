@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use serde::Serialize;
-use vmss2core_checkpoint::{Inventory, Item};
+use vmss2core_checkpoint::{Inventory, Item, ItemKind};
 
 use crate::escape::printable;
 use crate::info::Hex;
@@ -35,6 +35,8 @@ pub struct TagInfo {
     pub name: String,
     /// Its indices.
     pub indices: Vec<u32>,
+    /// How its data are stored: `value`, `block` or `compressed block`.
+    pub kind: &'static str,
     /// File offset of its data.
     pub offset: Hex,
     /// Bytes that it takes in the file.
@@ -91,12 +93,22 @@ fn tag_info(item: &Item) -> TagInfo {
         group: item.group.clone(),
         name: item.name.clone(),
         indices: item.indices.clone(),
+        kind: kind_name(item.kind),
         offset: Hex(item.offset),
         size_in_file: item.size_in_file,
         size_in_memory: item.size_in_memory,
         number: number.map(Hex),
         text: value.filter(|_| number.is_none()).and_then(text),
         bytes: value.map(hex_bytes),
+    }
+}
+
+fn kind_name(kind: ItemKind) -> &'static str {
+    match kind {
+        ItemKind::Value => "value",
+        ItemKind::Block => "block",
+        ItemKind::CompressedBlock => "compressed block",
+        _ => "other",
     }
 }
 
@@ -132,8 +144,8 @@ fn shown(tag: &TagInfo) -> String {
         (Some(number), ..) => number.to_string(),
         (None, Some(text), _) => format!("\"{}\"", printable(text)),
         (None, None, Some(bytes)) => spaced(bytes),
-        (None, None, None) if tag.size_in_file == tag.size_in_memory => "(block)".to_owned(),
-        (None, None, None) => format!("(compressed block, {} bytes unpacked)", tag.size_in_memory),
+        (None, None, None) if tag.size_in_file == tag.size_in_memory => format!("({})", tag.kind),
+        (None, None, None) => format!("({}, {} bytes unpacked)", tag.kind, tag.size_in_memory),
     }
 }
 
@@ -160,7 +172,7 @@ mod tests {
             group: "cpu".into(),
             name: name.into(),
             indices: indices.into(),
-            kind: vmss2core_checkpoint::ItemKind::Value,
+            kind: ItemKind::Value,
             offset: 0x2077,
             size_in_file: value.len() as u64,
             size_in_memory: value.len() as u64,
@@ -196,7 +208,7 @@ mod tests {
     #[test]
     fn a_block_without_a_value_says_what_it_is() {
         let mut block = item("Memory", &[0, 0], &[]);
-        block.value = None;
+        (block.value, block.kind) = (None, ItemKind::CompressedBlock);
         (block.size_in_file, block.size_in_memory) = (100, 4096);
         assert!(lines(vec![block])[0].ends_with("(compressed block, 4096 bytes unpacked)"));
     }

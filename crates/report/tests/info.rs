@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use vmss2core_checkpoint::{Inventory, Item};
+use vmss2core_checkpoint::{Inventory, Item, ItemKind};
 use vmss2core_guest::paging::{PagingMode, Root};
 use vmss2core_guest::{
     Facts, Found, KernelText, LinuxFacts, OperatingSystem, VcpuFacts, VmcoreInfo,
@@ -271,6 +271,7 @@ fn the_list_of_tags_fits_its_schema() {
         group: "cpu".into(),
         name: name.into(),
         indices: vec![0],
+        kind: if value.is_some() { ItemKind::Value } else { ItemKind::Block },
         offset: 0x2077,
         size_in_file: 8,
         size_in_memory: 8,

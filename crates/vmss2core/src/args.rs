@@ -14,11 +14,11 @@ use crate::{exit, legacy};
 
 const EXAMPLES: &str = "\
 Examples:
-  vmss2core info vm.vmss             what is in it, and what to type next
-  vmss2core -N6 vm.vmss              vmss.core for crash and drgn
-  vmss2core vm.vmss                  vmss.core0, vmss.core1, ...: one vCPU's
-                                     virtual address space each, for gdb and lldb
-  vmss2core -M vm.vmss vm.vmem       vmss.core: physical memory, for gdb
+  vmss2core info vm.vmss         what is in it, and what to type next
+  vmss2core -N6 vm.vmss          vmss.core for crash and drgn
+  vmss2core vm.vmss              vmss.core0, vmss.core1, ...: the virtual address
+                                 space of each vCPU, for gdb and lldb
+  vmss2core -M vm.vmss vm.vmem   vmss.core: physical memory, for gdb
   vmss2core convert vm.vmsn -o vm.elf --format elf
 
 A checkpoint may be given by any one of its files, by several in any order, or
@@ -138,9 +138,9 @@ pub(crate) struct InfoArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  vmss2core convert vm.vmss -o vm.elf                      for crash and drgn
-  vmss2core convert vm.vmss -o cpu1.core --format elf-linear --vcpu 1 --gdb-script
-  gdb -x cpu1.core.gdb -c cpu1.core                        then: print $cr3_1")]
+  vmss2core convert vm.vmss -o vm.elf
+  vmss2core convert vm.vmss -o core1 -f elf-linear --vcpu 1 --gdb-script
+  gdb -x core1.gdb -c core1      with the registers as $cr3_1 and so on")]
 pub(crate) struct ConvertArgs {
     /// Files of the checkpoint, in any order, or its directory
     #[arg(required = true, value_name = "IN", value_hint = ValueHint::AnyPath)]

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::bail;
-use vmss2core_checkpoint::{Inventory, Item};
+use vmss2core_checkpoint::{Inventory, Item, ItemKind};
 use vmss2core_report::tag_label;
 
 use crate::exit::Exit;
@@ -17,7 +17,7 @@ pub(super) fn run(inventory: &Inventory, wanted: &str) -> anyhow::Result<Exit> {
     let mut out = output::stdout();
     inventory.copy_to(item, &mut out)?;
     out.flush()?;
-    if item.size_in_file != item.size_in_memory {
+    if item.kind == ItemKind::CompressedBlock {
         output::talk(&format!(
             "vmss2core: note: {wanted} is compressed: {} bytes here, {} unpacked",
             item.size_in_file, item.size_in_memory
