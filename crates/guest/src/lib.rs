@@ -9,6 +9,8 @@
 use vmss2core_mem::{Checkpoint, PhysicalMemory, Problem, Severity, X86Vcpu};
 
 mod facts;
+#[doc(hidden)]
+pub mod fuzzing;
 mod linux;
 pub mod paging;
 
