@@ -1,48 +1,148 @@
 //! Which of Linux' CPUs a vCPU is.
 //!
-//! Linux keeps the number of a CPU where user mode can read it without a system
-//! call: as the limit of a segment that nothing uses (`GDT_ENTRY_CPUNODE`, since
-//! 2.6.22 for 64-bit kernels and 4.20 for 32-bit ones) and, for RDTSCP, in
-//! TSC_AUX. Both hold the node's number from bit 12 on.
+//! 64-bit Linux keeps the number of a CPU where user mode can read it without a
+//! system call: as the limit of a segment that nothing uses
+//! (`GDT_ENTRY_CPUNODE`), with the node's number from bit 12 on. Where that is
+//! missing, the base of the CPU's own variables tells: it is an element of the
+//! array `__per_cpu_offset`, and its index is the CPU's number.
+
+use std::ops::ControlFlow;
 
 use vmss2core_mem::{Gva, X86Vcpu};
 
+use super::image::Image;
 use crate::paging::AddressSpace;
 
-/// Where the segment is in the descriptor table of a 64-bit kernel.
-const ENTRY_64_BIT: u64 = 15;
-/// The kernel's own entries at the end of a 32-bit one; which of them it is has
-/// changed, but no other is open to user mode.
-const ENTRIES_32_BIT: std::ops::Range<u64> = 24..32;
-const CPU: u32 = 0xfff;
+/// `GDT_ENTRY_CPUNODE` of a 64-bit kernel, called `GDT_ENTRY_PER_CPU` before 4.20.
+const CPUNODE: u64 = 15;
+const CPUNODE_CPU: u64 = 0xfff;
+/// `GDT_ENTRY_PERCPU` of a 32-bit kernel: what FS is in the kernel.
+const PERCPU: u64 = 27;
+/// A longer array would be looked for in vain across pieces of the image.
+const MOST_CPUS: usize = 512;
 
-/// The number of each vCPU; `None` throughout unless they are all different.
-pub(super) fn numbers(vcpus: &[(&X86Vcpu, Option<AddressSpace<'_>>)]) -> Vec<Option<u32>> {
-    let numbers: Vec<Option<u32>> =
-        vcpus.iter().map(|(vcpu, space)| number(vcpu, space.as_ref()?)).collect();
-    let mut known: Vec<u32> = numbers.iter().flatten().copied().collect();
-    known.sort_unstable();
-    let distinct = known.windows(2).all(|pair| pair.first() != pair.last());
-    if distinct { numbers } else { vec![None; vcpus.len()] }
+/// One vCPU, and an address space in which its descriptor table is mapped.
+pub(super) struct Processor<'a> {
+    pub(super) vcpu: &'a X86Vcpu,
+    pub(super) privilege: Option<u8>,
+    pub(super) space: Option<AddressSpace<'a>>,
 }
 
-fn number(vcpu: &X86Vcpu, space: &AddressSpace<'_>) -> Option<u32> {
-    let table = vcpu.gdtr.base?;
-    let mut entries =
-        if space.mode().is_64_bit() { ENTRY_64_BIT..ENTRY_64_BIT + 1 } else { ENTRIES_32_BIT };
-    entries.find_map(|entry| {
-        let descriptor = space.read_u64(Gva(table.checked_add(entry * 8)?)).ok()?;
-        limit_of_cpunode(descriptor).map(|limit| limit & CPU)
+/// The number of each vCPU; `None` throughout unless all can be told apart.
+pub(super) fn numbers(image: &Image<'_>, processors: &[Processor<'_>]) -> Vec<Option<u32>> {
+    let found = match processors {
+        [_] => Some(vec![0]),
+        _ => from_descriptors(processors).or_else(|| from_offsets(image, processors)),
+    };
+    found.map_or_else(
+        || vec![None; processors.len()],
+        |numbers| numbers.into_iter().map(Some).collect(),
+    )
+}
+
+fn from_descriptors(processors: &[Processor<'_>]) -> Option<Vec<u32>> {
+    let number = |processor: &Processor<'_>| {
+        processor.space.filter(|space| space.mode().is_64_bit())?;
+        let limit = limit_of_cpunode(processor.descriptor(CPUNODE)?)?;
+        u32::try_from(limit & CPUNODE_CPU).ok()
+    };
+    let numbers: Vec<u32> = processors.iter().map(number).collect::<Option<_>>()?;
+    all_different(&numbers).then_some(numbers)
+}
+
+fn from_offsets(image: &Image<'_>, processors: &[Processor<'_>]) -> Option<Vec<u32>> {
+    let offsets: Vec<u64> =
+        processors.iter().map(Processor::percpu_offset).collect::<Option<_>>()?;
+    if offsets.len() > MOST_CPUS || offsets.contains(&0) || !all_different(&offsets) {
+        return None;
+    }
+    let word_len = if image.space.mode().is_64_bit() { 8 } else { 4 };
+    image.scan(offsets.len() * word_len, &mut |_, bytes| {
+        let words: Vec<u64> = bytes.chunks_exact(word_len).map(little_endian).collect();
+        for array in words.windows(offsets.len()) {
+            if let Some(numbers) = positions(array, &offsets) {
+                return ControlFlow::Break(numbers);
+            }
+        }
+        ControlFlow::Continue(())
     })
+}
+
+/// Where each of `offsets` is in `array`, if all are.
+fn positions(array: &[u64], offsets: &[u64]) -> Option<Vec<u32>> {
+    let first = array.first()?;
+    if !offsets.contains(first) {
+        return None;
+    }
+    let position = |offset| array.iter().position(|word| word == offset);
+    offsets.iter().map(|offset| u32::try_from(position(offset)?).ok()).collect()
+}
+
+impl Processor<'_> {
+    fn descriptor(&self, entry: u64) -> Option<u64> {
+        let at = self.vcpu.gdtr.base?.checked_add(entry * 8)?;
+        self.space?.read_u64(Gva(at)).ok()
+    }
+
+    /// Base of this CPU's variables: kernel GS for 64 bits, FS for 32.
+    fn percpu_offset(&self) -> Option<u64> {
+        if !self.space?.mode().is_64_bit() {
+            return Some(base(self.descriptor(PERCPU)?));
+        }
+        match self.privilege? {
+            0 => self.vcpu.segments.gs.base,
+            _ => self.vcpu.msrs.kernel_gs_base,
+        }
+    }
 }
 
 /// The limit of a present, expand-down, read-only data segment of privilege 3:
 /// what nobody but Linux makes, for this.
-fn limit_of_cpunode(descriptor: u64) -> Option<u32> {
+fn limit_of_cpunode(descriptor: u64) -> Option<u64> {
     // Type and S in bits 40 to 44, DPL in 45 and 46, P in 47; bit 40 is set by
     // the processor at the first use.
     const MASK: u64 = 0xfe << 40;
     const WANT: u64 = 0xf4 << 40;
     let limit = descriptor & 0xffff | (descriptor >> 32) & 0xf_0000;
-    (descriptor & MASK == WANT).then(|| u32::try_from(limit).ok()).flatten()
+    (descriptor & MASK == WANT).then_some(limit)
+}
+
+/// Bits 16 to 39 and 56 to 63.
+fn base(descriptor: u64) -> u64 {
+    (descriptor >> 16) & 0xff_ffff | (descriptor >> 32) & 0xff00_0000
+}
+
+fn all_different<T: Ord + Copy>(values: &[T]) -> bool {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    sorted.windows(2).all(|pair| pair.first() != pair.last())
+}
+
+fn little_endian(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cpu_number_is_read_from_the_limit_only_of_the_right_segment() {
+        assert_eq!(limit_of_cpunode(0x0040_f500_0000_1003), Some(0x1003));
+        assert_eq!(limit_of_cpunode(0x004f_f400_0000_0001), Some(0xf_0001));
+        for other in [0, 0x00cf_9a00_0000_ffff, 0x00cf_f300_0000_ffff, 0x0040_7500_0000_0001] {
+            assert_eq!(limit_of_cpunode(other), None, "{other:#x}");
+        }
+    }
+
+    #[test]
+    fn the_base_of_a_descriptor_is_put_together_from_its_parts() {
+        assert_eq!(base(0x128f_93b1_d000_ffff), 0x12b1_d000);
+    }
+
+    #[test]
+    fn positions_are_the_indices_in_the_array() {
+        assert_eq!(positions(&[7, 9, 8], &[8, 7, 9]), Some(vec![2, 0, 1]));
+        assert_eq!(positions(&[7, 9, 0], &[8, 7, 9]), None);
+    }
 }

@@ -171,7 +171,8 @@ impl<'a> Search<'a> {
         }
         self.find_tables();
         self.complete_vmcoreinfo();
-        let logical_cpus = logical_cpus(cpus, vcpus);
+        let processors: Vec<_> = cpus.iter().map(|cpu| processor(cpu, vcpus)).collect();
+        let logical_cpus = cpus::numbers(&self.image, &processors);
         if logical_cpus.iter().any(Option::is_none) {
             self.problems.push(Problem::note(
                 "the Linux CPU number of some vCPUs is not known; the checkpoint's order is kept",
@@ -322,13 +323,13 @@ fn phys_base(text: KernelText) -> i64 {
     text.gpa.0.wrapping_sub(text.start.0.wrapping_sub(KERNEL_MAP)).cast_signed()
 }
 
-/// Descriptor tables are read through the kernel's page tables.
-fn logical_cpus(cpus: &[Cpu<'_>], vcpus: &[VcpuFacts]) -> Vec<Option<u32>> {
-    let with_kernel_space = cpus.iter().map(|cpu| {
-        let facts = vcpus.iter().find(|facts| facts.index == cpu.index);
-        let root = facts.and_then(|facts| facts.kernel_root.as_ref()).map(|root| root.value);
-        let space = cpu.space.map(|space| space.with_root(root.unwrap_or(space.root())));
-        (cpu.vcpu, space)
-    });
-    cpus::numbers(&with_kernel_space.collect::<Vec<_>>())
+/// The vCPU with the address space that maps its descriptor table: the kernel's.
+fn processor<'a>(cpu: &Cpu<'a>, vcpus: &[VcpuFacts]) -> cpus::Processor<'a> {
+    let facts = vcpus.iter().find(|facts| facts.index == cpu.index);
+    let root = facts.and_then(|facts| facts.kernel_root.as_ref()).map(|root| root.value);
+    cpus::Processor {
+        vcpu: cpu.vcpu,
+        privilege: facts.and_then(|facts| facts.privilege),
+        space: cpu.space.map(|space| space.with_root(root.unwrap_or(space.root()))),
+    }
 }

@@ -145,7 +145,7 @@ fn collect_pointers(image: &Image<'_>, direct_map: Gva, bytes: &[u8], pages: &mu
 
 fn note_in_image(image: &Image<'_>, head: Gva) -> Option<Found<VmcoreInfo>> {
     let gpa = image.space.translate(head).ok()?.gpa;
-    note_at(image.space.memory(), gpa, &format!("physical {gpa}, in the kernel image"))
+    note_at(image.space.memory(), gpa, &format!("physical {gpa}, where the kernel image is mapped"))
 }
 
 /// The note and its text lie in one physical piece, whatever maps them.
