@@ -125,17 +125,19 @@ impl DelayedBar {
 /// A line a second, for a log.
 #[derive(Default)]
 struct Lines {
-    last: Mutex<Option<Instant>>,
+    last: Mutex<Option<(Instant, u64)>>,
 }
 
 impl Lines {
     fn advance(&self, done: u64, total: u64) {
         let Ok(mut last) = self.last.lock() else { return };
-        let due = last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1));
-        if !due && done != total {
+        let due = last.is_none_or(|(then, shown)| {
+            then.elapsed() >= Duration::from_secs(1) || (done == total && shown != total)
+        });
+        if !due {
             return;
         }
-        *last = Some(Instant::now());
+        *last = Some((Instant::now(), done));
         output::talk(&format!("progress: {} of {}", human_size(done), human_size(total)));
     }
 }

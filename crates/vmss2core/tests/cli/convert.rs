@@ -91,8 +91,12 @@ fn a_vcpu_that_is_not_there_is_named() {
 #[test]
 fn progress_appears_where_it_is_asked_for() {
     let place = Place::with_checkpoint(1);
-    let always = place.run("convert vm.vmss -o a --progress always").expect(0);
-    assert!(always.stderr.contains("progress: 24 MiB of 24 MiB\n"), "{}", always.stderr);
-    let auto = place.run("convert vm.vmss -o b").expect(0);
+    let always = place.run("convert vm.vmss -o a -f raw --progress always").expect(0);
+    assert!(
+        always.stderr.matches("progress: 24 MiB of 24 MiB\n").count() == 1,
+        "{}",
+        always.stderr
+    );
+    let auto = place.run("convert vm.vmss -o b -f raw").expect(0);
     assert!(!auto.stderr.contains("progress:"), "{}", auto.stderr);
 }
