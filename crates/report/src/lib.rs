@@ -27,5 +27,5 @@ pub use info::{
 pub use json::write_json;
 pub use kernel_files::{DebugSymbols, debug_symbols};
 pub use next::Step;
-pub use tags::{TAGS_SCHEMA, TagInfo, TagsReport, tag_label};
+pub use tags::{TAGS_SCHEMA, TagInfo, TagsReport};
 pub use units::{human_size, utc_time};

@@ -12,6 +12,9 @@ use crate::info::Hex;
 /// Name and version of the JSON form of [`TagsReport`].
 pub const TAGS_SCHEMA: &str = "vmss2core/tags/1";
 
+/// A longer block is not looked at.
+const MAX_TEXT: u64 = 512;
+
 /// Bytes of a longer value that the text form shows.
 const SHOWN_BYTES: usize = 16;
 
@@ -54,20 +57,13 @@ pub struct TagInfo {
     pub bytes: Option<String>,
 }
 
-/// The name by which `info --tag` finds an item: `group/name[i][j]`.
-pub fn tag_label(item: &Item) -> String {
-    let mut label = format!("{}/{}", item.group, item.name);
-    for index in &item.indices {
-        // Writing to a String cannot fail.
-        let _ = write!(label, "[{index}]");
-    }
-    label
-}
-
 impl TagsReport {
     /// The report about the items of a state file.
     pub fn new(inventory: &Inventory) -> Self {
-        Self { schema: TAGS_SCHEMA, tags: inventory.items.iter().map(tag_info).collect() }
+        Self {
+            schema: TAGS_SCHEMA,
+            tags: inventory.items.iter().map(|item| tag_info(inventory, item)).collect(),
+        }
     }
 
     /// Writes one line for each item.
@@ -85,11 +81,16 @@ impl TagsReport {
     }
 }
 
-fn tag_info(item: &Item) -> TagInfo {
+fn tag_info(inventory: &Inventory, item: &Item) -> TagInfo {
     let value = item.value.as_deref();
     let number = value.and_then(number);
+    let text = match value {
+        Some(value) => text(value).filter(|_| number.is_none()),
+        // Products write their names into blocks of 256 bytes.
+        None => inventory.read(item, MAX_TEXT).ok().as_deref().and_then(text),
+    };
     TagInfo {
-        tag: tag_label(item),
+        tag: item.to_string(),
         group: item.group.clone(),
         name: item.name.clone(),
         indices: item.indices.clone(),
@@ -98,7 +99,7 @@ fn tag_info(item: &Item) -> TagInfo {
         size_in_file: item.size_in_file,
         size_in_memory: item.size_in_memory,
         number: number.map(Hex),
-        text: value.filter(|_| number.is_none()).and_then(text),
+        text,
         bytes: value.map(hex_bytes),
     }
 }

@@ -60,7 +60,7 @@ fn write_machine(machine: &MachineInfo, out: Out<'_>) -> io::Result<()> {
     let product = [
         machine.product.clone(),
         machine.product_version.clone(),
-        machine.product_build.as_ref().map(|build| format!("build {build}")),
+        machine.product_build.as_ref().map(|build| build_number(build)),
     ];
     field("product", joined(product, " ").as_deref(), out)?;
     field("machine", machine_line(machine).as_deref(), out)?;
@@ -68,6 +68,11 @@ fn write_machine(machine: &MachineInfo, out: Out<'_>) -> io::Result<()> {
     field("uuid", machine.uuid.as_deref(), out)?;
     field("powered on", machine.powered_on_unix.map(time).as_deref(), out)?;
     field("suspended", machine.suspended_unix.map(time).as_deref(), out)
+}
+
+/// Some products write the word into the number.
+fn build_number(build: &str) -> String {
+    format!("build {}", build.strip_prefix("build-").unwrap_or(build))
 }
 
 fn machine_line(machine: &MachineInfo) -> Option<String> {

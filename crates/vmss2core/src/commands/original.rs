@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use vmss2core_dump::WriteOptions;
+use vmss2core_dump::{DumpError, WriteOptions};
 use vmss2core_mem::Problem;
 
 use super::convert;
@@ -31,11 +31,42 @@ pub(super) fn run(plan: &OriginalPlan) -> anyhow::Result<Exit> {
     for note in plan.notes.iter().chain(&contradictions(&plan.stated, &guest)) {
         output::talk(&format!("vmss2core: warning: {note}"));
     }
-    let mut problems = Vec::new();
-    for core in cores(plan, &guest)? {
-        problems.extend(write(plan, &guest, &core, &cancel)?);
-    }
+    let problems = write_all(plan, &guest, &cores(plan, &guest)?, &cancel)?;
     Ok(guest.exit_with(&problems))
+}
+
+/// Writes the files. A vCPU whose page tables are broken, or that never ran,
+/// does not keep the others from getting theirs.
+fn write_all(
+    plan: &OriginalPlan,
+    guest: &Guest,
+    cores: &[Core],
+    cancel: &Cancel,
+) -> anyhow::Result<Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut failed = 0;
+    for core in cores {
+        match write(plan, guest, core, cancel) {
+            Err(error) if cores.len() > 1 && concerns_one_vcpu(&error) => {
+                failed += 1;
+                let problem = format!("{} was not written: {error:#}", core.path.display());
+                problems.push(Problem::incomplete(problem));
+                output::problems(problems.last());
+            }
+            written => problems.extend(written?),
+        }
+    }
+    if failed == cores.len() {
+        bail!("no vCPU has an address space to write; -M writes the memory as it is");
+    }
+    Ok(problems)
+}
+
+fn concerns_one_vcpu(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(DumpError::NoAddressSpace { .. } | DumpError::NoMemory { .. })
+    )
 }
 
 /// The files to write, named as the original named them.

@@ -4,7 +4,6 @@ use std::io::Write;
 
 use anyhow::bail;
 use vmss2core_checkpoint::{Inventory, Item, ItemKind};
-use vmss2core_report::tag_label;
 
 use crate::exit::Exit;
 use crate::output;
@@ -28,7 +27,7 @@ pub(super) fn run(inventory: &Inventory, wanted: &str) -> anyhow::Result<Exit> {
 
 fn find<'a>(inventory: &'a Inventory, wanted: &str) -> anyhow::Result<&'a Item> {
     let exact: Vec<&Item> =
-        inventory.items.iter().filter(|item| tag_label(item) == wanted).collect();
+        inventory.items.iter().filter(|item| item.to_string() == wanted).collect();
     match exact.as_slice() {
         [item] => Ok(item),
         [] => bail!("no item is called {wanted}{}", list("near it:", &near(inventory, wanted))),
@@ -44,7 +43,7 @@ fn near<'a>(inventory: &'a Inventory, wanted: &str) -> Vec<&'a Item> {
     let wanted = wanted.to_lowercase();
     let plain = without_indices(&wanted);
     let name = plain.rsplit('/').next().unwrap_or(plain);
-    let label = |item: &Item| tag_label(item).to_lowercase();
+    let label = |item: &Item| item.to_string().to_lowercase();
     let same = |item: &&Item| without_indices(&label(item)) == plain;
     let alike = |item: &&Item| !name.is_empty() && label(item).contains(name);
     let first = inventory.items.iter().filter(same);
@@ -60,9 +59,12 @@ fn list(title: &str, items: &[&Item]) -> String {
         return "; --tags lists all".to_owned();
     }
     let mut lines = vec![format!("; {title}")];
-    lines.extend(items.iter().take(LISTED).map(|item| {
-        format!("  {} at {:#x}, {} bytes", tag_label(item), item.offset, item.size_in_file)
-    }));
+    lines.extend(
+        items
+            .iter()
+            .take(LISTED)
+            .map(|item| format!("  {item} at {:#x}, {} bytes", item.offset, item.size_in_file)),
+    );
     if items.len() > LISTED {
         lines.push(format!("  and {} more; --tags lists all", items.len() - LISTED));
     }
