@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 
-use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, PhysicalMemory};
+use vmss2core_mem::{Gpa, Gva, PAGE_SIZE};
 
 use super::KernelHalf;
 use crate::paging::{AddressSpace, Leaf, Limits, PagingMode, Root};
@@ -241,15 +241,19 @@ fn parts(low: &[Leaf], range: &Range<u64>) -> Vec<Leaf> {
     parts
 }
 
-/// An image that page tables cannot show, because no vCPU is there to say where
-/// they are: all that the tables at `root` map from `__START_KERNEL_map` on.
-pub(super) fn through_root(
-    memory: &PhysicalMemory,
-    mode: PagingMode,
-    root: Root,
-) -> Option<Image<'_>> {
-    let space = AddressSpace::new(memory, mode, root);
-    Image::at_kernel_map(space, format!("page tables at physical {root}"))
+/// The image that a 64-bit kernel's own page tables map.
+pub(super) fn of_64_bit(space: AddressSpace<'_>) -> Option<Image<'_>> {
+    Image::at_kernel_map(space, how_of_root(&space))
+}
+
+/// What could be the image in a 32-bit kernel's own page tables.
+pub(super) fn of_32_bit(space: AddressSpace<'_>) -> Vec<Image<'_>> {
+    let base = direct_map(&space);
+    base.map_or_else(Vec::new, |base| candidates_32_bit(space, base, &how_of_root(&space)))
+}
+
+fn how_of_root(space: &AddressSpace<'_>) -> String {
+    format!("page tables at physical {}, which VMCOREINFO names", space.root())
 }
 
 /// Virtual less physical address.

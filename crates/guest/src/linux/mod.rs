@@ -129,18 +129,41 @@ fn without_registers(memory: &PhysicalMemory) -> Option<Search<'_>> {
 
 /// Follows the addresses of a text to page tables that confirm them.
 fn image_of<'a>(memory: &'a PhysicalMemory, info: &VmcoreInfo) -> Option<Image<'a>> {
-    let tables = info.symbol("swapper_pg_dir")?;
     let stext = info.symbol("_stext")?;
-    let mode = match info.number("pgtable_l5_enabled") {
-        Some(1) => PagingMode::FiveLevel,
-        _ => PagingMode::FourLevel,
+    if stext.0 >= KERNEL_MAP {
+        let mode = match info.number("pgtable_l5_enabled") {
+            Some(1) => PagingMode::FiveLevel,
+            _ => PagingMode::FourLevel,
+        };
+        // Kernels before 4.10 do not say; before KASLR it was 0.
+        let base = info.number("phys_base").unwrap_or(0).cast_unsigned();
+        let space = confirmed(memory, info, mode, KERNEL_MAP.wrapping_sub(base))?;
+        return image::of_64_bit(space);
+    }
+    let mode = match info.get("CONFIG_X86_PAE") {
+        Some(_) => PagingMode::Pae,
+        None => PagingMode::TwoLevel { large_pages: true },
     };
-    // Kernels before 4.10 do not say; before KASLR it was 0.
-    let base = info.number("phys_base").unwrap_or(0);
-    let physical = |gva: Gva| gva.0.checked_sub(KERNEL_MAP)?.checked_add_signed(base).map(Gpa);
-    let image = image::through_root(memory, mode, Root(physical(tables)?))?;
-    let mapped = image.space.translate(stext).ok()?;
-    (Some(mapped.gpa) == physical(stext)).then_some(image)
+    let spaces = PAGE_OFFSETS.iter().filter_map(|base| confirmed(memory, info, mode, *base));
+    spaces.flat_map(image::of_32_bit).find(|image| image.holds(stext.0))
+}
+
+/// CONFIG_PAGE_OFFSET of 32-bit kernels, by VMSPLIT.
+const PAGE_OFFSETS: [u64; 5] = [0xc000_0000, 0xb000_0000, 0x8000_0000, 0x7800_0000, 0x4000_0000];
+
+/// The address space below `swapper_pg_dir`, if it maps the kernel's code where
+/// `slide`, virtual less physical address, says.
+fn confirmed<'a>(
+    memory: &'a PhysicalMemory,
+    info: &VmcoreInfo,
+    mode: PagingMode,
+    slide: u64,
+) -> Option<AddressSpace<'a>> {
+    let (tables, stext) = (info.symbol("swapper_pg_dir")?, info.symbol("_stext")?);
+    let root = Root(Gpa(tables.0.wrapping_sub(slide)));
+    let space = AddressSpace::new(memory, mode, root);
+    let mapped = space.translate(stext).ok()?;
+    (mapped.gpa.0 == stext.0.wrapping_sub(slide)).then_some(space)
 }
 
 /// An analysis in the making.
@@ -184,10 +207,10 @@ impl<'a> Search<'a> {
 
     fn find_vmcoreinfo(&mut self) {
         if let Some(base) = self.direct_map {
-            let candidates = vmcoreinfo::in_image(&self.image, base);
-            self.take_vmcoreinfo(candidates);
-        }
-        if self.vmcoreinfo.is_none() {
+            // The image leads to every note there can be; to search the rest
+            // of memory as well would be slow and find leftovers at best.
+            self.take_vmcoreinfo(vmcoreinfo::in_image(&self.image, base));
+        } else {
             let (candidates, scanned) = vmcoreinfo::in_memory(self.memory);
             self.take_vmcoreinfo(candidates);
             self.note_scan(scanned);

@@ -1,13 +1,14 @@
 //! The kernel's own page tables, and other things found by searching the image.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
-use vmss2core_mem::{Gpa, Gva, PAGE_SIZE};
+use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, PhysicalMemory};
 
 use super::KernelHalf;
 use super::image::Image;
 use crate::Found;
-use crate::paging::{AddressSpace, PagingMode, Root};
+use crate::paging::{PagingMode, Root};
 
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 const PRESENT: u64 = 1;
@@ -20,23 +21,14 @@ pub(super) struct KernelTables {
 }
 
 /// Finds `swapper_pg_dir` in the image: the page whose kernel half is that of
-/// the vCPU's table. A candidate may lack entries, never have others.
+/// the vCPU's table, whose user half is empty, and which the kernel's data
+/// points at (`init_mm.pgd`). The last tells it from tables of processes on
+/// pages that the kernel has freed, and from the copy that 32-bit kernels keep
+/// for starting CPUs.
 pub(super) fn swapper(image: &Image<'_>) -> Option<Found<KernelTables>> {
-    let own = Directory::read(&image.space, image.space.root().0)?;
-    let mut best: Option<(u32, KernelTables)> = None;
-    for run in &image.runs {
-        for page in 0..u64::from(run.pages) {
-            let root = Root(Gpa(run.gpa.0 + page * PAGE_SIZE));
-            let shared = own.shared_with(&image.space, root.0);
-            // The later one of equals: 32-bit kernels keep a copy for starting
-            // CPUs (`initial_page_table`) before the real one.
-            if shared > 0 && best.as_ref().is_none_or(|(most, _)| shared >= *most) {
-                best =
-                    Some((shared, KernelTables { gva: Gva(run.gva.0 + page * PAGE_SIZE), root }));
-            }
-        }
-    }
-    let (shared, tables) = best?;
+    let own = Directory::read(image.space.memory(), image.space.mode(), image.space.root().0)?;
+    let (shared, candidates) = alike(image, &own);
+    let tables = most_pointed_at(image, &candidates)?;
     let how = format!(
         "page in the kernel image with {shared} kernel entries of the table at physical {}",
         image.space.root()
@@ -44,77 +36,104 @@ pub(super) fn swapper(image: &Image<'_>) -> Option<Found<KernelTables>> {
     Some(Found::new(tables, how))
 }
 
-/// The kernel half of a topmost table.
+/// The pages that share the most entries with a table, and how many.
+fn alike(image: &Image<'_>, own: &Directory) -> (usize, Vec<KernelTables>) {
+    let (mut most, mut candidates) = (1, Vec::new());
+    for run in &image.runs {
+        for offset in (0..u64::from(run.pages)).map(|page| page * PAGE_SIZE) {
+            let root = Root(Gpa(run.gpa.0 + offset));
+            let shared = own.shared_with(image.space.memory(), root.0).unwrap_or(0);
+            if shared > most {
+                most = shared;
+                candidates.clear();
+            }
+            if shared == most {
+                candidates.push(KernelTables { gva: Gva(run.gva.0 + offset), root });
+            }
+        }
+    }
+    (most, candidates)
+}
+
+/// The candidate that most words of the image's data point at; of equals the
+/// first.
+fn most_pointed_at(image: &Image<'_>, candidates: &[KernelTables]) -> Option<KernelTables> {
+    let mut pointers: HashMap<u64, usize> = HashMap::new();
+    let word_len = if image.space.mode().is_64_bit() { 8 } else { 4 };
+    if candidates.len() > 1 {
+        let addresses: HashSet<u64> = candidates.iter().map(|tables| tables.gva.0).collect();
+        image.scan(0, &mut |_, bytes| {
+            for word in bytes.chunks_exact(word_len).map(little_endian) {
+                if word & (PAGE_SIZE - 1) == 0 && addresses.contains(&word) {
+                    *pointers.entry(word).or_default() += 1;
+                }
+            }
+            ControlFlow::<()>::Continue(())
+        });
+    }
+    let count = |tables: &&KernelTables| pointers.get(&tables.gva.0).copied().unwrap_or(0);
+    // The maximum is the last of equals, so count from the end.
+    candidates.iter().rev().max_by_key(count).copied()
+}
+
+/// The kernel's part of a topmost table; for PAE, whose topmost table has but
+/// four entries, the directory that the last one leads to.
 struct Directory {
     mode: PagingMode,
-    /// The entry through which the image itself is mapped; always shared.
-    key: usize,
-    entries: Vec<u64>,
+    kernel: Vec<u64>,
 }
 
 impl Directory {
-    fn read(space: &AddressSpace<'_>, root: Gpa) -> Option<Self> {
-        let mode = space.mode();
-        let entries = kernel_entries(space, root)?;
-        // The image's own entry: the last for 64-bit and PAE kernels.
-        let key = match mode {
-            PagingMode::TwoLevel { .. } => entries.iter().position(|entry| *entry != 0)?,
-            _ => entries.len().checked_sub(1)?,
+    fn read(memory: &PhysicalMemory, mode: PagingMode, root: Gpa) -> Option<Self> {
+        let kernel = match mode {
+            PagingMode::Pae => {
+                let last = target(memory.read_u64(root.checked_add(24)?).ok()?);
+                entries::<8>(memory, Gpa(last & ADDRESS), TABLE).filter(|_| last != 0)?
+            }
+            PagingMode::TwoLevel { .. } => entries::<4>(memory, root.checked_add(3072)?, 1024)?,
+            _ => entries::<8>(memory, root.checked_add(2048)?, 2048)?,
         };
-        entries.get(key).filter(|entry| **entry != 0)?;
-        Some(Self { mode, key, entries })
+        Some(Self { mode, kernel })
     }
 
-    /// How many entries the table at `root` has in common with this one; 0 if
-    /// it has one that differs.
-    fn shared_with(&self, space: &AddressSpace<'_>, root: Gpa) -> u32 {
-        if self.entry_of(space, root) != self.entries.get(self.key).copied() {
-            return 0;
-        }
-        let Some(others) = kernel_entries(space, root) else { return 0 };
-        let mut shared = 0;
-        for (own, other) in self.entries.iter().zip(&others) {
-            match other {
-                0 => {}
-                _ if own == other => shared += 1,
-                _ if *own == 0 => {}
-                _ => return 0,
+    /// How many entries the table at `root` has in common with this one, if its
+    /// user half is empty and none of its entries differs.
+    fn shared_with(&self, memory: &PhysicalMemory, root: Gpa) -> Option<usize> {
+        self.looks_like_root(memory, root).then_some(())?;
+        let other = Self::read(memory, self.mode, root)?;
+        let pairs = || self.kernel.iter().zip(&other.kernel);
+        let differs = pairs().any(|(own, other)| *own != 0 && *other != 0 && own != other);
+        (!differs).then(|| pairs().filter(|(own, other)| own == other && **own != 0).count())
+    }
+
+    /// Whether the page could be a table of the kernel alone: nothing for user
+    /// mode, and for 64 bits the last entry, which maps the image itself, is
+    /// ours. Nearly all pages fail this quick test.
+    fn looks_like_root(&self, memory: &PhysicalMemory, root: Gpa) -> bool {
+        let user_len = match self.mode {
+            PagingMode::Pae => 24,
+            PagingMode::TwoLevel { .. } => 1024,
+            _ => 2048,
+        };
+        if self.mode.is_64_bit() {
+            let last = root.checked_add(511 * 8).map(|gpa| memory.read_u64(gpa));
+            let Some(Ok(last)) = last else { return false };
+            if self.kernel.last() != Some(&target(last)) {
+                return false;
             }
         }
-        shared
-    }
-
-    /// The key entry of another table, read alone: most pages fail this test.
-    fn entry_of(&self, space: &AddressSpace<'_>, root: Gpa) -> Option<u64> {
-        let (start, len, entry_len) = kernel_half_of_table(self.mode);
-        let at = start + (self.key * entry_len) as u64;
-        debug_assert!(self.key * entry_len < len, "the key is one of the entries");
-        entry_at(space, root.checked_add(at)?, entry_len)
+        let mut user = vec![0; user_len];
+        memory.read(root, &mut user).is_ok() && user.iter().all(|byte| *byte == 0)
     }
 }
 
-/// Offset, length and entry size of the kernel half of a topmost table.
-fn kernel_half_of_table(mode: PagingMode) -> (u64, usize, usize) {
-    match mode {
-        PagingMode::Pae => (24, 8, 8),
-        PagingMode::TwoLevel { .. } => (3072, 1024, 4),
-        _ => (2048, 2048, 8),
-    }
-}
+const TABLE: usize = 4096;
 
-fn kernel_entries(space: &AddressSpace<'_>, root: Gpa) -> Option<Vec<u64>> {
-    let (start, len, entry_len) = kernel_half_of_table(space.mode());
+/// The targets of the entries, of `N` bytes each, in `len` bytes of a table.
+fn entries<const N: usize>(memory: &PhysicalMemory, gpa: Gpa, len: usize) -> Option<Vec<u64>> {
     let mut bytes = vec![0; len];
-    space.memory().read(root.checked_add(start)?, &mut bytes).ok()?;
-    Some(bytes.chunks_exact(entry_len).map(|entry| target(little_endian(entry))).collect())
-}
-
-fn entry_at(space: &AddressSpace<'_>, gpa: Gpa, entry_len: usize) -> Option<u64> {
-    let entry = match entry_len {
-        4 => u64::from(space.memory().read_u32(gpa).ok()?),
-        _ => space.memory().read_u64(gpa).ok()?,
-    };
-    Some(target(entry))
+    memory.read(gpa, &mut bytes).ok()?;
+    Some(bytes.chunks_exact(N).map(|entry| target(little_endian(entry))).collect())
 }
 
 /// What an entry points at, 0 if nothing. The processor sets the accessed and
@@ -138,14 +157,17 @@ pub(super) struct UtsNamespace {
 /// Length of each of the six strings of `struct new_utsname`.
 const UTS_FIELD: usize = 65;
 
-/// Finds `init_uts_ns` in the image: "Linux", any node name, and the release.
+/// Finds `init_uts_ns` in the image: "Linux", any node name, the release, and
+/// the version with a build number. Unfinished copies have none, and copies on
+/// pages that the kernel has freed need not be aligned.
 pub(super) fn init_uts_ns(image: &Image<'_>, release: &str) -> Option<UtsNamespace> {
     let finder = memchr::memmem::Finder::new(b"Linux\0");
     let (gva, before) = image.scan(6 * UTS_FIELD, &mut |gva, bytes| {
         for at in finder.find_iter(bytes) {
             let field = |n: usize| bytes.get(at + n * UTS_FIELD..at + (n + 1) * UTS_FIELD);
             if field(2).is_some_and(|text| is_string(text, release.as_bytes()))
-                && field(3).is_some_and(|text| text.starts_with(b"#"))
+                && field(3).is_some_and(has_build_number)
+                && (gva.0 + at as u64).is_multiple_of(4)
             {
                 let count = at.checked_sub(4).and_then(|start| bytes.get(start..at));
                 return ControlFlow::Break((gva.0 + at as u64, count.map(little_endian)));
@@ -162,6 +184,11 @@ pub(super) fn init_uts_ns(image: &Image<'_>, release: &str) -> Option<UtsNamespa
     };
     let name_offset = if counted { 4 } else { 0 };
     Some(UtsNamespace { gva: Gva(gva - name_offset), name_offset })
+}
+
+/// `#1 SMP ...`
+fn has_build_number(version: &[u8]) -> bool {
+    version.starts_with(b"#") && version.get(1).is_some_and(u8::is_ascii_digit)
 }
 
 fn is_string(field: &[u8], text: &[u8]) -> bool {
