@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod foreign;
 pub mod guest;
 pub mod registers;
 pub mod vmware;

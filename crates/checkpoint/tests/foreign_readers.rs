@@ -1,0 +1,109 @@
+//! The same bytes on every page as volatility3 and LeechCore see them.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test stops where it is wrong"
+)]
+
+mod common;
+
+use std::ops::Range;
+use std::path::Path;
+
+use common::{chain, open_in};
+use vmss2core_lab::foreign::ForeignReader;
+use vmss2core_lab::vmware::{
+    Extra, Kind, Machine, Order, Placement, Regions, Registers, Shape, write_checkpoint,
+};
+use vmss2core_mem::{Checkpoint, Gpa};
+
+/// LeechCore takes no memory file below 16 MiB.
+fn machine() -> Machine {
+    Machine::synthetic(&[(0, 16 << 20), (4 << 30, 3 << 20)], 2)
+}
+
+fn assert_same(machine: &Machine, shape: &Shape, readers: &[ForeignReader]) {
+    let dir = tempfile::tempdir().unwrap();
+    let written = write_checkpoint(machine, shape, dir.path(), "guest").unwrap();
+    let file = written.memory.unwrap_or(written.state);
+    let opened = open_in(dir.path(), std::slice::from_ref(&file));
+    let checkpoint = opened.unwrap_or_else(|error| panic!("{}", chain(&error))).checkpoint;
+    assert_eq!(checkpoint.memory.len_bytes(), machine.len_bytes());
+    for reader in readers {
+        compare(&checkpoint, *reader, &file);
+    }
+}
+
+fn compare(checkpoint: &Checkpoint, reader: ForeignReader, file: &Path) {
+    let mut foreign = reader.open(file).unwrap();
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    let (mut ours, mut theirs) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    while let Some((start, len)) = foreign.next_range().unwrap() {
+        ranges.push(start..start + len);
+        for at in (0..len).step_by(1 << 20) {
+            let size = usize::try_from((len - at).min(1 << 20)).unwrap();
+            foreign.read(&mut theirs[..size]).unwrap();
+            checkpoint.memory.read(Gpa(start + at), &mut ours[..size]).unwrap();
+            let pages = ours[..size].chunks(4096).zip(theirs[..size].chunks(4096));
+            for (page, (ours, theirs)) in pages.enumerate() {
+                let gpa = start + at + page as u64 * 4096;
+                assert!(ours == theirs, "{reader:?} differs on the page at {gpa:#x}");
+            }
+        }
+    }
+    assert_eq!(joined(ranges), checkpoint.memory.ranges(), "{reader:?} knows other ranges");
+}
+
+/// Sorted, those that touch as one.
+fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_by_key(|range| range.start);
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
+const BOTH: &[ForeignReader] = &[ForeignReader::Volatility3, ForeignReader::LeechCore];
+
+#[test]
+fn foreign_readers_see_the_same_memory_in_every_register_form() {
+    for registers in [Registers::Indexed, Registers::Block, Registers::Both] {
+        assert_same(&machine(), &Shape { registers, ..Shape::default() }, BOTH);
+    }
+}
+
+#[test]
+fn foreign_readers_see_the_same_memory_in_a_snapshot_with_extras() {
+    let extras = vec![Extra::Msrs, Extra::Config, Extra::Screenshots, Extra::Bitmaps];
+    let shape = Shape { kind: Kind::Snapshot, extras, ..Shape::default() };
+    assert_same(&machine(), &shape, BOTH);
+}
+
+/// volatility3 expects the regions' tags in the order of their addresses.
+#[test]
+fn foreign_readers_see_the_same_memory_in_shuffled_regions() {
+    for (in_tags, readers) in [(Order::Ascending, BOTH), (Order::Descending, &BOTH[1..])] {
+        let regions = Regions { cuts: 3, in_image: Order::LastFirst, in_tags };
+        assert_same(&machine(), &Shape { regions, ..Shape::default() }, readers);
+    }
+}
+
+/// It wants more than 256 MiB, and MiB as a unit.
+#[test]
+fn leechcore_sees_the_same_memory_inside_a_snapshot() {
+    let machine = Machine::synthetic(&[(0, 258 << 20)], 1);
+    let inside = Shape {
+        placement: Placement::Monolithic,
+        kind: Kind::Snapshot,
+        extras: vec![Extra::Config],
+        ..Shape::default()
+    };
+    assert_same(&machine, &inside, &[ForeignReader::LeechCore]);
+}
