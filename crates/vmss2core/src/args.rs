@@ -16,8 +16,8 @@ const EXAMPLES: &str = "\
 Examples:
   vmss2core info vm.vmss         what is in it, and what to type next
   vmss2core -N6 vm.vmss          vmss.core for crash and drgn
-  vmss2core vm.vmss              vmss.core0, vmss.core1, ...: the virtual address
-                                 space of each vCPU, for gdb and lldb
+  vmss2core vm.vmss              vmss.core0, vmss.core1, ...: the virtual
+                                 memory of each vCPU, for gdb and lldb
   vmss2core -M vm.vmss vm.vmem   vmss.core: physical memory, for gdb
   vmss2core convert vm.vmsn -o vm.elf --format elf
 

@@ -16,7 +16,7 @@ use crate::args::{self, Cli, Global, ProgressWhen};
 /// What `--help` says about this grammar.
 pub(crate) const HELP: &str = "\
 Original options:
-  (none)     vmss.core0, vmss.core1, ...: each vCPU's virtual address space
+  (none)     vmss.core0, vmss.core1, ...: the virtual memory of each vCPU
   -U <N>     the same for vCPU N only
   -M         vmss.core: physical memory, for gdb
   -N         vmss.core: for crash and drgn, any Linux
@@ -27,7 +27,8 @@ Original options:
   -q         print no progress and no advice
   -W*, -X*, -P*, -S*, -F*
              WinDbg, macOS, process, Solaris and firmware cores: not yet
-Files go to the current directory and replace what is there. <VMEM> is an
+
+Those files go to the current directory and replace what is there. <VMEM> is an
 input, needed only where it cannot be found; `convert -o` chooses an output.";
 
 /// What is printed when nothing was asked.

@@ -1,35 +1,84 @@
 //! `man`: the manual page to stdout, or all pages to a directory.
+//!
+//! clap_mangen renders what is the same in every manual page. The text behind
+//! the options is tables and examples, whose line breaks it would lose, and it
+//! does not know the second form of the command line; those are rendered here.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::Context;
+use clap::Command;
 use clap_mangen::Man;
 
 use crate::exit::Exit;
 use crate::{args, output};
 
 pub(super) fn run(dir: Option<&Path>) -> anyhow::Result<Exit> {
+    let mut main = args::command();
+    main.build();
     match dir {
         None => {
             let mut out = output::stdout();
-            out.write_all(&main_page()?)?;
+            write_page(&main, &mut out)?;
             out.flush()?;
         }
-        Some(dir) => write_pages(dir)?,
+        Some(dir) => write_pages(&main, dir)?,
     }
     Ok(Exit::Done)
 }
 
-fn write_pages(dir: &Path) -> anyhow::Result<()> {
+fn write_pages(main: &Command, dir: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    clap_mangen::generate_to(args::command(), dir)
-        .with_context(|| format!("cannot write manual pages to {}", dir.display()))
+    for command in std::iter::once(main).chain(main.get_subcommands()) {
+        let name = command.get_display_name().unwrap_or_else(|| command.get_name());
+        let path = dir.join(format!("{name}.1"));
+        let mut page = Vec::new();
+        write_page(command, &mut page)?;
+        fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }
 
-fn main_page() -> anyhow::Result<Vec<u8>> {
-    let mut page = Vec::new();
-    Man::new(args::command()).render(&mut page)?;
-    Ok(page)
+fn write_page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
+    let man = Man::new(command.clone());
+    man.render_title(out)?;
+    man.render_name_section(out)?;
+    write_synopsis(command, out)?;
+    man.render_description_section(out)?;
+    man.render_options_section(out)?;
+    if command.has_subcommands() {
+        man.render_subcommands_section(out)?;
+    }
+    let after = command.get_after_long_help().or_else(|| command.get_after_help());
+    let after = after.map(ToString::to_string).unwrap_or_default();
+    after.split("\n\n").try_for_each(|block| write_block(block, out))
+}
+
+fn write_synopsis(command: &Command, out: &mut dyn Write) -> io::Result<()> {
+    let usage = command.clone().render_usage().to_string();
+    let forms = usage.strip_prefix("Usage:").unwrap_or(&usage).lines().map(str::trim);
+    writeln!(out, ".SH SYNOPSIS\n.nf")?;
+    forms.filter(|form| !form.is_empty()).try_for_each(|form| write_line(form, out))?;
+    writeln!(out, ".fi")
+}
+
+/// A block of help text: lines below a title, or a paragraph.
+fn write_block(block: &str, out: &mut dyn Write) -> io::Result<()> {
+    let titled =
+        block.split_once('\n').and_then(|(first, rest)| Some((first.strip_suffix(':')?, rest)));
+    let Some((title, lines)) = titled else {
+        writeln!(out, ".PP")?;
+        return block.lines().try_for_each(|line| write_line(line, out));
+    };
+    writeln!(out, ".SH {}\n.nf", title.to_uppercase())?;
+    lines.lines().try_for_each(|line| write_line(line.strip_prefix("  ").unwrap_or(line), out))?;
+    writeln!(out, ".fi")
+}
+
+/// A line with what roff would take for its own made plain.
+fn write_line(line: &str, out: &mut dyn Write) -> io::Result<()> {
+    let control = if line.starts_with(['.', '\'']) { "\\&" } else { "" };
+    writeln!(out, "{control}{}", line.replace('\\', "\\e").replace('-', "\\-"))
 }

@@ -73,7 +73,7 @@ fn manual_pages_have_what_help_has() {
     let place = Place::new();
     let page = place.run("man").expect(0).stdout;
     assert!(page.contains(".TH vmss2core 1"), "{page}");
-    for part in ["Exit codes:", "Original options:", "Examples:", "\\-\\-progress"] {
+    for part in [".SH EXIT CODES", ".SH ORIGINAL OPTIONS", ".SH EXAMPLES", "\\-\\-progress"] {
         assert!(page.contains(part), "{part}");
     }
     place.run("man pages").expect(0);
