@@ -86,12 +86,13 @@ fn foreign_readers_see_the_same_memory_in_a_snapshot_with_extras() {
     assert_same(&machine(), &shape, BOTH);
 }
 
-/// volatility3 expects the regions' tags in the order of their addresses.
+/// Only the image is shuffled: tags that are not in the order of addresses make
+/// volatility3 find nothing and LeechCore lose the lower regions.
 #[test]
 fn foreign_readers_see_the_same_memory_in_shuffled_regions() {
-    for (in_tags, readers) in [(Order::Ascending, BOTH), (Order::Descending, &BOTH[1..])] {
-        let regions = Regions { cuts: 3, in_image: Order::LastFirst, in_tags };
-        assert_same(&machine(), &Shape { regions, ..Shape::default() }, readers);
+    for in_image in [Order::LastFirst, Order::Descending] {
+        let regions = Regions { cuts: 3, in_image, in_tags: Order::Ascending };
+        assert_same(&machine(), &Shape { regions, ..Shape::default() }, BOTH);
     }
 }
 
