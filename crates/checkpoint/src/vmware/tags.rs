@@ -102,7 +102,9 @@ impl Walker<'_> {
                 self.broken(group, "the file has more tags than this program reads");
                 break;
             }
-            if leaves(group, at) && self.window.u16(at)? != Some(0) {
+            // The size might have been stated without the terminator.
+            let end = stated_end(group);
+            if at > end || at == end && self.window.u16(at)? != Some(0) {
                 self.broken(group, &format!("it goes on behind its end at {at:#x}"));
                 break;
             }
@@ -118,7 +120,8 @@ impl Walker<'_> {
                 }
             }
         }
-        self.walked.insert(start, at);
+        // What a damaged tag swallowed of the next group is read again there.
+        self.walked.insert(start, at.min(stated_end(group)));
         self.check_size(group);
         Ok(())
     }
@@ -281,10 +284,13 @@ impl BlockHeader {
     }
 }
 
-/// Whether `at` is behind the group's stated end. Products state it always, but
-/// 0 is taken as unknown.
-fn leaves(group: &VmwareGroup, at: u64) -> bool {
-    group.size != 0 && at >= group.position.saturating_add(group.size)
+/// Where a group says that it ends. Products say it always, but 0 is taken as
+/// unknown.
+fn stated_end(group: &VmwareGroup) -> u64 {
+    match group.size {
+        0 => u64::MAX,
+        size => group.position.saturating_add(size),
+    }
 }
 
 fn ends(at: u64, place: &str) -> Step {
