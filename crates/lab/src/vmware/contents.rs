@@ -130,6 +130,17 @@ impl Contents {
         Self { len, parts: parts.collect() }
     }
 
+    /// Whether there may be anything but zeroes in the `len` bytes at `at`.
+    pub fn has_data(&self, at: u64, len: u64) -> Result<bool> {
+        for part in &self.slice(at, len).parts {
+            let Data::File(path) = &part.data else { return Ok(true) };
+            if next_data(&File::open(path)?, part.skip, part.skip + part.len)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Fills `buf` with the bytes at `at`; holes are zeroes.
     pub fn read(&self, at: u64, buf: &mut [u8]) -> Result<()> {
         buf.fill(0);
@@ -291,6 +302,9 @@ mod tests {
         let meta = copy.metadata().unwrap();
         assert_eq!(meta.len(), 1 << 30);
         assert!(meta.blocks() * 512 < 1 << 20, "{} bytes on disk", meta.blocks() * 512);
+        let copied = Contents::of_file(&copy).unwrap();
+        assert!(copied.has_data(0x2000_0800, 1).unwrap());
+        assert!(!copied.has_data(0, 0x1000_0000).unwrap());
         let mut page = [0; 4096];
         File::open(&copy).unwrap().read_exact_at(&mut page, 0x2000_0000).unwrap();
         assert_eq!(page, [7; 4096]);

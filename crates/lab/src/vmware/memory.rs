@@ -73,18 +73,15 @@ fn cut_largest(ranges: &mut Vec<MemoryRange>) {
 fn containers(flat: &Contents, level: Level) -> Result<Contents> {
     let zero_block = container_block(&vec![0; CONTAINER_BLOCK], level);
     let mut out = Contents::default();
-    let mut buf = vec![0; CONTAINER_BLOCK];
     let mut at = 0;
     while at < flat.len() {
-        let len = usize::try_from(flat.len() - at)?.min(CONTAINER_BLOCK);
-        let chunk = buf.get_mut(..len).context("block longer than its buffer")?;
-        flat.read(at, chunk)?;
-        if len == CONTAINER_BLOCK && chunk.iter().all(|byte| *byte == 0) {
+        let len = (flat.len() - at).min(CONTAINER_BLOCK as u64);
+        if len == CONTAINER_BLOCK as u64 && !flat.has_data(at, len)? {
             out.push_bytes(&zero_block);
         } else {
-            out.push_bytes(&container_block(chunk, level));
+            out.push_bytes(&container_block(&flat.slice(at, len).bytes()?, level));
         }
-        at += len as u64;
+        at += len;
     }
     Ok(out)
 }
