@@ -210,6 +210,7 @@ impl LegacyArgs {
             }
             Some(Output::NotYet(what)) => return Err(self.not_yet(what)),
         };
+        self.check_command()?;
         self.check_memory_file()?;
         let notes = self.entry.map(|_| "-O is accepted and ignored: no debugger needs it".into());
         Ok(Plan::Original(OriginalPlan {
@@ -223,6 +224,18 @@ impl LegacyArgs {
             quiet: self.quiet,
             progress: self.global.progress,
         }))
+    }
+
+    /// A command that is misspelt looks like a file.
+    fn check_command(&self) -> Result<(), String> {
+        let Some(first) = self.files.first().filter(|first| !first.exists()) else {
+            return Ok(());
+        };
+        let name = first.to_string_lossy();
+        if !name.chars().all(|c| c.is_ascii_lowercase() || c == '-') {
+            return Ok(());
+        }
+        Err(format!("{name}: no such file, and no command is called that; see vmss2core --help"))
     }
 
     /// Many guides have the second file wrong: they take it for the output.

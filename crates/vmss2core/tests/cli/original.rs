@@ -3,7 +3,9 @@
 use std::fs;
 use std::process::Stdio;
 
-use crate::run::{Place, is_elf_core, memory};
+use vmss2core_lab::vmware::Shape;
+
+use crate::run::{Place, is_elf_core, machine, memory};
 
 #[test]
 fn without_options_each_vcpu_gets_a_core() {
@@ -100,6 +102,28 @@ fn a_second_file_that_is_not_there_is_explained() {
     assert!(ended.stderr.contains("memory.dmp: no such file"), "{}", ended.stderr);
     assert!(ended.stderr.contains("convert IN -o OUT"), "{}", ended.stderr);
     assert_eq!(place.names(), ["vm.vmem", "vm.vmss"]);
+}
+
+#[test]
+fn a_misspelt_command_is_told_from_a_missing_file() {
+    let place = Place::with_checkpoint(1);
+    let ended = place.run("convrt vm.vmss -M").expect(2);
+    assert!(ended.stderr.contains("no command is called that"), "{}", ended.stderr);
+    let ended = place.run("gone.vmss").expect(1);
+    assert!(!ended.stderr.contains("command"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_vcpu_without_page_tables_does_not_keep_the_others_from_theirs() {
+    const PAGING: u64 = 0x8000_0001;
+    let place = Place::new();
+    let mut machine = machine(3);
+    // CR3 in memory that the guest does not have.
+    machine.cpus[1].control = [PAGING, 0, 0, 0x7fff_f000, 0];
+    place.add_checkpoint(&machine, &Shape::default(), "vm");
+    let ended = place.run("vm.vmss").expect(4);
+    assert!(ended.stderr.contains("vmss.core1 was not written: "), "{}", ended.stderr);
+    assert_eq!(place.names(), ["vm.vmem", "vm.vmss", "vmss.core0", "vmss.core2"]);
 }
 
 #[test]
