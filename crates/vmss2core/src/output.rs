@@ -25,3 +25,14 @@ pub(crate) fn problems<'a>(problems: impl IntoIterator<Item = &'a Problem>) {
         talk(&format!("vmss2core: {problem}"));
     }
 }
+
+/// Says how to open a file that was written.
+pub(crate) fn hints(hints: &[String]) {
+    if hints.is_empty() {
+        return;
+    }
+    talk("to open it:");
+    for hint in hints {
+        talk(&format!("  {}", printable(hint)));
+    }
+}

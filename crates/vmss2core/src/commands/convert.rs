@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use vmss2core_dump::{DumpError, Summary, WriteOptions};
-use vmss2core_report::{human_size, printable};
+use vmss2core_report::human_size;
 
 use super::source::Guest;
 use crate::cancel::Cancel;
@@ -26,7 +26,8 @@ pub(super) fn run(plan: &ConvertPlan) -> anyhow::Result<Exit> {
     let (file, memory) = (human_size(summary.len_bytes), human_size(summary.memory_bytes));
     let path = summary.path.display();
     output::talk(&format!("wrote {path}: {file}, of which {memory} guest memory"));
-    finish(&summary);
+    output::problems(&summary.problems);
+    output::hints(&summary.hints);
     Ok(guest.exit_with(&summary.problems))
 }
 
@@ -48,17 +49,5 @@ pub(super) fn write(
             Err(Stopped { signal: cancel.signal().unwrap_or(2), text }.into())
         }
         Err(error) => Err(error.into()),
-    }
-}
-
-/// What remains to be said about a file that was written.
-pub(super) fn finish(summary: &Summary) {
-    output::problems(&summary.problems);
-    if summary.hints.is_empty() {
-        return;
-    }
-    output::talk("to open it:");
-    for hint in &summary.hints {
-        output::talk(&format!("  {}", printable(hint)));
     }
 }

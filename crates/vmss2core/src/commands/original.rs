@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use vmss2core_dump::{DumpError, WriteOptions};
+use vmss2core_dump::{DumpError, Summary, WriteOptions};
 use vmss2core_mem::Problem;
 
 use super::convert;
@@ -31,7 +31,13 @@ pub(super) fn run(plan: &OriginalPlan) -> anyhow::Result<Exit> {
     for note in plan.notes.iter().chain(&contradictions(&plan.stated, &guest)) {
         output::talk(&format!("vmss2core: warning: {note}"));
     }
-    let problems = write_all(plan, &guest, &cores(plan, &guest)?, &cancel)?;
+    let cores = cores(plan, &guest)?;
+    let (written, failed) = write_all(plan, &guest, &cores, &cancel)?;
+    if !plan.quiet {
+        advise(&written);
+    }
+    let problems: Vec<Problem> =
+        written.into_iter().flat_map(|summary| summary.problems).chain(failed).collect();
     Ok(guest.exit_with(&problems))
 }
 
@@ -42,24 +48,33 @@ fn write_all(
     guest: &Guest,
     cores: &[Core],
     cancel: &Cancel,
-) -> anyhow::Result<Vec<Problem>> {
-    let mut problems = Vec::new();
-    let mut failed = 0;
+) -> anyhow::Result<(Vec<Summary>, Vec<Problem>)> {
+    let (mut written, mut failed) = (Vec::new(), Vec::new());
     for core in cores {
         match write(plan, guest, core, cancel) {
             Err(error) if cores.len() > 1 && concerns_one_vcpu(&error) => {
-                failed += 1;
                 let problem = format!("{} was not written: {error:#}", core.path.display());
-                problems.push(Problem::incomplete(problem));
-                output::problems(problems.last());
+                failed.push(Problem::incomplete(problem));
+                output::problems(failed.last());
             }
-            written => problems.extend(written?),
+            summary => written.push(summary?),
         }
     }
-    if failed == cores.len() {
+    if written.is_empty() {
         bail!("no vCPU has an address space to write; -M writes the memory as it is");
     }
-    Ok(problems)
+    Ok((written, failed))
+}
+
+/// How to open the files, by the example of the first.
+fn advise(written: &[Summary]) {
+    let [first, others @ ..] = written else { return };
+    output::hints(&first.hints);
+    if let Some(last) = others.last() {
+        let others = others.len();
+        let path = last.path.display();
+        output::talk(&format!("and in the same way the {others} more, to {path}"));
+    }
 }
 
 fn concerns_one_vcpu(error: &anyhow::Error) -> bool {
@@ -93,17 +108,13 @@ fn write(
     guest: &Guest,
     core: &Core,
     cancel: &Cancel,
-) -> anyhow::Result<Vec<Problem>> {
+) -> anyhow::Result<Summary> {
     let options = WriteOptions { overwrite: true, vcpu: core.vcpu, ..WriteOptions::default() };
     let progress = progress(plan, &core.path, cancel);
     let summary = convert::write(guest, core.format, &options, &core.path, progress, cancel)?;
     say(plan, "Finished writing core.");
-    if plan.quiet {
-        output::problems(&summary.problems);
-    } else {
-        convert::finish(&summary);
-    }
-    Ok(summary.problems)
+    output::problems(&summary.problems);
+    Ok(summary)
 }
 
 fn progress<'a>(plan: &OriginalPlan, path: &Path, cancel: &'a Cancel) -> Progress<'a> {
