@@ -114,11 +114,11 @@ impl DelayedBar {
         if self.start.elapsed() < self.patience {
             return;
         }
+        self.bar.set_position(done);
         if !self.shown.swap(true, Ordering::Relaxed) {
+            self.bar.set_length(total);
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
-        self.bar.set_length(total);
-        self.bar.set_position(done);
     }
 }
 

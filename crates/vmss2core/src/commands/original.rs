@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use vmss2core_dump::{DumpError, Summary, WriteOptions};
-use vmss2core_mem::Problem;
+use vmss2core_mem::{Problem, Severity};
 
 use super::convert;
 use super::source::Guest;
@@ -57,7 +57,12 @@ fn write_all(
                 failed.push(Problem::incomplete(problem));
                 output::problems(failed.last());
             }
-            summary => written.push(summary?),
+            summary => {
+                let summary = summary?;
+                say(plan, "Finished writing core.");
+                report_new(plan, &summary.problems, &written);
+                written.push(summary);
+            }
         }
     }
     if written.is_empty() {
@@ -111,10 +116,14 @@ fn write(
 ) -> anyhow::Result<Summary> {
     let options = WriteOptions { overwrite: true, vcpu: core.vcpu, ..WriteOptions::default() };
     let progress = progress(plan, &core.path, cancel);
-    let summary = convert::write(guest, core.format, &options, &core.path, progress, cancel)?;
-    say(plan, "Finished writing core.");
-    output::problems(&summary.problems);
-    Ok(summary)
+    convert::write(guest, core.format, &options, &core.path, progress, cancel)
+}
+
+/// Says what went wrong with a core, unless an earlier one had the same.
+fn report_new(plan: &OriginalPlan, problems: &[Problem], earlier: &[Summary]) {
+    let is_known = |problem| earlier.iter().any(|summary| summary.problems.contains(problem));
+    let is_worth_it = |problem: &Problem| !plan.quiet || problem.severity > Severity::Note;
+    output::problems(problems.iter().filter(|problem| is_worth_it(problem) && !is_known(problem)));
 }
 
 fn progress<'a>(plan: &OriginalPlan, path: &Path, cancel: &'a Cancel) -> Progress<'a> {
