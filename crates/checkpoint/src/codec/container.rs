@@ -115,9 +115,11 @@ impl Containers {
     }
 
     /// Expands the first block, which tells an image from bytes that happen to
-    /// look like a header.
-    pub(crate) fn check_first(&self) -> io::Result<()> {
-        self.expanded(0).map(|_| ())
+    /// look like a header. Says whether it refers to what would be before it.
+    pub(crate) fn check_first(&self) -> io::Result<bool> {
+        let block = self.block(0)?;
+        let decoded = self.decode(block, Vec::new(), Before::Zero)?;
+        decoded.map(|(_, zeroed)| zeroed).map_err(|error| damaged(block, &error))
     }
 
     fn find(&self, offset: u64) -> io::Result<(usize, Block)> {
@@ -172,7 +174,7 @@ impl Containers {
         let block = self.block(index)?;
         let before = if block.start == 0 { Before::Zero } else { Before::Refuse };
         match self.decode(block, Vec::new(), before)? {
-            Ok(bytes) => Ok(Some(bytes)),
+            Ok((bytes, _)) => Ok(Some(bytes)),
             Err(FastLzError::BeforeStart { .. }) => Ok(None),
             Err(error) => Err(damaged(block, &error)),
         }
@@ -180,30 +182,31 @@ impl Containers {
 
     fn expand_with(&self, index: usize, window: &[u8]) -> io::Result<Vec<u8>> {
         let block = self.block(index)?;
-        let mut bytes = self
+        let (mut bytes, _) = self
             .decode(block, window.to_vec(), Before::Zero)?
             .map_err(|error| damaged(block, &error))?;
         bytes.drain(..window.len());
         Ok(bytes)
     }
 
-    /// Decodes behind `history`; the outer error is the file's.
+    /// Decodes behind `history`, and says whether zeroes stood in for more of it;
+    /// the outer error is the file's.
     fn decode(
         &self,
         block: Block,
         history: Vec<u8>,
         before: Before,
-    ) -> io::Result<Result<Vec<u8>, FastLzError>> {
+    ) -> io::Result<Result<(Vec<u8>, bool), FastLzError>> {
         let mut input = vec![0; to_usize(block.compressed)];
         self.source.read_exact_at(block.at, &mut input)?;
         let mut out = history;
         if block.is_stored() {
             out.extend_from_slice(&input);
-            return Ok(Ok(out));
+            return Ok(Ok((out, false)));
         }
         let expanded = to_usize(block.expanded);
         out.reserve_exact(expanded);
-        Ok(fastlz::decode(&input, expanded, before, &mut out).map(|_| out))
+        Ok(fastlz::decode(&input, expanded, before, &mut out).map(|zeroed| (out, zeroed)))
     }
 
     /// The output before block `index`, as far as a match may reach.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use vmss2core_mem::{Gpa, PAGE_SIZE, PhysicalMemory, Problem, ReadAt};
 
 use super::error::VmwareError;
+use super::problems::Problems;
 use super::regions::{self, VmwareRegion};
 use crate::codec::{self, Codec, Containers, Image};
 use crate::inventory::{Item, ItemKind};
@@ -22,7 +23,7 @@ pub(super) fn open_block(
     source: &Source,
     item: &Item,
     spill_dir: Option<&Path>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Problems,
 ) -> Result<Image, VmwareError> {
     let there = source.len.saturating_sub(item.offset);
     if item.kind == ItemKind::Block || item.size_in_file == item.size_in_memory {
@@ -49,7 +50,7 @@ pub(super) fn open_block(
 pub(super) fn open_companion(
     memory: &Source,
     expected: Option<u64>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Problems,
 ) -> Result<Image, VmwareError> {
     let flat = Image {
         bytes: Arc::clone(&memory.bytes),
@@ -64,6 +65,11 @@ pub(super) fn open_companion(
     }
     let Some(containers) = open_containers(memory)? else { return Ok(flat) };
     problems.extend(cut(memory, &containers).map(Problem::incomplete));
+    if containers.check_first().is_ok_and(|zeroed| zeroed) {
+        problems.push(Problem::note(
+            "the compressed memory refers to bytes before its start; they are taken as zero",
+        ));
+    }
     let len = containers.len();
     Ok(Image { bytes: Arc::new(containers), offset: 0, len, codec: Codec::Containers, flaw: None })
 }
@@ -106,10 +112,13 @@ pub(super) fn cut(source: &Source, containers: &Containers) -> Option<String> {
 pub(super) fn map(
     regions: &[VmwareRegion],
     image: &Image,
-    problems: &mut Vec<Problem>,
+    problems: &mut Problems,
 ) -> PhysicalMemory {
     let mut memory = PhysicalMemory::new();
-    for region in regions {
+    // Sorted, so that a map of very many regions is built in linear time.
+    let mut sorted: Vec<&VmwareRegion> = regions.iter().collect();
+    sorted.sort_by_key(|region| (region.start, region.index));
+    for region in sorted {
         let there = image.len.saturating_sub(region.image_offset).min(region.len);
         let there = there / PAGE_SIZE * PAGE_SIZE;
         let source: Arc<dyn ReadAt> = Arc::clone(&image.bytes);
@@ -129,7 +138,7 @@ pub(super) fn map(
     memory
 }
 
-fn report_length(regions: &[VmwareRegion], image: &Image, problems: &mut Vec<Problem>) {
+fn report_length(regions: &[VmwareRegion], image: &Image, problems: &mut Problems) {
     let (needed, len) = (regions::image_len(regions), image.len);
     if len > needed {
         problems.push(Problem::note(format!(
@@ -143,6 +152,7 @@ fn report_length(regions: &[VmwareRegion], image: &Image, problems: &mut Vec<Pro
     let absent: Vec<String> = regions
         .iter()
         .filter(|r| r.image_offset + r.len > len)
+        .take(MAX_LISTED + 1)
         .map(|r| {
             let there = len.saturating_sub(r.image_offset) / PAGE_SIZE * PAGE_SIZE;
             format!("{:#x}..{:#x}", r.start + there, r.start + r.len)
@@ -158,7 +168,7 @@ fn report_length(regions: &[VmwareRegion], image: &Image, problems: &mut Vec<Pro
 }
 
 /// Two regions that share bytes of the image: one of them must be wrong.
-fn report_shared(regions: &[VmwareRegion], problems: &mut Vec<Problem>) {
+fn report_shared(regions: &[VmwareRegion], problems: &mut Problems) {
     let mut sorted: Vec<&VmwareRegion> = regions.iter().collect();
     sorted.sort_by_key(|region| region.image_offset);
     let shared = sorted.array_windows().find(|[a, b]| b.image_offset < a.image_offset + a.len);

@@ -14,6 +14,7 @@ mod gpregs;
 mod groups;
 mod memory;
 mod msrs;
+mod problems;
 mod raw;
 mod regions;
 mod registers;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use vmss2core_mem::{Architecture, Checkpoint, PhysicalMemory, Problem, Provenance, SourceFile};
 
 use self::groups::VmwareHeader;
+use self::problems::Problems;
 use self::raw::{Completeness, Magic};
 use self::regions::VmwareRegion;
 use self::tags::BlockForm;
@@ -60,7 +62,7 @@ pub(crate) struct StateFile {
     source: Source,
     header: VmwareHeader,
     inventory: Inventory,
-    problems: Vec<Problem>,
+    problems: Problems,
 }
 
 impl StateFile {
@@ -68,8 +70,8 @@ impl StateFile {
     pub(crate) fn open(source: &Source) -> Result<Self, VmwareError> {
         let header = groups::read_header(source)?;
         let walk = walk(source, &header)?;
-        let mut problems: Vec<Problem> = completeness_problem(header.magic).into_iter().collect();
-        problems.extend(walk.problems);
+        let mut problems = walk.problems;
+        problems.extend(completeness_problem(header.magic));
         let inventory = Inventory::new(walk.items, Arc::clone(&source.bytes));
         Ok(Self { source: source.clone(), header, inventory, problems })
     }
@@ -82,7 +84,7 @@ impl StateFile {
     /// How long the memory image is by the memory map, or else by the configured
     /// size.
     pub(crate) fn expected_memory_len(&self) -> Option<u64> {
-        let regions = regions::tagged(&self.inventory, &mut Vec::new());
+        let regions = regions::tagged(&self.inventory, &mut Problems::default());
         let mapped = Some(regions::image_len(&regions)).filter(|&len| len != 0);
         mapped.or_else(|| self.configured_len())
     }
@@ -112,7 +114,7 @@ impl StateFile {
             vcpus,
             machine,
             provenance: self.provenance(&image, memory),
-            problems,
+            problems: problems.into_list(),
         };
         Ok(Opened { checkpoint, inventory: Some(self.inventory) })
     }
@@ -130,7 +132,7 @@ impl StateFile {
         &self,
         memory: Option<&Source>,
         spill_dir: Option<&Path>,
-        problems: &mut Vec<Problem>,
+        problems: &mut Problems,
     ) -> Result<Image, VmwareError> {
         let Some(block) = self.memory_block() else {
             let memory = memory.ok_or_else(|| self.no_memory())?;
@@ -160,7 +162,7 @@ impl StateFile {
         &self,
         image: &Image,
         architecture: Architecture,
-        problems: &mut Vec<Problem>,
+        problems: &mut Problems,
     ) -> PhysicalMemory {
         let mut regions = regions::tagged(&self.inventory, problems);
         if regions.is_empty() {
@@ -175,7 +177,7 @@ impl StateFile {
         &self,
         image_len: u64,
         architecture: Architecture,
-        problems: &mut Vec<Problem>,
+        problems: &mut Problems,
     ) -> Vec<VmwareRegion> {
         let configured = self.configured_len().unwrap_or_default();
         let len = image_len.max(configured);

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use vmss2core_mem::{PAGE_SIZE, Problem};
 
+use super::problems::Problems;
 use crate::inventory::{Inventory, Item};
 
 /// Where the PCI hole begins and ends on x86.
@@ -47,7 +48,7 @@ struct Tags {
 }
 
 /// The regions that the state file names, in order of their numbers.
-pub(super) fn tagged(inventory: &Inventory, problems: &mut Vec<Problem>) -> Vec<VmwareRegion> {
+pub(super) fn tagged(inventory: &Inventory, problems: &mut Problems) -> Vec<VmwareRegion> {
     let all = collect(inventory);
     let count = inventory.find("memory", "regionsCount", &[]).and_then(Item::number);
     let tags = counted(all, count, problems);
@@ -85,7 +86,7 @@ fn collect(inventory: &Inventory) -> BTreeMap<u32, Tags> {
 fn counted(
     all: BTreeMap<u32, Tags>,
     count: Option<u64>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Problems,
 ) -> BTreeMap<u32, Tags> {
     let Some(count) = count.filter(|&count| count != 0) else { return all };
     let found = all.len();
@@ -127,7 +128,7 @@ fn region(index: u32, tags: Tags, page_num: u64) -> Result<Option<VmwareRegion>,
 }
 
 /// The regions of a file without region tags.
-pub(super) fn untagged(len: u64, arm: bool, problems: &mut Vec<Problem>) -> Vec<VmwareRegion> {
+pub(super) fn untagged(len: u64, arm: bool, problems: &mut Problems) -> Vec<VmwareRegion> {
     let region = |index, start, image_offset, len| VmwareRegion { index, start, image_offset, len };
     // More cannot be addressed, whatever a file claims.
     let len = len.min(MAX_END - HOLE_END) / PAGE_SIZE * PAGE_SIZE;

@@ -18,6 +18,7 @@ use zerocopy::FromBytes;
 
 use super::error::VmwareError;
 use super::groups::VmwareGroup;
+use super::problems::Problems;
 use super::raw::{BlockHeader32, BlockHeader64, SIZE_BLOCK, SIZE_COMPRESSED};
 use super::window::Window;
 use crate::inventory::{Item, ItemKind};
@@ -30,14 +31,11 @@ const MAX_ITEMS: usize = 1 << 19;
 /// What the items may take in memory.
 const MAX_ITEM_BYTES: usize = 128 << 20;
 
-/// Damage that is described one by one.
-const MAX_PROBLEMS: usize = 32;
-
 /// What was found in all groups.
 #[derive(Default)]
 pub(super) struct Walk {
     pub(super) items: Vec<Item>,
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Problems,
     /// How many groups could not be walked to their end.
     pub(super) broken: usize,
 }
@@ -130,7 +128,7 @@ impl Walker<'_> {
     fn check_size(&mut self, group: &VmwareGroup) {
         let (end, len) = (group.position.saturating_add(group.size), self.window.len());
         if end > len {
-            self.report(Problem::warning(format!(
+            self.walk.problems.push(Problem::warning(format!(
                 "group {} claims to end at {end:#x}, the file ends at {len:#x}",
                 group.name
             )));
@@ -150,18 +148,7 @@ impl Walker<'_> {
     fn broken(&mut self, group: &VmwareGroup, why: &str) {
         self.walk.broken += 1;
         let message = format!("group {} is not read to its end: {why}", group.name);
-        self.report(Problem::incomplete(message));
-    }
-
-    /// A damaged table of thousands of groups is not worth a line for each.
-    fn report(&mut self, problem: Problem) {
-        match self.walk.problems.len() {
-            0..MAX_PROBLEMS => self.walk.problems.push(problem),
-            MAX_PROBLEMS => {
-                self.walk.problems.push(Problem::incomplete("more groups are damaged likewise"));
-            }
-            _ => {}
-        }
+        self.walk.problems.push(Problem::incomplete(message));
     }
 
     fn tag(&mut self, group: &VmwareGroup, at: u64) -> Result<Step, VmwareError> {

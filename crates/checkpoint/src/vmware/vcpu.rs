@@ -13,6 +13,7 @@ use vmss2core_mem::{
 
 use super::gpregs::{self, Order, Reason, Witness};
 use super::msrs::{self, Msr};
+use super::problems::Problems;
 use super::registers::{self, Form, Meaning, Reading, Register, Table, TablePart};
 use crate::inventory::{Inventory, Item};
 
@@ -20,8 +21,9 @@ use crate::inventory::{Inventory, Item};
 const MAX_VCPUS: u32 = 4096;
 /// Register blocks have 128 bytes and less.
 const MAX_BLOCK: u64 = 4096;
-/// Contradictions listed one by one.
-const MAX_LISTED: usize = 16;
+
+/// Names of model-specific registers that are listed.
+const MAX_NAMES: usize = 32;
 
 /// Positions in the segment tags.
 const FS: u8 = 4;
@@ -40,26 +42,26 @@ struct Draft {
 #[derive(Default)]
 struct Collected {
     drafts: BTreeMap<u32, Draft>,
-    contradictions: Vec<String>,
-    contradiction_count: usize,
     msr_names: BTreeSet<(Msr, String)>,
-    problems: Vec<Problem>,
+    problems: Problems,
 }
 
 /// The processors that the state file describes.
 pub(super) fn read(
     inventory: &Inventory,
     architecture: Architecture,
-    problems: &mut Vec<Problem>,
+    problems: &mut Problems,
 ) -> Vec<Vcpu> {
-    let mut collected = Collected::default();
+    let mut collected = Collected { problems: std::mem::take(problems), ..Collected::default() };
     for item in inventory.group("cpu") {
         collected.item(inventory, item);
     }
     collected.resolve_general();
     let count = collected.count(inventory);
     let vcpus = (0..count).map(|index| collected.vcpu(index, architecture)).collect();
-    collected.report(problems);
+    collected.report_names();
+    collected.report_arm(architecture);
+    *problems = collected.problems;
     vcpus
 }
 
@@ -127,17 +129,10 @@ impl Collected {
         let mask = if low { 0xffff_ffff } else { u64::MAX };
         if (old ^ value) & mask != 0 {
             let kept = if old_form == Form::LowHalf { value } else { old };
-            self.contradict(format!(
+            self.problems.push(Problem::warning(format!(
                 "vCPU {cpu}: {register} is {old:#x} in {old_form} and {value:#x} in {form}; \
                  {kept:#x} is used"
-            ));
-        }
-    }
-
-    fn contradict(&mut self, message: String) {
-        self.contradiction_count += 1;
-        if self.contradictions.len() < MAX_LISTED {
-            self.contradictions.push(message);
+            )));
         }
     }
 
@@ -197,21 +192,27 @@ impl Collected {
         Vcpu { index, halted, state }
     }
 
-    fn report(self, problems: &mut Vec<Problem>) {
-        problems.extend(self.problems);
-        let unlisted = self.contradiction_count - self.contradictions.len();
-        problems.extend(self.contradictions.into_iter().map(Problem::warning));
-        if unlisted > 0 {
-            problems.push(Problem::warning(format!(
-                "{unlisted} more registers have two different values"
-            )));
+    fn report_arm(&mut self, architecture: Architecture) {
+        let has = |n| self.drafts.values().any(|draft| draft.get(Register::Ttbr(n)).is_some());
+        if architecture == Architecture::Arm64 && has(0) && !has(1) {
+            let message = "hv:ttbrEL1[0] is taken as the kernel's translation table base";
+            self.problems.push(Problem::note(message));
         }
-        if !self.msr_names.is_empty() {
-            let names: Vec<String> =
-                self.msr_names.iter().map(|(msr, name)| format!("{msr} ({name})")).collect();
-            let message = format!("model-specific registers found by name: {}", names.join(", "));
-            problems.push(Problem::note(message));
+    }
+
+    /// Names nobody has published yet are worth telling.
+    fn report_names(&mut self) {
+        if self.msr_names.is_empty() {
+            return;
         }
+        let names: Vec<String> = self
+            .msr_names
+            .iter()
+            .take(MAX_NAMES)
+            .map(|(msr, name)| format!("{msr} ({name})"))
+            .collect();
+        let message = format!("model-specific registers found by name: {}", names.join(", "));
+        self.problems.push(Problem::note(message));
     }
 }
 

@@ -59,6 +59,15 @@ fn reads_cross_blocks_at_any_offset() {
 }
 
 #[test]
+fn the_first_block_may_refer_to_before_itself() {
+    let image = open([run(b'a', 100), echo(b'b', 100)].concat());
+    assert!(!image.check_first().unwrap());
+    let image = open(echo(b'b', 100));
+    assert!(image.check_first().unwrap());
+    assert_eq!(read(&image, 0, 5), b"b\0\0b\0");
+}
+
+#[test]
 fn reads_past_the_end_fail() {
     let image = open(run(b'a', 100));
     for (at, len) in [(100, 1), (99, 2), (u64::MAX, 1), (u64::MAX - 4, 16)] {
