@@ -5,7 +5,7 @@
 //! (Documentation/arch/x86/x86_64/mm.rst). A 32-bit kernel lies in its direct
 //! map of low memory, where its code is the read-only part.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::{ControlFlow, Range};
 
 use vmss2core_mem::{Gpa, Gva, PAGE_SIZE};
@@ -103,6 +103,19 @@ pub(super) struct FoundImage<'a> {
     pub(super) kernel_roots: Vec<(u32, Found<Root>)>,
 }
 
+/// More different images than this are not searched: each costs time.
+const MOST_IMAGES: usize = 8;
+
+impl<'a> FoundImage<'a> {
+    /// The vCPUs of one guest show the same image as a rule; once is enough.
+    fn of(mut images: Vec<Image<'a>>, kernel_roots: Vec<(u32, Found<Root>)>) -> Option<Self> {
+        let mut seen = HashSet::new();
+        images.retain(|image| seen.insert(image.extent().map(|text| (text.start, text.gpa))));
+        images.truncate(MOST_IMAGES);
+        (!images.is_empty()).then_some(Self { images, kernel_roots })
+    }
+}
+
 /// Finds the image of a 64-bit kernel in the address spaces of vCPUs.
 pub(super) fn find_64_bit<'a>(spaces: &[(u32, AddressSpace<'a>)]) -> Option<FoundImage<'a>> {
     let mut images = Vec::new();
@@ -112,7 +125,7 @@ pub(super) fn find_64_bit<'a>(spaces: &[(u32, AddressSpace<'a>)]) -> Option<Foun
         images.extend(Image::at_kernel_map(space, how));
     }
     images.sort_by_key(|image| std::cmp::Reverse(image.mapped()));
-    (!images.is_empty()).then_some(FoundImage { images, kernel_roots })
+    FoundImage::of(images, kernel_roots)
 }
 
 /// Finds what could be the image of a 32-bit kernel.
@@ -126,7 +139,7 @@ pub(super) fn find_32_bit<'a>(spaces: &[(u32, AddressSpace<'a>)]) -> Option<Foun
             images.extend(candidates_32_bit(space, base, &how));
         }
     }
-    (!images.is_empty()).then_some(FoundImage { images, kernel_roots })
+    FoundImage::of(images, kernel_roots)
 }
 
 /// The address space that maps the kernel, and whose it is.

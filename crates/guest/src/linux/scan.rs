@@ -102,3 +102,70 @@ mod hole {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek, SeekFrom, Write};
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn pieces(memory: &PhysicalMemory, overlap: usize) -> (Vec<(u64, usize)>, Scanned) {
+        let mut pieces = Vec::new();
+        let scanned = data(memory, overlap, &mut |gpa, bytes| {
+            pieces.push((gpa.0, bytes.len()));
+            ControlFlow::Continue(())
+        });
+        (pieces, scanned)
+    }
+
+    #[test]
+    fn all_of_memory_is_shown_with_the_overlap_asked_for() {
+        let mut memory = PhysicalMemory::new();
+        let len = CHUNK + 0x2000;
+        memory.map(Gpa(0x1000), len, Arc::new(vec![1; len.try_into().unwrap()]), 0).unwrap();
+        let (pieces, scanned) = pieces(&memory, 16);
+        assert_eq!(pieces, [(0x1000, 0x10_0010), (0x10_1000, 0x2000)]);
+        assert_eq!(scanned, Scanned::Done);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn holes_of_a_large_sparse_file_are_skipped() {
+        let mut file = tempfile::tempfile().unwrap();
+        let (len, at) = (256 << 30, 200 << 30);
+        file.set_len(len).unwrap();
+        file.seek(SeekFrom::Start(at)).unwrap();
+        file.write_all(b"here").unwrap();
+        let mut memory = PhysicalMemory::new();
+        memory.map(Gpa(0), len, Arc::new(file), 0).unwrap();
+        let start = Instant::now();
+        let (pieces, scanned) = pieces(&memory, 0);
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        assert_eq!(scanned, Scanned::Done);
+        assert!(pieces.iter().any(|(gpa, _)| *gpa == at), "{pieces:?}");
+    }
+
+    /// A file that is not one piece of memory must not be jumped through.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_mosaic_of_files_is_read_whole() {
+        struct Mosaic(std::fs::File, u64);
+        impl vmss2core_mem::ReadAt for Mosaic {
+            fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
+                buf.fill(u8::from(offset >= self.1));
+                Ok(())
+            }
+            fn file_at(&self, offset: u64) -> Option<(&std::fs::File, u64)> {
+                (offset < self.1).then_some((&self.0, offset))
+            }
+        }
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(CHUNK).unwrap();
+        let mut memory = PhysicalMemory::new();
+        memory.map(Gpa(0), 3 * CHUNK, Arc::new(Mosaic(file, CHUNK)), 0).unwrap();
+        let (pieces, _) = pieces(&memory, 0);
+        assert_eq!(pieces.last().map(|(gpa, _)| *gpa), Some(2 * CHUNK));
+    }
+}

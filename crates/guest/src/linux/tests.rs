@@ -1,1 +1,270 @@
+//! A kernel in miniature: page tables, an image with a banner, pointers and
+//! `swapper_pg_dir`, and a note on a page of its own.
 
+#![expect(clippy::cast_possible_truncation, reason = "small test numbers")]
+
+use std::sync::Arc;
+
+use vmss2core_mem::{Checkpoint, Gpa, Gva, PhysicalMemory, Vcpu, VcpuState, X86Vcpu};
+
+use crate::paging::{PagingMode, Root};
+use crate::{Facts, KernelText, LinuxFacts, OperatingSystem, analyse};
+
+const BANNER: &str = "Linux version 6.1.0-50-cloud-amd64 (a@b) (gcc-12) #1 SMP Debian 6.1.176-1";
+const RELEASE: &str = "6.1.0-50-cloud-amd64";
+const TEXT: u64 = 0xffff_ffff_81e0_0000;
+const TEXT_GPA: u64 = 0x20_0000;
+const DIRECT: u64 = 0xffff_9000_0000_0000;
+const ROOT: u64 = 0x1000;
+const NOTE: u64 = 0x6000;
+const GDT: u64 = 0x7000;
+/// In the image, from its start: constants, then data.
+const BANNER_AT: u64 = 0x1_0000;
+const SWAPPER: u64 = 0x21_0000;
+const UTS: u64 = 0x22_0000;
+const POINTER: u64 = 0x23_0008;
+const RW: u64 = 3;
+const LARGE: u64 = 0x80;
+const NX: u64 = 1 << 63;
+
+struct Guest {
+    ram: Vec<u8>,
+    vcpus: Vec<X86Vcpu>,
+}
+
+impl Guest {
+    /// Four levels, KASLR, two vCPUs; no VMCOREINFO yet.
+    fn new() -> Self {
+        let mut guest = Self { ram: vec![0; 8 << 20], vcpus: Vec::new() };
+        guest.tables(ROOT);
+        guest.set(0x2000 + 8 * 510, 0x3000 | RW);
+        guest.set(0x3000 + 8 * 15, TEXT_GPA | LARGE | 1);
+        guest.set(0x3000 + 8 * 16, (TEXT_GPA + (2 << 20)) | LARGE | RW | NX);
+        guest.set(0x4000, 0x5000 | RW);
+        for page in 0..4 {
+            guest.set(0x5000 + 8 * page, page << 21 | LARGE | RW | NX);
+        }
+        guest.put(TEXT_GPA + BANNER_AT, format!("{BANNER}\n\0").as_bytes());
+        guest.tables(TEXT_GPA + SWAPPER);
+        guest.set(TEXT_GPA + SWAPPER, 0);
+        guest.set(TEXT_GPA + POINTER - 8, TEXT + SWAPPER);
+        for (index, text) in ["Linux", "(none)", RELEASE, "#1 SMP", "x86_64"].iter().enumerate() {
+            guest.put(TEXT_GPA + UTS + 65 * index as u64, text.as_bytes());
+        }
+        for index in 0..2 {
+            guest.vcpu(index);
+        }
+        guest
+    }
+
+    /// A topmost table with the kernel half, and something of a process.
+    fn tables(&mut self, gpa: u64) {
+        self.set(gpa, 0x9000 | RW | 4);
+        self.set(gpa + 8 * 288, 0x4000 | RW);
+        self.set(gpa + 8 * 511, 0x2000 | RW);
+    }
+
+    /// A vCPU with a descriptor table that says it is CPU `1 - index`.
+    fn vcpu(&mut self, index: u64) {
+        let gdt = GDT + index * 0x100;
+        self.set(gdt + 8 * 15, 0x0040_f500_0000_0000 | (1 - index));
+        let mut vcpu = X86Vcpu::default();
+        vcpu.control.cr0 = Some(0x8000_0001);
+        vcpu.control.cr3 = Some(ROOT);
+        vcpu.control.cr4 = Some(0x20);
+        vcpu.msrs.efer = Some(0xd01);
+        vcpu.segments.cs.selector = Some(0x10);
+        vcpu.gdtr.base = Some(DIRECT + gdt);
+        self.vcpus.push(vcpu);
+    }
+
+    fn set(&mut self, gpa: u64, value: u64) {
+        self.put(gpa, &value.to_le_bytes());
+    }
+
+    fn put(&mut self, gpa: u64, bytes: &[u8]) {
+        self.ram[gpa as usize..gpa as usize + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Writes a note at `gpa`, and a pointer to it into the image.
+    fn with_note(mut self, gpa: u64, text: &str) -> Self {
+        let head = [11_u32.to_le_bytes(), (text.len() as u32).to_le_bytes(), [0; 4]].concat();
+        self.put(gpa, &head);
+        self.put(gpa + 12, b"VMCOREINFO\0\0");
+        self.put(gpa + 24, text.as_bytes());
+        self.set(TEXT_GPA + POINTER + gpa / 4096 * 8, DIRECT + gpa);
+        self
+    }
+
+    fn analyse(self) -> Facts {
+        let mut memory = PhysicalMemory::new();
+        memory.map(Gpa(0), self.ram.len() as u64, Arc::new(self.ram), 0).unwrap();
+        let vcpus = self.vcpus.into_iter().zip(0..).map(|(vcpu, index)| Vcpu {
+            index,
+            halted: None,
+            state: VcpuState::X86(Box::new(vcpu)),
+        });
+        analyse(&Checkpoint { memory, vcpus: vcpus.collect(), ..Checkpoint::default() })
+    }
+}
+
+fn note_text() -> String {
+    format!(
+        "OSRELEASE={RELEASE}\nPAGESIZE=4096\nSYMBOL(swapper_pg_dir)={:x}\nSYMBOL(_stext)={TEXT:x}\n\
+         NUMBER(phys_base)=-29360128\nNUMBER(pgtable_l5_enabled)=0\nKERNELOFFSET=e00000\n",
+        TEXT + SWAPPER
+    )
+}
+
+fn linux(facts: &Facts) -> &LinuxFacts {
+    facts.linux.as_ref().expect("Linux was not found")
+}
+
+fn check_addresses(linux: &LinuxFacts) {
+    let text = KernelText { start: Gva(TEXT), gpa: Gpa(TEXT_GPA), len: 4 << 20 };
+    assert_eq!(linux.text.as_ref().unwrap().value, text);
+    assert_eq!(linux.kaslr_offset.as_ref().unwrap().value, 0xe0_0000);
+    assert_eq!(linux.phys_base.as_ref().unwrap().value, -0x1c0_0000);
+    assert_eq!(linux.direct_map.as_ref().unwrap().value, Gva(DIRECT));
+    let root = (PagingMode::FourLevel, Root(Gpa(TEXT_GPA + SWAPPER)));
+    assert_eq!(linux.kernel_root.as_ref().unwrap().value, root);
+}
+
+#[test]
+fn everything_is_found_from_page_tables_and_the_note() {
+    let facts = Guest::new().with_note(NOTE, &note_text()).analyse();
+    assert_eq!(facts.os.as_ref().unwrap().value, OperatingSystem::Linux);
+    assert_eq!(facts.problems, []);
+    let linux = linux(&facts);
+    check_addresses(linux);
+    assert_eq!(linux.banner.as_ref().unwrap().value, BANNER);
+    assert_eq!(linux.release.as_ref().unwrap().value, RELEASE);
+    let info = linux.vmcoreinfo.as_ref().unwrap();
+    assert_eq!((info.value.text.as_str(), info.value.synthesised), (note_text().as_str(), false));
+    assert!(info.how.contains("0x6000, which the kernel image points at"), "{}", info.how);
+    assert_eq!(linux.logical_cpus, [Some(1), Some(0)]);
+}
+
+#[test]
+fn without_registers_the_note_leads_to_the_kernel() {
+    let mut guest = Guest::new().with_note(NOTE, &note_text());
+    guest.vcpus.clear();
+    let facts = guest.analyse();
+    check_addresses(linux(&facts));
+    assert_eq!(linux(&facts).banner.as_ref().unwrap().value, BANNER);
+}
+
+#[test]
+fn without_a_note_one_is_made_up_and_marked() {
+    let facts = Guest::new().analyse();
+    let linux = linux(&facts);
+    check_addresses(linux);
+    let info = linux.vmcoreinfo.as_ref().unwrap();
+    assert!(info.value.synthesised && info.how.starts_with("made up"), "{}", info.how);
+    assert_eq!(info.value.get("OSRELEASE"), Some(RELEASE));
+    assert_eq!(info.value.symbol("_stext"), Some(Gva(TEXT)));
+    assert_eq!(info.value.symbol("swapper_pg_dir"), Some(Gva(TEXT + SWAPPER)));
+    assert_eq!(info.value.symbol("init_uts_ns"), Some(Gva(TEXT + UTS)));
+    assert_eq!(info.value.number("phys_base"), Some(-0x1c0_0000));
+    assert_eq!(info.value.number("pgtable_l5_enabled"), Some(0));
+    assert_eq!(info.value.kernel_offset(), Some(0xe0_0000));
+}
+
+#[test]
+fn a_note_without_phys_base_gets_one_from_page_tables() {
+    let old = note_text().replace("NUMBER(phys_base)=-29360128\n", "");
+    let facts = Guest::new().with_note(NOTE, &old).analyse();
+    let info = linux(&facts).vmcoreinfo.as_ref().unwrap();
+    assert_eq!(info.value.text, format!("{old}NUMBER(phys_base)=-29360128\n"));
+    assert!(info.how.ends_with("added from page tables"), "{}", info.how);
+    assert!(!info.value.synthesised);
+}
+
+#[test]
+fn notes_of_another_kernel_are_passed_over_and_named() {
+    for (stale, why) in [
+        (note_text().replace(RELEASE, "5.10.0"), "OSRELEASE is 5.10.0"),
+        (note_text().replace("ffffffff81e00000", "ffffffff91000000"), "is not in the kernel image"),
+        (note_text().replace("=-29360128", "=0"), "is not that of the page tables"),
+    ] {
+        let guest = Guest::new().with_note(NOTE - 0x1000 * 6, &stale);
+        let facts = guest.with_note(NOTE + 0x2000, &note_text()).analyse();
+        let info = linux(&facts).vmcoreinfo.as_ref().unwrap();
+        assert_eq!(info.value.text, note_text());
+        assert_eq!(facts.problems.len(), 1);
+        assert!(facts.problems[0].message.contains(why), "{}", facts.problems[0]);
+    }
+}
+
+#[test]
+fn an_isolated_vcpu_gets_the_kernels_root() {
+    // The user's table one page behind, with the entry code alone.
+    let mut guest = Guest::new().with_note(NOTE, &note_text());
+    let (kernel, user) = (0x70_0000, 0x70_1000);
+    guest.tables(kernel);
+    guest.set(user, 0x9000 | RW | 4);
+    guest.set(user + 8 * 511, 0x70_2000 | RW);
+    guest.set(0x70_2000 + 8 * 510, 0x70_3000 | RW);
+    guest.set(0x70_3000 + 8 * 15, 0x70_4000 | RW);
+    guest.set(0x70_4000, TEXT_GPA | 1);
+    guest.vcpus[0].control.cr3 = Some(user | 0x800);
+    guest.vcpus[0].segments.cs.selector = Some(0x33);
+    let facts = guest.analyse();
+    check_addresses(linux(&facts));
+    assert_eq!(facts.vcpus[0].root, Some(Root(Gpa(user))));
+    assert_eq!(facts.vcpus[0].kernel_root.as_ref().unwrap().value, Root(Gpa(kernel)));
+    assert_eq!(facts.vcpus[0].privilege, Some(3));
+    assert_eq!(facts.vcpus[1].kernel_root, None);
+}
+
+#[test]
+fn a_root_on_an_odd_page_is_not_isolation_by_itself() {
+    let mut guest = Guest::new().with_note(NOTE, &note_text());
+    guest.tables(0x70_1000);
+    guest.vcpus[0].control.cr3 = Some(0x70_1000);
+    let facts = guest.analyse();
+    check_addresses(linux(&facts));
+    assert_eq!(facts.vcpus[0].kernel_root, None);
+}
+
+#[test]
+fn what_has_no_banner_is_not_linux() {
+    let mut guest = Guest::new().with_note(NOTE, &note_text());
+    guest.put(TEXT_GPA + BANNER_AT, b"FreeBSD");
+    let facts = guest.analyse();
+    assert!(facts.os.is_none() && facts.linux.is_none());
+    assert_eq!(facts.vcpus.len(), 2);
+}
+
+#[test]
+fn a_vcpu_without_paging_registers_is_a_problem_not_an_end() {
+    let mut guest = Guest::new().with_note(NOTE, &note_text());
+    guest.vcpus[0].control.cr3 = None;
+    let facts = guest.analyse();
+    check_addresses(linux(&facts));
+    assert_eq!(facts.vcpus[0].mode, None);
+    assert_eq!(linux(&facts).logical_cpus, [None, None]);
+    assert!(facts.problems[0].message.contains("CR3"), "{}", facts.problems[0]);
+}
+
+/// Every page of the miniature in turn filled with noise: no panic, and nothing
+/// but what page tables or the note can confirm.
+#[test]
+fn damaged_guests_are_survived() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let interesting = (0..9)
+        .map(|page| page * 4096)
+        .chain([0, BANNER_AT, SWAPPER, UTS, POINTER & !0xfff].map(|offset| TEXT_GPA + offset));
+    for page in interesting {
+        let mut guest = Guest::new().with_note(NOTE, &note_text());
+        for slot in 0..512 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let entry = (state >> 41) & 0x7f_f000 | (state >> 33) & 0x87;
+            guest.set(page + slot * 8, entry);
+        }
+        let facts = guest.analyse();
+        if let Some(info) = facts.linux.as_ref().and_then(|linux| linux.vmcoreinfo.as_ref()) {
+            assert_eq!(info.value.get("OSRELEASE"), Some(RELEASE), "page {page:#x}");
+        }
+    }
+}
