@@ -10,9 +10,9 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::raw::{
-    ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFOSABI_GNU, ELFOSABI_NONE, EM_386, EM_AARCH64,
-    EM_X86_64, ET_CORE, EV_CURRENT, Ehdr32, Ehdr64, Ident, PF_R, PF_W, PF_X, PN_XNUM, PT_LOAD,
-    PT_NOTE, Phdr32, Phdr64, Shdr32, Shdr64,
+    ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFOSABI_GNU, EM_386, EM_AARCH64, EM_X86_64, ET_CORE,
+    EV_CURRENT, Ehdr32, Ehdr64, Ident, PF_R, PF_W, PF_X, PN_XNUM, PT_LOAD, PT_NOTE, Phdr32, Phdr64,
+    Shdr32, Shdr64,
 };
 use super::{Class, Machine};
 use crate::DumpError;
@@ -82,9 +82,6 @@ impl Body {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kind {
     pub(super) machine: Machine,
-    /// Whether to name GNU/Linux as ABI: lldb refuses a core that says neither
-    /// this nor has a note of "LINUX".
-    pub(super) gnu_abi: bool,
     /// `p_align` of memory segments. 0 tells crash that this is a kdump.
     pub(super) load_align: u64,
 }
@@ -237,13 +234,15 @@ impl Phdr {
     }
 }
 
-fn ident(kind: Kind, class: Class) -> Ident {
+fn ident(class: Class) -> Ident {
     Ident {
         magic: *b"\x7fELF",
         class: if class == Class::Elf32 { ELFCLASS32 } else { ELFCLASS64 },
         data: ELFDATA2LSB,
         version: EV_CURRENT,
-        osabi: if kind.gnu_abi { ELFOSABI_GNU } else { ELFOSABI_NONE },
+        // lldb refuses a core that says neither this nor has a note of "LINUX";
+        // the others do not look.
+        osabi: ELFOSABI_GNU,
         padding: [0; 8],
     }
 }
@@ -272,7 +271,7 @@ fn push_ehdr(
     match class {
         Class::Elf64 => out.extend_from_slice(
             Ehdr64 {
-                e_ident: ident(kind, class),
+                e_ident: ident(class),
                 e_type: U16::new(ET_CORE),
                 e_machine: e_machine(kind.machine),
                 e_version: U32::new(EV_CURRENT.into()),
@@ -289,7 +288,7 @@ fn push_ehdr(
         ),
         Class::Elf32 => out.extend_from_slice(
             Ehdr32 {
-                e_ident: ident(kind, class),
+                e_ident: ident(class),
                 e_type: U16::new(ET_CORE),
                 e_machine: e_machine(kind.machine),
                 e_version: U32::new(EV_CURRENT.into()),

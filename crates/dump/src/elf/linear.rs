@@ -46,7 +46,7 @@ impl DumpFormat for LinearCore {
         let mut problems = std::mem::take(&mut view.problems);
         problems.extend(many_segments(body.loads.len()));
         problems.extend(missing_registers(threads.iter().copied(), "not among the threads"));
-        let kind = Kind { machine, gnu_abi: true, load_align: 0x1000 };
+        let kind = Kind { machine, load_align: 0x1000 };
         let layout = assemble(kind, &notes, body)?;
         let hints = hints::linear(input, path, &view);
         engine::write(&layout, input, options, path, monitor)?;

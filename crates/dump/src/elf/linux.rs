@@ -45,7 +45,7 @@ impl DumpFormat for LinuxCore {
         monitor: &dyn Monitor,
     ) -> Result<Summary, DumpError> {
         let machine = guest_machine(input);
-        let kind = Kind { machine, gnu_abi: false, load_align: 0 };
+        let kind = Kind { machine, load_align: 0 };
         let notes = notes(machine, input);
         let layout = assemble(kind, &notes, body(machine, input)?)?;
         engine::write(&layout, input, options, path, monitor)?;

@@ -31,7 +31,7 @@ impl DumpFormat for PhysicalCore {
         monitor: &dyn Monitor,
     ) -> Result<Summary, DumpError> {
         let machine = guest_machine(input);
-        let kind = Kind { machine, gnu_abi: true, load_align: 0x1000 };
+        let kind = Kind { machine, load_align: 0x1000 };
         let layout = assemble(kind, &notes(machine, input), body(input)?)?;
         engine::write(&layout, input, options, path, monitor)?;
         script::write_if_asked(input, options, path, &[])?;

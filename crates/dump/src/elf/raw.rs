@@ -15,7 +15,6 @@ pub(super) const ELFCLASS32: u8 = 1;
 pub(super) const ELFCLASS64: u8 = 2;
 pub(super) const ELFDATA2LSB: u8 = 1;
 pub(super) const EV_CURRENT: u8 = 1;
-pub(super) const ELFOSABI_NONE: u8 = 0;
 pub(super) const ELFOSABI_GNU: u8 = 3;
 pub(super) const PT_LOAD: u32 = 1;
 pub(super) const PT_NOTE: u32 = 4;
