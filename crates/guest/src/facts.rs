@@ -90,7 +90,8 @@ pub struct KernelText {
     pub start: Gva,
     /// Its physical address.
     pub gpa: Gpa,
-    /// Bytes to the end of the image's mapping.
+    /// Bytes to the end of the image's mapping; for 32-bit kernels, whose image is
+    /// part of the direct map, to the end of code and constants.
     pub len: u64,
 }
 

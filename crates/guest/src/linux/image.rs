@@ -32,6 +32,9 @@ pub(super) struct Image<'a> {
     pub(super) space: AddressSpace<'a>,
     /// Mapped parts, sorted; physically they are one piece, with gaps.
     pub(super) runs: Vec<Leaf>,
+    /// Which of the mapped bytes are code and constants, from the first on; 0 if
+    /// where the image begins is not known.
+    pub(super) code_len: u64,
     /// How it was found.
     pub(super) how: String,
 }
@@ -48,7 +51,8 @@ impl<'a> Image<'a> {
             }
             ControlFlow::Continue(())
         });
-        (!runs.is_empty()).then_some(Self { space, runs, how })
+        let code_len = read_only_len(&runs).max(PAGE_SIZE);
+        (!runs.is_empty()).then_some(Self { space, runs, code_len, how })
     }
 
     /// Bytes mapped.
@@ -56,15 +60,22 @@ impl<'a> Image<'a> {
         self.runs.iter().map(Leaf::len_bytes).sum()
     }
 
-    /// Where it lies; `None` if nothing is mapped.
+    /// Where it lies; `None` if it is not known where it begins. A 32-bit image
+    /// is part of the direct map, where only its code and constants stand out.
     pub(super) fn extent(&self) -> Option<KernelText> {
         let (first, last) = (self.runs.first()?, self.runs.last()?);
-        Some(KernelText { start: first.gva, gpa: first.gpa, len: end(last) - first.gva.0 })
+        let len =
+            if self.space.mode().is_64_bit() { end(last) - first.gva.0 } else { self.code_len };
+        (self.code_len > 0).then_some(KernelText { start: first.gva, gpa: first.gpa, len })
     }
 
-    /// Whether a virtual address lies in the image or in one of its gaps.
+    /// Whether a virtual address lies where the image is searched for, in one
+    /// of its gaps perhaps.
     pub(super) fn holds(&self, gva: u64) -> bool {
-        self.extent().is_some_and(|text| gva >= text.start.0 && gva - text.start.0 < text.len)
+        let (Some(first), Some(last)) = (self.runs.first(), self.runs.last()) else {
+            return false;
+        };
+        (first.gva.0..end(last)).contains(&gva)
     }
 
     /// The mapped bytes in pieces, read-only parts first, each piece with some
@@ -110,7 +121,7 @@ impl<'a> FoundImage<'a> {
     /// The vCPUs of one guest show the same image as a rule; once is enough.
     fn of(mut images: Vec<Image<'a>>, kernel_roots: Vec<(u32, Found<Root>)>) -> Option<Self> {
         let mut seen = HashSet::new();
-        images.retain(|image| seen.insert(image.extent().map(|text| (text.start, text.gpa))));
+        images.retain(|image| seen.insert(image.runs.first().map(|run| (run.gva, run.gpa))));
         images.truncate(MOST_IMAGES);
         (!images.is_empty()).then_some(Self { images, kernel_roots })
     }
@@ -211,10 +222,16 @@ fn candidates_32_bit<'a>(space: AddressSpace<'a>, base: Gva, how: &str) -> Vec<I
         }
         ControlFlow::Continue(())
     });
-    read_only_groups(&low)
-        .into_iter()
-        .map(|group| Image { space, runs: parts(&low, &group), how: how.to_owned() })
-        .collect()
+    let image = |start: u64| {
+        let runs = parts(&low, &(start..start + LONGEST_32_BIT));
+        let code_len = Some(read_only_len(&runs)).filter(|len| *len >= SHORTEST_READ_ONLY);
+        Image { space, runs, code_len: code_len.unwrap_or(0), how: how.to_owned() }
+    };
+    let mut images: Vec<Image<'a>> = starts_of_read_only(&low).into_iter().map(image).collect();
+    images.retain(|image| image.code_len > 0);
+    // Kernels that do not protect their code lie at the start of memory.
+    images.push(image(base.0));
+    images
 }
 
 /// Longest 32-bit image: code and data of the largest distribution kernels take
@@ -223,17 +240,29 @@ const LONGEST_32_BIT: u64 = 64 << 20;
 /// No kernel has less code and constants than this.
 const SHORTEST_READ_ONLY: u64 = 1 << 20;
 
-/// For each long enough read-only stretch, the range an image there could take.
-fn read_only_groups(low: &[Leaf]) -> Vec<Range<u64>> {
-    let mut groups: Vec<Range<u64>> = Vec::new();
+/// Where read-only stretches begin.
+fn starts_of_read_only(low: &[Leaf]) -> Vec<u64> {
+    let mut starts = Vec::new();
+    let mut last_end = None;
     for run in low.iter().filter(|run| !run.permissions.write) {
-        match groups.last_mut() {
-            Some(group) if group.end == run.gva.0 => group.end = end(run),
-            _ => groups.push(run.gva.0..end(run)),
+        if last_end != Some(run.gva.0) {
+            starts.push(run.gva.0);
+        }
+        last_end = Some(end(run));
+    }
+    starts
+}
+
+/// Length of the read-only stretch that some runs begin with.
+fn read_only_len(runs: &[Leaf]) -> u64 {
+    let Some(start) = runs.first().map(|run| run.gva.0) else { return 0 };
+    let mut at = start;
+    for run in runs.iter().filter(|run| !run.permissions.write) {
+        if run.gva.0 == at {
+            at = end(run);
         }
     }
-    groups.retain(|group| group.end - group.start >= SHORTEST_READ_ONLY);
-    groups.into_iter().map(|group| group.start..group.start + LONGEST_32_BIT).collect()
+    at - start
 }
 
 /// The runs within a range, cut where they leave it.

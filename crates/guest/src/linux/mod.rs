@@ -298,7 +298,7 @@ impl<'a> Search<'a> {
             banner: self.banner.clone(),
             release: self.found_release(),
             is_64_bit: self.is_64_bit(),
-            text: text.map(|text| Found::new(text, how)),
+            text: self.text(),
             kaslr_offset: text.filter(|_| self.is_64_bit()).map(|text| self.kaslr_offset(text)),
             phys_base: text
                 .filter(|_| self.is_64_bit())
@@ -313,6 +313,18 @@ impl<'a> Search<'a> {
             vmcoreinfo: self.vmcoreinfo.clone(),
             logical_cpus,
         }
+    }
+
+    /// Where the kernel is; from VMCOREINFO where page tables do not show it.
+    fn text(&self) -> Option<Found<KernelText>> {
+        if let Some(text) = self.image.extent() {
+            return Some(Found::new(text, &self.image.how));
+        }
+        let start = self.vmcoreinfo.as_ref()?.value.symbol("_stext")?;
+        let gpa = self.image.space.translate(start).ok()?.gpa;
+        let len = self.image.runs.last()?.gva.0.checked_sub(start.0)?;
+        let how = "SYMBOL(_stext) of VMCOREINFO; its length is the most there can be";
+        Some(Found::new(KernelText { start, gpa, len }, how))
     }
 
     fn kaslr_offset(&self, text: KernelText) -> Found<u64> {

@@ -198,10 +198,10 @@ fn is_string(field: &[u8], text: &[u8]) -> bool {
 /// The tables that a symbol of VMCOREINFO names, if they do map the image.
 pub(super) fn at_symbol(image: &Image<'_>, gva: Gva) -> Option<KernelTables> {
     let gpa = image.space.translate(gva).ok()?.gpa;
-    let text = image.extent()?;
+    let text = image.runs.first()?;
     let mode = image.space.mode();
     let root = mode.root_of(gpa.0);
-    let mapped = image.space.with_root(root).translate(text.start).ok()?;
+    let mapped = image.space.with_root(root).translate(text.gva).ok()?;
     (mapped.gpa == text.gpa && KernelHalf::of(mode).range().contains(&gva.0))
         .then_some(KernelTables { gva, root })
 }
