@@ -123,10 +123,14 @@ pub(crate) struct InfoArgs {
     #[arg(long)]
     pub(crate) tags: bool,
     /// Write the raw bytes of one item to stdout
-    ///
-    /// The item is named as --tags lists it, for example 'cpu/rip[0]'. What is
-    /// compressed in the file is written compressed.
-    #[arg(long, value_name = "GROUP/NAME[I][J]", conflicts_with_all = ["json", "tags"])]
+    #[arg(
+        long,
+        value_name = "GROUP/NAME[I][J]",
+        conflicts_with_all = ["json", "tags"],
+        long_help = "Write the raw bytes of one item to stdout\n\n\
+                     The item is named as --tags lists it, for example 'cpu/rip[0]'. What is \
+                     compressed in the file is written compressed."
+    )]
     pub(crate) tag: Option<String>,
 }
 
