@@ -72,13 +72,16 @@ fn symbols(linux: &LinuxFacts) -> DebugSymbols {
 }
 
 /// crash finds in VMCOREINFO where the kernel lies, and must be told otherwise.
-/// It has no means to be told for a 32-bit kernel.
+/// A 32-bit kernel it opens only where that was linked.
 fn crash(linux: &LinuxFacts, vmlinux: &str) -> Option<String> {
     let slide = slide(linux);
-    if linux.vmcoreinfo.is_some() || (!linux.is_64_bit && slide == 0) {
+    if !linux.is_64_bit && slide != 0 {
+        return None;
+    }
+    if linux.vmcoreinfo.is_some() || !linux.is_64_bit {
         return Some(format!("crash {vmlinux} vmss.core"));
     }
-    let base = linux.phys_base.as_ref().filter(|_| linux.is_64_bit)?.value;
+    let base = linux.phys_base.as_ref()?.value;
     Some(format!("crash --kaslr={slide:#x} -m phys_base={base:#x} {vmlinux} vmss.core"))
 }
 
@@ -92,8 +95,12 @@ fn gdb_step(linux: &LinuxFacts, vmlinux: &str, files: &str) -> Step {
         0 => format!("symbol-file {vmlinux}"),
         slide => format!("symbol-file -o {slide:#x} {vmlinux}"),
     };
+    let purpose = match linux.kaslr_offset {
+        Some(_) => "gdb: one vCPU's virtual address space",
+        None => "gdb: one vCPU's virtual address space; symbols may need an offset",
+    };
     Step::new(
-        "gdb: one vCPU's virtual address space",
+        purpose,
         [format!("vmss2core {files}"), format!("gdb -ex '{load}' -ex 'core-file vmss.core0'")],
     )
 }

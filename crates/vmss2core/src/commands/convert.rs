@@ -23,9 +23,8 @@ pub(super) fn run(plan: &ConvertPlan) -> anyhow::Result<Exit> {
     output::problems(guest.serious_problems());
     let progress = Progress::new(plan.progress, &plan.output.to_string_lossy(), &cancel);
     let summary = write(&guest, plan.format, &plan.options, &plan.output, progress, &cancel)?;
-    let (file, memory) = (human_size(summary.len_bytes), human_size(summary.memory_bytes));
-    let path = summary.path.display();
-    output::talk(&format!("wrote {path}: {file}, of which {memory} guest memory"));
+    let (path, memory) = (summary.path.display(), human_size(summary.memory_bytes));
+    output::talk(&format!("wrote {path}: {memory} of guest memory"));
     output::problems(&summary.problems);
     output::hints(&summary.hints);
     Ok(guest.exit_with(&summary.problems))

@@ -75,10 +75,11 @@ fn write_all(
 fn advise(written: &[Summary]) {
     let [first, others @ ..] = written else { return };
     output::hints(&first.hints);
-    if let Some(last) = others.last() {
-        let others = others.len();
-        let path = last.path.display();
-        output::talk(&format!("and in the same way the {others} more, to {path}"));
+    let names: Vec<String> = others.iter().map(|other| other.path.display().to_string()).collect();
+    match names.as_slice() {
+        [] => {}
+        [other] => output::talk(&format!("and likewise {other}")),
+        [second, .., last] => output::talk(&format!("and likewise {second} to {last}")),
     }
 }
 
