@@ -9,8 +9,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod apt;
+pub mod cache;
 pub mod foreign;
 pub mod guest;
+pub mod judges;
 pub mod registers;
 pub mod vmware;
 

@@ -1,0 +1,195 @@
+//! The foreign programs that judge what we read and write. A missing judge is an
+//! error, never a skipped test.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{apt, cache};
+
+/// Longest that a judge may take.
+const LIMIT: &str = "600";
+
+/// What crash needs besides itself, in the suites that it is taken from.
+const CRASH_LIBRARIES: [&str; 11] = [
+    "libc6",
+    "libgmp10",
+    "libmpfr6",
+    "libncursesw6",
+    "libtinfo6",
+    "libstdc++6",
+    "libgcc-s1",
+    "liblzo2-2",
+    "libsnappy1v5",
+    "libzstd1",
+    "zlib1g",
+];
+
+/// Python packages in the judges' own environment.
+const PYTHON_PACKAGES: [&str; 3] = ["drgn", "volatility3", "leechcorepyc"];
+
+/// A program that can be run.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    argv: Vec<PathBuf>,
+}
+
+impl Judge {
+    fn new<const N: usize>(argv: [&Path; N]) -> Self {
+        Self { argv: argv.map(Path::to_owned).to_vec() }
+    }
+
+    /// A program of the machine's own, of which Debian's `package` is the source.
+    fn installed(program: &str, package: &str) -> Result<Self> {
+        let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output()?;
+        ensure!(found.status.success(), "{program} is missing: apt-get install {package}");
+        Ok(Self::new([Path::new(program)]))
+    }
+
+    /// The command, to which arguments are added; it is ended after ten minutes.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new("timeout");
+        command.arg(LIMIT).args(&self.argv).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs it and returns what it printed on both streams, standard output
+    /// first; an exit code other than 0 is an error with all of that.
+    pub fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<String> {
+        let output = self.command().args(args).output()?;
+        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.push_str(&String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success(), "{:?} ended with {}:\n{text}", self.argv, output.status);
+        Ok(text)
+    }
+}
+
+/// crash as Debian unstable has it.
+pub fn crash() -> Result<Judge> {
+    crash_of("sid", "amd64")
+}
+
+/// crash as Debian 13 has it; Debian 12's misreads its own current kernel.
+pub fn crash_trixie() -> Result<Judge> {
+    crash_of("trixie", "amd64")
+}
+
+/// crash for dumps of 32-bit kernels.
+pub fn crash_i386() -> Result<Judge> {
+    crash_of("sid", "i386")
+}
+
+fn crash_of(suite: &str, architecture: &str) -> Result<Judge> {
+    let dir = cache::once(&format!("crash-{suite}-{architecture}"), |unfinished| {
+        let names = ["crash"].into_iter().chain(CRASH_LIBRARIES);
+        let packages: Vec<String> =
+            names.map(|name| format!("{name}:{architecture}/{suite}")).collect();
+        let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
+        apt::unpack(&packages, &[], unfinished)
+    })?;
+    let (loader, triplet) = match architecture {
+        "i386" => ("ld-linux.so.2", "i386-linux-gnu"),
+        _ => ("ld-linux-x86-64.so.2", "x86_64-linux-gnu"),
+    };
+    let libraries = format!("{0}/usr/lib/{triplet}:{0}/lib/{triplet}", dir.display());
+    let loader = find(&dir, loader)?;
+    let option = Path::new("--library-path");
+    Ok(Judge::new([&loader, option, Path::new(&libraries), &dir.join("usr/bin/crash")]))
+}
+
+fn find(dir: &Path, name: &str) -> Result<PathBuf> {
+    let folders = ["lib64", "usr/lib64", "lib", "usr/lib", "usr/lib/i386-linux-gnu"];
+    let mut paths = folders.iter().map(|folder| dir.join(folder).join(name));
+    paths.find(|path| path.exists()).with_context(|| format!("no {name} in {}", dir.display()))
+}
+
+/// The machine's gdb.
+pub fn gdb() -> Result<Judge> {
+    Judge::installed("gdb", "gdb")
+}
+
+/// lldb 19.
+pub fn lldb() -> Result<Judge> {
+    Judge::installed("lldb-19", "lldb-19")
+}
+
+/// makedumpfile.
+pub fn makedumpfile() -> Result<Judge> {
+    Judge::installed("makedumpfile", "makedumpfile")
+}
+
+/// readelf of elfutils, which knows core notes.
+pub fn eu_readelf() -> Result<Judge> {
+    Judge::installed("eu-readelf", "elfutils")
+}
+
+/// Debian's Python, which can import `kdumpfile`.
+pub fn libkdumpfile() -> Result<Judge> {
+    let python = Judge::new([Path::new("/usr/bin/python3")]);
+    python.run(["-c", "import kdumpfile"]).context("apt-get install python3-libkdumpfile")?;
+    Ok(python)
+}
+
+/// drgn's command line.
+pub fn drgn() -> Result<Judge> {
+    Ok(Judge::new([&environment()?.join("bin/drgn")]))
+}
+
+/// volatility 3's command line.
+pub fn volatility3() -> Result<Judge> {
+    Ok(Judge::new([&environment()?.join("bin/vol")]))
+}
+
+/// A Python that can import `drgn`, `volatility3` and `leechcorepyc`.
+pub fn python() -> Result<Judge> {
+    Ok(Judge::new([&environment()?.join("bin/python")]))
+}
+
+/// The judges' Python environment. It is made in place, because the programs in
+/// it name their interpreter by its whole path.
+fn environment() -> Result<PathBuf> {
+    let (dir, done) = (cache::dir()?.join("python"), cache::dir()?.join("python/complete"));
+    if done.exists() {
+        return Ok(dir);
+    }
+    let _lock = cache::lock("python")?;
+    if done.exists() {
+        return Ok(dir);
+    }
+    if dir.exists() {
+        fs::remove_dir_all(&dir)?;
+    }
+    let made = Command::new("python3").args(["-m", "venv"]).arg(&dir).output()?;
+    ensure!(made.status.success(), "python3 -m venv: {}", String::from_utf8_lossy(&made.stderr));
+    install(&dir.join("bin/pip"))?;
+    fs::write(done, "")?;
+    Ok(dir)
+}
+
+fn install(pip: &Path) -> Result<()> {
+    let mut last = String::new();
+    for attempt in 0..4 {
+        sleep(Duration::from_secs(attempt * 10));
+        let output = Command::new(pip)
+            .args(["install", "--quiet", "--disable-pip-version-check", "--retries", "5"])
+            .args(PYTHON_PACKAGES)
+            .output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        last = String::from_utf8_lossy(&output.stderr).into_owned();
+    }
+    anyhow::bail!("pip cannot install {}: {last}", PYTHON_PACKAGES.join(", "))
+}
+
+/// Makes every judge available, so that tests need not wait for downloads.
+pub fn make_all() -> Result<()> {
+    let all: [fn() -> Result<Judge>; 9] =
+        [crash, crash_trixie, crash_i386, gdb, lldb, makedumpfile, eu_readelf, libkdumpfile, drgn];
+    all.into_iter().try_for_each(|judge| judge().map(drop))
+}
