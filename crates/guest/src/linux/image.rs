@@ -114,6 +114,22 @@ pub(super) struct FoundImage<'a> {
     pub(super) kernel_roots: Vec<(u32, Found<Root>)>,
 }
 
+/// What a vCPU sees.
+pub(super) struct View<'a> {
+    pub(super) index: u32,
+    pub(super) space: AddressSpace<'a>,
+    /// Its interrupt descriptor table.
+    pub(super) idt: Option<Gva>,
+}
+
+impl View<'_> {
+    /// Where the first interrupt handler is, for a 32-bit kernel.
+    fn handler(&self, space: &AddressSpace<'_>) -> Option<u64> {
+        let gate = space.read_u64(self.idt?).ok()?;
+        Some(gate & 0xffff | (gate >> 32) & 0xffff_0000)
+    }
+}
+
 /// More different images than this are not searched: each costs time.
 const MOST_IMAGES: usize = 8;
 
@@ -128,11 +144,11 @@ impl<'a> FoundImage<'a> {
 }
 
 /// Finds the image of a 64-bit kernel in the address spaces of vCPUs.
-pub(super) fn find_64_bit<'a>(spaces: &[(u32, AddressSpace<'a>)]) -> Option<FoundImage<'a>> {
+pub(super) fn find_64_bit<'a>(views: &[View<'a>]) -> Option<FoundImage<'a>> {
     let mut images = Vec::new();
     let mut kernel_roots = Vec::new();
-    for (index, own) in spaces.iter().filter(|(_, space)| space.mode().is_64_bit()) {
-        let (space, how) = with_kernel(*index, *own, &mut kernel_roots);
+    for view in views.iter().filter(|view| view.space.mode().is_64_bit()) {
+        let (space, how) = with_kernel(view, &mut kernel_roots);
         images.extend(Image::at_kernel_map(space, how));
     }
     images.sort_by_key(|image| std::cmp::Reverse(image.mapped()));
@@ -140,14 +156,15 @@ pub(super) fn find_64_bit<'a>(spaces: &[(u32, AddressSpace<'a>)]) -> Option<Foun
 }
 
 /// Finds what could be the image of a 32-bit kernel.
-pub(super) fn find_32_bit<'a>(spaces: &[(u32, AddressSpace<'a>)]) -> Option<FoundImage<'a>> {
+pub(super) fn find_32_bit<'a>(views: &[View<'a>]) -> Option<FoundImage<'a>> {
     let is_32_bit = |mode| matches!(mode, PagingMode::Pae | PagingMode::TwoLevel { .. });
     let mut images = Vec::new();
     let mut kernel_roots = Vec::new();
-    for (index, own) in spaces.iter().filter(|(_, space)| is_32_bit(space.mode())) {
-        let (space, how) = with_kernel(*index, *own, &mut kernel_roots);
+    for view in views.iter().filter(|view| is_32_bit(view.space.mode())) {
+        let (space, how) = with_kernel(view, &mut kernel_roots);
         if let Some(base) = direct_map(&space) {
-            images.extend(candidates_32_bit(space, base, &how));
+            let inside = view.handler(&space).unwrap_or(base.0);
+            images.extend(candidates_32_bit(space, base, inside, &how));
         }
     }
     FoundImage::of(images, kernel_roots)
@@ -159,18 +176,18 @@ pub(super) fn find_32_bit<'a>(spaces: &[(u32, AddressSpace<'a>)]) -> Option<Foun
 /// those of the kernel and map little of it. Bit 12 of CR3 alone says nothing:
 /// without isolation a root may lie anywhere. So the root that maps more wins.
 fn with_kernel<'a>(
-    index: u32,
-    own: AddressSpace<'a>,
+    view: &View<'a>,
     kernel_roots: &mut Vec<(u32, Found<Root>)>,
 ) -> (AddressSpace<'a>, String) {
-    let how = format!("page tables of vCPU {index}");
+    let own = view.space;
+    let how = format!("page tables of vCPU {}", view.index);
     let pair = Root(Gpa(own.root().0.0 & !PAGE_SIZE));
     let other = own.with_root(pair);
     if pair == own.root() || kernel_bytes(&other) <= kernel_bytes(&own) {
         return (own, how);
     }
     let why = "page-table isolation: the page before the user tables maps more of the kernel";
-    kernel_roots.push((index, Found::new(pair, why)));
+    kernel_roots.push((view.index, Found::new(pair, why)));
     (other, format!("{how}, the kernel's of the isolated pair"))
 }
 
@@ -212,9 +229,14 @@ pub(super) fn direct_map(space: &AddressSpace<'_>) -> Option<Gva> {
     Some(Gva(distance))
 }
 
-/// The parts of a 32-bit direct map at `base` that could be a kernel image: a
-/// read-only group each, with what follows it.
-fn candidates_32_bit<'a>(space: AddressSpace<'a>, base: Gva, how: &str) -> Vec<Image<'a>> {
+/// The parts of a 32-bit direct map at `base` that could be a kernel image: each
+/// read-only stretch with what follows it, and what is around `inside`.
+fn candidates_32_bit<'a>(
+    space: AddressSpace<'a>,
+    base: Gva,
+    inside: u64,
+    how: &str,
+) -> Vec<Image<'a>> {
     let mut low: Vec<Leaf> = Vec::new();
     space.walk_range(KernelHalf::of(space.mode()).range(), &LIMITS, &mut |leaf| {
         if slide(&leaf) == base.0 {
@@ -229,8 +251,11 @@ fn candidates_32_bit<'a>(space: AddressSpace<'a>, base: Gva, how: &str) -> Vec<I
     };
     let mut images: Vec<Image<'a>> = starts_of_read_only(&low).into_iter().map(image).collect();
     images.retain(|image| image.code_len > 0);
-    // Kernels that do not protect their code lie at the start of memory.
-    images.push(image(base.0));
+    // A kernel that does not protect its code does not stand out, but it is
+    // around any address inside it.
+    let around =
+        Image { code_len: 0, ..image(inside.saturating_sub(LONGEST_32_BIT / 2).max(base.0)) };
+    images.push(around);
     images
 }
 
@@ -288,10 +313,11 @@ pub(super) fn of_64_bit(space: AddressSpace<'_>) -> Option<Image<'_>> {
     Image::at_kernel_map(space, how_of_root(&space))
 }
 
-/// What could be the image in a 32-bit kernel's own page tables.
-pub(super) fn of_32_bit(space: AddressSpace<'_>) -> Vec<Image<'_>> {
-    let base = direct_map(&space);
-    base.map_or_else(Vec::new, |base| candidates_32_bit(space, base, &how_of_root(&space)))
+/// What could be the image in a 32-bit kernel's own page tables, given an
+/// address in it.
+pub(super) fn of_32_bit(space: AddressSpace<'_>, inside: Gva) -> Vec<Image<'_>> {
+    let Some(base) = direct_map(&space) else { return Vec::new() };
+    candidates_32_bit(space, base, inside.0, &how_of_root(&space))
 }
 
 fn how_of_root(space: &AddressSpace<'_>) -> String {

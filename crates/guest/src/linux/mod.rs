@@ -23,7 +23,7 @@ mod synthesise;
 mod tests;
 mod vmcoreinfo;
 
-use image::{FoundImage, Image, KERNEL_MAP};
+use image::{FoundImage, Image, KERNEL_MAP, View};
 use roots::KernelTables;
 use scan::Scanned;
 
@@ -73,19 +73,21 @@ pub(crate) struct Analysis {
 
 /// Looks for Linux. Fills in the kernel roots of `vcpus`, which are the entries
 /// for `cpus`.
-pub(crate) fn analyse(
-    memory: &PhysicalMemory,
-    cpus: &[Cpu<'_>],
+pub(crate) fn analyse<'a>(
+    memory: &'a PhysicalMemory,
+    cpus: &[Cpu<'a>],
     vcpus: &mut [VcpuFacts],
 ) -> Option<Analysis> {
-    let spaces: Vec<(u32, AddressSpace<'_>)> =
-        cpus.iter().filter_map(|cpu| Some((cpu.index, cpu.space?))).collect();
-    if let Some((image, banner)) = image_with_banner(&spaces, vcpus) {
+    let view = |cpu: &Cpu<'a>| {
+        Some(View { index: cpu.index, space: cpu.space?, idt: cpu.vcpu.idtr.base.map(Gva) })
+    };
+    let views: Vec<View<'_>> = cpus.iter().filter_map(view).collect();
+    if let Some((image, banner)) = image_with_banner(&views, vcpus) {
         return Some(Search::of_image(memory, image, Some(banner)).finish(cpus, vcpus));
     }
     // Registers that show another system are believed; without any, whatever
     // memory says is all there is.
-    if spaces.iter().any(|(_, space)| space.mode() != PagingMode::Identity) {
+    if views.iter().any(|view| view.space.mode() != PagingMode::Identity) {
         return None;
     }
     Some(without_registers(memory)?.finish(cpus, vcpus))
@@ -93,10 +95,10 @@ pub(crate) fn analyse(
 
 /// The image that holds a banner: without one it is not Linux.
 fn image_with_banner<'a>(
-    spaces: &[(u32, AddressSpace<'a>)],
+    views: &[View<'a>],
     vcpus: &mut [VcpuFacts],
 ) -> Option<(Image<'a>, Found<String>)> {
-    for found in [image::find_64_bit(spaces), image::find_32_bit(spaces)].into_iter().flatten() {
+    for found in [image::find_64_bit(views), image::find_32_bit(views)].into_iter().flatten() {
         let FoundImage { images, kernel_roots } = found;
         let with_banner =
             images.into_iter().find_map(|image| banner::find(&image).map(|line| (image, line)));
@@ -145,7 +147,7 @@ fn image_of<'a>(memory: &'a PhysicalMemory, info: &VmcoreInfo) -> Option<Image<'
         None => PagingMode::TwoLevel { large_pages: true },
     };
     let spaces = PAGE_OFFSETS.iter().filter_map(|base| confirmed(memory, info, mode, *base));
-    spaces.flat_map(image::of_32_bit).find(|image| image.holds(stext.0))
+    spaces.flat_map(|space| image::of_32_bit(space, stext)).find(|image| image.holds(stext.0))
 }
 
 /// CONFIG_PAGE_OFFSET of 32-bit kernels, by VMSPLIT.
@@ -322,7 +324,8 @@ impl<'a> Search<'a> {
         }
         let start = self.vmcoreinfo.as_ref()?.value.symbol("_stext")?;
         let gpa = self.image.space.translate(start).ok()?.gpa;
-        let len = self.image.runs.last()?.gva.0.checked_sub(start.0)?;
+        let last = self.image.runs.last()?;
+        let len = (last.gva.0 + last.len_bytes()).checked_sub(start.0)?;
         let how = "SYMBOL(_stext) of VMCOREINFO; its length is the most there can be";
         Some(Found::new(KernelText { start, gpa, len }, how))
     }

@@ -247,6 +247,63 @@ fn a_vcpu_without_paging_registers_is_a_problem_not_an_end() {
     assert!(facts.problems[0].message.contains("CR3"), "{}", facts.problems[0]);
 }
 
+/// The same kernel for 32 bits: two levels, in a direct map of 16 MiB at 3 GiB.
+fn short_guest(code: u64) -> Guest {
+    let mut guest = Guest { ram: vec![0; 16 << 20], vcpus: Vec::new() };
+    let directory = |page: u64, flags: u64| ((page << 22 | 0x80 | flags) as u32).to_le_bytes();
+    for root in [ROOT, 0x80_0000 + SWAPPER] {
+        for page in 0..4 {
+            let flags = if page == 2 { code } else { RW };
+            guest.put(root + 4 * (768 + page), &directory(page, flags));
+        }
+    }
+    guest.put(ROOT, &directory(0, RW | 4));
+    // Data behind the code, on a large page of its own.
+    guest.put(0x80_0000 + BANNER_AT, format!("{BANNER}\n\0").as_bytes());
+    guest.put(0xc0_0000, &0xc000_6000_u32.to_le_bytes());
+    // The first interrupt handler, at 0xc0801234.
+    guest.set(0x8000, 0xc080_8e00_0060_1234);
+    let mut vcpu = X86Vcpu::default();
+    vcpu.control.cr0 = Some(0x8000_0001);
+    vcpu.control.cr3 = Some(ROOT);
+    vcpu.control.cr4 = Some(0x10);
+    vcpu.idtr.base = Some(0xc000_8000);
+    guest.vcpus.push(vcpu);
+    let text = format!(
+        "OSRELEASE={RELEASE}\nSYMBOL(swapper_pg_dir)={:x}\nSYMBOL(_stext)=c0800000\n",
+        0xc080_0000 + SWAPPER
+    );
+    let mut guest = guest.with_note(NOTE, &text);
+    guest.set(TEXT_GPA + POINTER + NOTE / 4096 * 8, 0);
+    guest
+}
+
+#[test]
+fn a_32_bit_kernel_is_found_with_and_without_protected_code() {
+    for (code, how) in [(1, "page tables of vCPU 0"), (RW, "SYMBOL(_stext) of VMCOREINFO")] {
+        let facts = short_guest(code).analyse();
+        let linux = linux(&facts);
+        assert!(!linux.is_64_bit);
+        assert_eq!((&linux.kaslr_offset, &linux.phys_base), (&None, &None));
+        assert_eq!(linux.direct_map.as_ref().unwrap().value, Gva(0xc000_0000));
+        let text = linux.text.as_ref().unwrap();
+        assert_eq!((text.value.start, text.value.gpa), (Gva(0xc080_0000), Gpa(0x80_0000)));
+        assert!(text.how.starts_with(how), "{}", text.how);
+        let root = linux.kernel_root.as_ref().unwrap().value.1;
+        assert_eq!(root, Root(Gpa(0x80_0000 + SWAPPER)));
+        assert!(!linux.vmcoreinfo.as_ref().unwrap().value.synthesised);
+        assert_eq!(linux.logical_cpus, [Some(0)]);
+    }
+}
+
+#[test]
+fn a_32_bit_kernel_is_found_without_registers() {
+    let mut guest = short_guest(1);
+    guest.vcpus.clear();
+    let facts = guest.analyse();
+    assert_eq!(linux(&facts).text.as_ref().unwrap().value.start, Gva(0xc080_0000));
+}
+
 /// Every page of the miniature in turn filled with noise: no panic, and nothing
 /// but what page tables or the note can confirm.
 #[test]
