@@ -3,6 +3,8 @@
 //! Sources: published listings of the `Checkpoint` and `Snapshot` groups; the
 //! group of the time stamps is not known, so they are matched by their names.
 
+use std::ops::Range;
+
 use vmss2core_mem::{Architecture, Machine};
 
 use super::raw::PLATFORM_ARM64;
@@ -39,6 +41,11 @@ pub(super) fn machine(inventory: &Inventory) -> Machine {
 /// The `.vmx` that the state file carries.
 pub(super) fn vmx_text(inventory: &Inventory) -> Option<String> {
     read_text(inventory, inventory.find("Snapshot", "cfgFile", &[])?)
+}
+
+/// The hole in RAM, if the machine's configuration sets it.
+pub(super) fn pci_hole(inventory: &Inventory) -> Option<Range<u64>> {
+    Vmx::parse(&vmx_text(inventory)?).pci_hole()
 }
 
 /// Configured memory in MiB.

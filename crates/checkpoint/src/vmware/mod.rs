@@ -31,7 +31,7 @@ use vmss2core_mem::{Architecture, Checkpoint, PhysicalMemory, Problem, Provenanc
 use self::groups::VmwareHeader;
 use self::problems::Problems;
 use self::raw::{Completeness, Magic};
-use self::regions::VmwareRegion;
+use self::regions::{Layout, VmwareRegion};
 use self::tags::BlockForm;
 use crate::Opened;
 use crate::codec::{Codec, Image};
@@ -181,7 +181,11 @@ impl StateFile {
     ) -> Vec<VmwareRegion> {
         let configured = self.configured_len().unwrap_or_default();
         let len = image_len.max(configured);
-        regions::untagged(len, architecture == Architecture::Arm64, problems)
+        let layout = match architecture {
+            Architecture::Arm64 => Layout::Arm64,
+            _ => Layout::X86 { pci_hole: facts::pci_hole(&self.inventory) },
+        };
+        regions::untagged(len, layout, problems)
     }
 
     fn provenance(&self, image: &Image, memory: Option<Source>) -> Provenance {

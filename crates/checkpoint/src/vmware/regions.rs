@@ -7,15 +7,15 @@
 //! which is right for at most two regions).
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use vmss2core_mem::{PAGE_SIZE, Problem};
 
 use super::problems::Problems;
 use crate::inventory::{Inventory, Item};
 
-/// Where the PCI hole begins and ends on x86.
-const HOLE_START: u64 = 3 << 30;
-const HOLE_END: u64 = 4 << 30;
+/// Where the PCI hole is on x86, unless the configuration moves it.
+const PCI_HOLE: Range<u64> = 3 << 30..4 << 30;
 /// Where RAM begins on Arm machines.
 const ARM_RAM_START: u64 = 0x8000_0000;
 /// No processor addresses more than 52 bits of physical memory.
@@ -127,19 +127,35 @@ fn region(index: u32, tags: Tags, page_num: u64) -> Result<Option<VmwareRegion>,
     Ok(Some(VmwareRegion { index, start, image_offset, len: pages * PAGE_SIZE }))
 }
 
+/// How RAM is laid out where no tags say it.
+#[derive(Clone, Debug)]
+pub(super) enum Layout {
+    /// From 0, with a hole; configured or the usual one.
+    X86 { pci_hole: Option<Range<u64>> },
+    /// From 2 GiB, in one piece.
+    Arm64,
+}
+
 /// The regions of a file without region tags.
-pub(super) fn untagged(len: u64, arm: bool, problems: &mut Problems) -> Vec<VmwareRegion> {
+pub(super) fn untagged(len: u64, layout: Layout, problems: &mut Problems) -> Vec<VmwareRegion> {
     let region = |index, start, image_offset, len| VmwareRegion { index, start, image_offset, len };
     // More cannot be addressed, whatever a file claims.
-    let len = len.min(MAX_END - HOLE_END) / PAGE_SIZE * PAGE_SIZE;
-    if arm {
-        return vec![region(0, ARM_RAM_START, 0, len)];
-    }
-    if len <= HOLE_START {
+    let len = len.min(MAX_END / 2) / PAGE_SIZE * PAGE_SIZE;
+    let hole = match layout {
+        Layout::Arm64 => return vec![region(0, ARM_RAM_START, 0, len)],
+        Layout::X86 { pci_hole } => pci_hole.filter(|hole| hole.end <= MAX_END / 2),
+    };
+    let source = if hole.is_some() { "as configured" } else { "where it usually is" };
+    let hole = hole.unwrap_or(PCI_HOLE);
+    if len <= hole.start {
         return vec![region(0, 0, 0, len)];
     }
-    problems.push(Problem::warning(
-        "no memory map in the state file: what is beyond 3 GiB is taken to lie at 4 GiB",
-    ));
-    vec![region(0, 0, 0, HOLE_START), region(1, HOLE_END, HOLE_START, len - HOLE_START)]
+    problems.push(Problem::warning(format!(
+        "no memory map in the state file: the hole is taken to be {source}, {:#x}..{:#x}",
+        hole.start, hole.end
+    )));
+    vec![region(0, 0, 0, hole.start), region(1, hole.end, hole.start, len - hole.start)]
+        .into_iter()
+        .filter(|region| region.len != 0)
+        .collect()
 }

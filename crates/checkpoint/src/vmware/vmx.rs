@@ -4,6 +4,7 @@
 //! byte of that hexadecimal number, which is how quotes get in.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// The settings, by key in lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +20,16 @@ impl Vmx {
     /// The value of a key given in lower case; empty values count as absent.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.settings.get(key).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Where RAM makes room for devices: `pciHole.start` and `pciHole.end`, in
+    /// MiB. A machine that sets only the start has a hole up to 4 GiB.
+    pub(crate) fn pci_hole(&self) -> Option<Range<u64>> {
+        let mib = |key: &str| self.get(key)?.parse::<u64>().ok()?.checked_mul(1 << 20);
+        let end = "pcihole.end";
+        let end = self.get(end).map_or(Some(4 << 30), |_| mib(end))?;
+        let range = mib("pcihole.start")?..end;
+        (!range.is_empty()).then_some(range)
     }
 }
 

@@ -135,7 +135,26 @@ fn without_a_map_up_to_3_gib_lie_at_0_and_the_rest_at_4_gib() {
     assert_eq!(ranges_of(&state, 5 * GIB), [0..3 * GIB, 4 * GIB..6 * GIB]);
     let file = open_state(state.bytes()).unwrap();
     let opened = file.into_opened(Some(sized(5 * GIB)), None).unwrap();
-    assert!(has_problem(&opened, Severity::Warning, &["taken to lie at 4 GiB"]));
+    assert!(has_problem(&opened, Severity::Warning, &["usually", "0xc0000000..0x100000000"]));
+}
+
+#[test]
+fn without_a_map_the_configured_hole_counts() {
+    let with = |text: &str| {
+        machine(vec![]).group("Snapshot", vec![Tag::block("cfgFile", &[], text.as_bytes())])
+    };
+    let long = "# a configuration is a block of more than a few bytes\n".repeat(2);
+    let start = with(&format!("{long}pciHole.start = \"2048\"\n"));
+    assert_eq!(ranges_of(&start, 2 * GIB), [0..2 * GIB]);
+    assert_eq!(ranges_of(&start, 3 * GIB), [0..2 * GIB, 4 * GIB..5 * GIB]);
+    let both = with(&format!("{long}pciHole.start = \"1024\"\npciHole.end = \"2048\"\n"));
+    assert_eq!(ranges_of(&both, 3 * GIB), [0..GIB, 2 * GIB..4 * GIB]);
+    // Nonsense is as good as nothing.
+    for (start, end) in [("2048", "1024"), ("x", "4096"), ("1", "18446744073709551615")] {
+        let text = format!("{long}pciHole.start = \"{start}\"\npciHole.end = \"{end}\"\n");
+        let expected = [0..3 * GIB, 4 * GIB..6 * GIB];
+        assert_eq!(ranges_of(&with(&text), 5 * GIB), expected, "{start} {end}");
+    }
 }
 
 #[test]
