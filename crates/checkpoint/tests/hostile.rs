@@ -23,13 +23,13 @@ use vmss2core_lab::vmware::{
     Delivery, Extra, Level, Machine, Packing, Placement, Random, Registers, Shape, Table, mutate,
     vectors, write_checkpoint, write_guest_dump,
 };
-use vmss2core_mem::Gpa;
+use vmss2core_mem::{Gpa, PhysicalMemory};
 
 /// Names the folder of inputs to the process under test.
 const INPUTS: &str = "VMSS2CORE_TEST_INPUTS";
 /// Debug code on a machine with other work to do; real figures are far below.
 const SLOWEST: Duration = Duration::from_secs(10);
-const MUTANTS_EACH: u64 = 120;
+const MUTANTS_EACH: u64 = 200;
 
 #[test]
 fn every_vector_stays_within_memory_and_time() {
@@ -172,9 +172,23 @@ fn look(opened: &Opened) {
             let _ = memory.read_or_zero(Gpa(at), &mut page);
         }
     }
+    read_in_order(memory);
     let Some(inventory) = &opened.inventory else { return };
     for item in inventory.items.iter().filter(|item| item.size_in_file < 1 << 20).take(200) {
         let _ = inventory.copy_to(item, &mut Vec::new());
+    }
+}
+
+/// What a conversion does, for the first megabytes.
+fn read_in_order(memory: &PhysicalMemory) {
+    let mut left: u64 = 8 << 20;
+    for segment in memory.segments() {
+        let end = segment.start().0 + segment.len_bytes().min(left);
+        let mut page = [0; 4096];
+        for at in (segment.start().0..end).step_by(4096) {
+            let _ = memory.read_or_zero(Gpa(at), &mut page);
+        }
+        left -= end - segment.start().0;
     }
 }
 

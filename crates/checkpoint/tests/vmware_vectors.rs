@@ -61,7 +61,10 @@ fn judge_fails(words: &[String], outcome: Outcome) {
 fn judge_damaged(machine: &Machine, outcome: Outcome) {
     let checkpoint = match outcome {
         Ok(opened) => opened.checkpoint,
-        Err(error) => return assert!(!chain(&error).is_empty()),
+        Err(error) => {
+            let message = chain(&error);
+            return assert!(message.contains("0x"), "says not where: {message}");
+        }
     };
     let (wrong, missing) = wrong_or_missing_pages(&checkpoint, machine);
     let told = !checkpoint.problems.is_empty();

@@ -11,7 +11,7 @@ use vmss2core_mem::{Checkpoint, Gpa, VcpuState, X86Vcpu};
 
 /// Opens `inputs`, temporary files allowed in `dir`.
 pub(crate) fn open_in(dir: &Path, inputs: &[PathBuf]) -> Result<Opened, OpenError> {
-    open(inputs, &OpenOptions { spill_dir: Some(dir.to_owned()) })
+    open(inputs, &OpenOptions { spill_dir: Some(dir.to_owned()), ..OpenOptions::default() })
 }
 
 /// The message with all its causes.

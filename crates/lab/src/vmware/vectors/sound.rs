@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::super::emit::{Group, Item, Table};
 use super::super::fastlz::{Level, compress};
+use super::super::machine::MemoryRange;
 use super::super::shape::{
     Companion, Extra, Kind, Order, Packing, Platform, RegionTags, Regions, Registers, Shape,
 };
@@ -115,6 +116,7 @@ fn packings() -> Result<Vec<Vector>> {
         whole("11-fastlz-2-file", &long, &beside(two))?,
         bare_stream()?,
         gzip_block()?,
+        dependent_blocks()?,
     ])
 }
 
@@ -138,6 +140,29 @@ fn bare_stream() -> Result<Vector> {
 
 fn gzip_block() -> Result<Vector> {
     repacked("11-gzip-block", |ram| super::super::bundle::gzip(&ram.to_vec().into())?.bytes())
+}
+
+/// Tens of thousands of tiny blocks of which each repeats what was before it: a
+/// byte of its own, then 63 bytes from 64 back. A reader that goes back to the
+/// first block for each of them does not end.
+fn dependent_blocks() -> Result<Vector> {
+    const BLOCKS: usize = 60 << 10;
+    let (mut ram, mut packed) = (vec![0; BLOCKS * 64], Vec::new());
+    for (block, number) in ram.chunks_exact_mut(64).zip((1..=250).cycle()) {
+        if let Some(first) = block.first_mut() {
+            *first = number;
+        }
+        packed.extend_from_slice(&64_u64.to_le_bytes());
+        packed.extend_from_slice(&5_u64.to_le_bytes());
+        packed.extend_from_slice(&[0x20, number, 0xe0, 54, 63]);
+    }
+    let memory = vec![MemoryRange { gpa: 0, len: ram.len() as u64, offset: 0 }];
+    let machine = Machine { memory, ram: ram.into(), cpus: small().cpus };
+    let (_, mut files) = plain(&machine, &Shape::default())?;
+    if let Some((_, contents)) = files.get_mut(1) {
+        *contents = packed.into();
+    }
+    Ok(Vector::new("11-fastlz-dependent-blocks", files, Expect::opens(&machine, Known::All)))
 }
 
 fn odd_tags() -> Result<Vec<Vector>> {
