@@ -73,6 +73,9 @@ struct Cache {
     blocks: Vec<(usize, Arc<Vec<u8>>)>,
     /// The last [`MAX_DISTANCE`] bytes up to the end of a block.
     windows: BTreeMap<usize, Arc<Vec<u8>>>,
+    /// The last block that needed history, and its own with it: what reading in
+    /// order goes on from.
+    latest: Option<(usize, Vec<u8>)>,
 }
 
 impl Containers {
@@ -165,8 +168,11 @@ impl Containers {
         if let Some(bytes) = self.expand_alone(index)? {
             return Ok(bytes);
         }
-        let window = self.window_before(index)?;
-        self.expand_with(index, &window)
+        let mut history = self.history_before(index)?;
+        let start = self.append(index, &mut history)?;
+        let bytes = history.get(start..).unwrap_or_default().to_vec();
+        self.cache().latest = Some((index, history));
+        Ok(bytes)
     }
 
     /// A block without its history; `None` if it needs history.
@@ -180,13 +186,18 @@ impl Containers {
         }
     }
 
-    fn expand_with(&self, index: usize, window: &[u8]) -> io::Result<Vec<u8>> {
+    /// Expands a block behind its history, of which no more is kept than the
+    /// block may need. Returns where the block's bytes start.
+    fn append(&self, index: usize, history: &mut Vec<u8>) -> io::Result<usize> {
         let block = self.block(index)?;
-        let (mut bytes, _) = self
-            .decode(block, window.to_vec(), Before::Zero)?
-            .map_err(|error| damaged(block, &error))?;
-        bytes.drain(..window.len());
-        Ok(bytes)
+        // Not each time: blocks may be much shorter than the history.
+        if history.len() > 2 * MAX_DISTANCE {
+            history.drain(..history.len() - MAX_DISTANCE);
+        }
+        let start = history.len();
+        let decoded = self.decode(block, std::mem::take(history), Before::Zero)?;
+        (*history, _) = decoded.map_err(|error| damaged(block, &error))?;
+        Ok(start)
     }
 
     /// Decodes behind `history`, and says whether zeroes stood in for more of it;
@@ -205,14 +216,14 @@ impl Containers {
             return Ok(Ok((out, false)));
         }
         let expanded = to_usize(block.expanded);
-        out.reserve_exact(expanded);
+        out.reserve(expanded);
         Ok(fastlz::decode(&input, expanded, before, &mut out).map(|zeroed| (out, zeroed)))
     }
 
-    /// The output before block `index`, as far as a match may reach.
-    fn window_before(&self, index: usize) -> io::Result<Vec<u8>> {
+    /// The output before block `index`, at least as far as a match may reach.
+    fn history_before(&self, index: usize) -> io::Result<Vec<u8>> {
         let mut first = index;
-        let mut window = loop {
+        let mut history = loop {
             let Some(previous) = first.checked_sub(1) else { break Vec::new() };
             if let Some(window) = self.window_at_end_of(previous)? {
                 break window;
@@ -221,20 +232,19 @@ impl Containers {
         };
         let stride = self.blocks.len() / MAX_WINDOWS + 1;
         for passed in first..index {
-            let bytes = self.expand_with(passed, &window)?;
-            window.extend_from_slice(&bytes);
-            window.drain(..window.len().saturating_sub(MAX_DISTANCE));
+            self.append(passed, &mut history)?;
             if passed % stride == 0 {
-                self.cache().windows.insert(passed, Arc::new(window.clone()));
+                let window = Arc::new(last_window(&history).to_vec());
+                self.cache().windows.insert(passed, window);
             }
         }
-        Ok(window)
+        Ok(history)
     }
 
     /// The window at the end of a block, if that block alone can tell.
     fn window_at_end_of(&self, index: usize) -> io::Result<Option<Vec<u8>>> {
-        if let Some(window) = self.cache().windows.get(&index) {
-            return Ok(Some(window.to_vec()));
+        if let Some(window) = self.cache().window(index) {
+            return Ok(Some(window));
         }
         let block = self.block(index)?;
         if to_usize(block.expanded) < MAX_DISTANCE && block.start != 0 {
@@ -245,7 +255,7 @@ impl Containers {
             Some(bytes) => Some(bytes),
             None => self.expand_alone(index)?.map(Arc::new),
         };
-        Ok(bytes.map(|b| b.get(b.len().saturating_sub(MAX_DISTANCE)..).unwrap_or(&b).to_vec()))
+        Ok(bytes.map(|bytes| last_window(&bytes).to_vec()))
     }
 }
 
@@ -267,6 +277,13 @@ impl ReadAt for Containers {
 }
 
 impl Cache {
+    /// What is known of the output up to the end of a block.
+    fn window(&mut self, index: usize) -> Option<Vec<u8>> {
+        let latest = self.latest.take_if(|(block, _)| *block == index);
+        let kept = || self.windows.get(&index).map(|window| window.to_vec());
+        latest.map(|(_, history)| history).or_else(kept)
+    }
+
     fn get(&mut self, index: usize) -> Option<Arc<Vec<u8>>> {
         let at = self.blocks.iter().position(|(i, _)| *i == index)?;
         let entry = self.blocks.remove(at);
@@ -288,6 +305,11 @@ impl Cache {
     fn held(&self) -> usize {
         self.blocks.iter().map(|(_, bytes)| bytes.len()).sum()
     }
+}
+
+/// The part that a match may reach back to.
+fn last_window(bytes: &[u8]) -> &[u8] {
+    bytes.get(bytes.len().saturating_sub(MAX_DISTANCE)..).unwrap_or(bytes)
 }
 
 /// Sizes of a container that lies wholly in `at..end`: expanded, compressed.
