@@ -9,11 +9,15 @@ use super::output::Output;
 use super::{Extent, host};
 use crate::{DumpError, Monitor};
 
-/// Bytes per read. Small enough to stay in the processor's cache between read
-/// and write: 128 KiB to 512 KiB measured best, 4 MiB a fifth slower.
-const CHUNK_BYTES: usize = 256 * 1024;
+/// Bytes per read: 128 KiB measured best on ext4; from 256 KiB on it takes twice
+/// the time.
+const CHUNK_BYTES: u64 = 128 * 1024;
 
-/// Bytes per clone call: the user may want to stop in between.
+/// Bytes per call that copies within the kernel: larger ones are no faster, and
+/// the user may want to stop in between.
+const MAX_KERNEL_BYTES: u64 = 32 << 20;
+
+/// Bytes per clone call; every call may split an extent.
 const CLONE_BYTES: u64 = 1 << 30;
 
 static ZERO_PAGE: [u8; 4096] = [0; 4096];
@@ -62,7 +66,7 @@ impl<'a> Copier<'a> {
         total: u64,
     ) -> Self {
         let can_clone = host::can_clone_in(output.directory());
-        let buffer = vec![0; CHUNK_BYTES];
+        let buffer = vec![0; usize::try_from(CHUNK_BYTES).unwrap_or_default()];
         Self { memory, output, monitor, can_clone, buffer, done: 0, total }
     }
 
@@ -103,7 +107,8 @@ impl<'a> Copier<'a> {
             self.advance(data.start - at)?;
             let data_part = part.slice(data.start - offset, data.end - data.start);
             let cloned = self.clone(&data_part, file, data.start)?;
-            self.bytes(data_part.slice(cloned, data_part.len_bytes - cloned))?;
+            let rest = data_part.slice(cloned, data_part.len_bytes - cloned);
+            self.data(rest, file, data.start + cloned)?;
             at = data.end;
         }
         self.advance(end - at)
@@ -114,42 +119,76 @@ impl<'a> Copier<'a> {
     fn clone(&mut self, part: &Part<'_>, file: &File, offset: u64) -> Result<u64, DumpError> {
         let aligned = offset.is_multiple_of(PAGE_SIZE) && part.to_offset.is_multiple_of(PAGE_SIZE);
         let end = if self.can_clone && aligned { part.len_bytes & !(PAGE_SIZE - 1) } else { 0 };
+        self.in_kernel(part, file, offset, end, CLONE_BYTES)
+    }
+
+    /// Copies data of a file. The kernel copies in two thirds of the time that
+    /// reading and writing take, but stores zero pages too. So it gets what
+    /// follows a chunk without any: as much again as there was before, until a
+    /// chunk has zero pages again.
+    fn data(&mut self, part: Part<'_>, file: &File, offset: u64) -> Result<(), DumpError> {
         let mut done = 0;
-        while done < end {
-            let len = usize::try_from((end - done).min(CLONE_BYTES)).unwrap_or(usize::MAX);
-            let (from, to) = (offset + done, part.to_offset + done);
-            match host::clone_range(file, from, self.output.file(), to, len) {
-                Ok(0) | Err(_) => break,
-                Ok(cloned) => done += cloned,
+        let mut trusted = CHUNK_BYTES;
+        while done < part.len_bytes {
+            let chunk = part.slice(done, CHUNK_BYTES.min(part.len_bytes - done));
+            let has_zero_pages = self.chunk(&chunk)?;
+            done += chunk.len_bytes;
+            if has_zero_pages {
+                trusted = CHUNK_BYTES;
+                continue;
             }
-            self.advance(0)?;
+            let len = trusted.min(part.len_bytes - done);
+            let rest = part.slice(done, len);
+            done += self.in_kernel(&rest, file, offset + done, len, MAX_KERNEL_BYTES)?;
+            trusted = (trusted * 2).min(MAX_KERNEL_BYTES);
         }
-        self.advance(done)?;
+        Ok(())
+    }
+
+    /// Lets the kernel copy `len_bytes`, `step` at a time; returns how far it
+    /// came.
+    fn in_kernel(
+        &mut self,
+        part: &Part<'_>,
+        file: &File,
+        offset: u64,
+        len_bytes: u64,
+        step: u64,
+    ) -> Result<u64, DumpError> {
+        let mut done = 0;
+        while done < len_bytes {
+            let len = usize::try_from((len_bytes - done).min(step)).unwrap_or(usize::MAX);
+            let (from, to) = (offset + done, part.to_offset + done);
+            match host::copy_range(file, from, self.output.file(), to, len) {
+                Ok(0) | Err(_) => break,
+                Ok(copied) => {
+                    done += copied;
+                    self.advance(copied)?;
+                }
+            }
+        }
         Ok(done)
     }
 
+    /// Copies by reading and writing.
     fn bytes(&mut self, part: Part<'_>) -> Result<(), DumpError> {
         let mut done = 0;
-        let mut buffer = std::mem::take(&mut self.buffer);
         while done < part.len_bytes {
-            let len = usize::try_from(part.len_bytes - done).unwrap_or(usize::MAX);
-            let (chunk, _) = buffer.split_at_mut(len.min(CHUNK_BYTES));
-            let from = part.from_offset + done;
-            part.source.read_exact_at(from, chunk).map_err(|source| part.error(done, source))?;
-            self.write_nonzero(chunk, part.to_offset + done)?;
-            done += chunk.len() as u64;
-            self.advance(chunk.len() as u64)?;
+            let chunk = part.slice(done, CHUNK_BYTES.min(part.len_bytes - done));
+            self.chunk(&chunk)?;
+            done += chunk.len_bytes;
         }
-        self.buffer = buffer;
         Ok(())
     }
 
-    /// Writes the pages that are not all zero; the file is a hole before.
-    fn write_nonzero(&self, chunk: &[u8], offset: u64) -> Result<(), DumpError> {
-        for (start, bytes) in nonzero_runs(chunk) {
-            self.output.write_all_at(bytes, offset + start as u64)?;
-        }
-        Ok(())
+    /// Copies at most [`CHUNK_BYTES`]; returns whether zero pages were left out.
+    fn chunk(&mut self, part: &Part<'_>) -> Result<bool, DumpError> {
+        let len = usize::try_from(part.len_bytes).unwrap_or(usize::MAX);
+        let Some(chunk) = self.buffer.get_mut(..len) else { return Ok(false) };
+        part.source.read_exact_at(part.from_offset, chunk).map_err(|e| part.error(0, e))?;
+        let written = write_nonzero(self.output, chunk, part.to_offset)?;
+        self.advance(part.len_bytes)?;
+        Ok(written < len)
     }
 
     fn advance(&mut self, bytes: u64) -> Result<(), DumpError> {
@@ -157,6 +196,17 @@ impl<'a> Copier<'a> {
         self.monitor.progress(self.done, self.total);
         if self.monitor.is_cancelled() { Err(DumpError::Cancelled) } else { Ok(()) }
     }
+}
+
+/// Writes the pages that are not all zero, the file being a hole before; returns
+/// how many bytes that were.
+fn write_nonzero(output: &Output, chunk: &[u8], offset: u64) -> Result<usize, DumpError> {
+    let mut written = 0;
+    for (start, bytes) in nonzero_runs(chunk) {
+        output.write_all_at(bytes, offset + start as u64)?;
+        written += bytes.len();
+    }
+    Ok(written)
 }
 
 /// The host file that holds the whole part as it is. A source that changes

@@ -48,10 +48,10 @@ mod imp {
         probe().is_ok()
     }
 
-    /// Makes `to` share the extents of `from`; returns how many bytes that
-    /// worked for. `copy_file_range` clones where [`can_clone_in`] said yes and
-    /// both files lie on the same file system, and fails with EXDEV otherwise.
-    pub(in super::super) fn clone_range(
+    /// Copies within the kernel; returns how many bytes. Where [`can_clone_in`]
+    /// said yes and both files lie on the same file system, they share the
+    /// extents after that. Fails with EXDEV between file systems.
+    pub(in super::super) fn copy_range(
         from: &File,
         mut from_offset: u64,
         to: &File,
@@ -102,7 +102,7 @@ mod imp {
         false
     }
 
-    pub(in super::super) fn clone_range(
+    pub(in super::super) fn copy_range(
         _from: &File,
         _from_offset: u64,
         _to: &File,
