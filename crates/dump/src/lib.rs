@@ -15,6 +15,8 @@ mod elf;
 mod engine;
 mod error;
 mod raw;
+#[cfg(test)]
+mod test_support;
 
 pub use error::DumpError;
 

@@ -245,8 +245,8 @@ fn ident(class: Class) -> Ident {
         class: if class == Class::Elf32 { ELFCLASS32 } else { ELFCLASS64 },
         data: ELFDATA2LSB,
         version: EV_CURRENT,
-        // lldb refuses a core that says neither this nor has a note of "LINUX";
-        // the others do not look.
+        // lldb refuses a core that names no system, here or by a note of
+        // "LINUX"; the others do not look.
         osabi: ELFOSABI_GNU,
         padding: [0; 8],
     }

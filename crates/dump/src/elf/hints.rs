@@ -45,8 +45,7 @@ pub(super) fn physical(input: Input<'_>, core: &Path) -> Vec<String> {
 /// What to add to a link address to get the physical one, modulo 2^64.
 fn physical_shift(linux: &LinuxFacts) -> Option<u64> {
     let text = linux.text.as_ref()?.value;
-    let slide = linux.kaslr_offset.as_ref().map_or(0, |slide| slide.value);
-    let linked = text.start.0.wrapping_sub(slide);
+    let linked = text.start.0.wrapping_sub(linux.kaslr_offset.as_ref()?.value);
     Some(text.gpa.0.wrapping_sub(linked))
 }
 
@@ -65,29 +64,49 @@ pub(super) fn linux(input: Input<'_>, core: &Path) -> Vec<String> {
 
 /// crash finds the load address in VMCOREINFO; without that it must be told.
 fn crash(linux: &LinuxFacts, core: &Path) -> Option<String> {
-    let slide = linux.kaslr_offset.as_ref().map_or(0, |slide| slide.value);
     let core = quoted(core);
-    if !linux.is_64_bit && slide != 0 {
-        // It takes the kernel's base for a round number there.
-        return None;
+    if !linux.is_64_bit {
+        // crash 9 needs symbols that 32-bit kernels from 4.17 on lack.
+        return is_at_link_address(linux).then(|| format!("crash --minimal vmlinux {core}"));
     }
-    if linux.vmcoreinfo.is_some() || !linux.is_64_bit {
+    if linux.vmcoreinfo.is_some() {
         return Some(format!("crash vmlinux {core}"));
     }
+    let slide = linux.kaslr_offset.as_ref().map_or(0, |slide| slide.value);
     let base = linux.phys_base.as_ref()?.value;
     Some(format!("crash --kaslr={slide:#x} -m phys_base={base:#x} vmlinux {core}"))
 }
 
+/// Whether a 32-bit kernel lies where CONFIG_PHYSICAL_START puts it by default.
+/// crash takes the base of a slid one for another.
+fn is_at_link_address(linux: &LinuxFacts) -> bool {
+    match (&linux.kaslr_offset, &linux.text, &linux.direct_map) {
+        (Some(slide), _, _) => slide.value == 0,
+        (None, Some(text), Some(map)) => {
+            text.value.start.0.checked_sub(map.value.0) == Some(0x100_0000)
+        }
+        _ => true,
+    }
+}
+
 fn with_symbols(linux: &LinuxFacts, core: &Path) -> Vec<String> {
     let core = quoted(core);
-    match linux.kaslr_offset.as_ref().map(|slide| slide.value) {
-        Some(slide) if slide != 0 => vec![
+    match (linux.kaslr_offset.as_ref().map(|slide| slide.value), &linux.text) {
+        (Some(0), _) | (None, None) => {
+            vec![format!("gdb vmlinux {core}"), format!("lldb vmlinux --core {core}")]
+        }
+        (Some(slide), _) => vec![
             format!("gdb -ex 'symbol-file -o {slide:#x} vmlinux' -c {core}"),
             format!(
                 "lldb vmlinux --core {core} -o 'target modules load --file vmlinux --slide {slide:#x}'"
             ),
         ],
-        _ => vec![format!("gdb vmlinux {core}"), format!("lldb vmlinux --core {core}")],
+        // 32-bit kernels do not say where they were linked to.
+        (None, Some(text)) => vec![format!(
+            "gdb -ex 'symbol-file -o SLIDE vmlinux' -c {core}, where SLIDE is {:#x} less the \
+             address of _text in vmlinux",
+            text.value.start.0
+        )],
     }
 }
 
