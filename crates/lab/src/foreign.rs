@@ -1,17 +1,12 @@
 //! Other people's readers of VMware checkpoints, as judges of ours.
-//!
-//! volatility3 and LeechCore come from the Python package index into a private
-//! environment in the user's cache directory, once.
 
-use std::fs;
 use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Newer ones may do as well; these were tried.
-const PACKAGES: [&str; 2] = ["volatility3==2.28.2", "leechcorepyc==2.23.3"];
+use crate::judges;
 
 const SCRIPT: &str = include_str!("foreign.py");
 
@@ -39,7 +34,8 @@ impl ForeignReader {
             Self::Volatility3 => "volatility3",
             Self::LeechCore => "leechcore",
         };
-        let mut child = Command::new(python()?)
+        let mut child = judges::python()?
+            .command()
             .args(["-c", SCRIPT, name])
             .arg(path)
             .stdout(Stdio::piped())
@@ -70,30 +66,4 @@ impl ForeignMemory {
     pub fn read(&mut self, buf: &mut [u8]) -> Result<()> {
         self.output.read_exact(buf).context("the foreign reader stopped in a range")
     }
-}
-
-/// The interpreter of the private environment, made if it is not there.
-fn python() -> Result<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = cache.or_else(home).context("neither XDG_CACHE_HOME nor HOME is set")?;
-    let dir = cache.join("vmss2core/lab/foreign-readers");
-    let (python, ready) = (dir.join("bin/python"), dir.join("ready"));
-    fs::create_dir_all(&dir)?;
-    // Tests run at the same time; one installs, the others wait.
-    let lock = fs::File::create(dir.join("lock"))?;
-    lock.lock()?;
-    if fs::read_to_string(&ready).ok().as_deref() != Some(&PACKAGES.join(" ")) {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&dir))?;
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(PACKAGES))?;
-        fs::write(&ready, PACKAGES.join(" "))?;
-    }
-    Ok(python)
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let status = command.stdout(Stdio::null()).status();
-    let status = status.with_context(|| format!("running {command:?}"))?;
-    ensure!(status.success(), "{command:?}: {status}");
-    Ok(())
 }
