@@ -1,20 +1,173 @@
 //! Why a checkpoint could not be opened.
 
+use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+
+use crate::vmware::VmwareError;
 
 /// Why a checkpoint could not be opened. Every message says what to do next if
 /// there is something to do.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
+    /// Nothing was named.
+    #[error("no file named: give a checkpoint file or the directory that holds it")]
+    NoInput,
+    /// More files were named than belong to one checkpoint.
+    #[error("{}: one file too many: a checkpoint has one state and one memory file", path.display())]
+    TooManyInputs {
+        /// The first file too many.
+        path: PathBuf,
+    },
     /// The content of the file is none that we know.
-    #[error("{}: not a checkpoint that this program knows", path.display())]
+    #[error("{}: not a checkpoint that this program knows: {looks}", path.display())]
     NotACheckpoint {
         /// The file.
         path: PathBuf,
+        /// What it looks like instead.
+        looks: String,
+    },
+    /// A directory or an archive without a checkpoint in it.
+    #[error("{}: no checkpoint in its {files} files", path.display())]
+    NothingInside {
+        /// The directory or archive.
+        path: PathBuf,
+        /// How many files were looked at.
+        files: usize,
+    },
+    /// A directory or an archive with more than one checkpoint in it.
+    #[error("{}: holds several checkpoints, so name one:{}", path.display(), Commands(choices))]
+    Ambiguous {
+        /// The directory or archive.
+        path: PathBuf,
+        /// The files to choose from.
+        choices: Vec<PathBuf>,
+    },
+    /// Two files were named of which each is a checkpoint.
+    #[error(
+        "{} and {} are two checkpoints: name one, and its memory file if that lies elsewhere",
+        first.display(),
+        second.display()
+    )]
+    TwoCheckpoints {
+        /// The one.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// The virtual machine is encrypted, and so is this file.
+    #[error(
+        "{}: part of an encrypted virtual machine: decrypt the machine in the product that made \
+         it, or run \"crypto-util encobj decrypt\" for this file on ESXi, then try again",
+        path.display()
+    )]
+    Encrypted {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The memory lies in another file, which is not there.
+    #[error(
+        "{}: its memory is in another file, which was not found: looked for {looked_for}; copy \
+         that file beside this one, or name it as the second file",
+        path.display()
+    )]
+    MemoryNotFound {
+        /// The state file.
+        path: PathBuf,
+        /// What was looked for, and where.
+        looked_for: String,
+    },
+    /// A VMware state file cannot be read.
+    #[error(transparent)]
+    Vmware(#[from] VmwareError),
+    /// A file was recognised, and then turned out to be broken.
+    #[error("{}: broken {what} at offset {offset:#x}: {detail}", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+        /// Where the fault lies.
+        offset: u64,
+        /// What the fault is.
+        detail: String,
+    },
+    /// A file was recognised whose version nobody outside knows how to read.
+    #[error("{}: {what} is not publicly known; a sample would help", path.display())]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// What is not known.
+        what: String,
+    },
+    /// A piece of a split file is missing or there twice.
+    #[error("{}: {detail}; copy all pieces into one directory", path.display())]
+    Pieces {
+        /// The name that the pieces share.
+        path: PathBuf,
+        /// Which piece, and what is wrong with it.
+        detail: String,
+    },
+    /// Archives within archives, deeper than anything real.
+    #[error("{}: nested more than {limit} archives deep", path.display())]
+    TooDeep {
+        /// The innermost archive reached.
+        path: PathBuf,
+        /// The limit.
+        limit: u32,
+    },
+    /// A directory or an archive with more files than anything real.
+    #[error("{}: more than {limit} files; name the checkpoint file itself", path.display())]
+    TooManyFiles {
+        /// The directory or archive.
+        path: PathBuf,
+        /// The limit.
+        limit: usize,
+    },
+    /// Unpacking would take more than the caller allows.
+    #[error("{}: unpacks to more than {limit:#x} bytes", path.display())]
+    TooLarge {
+        /// The compressed file.
+        path: PathBuf,
+        /// The limit.
+        limit: u64,
+    },
+    /// The file is compressed, and there is no place to unpack it to.
+    #[error(
+        "{}: compressed, and no directory for temporary files is given: give one, or unpack the \
+         file first",
+        path.display()
+    )]
+    NoSpillDirectory {
+        /// The compressed file.
+        path: PathBuf,
+    },
+    /// The unpacked bytes could not be written.
+    #[error("{}: unpacking into a temporary file in {}", path.display(), dir.display())]
+    Spill {
+        /// The compressed file.
+        path: PathBuf,
+        /// Where the temporary file is.
+        dir: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Neither a file nor a directory.
+    #[error("{}: neither a regular file nor a directory", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A file or directory could not be opened.
+    #[error("{}: cannot open", path.display())]
+    Open {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
     },
     /// A file could not be read.
     #[error("{}: cannot read at offset {offset:#x}", path.display())]
@@ -26,4 +179,81 @@ pub enum OpenError {
         /// What the operating system said.
         source: io::Error,
     },
+}
+
+/// What an [`OpenError`] means for whoever called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No checkpoint: the content is not recognised.
+    NotACheckpoint,
+    /// A checkpoint, and encrypted.
+    NeedsKey,
+    /// Anything else: missing, broken or unreadable.
+    Failed,
+}
+
+impl OpenError {
+    /// What this error means for whoever called.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotACheckpoint { .. } | Self::NothingInside { .. } | Self::NotAFile { .. } => {
+                ErrorKind::NotACheckpoint
+            }
+            Self::Encrypted { .. } => ErrorKind::NeedsKey,
+            _ => ErrorKind::Failed,
+        }
+    }
+}
+
+/// One line per choice, ready to be pasted into a shell.
+struct Commands<'a>(&'a [PathBuf]);
+
+/// Lines printed at most; a directory can hold thousands of snapshots.
+const MAX_COMMANDS: usize = 20;
+
+impl fmt::Display for Commands<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for path in self.0.iter().take(MAX_COMMANDS) {
+            write!(f, "\n  vmss2core {}", quoted(path))?;
+        }
+        match self.0.len().checked_sub(MAX_COMMANDS) {
+            Some(more) if more > 0 => write!(f, "\n  and {more} more"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `path` as a word of a POSIX shell.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_printed_as_commands_that_a_shell_takes() {
+        let choices = vec!["vm/a.vmss".into(), "my vm/it's (1).vmsn".into()];
+        let error = OpenError::Ambiguous { path: "vm".into(), choices };
+        assert_eq!(
+            error.to_string(),
+            "vm: holds several checkpoints, so name one:\n  vmss2core vm/a.vmss\n  \
+             vmss2core 'my vm/it'\\''s (1).vmsn'"
+        );
+    }
+
+    #[test]
+    fn a_long_list_of_choices_is_cut() {
+        let choices = (0..MAX_COMMANDS + 3).map(|i| PathBuf::from(format!("{i}.vmsn"))).collect();
+        let text = OpenError::Ambiguous { path: "vm".into(), choices }.to_string();
+        assert_eq!(text.lines().count(), 1 + MAX_COMMANDS + 1);
+        assert!(text.ends_with("\n  and 3 more"), "{text}");
+    }
 }

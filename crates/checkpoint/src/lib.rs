@@ -2,8 +2,12 @@
 //!
 //! [`open`] takes what the user typed (files in any order, or a directory),
 //! recognises each by its content, finds what belongs to it and hands the whole
-//! to the [`Format`] that knows it. This crate does not know what runs in the
+//! to the format that knows it. This crate does not know what runs in the
 //! guest, and never prints.
+//!
+//! `source` takes off what carries checkpoints without being one (gzip, tar,
+//! pieces, directories), `find` decides which file leads and what belongs to it,
+//! and `format` lists the input formats; its trait says how to add one.
 
 #![forbid(unsafe_code)]
 
@@ -11,25 +15,41 @@ use std::path::PathBuf;
 
 use vmss2core_mem::Checkpoint;
 
-#[allow(dead_code, unused_imports, reason = "open() is wired to it next")]
 mod codec;
+mod companion;
+mod elf;
 mod error;
+mod find;
+mod flat;
+mod format;
+mod guestdump;
 mod inventory;
 mod source;
-#[allow(dead_code, unused_imports, reason = "open() is wired to it next")]
+#[cfg(test)]
+mod testing;
 mod vmware;
 
-pub use error::OpenError;
+pub use error::{ErrorKind, OpenError};
 pub use inventory::{Inventory, Item, ItemKind};
 pub use vmware::VmwareError;
 
 /// What a caller may decide about opening.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct OpenOptions {
     /// Where unnamed temporary files may be made for inputs that cannot be read
     /// in place (gzip'd memory, bundles). `None` means such inputs are refused
     /// with a message that says so.
     pub spill_dir: Option<PathBuf>,
+    /// The most that one compressed file may unpack to, in bytes. Pages of
+    /// zeroes count although they take no disk.
+    pub max_unpacked_bytes: u64,
+}
+
+impl Default for OpenOptions {
+    /// No temporary files, and 4 TiB if a directory for them is put in.
+    fn default() -> Self {
+        Self { spill_dir: None, max_unpacked_bytes: 4 << 40 }
+    }
 }
 
 /// An opened checkpoint.
@@ -41,9 +61,13 @@ pub struct Opened {
     pub inventory: Option<Inventory>,
 }
 
-/// Opens the checkpoint that `inputs` name: one or two files in any order, or a
-/// directory.
+/// Opens the checkpoint that `inputs` name: one or two files in any order, a
+/// directory, an archive, or a directory or archive and a memory file.
+///
+/// What is compressed or packed is unpacked. The file that belongs to a single
+/// one is found by name, by what a third file says, or by size; how it was found
+/// is in the checkpoint's provenance. What is odd but readable is in its
+/// problems.
 pub fn open(inputs: &[PathBuf], options: &OpenOptions) -> Result<Opened, OpenError> {
-    let _ = options;
-    Err(OpenError::NotACheckpoint { path: inputs.first().cloned().unwrap_or_default() })
+    find::open(inputs, options)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use anyhow::Error;
-use vmss2core_checkpoint::OpenError;
+use vmss2core_checkpoint::{ErrorKind, OpenError};
 use vmss2core_mem::{Problem, Severity};
 
 use crate::output;
@@ -28,11 +28,8 @@ pub(crate) enum Exit {
     Usage,
     NotACheckpoint,
     Partial,
-    #[expect(dead_code, reason = "until the readers tell encrypted checkpoints apart")]
     NeedsKey,
-    Stopped {
-        signal: u8,
-    },
+    Stopped { signal: u8 },
 }
 
 impl Exit {
@@ -115,8 +112,12 @@ fn code_for(error: &Error) -> Exit {
         if let Some(stopped) = cause.downcast_ref::<Stopped>() {
             return Exit::Stopped { signal: stopped.signal };
         }
-        if let Some(OpenError::NotACheckpoint { .. }) = cause.downcast_ref() {
-            return Exit::NotACheckpoint;
+        if let Some(error) = cause.downcast_ref::<OpenError>() {
+            return match error.kind() {
+                ErrorKind::NotACheckpoint => Exit::NotACheckpoint,
+                ErrorKind::NeedsKey => Exit::NeedsKey,
+                _ => Exit::Failed,
+            };
         }
     }
     Exit::Failed

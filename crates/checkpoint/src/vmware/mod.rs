@@ -8,8 +8,10 @@
 //! Sources are named in each module; the facts come from other readers of the
 //! format and from published listings, none from VMware's own documents.
 
+mod companions;
 mod error;
 mod facts;
+mod format;
 mod gpregs;
 mod groups;
 mod memory;
@@ -39,6 +41,7 @@ use crate::inventory::{Inventory, Item};
 use crate::source::Source;
 
 pub use self::error::VmwareError;
+pub(crate) use self::format::{Configuration, EncryptedContainer, Vmware};
 pub(crate) use self::vmx::Vmx;
 
 /// Whether a file that begins with `head` is a state file.

@@ -31,6 +31,11 @@ impl Vmx {
         let range = mib("pcihole.start")?..end;
         (!range.is_empty()).then_some(range)
     }
+
+    /// All settings, keys in lower case.
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
 }
 
 fn setting(line: &str) -> Option<(String, String)> {

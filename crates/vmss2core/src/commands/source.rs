@@ -15,7 +15,8 @@ pub(super) struct Guest {
 }
 
 pub(super) fn open(source: &Source) -> anyhow::Result<Opened> {
-    let options = OpenOptions { spill_dir: Some(source.spill_dir.clone()) };
+    let options =
+        OpenOptions { spill_dir: Some(source.spill_dir.clone()), ..OpenOptions::default() };
     Ok(vmss2core_checkpoint::open(&source.inputs, &options)?)
 }
 

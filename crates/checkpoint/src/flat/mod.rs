@@ -1,0 +1,111 @@
+//! A memory image alone: no description, no registers.
+//!
+//! That is what is left when the state file is lost, and what a running VMware
+//! machine keeps its memory in. The image has no signature, so it is taken for
+//! one only if page tables are found in it, or the interrupt vectors of a BIOS;
+//! where its parts belong is inferred from those tables.
+
+use vmss2core_mem::{Architecture, Checkpoint, Machine, Problem, Provenance, SourceFile};
+
+use crate::companion::Place;
+use crate::format::{Case, FORMATS, Format, Recognition};
+use crate::source::Source;
+use crate::{OpenError, Opened};
+use layout::Layout;
+use tables::Evidence;
+
+mod layout;
+mod signs;
+mod tables;
+
+pub(crate) use layout::Hole;
+
+/// Memory images without any description.
+pub(crate) struct FlatMemory;
+
+impl Format for FlatMemory {
+    fn name(&self) -> &'static str {
+        "flat"
+    }
+
+    fn recognise(&self, head: &[u8]) -> Option<Recognition> {
+        (!head.is_empty()).then_some(Recognition::Memory)
+    }
+
+    fn open(&self, case: Case<'_>) -> Result<Opened, OpenError> {
+        let source = Case::plain_image(case.lead.source.clone())?;
+        let layouts = Layout::candidates(source.len, holes(&case.place));
+        let evidence = tables::survey(&source, &layouts)?;
+        let choices = layouts.iter().zip(evidence.iter().copied());
+        let Some((layout, seen)) = choices.rev().max_by_key(|(_, seen)| seen.weight()) else {
+            return Err(not_memory(source));
+        };
+        if seen.roots == 0 && !signs::is_memory(&source)? {
+            return Err(not_memory(source));
+        }
+        let mut problems = case.lead.problems;
+        problems.push(no_state(&source, &case.place));
+        problems.push(explain(&source, &layouts, &evidence, layout));
+        let checkpoint = Checkpoint {
+            memory: layout.map(&source, &mut problems),
+            vcpus: Vec::new(),
+            machine: Machine { architecture: Some(Architecture::X86), ..Machine::default() },
+            provenance: provenance(self.name(), layout, &source),
+            problems,
+        };
+        Ok(Opened { checkpoint, inventory: None })
+    }
+}
+
+/// The holes that machines of any product have.
+fn holes(place: &Place<'_>) -> Vec<Hole> {
+    FORMATS.iter().flat_map(|format| format.memory_holes(place)).collect()
+}
+
+fn not_memory(source: Source) -> OpenError {
+    let looks = "no signature, no x86 page tables, no BIOS interrupt vectors".to_owned();
+    OpenError::NotACheckpoint { path: source.path, looks }
+}
+
+fn no_state(source: &Source, place: &Place<'_>) -> Problem {
+    Problem::warning(format!(
+        "{}: memory alone: no registers, and memory of a running machine changes while it is \
+         copied; of the {} other files in {} none is its state file",
+        source.path.display(),
+        place.siblings().count(),
+        place.folder.path.display()
+    ))
+}
+
+/// How the layout was chosen.
+fn explain(source: &Source, layouts: &[Layout], evidence: &[Evidence], chosen: &Layout) -> Problem {
+    let path = source.path.display();
+    let [_, _, ..] = layouts else {
+        return Problem::note(format!("{path}: laid out {chosen}: it ends below any known hole"));
+    };
+    let seen: Vec<String> = layouts
+        .iter()
+        .zip(evidence)
+        .map(|(layout, e)| format!("{} of {} {layout}", e.good, e.good + e.bad))
+        .collect();
+    let seen = format!("pointers of page tables that lead to tables: {}", seen.join(", "));
+    let best = evidence.iter().map(Evidence::weight).max();
+    if evidence.iter().filter(|e| Some(e.weight()) == best).count() > 1 {
+        return Problem::warning(format!(
+            "{path}: laid out {chosen} as the likeliest, but no page table proves it ({seen})"
+        ));
+    }
+    Problem::note(format!("{path}: laid out {chosen}, as its page tables show ({seen})"))
+}
+
+fn provenance(format: &'static str, layout: &Layout, source: &Source) -> Provenance {
+    let (path, found) = (source.path.clone(), source.found.clone());
+    Provenance {
+        kind: format!("memory image without description, laid out {layout}"),
+        format,
+        files: vec![SourceFile { path, role: "memory", found }],
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! Which layout makes an image's page tables hold together.
+//!
+//! Pages are scanned for roots of x86 page tables by their structure alone: a
+//! page of pointers with some in the kernel's half, or the four pointers of PAE.
+//! From each root the pointers are followed under every layout, and a pointer is
+//! good if what it leads to looks like a table. Under a wrong layout the pointers
+//! above the hole lead to arbitrary pages.
+
+use std::collections::HashSet;
+
+use vmss2core_mem::PAGE_SIZE;
+
+use super::layout::Layout;
+use crate::OpenError;
+use crate::source::{Source, is_zero};
+
+/// Bytes read at a time.
+const CHUNK: u64 = 1 << 20;
+
+/// Bytes of an image that are scanned at most; kernels keep their tables near
+/// the start of memory, or of what lies above the hole.
+const MAX_SCANNED: u64 = 8 << 30;
+
+/// Roots after which the case is clear.
+const ENOUGH_ROOTS: u64 = 48;
+
+/// Tables followed from one root under one layout.
+const MAX_TABLES: u32 = 2048;
+
+const PRESENT: u64 = 1;
+const WRITABLE: u64 = 1 << 1;
+const LARGE: u64 = 1 << 7;
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+/// Zero in every present entry of the systems known: addresses over 64 TiB,
+/// bits that only some systems use, protection keys.
+const NEVER_SET: u64 = 0x7bff_c000_0000_0000;
+
+/// What was found under one layout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Evidence {
+    /// Roots whose pointers lead to tables.
+    pub(super) roots: u64,
+    /// Pointers that lead to tables.
+    pub(super) good: u64,
+    /// Pointers that do not.
+    pub(super) bad: u64,
+}
+
+impl Evidence {
+    /// How much speaks for the layout, to be compared.
+    pub(super) fn weight(&self) -> i128 {
+        i128::from(self.good) - i128::from(self.bad)
+    }
+}
+
+/// What speaks for each of `layouts`, in their order.
+pub(super) fn survey(source: &Source, layouts: &[Layout]) -> Result<Vec<Evidence>, OpenError> {
+    let mut walks: Vec<Walk<'_>> = layouts.iter().map(|layout| Walk::new(source, layout)).collect();
+    for at in chunks(source.len, layouts) {
+        let len = CHUNK.min(source.len - at);
+        let mut chunk = vec![0; usize::try_from(len).unwrap_or_default()];
+        source.read(at, &mut chunk)?;
+        for page in chunk.as_chunks::<4096>().0.iter().filter(|page| !is_zero(*page)) {
+            for root in roots(page) {
+                for walk in &mut walks {
+                    walk.follow(&root)?;
+                }
+            }
+        }
+        if walks.iter().any(|walk| walk.evidence.roots >= ENOUGH_ROOTS) {
+            break;
+        }
+    }
+    Ok(walks.into_iter().map(|walk| walk.evidence).collect())
+}
+
+/// The chunks to scan, by turns from the start of the image and from where
+/// memory goes on above the hole.
+fn chunks(len: u64, layouts: &[Layout]) -> impl Iterator<Item = u64> {
+    let middle = layouts.first().map_or(len, Layout::low_len) / CHUNK * CHUNK;
+    let from = move |start: u64, end: u64| {
+        (0_u64..).map(move |i| start + i * CHUNK).take_while(move |at| *at < end)
+    };
+    let (mut low, mut high) = (from(0, middle), from(middle, len));
+    let turns = (0..).map_while(move |turn| {
+        if turn % 2 == 0 {
+            low.next().or_else(|| high.next())
+        } else {
+            high.next().or_else(|| low.next())
+        }
+    });
+    turns.take(usize::try_from(MAX_SCANNED / CHUNK).unwrap_or(usize::MAX))
+}
+
+/// A set of pointers that can be the root of page tables.
+struct Root {
+    pointers: Vec<u64>,
+    /// Levels of pointers below, down to the tables that map single pages.
+    levels: u32,
+}
+
+/// The roots that `page` can hold.
+fn roots(page: &[u8; 4096]) -> Vec<Root> {
+    let entries = entries(page);
+    if let Some(root) = long_mode_root(&entries) {
+        return vec![root];
+    }
+    entries.chunks_exact(4).filter_map(pae_root).collect()
+}
+
+fn entries(page: &[u8; 4096]) -> Vec<u64> {
+    page.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect()
+}
+
+/// A page whose entries are all nothing or pointers to tables, some of them in
+/// the upper half: every system maps its kernel there.
+fn long_mode_root(entries: &[u64]) -> Option<Root> {
+    let used = || entries.iter().filter(|entry| **entry != 0);
+    let is_pointer = |entry: &u64| is_table_pointer(*entry) && entry & WRITABLE != 0;
+    let kernel_half = entries.get(256..)?.iter().any(|entry| *entry != 0);
+    let plausible = kernel_half && used().count() <= 400 && used().all(is_pointer);
+    plausible.then(|| Root { pointers: used().map(|entry| entry & ADDRESS).collect(), levels: 2 })
+}
+
+/// Four pointers of PAE: in them the bits for rights are reserved and zero.
+fn pae_root(entries: &[u64]) -> Option<Root> {
+    const FREE_BITS: u64 = 0x0000_000f_ffff_fe19;
+    let valid =
+        |entry: &u64| entry & PRESENT != 0 && entry & !FREE_BITS == 0 && entry & ADDRESS != 0;
+    let distinct = entries.iter().collect::<HashSet<_>>().len() == 4;
+    (distinct && entries.iter().all(valid))
+        .then(|| Root { pointers: entries.iter().map(|e| e & ADDRESS).collect(), levels: 1 })
+}
+
+fn is_table_pointer(entry: u64) -> bool {
+    entry & (PRESENT | LARGE) == PRESENT && entry & NEVER_SET == 0
+}
+
+/// Whether `entries` can be a table at all: some are present, and all of those
+/// are plausible.
+fn looks_like_table(entries: &[u64]) -> bool {
+    let mut present = entries.iter().filter(|entry| *entry & PRESENT != 0).peekable();
+    present.peek().is_some() && present.all(|entry| entry & NEVER_SET == 0)
+}
+
+/// Following roots under one layout.
+struct Walk<'a> {
+    source: &'a Source,
+    layout: &'a Layout,
+    /// Tables counted already, by offset: processes share the kernel's.
+    seen: HashSet<u64>,
+    evidence: Evidence,
+}
+
+impl<'a> Walk<'a> {
+    fn new(source: &'a Source, layout: &'a Layout) -> Self {
+        Self { source, layout, seen: HashSet::new(), evidence: Evidence::default() }
+    }
+
+    /// Counts what `root` leads to, unless it leads to nothing and so was none.
+    fn follow(&mut self, root: &Root) -> Result<(), OpenError> {
+        let mut tally = Tally { good: 0, bad: 0, budget: MAX_TABLES, seen: HashSet::new() };
+        for pointer in &root.pointers {
+            self.descend(*pointer, root.levels, &mut tally)?;
+        }
+        // One stray entry in a real root is possible; chance hits are not nearly
+        // as good.
+        if tally.good >= 4 && tally.bad * 8 <= tally.good {
+            self.seen.extend(tally.seen);
+            self.evidence.roots += 1;
+            self.evidence.good += tally.good;
+            self.evidence.bad += tally.bad;
+        }
+        Ok(())
+    }
+
+    fn descend(&self, gpa: u64, levels: u32, tally: &mut Tally) -> Result<(), OpenError> {
+        if tally.budget == 0 {
+            return Ok(());
+        }
+        tally.budget -= 1;
+        let Some(entries) = self.table(gpa)? else {
+            tally.bad += 1;
+            return Ok(());
+        };
+        let Some(offset) = self.layout.offset(gpa) else { return Ok(()) };
+        if !tally.seen.insert(offset) {
+            return Ok(());
+        }
+        tally.good += 1;
+        // What is shared with another root is proved, and was followed there.
+        if levels == 0 || self.seen.contains(&offset) {
+            return Ok(());
+        }
+        for entry in entries.iter().filter(|entry| is_table_pointer(**entry)) {
+            self.descend(entry & ADDRESS, levels - 1, tally)?;
+        }
+        Ok(())
+    }
+
+    /// The table at `gpa`, if memory is there that looks like one.
+    fn table(&self, gpa: u64) -> Result<Option<Vec<u64>>, OpenError> {
+        let inside = |offset: &u64| self.source.len - offset >= PAGE_SIZE;
+        let Some(offset) = self.layout.offset(gpa).filter(inside) else { return Ok(None) };
+        let mut page = [0; 4096];
+        self.source.read(offset, &mut page)?;
+        Ok(Some(entries(&page)).filter(|entries| looks_like_table(entries)))
+    }
+}
+
+/// What one root leads to.
+struct Tally {
+    good: u64,
+    bad: u64,
+    budget: u32,
+    seen: HashSet<u64>,
+}

@@ -1,0 +1,85 @@
+//! The registers of a guest dump.
+
+use vmss2core_mem::{
+    ControlRegisters, DescriptorTable, Gpr, SegmentRegister, SegmentRegisters, Vcpu, VcpuState,
+    X86Vcpu,
+};
+use zerocopy::FromBytes as _;
+
+use super::header::Header;
+use super::raw::{UserRegs, VcpuState1, VcpuState2};
+use crate::OpenError;
+use crate::source::Source;
+
+/// Reads the record of processor `index`.
+pub(super) fn read(source: &Source, header: &Header, index: u32) -> Result<Vcpu, OpenError> {
+    let mut first = [0; size_of::<VcpuState1>()];
+    let mut second = [0; size_of::<VcpuState2>()];
+    let at = header.record_offset(index);
+    source.read(at, &mut first)?;
+    source.read(at + first.len() as u64 + header.version.gap, &mut second)?;
+    let mut x86 = X86Vcpu::default();
+    if let Ok(state) = VcpuState1::ref_from_bytes(&first) {
+        x86.control = control(state);
+        x86.idtr = DescriptorTable { base: Some(state.idt_base.get()), limit: None };
+    }
+    if let Ok(state) = VcpuState2::ref_from_bytes(&second) {
+        set_user_regs(&mut x86, &state.regs);
+    }
+    Ok(Vcpu { index, halted: None, state: VcpuState::X86(Box::new(x86)) })
+}
+
+fn control(state: &VcpuState1) -> ControlRegisters {
+    ControlRegisters {
+        cr0: Some(state.cr0.get().into()),
+        cr2: Some(state.cr2.get()),
+        cr3: Some(state.cr3.get()),
+        cr4: Some(state.cr4.get()),
+        cr8: None,
+    }
+}
+
+fn set_user_regs(x86: &mut X86Vcpu, regs: &UserRegs) {
+    let general = [
+        (Gpr::Rax, regs.rax),
+        (Gpr::Rcx, regs.rcx),
+        (Gpr::Rdx, regs.rdx),
+        (Gpr::Rbx, regs.rbx),
+        (Gpr::Rsp, regs.rsp),
+        (Gpr::Rbp, regs.rbp),
+        (Gpr::Rsi, regs.rsi),
+        (Gpr::Rdi, regs.rdi),
+        (Gpr::R8, regs.r8),
+        (Gpr::R9, regs.r9),
+        (Gpr::R10, regs.r10),
+        (Gpr::R11, regs.r11),
+        (Gpr::R12, regs.r12),
+        (Gpr::R13, regs.r13),
+        (Gpr::R14, regs.r14),
+        (Gpr::R15, regs.r15),
+    ];
+    for (gpr, value) in general {
+        x86.set_gpr(gpr, value.get());
+    }
+    x86.rip = Some(regs.rip.get());
+    x86.rflags = Some(regs.eflags.get());
+    x86.segments = segments(regs);
+}
+
+fn segments(regs: &UserRegs) -> SegmentRegisters {
+    // A selector is 16 bits; what a wider value would mean is not known.
+    let register = |selector: u64, base: Option<u64>| SegmentRegister {
+        selector: u16::try_from(selector).ok(),
+        base,
+        ..SegmentRegister::default()
+    };
+    SegmentRegisters {
+        es: register(regs.es.get(), None),
+        cs: register(regs.cs.get(), None),
+        ss: register(regs.ss.get(), None),
+        ds: register(regs.ds.get(), None),
+        fs: register(regs.fs.get(), Some(regs.fs_base.get())),
+        gs: register(regs.gs.get(), Some(regs.gs_base.get())),
+        ..SegmentRegisters::default()
+    }
+}
