@@ -1,4 +1,8 @@
-//! The user's cache directory: what took long to make or to fetch is kept there.
+//! Where downloads, kernels, guests and judges are kept between runs.
+//!
+//! Every entry is made once, under a lock, in a temporary folder that is renamed
+//! when it is complete: what is there is whole. Its name carries a hash of the
+//! recipe it was made by, so that a changed recipe makes a new one.
 
 use std::env;
 use std::fs::{self, File};
@@ -6,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// The folder of the lab: `$VMSS2CORE_LAB_CACHE`, or `vmss2core/lab` in the
-/// user's cache directory. It is made if it is not there.
+/// The folder that holds everything: `$VMSS2CORE_LAB_CACHE`, or `vmss2core/lab`
+/// in the user's cache folder. It is made if it is not there.
 pub fn dir() -> Result<PathBuf> {
     let dir = match env::var_os("VMSS2CORE_LAB_CACHE") {
-        Some(dir) => PathBuf::from(dir),
+        Some(own) => PathBuf::from(own),
         None => user_cache()?.join("vmss2core/lab"),
     };
     fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
@@ -36,22 +40,45 @@ pub fn once(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBu
     if path.exists() {
         return Ok(path);
     }
-    let unfinished = dir()?.join(format!("unfinished-{}", name.replace('/', "-")));
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished)?;
-    }
-    fs::create_dir_all(&unfinished)?;
-    make(&unfinished).with_context(|| format!("making {}", path.display()))?;
-    fs::create_dir_all(path.parent().context("the cache has a parent")?)?;
-    fs::rename(&unfinished, &path)?;
+    let parent = path.parent().context("the cache has a parent")?;
+    fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
+    let unfinished = tempfile::Builder::new().prefix("unfinished-").tempdir_in(parent)?;
+    make(unfinished.path()).with_context(|| format!("making {}", path.display()))?;
+    let made = unfinished.keep();
+    fs::rename(&made, &path).with_context(|| format!("keeping {}", path.display()))?;
     Ok(path)
+}
+
+/// Name for [`once`] of something made by `recipe`: a changed recipe is another name.
+pub fn versioned(name: &str, recipe: &str) -> String {
+    format!("{name}-{:016x}", hash(recipe))
 }
 
 /// Holds the lock `name` of all processes that use this cache, until dropped.
 pub fn lock(name: &str) -> Result<File> {
     let locks = dir()?.join("locks");
-    fs::create_dir_all(&locks)?;
-    let file = File::create(locks.join(name.replace('/', "-")))?;
-    file.lock().with_context(|| format!("waiting for the lock {name}"))?;
+    fs::create_dir_all(&locks).with_context(|| format!("making {}", locks.display()))?;
+    let path = locks.join(name.replace('/', "-"));
+    let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
+    file.lock().with_context(|| format!("waiting for the lock {}", path.display()))?;
     Ok(file)
+}
+
+/// FNV-1a: stable across versions of everything, which the standard hasher is not.
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_recipe_is_another_name() {
+        let one = versioned("guests/g", "-m 512");
+        assert_eq!(one, versioned("guests/g", "-m 512"));
+        assert_ne!(one, versioned("guests/g", "-m 513"));
+    }
 }

@@ -1,12 +1,15 @@
 //! A stopped guest: its RAM, its registers, and what it said about itself.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+pub use crate::make::{guest as make, guest_with_vmlinux as make_with_vmlinux};
 use crate::registers::CpuRegisters;
+use crate::truth::Truth;
 
 /// The part of RAM below 4 GiB ends here; the rest goes on at [`ABOVE_4G`].
 pub const BELOW_4G: u64 = 3 << 30;
@@ -68,5 +71,41 @@ impl Guest {
         let path = self.dir.join("serial.log");
         let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// What the guest said of itself.
+    pub fn truth(&self) -> Result<Truth> {
+        Truth::load(&self.dir.join("truth"))
+    }
+
+    /// A program of the lab, or a library that `mt` uses, as it ran in the guest.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.dir.join("programs").join(name)
+    }
+
+    /// That what was kept fits together: memory of the right size that holds the
+    /// banner which the guest printed, and a truth that came to its end.
+    pub fn check(&self) -> Result<()> {
+        let length = fs::metadata(&self.ram)?.len();
+        ensure!(length == self.ram_bytes, "{length} bytes of memory, not {}", self.ram_bytes);
+        let truth = self.truth()?;
+        let banner = truth.text("version")?.trim_end();
+        ensure!(self.holds(banner.as_bytes())?, "memory has no banner: {banner}");
+        Ok(())
+    }
+
+    /// Whether these bytes lie anywhere in the first 3 GiB of memory.
+    fn holds(&self, wanted: &[u8]) -> Result<bool> {
+        const CHUNK: usize = 1 << 20;
+        let mut file = File::open(&self.ram)?.take(BELOW_4G);
+        let mut window = Vec::new();
+        // What spans two chunks is found because the end of one stays.
+        while file.by_ref().take(CHUNK as u64).read_to_end(&mut window)? > 0 {
+            if memchr::memmem::find(&window, wanted).is_some() {
+                return Ok(true);
+            }
+            window.drain(..window.len().saturating_sub(wanted.len()));
+        }
+        Ok(false)
     }
 }

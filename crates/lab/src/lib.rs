@@ -11,11 +11,27 @@
 
 pub mod apt;
 pub mod cache;
+pub mod command;
 pub mod foreign;
 pub mod guest;
 pub mod judges;
+pub mod kernel;
+pub mod make;
+pub mod recipe;
 pub mod registers;
+pub mod truth;
 pub mod vmware;
 
+mod gdbstub;
+mod initramfs;
+mod monitor;
+mod programs;
+mod progress;
+mod qemu;
+mod qmp;
+
 pub use guest::{Guest, MemoryRange};
+pub use make::{guest, guest_dir, guest_with_vmlinux};
+pub use recipe::{Recipe, recipes};
 pub use registers::{CpuRegisters, SegmentValue, TableValue};
+pub use truth::Truth;

@@ -1,0 +1,166 @@
+//! Kernels out of Debian's packages.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::apt::{self, Package, Wanted};
+use crate::cache;
+use crate::command::succeed;
+
+/// A module that depends on no other and that every kernel has.
+const MODULE: &str = "loop";
+
+/// Which kernel, and where its pieces are.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelRecipe {
+    /// Name of the cache entry.
+    pub name: &'static str,
+    /// The package with the kernel image.
+    pub image: Wanted,
+    /// Whether a package `linux-modules-...` has the modules.
+    pub separate_modules: bool,
+    /// Whether a 64-bit kernel.
+    pub is_64_bit: bool,
+}
+
+/// A kernel that is there.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// Folder in the cache.
+    pub dir: PathBuf,
+    /// Where it came from.
+    pub package: KernelPackage,
+}
+
+/// What is remembered of the package.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KernelPackage {
+    /// `uname -r`.
+    pub release: String,
+    /// Name of the package.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its architecture.
+    pub architecture: String,
+}
+
+impl KernelRecipe {
+    /// Fetches the kernel, or finds it in the cache.
+    pub fn get(&self) -> Result<Kernel> {
+        let dir = cache::once(&self.entry(), |dir| self.make(dir))?;
+        let text = fs::read(dir.join("package.json"))?;
+        let package = serde_json::from_slice(&text).context("reading package.json")?;
+        Ok(Kernel { dir, package })
+    }
+
+    fn entry(&self) -> String {
+        cache::versioned(&format!("kernels/{}", self.name), &format!("{self:?} {MODULE}"))
+    }
+
+    fn make(&self, dir: &Path) -> Result<()> {
+        let work = tempfile::tempdir_in(dir)?;
+        let package = apt::unpack_newest(&self.image, work.path())?;
+        let image = find(work.path(), "vmlinuz")?.context("the package has no vmlinuz")?;
+        let release = release_of(&image)?;
+        if self.separate_modules {
+            let name = format!("linux-modules-{release}");
+            let modules = Package { name, ..package.clone() };
+            apt::unpack(&[&modules.exact()], &[], work.path())?;
+        }
+        fs::rename(&image, dir.join("vmlinuz"))?;
+        keep_module(work.path(), dir)?;
+        let Package { name, version, architecture } = package;
+        let package = KernelPackage { release, name, version, architecture };
+        fs::write(dir.join("package.json"), serde_json::to_vec_pretty(&package)?)?;
+        Ok(())
+    }
+}
+
+impl Kernel {
+    /// The kernel image to boot.
+    pub fn image(&self) -> PathBuf {
+        self.dir.join("vmlinuz")
+    }
+
+    /// The one module that guests load.
+    pub fn module(&self) -> PathBuf {
+        self.dir.join(format!("{MODULE}.ko"))
+    }
+
+    /// The kernel with DWARF, fetched on first use (300 MB).
+    pub fn vmlinux(&self) -> Result<PathBuf> {
+        let dir = cache::once(&self.vmlinux_entry(), |dir| self.fetch_vmlinux(dir))?;
+        Ok(dir.join("vmlinux"))
+    }
+
+    /// The kernel with DWARF if it is in the cache.
+    pub fn cached_vmlinux(&self) -> Result<Option<PathBuf>> {
+        let path = cache::dir()?.join(self.vmlinux_entry()).join("vmlinux");
+        Ok(path.exists().then_some(path))
+    }
+
+    fn vmlinux_entry(&self) -> String {
+        cache::versioned(&format!("vmlinux/{}", self.package.release), &self.package.version)
+    }
+
+    fn fetch_vmlinux(&self, dir: &Path) -> Result<()> {
+        let KernelPackage { release, version, architecture, .. } = &self.package;
+        let package = Package {
+            name: format!("linux-image-{release}-dbg"),
+            version: version.clone(),
+            architecture: architecture.clone(),
+        };
+        let work = tempfile::tempdir_in(dir)?;
+        apt::unpack(&[&package.exact()], &["./usr/lib/debug/boot"], work.path()).with_context(
+            || format!("if mirrors have a newer kernel only, remove {}", self.dir.display()),
+        )?;
+        let file = find(work.path(), "vmlinux")?.context("the package has no vmlinux")?;
+        fs::rename(file, dir.join("vmlinux"))?;
+        Ok(())
+    }
+}
+
+/// The release is in the file's name, or else in its folder's.
+fn release_of(image: &Path) -> Result<String> {
+    let name = image.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let folder = image.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+    match (name.strip_prefix("vmlinuz-"), folder) {
+        (Some(release), _) => Ok(release.to_owned()),
+        (None, Some(folder)) => Ok(folder.to_owned()),
+        (None, None) => bail!("no release in the name of {}", image.display()),
+    }
+}
+
+/// Modules are compressed since Debian 13; the guest's busybox wants them plain.
+fn keep_module(from: &Path, dir: &Path) -> Result<()> {
+    let module = find(from, &format!("{MODULE}.ko"))?.context("the package has no loop module")?;
+    let kept = dir.join(module.file_name().context("a file without a name")?);
+    fs::rename(&module, &kept)?;
+    if kept.extension().is_some_and(|extension| extension == "xz") {
+        succeed(Command::new("xz").arg("-d").arg(&kept), Duration::from_mins(1))?;
+    }
+    Ok(())
+}
+
+/// The first file below `dir` whose name starts with `prefix`.
+fn find(dir: &Path, prefix: &str) -> Result<Option<PathBuf>> {
+    for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_file() && entry.file_name().to_string_lossy().starts_with(prefix) {
+            return Ok(Some(entry.path()));
+        }
+        if kind.is_dir()
+            && let Some(found) = find(&entry.path(), prefix)?
+        {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}

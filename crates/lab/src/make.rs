@@ -1,0 +1,146 @@
+//! Makes guests: kernel, programs and initial file system, boot, stop, keep.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::apt::{self, Wanted};
+use crate::cache;
+use crate::command::{retry, succeed};
+use crate::guest::Guest;
+use crate::initramfs::Initramfs;
+use crate::kernel::Kernel;
+use crate::programs::Programs;
+use crate::progress::say;
+use crate::qemu::{Files, Qemu};
+use crate::recipe::{Recipe, recipe, recipes};
+
+const INIT: &str = include_str!("../programs/init");
+const FOLDERS: [&str; 7] = ["bin", "programs", "modules", "lib", "lib64", "dev", "proc"];
+/// Raised when the lab makes guests differently without any recipe changing.
+const GENERATION: u32 = 2;
+
+/// The guest of this name, from the cache or made on the spot.
+pub fn guest(name: &str) -> Result<Guest> {
+    let recipe = find(name)?;
+    let dir = cache::once(&entry(recipe), |dir| make(recipe, dir))?;
+    let mut guest = Guest::load(&dir)?;
+    guest.ram = dir.join("ram");
+    guest.vmlinux = recipe.kernel.get()?.cached_vmlinux()?;
+    guest.dir = dir;
+    Ok(guest)
+}
+
+/// Like [`guest`], with the kernel's DWARF (fetched on first use).
+pub fn guest_with_vmlinux(name: &str) -> Result<Guest> {
+    let mut guest = guest(name)?;
+    guest.vmlinux = Some(find(name)?.kernel.get()?.vmlinux()?);
+    Ok(guest)
+}
+
+/// Where the guest of this name is, or would be.
+pub fn guest_dir(name: &str) -> Result<PathBuf> {
+    Ok(cache::dir()?.join(entry(find(name)?)))
+}
+
+fn find(name: &str) -> Result<&'static Recipe> {
+    recipe(name).with_context(|| {
+        let names: Vec<_> = recipes().iter().map(|recipe| recipe.name).collect();
+        format!("no guest is called {name}, but: {}", names.join(", "))
+    })
+}
+
+/// The name carries a hash of everything that decides about what the guest is.
+fn entry(recipe: &Recipe) -> String {
+    let identity = format!("{GENERATION} {recipe:?} {INIT} {}", Programs::recipe());
+    cache::versioned(&format!("guests/{}", recipe.name), &identity)
+}
+
+fn make(recipe: &Recipe, dir: &Path) -> Result<()> {
+    let kernel = recipe.kernel.get()?;
+    let programs = Programs::build(recipe.kernel.is_64_bit)?;
+    let initramfs = dir.join("initramfs.gz");
+    pack(&initramfs, recipe, &kernel, &programs)?;
+    // A boot fails now and then on a machine that is very busy.
+    retry(&format!("booting {}", recipe.name), 2, || boot(recipe, &kernel, &initramfs, dir))?;
+    keep_programs(&programs, dir)
+}
+
+fn boot(recipe: &Recipe, kernel: &Kernel, initramfs: &Path, dir: &Path) -> Result<()> {
+    let started = Instant::now();
+    let files = Files::in_dir(dir);
+    for stale in [&files.ram, &files.serial, &files.truth] {
+        let _ = fs::remove_file(stale);
+    }
+    let mut qemu = Qemu::start(recipe, &kernel.image(), initramfs, files.clone())?;
+    qemu.wait_for(recipe.stop_at)?;
+    let cpus = qemu.stop()?;
+    ensure!(cpus.len() == usize::try_from(recipe.cpus)?, "{} processors", cpus.len());
+    // Pages that the firmware and the kernel zeroed need no room on the disk.
+    succeed(Command::new("fallocate").arg("--dig-holes").arg(&files.ram), Duration::from_mins(2))?;
+    let guest = Guest {
+        name: recipe.name.to_owned(),
+        dir: dir.to_owned(),
+        ram: files.ram,
+        ram_bytes: recipe.memory_mib << 20,
+        cpus,
+        vmlinux: None,
+        is_64_bit: recipe.kernel.is_64_bit,
+    };
+    guest.check()?;
+    fs::write(dir.join("guest.json"), serde_json::to_vec_pretty(&guest)?)?;
+    say(&format!("{} booted and stopped in {:.1?}", recipe.name, started.elapsed()));
+    Ok(())
+}
+
+/// Debuggers want the programs beside the memory.
+fn keep_programs(programs: &Programs, dir: &Path) -> Result<()> {
+    let kept = dir.join("programs");
+    fs::create_dir_all(&kept)?;
+    for name in ["mt", "st", "t32", "liblab.so"] {
+        fs::copy(programs.dir.join(name), kept.join(name))?;
+    }
+    for (here, there) in &programs.libraries {
+        let name = Path::new(there).file_name().context("a library without a name")?;
+        fs::copy(here, kept.join(name))?;
+    }
+    Ok(())
+}
+
+fn pack(path: &Path, recipe: &Recipe, kernel: &Kernel, programs: &Programs) -> Result<()> {
+    let mut archive = Initramfs::create(path, &FOLDERS)?;
+    let busybox = busybox(recipe.kernel.is_64_bit)?;
+    archive.program_from("bin/busybox", &busybox)?;
+    let applets = succeed(Command::new(&busybox).arg("--list"), Duration::from_secs(10))?;
+    for applet in applets.lines().filter(|applet| *applet != "busybox") {
+        archive.link(&format!("bin/{applet}"), "busybox")?;
+    }
+    archive.program("init", INIT.as_bytes())?;
+    archive.program_from("bin/emit", &programs.dir.join("emit"))?;
+    archive.program_from("modules/loop.ko", &kernel.module())?;
+    for name in ["mt", "st", "t32"] {
+        archive.program_from(&format!("programs/{name}"), &programs.dir.join(name))?;
+    }
+    archive.program_from("lib/liblab.so", &programs.dir.join("liblab.so"))?;
+    for (here, there) in &programs.libraries {
+        archive.program_from(there, here)?;
+    }
+    archive.finish()
+}
+
+/// A busybox that needs no library, for the guest's word size.
+fn busybox(is_64_bit: bool) -> Result<PathBuf> {
+    let wanted = if is_64_bit {
+        Wanted { name: "busybox-static", architecture: "amd64", suites: &["bookworm"] }
+    } else {
+        Wanted { name: "busybox-static", architecture: "i386", suites: &["bullseye"] }
+    };
+    let name = format!("busybox/{}", wanted.architecture);
+    let dir = cache::once(&cache::versioned(&name, &format!("{wanted:?}")), |dir| {
+        apt::unpack_newest(&wanted, dir).map(drop)
+    })?;
+    Ok(dir.join("bin/busybox"))
+}

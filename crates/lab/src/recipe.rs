@@ -1,0 +1,143 @@
+//! The guests that can be made.
+
+use crate::apt::Wanted;
+use crate::kernel::KernelRecipe;
+
+/// What a guest is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Recipe {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is good for.
+    pub about: &'static str,
+    /// Its kernel.
+    pub kernel: KernelRecipe,
+    /// QEMU's processor model.
+    pub cpu: &'static str,
+    /// How many processors.
+    pub cpus: u32,
+    /// Memory.
+    pub memory_mib: u64,
+    /// What is added to the kernel's command line.
+    pub command_line: &'static str,
+    /// The line on the serial console after which it is stopped.
+    pub stop_at: &'static str,
+}
+
+/// Every recipe.
+pub fn recipes() -> &'static [Recipe] {
+    &RECIPES
+}
+
+/// The recipe of this name.
+pub fn recipe(name: &str) -> Option<&'static Recipe> {
+    RECIPES.iter().find(|recipe| recipe.name == name)
+}
+
+const BOOKWORM: &[&str] = &["bookworm", "bookworm-security"];
+
+const fn cloud(name: &'static str, package: &'static str, suites: &'static [&str]) -> KernelRecipe {
+    let image = Wanted { name: package, architecture: "amd64", suites };
+    KernelRecipe { name, image, separate_modules: false, is_64_bit: true }
+}
+
+const fn i386(name: &'static str, package: &'static str, suites: &'static [&str]) -> KernelRecipe {
+    let image = Wanted { name: package, architecture: "i386", suites };
+    KernelRecipe { name, image, separate_modules: false, is_64_bit: false }
+}
+
+const CLOUD_6_1: KernelRecipe =
+    cloud("linux-6.1-cloud", "linux-image-6\\.1\\.0-[0-9]+-cloud-amd64-unsigned", BOOKWORM);
+
+const DEFAULT: Recipe = Recipe {
+    name: "linux-6.1",
+    about: "5-level paging",
+    kernel: CLOUD_6_1,
+    cpu: "max",
+    cpus: 2,
+    memory_mib: 512,
+    command_line: "panic=-1",
+    stop_at: "READY",
+};
+
+const fn pae(name: &'static str, kernel: KernelRecipe) -> Recipe {
+    Recipe { name, kernel, about: "32-bit, PAE", cpu: "qemu32,nx=on", ..DEFAULT }
+}
+
+const fn two_level(name: &'static str, kernel: KernelRecipe) -> Recipe {
+    Recipe { name, kernel, about: "32-bit, 2-level paging", cpu: "qemu32", ..DEFAULT }
+}
+
+const RECIPES: [Recipe; 10] = [
+    DEFAULT,
+    Recipe {
+        name: "linux-6.1-4level",
+        about: "4-level paging with page table isolation",
+        cpu: "max,la57=off",
+        command_line: "panic=-1 pti=on",
+        ..DEFAULT
+    },
+    Recipe {
+        name: "linux-6.1-6g",
+        about: "6 GiB around the hole for devices, 4 processors",
+        cpus: 4,
+        memory_mib: 6144,
+        ..DEFAULT
+    },
+    Recipe {
+        name: "linux-6.1-panic",
+        about: "a kernel that has crashed (sysrq c)",
+        command_line: "panic=0 lab.panic",
+        stop_at: "end Kernel panic",
+        ..DEFAULT
+    },
+    Recipe {
+        name: "linux-6.12",
+        about: "Debian 13",
+        kernel: cloud(
+            "linux-6.12-cloud",
+            "linux-image-6\\.12\\.[0-9]+\\+deb13-cloud-amd64",
+            &["trixie"],
+        ),
+        ..DEFAULT
+    },
+    Recipe {
+        name: "linux-sid",
+        about: "the newest kernel that Debian has",
+        kernel: KernelRecipe {
+            separate_modules: true,
+            ..cloud("linux-sid-cloud", "linux-binary-[0-9][^-]*-cloud-amd64", &["sid"])
+        },
+        ..DEFAULT
+    },
+    pae(
+        "linux-5.10-i386-pae",
+        i386("linux-5.10-686-pae", "linux-image-5\\.10\\.0-[0-9]+-686-pae-unsigned", &["bullseye"]),
+    ),
+    two_level(
+        "linux-5.10-i386",
+        i386("linux-5.10-686", "linux-image-5\\.10\\.0-[0-9]+-686-unsigned", &["bullseye"]),
+    ),
+    pae(
+        "linux-6.1-i386-pae",
+        i386("linux-6.1-686-pae", "linux-image-6\\.1\\.0-[0-9]+-686-pae-unsigned", BOOKWORM),
+    ),
+    two_level(
+        "linux-6.1-i386",
+        i386("linux-6.1-686", "linux-image-6\\.1\\.0-[0-9]+-686-unsigned", BOOKWORM),
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_name_means_one_recipe() {
+        let names: BTreeSet<_> = recipes().iter().map(|recipe| recipe.name).collect();
+        assert_eq!(names.len(), recipes().len());
+        assert!(names.iter().all(|name| recipe(name).unwrap().name == *name));
+        assert!(recipe("linux").is_none());
+    }
+}

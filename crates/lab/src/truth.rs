@@ -1,0 +1,257 @@
+//! What the guest said of itself just before it was stopped.
+//!
+//! The guest's `emit` sends sections: a line `=== NAME LENGTH`, that many bytes,
+//! and a line feed. Most are files of `/proc` as they are.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+/// All sections.
+#[derive(Clone, Debug, Default)]
+pub struct Truth {
+    sections: BTreeMap<String, Vec<u8>>,
+}
+
+/// A symbol of `/proc/kallsyms`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    /// Its address.
+    pub address: u64,
+    /// The letter that `nm` would print.
+    pub kind: char,
+    /// Its name.
+    pub name: String,
+    /// The module it belongs to, if not to the kernel itself.
+    pub module: Option<String>,
+}
+
+/// A thread, from `/proc/PID/task/TID/stat`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Process (thread group).
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Parent process.
+    pub ppid: u32,
+    /// Name of the thread; worker threads of the kernel have what they last
+    /// worked on in it.
+    pub comm: String,
+    /// `R`, `S`, `D`, `I`...
+    pub state: char,
+}
+
+/// A line of `/proc/PID/maps`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// First address.
+    pub start: u64,
+    /// First address behind it.
+    pub end: u64,
+    /// `r-xp` and such.
+    pub permissions: String,
+    /// Offset in the file.
+    pub offset: u64,
+    /// Path, or `[heap]` and such, or nothing.
+    pub path: String,
+}
+
+/// A thread of a program of the lab, as it said itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramThread {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub tid: u32,
+    /// Address of its thread-local `lab_thread_value`.
+    pub tls: u64,
+    /// The value that lies there.
+    pub value: u64,
+}
+
+impl Truth {
+    /// Reads what `emit` sent.
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        Self::parse(&bytes).with_context(|| format!("in {}", path.display()))
+    }
+
+    fn parse(mut rest: &[u8]) -> Result<Self> {
+        let mut sections = BTreeMap::new();
+        while !rest.is_empty() {
+            let end = rest.iter().position(|byte| *byte == b'\n').context("no line feed")?;
+            let (head, after) = rest.split_at(end);
+            let head = std::str::from_utf8(head)?;
+            let head = head.strip_prefix("=== ").with_context(|| format!("no section: {head}"))?;
+            let (name, length) = head.rsplit_once(' ').context("a section without a length")?;
+            let length: usize = length.parse()?;
+            let content = after.get(1..=length).with_context(|| format!("{name} is cut off"))?;
+            sections.insert(name.to_owned(), content.to_vec());
+            rest = after.get(length + 2..).with_context(|| format!("{name} is cut off"))?;
+        }
+        ensure!(sections.contains_key("end"), "the guest did not come to an end");
+        Ok(Self { sections })
+    }
+
+    /// Names of all sections.
+    pub fn sections(&self) -> impl Iterator<Item = &str> {
+        self.sections.keys().map(String::as_str)
+    }
+
+    /// The bytes of a section.
+    pub fn bytes(&self, section: &str) -> Result<&[u8]> {
+        let found = self.sections.get(section);
+        Ok(found.with_context(|| format!("the guest sent no {section}"))?)
+    }
+
+    /// The text of a section.
+    pub fn text(&self, section: &str) -> Result<&str> {
+        std::str::from_utf8(self.bytes(section)?).with_context(|| format!("{section} is not text"))
+    }
+
+    /// All symbols.
+    pub fn symbols(&self) -> Result<Vec<Symbol>> {
+        let lines = self.text("kallsyms")?.lines();
+        lines.map(|line| symbol(line).with_context(|| format!("kallsyms: {line}"))).collect()
+    }
+
+    /// The address of a symbol of the kernel itself.
+    pub fn symbol(&self, name: &str) -> Result<u64> {
+        let found = self.symbols()?.into_iter().find(|symbol| symbol.name == name);
+        Ok(found.with_context(|| format!("the kernel has no symbol {name}"))?.address)
+    }
+
+    /// Every thread there was, kernel threads included, by thread number; the idle
+    /// threads (number 0) are not listed by any kernel.
+    pub fn tasks(&self) -> Result<Vec<Task>> {
+        let lines = self.text("stat")?.lines();
+        let parsed = lines.map(|line| task(line).with_context(|| format!("stat: {line}")));
+        let mut tasks = parsed.collect::<Result<Vec<_>>>()?;
+        tasks.sort_by_key(|task| task.tid);
+        Ok(tasks)
+    }
+
+    /// The lab's programs and their process numbers.
+    pub fn programs(&self) -> Result<BTreeMap<String, u32>> {
+        let mut programs = BTreeMap::new();
+        for line in self.text("programs")?.lines() {
+            let (name, pid) = line.split_once(' ').with_context(|| format!("programs: {line}"))?;
+            programs.insert(name.to_owned(), pid.parse()?);
+        }
+        Ok(programs)
+    }
+
+    /// The address space of a program of the lab.
+    pub fn maps(&self, program: &str) -> Result<Vec<Mapping>> {
+        let lines = self.text(&format!("maps {program}"))?.lines();
+        lines.map(|line| mapping(line).with_context(|| format!("maps: {line}"))).collect()
+    }
+
+    /// The values that a program of the lab says it holds: name, address, value.
+    pub fn values(&self, program: &str) -> Result<Vec<(String, u64, u64)>> {
+        let lines = self.text(&format!("out {program}"))?.lines();
+        let values = lines.filter_map(|line| line.strip_prefix("value "));
+        values.map(|line| value(line).with_context(|| format!("value: {line}"))).collect()
+    }
+
+    /// The threads of `mt`.
+    pub fn program_threads(&self) -> Result<Vec<ProgramThread>> {
+        let lines = self.text("out mt")?.lines().filter_map(|line| line.strip_prefix("thread "));
+        lines.map(|line| thread(line).with_context(|| format!("thread: {line}"))).collect()
+    }
+}
+
+fn hex(word: &str) -> Option<u64> {
+    u64::from_str_radix(word.strip_prefix("0x").unwrap_or(word), 16).ok()
+}
+
+/// `ffffffffc0000000 t loop_exit [loop]`
+fn symbol(line: &str) -> Option<Symbol> {
+    let mut words = line.split_whitespace();
+    Some(Symbol {
+        address: hex(words.next()?)?,
+        kind: words.next()?.chars().next()?,
+        name: words.next()?.to_owned(),
+        module: words.next().map(|name| name.trim_matches(['[', ']']).to_owned()),
+    })
+}
+
+/// `/proc/92/task/95/stat 95 (mt-sleeper) S 1 ...`: a name may hold anything.
+fn task(line: &str) -> Option<Task> {
+    let (path, stat) = line.split_once(' ')?;
+    let (tid, rest) = stat.split_once(" (")?;
+    let (comm, rest) = rest.rsplit_once(") ")?;
+    let mut words = rest.split(' ');
+    Some(Task {
+        pid: path.split('/').nth(2)?.parse().ok()?,
+        tid: tid.parse().ok()?,
+        comm: comm.to_owned(),
+        state: words.next()?.chars().next()?,
+        ppid: words.next()?.parse().ok()?,
+    })
+}
+
+fn mapping(line: &str) -> Option<Mapping> {
+    let mut words = line.splitn(6, ' ');
+    let (start, end) = words.next()?.split_once('-')?;
+    let permissions = words.next()?.to_owned();
+    let offset = hex(words.next()?)?;
+    let path = words.nth(2).unwrap_or_default().trim().to_owned();
+    Some(Mapping { start: hex(start)?, end: hex(end)?, permissions, offset, path })
+}
+
+fn value(line: &str) -> Option<(String, u64, u64)> {
+    let mut words = line.split(' ');
+    Some((words.next()?.to_owned(), hex(words.next()?)?, hex(words.next()?)?))
+}
+
+fn thread(line: &str) -> Option<ProgramThread> {
+    let mut words = line.split(' ');
+    Some(ProgramThread {
+        name: words.next()?.to_owned(),
+        tid: words.next()?.parse().ok()?,
+        tls: hex(words.next()?.strip_prefix("tls=")?)?,
+        value: hex(words.next()?.strip_prefix("value=")?)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_are_taken_by_length() {
+        let truth = Truth::parse(b"=== out mt 10\na\n=== b 1\n\n=== end 0\n\n").unwrap();
+        assert_eq!(truth.text("out mt").unwrap(), "a\n=== b 1\n");
+        assert!(truth.text("b").is_err());
+    }
+
+    #[test]
+    fn a_guest_that_was_cut_off_is_no_truth() {
+        assert!(Truth::parse(b"=== stat 5\nab").is_err());
+        assert!(Truth::parse(b"=== stat 1\na\n").is_err());
+    }
+
+    #[test]
+    fn a_task_may_be_called_anything() {
+        let task = task("/proc/9/task/10/stat 10 (a) (b c) S 2 0 0").unwrap();
+        assert_eq!((task.pid, task.tid, task.ppid, task.state), (9, 10, 2, 'S'));
+        assert_eq!(task.comm, "a) (b c");
+    }
+
+    #[test]
+    fn symbols_and_mappings_are_read() {
+        let found = symbol("ffffffffc0000000 t loop_exit\t[loop]").unwrap();
+        assert_eq!((found.kind, found.module.as_deref()), ('t', Some("loop")));
+        let line = "7f00-7f10 r-xp 00026000 00:02 13                         /lib/libc.so.6";
+        let found = mapping(line).unwrap();
+        assert_eq!(
+            (found.end, found.offset, found.path.as_str()),
+            (0x7f10, 0x26000, "/lib/libc.so.6")
+        );
+        assert_eq!(mapping("7f00-7f10 rw-p 00000000 00:00 0 ").unwrap().path, "");
+    }
+}
