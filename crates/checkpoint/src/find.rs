@@ -20,6 +20,20 @@ pub(crate) fn open(inputs: &[PathBuf], options: &OpenOptions) -> Result<Opened, 
     given.open(unpacker)
 }
 
+/// Opens byte objects that lie in no directory, as fuzzing does.
+pub(crate) fn open_sources(
+    sources: Vec<Source>,
+    options: &OpenOptions,
+) -> Result<Opened, OpenError> {
+    let unpacker = Unpacker { options };
+    let mut given = Given::default();
+    for source in sources {
+        let name = source.path.to_string_lossy().into_owned();
+        given.add_source(source, Folder::default(), name, unpacker)?;
+    }
+    given.open(unpacker)
+}
+
 /// A file that the user named, with the directory around it.
 struct File {
     format: &'static dyn Format,
@@ -51,6 +65,16 @@ impl Given {
             Some(entry) => (entry.open("given")?, entry.name.clone()),
             None => (Source::open(path, "given")?, path.to_string_lossy().into_owned()),
         };
+        self.add_source(source, folder, name, unpacker)
+    }
+
+    fn add_source(
+        &mut self,
+        source: Source,
+        folder: Folder,
+        name: String,
+        unpacker: Unpacker<'_>,
+    ) -> Result<(), OpenError> {
         match unpacker.unpack(source)? {
             Content::Archive(folder) => self.add_folder(folder),
             Content::File(item) => self.add_file(item, folder, name, unpacker),

@@ -22,6 +22,8 @@ mod error;
 mod find;
 mod flat;
 mod format;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guestdump;
 mod inventory;
 mod source;

@@ -6,7 +6,7 @@
 //! products' older use of zlib; the rest is tolerance.
 
 mod container;
-mod fastlz;
+pub(crate) mod fastlz;
 mod image;
 mod inflate;
 
