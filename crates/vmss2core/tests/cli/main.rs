@@ -18,3 +18,4 @@ mod run;
 mod schema;
 #[cfg(unix)]
 mod signals;
+mod vectors;
