@@ -177,7 +177,8 @@ fn a_checkpoint_without_registers_points_to_the_physical_view() {
 #[test]
 fn a_reader_of_stdout_that_goes_does_not_stop_the_core() {
     let place = Place::with_checkpoint(1);
-    let mut child = place.command(&["-M", "vm.vmss"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut command = place.command(&["-M", "vm.vmss"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(is_elf_core(&place.file("vmss.core")));
