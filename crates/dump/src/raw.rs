@@ -54,7 +54,7 @@ fn layout(memory: &PhysicalMemory) -> Result<Layout, DumpError> {
     if extents.is_empty() {
         return Err(DumpError::NoMemory { why: "the checkpoint holds none".to_owned() });
     }
-    Ok(Layout { literals: Vec::new(), extents, len_bytes: memory.end().0 })
+    Ok(Layout { extents, len_bytes: memory.end().0, ..Layout::default() })
 }
 
 fn holes(ranges: &[Range<u64>]) -> Vec<Problem> {

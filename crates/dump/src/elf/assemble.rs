@@ -106,7 +106,7 @@ pub(super) fn assemble(kind: Kind, notes: &[u8], body: Body) -> Result<Layout, D
     }
     let header = header_bytes(kind, class, notes, &body.loads, start)?;
     let literals = vec![Literal { offset: 0, bytes: header }];
-    Ok(Layout { literals, extents, len_bytes })
+    Ok(Layout { literals, extents, len_bytes, companions: Vec::new() })
 }
 
 fn choose_class(machine: Machine, notes: &[u8], body: &Body) -> Result<Class, DumpError> {

@@ -47,10 +47,10 @@ impl DumpFormat for LinearCore {
         problems.extend(many_segments(body.loads.len()));
         problems.extend(missing_registers(threads.iter().copied(), "not among the threads"));
         let kind = Kind { machine, load_align: 0x1000 };
-        let layout = assemble(kind, &notes, body)?;
+        let mut layout = assemble(kind, &notes, body)?;
         let hints = hints::linear(input, path, &view);
+        layout.companions = script::companions(input, options, &hints);
         engine::write(&layout, input, options, path, monitor)?;
-        script::write_if_asked(input, options, path, &hints)?;
         Ok(Summary {
             path: path.to_owned(),
             len_bytes: layout.len_bytes,

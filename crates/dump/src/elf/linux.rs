@@ -47,15 +47,16 @@ impl DumpFormat for LinuxCore {
         let machine = guest_machine(input);
         let kind = Kind { machine, load_align: 0 };
         let notes = notes(machine, input);
-        let layout = assemble(kind, &notes, body(machine, input)?)?;
+        let mut layout = assemble(kind, &notes, body(machine, input)?)?;
+        let hints = hints::linux(input, path);
+        layout.companions = script::companions(input, options, &hints);
         engine::write(&layout, input, options, path, monitor)?;
-        script::write_if_asked(input, options, path, &[])?;
         Ok(Summary {
             path: path.to_owned(),
             len_bytes: layout.len_bytes,
             memory_bytes: layout.memory_bytes(),
             problems: problems(input),
-            hints: hints::linux(input, path),
+            hints,
         })
     }
 }

@@ -32,16 +32,17 @@ impl DumpFormat for PhysicalCore {
     ) -> Result<Summary, DumpError> {
         let machine = guest_machine(input);
         let kind = Kind { machine, load_align: 0x1000 };
-        let layout = assemble(kind, &notes(machine, input), body(input)?)?;
+        let mut layout = assemble(kind, &notes(machine, input), body(input)?)?;
+        let hints = hints::physical(input, path);
+        layout.companions = script::companions(input, options, &hints);
         engine::write(&layout, input, options, path, monitor)?;
-        script::write_if_asked(input, options, path, &[])?;
         let vcpus = input.checkpoint.vcpus.iter();
         Ok(Summary {
             path: path.to_owned(),
             len_bytes: layout.len_bytes,
             memory_bytes: layout.memory_bytes(),
             problems: missing_registers(vcpus, "not among the threads").into_iter().collect(),
-            hints: hints::physical(input, path),
+            hints,
         })
     }
 }

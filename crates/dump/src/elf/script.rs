@@ -2,31 +2,22 @@
 //! variables, and how to load symbols.
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
 
 use vmss2core_mem::{Vcpu, X86Vcpu};
 
-use crate::engine::write_small_file;
-use crate::{DumpError, Input, WriteOptions};
+use crate::engine::Companion;
+use crate::{Input, WriteOptions};
 
-/// Writes the script if the options ask for it.
-pub(super) fn write_if_asked(
+/// The script, if the options ask for it.
+pub(super) fn companions(
     input: Input<'_>,
     options: &WriteOptions,
-    core: &Path,
     hints: &[String],
-) -> Result<(), DumpError> {
+) -> Vec<Companion> {
     if !options.gdb_script {
-        return Ok(());
+        return Vec::new();
     }
-    let text = text(&input.checkpoint.vcpus, hints);
-    write_small_file(&script_path(core), &text, options.overwrite, input.checkpoint)
-}
-
-fn script_path(core: &Path) -> PathBuf {
-    let mut name = core.as_os_str().to_owned();
-    name.push(".gdb");
-    name.into()
+    vec![Companion { suffix: ".gdb", text: text(&input.checkpoint.vcpus, hints) }]
 }
 
 fn text(vcpus: &[Vcpu], hints: &[String]) -> String {

@@ -608,4 +608,11 @@ fn the_script_names_what_a_core_cannot_hold() {
     assert!(script.contains("\nset $efer_1 = 0xd01\n"), "{script}");
     assert!(script.contains("symbol-file -o 0x1e600000"), "{script}");
     assert!(!script.contains("cr2"), "not known: {script}");
+
+    // A script in the way is found before anything is written.
+    std::fs::remove_file(&scratch.path).unwrap();
+    let refused = write_to(&scratch, "elf-linear", &checkpoint, &linux_facts(), &options, &Silent);
+    let Err(DumpError::Exists { path }) = refused else { panic!("{refused:?}") };
+    assert_eq!(path.extension().unwrap(), "gdb");
+    assert!(!scratch.path.exists());
 }

@@ -51,7 +51,6 @@ impl<'a> View<'a> {
         let leaves = &mut self.leaves;
         let first = leaves.len();
         let summary = space.walk_range(range.clone(), &Limits::default(), &mut |leaf| {
-            // A large page at the border belongs to both halves of no guest.
             leaves.push(leaf);
             ControlFlow::Continue(())
         });

@@ -6,7 +6,7 @@
 //! get there is decided here alone, so that every format is equally fast and
 //! none can leave half a file behind.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use vmss2core_mem::{Gpa, PhysicalMemory};
 
@@ -18,7 +18,7 @@ mod output;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use output::write_small_file;
+use output::Output;
 
 /// Guest memory at a place in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,15 @@ pub(crate) struct Literal {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// A text file that goes with the output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Companion {
+    /// What its name has behind the output's.
+    pub(crate) suffix: &'static str,
+    /// Its content.
+    pub(crate) text: String,
+}
+
 /// What a file consists of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Layout {
@@ -49,6 +58,8 @@ pub(crate) struct Layout {
     pub(crate) extents: Vec<Extent>,
     /// Length of the file.
     pub(crate) len_bytes: u64,
+    /// Files that appear together with it.
+    pub(crate) companions: Vec<Companion>,
 }
 
 impl Layout {
@@ -70,19 +81,34 @@ pub(crate) fn write(
     path: &Path,
     monitor: &dyn Monitor,
 ) -> Result<(), DumpError> {
-    let output = output::Output::create(path, options.overwrite, input.checkpoint)?;
+    let create = |path: &Path| Output::create(path, options.overwrite, input.checkpoint);
+    let output = create(path)?;
     output.set_len(layout.len_bytes)?;
     for literal in &layout.literals {
         output.write_all_at(&literal.bytes, literal.offset)?;
     }
+    // Before the long part, so that one that is in the way is found early.
+    let mut companions = Vec::new();
+    for companion in &layout.companions {
+        let file = create(&with_suffix(path, companion.suffix))?;
+        file.write_all_at(companion.text.as_bytes(), 0)?;
+        companions.push(file);
+    }
     copy_memory(layout, &input.checkpoint.memory, &output, monitor)?;
-    output.persist()
+    output.persist()?;
+    companions.into_iter().try_for_each(Output::persist)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 fn copy_memory(
     layout: &Layout,
     memory: &PhysicalMemory,
-    output: &output::Output,
+    output: &Output,
     monitor: &dyn Monitor,
 ) -> Result<(), DumpError> {
     let mut copier = copy::Copier::new(memory, output, monitor, layout.memory_bytes());

@@ -2,7 +2,7 @@
 //! by others, never an input, never anything but a regular file.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -70,20 +70,6 @@ impl Output {
             }
             Err(error) => Err(DumpError::Write { path, source: error.error }),
         }
-    }
-}
-
-/// Writes a short text beside a core, with the same care.
-pub(crate) fn write_small_file(
-    path: &Path,
-    text: &str,
-    overwrite: bool,
-    checkpoint: &Checkpoint,
-) -> Result<(), DumpError> {
-    let mut output = Output::create(path, overwrite, checkpoint)?;
-    match output.file.write_all(text.as_bytes()) {
-        Ok(()) => output.persist(),
-        Err(source) => Err(output.error(source)),
     }
 }
 
