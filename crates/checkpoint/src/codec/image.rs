@@ -2,13 +2,14 @@
 //! any offset.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::io::{self, Read};
 use std::sync::Arc;
 
-use vmss2core_mem::{PAGE_SIZE, ReadAt};
+use vmss2core_mem::ReadAt;
 
 use super::{Codec, CodecError, Containers, expand, inflate, unknown};
+use crate::OpenOptions;
+use crate::source::write_sparse;
 
 /// A bare FastLZ stream has no index, so it is expanded in one go; larger ones
 /// are refused.
@@ -41,7 +42,7 @@ pub(crate) fn open_image(
     offset: u64,
     packed: u64,
     expanded: u64,
-    spill_dir: Option<&Path>,
+    options: &OpenOptions,
 ) -> Result<Image, CodecError> {
     if packed == expanded {
         let bytes = Arc::clone(source);
@@ -57,11 +58,10 @@ pub(crate) fn open_image(
     let head = read_head(source.as_ref(), offset, packed).map_err(read)?;
     match inflate::recognise(&head) {
         Some(codec) => {
-            let dir = spill_dir.ok_or(CodecError::NeedsSpill { codec })?;
             let input = RangeReader { source: source.as_ref(), at: offset, end };
             let reader = inflate::reader(codec, io::BufReader::with_capacity(SPILL_CHUNK, input));
             let mut reader = reader.ok_or_else(|| unknown(packed, expanded))?;
-            spill(codec, reader.as_mut(), expanded, dir)
+            spill(codec, reader.as_mut(), expanded, options)
         }
         None => in_memory(source.as_ref(), offset, packed, expanded),
     }
@@ -110,13 +110,21 @@ fn spill(
     codec: Codec,
     reader: &mut dyn Read,
     expanded: u64,
-    dir: &Path,
+    options: &OpenOptions,
 ) -> Result<Image, CodecError> {
+    let dir = options.spill_dir.as_deref().ok_or(CodecError::NeedsSpill { codec })?;
     let failed = |source| CodecError::Spill { codec, dir: dir.to_owned(), source };
+    let limit = expanded.min(options.max_unpacked_bytes);
     let mut file = tempfile::tempfile_in(dir).map_err(failed)?;
-    let (len, flaw) = copy_sparse(reader, &mut file, expanded).map_err(failed)?;
+    let (len, flaw) = copy_sparse(reader, &mut file, limit).map_err(failed)?;
     file.set_len(len).map_err(failed)?;
-    let flaw = flaw.map(|error| format!("{codec} data is damaged after {len:#x} bytes: {error}"));
+    let flaw = match flaw {
+        Some(error) => Some(format!("{codec} data is damaged after {len:#x} bytes: {error}")),
+        None if len == limit && limit < expanded => {
+            Some(format!("{codec} data is expanded only up to the limit of {limit:#x} bytes"))
+        }
+        None => None,
+    };
     Ok(Image { bytes: Arc::new(file), offset: 0, len, codec, flaw })
 }
 
@@ -134,7 +142,7 @@ fn copy_sparse(
         let (chunk, _) = buf.split_at_mut(want);
         let (len, flaw) = fill(reader, chunk);
         let (chunk, _) = chunk.split_at(len);
-        write_pages(file, done, chunk)?;
+        write_sparse(file, done, chunk)?;
         done += len as u64;
         if flaw.is_some() || len < want {
             return Ok((done, flaw));
@@ -155,19 +163,6 @@ fn fill(reader: &mut dyn Read, buf: &mut [u8]) -> (usize, Option<io::Error>) {
         }
     }
     (done, None)
-}
-
-fn write_pages(file: &mut File, start: u64, bytes: &[u8]) -> io::Result<()> {
-    let page = usize::try_from(PAGE_SIZE).unwrap_or(4096);
-    let mut at = start;
-    for chunk in bytes.chunks(page) {
-        if chunk.iter().any(|&byte| byte != 0) {
-            file.seek(SeekFrom::Start(at))?;
-            file.write_all(chunk)?;
-        }
-        at += chunk.len() as u64;
-    }
-    Ok(())
 }
 
 /// A stretch of a source as a stream.

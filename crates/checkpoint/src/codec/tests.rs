@@ -6,6 +6,7 @@ use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 
 use super::*;
+use crate::OpenOptions;
 
 fn plain() -> Vec<u8> {
     (0..20_000_u32).flat_map(|n| (n / 7).to_le_bytes()).collect()
@@ -82,11 +83,11 @@ fn an_image_is_spilled_up_to_its_promised_size_with_holes() {
     plain[5] = 1;
     plain[(2 << 20) + 7] = 2;
     for codec in [Codec::Zlib, Codec::Deflate, Codec::Gzip] {
-        let dir = tempfile::tempdir().unwrap();
+        let (dir, options) = crate::testing::spilling();
         let stream = [b"head".to_vec(), packed(codec, &plain)].concat();
         let len = stream.len() as u64 - 4;
         let source: Arc<dyn ReadAt> = Arc::new(stream);
-        let image = open_image(&source, 4, len, plain.len() as u64, Some(dir.path())).unwrap();
+        let image = open_image(&source, 4, len, plain.len() as u64, &options).unwrap();
         assert_eq!((image.codec, image.len), (codec, plain.len() as u64));
         assert_eq!(image.flaw, None);
         let mut bytes = vec![1; plain.len()];
@@ -111,24 +112,36 @@ fn on_disk(_: &std::fs::File) -> Option<u64> {
 
 #[test]
 fn more_than_promised_is_not_spilled() {
-    let dir = tempfile::tempdir().unwrap();
+    let (_dir, options) = crate::testing::spilling();
     let stream = packed(Codec::Zlib, &vec![7; 8 << 20]);
     let len = stream.len() as u64;
     let source: Arc<dyn ReadAt> = Arc::new(stream);
-    let image = open_image(&source, 0, len, 4096, Some(dir.path())).unwrap();
+    let image = open_image(&source, 0, len, 4096, &options).unwrap();
     assert_eq!(image.len, 4096);
     assert_eq!(image.bytes.file_at(0).unwrap().0.metadata().unwrap().len(), 4096);
 }
 
 #[test]
+fn no_more_is_spilled_than_the_caller_allows() {
+    let (_dir, options) = crate::testing::spilling();
+    let options = OpenOptions { max_unpacked_bytes: 1 << 20, ..options };
+    let stream = packed(Codec::Zlib, &vec![7; 8 << 20]);
+    let len = stream.len() as u64;
+    let source: Arc<dyn ReadAt> = Arc::new(stream);
+    let image = open_image(&source, 0, len, 8 << 20, &options).unwrap();
+    assert_eq!(image.len, 1 << 20);
+    assert!(image.flaw.unwrap().contains("limit of 0x100000"));
+}
+
+#[test]
 fn a_damaged_stream_keeps_what_came_before() {
-    let dir = tempfile::tempdir().unwrap();
+    let (_dir, options) = crate::testing::spilling();
     let plain = plain();
     let mut stream = packed(Codec::Gzip, &plain);
     stream.truncate(stream.len() / 2);
     let len = stream.len() as u64;
     let source: Arc<dyn ReadAt> = Arc::new(stream);
-    let image = open_image(&source, 0, len, plain.len() as u64, Some(dir.path())).unwrap();
+    let image = open_image(&source, 0, len, plain.len() as u64, &options).unwrap();
     let there = usize::try_from(image.len).unwrap();
     assert!(there > 0 && there < plain.len(), "{there}");
     assert!(image.flaw.unwrap().contains("damaged"));
@@ -142,7 +155,7 @@ fn without_a_directory_for_temporary_files_it_says_so() {
     let stream = packed(Codec::Zlib, &plain());
     let len = stream.len() as u64;
     let source: Arc<dyn ReadAt> = Arc::new(stream);
-    let error = open_image(&source, 0, len, 80_000, None).err().unwrap();
+    let error = open_image(&source, 0, len, 80_000, &OpenOptions::default()).err().unwrap();
     assert!(matches!(error, CodecError::NeedsSpill { codec: Codec::Zlib }), "{error}");
 }
 

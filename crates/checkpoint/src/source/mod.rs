@@ -25,7 +25,7 @@ mod unpack;
 
 pub(crate) use extents::Extents;
 pub(crate) use folder::{Entry, Folder, base_name, parent};
-pub(crate) use spill::is_zero;
+pub(crate) use spill::{is_zero, write_sparse};
 pub(crate) use unpack::{Content, Peek, Unpacker};
 
 /// Bytes of an object that are looked at to tell what it is.

@@ -65,7 +65,8 @@ impl Spill {
     }
 }
 
-fn write_sparse(file: &mut File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+/// Writes `bytes` at `offset`, blocks of zeroes as holes.
+pub(crate) fn write_sparse(file: &mut File, offset: u64, bytes: &[u8]) -> io::Result<()> {
     let mut at = offset;
     for run in bytes.chunks(BLOCK).collect::<Vec<_>>().chunk_by(|a, b| is_zero(a) == is_zero(b)) {
         let len = run.iter().map(|block| block.len()).sum::<usize>();

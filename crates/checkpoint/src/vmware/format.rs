@@ -47,7 +47,7 @@ impl Format for Vmware {
             problems.extend(by_size_only(&case, &ties));
             case.memory(&ties, &mut problems)?
         };
-        let opened = state.into_opened(memory, case.unpacker.options.spill_dir.as_deref());
+        let opened = state.into_opened(memory, case.unpacker.options);
         let mut opened = opened.map_err(|error| explain(error, &case.place, &facts))?;
         opened.checkpoint.problems.splice(0..0, problems);
         Ok(opened)

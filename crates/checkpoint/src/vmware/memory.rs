@@ -1,6 +1,5 @@
 //! Guest memory: the image of a state file or its companion, put in its place.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use vmss2core_mem::{Gpa, PAGE_SIZE, PhysicalMemory, Problem, ReadAt};
@@ -8,6 +7,7 @@ use vmss2core_mem::{Gpa, PAGE_SIZE, PhysicalMemory, Problem, ReadAt};
 use super::error::VmwareError;
 use super::problems::Problems;
 use super::regions::{self, VmwareRegion};
+use crate::OpenOptions;
 use crate::codec::{self, Codec, Containers, Image};
 use crate::inventory::{Item, ItemKind};
 use crate::source::Source;
@@ -22,7 +22,7 @@ const MAX_LISTED: usize = 4;
 pub(super) fn open_block(
     source: &Source,
     item: &Item,
-    spill_dir: Option<&Path>,
+    options: &OpenOptions,
     problems: &mut Problems,
 ) -> Result<Image, VmwareError> {
     let there = source.len.saturating_sub(item.offset);
@@ -39,9 +39,8 @@ pub(super) fn open_block(
         return Ok(Image { bytes, offset, len, codec: Codec::Stored, flaw: None });
     }
     let packed = item.size_in_file.min(there);
-    let image =
-        codec::open_image(&source.bytes, item.offset, packed, item.size_in_memory, spill_dir)
-            .map_err(|error| VmwareError::compressed(source.path.clone(), item.offset, error))?;
+    let image = codec::open_image(&source.bytes, item.offset, packed, item.size_in_memory, options)
+        .map_err(|error| VmwareError::compressed(source.path.clone(), item.offset, error))?;
     problems.extend(image.flaw.as_deref().map(Problem::incomplete));
     Ok(image)
 }

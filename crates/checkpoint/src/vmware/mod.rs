@@ -25,7 +25,6 @@ mod vcpu;
 mod vmx;
 mod window;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use vmss2core_mem::{Architecture, Checkpoint, PhysicalMemory, Problem, Provenance, SourceFile};
@@ -35,10 +34,10 @@ use self::problems::Problems;
 use self::raw::{Completeness, Magic};
 use self::regions::{Layout, VmwareRegion};
 use self::tags::BlockForm;
-use crate::Opened;
 use crate::codec::{Codec, Image};
 use crate::inventory::{Inventory, Item};
 use crate::source::Source;
+use crate::{OpenOptions, Opened};
 
 pub use self::error::VmwareError;
 pub(crate) use self::format::{Configuration, EncryptedContainer, Vmware};
@@ -102,10 +101,10 @@ impl StateFile {
     pub(crate) fn into_opened(
         mut self,
         memory: Option<Source>,
-        spill_dir: Option<&Path>,
+        options: &OpenOptions,
     ) -> Result<Opened, VmwareError> {
         let mut problems = std::mem::take(&mut self.problems);
-        let image = self.image(memory.as_ref(), spill_dir, &mut problems)?;
+        let image = self.image(memory.as_ref(), options, &mut problems)?;
         let machine = facts::machine(&self.inventory);
         let architecture = machine.architecture.unwrap_or(Architecture::X86);
         let vcpus = vcpu::read(&self.inventory, architecture, &mut problems);
@@ -134,7 +133,7 @@ impl StateFile {
     fn image(
         &self,
         memory: Option<&Source>,
-        spill_dir: Option<&Path>,
+        options: &OpenOptions,
         problems: &mut Problems,
     ) -> Result<Image, VmwareError> {
         let Some(block) = self.memory_block() else {
@@ -147,7 +146,7 @@ impl StateFile {
                 memory.path.display()
             )));
         }
-        memory::open_block(&self.source, block, spill_dir, problems)
+        memory::open_block(&self.source, block, options, problems)
     }
 
     /// Why there is no memory: a machine whose memory was saved has a processor

@@ -62,7 +62,7 @@ fn the_worked_example_is_read_byte_by_byte() {
 
     let memory =
         Source { len: 64 << 20, bytes: Arc::new(Sparse::new(vec![])), ..source("m", vec![]) };
-    let opened = file.into_opened(Some(memory), None).unwrap();
+    let opened = file.into_opened(Some(memory), &no_spill()).unwrap();
     let vcpu = opened.checkpoint.vcpus[0].x86().unwrap();
     assert_eq!(vcpu.rip, Some(0x8877_6655_4433_2211));
     assert_eq!(vcpu.control.cr3, None);

@@ -16,7 +16,7 @@ fn sized(len: u64) -> Source {
 
 fn ranges_of(state: &State, memory_len: u64) -> Vec<std::ops::Range<u64>> {
     let file = open_state(state.bytes()).unwrap();
-    file.into_opened(Some(sized(memory_len)), None).unwrap().checkpoint.memory.ranges()
+    file.into_opened(Some(sized(memory_len)), &no_spill()).unwrap().checkpoint.memory.ranges()
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn without_a_map_up_to_3_gib_lie_at_0_and_the_rest_at_4_gib() {
     assert_eq!(ranges_of(&state, 3 * GIB), [0..3 * GIB]);
     assert_eq!(ranges_of(&state, 5 * GIB), [0..3 * GIB, 4 * GIB..6 * GIB]);
     let file = open_state(state.bytes()).unwrap();
-    let opened = file.into_opened(Some(sized(5 * GIB)), None).unwrap();
+    let opened = file.into_opened(Some(sized(5 * GIB)), &no_spill()).unwrap();
     assert!(has_problem(&opened, Severity::Warning, &["usually", "0xc0000000..0x100000000"]));
 }
 
@@ -197,7 +197,7 @@ fn a_memory_block_that_is_cut_is_used_as_far_as_it_goes() {
     let state = machine(vec![Tag::block("Memory", &[0, 0], &numbered_pages(4))]);
     let mut bytes = state.bytes();
     bytes.truncate(bytes.len() - 2 - 4096);
-    let opened = open_state(bytes).unwrap().into_opened(None, None).unwrap();
+    let opened = open_state(bytes).unwrap().into_opened(None, &no_spill()).unwrap();
     assert_eq!(opened.checkpoint.memory.ranges(), [0..0x3000]);
     assert!(has_problem(&opened, Severity::Incomplete, &["Memory", "past the end of the file"]));
 }
@@ -220,7 +220,7 @@ fn plain_files_can_be_cloned_from() {
     let memory = Source { len: 4 << 12, bytes: Arc::new(file), ..source("x.vmem", vec![]) };
     let state = machine(regions(&[(0x100, 2, 2), (0, 0, 2)]));
     let file = open_state(state.bytes()).unwrap();
-    let opened = file.into_opened(Some(memory), None).unwrap();
+    let opened = file.into_opened(Some(memory), &no_spill()).unwrap();
     let [low, high] = opened.checkpoint.memory.segments() else { panic!("two segments") };
     for (segment, expected) in [(low, 0), (high, 0x2000)] {
         let (bytes, offset) = segment.source();
@@ -294,10 +294,10 @@ fn zlib_memory_goes_through_a_temporary_file() {
     let packed = encoder.finish().unwrap();
     let block = Tag::packed("Memory", &[0, 0], &packed, image.len() as u64);
     let state = machine(vec![block]).bytes();
-    let dir = tempfile::tempdir().unwrap();
-    let opened = open_state(state.clone()).unwrap().into_opened(None, Some(dir.path())).unwrap();
+    let (_dir, options) = crate::testing::spilling();
+    let opened = open_state(state.clone()).unwrap().into_opened(None, &options).unwrap();
     assert_image(&opened);
-    let error = open_state(state).unwrap().into_opened(None, None).err().unwrap();
+    let error = open_state(state).unwrap().into_opened(None, &no_spill()).err().unwrap();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("temporary file"), "{cause}");
 }
@@ -318,17 +318,17 @@ fn cut_containers_give_what_is_whole() {
 fn memory_of_no_known_compression_is_an_error() {
     let block = Tag::packed("Memory", &[0, 0], &[0xff; 5000], 8192);
     let state = open_state(machine(vec![block]).bytes()).unwrap();
-    let error = state.into_opened(None, None).err().unwrap();
+    let error = state.into_opened(None, &no_spill()).err().unwrap();
     assert!(matches!(error, VmwareError::CompressedMemory { .. }), "{error}");
 }
 
 #[test]
 fn a_checkpoint_taken_without_memory_differs_from_a_lost_memory_file() {
     let state = State::new().group("Checkpoint", vec![Tag::u32("memSize", &[], 16)]);
-    let error = open_state(state.bytes()).unwrap().into_opened(None, None).err().unwrap();
+    let error = open_state(state.bytes()).unwrap().into_opened(None, &no_spill()).err().unwrap();
     assert!(matches!(error, VmwareError::TakenWithoutMemory { .. }), "{error}");
     let state = machine(regions(&[(0, 0, 2)]));
-    let error = open_state(state.bytes()).unwrap().into_opened(None, None).err().unwrap();
+    let error = open_state(state.bytes()).unwrap().into_opened(None, &no_spill()).err().unwrap();
     assert!(
         matches!(error, VmwareError::MemoryFileMissing { expected: Some(8192), .. }),
         "{error}"

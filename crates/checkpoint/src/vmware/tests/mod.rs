@@ -32,10 +32,15 @@ fn open_state(bytes: Vec<u8>) -> Result<StateFile, VmwareError> {
     StateFile::open(&source("x.vmss", bytes))
 }
 
+/// Without a directory for temporary files.
+fn no_spill() -> OpenOptions {
+    OpenOptions::default()
+}
+
 /// Opens a state file with a companion of `memory` bytes.
 fn opened(state: &State, memory: Option<Vec<u8>>) -> Opened {
     let memory = memory.map(|bytes| source("x.vmem", bytes));
-    open_state(state.bytes()).unwrap().into_opened(memory, None).unwrap()
+    open_state(state.bytes()).unwrap().into_opened(memory, &no_spill()).unwrap()
 }
 
 /// The messages of the problems of one severity.
