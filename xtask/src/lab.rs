@@ -1,7 +1,12 @@
 //! `cargo xtask lab`: make and keep real guests.
 
-use anyhow::Result;
-use vmss2core_lab::{make, recipes};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use vmss2core_lab::vmware::write_checkpoint;
+use vmss2core_lab::wrap::shapes;
+use vmss2core_lab::{cache, make, recipes};
 
 /// What to do with the lab.
 #[derive(clap::Args)]
@@ -28,6 +33,17 @@ enum LabCommand {
         /// Name of the guest
         name: String,
     },
+    /// Write a guest as a VMware checkpoint
+    Wrap {
+        /// Name of the guest
+        name: String,
+        /// How the checkpoint looks: see `cargo xtask lab list`
+        shape: String,
+        /// Folder that the files go to
+        to: PathBuf,
+    },
+    /// Forget everything downloaded and made
+    Clean,
 }
 
 /// Does it.
@@ -39,6 +55,11 @@ pub(crate) fn run(args: LabArgs) -> Result<()> {
             println!("{}", make::guest_dir(&name)?.display());
             Ok(())
         }
+        LabCommand::Wrap { name, shape, to } => wrap_guest(&name, &shape, &to),
+        LabCommand::Clean => {
+            let dir = cache::dir()?;
+            fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))
+        }
     }
 }
 
@@ -47,6 +68,20 @@ fn list() -> Result<()> {
         let made = make::guest_dir(recipe.name)?.exists();
         let made = if made { "made" } else { "not made" };
         println!("{:<20} {:<8} {}", recipe.name, made, recipe.about);
+    }
+    let shapes: Vec<_> = shapes().into_iter().map(|(name, _)| name).collect();
+    println!("shapes of checkpoints: {}", shapes.join(" "));
+    Ok(())
+}
+
+fn wrap_guest(name: &str, shape: &str, to: &Path) -> Result<()> {
+    let shapes = shapes();
+    let known = shapes.iter().find(|(known, _)| *known == shape);
+    let (_, shape) = known.with_context(|| format!("no shape is called {shape}"))?;
+    let machine = make::guest(name)?.machine()?;
+    fs::create_dir_all(to).with_context(|| format!("making {}", to.display()))?;
+    for file in write_checkpoint(&machine, shape, to, name)?.files {
+        println!("{}", file.display());
     }
     Ok(())
 }

@@ -42,11 +42,25 @@ pub fn once(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBu
     }
     let parent = path.parent().context("the cache has a parent")?;
     fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
-    let unfinished = tempfile::Builder::new().prefix("unfinished-").tempdir_in(parent)?;
+    let leaf = path.file_name().context("an entry has a name")?.to_string_lossy();
+    let prefix = format!("unfinished-{leaf}-");
+    remove_unfinished(parent, &prefix)?;
+    let unfinished = tempfile::Builder::new().prefix(&prefix).tempdir_in(parent)?;
     make(unfinished.path()).with_context(|| format!("making {}", path.display()))?;
     let made = unfinished.keep();
     fs::rename(&made, &path).with_context(|| format!("keeping {}", path.display()))?;
     Ok(path)
+}
+
+/// What a process left that was killed: whoever holds the lock knows it is dead.
+fn remove_unfinished(parent: &Path, prefix: &str) -> Result<()> {
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Name for [`once`] of something made by `recipe`: a changed recipe is another name.

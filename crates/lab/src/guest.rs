@@ -1,7 +1,7 @@
 //! A stopped guest: its RAM, its registers, and what it said about itself.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -94,18 +94,34 @@ impl Guest {
         Ok(())
     }
 
-    /// Whether these bytes lie anywhere in the first 3 GiB of memory.
+    /// Whether these bytes lie anywhere in memory.
     fn holds(&self, wanted: &[u8]) -> Result<bool> {
-        const CHUNK: usize = 1 << 20;
-        let mut file = File::open(&self.ram)?.take(BELOW_4G);
-        let mut window = Vec::new();
-        // What spans two chunks is found because the end of one stays.
-        while file.by_ref().take(CHUNK as u64).read_to_end(&mut window)? > 0 {
+        const CHUNK: u64 = 1 << 20;
+        let file = File::open(&self.ram)?;
+        let (mut window, mut end) = (Vec::new(), 0);
+        // Holes have nothing to find, and there are gigabytes of them.
+        while let Some(start) = next_data(&file, end)? {
+            if start > end {
+                window.clear();
+            }
+            end = start + CHUNK;
+            (&file).seek(SeekFrom::Start(start))?;
+            (&file).take(CHUNK).read_to_end(&mut window)?;
             if memchr::memmem::find(&window, wanted).is_some() {
                 return Ok(true);
             }
+            // What spans two chunks is found because the end of one stays.
             window.drain(..window.len().saturating_sub(wanted.len()));
         }
         Ok(false)
+    }
+}
+
+/// The first offset from `offset` on where the file has no hole.
+fn next_data(file: &File, offset: u64) -> Result<Option<u64>> {
+    match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(offset)) {
+        Ok(start) => Ok(Some(start)),
+        Err(rustix::io::Errno::NXIO) => Ok(None),
+        Err(error) => Err(error).context("looking for data in the memory file"),
     }
 }

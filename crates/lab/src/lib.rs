@@ -21,6 +21,7 @@ pub mod recipe;
 pub mod registers;
 pub mod truth;
 pub mod vmware;
+pub mod wrap;
 
 mod gdbstub;
 mod initramfs;

@@ -72,7 +72,9 @@ impl Qemu {
         // The path of a socket may have 107 bytes: the cache's could be too long.
         let sockets = tempfile::Builder::new().prefix("vmss2core-lab-").tempdir()?;
         let log = fs::File::create(&files.log)?;
-        let mut command = Command::new("qemu-system-x86_64");
+        // Ends QEMU even when a test is killed and nothing is dropped.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
         command.args(arguments(recipe, &files, sockets.path()));
         command.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);

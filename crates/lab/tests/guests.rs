@@ -1,0 +1,119 @@
+//! Guests boot, tell the truth, and are kept as they were when they stopped.
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use vmss2core_lab::truth::Symbol;
+use vmss2core_lab::{CpuRegisters, Guest, make, recipes};
+
+const SPINNER: [u64; 4] =
+    [0x1212_1212_1212_1212, 0x1313_1313_1313_1313, 0x1414_1414_1414_1414, 0x1515_1515_1515_1515];
+
+fn guest(name: &str) -> Guest {
+    make::guest(name).unwrap()
+}
+
+fn in_user_mode(cpu: &CpuRegisters) -> bool {
+    cpu.segments[1].selector & 3 == 3
+}
+
+/// The processor that runs the spinner, where it was scheduled at that moment.
+fn spinning(guest: &Guest) -> Option<&CpuRegisters> {
+    guest.cpus.iter().find(|cpu| in_user_mode(cpu) && cpu.gpr[12..] == SPINNER)
+}
+
+#[test]
+fn every_guest_is_whole() {
+    for recipe in recipes() {
+        let guest = guest(recipe.name);
+        guest.check().unwrap_or_else(|error| panic!("{}: {error:#}", recipe.name));
+        let mapped: u64 = guest.memory_map().iter().map(|range| range.len).sum();
+        assert_eq!(mapped, recipe.memory_mib << 20, "{}", recipe.name);
+        assert!(guest.serial_log().unwrap().contains(recipe.stop_at), "{}", recipe.name);
+    }
+}
+
+#[test]
+fn every_guest_lists_its_threads_and_symbols() {
+    for recipe in recipes() {
+        let truth = guest(recipe.name).truth().unwrap();
+        let tasks = truth.tasks().unwrap();
+        let named = |comm: &str| tasks.iter().filter(|task| task.comm == comm).count();
+        assert_eq!((named("mt"), named("mt-sleeper"), named("t32")), (1, 1, 2), "{}", recipe.name);
+        assert_eq!(truth.programs().unwrap().len(), 3, "{}", recipe.name);
+        assert_eq!(truth.program_threads().unwrap().len(), 4, "{}", recipe.name);
+        assert!(truth.symbol("_text").unwrap() > 0, "{}", recipe.name);
+        let symbols = truth.symbols().unwrap();
+        let of_loop = |symbol: &Symbol| symbol.module.as_deref() == Some("loop");
+        assert!(symbols.iter().any(of_loop), "{}", recipe.name);
+    }
+}
+
+#[test]
+fn registers_are_those_of_a_running_kernel() {
+    for recipe in recipes() {
+        let guest = guest(recipe.name);
+        assert_eq!(guest.cpus.len(), recipe.cpus as usize);
+        for cpu in &guest.cpus {
+            assert_eq!(cpu.cr0 & 0x8000_0001, 0x8000_0001, "{}: paging", recipe.name);
+            assert_eq!(cpu.efer & 0x400 != 0, guest.is_64_bit, "{}: long mode", recipe.name);
+            assert!(cpu.cr3 < guest.ram_bytes + (1 << 30), "{}", recipe.name);
+            assert_eq!(cpu.fxsave.as_ref().map(Vec::len), Some(512));
+            assert!(cpu.idt.base > 0 && cpu.gdt.base > 0);
+        }
+        let five_level = guest.cpus[0].cr4 & (1 << 12) != 0;
+        assert_eq!(five_level, recipe.cpu == "max", "{}", recipe.name);
+    }
+}
+
+#[test]
+fn a_program_is_caught_with_known_values_in_its_registers() {
+    let caught: Vec<_> = ["linux-6.1", "linux-6.1-4level", "linux-6.1-6g", "linux-6.12"]
+        .iter()
+        .filter_map(|name| {
+            let guest = guest(name);
+            let cpu = spinning(&guest)?.clone();
+            Some((guest, cpu))
+        })
+        .collect();
+    assert!(!caught.is_empty(), "the spinner runs nowhere");
+    for (guest, cpu) in caught {
+        let maps = guest.truth().unwrap().maps("mt").unwrap();
+        let code = maps.iter().find(|map| (map.start..map.end).contains(&cpu.rip)).unwrap();
+        assert_eq!((code.path.as_str(), code.permissions.as_str()), ("/programs/mt", "r-xp"));
+        // What swapgs would bring in is the processor's own area of the kernel.
+        assert!(cpu.kernel_gs_base.unwrap() > 1 << 63);
+        let xmm = &cpu.fxsave.as_ref().unwrap()[160 + 16 * 6..];
+        assert_eq!((xmm[0], xmm[7], xmm[16]), (0x12, 0x12, 0x13));
+    }
+}
+
+#[test]
+fn the_panicked_guest_says_why() {
+    let log = guest("linux-6.1-panic").serial_log().unwrap();
+    assert!(log.contains("Kernel panic - not syncing: sysrq triggered crash"), "{log}");
+}
+
+#[test]
+fn memory_above_the_hole_is_used() {
+    let guest = guest("linux-6.1-6g");
+    let [low, high] = guest.memory_map()[..] else { panic!("two ranges") };
+    assert_eq!((low.gpa + low.len, high.gpa, high.file_offset), (3 << 30, 4 << 30, 3 << 30));
+    let iomem = guest.truth().unwrap().text("iomem").unwrap().to_owned();
+    assert!(iomem.contains("100000000-1bfffffff : System RAM"), "{iomem}");
+    let file = File::open(&guest.ram).unwrap();
+    let mut page = [0; 4096];
+    let used = (high.file_offset..high.file_offset + high.len).step_by(4 << 20).any(|offset| {
+        file.read_exact_at(&mut page, offset).unwrap();
+        page != [0; 4096]
+    });
+    assert!(used);
+}
+
+#[test]
+fn an_unknown_guest_is_an_error_that_names_the_known_ones() {
+    let error = make::guest("linux-0.99").unwrap_err().to_string();
+    assert!(error.contains("linux-6.1-panic"), "{error}");
+}
