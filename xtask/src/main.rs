@@ -2,16 +2,19 @@
 
 #![expect(
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::indexing_slicing,
     reason = "a program for a terminal; JSON answers by name"
 )]
 
+mod bench;
 mod ci;
+mod demo;
 mod lab;
 mod layers;
 mod setup;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -31,12 +34,20 @@ enum Command {
         #[arg(long)]
         fast: bool,
     },
+    /// Boot a real guest, checkpoint it, convert it and open the core in gdb
+    Demo,
     /// Make and keep real guests
     Lab(lab::LabArgs),
     /// Check that the crates depend on each other only in the allowed direction
     Layers,
     /// Install the Debian packages that guests and judges need
     Setup,
+    /// Measure speed as ratios to cp and to peers
+    Bench {
+        /// Write the table to benches/RESULTS.md too
+        #[arg(long)]
+        record: bool,
+    },
 }
 
 fn main() -> Result<()> {
@@ -45,9 +56,22 @@ fn main() -> Result<()> {
         Command::Lab(args) => lab::run(args),
         Command::Layers => layers::run(root()?),
         Command::Setup => setup::run(),
+        Command::Demo => demo::run(root()?),
+        Command::Bench { record } => bench::run(root()?, record),
     }
 }
 
 fn root() -> Result<&'static Path> {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")
+}
+
+/// The user's release build of the tool.
+fn release_binary(root: &Path) -> Result<PathBuf> {
+    let status = std::process::Command::new(env!("CARGO"))
+        .args(["build", "--release", "--quiet", "--package", "vmss2core"])
+        .current_dir(root)
+        .status()?;
+    anyhow::ensure!(status.success(), "vmss2core does not build");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    Ok(target.unwrap_or_else(|| root.join("target")).join("release/vmss2core"))
 }

@@ -1,0 +1,83 @@
+//! Runs a program and says what it cost.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+/// What one run cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cost {
+    /// Wall clock seconds.
+    pub(super) seconds: f64,
+    /// Processor seconds, user and system.
+    pub(super) cpu_seconds: f64,
+    /// Peak resident memory in MiB.
+    pub(super) peak_mib: f64,
+}
+
+/// Whether the input lies in the page cache when the clock starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cache {
+    Warm,
+    Cold,
+}
+
+impl Cache {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Warm => "warm",
+            Self::Cold => "cold",
+        }
+    }
+
+    /// Brings `file` into the cache or out of it, and lets earlier writes end.
+    pub(super) fn prepare(self, file: &Path) -> Result<()> {
+        ensure!(Command::new("sync").status()?.success(), "sync failed");
+        match self {
+            Self::Warm => shell(&format!("cat '{}' > /dev/null", file.display())),
+            Self::Cold => {
+                shell(&format!("dd if='{}' iflag=nocache count=0 status=none", file.display()))
+            }
+        }
+    }
+}
+
+/// Runs a line of shell that must succeed.
+pub(super) fn shell(line: &str) -> Result<()> {
+    let status = Command::new("sh").args(["-c", line]).status()?;
+    ensure!(status.success(), "failed: {line}");
+    Ok(())
+}
+
+/// Runs `argv` under GNU time in `dir`; its own output is thrown away.
+pub(super) fn run(argv: &[String], dir: &Path) -> Result<Cost> {
+    let report = dir.join("time.txt");
+    let output = Command::new("/usr/bin/time")
+        .args(["-f", "%e %U %S %M", "-o"])
+        .arg(&report)
+        .args(argv)
+        .current_dir(dir)
+        .output()
+        .context("running /usr/bin/time; `cargo xtask setup` installs it")?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{} failed: {stderr}", argv.join(" "));
+    parse(&fs::read_to_string(&report)?).with_context(|| format!("reading {}", report.display()))
+}
+
+fn parse(text: &str) -> Result<Cost> {
+    let numbers: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    let [seconds, user, system, peak_kib] = numbers[..] else {
+        anyhow::bail!("not what GNU time prints: {text}");
+    };
+    Ok(Cost { seconds, cpu_seconds: user + system, peak_mib: peak_kib / 1024.0 })
+}
+
+/// The median run by wall clock, with the highest memory peak of all.
+pub(super) fn median(mut runs: Vec<Cost>) -> Result<Cost> {
+    runs.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+    let middle = *runs.get(runs.len() / 2).context("no runs")?;
+    let peak_mib = runs.iter().map(|run| run.peak_mib).fold(0.0, f64::max);
+    Ok(Cost { peak_mib, ..middle })
+}

@@ -1,0 +1,105 @@
+//! `cargo xtask bench`: speed as a ratio to `cp` in the same run, with peak
+//! memory, as a table.
+
+mod inputs;
+mod measure;
+mod reflink;
+mod table;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use self::inputs::Input;
+use self::measure::{Cache, Cost};
+use self::table::Row;
+
+/// Runs of each program; the median counts.
+const RUNS: usize = 5;
+
+/// Measures everything; `record` also writes `benches/RESULTS.md`.
+pub(crate) fn run(root: &Path, record: bool) -> Result<()> {
+    let tool = crate::release_binary(root)?;
+    let dir = vmss2core_lab::cache::dir()?.join("bench");
+    fs::create_dir_all(&dir)?;
+    let bench = Bench { tool, dir };
+    let mut rows = Vec::new();
+    for input in [inputs::sparse_guest(&bench.dir)?, inputs::random(&bench.dir)?] {
+        for cache in [Cache::Warm, Cache::Cold] {
+            rows.extend(bench.conversions(&input, cache)?);
+        }
+    }
+    rows.push(bench.info(&inputs::huge_guest(&bench.dir)?)?);
+    rows.extend(reflink::rows(&bench, &inputs::random(&bench.dir)?)?);
+    let text = table::render(&rows)?;
+    println!("{text}");
+    if record {
+        let path = root.join("benches/RESULTS.md");
+        fs::create_dir_all(path.parent().context("benches has a parent")?)?;
+        fs::write(path, text)?;
+    }
+    Ok(())
+}
+
+struct Bench {
+    tool: PathBuf,
+    dir: PathBuf,
+}
+
+impl Bench {
+    /// `-M` and `-N6` against `cp --sparse=auto` of the memory file, taking turns.
+    fn conversions(&self, input: &Input, cache: Cache) -> Result<Vec<Row>> {
+        let out = self.dir.join("out.tmp");
+        let memory = input.memory.display().to_string();
+        let cp = ["cp", "--sparse=auto", &memory, &out.display().to_string()].map(str::to_owned);
+        let contestants = [
+            cp.to_vec(),
+            self.convert(input, "elf-physical", &out),
+            self.convert(input, "elf", &out),
+        ];
+        let mut costs = [const { Vec::new() }; 3];
+        for _ in 0..RUNS {
+            for (argv, costs) in contestants.iter().zip(&mut costs) {
+                if out.exists() {
+                    fs::remove_file(&out)?;
+                }
+                cache.prepare(&input.memory)?;
+                costs.push(measure::run(argv, &self.dir)?);
+            }
+        }
+        fs::remove_file(&out)?;
+        let [cp, physical, linux] = costs.map(measure::median);
+        let (cp, physical, linux) = (cp?, physical?, linux?);
+        let row = |what: &str, ours: Cost| Row {
+            what: format!("{what}, {}, {}", input.name, cache.name()),
+            ours,
+            data_bytes: input.data_bytes,
+            peer: Some(("cp --sparse=auto", cp)),
+            target: "at most 1.05x, 64 MiB",
+        };
+        Ok(vec![row("-M", physical), row("-N6", linux)])
+    }
+
+    fn info(&self, input: &Input) -> Result<Row> {
+        let argv = ["info", &input.state.display().to_string()].map(str::to_owned);
+        let argv: Vec<String> = [self.tool.display().to_string()].into_iter().chain(argv).collect();
+        let costs = (0..RUNS).map(|_| measure::run(&argv, &self.dir)).collect::<Result<_>>()?;
+        Ok(Row {
+            what: format!("info, {}", input.name),
+            ours: measure::median(costs)?,
+            data_bytes: input.data_bytes,
+            peer: None,
+            target: "under 0.5 s",
+        })
+    }
+
+    /// The command line that converts `input` to `out`.
+    fn convert(&self, input: &Input, format: &str, out: &Path) -> Vec<String> {
+        let (tool, state) = (self.tool.display().to_string(), input.state.display().to_string());
+        let out = out.display().to_string();
+        [&tool, "convert", &state, "-o", &out, "--format", format, "--force", "--progress=never"]
+            .map(str::to_owned)
+            .to_vec()
+    }
+}
