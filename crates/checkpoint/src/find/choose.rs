@@ -47,6 +47,7 @@ struct Sorted<'a> {
     refused: Vec<&'a Entry>,
     archives: Vec<&'a Entry>,
     images: Vec<&'a Entry>,
+    unreadable: Vec<OpenError>,
 }
 
 impl Choice<'_> {
@@ -70,6 +71,10 @@ impl Choice<'_> {
                 self.try_entry(folder, entry);
             }
         }
+        // Any of these may have been the one; a set of pieces surely is asked for.
+        let undecided = self.is_undecided();
+        let wanted = |error: &OpenError| undecided || matches!(error, OpenError::Pieces { .. });
+        self.failed.extend(sorted.unreadable.into_iter().filter(wanted));
         Ok(())
     }
 
@@ -81,7 +86,7 @@ impl Choice<'_> {
         let mut sorted = Sorted::default();
         for entry in &folder.entries {
             match Unpacker::peek(entry) {
-                Err(_) => {}
+                Err(error) => sorted.unreadable.push(error),
                 Ok(Peek::Archive) => sorted.archives.push(entry),
                 Ok(Peek::File(head)) => match recognise(&head).map(|(_, kind)| kind) {
                     Some(Recognition::Lead) => sorted.leads.push(entry),
