@@ -10,15 +10,11 @@
 
 mod common;
 
-use std::ops::Range;
-use std::path::Path;
-
-use common::{chain, open_in};
+use common::assert_foreign;
 use vmss2core_lab::foreign::ForeignReader;
 use vmss2core_lab::vmware::{
     Extra, Kind, Machine, Order, Placement, Regions, Registers, Shape, write_checkpoint,
 };
-use vmss2core_mem::{Checkpoint, Gpa};
 
 /// LeechCore takes no memory file below 16 MiB.
 fn machine() -> Machine {
@@ -29,45 +25,7 @@ fn assert_same(machine: &Machine, shape: &Shape, readers: &[ForeignReader]) {
     let dir = tempfile::tempdir().unwrap();
     let written = write_checkpoint(machine, shape, dir.path(), "guest").unwrap();
     let file = written.memory.unwrap_or(written.state);
-    let opened = open_in(dir.path(), std::slice::from_ref(&file));
-    let checkpoint = opened.unwrap_or_else(|error| panic!("{}", chain(&error))).checkpoint;
-    assert_eq!(checkpoint.memory.len_bytes(), machine.len_bytes());
-    for reader in readers {
-        compare(&checkpoint, *reader, &file);
-    }
-}
-
-fn compare(checkpoint: &Checkpoint, reader: ForeignReader, file: &Path) {
-    let mut foreign = reader.open(file).unwrap();
-    let mut ranges: Vec<Range<u64>> = Vec::new();
-    let (mut ours, mut theirs) = (vec![0; 1 << 20], vec![0; 1 << 20]);
-    while let Some((start, len)) = foreign.next_range().unwrap() {
-        ranges.push(start..start + len);
-        for at in (0..len).step_by(1 << 20) {
-            let size = usize::try_from((len - at).min(1 << 20)).unwrap();
-            foreign.read(&mut theirs[..size]).unwrap();
-            checkpoint.memory.read(Gpa(start + at), &mut ours[..size]).unwrap();
-            let pages = ours[..size].chunks(4096).zip(theirs[..size].chunks(4096));
-            for (page, (ours, theirs)) in pages.enumerate() {
-                let gpa = start + at + page as u64 * 4096;
-                assert!(ours == theirs, "{reader:?} differs on the page at {gpa:#x}");
-            }
-        }
-    }
-    assert_eq!(joined(ranges), checkpoint.memory.ranges(), "{reader:?} knows other ranges");
-}
-
-/// Sorted, those that touch as one.
-fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    ranges.sort_by_key(|range| range.start);
-    let mut joined: Vec<Range<u64>> = Vec::new();
-    for range in ranges {
-        match joined.last_mut() {
-            Some(last) if last.end == range.start => last.end = range.end,
-            _ => joined.push(range),
-        }
-    }
-    joined
+    assert_foreign(&file, readers);
 }
 
 const BOTH: &[ForeignReader] = &[ForeignReader::Volatility3, ForeignReader::LeechCore];

@@ -3,9 +3,11 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use std::error::Error;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use vmss2core_checkpoint::{OpenError, OpenOptions, Opened, open};
+use vmss2core_lab::foreign::ForeignReader;
 use vmss2core_lab::vmware::{Cpu, Known, Machine};
 use vmss2core_mem::{Checkpoint, Gpa, VcpuState, X86Vcpu};
 
@@ -166,4 +168,47 @@ fn assert_debug(got: &X86Vcpu, cpu: &Cpu, known: Known) {
             _ => assert_eq!(*got, Some(cpu.debug[number]), "dr{number}"),
         }
     }
+}
+
+/// Each of these readers finds the same memory as ours in the checkpoint that
+/// `file` belongs to, page by page.
+pub(crate) fn assert_foreign(file: &Path, readers: &[ForeignReader]) {
+    let opened = open_in(file.parent().unwrap(), &[file.to_owned()]);
+    let checkpoint = opened.unwrap_or_else(|error| panic!("{}", chain(&error))).checkpoint;
+    for reader in readers {
+        compare(&checkpoint, *reader, file);
+    }
+}
+
+fn compare(checkpoint: &Checkpoint, reader: ForeignReader, file: &Path) {
+    let mut foreign = reader.open(file).unwrap();
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    let (mut ours, mut theirs) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    while let Some((start, len)) = foreign.next_range().unwrap() {
+        ranges.push(start..start + len);
+        for at in (0..len).step_by(1 << 20) {
+            let size = usize::try_from((len - at).min(1 << 20)).unwrap();
+            foreign.read(&mut theirs[..size]).unwrap();
+            checkpoint.memory.read(Gpa(start + at), &mut ours[..size]).unwrap();
+            let pages = ours[..size].chunks(4096).zip(theirs[..size].chunks(4096));
+            for (page, (ours, theirs)) in pages.enumerate() {
+                let gpa = start + at + page as u64 * 4096;
+                assert!(ours == theirs, "{reader:?} differs on the page at {gpa:#x}");
+            }
+        }
+    }
+    assert_eq!(joined(ranges), checkpoint.memory.ranges(), "{reader:?} knows other ranges");
+}
+
+/// Sorted, those that touch as one.
+fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_by_key(|range| range.start);
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => joined.push(range),
+        }
+    }
+    joined
 }
