@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use vmss2core_lab::vmware::write_checkpoint;
 use vmss2core_lab::wrap::shapes;
-use vmss2core_lab::{cache, make, recipes};
+use vmss2core_lab::{cache, judges, make, recipes};
 
 /// What to do with the lab.
 #[derive(clap::Args)]
@@ -42,6 +42,8 @@ enum LabCommand {
         /// Folder that the files go to
         to: PathBuf,
     },
+    /// Fetch the programs that judge: crash, drgn, volatility3, LeechCore...
+    Judges,
     /// Forget everything downloaded and made
     Clean,
 }
@@ -56,6 +58,7 @@ pub(crate) fn run(args: LabArgs) -> Result<()> {
             Ok(())
         }
         LabCommand::Wrap { name, shape, to } => wrap_guest(&name, &shape, &to),
+        LabCommand::Judges => judges::make_all(),
         LabCommand::Clean => {
             let dir = cache::dir()?;
             fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))

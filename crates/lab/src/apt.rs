@@ -55,14 +55,8 @@ impl Package {
 pub fn unpack_newest(wanted: &Wanted, to: &Path) -> Result<Package> {
     let _lock = cache::lock("apt")?;
     let apt = Apt::open()?;
-    let mut failure = None;
-    for package in apt.candidates(wanted)? {
-        match apt.unpack(&[&package.exact()], &[], to) {
-            Ok(()) => return Ok(package),
-            Err(error) => failure = Some(error),
-        }
-    }
-    Err(failure.with_context(|| format!("no package is called: {}", wanted.name))?)
+    // Failing refreshes the lists: what they offered may have left the mirror.
+    retry("fetching the newest package", 2, || apt.unpack_first(&apt.candidates(wanted)?, to))
 }
 
 /// Fetches packages, given as `name`, `name:i386`, `name/suite` or
@@ -159,6 +153,18 @@ impl Apt {
         found.sort_by(|one, other| compare(&other.version, &one.version));
         found.dedup();
         Ok(found)
+    }
+
+    /// Unpacks the first of these packages that can be had.
+    fn unpack_first(&self, candidates: &[Package], to: &Path) -> Result<Package> {
+        let mut failures = String::new();
+        for package in candidates {
+            match self.unpack(&[&package.exact()], &[], to) {
+                Ok(()) => return Ok(package.clone()),
+                Err(error) => failures = format!("{failures}\n{error:#}"),
+            }
+        }
+        bail!("none of {} packages can be had:{failures}", candidates.len())
     }
 
     fn unpack(&self, packages: &[&str], members: &[&str], to: &Path) -> Result<()> {
