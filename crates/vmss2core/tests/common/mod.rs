@@ -1,0 +1,64 @@
+//! What the tests with real guests and real debuggers have in common.
+//!
+//! [`guests`] gives a lab guest and what is true of it, [`cores`] runs the
+//! program on its checkpoint as a user would, [`judges`] runs the foreign tools.
+//! [`walker`] and [`elf`] are second, naive opinions on page tables and cores.
+
+#![allow(dead_code, unreachable_pub, unused_macros, reason = "each test binary uses its own part")]
+
+pub mod cores;
+pub mod elf;
+pub mod guests;
+pub mod judges;
+pub mod rand;
+pub mod text;
+pub mod walker;
+
+/// One module per guest of the lab, with each check, a function of the guest's
+/// name, as a test: a failure tells both.
+macro_rules! guest_tests {
+    (@one ($($check:ident),*) $module:ident $guest:literal) => {
+        mod $module {
+            $(#[test]
+            fn $check() -> anyhow::Result<()> {
+                super::$check($guest)
+            })*
+        }
+    };
+    ($checks:tt $($module:ident: $guest:literal,)*) => {
+        $(guest_tests!(@one $checks $module $guest);)*
+    };
+}
+
+macro_rules! tests_of_64_bit_guests {
+    ($($check:ident),*) => {
+        guest_tests! {
+            ($($check),*)
+            five_level: "linux-6.1",
+            isolated_four_level: "linux-6.1-4level",
+            around_the_hole: "linux-6.1-6g",
+            panicked: "linux-6.1-panic",
+            linux_6_12: "linux-6.12",
+            newest: "linux-sid",
+        }
+    };
+}
+
+macro_rules! tests_of_32_bit_guests {
+    ($($check:ident),*) => {
+        guest_tests! {
+            ($($check),*)
+            pae: "linux-6.1-i386-pae",
+            pae_5_10: "linux-5.10-i386-pae",
+            two_level: "linux-6.1-i386",
+            two_level_5_10: "linux-5.10-i386",
+        }
+    };
+}
+
+macro_rules! tests_of_all_guests {
+    ($($check:ident),*) => {
+        tests_of_64_bit_guests!($($check),*);
+        tests_of_32_bit_guests!($($check),*);
+    };
+}
