@@ -21,8 +21,12 @@ const CHUNK: u64 = 1 << 20;
 /// the start of memory, or of what lies above the hole.
 const MAX_SCANNED: u64 = 8 << 30;
 
-/// Roots after which the case is clear.
-const ENOUGH_ROOTS: u64 = 48;
+/// Roots that it takes at least to call the case clear, with one layout ahead by
+/// [`CLEAR_LEAD`].
+const ENOUGH_ROOTS: u64 = 4;
+
+/// Pointers by which one layout must be ahead of all others.
+const CLEAR_LEAD: i128 = 64;
 
 /// Tables followed from one root under one layout.
 const MAX_TABLES: u32 = 2048;
@@ -68,11 +72,23 @@ pub(super) fn survey(source: &Source, layouts: &[Layout]) -> Result<Vec<Evidence
                 }
             }
         }
-        if walks.iter().any(|walk| walk.evidence.roots >= ENOUGH_ROOTS) {
+        if is_clear(&walks) {
             break;
         }
     }
     Ok(walks.into_iter().map(|walk| walk.evidence).collect())
+}
+
+/// Whether scanning on would change nothing. Of a single layout only is asked
+/// whether there are tables at all.
+fn is_clear(walks: &[Walk<'_>]) -> bool {
+    let best = walks.iter().max_by_key(|walk| walk.evidence.weight());
+    let Some(best) = best.map(|walk| walk.evidence) else { return true };
+    let near = |walk: &&Walk<'_>| walk.evidence.weight() + CLEAR_LEAD > best.weight();
+    match walks {
+        [_] => best.roots > 0,
+        _ => best.roots >= ENOUGH_ROOTS && walks.iter().filter(near).count() == 1,
+    }
 }
 
 /// The chunks to scan, by turns from the start of the image and from where
@@ -180,12 +196,21 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         tally.budget -= 1;
-        let Some(entries) = self.table(gpa)? else {
+        let inside = |offset: &u64| self.source.len - offset >= PAGE_SIZE;
+        let Some(offset) = self.layout.offset(gpa).filter(inside) else {
             tally.bad += 1;
             return Ok(());
         };
-        let Some(offset) = self.layout.offset(gpa) else { return Ok(()) };
-        if !tally.seen.insert(offset) {
+        let mut page = [0; 4096];
+        self.source.read(offset, &mut page)?;
+        // Linux prepares tables that nothing uses yet, and most of memory is
+        // zero anyway: such a page speaks neither for nor against.
+        if is_zero(&page) || !tally.seen.insert(offset) {
+            return Ok(());
+        }
+        let entries = entries(&page);
+        if !looks_like_table(&entries) {
+            tally.bad += 1;
             return Ok(());
         }
         tally.good += 1;
@@ -197,15 +222,6 @@ impl<'a> Walk<'a> {
             self.descend(entry & ADDRESS, levels - 1, tally)?;
         }
         Ok(())
-    }
-
-    /// The table at `gpa`, if memory is there that looks like one.
-    fn table(&self, gpa: u64) -> Result<Option<Vec<u64>>, OpenError> {
-        let inside = |offset: &u64| self.source.len - offset >= PAGE_SIZE;
-        let Some(offset) = self.layout.offset(gpa).filter(inside) else { return Ok(None) };
-        let mut page = [0; 4096];
-        self.source.read(offset, &mut page)?;
-        Ok(Some(entries(&page)).filter(|entries| looks_like_table(entries)))
     }
 }
 
