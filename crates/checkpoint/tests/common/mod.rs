@@ -184,7 +184,6 @@ pub(crate) fn assert_foreign(file: &Path, readers: &[ForeignReader]) {
     let opened = open_in(file.parent().unwrap(), &[file.to_owned()]);
     let checkpoint = opened.unwrap_or_else(|error| panic!("{}", chain(&error))).checkpoint;
     for reader in readers {
-        println!("judged by {reader:?}");
         compare(&checkpoint, *reader, file);
     }
 }
