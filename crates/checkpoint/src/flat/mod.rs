@@ -63,7 +63,9 @@ fn holes(place: &Place<'_>) -> Vec<Hole> {
 }
 
 fn not_memory(source: Source) -> OpenError {
-    let looks = "no signature, no x86 page tables, no BIOS interrupt vectors".to_owned();
+    let looks = "no signature, no x86 page tables, no BIOS interrupt vectors; if it is a guest's \
+                 memory, name its state file too"
+        .to_owned();
     OpenError::NotACheckpoint { path: source.path, looks }
 }
 
