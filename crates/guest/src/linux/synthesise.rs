@@ -30,6 +30,8 @@ pub(super) fn vmcoreinfo(
     match image.space.mode() {
         PagingMode::FourLevel | PagingMode::FiveLevel => {
             let five = image.space.mode() == PagingMode::FiveLevel;
+            // libkdumpfile knows the 64-bit tables by this name only.
+            lines.add("SYMBOL(init_top_pgt)", &format!("{:x}", tables.value.gva.0));
             lines.add("NUMBER(phys_base)", &phys_base(text).to_string());
             lines.add("NUMBER(pgtable_l5_enabled)", &u8::from(five).to_string());
             lines.add("NUMBER(KERNEL_IMAGE_SIZE)", &(1_u64 << 30).to_string());
