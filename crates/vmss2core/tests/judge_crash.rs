@@ -13,7 +13,6 @@ use common::judges;
 use common::text::{ensure_contains, same_lines};
 use vmss2core_lab::Guest;
 use vmss2core_lab::judges::{Judge, crash, crash_i386, crash_trixie};
-use vmss2core_lab::vmware::Machine;
 
 /// What a user looks at first. `mach` shows what crash makes of memory and CPUs.
 const COMMANDS: &str = "sys\nmach\nps\nbt -a\nlog\nquit\n";
@@ -122,34 +121,11 @@ fn panicked() -> Result<()> {
     ensure_contains("linux-6.1-panic", &said, reason)
 }
 
-/// Overwrites every text of VMCOREINFO, and the note with one, by zeroes.
-fn without_vmcoreinfo(machine: &mut Machine) -> Result<()> {
-    const PIECE: usize = 1 << 20;
-    let mut found = Vec::new();
-    // What spans two pieces is in the overlap.
-    let mut bytes = vec![0; PIECE + 4096];
-    for at in (0..machine.ram.len()).step_by(PIECE) {
-        machine.ram.read(at, &mut bytes)?;
-        for start in memchr::memmem::find_iter(&bytes, b"OSRELEASE=") {
-            let text = bytes.iter().skip(start).take_while(|byte| **byte != 0);
-            found.push((at + start as u64, text.count()));
-        }
-        for start in memchr::memmem::find_iter(&bytes, b"VMCOREINFO\0") {
-            found.push((at + start as u64, b"VMCOREINFO".len()));
-        }
-    }
-    ensure!(found.len() > 1, "the guest has no VMCOREINFO to take away");
-    for (at, len) in found {
-        machine.ram.patch(at, &vec![0; len]);
-    }
-    Ok(())
-}
-
 /// A guest without VMCOREINFO gets one that we make up, which we say; crash sees
 /// the same in it as in the checkpoint.
 #[test]
 fn made_up_vmcoreinfo() -> Result<()> {
-    let wrap = Wrap::changed("no-vmcoreinfo", without_vmcoreinfo);
+    let wrap = Wrap::without_vmcoreinfo();
     same_in_crash(&crash()?, "linux-6.1", &wrap)?;
     let guest = guests::guest("linux-6.1")?;
     let run = cores::converted(&guest, &wrap, &["-N6"])?;

@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use common::cores;
+use common::cores::{self, Run, Wrap};
 use common::guests::{self, Ram};
 use common::judges;
 use common::text::{ensure_contains, field};
@@ -20,19 +20,33 @@ const READS: usize = 10_000;
 /// bytes that a walk of our own finds.
 fn recognised_and_readable(name: &str) -> Result<()> {
     let guest = guests::guest(name)?;
-    let run = cores::linux(&guest)?;
-    let ram = Ram::without_video_memory(&guest)?;
+    readable_in(&guest, &Wrap::split())?;
+    Ok(())
+}
+
+/// The same of a guest without VMCOREINFO, for which we make one up and say so.
+fn readable_with_made_up_vmcoreinfo(name: &str) -> Result<()> {
+    let guest = guests::guest(name)?;
+    let run = readable_in(&guest, &Wrap::without_vmcoreinfo())?;
+    ensure_contains(name, &run.stderr, "VMCOREINFO was made up")
+}
+
+fn readable_in(guest: &Guest, wrap: &Wrap) -> Result<Run> {
+    let name = &guest.name;
+    let run = cores::converted(guest, wrap, &["-N6"])?;
+    let ram = Ram::of_checkpoint(guest, &cores::checkpoint(guest, wrap)?)?;
     let [cpu, ..] = &*guest.cpus else { anyhow::bail!("no processor") };
-    let space = guests::address_space(&ram, &guest, cpu)?;
+    let space = guests::address_space(&ram, guest, cpu)?;
     let mut samples = walker::mapped(&space, &guests::kernel_pages(&space)?, READS)?;
     samples.retain(walker::Sample::is_whole);
-    samples.push(guests::banner(&guest, &space)?);
+    samples.push(guests::banner(guest, &space)?);
     let list = judges::samples_file(&samples)?;
     let mut drgn = judges::drgn_script(&run.path("vmss.core"), "drgn_core.py")?;
     let said = judges::output(drgn.env("SAMPLES", list.path()))?;
     ensure_contains(name, &said, "IS_LINUX_KERNEL")?;
-    ensure!(field(&said, "osrelease") == Some(&release(&guest)?), "{name}: {said}");
-    judges::all_right(&format!("{name} in drgn"), &said, samples.len())
+    ensure!(field(&said, "osrelease") == Some(&release(guest)?), "{name}: {said}");
+    judges::all_right(&format!("{name} in drgn"), &said, samples.len())?;
+    Ok(run)
 }
 
 /// The third word of `/proc/version`.
@@ -76,7 +90,7 @@ fn steady(mut tasks: BTreeMap<u32, String>) -> BTreeMap<u32, String> {
     tasks
 }
 
-tests_of_all_guests!(recognised_and_readable);
+tests_of_all_guests!(recognised_and_readable, readable_with_made_up_vmcoreinfo);
 
 mod tasks {
     guest_tests! {

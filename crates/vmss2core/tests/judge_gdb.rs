@@ -4,6 +4,9 @@
 #[macro_use]
 mod common;
 
+use std::path::Path;
+use std::process::Command;
+
 use anyhow::{Context, Result, ensure};
 use common::cores::{self, Run};
 use common::guests::{self, Ram};
@@ -11,6 +14,7 @@ use common::judges;
 use common::text::{ensure_contains, ensure_registers};
 use common::walker::Sample;
 use vmss2core_lab::Guest;
+use vmss2core_lab::vmware::{Extra, Machine, Shape, page_of, write_checkpoint};
 
 /// Registers of every thread of a core, thread by thread in the order of vCPUs.
 fn shows_registers(run: &Run, file: &str, guest: &Guest, cpus: &[usize]) -> Result<()> {
@@ -48,16 +52,16 @@ fn kernel_and_user_memory(name: &str) -> Result<()> {
         users += usize::from(!samples.is_empty());
         samples.push(guests::banner(&guest, &space)?);
         let what = format!("{name} vCPU {index}");
-        gdb_reads(&what, &linear, &format!("vmss.core{index}"), &samples)?;
+        gdb_reads(&what, &linear.path(&format!("vmss.core{index}")), &samples)?;
     }
     // One of its threads never sleeps.
     ensure!(users > 0, "{name}: no processor has the address space of the program");
     Ok(())
 }
 
-fn gdb_reads(what: &str, run: &Run, file: &str, samples: &[Sample]) -> Result<()> {
+fn gdb_reads(what: &str, core: &Path, samples: &[Sample]) -> Result<()> {
     let list = judges::samples_file(samples)?;
-    let mut gdb = judges::gdb_script(&run.path(file), "gdb_reads.py")?;
+    let mut gdb = judges::gdb_script(core, "gdb_reads.py")?;
     let said = judges::output(gdb.env("SAMPLES", list.path()))?;
     judges::all_right(&format!("{what} in gdb"), &said, samples.len())
 }
@@ -69,7 +73,7 @@ fn physical_memory(name: &str) -> Result<()> {
     let samples = ram.samples(2000)?;
     let above = samples.iter().filter(|sample| sample.va >= 1 << 32).count();
     ensure!(guest.ram_bytes < 4 << 30 || above > 500, "{name}: only {above} above 4 GiB");
-    gdb_reads(&format!("{name} -M"), &cores::physical(&guest)?, "vmss.core", &samples)
+    gdb_reads(&format!("{name} -M"), &cores::physical(&guest)?.path("vmss.core"), &samples)
 }
 
 /// The command line that the program proposed for its first core, as it says
@@ -131,6 +135,32 @@ fn the_stack_of_a_panic_has_symbols() -> Result<()> {
         ensure_contains("panicked guest", &stacks, &format!(" {function} ("))?;
     }
     Ok(())
+}
+
+/// No lab guest is a 32-bit one with more than 4 GiB, so this one is made by hand.
+/// Its core is of the wide kind that holds 32-bit registers, as QEMU's are.
+#[test]
+fn physical_memory_of_a_32_bit_guest_above_4_gib() -> Result<()> {
+    let low_and_high = [(0, 16 << 20), (4 << 30, 16 << 20)];
+    let mut machine = Machine::synthetic(&low_and_high, 1);
+    machine.cpus = Machine::synthetic_32_bit(4096, 1).cpus;
+    for cpu in &mut machine.cpus {
+        // Protected mode without paging, not long mode.
+        cpu.control = [0x11, 0, 0, 0, 0];
+        cpu.msrs.efer = Some(0);
+    }
+    let dir = tempfile::tempdir()?;
+    let shape = Shape { extras: vec![Extra::Msrs], ..Shape::default() };
+    let state = write_checkpoint(&machine, &shape, dir.path(), "wide")?.state;
+    let mut program = Command::new(cores::PROGRAM);
+    judges::output(program.arg("-M").arg(&state).current_dir(dir.path()))?;
+    let page = |pa: u64| Sample { va: pa, len: 4096, bytes: page_of(pa / 4096).to_vec() };
+    let samples = [0x1000, 0xff_f000, 4 << 30, (4 << 30) + 0xff_f000].map(page);
+    let core = dir.path().join("vmss.core");
+    let said = judges::output(&mut judges::gdb_script(&core, "gdb_registers.py")?)?;
+    let eip = machine.cpus.first().map(|cpu| ("eip".to_owned(), cpu.rip));
+    ensure_registers("32-bit", &said, 1, &eip.into_iter().collect())?;
+    gdb_reads("32-bit above 4 GiB", &core, &samples)
 }
 
 tests_of_all_guests!(registers_of_every_core, kernel_and_user_memory, physical_memory);

@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use common::cores;
+use common::cores::{self, Wrap};
 use common::guests::{self, Ram};
 use common::judges;
 use common::text::{ensure_contains, field};
@@ -17,8 +17,8 @@ use vmss2core_lab::Guest;
 const READS: usize = 2_000;
 
 /// Kernel memory of the guest by virtual address.
-fn kernel_samples(guest: &Guest) -> Result<Vec<Sample>> {
-    let ram = Ram::without_video_memory(guest)?;
+fn kernel_samples(guest: &Guest, wrap: &Wrap) -> Result<Vec<Sample>> {
+    let ram = Ram::of_checkpoint(guest, &cores::checkpoint(guest, wrap)?)?;
     let [cpu, ..] = &*guest.cpus else { anyhow::bail!("no processor") };
     let space = guests::address_space(&ram, guest, cpu)?;
     let mut samples = walker::mapped(&space, &guests::kernel_pages(&space)?, READS)?;
@@ -28,9 +28,18 @@ fn kernel_samples(guest: &Guest) -> Result<Vec<Sample>> {
 }
 
 fn libkdumpfile_reads_the_kernel(name: &str) -> Result<()> {
+    reads_in_libkdumpfile_of(name, &Wrap::split())
+}
+
+/// The same of a guest without VMCOREINFO, for which we make one up.
+fn libkdumpfile_reads_with_made_up_vmcoreinfo(name: &str) -> Result<()> {
+    reads_in_libkdumpfile_of(name, &Wrap::without_vmcoreinfo())
+}
+
+fn reads_in_libkdumpfile_of(name: &str, wrap: &Wrap) -> Result<()> {
     let guest = guests::guest(name)?;
-    let core = cores::linux(&guest)?.path("vmss.core");
-    reads_in_libkdumpfile(&guest, &core, &kernel_samples(&guest)?)
+    let core = cores::converted(&guest, wrap, &["-N6"])?.path("vmss.core");
+    reads_in_libkdumpfile(&guest, &core, &kernel_samples(&guest, wrap)?)
 }
 
 fn reads_in_libkdumpfile(guest: &Guest, core: &Path, samples: &[Sample]) -> Result<()> {
@@ -57,11 +66,11 @@ fn makedumpfile_filters(name: &str) -> Result<()> {
     ensure_contains(name, &said, "makedumpfile Completed.")?;
     let len = filtered.metadata()?.len();
     ensure!(len < guest.ram_bytes / 4, "{name}: makedumpfile left out little: {len} remain");
-    let banner = kernel_samples(&guest)?.pop().context("no sample")?;
+    let banner = kernel_samples(&guest, &Wrap::split())?.pop().context("no sample")?;
     reads_in_libkdumpfile(&guest, &filtered, &[banner])
 }
 
-tests_of_all_guests!(libkdumpfile_reads_the_kernel);
+tests_of_all_guests!(libkdumpfile_reads_the_kernel, libkdumpfile_reads_with_made_up_vmcoreinfo);
 
 mod makedumpfile {
     use super::makedumpfile_filters;

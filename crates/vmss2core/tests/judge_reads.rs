@@ -5,7 +5,7 @@
 mod common;
 
 use anyhow::{Context, Result, ensure};
-use common::cores;
+use common::cores::{self, Wrap};
 use common::elf::{self, Core};
 use common::guests::{self, Ram};
 use common::judges;
@@ -83,7 +83,7 @@ fn gdb_reads_the_same(name: &str) -> Result<()> {
 fn linux_core_holds_every_page(name: &str) -> Result<()> {
     let guest = guests::guest(name)?;
     let core = cores::linux(&guest)?.core("vmss.core")?;
-    let ram = Ram::without_video_memory(&guest)?;
+    let ram = Ram::of_checkpoint(&guest, &cores::checkpoint(&guest, &Wrap::split())?)?;
     for (index, cpu) in guest.cpus.iter().enumerate() {
         let what = format!("{name} vCPU {index}");
         let truth = Walker::new(&ram, guests::mode(cpu)?, cpu.cr3);
@@ -106,7 +106,7 @@ fn noted_cr3(core: &Core, index: usize) -> Result<u64> {
 fn linux_core_tells_the_kernels_addresses(name: &str) -> Result<()> {
     let guest = guests::guest(name)?;
     let core = cores::linux(&guest)?.core("vmss.core")?;
-    let ram = Ram::without_video_memory(&guest)?;
+    let ram = Ram::of_checkpoint(&guest, &cores::checkpoint(&guest, &Wrap::split())?)?;
     let [cpu, ..] = &*guest.cpus else { anyhow::bail!("no processor") };
     let space = guests::address_space(&ram, &guest, cpu)?;
     let mut samples = walker::mapped(&space, &guests::kernel_pages(&space)?, READS)?;

@@ -61,7 +61,7 @@ impl Run {
 }
 
 /// A change to a guest before it is wrapped.
-pub type Change = fn(&mut Machine) -> Result<()>;
+type Change = fn(&mut Machine) -> Result<()>;
 
 /// How a guest is wrapped.
 pub struct Wrap {
@@ -83,10 +83,33 @@ impl Wrap {
         Self { name: "monolithic", shape, change: None }
     }
 
-    /// Split, from a guest that was changed.
-    pub fn changed(name: &'static str, change: Change) -> Self {
-        Self { name, change: Some(change), ..Self::split() }
+    /// Split, from a guest whose VMCOREINFO is gone.
+    pub fn without_vmcoreinfo() -> Self {
+        Self { name: "no-vmcoreinfo", change: Some(remove_vmcoreinfo), ..Self::split() }
     }
+}
+
+/// Overwrites every text of VMCOREINFO, and the note with one, by zeroes.
+fn remove_vmcoreinfo(machine: &mut Machine) -> Result<()> {
+    const PIECE: usize = 1 << 20;
+    let mut found = Vec::new();
+    // What spans two pieces is in the overlap.
+    let mut bytes = vec![0; PIECE + 4096];
+    for at in (0..machine.ram.len()).step_by(PIECE) {
+        machine.ram.read(at, &mut bytes)?;
+        for start in memchr::memmem::find_iter(&bytes, b"OSRELEASE=") {
+            let text = bytes.iter().skip(start).take_while(|byte| **byte != 0);
+            found.push((at + start as u64, text.count()));
+        }
+        for start in memchr::memmem::find_iter(&bytes, b"VMCOREINFO\0") {
+            found.push((at + start as u64, b"VMCOREINFO".len()));
+        }
+    }
+    ensure!(found.len() > 1, "the guest has no VMCOREINFO to take away");
+    for (at, len) in found {
+        machine.ram.patch(at, &vec![0; len]);
+    }
+    Ok(())
 }
 
 /// The guest's checkpoint.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use vmss2core_lab::{CpuRegisters, Guest, MemoryRange, make};
@@ -48,9 +48,11 @@ impl Ram {
         Ok(Self { file, ranges: guest.memory_map() })
     }
 
-    /// Without what the guest sees as a device.
-    pub fn without_video_memory(guest: &Guest) -> Result<Self> {
-        let mut ram = Self::of(guest)?;
+    /// The memory of a checkpoint in two files, as the guest sees it: without what
+    /// it sees as a device.
+    pub fn of_checkpoint(guest: &Guest, state: &Path) -> Result<Self> {
+        let file = File::open(state.with_extension("vmem")).context("opening the memory file")?;
+        let mut ram = Self { file, ranges: guest.memory_map() };
         let Some(first) = ram.ranges.first_mut() else { bail!("no memory") };
         let above = MemoryRange {
             gpa: VIDEO_MEMORY.end,
