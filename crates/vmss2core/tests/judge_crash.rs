@@ -17,21 +17,13 @@ use vmss2core_lab::judges::{Judge, crash, crash_i386, crash_trixie};
 /// What a user looks at first. `mach` shows what crash makes of memory and CPUs.
 const COMMANDS: &str = "sys\nmach\nps\nbt -a\nlog\nquit\n";
 
-/// crash 8.0.6 gives up on stack traces of processors in kernels that, as Debian's
-/// cloud kernels, have no machine check stack ("invalid size request: 0").
-const COMMANDS_WITHOUT_STACKS: &str = "sys\nmach\nps\nlog\nquit\n";
-
 /// Returns what crash says of the core.
 fn same_in_crash(judge: &Judge, name: &str, wrap: &Wrap) -> Result<String> {
-    same_after(COMMANDS, judge, name, wrap)
-}
-
-fn same_after(commands: &str, judge: &Judge, name: &str, wrap: &Wrap) -> Result<String> {
     let (guest, kernel) = guests::guest_with_kernel(name)?;
     let checkpoint = cores::checkpoint(&guest, wrap)?;
     let core = cores::converted(&guest, wrap, &["-N6"])?.path("vmss.core");
-    let theirs = judges::crash(judge, &[&kernel, &checkpoint], commands)?;
-    let ours = judges::crash(judge, &[&kernel, &core], commands)?;
+    let theirs = judges::crash(judge, &[&kernel, &checkpoint], COMMANDS)?;
+    let ours = judges::crash(judge, &[&kernel, &core], COMMANDS)?;
     let what = format!("{name} in crash");
     same_lines(&what, &comparable(&guest, &theirs)?, &comparable(&guest, &ours)?)?;
     makes_sense(&guest, &ours)?;
@@ -93,12 +85,6 @@ fn five_level() -> Result<()> {
 }
 
 #[test]
-fn five_level_in_an_older_crash() -> Result<()> {
-    let judge = crash_trixie()?;
-    same_after(COMMANDS_WITHOUT_STACKS, &judge, "linux-6.1", &Wrap::split()).map(drop)
-}
-
-#[test]
 fn memory_inside_the_state_file() -> Result<()> {
     same_in_crash(&crash()?, "linux-6.1", &Wrap::monolithic()).map(drop)
 }
@@ -114,11 +100,21 @@ fn memory_around_the_hole() -> Result<()> {
     ensure_contains("linux-6.1-6g", &said, "MEMORY: 6 GB")
 }
 
+const PANIC: &str = "PANIC: \"Kernel panic - not syncing: sysrq triggered crash\"";
+
 #[test]
 fn panicked() -> Result<()> {
     let said = same_in_crash(&crash()?, "linux-6.1-panic", &Wrap::split())?;
-    let reason = "PANIC: \"Kernel panic - not syncing: sysrq triggered crash\"";
-    ensure_contains("linux-6.1-panic", &said, reason)
+    ensure_contains("linux-6.1-panic", &said, PANIC)
+}
+
+/// Not a healthy guest: there crash 8.0.6 ends at once with "invalid size request:
+/// 0" on ELF cores of kernels that, as Debian's cloud kernels, have no machine
+/// check stack; QEMU's own dump of the same guest fares the same.
+#[test]
+fn panicked_in_an_older_crash() -> Result<()> {
+    let said = same_in_crash(&crash_trixie()?, "linux-6.1-panic", &Wrap::split())?;
+    ensure_contains("linux-6.1-panic", &said, PANIC)
 }
 
 /// A guest without VMCOREINFO gets one that we make up, which we say; crash sees

@@ -32,7 +32,9 @@ fn linear_cores_hold_every_page(name: &str) -> Result<()> {
         let what = format!("{name} vCPU {index}");
         let space = guests::address_space(&ram, &guest, cpu)?;
         ensure!(space.mode() == mode_of(name), "{what} runs in {:?}", space.mode());
-        let samples = walker::samples(&space, &guests::pages(&space)?, READS)?;
+        let pages = guests::pages(&space)?;
+        let mut samples = walker::samples(&space, &pages, READS)?;
+        samples.extend(walker::each_page(&space, &pages)?);
         let core = run.core(&format!("vmss.core{index}"))?;
         same_bytes(&what, &samples, |sample| core.read_virtual(sample.va, sample.len))?;
         let most = guest.ram_bytes + guest.ram_bytes / 100;
@@ -87,7 +89,9 @@ fn linux_core_holds_every_page(name: &str) -> Result<()> {
     for (index, cpu) in guest.cpus.iter().enumerate() {
         let what = format!("{name} vCPU {index}");
         let truth = Walker::new(&ram, guests::mode(cpu)?, cpu.cr3);
-        let samples = walker::samples(&truth, &guests::pages(&truth)?, READS)?;
+        let pages = guests::pages(&truth)?;
+        let mut samples = walker::samples(&truth, &pages, READS)?;
+        samples.extend(walker::each_page(&truth, &pages)?);
         let space = Walker::new(&core, guests::mode(cpu)?, noted_cr3(&core, index)?);
         same_bytes(&what, &samples, |sample| space.read(sample.va, sample.len))?;
     }

@@ -231,6 +231,16 @@ pub fn mapped(walker: &Walker<'_>, leaves: &[Leaf], count: usize) -> Result<Vec<
     Ok(samples)
 }
 
+/// One read at a random place of each of `leaves`.
+pub fn each_page(walker: &Walker<'_>, leaves: &[Leaf]) -> Result<Vec<Sample>> {
+    let mut rand = Rand::new(0xbead);
+    let mut samples = Vec::new();
+    for leaf in leaves {
+        samples.push(sample(walker, leaf.va + rand.below(leaf.len), 1 + rand.index(64))?);
+    }
+    Ok(samples)
+}
+
 /// `count` reads of addresses that are not mapped, close to `leaves` and anywhere.
 pub fn unmapped(walker: &Walker<'_>, leaves: &[Leaf], count: usize) -> Result<Vec<Sample>> {
     let mut rand = Rand::new(0xfeed);
