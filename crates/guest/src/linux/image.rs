@@ -21,7 +21,7 @@ const KERNEL_MAP_LEN: u64 = 1 << 30;
 /// No image has a gap as wide as this; what lies behind is something else.
 const WIDEST_GAP: u64 = 64 << 20;
 /// Bytes of an image read at a time.
-const CHUNK: usize = 64 << 10;
+const CHUNK: usize = 128 << 10;
 /// A kernel's mappings are few; a walk that needs more is of something odd.
 const LIMITS: Limits = Limits { visits_per_table: 8, tables: 1 << 18, runs: 1 << 16 };
 
@@ -78,17 +78,27 @@ impl<'a> Image<'a> {
         (first.gva.0..end(last)).contains(&gva)
     }
 
-    /// The mapped bytes in pieces, read-only parts first, each piece with some
-    /// bytes of the next so that what crosses the border is seen.
+    /// All mapped bytes in pieces: constants first, then code, then variables;
+    /// each piece with some bytes of the next so that what crosses the border is
+    /// seen.
     pub(super) fn scan<B>(
         &self,
         overlap: usize,
         visit: &mut dyn FnMut(Gva, &[u8]) -> ControlFlow<B>,
     ) -> Option<B> {
-        let (fixed, variable): (Vec<&Leaf>, Vec<&Leaf>) =
-            self.runs.iter().partition(|run| !run.permissions.write);
+        let mut kinds = [Content::Constants, Content::Code, Content::Variables].into_iter();
+        kinds.find_map(|content| self.scan_only(content, overlap, visit))
+    }
+
+    /// The mapped bytes of one kind, in pieces like those of [`Self::scan`].
+    pub(super) fn scan_only<B>(
+        &self,
+        content: Content,
+        overlap: usize,
+        visit: &mut dyn FnMut(Gva, &[u8]) -> ControlFlow<B>,
+    ) -> Option<B> {
         let mut buf = vec![0; CHUNK + overlap];
-        for run in fixed.into_iter().chain(variable) {
+        for run in self.runs.iter().filter(|run| Content::of(run) == content) {
             let mut at = 0;
             while at < run.len_bytes() {
                 let left = usize::try_from(run.len_bytes() - at).unwrap_or(usize::MAX);
@@ -103,6 +113,25 @@ impl<'a> Image<'a> {
             }
         }
         None
+    }
+}
+
+/// What a part of the image holds, judged by its permissions alone. A kernel that
+/// does not protect its parts has variables only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    Constants,
+    Code,
+    Variables,
+}
+
+impl Content {
+    fn of(run: &Leaf) -> Self {
+        match (run.permissions.write, run.permissions.execute) {
+            (true, _) => Self::Variables,
+            (false, true) => Self::Code,
+            (false, false) => Self::Constants,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, PhysicalMemory};
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::image::Image;
+use super::image::{Content, Image};
 use super::scan::{self, Scanned};
 use crate::{Found, VmcoreInfo};
 
@@ -57,10 +57,19 @@ impl NoteHead {
 /// Finds the texts that the kernel image holds or points at, likeliest first.
 /// `direct_map` is the virtual address of physical 0, where the notes' own
 /// pages are.
+///
+/// Both the note of old kernels and the pointers of new ones are variables; the
+/// rest, most of the image, is read only if those lead nowhere.
 pub(super) fn in_image(image: &Image<'_>, direct_map: Gva) -> Vec<Found<VmcoreInfo>> {
+    let contents = [Content::Variables, Content::Constants, Content::Code].into_iter();
+    let mut found = contents.map(|content| in_content(image, content, direct_map));
+    found.find(|notes| !notes.is_empty()).unwrap_or_default()
+}
+
+fn in_content(image: &Image<'_>, content: Content, direct_map: Gva) -> Vec<Found<VmcoreInfo>> {
     let mut notes = Vec::new();
     let mut pages = HashSet::new();
-    image.scan(HEAD, &mut |gva, bytes| {
+    image.scan_only(content, HEAD, &mut |gva, bytes| {
         for at in note_heads(bytes) {
             let head = Gva(gva.0 + at as u64);
             notes.extend(note_in_image(image, head));
@@ -126,20 +135,19 @@ fn note_heads(bytes: &[u8]) -> impl Iterator<Item = usize> {
 /// Adds the physical addresses of the pages in the direct map that words of
 /// the image point at the start of.
 fn collect_pointers(image: &Image<'_>, direct_map: Gva, bytes: &[u8], pages: &mut HashSet<u64>) {
-    let word_len = if image.space.mode().is_64_bit() { 8 } else { 4 };
     let end = image.space.memory().end().0;
-    for word in bytes.chunks_exact(word_len) {
-        // Nearly all words fail here: the base of the direct map is page aligned.
-        let [0, second, ..] = word else { continue };
-        if second & 0xf != 0 {
-            continue;
-        }
-        let word = word.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    let mut consider = |word: u64| {
         let gpa = word.wrapping_sub(direct_map.0);
-        let plausible = gpa & (PAGE_SIZE - 1) == 0 && gpa < end && !image.holds(word);
+        // Nearly all words fail the first of these.
+        let plausible = gpa < end && gpa & (PAGE_SIZE - 1) == 0 && !image.holds(word);
         if plausible && pages.len() < MOST_POINTERS {
             pages.insert(gpa);
         }
+    };
+    if image.space.mode().is_64_bit() {
+        bytes.as_chunks().0.iter().for_each(|word| consider(u64::from_le_bytes(*word)));
+    } else {
+        bytes.as_chunks().0.iter().for_each(|word| consider(u32::from_le_bytes(*word).into()));
     }
 }
 
