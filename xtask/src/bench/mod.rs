@@ -16,7 +16,7 @@ use self::measure::{Cache, Cost};
 use self::table::Row;
 
 /// Runs of each program; the median counts.
-const RUNS: usize = 5;
+const RUNS: usize = 11;
 
 /// Measures everything; `record` also writes `benches/RESULTS.md`.
 pub(crate) fn run(root: &Path, record: bool) -> Result<()> {

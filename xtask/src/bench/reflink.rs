@@ -62,7 +62,7 @@ impl Mount {
         let (image, point) = (dir.join(format!("{kind}.img")), dir.join(kind));
         File::create(&image)?.set_len(10 << 30)?;
         fs::create_dir_all(&point)?;
-        shell(&format!("mkfs.{kind} -q -f '{}'", image.display()))?;
+        shell(&format!("mkfs.{kind} -q -f '{}' 2> /dev/null", image.display()))?;
         shell(&format!("mount -o loop '{}' '{}'", image.display(), point.display()))?;
         Ok(Self { image, point })
     }

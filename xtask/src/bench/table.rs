@@ -27,7 +27,7 @@ pub(super) fn render(rows: &[Row]) -> Result<String> {
         writeln!(text, "- {line}")?;
     }
     text.push_str(
-        "\nThe median of five runs each, taking turns with the peer. CPU seconds are per GiB of data\n\
+        "\nThe median of eleven runs each, taking turns with the peer. CPU seconds are per GiB of data\n\
          that is not a hole. `warm`: the memory file is in the page cache; `cold`: it is not.\n\n\
          | what | seconds | peer | ratio | CPU s/GiB | peer's | peak MiB | aim |\n\
          |---|---|---|---|---|---|---|---|\n",
@@ -44,14 +44,14 @@ fn line(row: &Row) -> String {
     let per_gib = |cost: &Cost| format!("{:.2}", cost.cpu_seconds / gib);
     let (peer, ratio, peer_cpu) = match &row.peer {
         Some((name, cost)) => (
-            format!("{:.2} ({name})", cost.seconds),
+            format!("{:.3} ({name})", cost.seconds),
             format!("{:.2}", row.ours.seconds / cost.seconds),
             per_gib(cost),
         ),
         None => Default::default(),
     };
     format!(
-        "| {} | {:.2} | {peer} | {ratio} | {} | {peer_cpu} | {:.0} | {} |",
+        "| {} | {:.3} | {peer} | {ratio} | {} | {peer_cpu} | {:.0} | {} |",
         row.what,
         row.ours.seconds,
         per_gib(&row.ours),
