@@ -27,7 +27,7 @@ pub(super) fn render(rows: &[Row]) -> Result<String> {
         writeln!(text, "- {line}")?;
     }
     text.push_str(
-        "\nThe median of eleven runs each, taking turns with the peer. CPU seconds are per GiB of data\n\
+        "\nThe fastest of eleven runs each, taking turns with the peer. CPU seconds are per GiB of data\n\
          that is not a hole. `warm`: the memory file is in the page cache; `cold`: it is not.\n\n\
          | what | seconds | peer | ratio | CPU s/GiB | peer's | peak MiB | aim |\n\
          |---|---|---|---|---|---|---|---|\n",
