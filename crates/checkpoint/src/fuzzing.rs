@@ -41,8 +41,11 @@ pub fn fastlz(data: &[u8]) {
 
 /// A file that may be gzip'd, an archive, or a bundle of pieces.
 pub fn archive(data: &[u8], spill_dir: &Path) {
-    let options =
-        OpenOptions { spill_dir: Some(spill_dir.to_owned()), max_unpacked_bytes: 16 << 20 };
+    let options = OpenOptions {
+        spill_dir: Some(spill_dir.to_owned()),
+        max_unpacked_bytes: 16 << 20,
+        ..OpenOptions::default()
+    };
     look(find::open_sources(vec![source("x", data.to_vec())], &options));
 }
 

@@ -45,12 +45,15 @@ pub struct OpenOptions {
     /// The most that one compressed file may unpack to, in bytes. Pages of
     /// zeroes count although they take no disk.
     pub max_unpacked_bytes: u64,
+    /// Accept a state file whose memory is nowhere to be found, for what it says
+    /// by itself; the problems then tell what is missing.
+    pub without_memory: bool,
 }
 
 impl Default for OpenOptions {
     /// No temporary files, and 4 TiB if a directory for them is put in.
     fn default() -> Self {
-        Self { spill_dir: None, max_unpacked_bytes: 4 << 40 }
+        Self { spill_dir: None, max_unpacked_bytes: 4 << 40, without_memory: false }
     }
 }
 

@@ -47,8 +47,17 @@ impl Format for Vmware {
             problems.extend(by_size_only(&case, &ties));
             case.memory(&ties, &mut problems)?
         };
-        let opened = state.into_opened(memory, case.unpacker.options);
-        let mut opened = opened.map_err(|error| explain(error, &case.place, &facts))?;
+        let options = case.unpacker.options;
+        let mut opened = if memory.is_none() && !state.has_memory() {
+            let missing = explain(state.no_memory(), &case.place, &facts);
+            if !options.without_memory {
+                return Err(missing);
+            }
+            problems.push(Problem::incomplete(missing.to_string()));
+            state.into_opened_without_memory()
+        } else {
+            state.into_opened(memory, options)?
+        };
         opened.checkpoint.problems.splice(0..0, problems);
         Ok(opened)
     }

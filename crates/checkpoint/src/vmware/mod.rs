@@ -105,20 +105,38 @@ impl StateFile {
     ) -> Result<Opened, VmwareError> {
         let mut problems = std::mem::take(&mut self.problems);
         let image = self.image(memory.as_ref(), options, &mut problems)?;
-        let machine = facts::machine(&self.inventory);
-        let architecture = machine.architecture.unwrap_or(Architecture::X86);
-        let vcpus = vcpu::read(&self.inventory, architecture, &mut problems);
+        let provenance = self.provenance(&image, memory);
+        let memory = self.map(&image, &mut problems);
+        Ok(self.finish(memory, provenance, problems))
+    }
+
+    /// What the state file says by itself; there is no memory.
+    pub(crate) fn into_opened_without_memory(mut self) -> Opened {
+        let problems = std::mem::take(&mut self.problems);
+        let kind = self.kind("without its memory", Codec::Stored);
+        let files = vec![source_file(&self.source, "state")];
+        let provenance = Provenance { kind, format: "vmware", files };
+        self.finish(PhysicalMemory::new(), provenance, problems)
+    }
+
+    fn finish(
+        self,
+        memory: PhysicalMemory,
+        provenance: Provenance,
+        mut problems: Problems,
+    ) -> Opened {
+        let vcpus = vcpu::read(&self.inventory, self.architecture(), &mut problems);
         if vcpus.is_empty() {
             problems.push(Problem::warning("the state file holds no vCPU registers"));
         }
-        let checkpoint = Checkpoint {
-            memory: self.map(&image, architecture, &mut problems),
-            vcpus,
-            machine,
-            provenance: self.provenance(&image, memory),
-            problems: problems.into_list(),
-        };
-        Ok(Opened { checkpoint, inventory: Some(self.inventory) })
+        let machine = facts::machine(&self.inventory);
+        let problems = problems.into_list();
+        let checkpoint = Checkpoint { memory, vcpus, machine, provenance, problems };
+        Opened { checkpoint, inventory: Some(self.inventory) }
+    }
+
+    fn architecture(&self) -> Architecture {
+        facts::machine(&self.inventory).architecture.unwrap_or(Architecture::X86)
     }
 
     fn memory_block(&self) -> Option<&Item> {
@@ -151,7 +169,7 @@ impl StateFile {
 
     /// Why there is no memory: a machine whose memory was saved has a processor
     /// or a memory map in its state file.
-    fn no_memory(&self) -> VmwareError {
+    pub(crate) fn no_memory(&self) -> VmwareError {
         let path = self.source.path.clone();
         let groups = ["cpu", "memory"];
         if groups.iter().any(|group| self.inventory.group(group).next().is_some()) {
@@ -160,30 +178,20 @@ impl StateFile {
         VmwareError::TakenWithoutMemory { path }
     }
 
-    fn map(
-        &self,
-        image: &Image,
-        architecture: Architecture,
-        problems: &mut Problems,
-    ) -> PhysicalMemory {
+    fn map(&self, image: &Image, problems: &mut Problems) -> PhysicalMemory {
         let mut regions = regions::tagged(&self.inventory, problems);
         if regions.is_empty() {
-            regions = self.untagged_regions(image.len, architecture, problems);
+            regions = self.untagged_regions(image.len, problems);
         }
         memory::map(&regions, image, problems)
     }
 
     /// Without a map, all of the image is guest memory, and more if the machine
     /// is configured to have more.
-    fn untagged_regions(
-        &self,
-        image_len: u64,
-        architecture: Architecture,
-        problems: &mut Problems,
-    ) -> Vec<VmwareRegion> {
+    fn untagged_regions(&self, image_len: u64, problems: &mut Problems) -> Vec<VmwareRegion> {
         let configured = self.configured_len().unwrap_or_default();
         let len = image_len.max(configured);
-        let layout = match architecture {
+        let layout = match self.architecture() {
             Architecture::Arm64 => Layout::Arm64,
             _ => Layout::X86 { pci_hole: facts::pci_hole(&self.inventory) },
         };
@@ -191,20 +199,16 @@ impl StateFile {
     }
 
     fn provenance(&self, image: &Image, memory: Option<Source>) -> Provenance {
-        let file = |source: &Source, role| SourceFile {
-            path: source.path.clone(),
-            role,
-            found: source.found.clone(),
-        };
         let inside = self.has_memory();
-        let mut files = vec![file(&self.source, "state")];
-        files.extend(memory.filter(|_| !inside).map(|memory| file(&memory, "memory")));
-        Provenance { kind: self.kind(inside, image.codec), format: "vmware", files }
+        let place = if inside { "memory inside" } else { "memory in a separate file" };
+        let mut files = vec![source_file(&self.source, "state")];
+        files.extend(memory.filter(|_| !inside).map(|memory| source_file(&memory, "memory")));
+        Provenance { kind: self.kind(place, image.codec), format: "vmware", files }
     }
 
     /// What kind of checkpoint this is, in words. Suspended states and snapshots
     /// do not differ inside, so their names decide between these two words.
-    fn kind(&self, inside: bool, codec: Codec) -> String {
+    fn kind(&self, place: &str, codec: Codec) -> String {
         let extension = self.source.path.extension().unwrap_or_default().to_ascii_lowercase();
         let what = match extension.to_str() {
             Some("vmss") => "suspended state",
@@ -212,7 +216,6 @@ impl StateFile {
             _ => "checkpoint",
         };
         let width = if self.header.magic.narrow { "32-bit" } else { "64-bit" };
-        let place = if inside { "memory inside" } else { "memory in a separate file" };
         let packed = match codec {
             Codec::Stored => String::new(),
             codec => format!(", compressed ({codec})"),
@@ -228,6 +231,10 @@ impl StateFile {
             self.header.version
         )
     }
+}
+
+fn source_file(source: &Source, role: &'static str) -> SourceFile {
+    SourceFile { path: source.path.clone(), role, found: source.found.clone() }
 }
 
 /// Block headers of old files have 32-bit sizes, says the only source; if that

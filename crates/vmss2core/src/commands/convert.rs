@@ -19,7 +19,7 @@ pub(super) fn run(plan: &ConvertPlan) -> anyhow::Result<Exit> {
         return Err(DumpError::Exists { path: plan.output.clone() }.into());
     }
     let cancel = Cancel::install().context("cannot handle signals")?;
-    let guest = Guest::open(&plan.source)?;
+    let guest = Guest::open_with_memory(&plan.source)?;
     output::problems(guest.serious_problems());
     let progress = Progress::new(plan.progress, &plan.output.to_string_lossy(), &cancel);
     let summary = write(&guest, plan.format, &plan.options, &plan.output, progress, &cancel)?;

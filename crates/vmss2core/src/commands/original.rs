@@ -26,7 +26,7 @@ struct Core {
 pub(super) fn run(plan: &OriginalPlan) -> anyhow::Result<Exit> {
     let cancel = Cancel::install().context("cannot handle signals")?;
     say(plan, &format!("vmss2core version {}", env!("CARGO_PKG_VERSION")));
-    let guest = Guest::open(&plan.source)?;
+    let guest = Guest::open_with_memory(&plan.source)?;
     output::problems(guest.serious_problems());
     for note in plan.notes.iter().chain(&contradictions(&plan.stated, &guest)) {
         output::talk(&format!("vmss2core: warning: {note}"));

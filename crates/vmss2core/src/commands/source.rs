@@ -14,17 +14,30 @@ pub(super) struct Guest {
     pub(super) facts: Facts,
 }
 
+/// Opens a checkpoint to tell about it: a state file alone has something to say.
 pub(super) fn open(source: &Source) -> anyhow::Result<Opened> {
-    let options =
-        OpenOptions { spill_dir: Some(source.spill_dir.clone()), ..OpenOptions::default() };
+    let options = OpenOptions { without_memory: true, ..options(source) };
     Ok(vmss2core_checkpoint::open(&source.inputs, &options)?)
 }
 
+fn options(source: &Source) -> OpenOptions {
+    OpenOptions { spill_dir: Some(source.spill_dir.clone()), ..OpenOptions::default() }
+}
+
 impl Guest {
+    /// A guest to tell about.
     pub(super) fn open(source: &Source) -> anyhow::Result<Self> {
-        let opened = open(source)?;
+        Ok(Self::of(open(source)?))
+    }
+
+    /// A guest whose memory will be written.
+    pub(super) fn open_with_memory(source: &Source) -> anyhow::Result<Self> {
+        Ok(Self::of(vmss2core_checkpoint::open(&source.inputs, &options(source))?))
+    }
+
+    fn of(opened: Opened) -> Self {
         let facts = vmss2core_guest::analyse(&opened.checkpoint);
-        Ok(Self { opened, facts })
+        Self { opened, facts }
     }
 
     /// What a writer works from.

@@ -75,6 +75,19 @@ fn a_tag_is_written_as_it_lies_in_the_file() {
 }
 
 #[test]
+fn a_state_file_without_its_memory_tells_what_it_holds() {
+    let place = Place::with_checkpoint(2);
+    std::fs::remove_file(place.file("vm.vmem")).unwrap();
+    let text = place.run("info vm.vmss").expect(4).stdout;
+    for part in ["without its", "memory       none", "\nvCPU ", "looked for vm.vmem"] {
+        assert!(text.contains(part), "{part}:\n{text}");
+    }
+    assert!(place.run("info --tags vm.vmss").expect(4).stdout.contains("cpu/rip[1]"));
+    assert!(place.run("-M vm.vmss").expect(1).stderr.contains("looked for vm.vmem"));
+    assert_eq!(place.names(), ["vm.vmss"]);
+}
+
+#[test]
 fn a_tag_that_is_not_there_lists_what_is_near() {
     let place = Place::with_checkpoint(2);
     for wanted in ["cpu/rip", "cpu/RIP[0]", "cpu/rip[7]", "rip"] {
