@@ -13,9 +13,9 @@ use crate::{DumpError, Monitor};
 /// the time.
 const CHUNK_BYTES: u64 = 128 * 1024;
 
-/// Bytes per call that copies within the kernel: larger ones are no faster, and
-/// the user may want to stop in between.
-const MAX_KERNEL_BYTES: u64 = 32 << 20;
+/// Bytes per call that copies within the kernel. From a cold disk 32 MiB took a
+/// fifth longer; but the user may want to stop in between.
+const MAX_KERNEL_BYTES: u64 = 256 << 20;
 
 /// Bytes per clone call; every call may split an extent.
 const CLONE_BYTES: u64 = 1 << 30;
