@@ -4,6 +4,10 @@
 //! pax format 1.0) included. Only regular files count. The names are shown and
 //! compared, and nothing is ever written under them, so a name like `../x` is
 //! harmless.
+//!
+//! Not the `tar` crate: it reads a stream in order, while memory must be read at
+//! any place of an archive, and sparse members keep their holes here. Tests use
+//! it to write what is read.
 
 mod pax;
 mod raw;
