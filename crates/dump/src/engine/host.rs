@@ -10,7 +10,7 @@ mod imp {
     use std::os::unix::fs::FileExt;
     use std::path::Path;
 
-    use rustix::fs::{Advice, SeekFrom, copy_file_range, fadvise, ioctl_ficlone, seek};
+    use rustix::fs::{SeekFrom, copy_file_range, ioctl_ficlone, seek};
     use rustix::io::Errno;
 
     pub(in super::super) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -29,11 +29,6 @@ mod imp {
             Err(Errno::NXIO) => None,
             Err(_) => Some(range),
         }
-    }
-
-    /// Asks for more read-ahead; best effort.
-    pub(in super::super) fn will_read_forward(file: &File) {
-        let _ = fadvise(file, 0, None, Advice::Sequential);
     }
 
     /// Whether files in `directory` can share extents. Tried on two unnamed
@@ -95,8 +90,6 @@ mod imp {
     pub(in super::super) fn next_data(_file: &File, range: Range<u64>) -> Option<Range<u64>> {
         Some(range)
     }
-
-    pub(in super::super) fn will_read_forward(_file: &File) {}
 
     pub(in super::super) fn can_clone_in(_directory: &Path) -> bool {
         false

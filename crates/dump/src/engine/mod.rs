@@ -93,7 +93,6 @@ pub(crate) fn write(
     let output = Output::create(path, options.overwrite, input.checkpoint)?;
     let companions = write_rest(layout, &output, input, options, path)?;
     copy_memory(&layout.extents, &input.checkpoint.memory, &output, monitor)?;
-    output.set_len(layout.len_bytes)?;
     output.persist()?;
     companions.into_iter().try_for_each(Output::persist)
 }
@@ -166,6 +165,7 @@ fn write_rest(
     options: &WriteOptions,
     path: &Path,
 ) -> Result<Vec<Output>, DumpError> {
+    output.set_len(layout.len_bytes)?;
     for literal in &layout.literals {
         output.write_all_at(&literal.bytes, literal.offset)?;
     }
