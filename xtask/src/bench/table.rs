@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use super::RUNS;
 use super::measure::Cost;
 
 const GIB: f64 = 1_073_741_824.0;
@@ -26,8 +27,12 @@ pub(super) fn render(rows: &[Row]) -> Result<String> {
     for line in machine()? {
         writeln!(text, "- {line}")?;
     }
+    writeln!(
+        text,
+        "\nThe fastest of {RUNS} runs each, taking turns with the peer. CPU seconds are per GiB of data"
+    )?;
     text.push_str(
-        "\nThe fastest of eleven runs each, taking turns with the peer. CPU seconds are per GiB of data\n\
+        "\
          that is not a hole. `warm`: the memory file is in the page cache; `cold`: it is not.\n\n\
          | what | seconds | peer | ratio | CPU s/GiB | peer's | peak MiB | aim |\n\
          |---|---|---|---|---|---|---|---|\n",
