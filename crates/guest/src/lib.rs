@@ -11,7 +11,7 @@ use vmss2core_mem::{Checkpoint, PhysicalMemory, Problem, Severity, X86Vcpu};
 mod facts;
 #[doc(hidden)]
 pub mod fuzzing;
-mod linux;
+pub mod linux;
 pub mod paging;
 
 use paging::AddressSpace;

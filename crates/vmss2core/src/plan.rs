@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap_complete::Shell;
 use vmss2core_dump::{DumpFormat, WriteOptions};
 
-use crate::args::{Cli, Command, ConvertArgs, Global, InfoArgs, ProgressWhen};
+use crate::args::{Cli, Command, ConvertArgs, Global, GuestArgs, InfoArgs, ProgressWhen};
 use crate::legacy::{KernelFamily, LegacyArgs, LinuxOffsets, NotYet, Output};
 
 /// What is to be done.
@@ -15,6 +15,7 @@ pub(crate) enum Plan {
     Info(InfoPlan),
     Convert(ConvertPlan),
     Original(OriginalPlan),
+    Vmcoreinfo(GuestPlan),
     Completions(Shell),
     Man(Option<PathBuf>),
 }
@@ -24,6 +25,19 @@ pub(crate) enum Plan {
 pub(crate) struct Source {
     pub(crate) inputs: Vec<PathBuf>,
     pub(crate) spill_dir: PathBuf,
+}
+
+/// A checkpoint whose kernel is asked something.
+#[derive(Debug)]
+pub(crate) struct GuestPlan {
+    pub(crate) source: Source,
+}
+
+impl GuestPlan {
+    fn new(args: GuestArgs, global: &Global) -> Self {
+        let spill_dir = global.tmpdir.clone().unwrap_or_else(std::env::temp_dir);
+        Self { source: Source { inputs: args.inputs, spill_dir } }
+    }
 }
 
 /// Say what a checkpoint holds.
@@ -118,6 +132,7 @@ impl Plan {
         Ok(match cli.command {
             Command::Info(args) => Self::Info(info(args, cli.global)),
             Command::Convert(args) => Self::Convert(convert(args, cli.global)?),
+            Command::Vmcoreinfo(args) => Self::Vmcoreinfo(GuestPlan::new(args.guest, &cli.global)),
             Command::Completions(args) => Self::Completions(args.shell),
             Command::Man(args) => Self::Man(args.dir),
         })

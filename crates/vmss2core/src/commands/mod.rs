@@ -3,10 +3,12 @@
 mod completions;
 mod convert;
 mod info;
+mod kernel;
 mod man;
 mod original;
 mod source;
 mod tag;
+mod vmcoreinfo;
 
 use crate::exit::Exit;
 use crate::plan::Plan;
@@ -17,6 +19,7 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<Exit> {
         Plan::Info(plan) => info::run(&plan),
         Plan::Convert(plan) => convert::run(&plan),
         Plan::Original(plan) => original::run(&plan),
+        Plan::Vmcoreinfo(plan) => vmcoreinfo::run(&plan),
         Plan::Completions(shell) => completions::run(shell),
         Plan::Man(dir) => man::run(dir.as_deref()),
     }

@@ -12,6 +12,10 @@ use vmss2core_dump::DUMP_FORMATS;
 
 use crate::{exit, legacy};
 
+mod guest;
+
+pub(crate) use guest::{GuestArgs, VmcoreinfoArgs};
+
 const EXAMPLES: &str = "\
 Examples:
   vmss2core info vm.vmss         what is in it, and what to type next
@@ -93,6 +97,7 @@ pub(crate) enum ProgressWhen {
 pub(crate) enum Command {
     Info(InfoArgs),
     Convert(ConvertArgs),
+    Vmcoreinfo(VmcoreinfoArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }

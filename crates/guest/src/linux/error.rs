@@ -1,0 +1,56 @@
+//! What can go wrong with a question to the kernel.
+
+use thiserror::Error;
+use vmss2core_mem::Gva;
+
+use crate::paging::AccessError;
+
+/// Why a question to the kernel has no answer.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LinuxError {
+    /// The guest does not run Linux, or nothing of it was found.
+    #[error("no Linux kernel was found in the guest")]
+    NotLinux,
+    /// There are no page tables to read the kernel's memory with.
+    #[error("the page tables of the kernel were not found")]
+    NoPageTables,
+    /// The place of a structure's member is not known.
+    #[error(
+        "where {structure}.{member} lies is not known: neither the guest's type information nor \
+         its data shows it; give --vmlinux FILE or --btf FILE of this kernel"
+    )]
+    UnknownMember {
+        /// The structure.
+        structure: String,
+        /// The member, or several names it had over time.
+        member: String,
+    },
+    /// A variable or function of the kernel is not known.
+    #[error(
+        "the address of {name} is not known: the guest's symbol table does not have it; give \
+         --vmlinux FILE or --system-map FILE of this kernel"
+    )]
+    UnknownSymbol {
+        /// Its name.
+        name: String,
+    },
+    /// Memory of the kernel could not be read.
+    #[error("reading {what}")]
+    Read {
+        /// What was read: `task_struct.mm at 0xffff888003c50000`.
+        what: String,
+        /// Why it could not be.
+        source: AccessError,
+    },
+    /// What was read makes no sense.
+    #[error("{what} at {at} makes no sense: {why}")]
+    Corrupt {
+        /// What it is.
+        what: String,
+        /// Where it lies.
+        at: Gva,
+        /// What is wrong with it.
+        why: String,
+    },
+}

@@ -1,0 +1,159 @@
+//! A kernel to ask questions.
+
+use std::sync::{Arc, OnceLock};
+
+use vmss2core_mem::{Checkpoint, Gva, PhysicalMemory};
+
+use super::{Layout, LinuxError, Object, Symbols, Types, btf, kallsyms, learn};
+use crate::paging::AddressSpace;
+use crate::{Facts, Found, LinuxFacts};
+
+/// What the user knows better than the guest: files of this very kernel.
+#[derive(Debug, Default)]
+pub struct BetterSources {
+    /// Structure layouts, best first.
+    pub types: Vec<Found<Arc<dyn Types>>>,
+    /// A symbol table, with the addresses that this guest has.
+    pub symbols: Option<Found<Symbols>>,
+}
+
+/// A Linux kernel in a checkpoint.
+#[derive(Debug)]
+pub struct Kernel<'a> {
+    checkpoint: &'a Checkpoint,
+    facts: &'a Facts,
+    linux: &'a LinuxFacts,
+    space: AddressSpace<'a>,
+    given_symbols: Option<Found<Symbols>>,
+    kallsyms: OnceLock<Option<Found<Symbols>>>,
+    layout: OnceLock<Layout>,
+    given_types: Vec<Found<Arc<dyn Types>>>,
+}
+
+impl<'a> Kernel<'a> {
+    /// Opens the kernel that `facts` found in `checkpoint`.
+    pub fn open(
+        checkpoint: &'a Checkpoint,
+        facts: &'a Facts,
+        better: BetterSources,
+    ) -> Result<Self, LinuxError> {
+        let linux = facts.linux.as_ref().ok_or(LinuxError::NotLinux)?;
+        let space = space(&checkpoint.memory, facts, linux).ok_or(LinuxError::NoPageTables)?;
+        Ok(Self {
+            checkpoint,
+            facts,
+            linux,
+            space,
+            given_symbols: better.symbols,
+            kallsyms: OnceLock::new(),
+            layout: OnceLock::new(),
+            given_types: better.types,
+        })
+    }
+
+    /// The checkpoint.
+    pub fn checkpoint(&self) -> &'a Checkpoint {
+        self.checkpoint
+    }
+
+    /// Guest physical memory.
+    pub fn memory(&self) -> &'a PhysicalMemory {
+        &self.checkpoint.memory
+    }
+
+    /// What is known of the guest.
+    pub fn facts(&self) -> &'a Facts {
+        self.facts
+    }
+
+    /// What is known of the kernel.
+    pub fn linux(&self) -> &'a LinuxFacts {
+        self.linux
+    }
+
+    /// The kernel's own view of memory: all that every process shares.
+    pub fn space(&self) -> &AddressSpace<'a> {
+        &self.space
+    }
+
+    /// Bytes of a pointer and of a `long`.
+    pub fn word_len(&self) -> u64 {
+        if self.linux.is_64_bit { 8 } else { 4 }
+    }
+
+    /// The kernel's symbols: those that the user gave, or the kernel's own table.
+    pub fn symbols(&self) -> Option<&Found<Symbols>> {
+        let own = || self.kallsyms.get_or_init(|| kallsyms::find(self)).as_ref();
+        self.given_symbols.as_ref().or_else(own)
+    }
+
+    /// The address of a function or variable, and who says so: VMCOREINFO, which
+    /// costs nothing, or the symbol table.
+    pub fn symbol(&self, name: &str) -> Result<Found<Gva>, LinuxError> {
+        let info = self.linux.vmcoreinfo.as_ref();
+        if let Some(address) = info.and_then(|info| info.value.symbol(name)) {
+            return Ok(Found::new(address, format!("SYMBOL({name}) of VMCOREINFO")));
+        }
+        let found = self
+            .symbols()
+            .and_then(|symbols| Some(Found::new(symbols.value.address(name)?, &symbols.how)));
+        found.ok_or_else(|| LinuxError::UnknownSymbol { name: name.to_owned() })
+    }
+
+    /// Where members of structures lie.
+    pub fn layout(&self) -> &Layout {
+        self.layout.get_or_init(|| {
+            let mut layout = Layout::default();
+            for given in &self.given_types {
+                layout.push(given.clone());
+            }
+            if let Some(types) = btf::find(self).or_else(|| learn::learn(self)) {
+                layout.push(types);
+            }
+            layout
+        })
+    }
+
+    /// A structure of the kernel.
+    pub fn object(&self, gva: Gva, structure: &'static str) -> Object<'_> {
+        Object::new(self, gva, structure)
+    }
+
+    /// Reads kernel memory; `what` names it in an error.
+    pub fn read(&self, gva: Gva, buf: &mut [u8], what: &str) -> Result<(), LinuxError> {
+        self.space
+            .read(gva, buf)
+            .map_err(|source| LinuxError::Read { what: format!("{what} at {gva}"), source })
+    }
+
+    /// The little-endian number of `size_bytes` (1 to 8) at an address.
+    pub fn read_uint(&self, gva: Gva, size_bytes: u64, what: &str) -> Result<u64, LinuxError> {
+        let mut bytes = [0; 8];
+        let len = usize::try_from(size_bytes).unwrap_or(8).min(8);
+        let (used, _) = bytes.split_at_mut(len);
+        self.read(gva, used, what)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// The pointer at an address.
+    pub fn read_pointer(&self, gva: Gva, what: &str) -> Result<Gva, LinuxError> {
+        self.read_uint(gva, self.word_len(), what).map(Gva)
+    }
+}
+
+/// The kernel's page tables; those of a vCPU if they were not found.
+fn space<'a>(
+    memory: &'a PhysicalMemory,
+    facts: &Facts,
+    linux: &LinuxFacts,
+) -> Option<AddressSpace<'a>> {
+    if let Some(root) = &linux.kernel_root {
+        let (mode, root) = root.value;
+        return Some(AddressSpace::new(memory, mode, root));
+    }
+    facts.vcpus.iter().find_map(|vcpu| {
+        let mode = vcpu.mode.as_ref()?.value;
+        let root = vcpu.kernel_root.as_ref().map(|root| root.value).or(vcpu.root)?;
+        (mode.is_64_bit() == linux.is_64_bit).then(|| AddressSpace::new(memory, mode, root))
+    })
+}

