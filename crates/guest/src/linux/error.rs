@@ -43,6 +43,24 @@ pub enum LinuxError {
         /// Why it could not be.
         source: AccessError,
     },
+    /// A task has no memory of its own.
+    #[error(
+        "{comm} (process {pid}) has no memory of its own: it belongs to the kernel or has ended"
+    )]
+    NoMemory {
+        /// Its process number.
+        pid: u32,
+        /// Its name.
+        comm: String,
+    },
+    /// Memory of a process is not in the checkpoint.
+    #[error("process memory at {at} is not to be had: {why}")]
+    Unavailable {
+        /// The first address.
+        at: Gva,
+        /// Where it is instead.
+        why: String,
+    },
     /// What was read makes no sense.
     #[error("{what} at {at} makes no sense: {why}")]
     Corrupt {

@@ -12,6 +12,7 @@ mod kernel;
 mod layout;
 mod learn;
 mod object;
+mod process;
 mod symbols;
 mod task;
 
@@ -21,5 +22,6 @@ pub use error::LinuxError;
 pub use kernel::{BetterSources, Kernel};
 pub use layout::{Layout, Member, Types};
 pub use object::Object;
+pub use process::{Content, Counts, FileRun, MappedFile, Missing, Process, Run, Vma, VmaFlags};
 pub use symbols::{Symbol, Symbols};
 pub use task::{Task, TaskState, Tasks};

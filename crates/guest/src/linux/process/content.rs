@@ -1,0 +1,125 @@
+//! Where the bytes of a mapping or a file are.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+use vmss2core_mem::{Gpa, Gva};
+
+/// A part of a mapping whose bytes are all to be had in the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// First address.
+    pub gva: Gva,
+    /// Length in bytes, a multiple of the page size and never 0.
+    pub len_bytes: u64,
+    /// Where the bytes are.
+    pub content: Content,
+}
+
+/// A part of a file whose bytes are all to be had in the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileRun {
+    /// Offset in the file.
+    pub offset_bytes: u64,
+    /// Length in bytes, never 0; the last run of a file ends with the file.
+    pub len_bytes: u64,
+    /// Where the bytes are.
+    pub content: Content,
+}
+
+/// Where bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// In physical memory, from this address on; the checkpoint holds all of it.
+    Memory(Gpa),
+    /// Never touched: zeroes.
+    Zero,
+    /// Not mapped by the process, but the guest's cache of the file has it: in
+    /// physical memory, from this address on.
+    PageCache(Gpa),
+    /// On a swap device of the guest.
+    Swapped {
+        /// Number of the swap area.
+        area: u8,
+        /// Number of the first page in it.
+        page: u64,
+    },
+    /// Nowhere in the checkpoint.
+    Missing(Missing),
+}
+
+/// Why bytes are nowhere in the checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Missing {
+    /// Not read from the file yet, or dropped again: it is still in the file.
+    NotCached,
+    /// Behind the end of the file: the process would get a SIGBUS.
+    BehindTheFile,
+    /// Mapped to physical addresses that the checkpoint does not hold: a device,
+    /// or a missing part.
+    OutsideMemory,
+    /// A page table on the way is not in the checkpoint, or makes no sense.
+    Table,
+    /// The file's cache cannot be read.
+    Cache,
+    /// On its way between two places, broken, or on a device of its own.
+    Special,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotCached => "not in the guest's page cache",
+            Self::BehindTheFile => "behind the end of the file",
+            Self::OutsideMemory => "physical memory that is not in the checkpoint",
+            Self::Table => "its page table is not in the checkpoint or makes no sense",
+            Self::Cache => "the page cache of its file cannot be read",
+            Self::Special => "a page that was being moved, is broken or is of a device",
+        })
+    }
+}
+
+/// How many bytes of a mapping, a process or a file are where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// In memory and mapped.
+    pub present: u64,
+    /// Never touched.
+    pub zero: u64,
+    /// Taken from the page cache.
+    pub page_cache: u64,
+    /// Swapped out.
+    pub swapped: u64,
+    /// Nowhere.
+    pub missing: u64,
+}
+
+impl Counts {
+    /// Adds so many bytes of this kind.
+    pub fn count(&mut self, content: Content, len_bytes: u64) {
+        let counter = match content {
+            Content::Memory(_) => &mut self.present,
+            Content::Zero => &mut self.zero,
+            Content::PageCache(_) => &mut self.page_cache,
+            Content::Swapped { .. } => &mut self.swapped,
+            Content::Missing(_) => &mut self.missing,
+        };
+        *counter = counter.saturating_add(len_bytes);
+    }
+
+    /// Bytes whose content the checkpoint does not have.
+    pub fn unavailable(&self) -> u64 {
+        self.swapped.saturating_add(self.missing)
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.present = self.present.saturating_add(other.present);
+        self.zero = self.zero.saturating_add(other.zero);
+        self.page_cache = self.page_cache.saturating_add(other.page_cache);
+        self.swapped = self.swapped.saturating_add(other.swapped);
+        self.missing = self.missing.saturating_add(other.missing);
+    }
+}
