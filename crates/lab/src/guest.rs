@@ -118,7 +118,7 @@ impl Guest {
 }
 
 /// The first offset from `offset` on where the file has no hole.
-fn next_data(file: &File, offset: u64) -> Result<Option<u64>> {
+pub(crate) fn next_data(file: &File, offset: u64) -> Result<Option<u64>> {
     match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(offset)) {
         Ok(start) => Ok(Some(start)),
         Err(rustix::io::Errno::NXIO) => Ok(None),

@@ -14,6 +14,7 @@ pub mod cache;
 pub mod command;
 pub mod foreign;
 pub mod guest;
+pub mod hidden;
 pub mod judges;
 pub mod kernel;
 pub mod make;

@@ -13,7 +13,7 @@ use crate::command::{retry, succeed};
 use crate::guest::Guest;
 use crate::initramfs::Initramfs;
 use crate::kernel::Kernel;
-use crate::programs::Programs;
+use crate::programs::{PROGRAMS, Programs};
 use crate::progress::say;
 use crate::qemu::{Files, Qemu};
 use crate::recipe::{Recipe, recipe, recipes};
@@ -100,7 +100,7 @@ fn boot(recipe: &Recipe, kernel: &Kernel, initramfs: &Path, dir: &Path) -> Resul
 fn keep_programs(programs: &Programs, dir: &Path) -> Result<()> {
     let kept = dir.join("programs");
     fs::create_dir_all(&kept)?;
-    for name in ["mt", "st", "t32", "liblab.so"] {
+    for name in PROGRAMS.into_iter().chain(["liblab.so"]) {
         fs::copy(programs.dir.join(name), kept.join(name))?;
     }
     for (here, there) in &programs.libraries {
@@ -119,9 +119,11 @@ fn pack(path: &Path, recipe: &Recipe, kernel: &Kernel, programs: &Programs) -> R
         archive.link(&format!("bin/{applet}"), "busybox")?;
     }
     archive.program("init", INIT.as_bytes())?;
-    archive.program_from("bin/emit", &programs.dir.join("emit"))?;
+    for name in ["emit", "tell"] {
+        archive.program_from(&format!("bin/{name}"), &programs.dir.join(name))?;
+    }
     archive.program_from("modules/loop.ko", &kernel.module())?;
-    for name in ["mt", "st", "t32"] {
+    for name in PROGRAMS {
         archive.program_from(&format!("programs/{name}"), &programs.dir.join(name))?;
     }
     archive.program_from("lib/liblab.so", &programs.dir.join("liblab.so"))?;

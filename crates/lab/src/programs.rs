@@ -13,21 +13,28 @@ use crate::command::succeed;
 const LIMIT: Duration = Duration::from_mins(2);
 
 /// The sources, by file name.
-const SOURCES: [(&str, &str); 6] = [
+const SOURCES: [(&str, &str); 8] = [
     ("lablib.h", include_str!("../programs/lablib.h")),
     ("lablib.c", include_str!("../programs/lablib.c")),
     ("mt.c", include_str!("../programs/mt.c")),
     ("st.c", include_str!("../programs/st.c")),
     ("t32.c", include_str!("../programs/t32.c")),
+    ("pages.c", include_str!("../programs/pages.c")),
     ("emit.c", include_str!("../programs/emit.c")),
+    ("tell.c", include_str!("../programs/tell.c")),
 ];
 
+/// Programs that run in every guest and are kept beside its memory.
+pub(crate) const PROGRAMS: [&str; 4] = ["mt", "st", "t32", "pages"];
+
 /// What gcc is told: output, source, further arguments.
-const BUILDS: [(&str, &str, &[&str]); 4] = [
+const BUILDS: [(&str, &str, &[&str]); 6] = [
     ("liblab.so", "lablib.c", &["-fPIC", "-shared", "-Wl,-soname=liblab.so"]),
     ("mt", "mt.c", &["-fPIE", "-pie", "-pthread", "liblab.so"]),
     ("st", "st.c", &["-static"]),
+    ("pages", "pages.c", &["-static"]),
     ("emit", "emit.c", &["-static"]),
+    ("tell", "tell.c", &["-static"]),
 ];
 
 const FLAGS: [&str; 5] = ["-g", "-O0", "-fno-omit-frame-pointer", "-Wall", "-Werror"];
@@ -35,7 +42,8 @@ const FLAGS: [&str; 5] = ["-g", "-O0", "-fno-omit-frame-pointer", "-Wall", "-Wer
 /// The built programs of one word size.
 #[derive(Clone, Debug)]
 pub(crate) struct Programs {
-    /// The folder with `mt`, `liblab.so`, `st`, `t32` (always 32-bit) and `emit`.
+    /// The folder with [`PROGRAMS`] (`t32` is always a 32-bit one), `liblab.so`,
+    /// `emit` and `tell`.
     pub(crate) dir: PathBuf,
     /// Files of the C library that `mt` needs: where they are here, where there.
     pub(crate) libraries: Vec<(PathBuf, String)>,

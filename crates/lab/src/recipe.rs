@@ -68,7 +68,7 @@ const fn two_level(name: &'static str, kernel: KernelRecipe) -> Recipe {
     Recipe { name, kernel, about: "32-bit, 2-level paging", cpu: "qemu32", ..DEFAULT }
 }
 
-const RECIPES: [Recipe; 10] = [
+const RECIPES: [Recipe; 11] = [
     DEFAULT,
     Recipe {
         name: "linux-6.1-4level",
@@ -89,6 +89,17 @@ const RECIPES: [Recipe; 10] = [
         about: "a kernel that has crashed (sysrq c)",
         command_line: "panic=0 lab.panic",
         stop_at: "end Kernel panic",
+        ..DEFAULT
+    },
+    Recipe {
+        name: "linux-5.10",
+        about: "Debian 11, 4-level paging",
+        kernel: cloud(
+            "linux-5.10-cloud",
+            "linux-image-5\\.10\\.0-[0-9]+-cloud-amd64-unsigned",
+            &["bullseye"],
+        ),
+        cpu: "max,la57=off",
         ..DEFAULT
     },
     Recipe {

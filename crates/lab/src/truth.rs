@@ -72,6 +72,32 @@ pub struct ProgramThread {
     pub value: u64,
 }
 
+/// A process, from `/proc/PID/status` and what lies beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Real and effective user.
+    pub uid: (u32, u32),
+    /// Real and effective group.
+    pub gid: (u32, u32),
+    /// When it started, in hundredths of a second after boot.
+    pub start: u64,
+    /// Its command line, each argument ended by a NUL.
+    pub command_line: Vec<u8>,
+}
+
+/// A clock reading of the guest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Time {
+    /// Seconds since 1970.
+    pub date: u64,
+    /// Seconds since boot.
+    pub uptime: f64,
+    /// Seconds since 1970 when it booted.
+    pub boot: u64,
+}
+
 impl Truth {
     /// Reads what `emit` sent.
     pub fn load(path: &Path) -> Result<Self> {
@@ -157,6 +183,30 @@ impl Truth {
         values.map(|line| value(line).with_context(|| format!("value: {line}"))).collect()
     }
 
+    /// The pages that a program of the lab had in memory: address, and the hash
+    /// that [`page_hash`] gives. A page that its threads go on to write, as each
+    /// running one's `rseq` area, may be another by the time of the checkpoint.
+    pub fn pages(&self, program: &str) -> Result<BTreeMap<u64, u64>> {
+        let lines = self.text(&format!("mem {program}"))?.lines();
+        let page = |line: &str| {
+            let (address, hash) = line.split_once(' ')?;
+            Some((hex(address)?, hex(hash)?))
+        };
+        lines.map(|line| page(line).with_context(|| format!("mem: {line}"))).collect()
+    }
+
+    /// Every process there was.
+    pub fn processes(&self) -> Result<Vec<Process>> {
+        let lines = self.text("procs")?.lines();
+        lines.map(|line| process(line).with_context(|| format!("procs: {line}"))).collect()
+    }
+
+    /// The guest's clocks a moment before it was stopped.
+    pub fn time(&self) -> Result<Time> {
+        let text = self.text("time")?;
+        time(text).with_context(|| format!("time: {text}"))
+    }
+
     /// The threads of `mt`.
     pub fn program_threads(&self) -> Result<Vec<ProgramThread>> {
         let lines = self.text("out mt")?.lines().filter_map(|line| line.strip_prefix("thread "));
@@ -191,6 +241,37 @@ fn task(line: &str) -> Option<Task> {
         comm: comm.to_owned(),
         state: words.next()?.chars().next()?,
         ppid: words.next()?.parse().ok()?,
+    })
+}
+
+/// `17 1000 1000 1001 1001 311 2f70726f...`
+fn process(line: &str) -> Option<Process> {
+    let mut words = line.split(' ');
+    let mut number = || words.next()?.parse::<u32>().ok();
+    let pid = number()?;
+    let (uid, gid) = ((number()?, number()?), (number()?, number()?));
+    let start = words.next()?.parse().ok()?;
+    let digits = words.next()?.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let command_line = digits.map(byte).collect::<Option<_>>()?;
+    Some(Process { pid, uid, gid, start, command_line })
+}
+
+/// `date +%s`, `/proc/uptime`, and the line `btime` of `/proc/stat`.
+fn time(text: &str) -> Option<Time> {
+    let mut lines = text.lines();
+    Some(Time {
+        date: lines.next()?.parse().ok()?,
+        uptime: lines.next()?.split(' ').next()?.parse().ok()?,
+        boot: lines.next()?.strip_prefix("btime ")?.parse().ok()?,
+    })
+}
+
+/// The hash that `tell mem` prints: FNV-1a, eight bytes at a time.
+pub fn page_hash(page: &[u8]) -> u64 {
+    page.chunks_exact(8).fold(0xcbf2_9ce4_8422_2325, |hash, word| {
+        let word = word.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        (hash ^ word).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
@@ -240,6 +321,16 @@ mod tests {
         let task = task("/proc/9/task/10/stat 10 (a) (b c) S 2 0 0").unwrap();
         assert_eq!((task.pid, task.tid, task.ppid, task.state), (9, 10, 2, 'S'));
         assert_eq!(task.comm, "a) (b c");
+    }
+
+    #[test]
+    fn processes_and_clocks_are_read() {
+        let found = process("9 0 1 2 3 311 612d6200").unwrap();
+        assert_eq!((found.pid, found.uid, found.gid, found.start), (9, (0, 1), (2, 3), 311));
+        assert_eq!(found.command_line, b"a-b\0");
+        assert!(process("2 0 0 0 0 1 ").unwrap().command_line.is_empty());
+        let time = time("1700000000\n12.34 20.00\nbtime 1699999988\n").unwrap();
+        assert_eq!((time.date, time.boot), (1_700_000_000, 1_699_999_988));
     }
 
     #[test]

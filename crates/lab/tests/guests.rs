@@ -5,8 +5,8 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use vmss2core_lab::truth::Symbol;
-use vmss2core_lab::{CpuRegisters, Guest, make, recipes};
+use vmss2core_lab::truth::{Symbol, page_hash};
+use vmss2core_lab::{CpuRegisters, Guest, hidden, make, recipes};
 
 const SPINNER: [u64; 4] =
     [0x1212_1212_1212_1212, 0x1313_1313_1313_1313, 0x1414_1414_1414_1414, 0x1515_1515_1515_1515];
@@ -42,7 +42,7 @@ fn every_guest_lists_its_threads_and_symbols() {
         let tasks = truth.tasks().unwrap();
         let named = |comm: &str| tasks.iter().filter(|task| task.comm == comm).count();
         assert_eq!((named("mt"), named("mt-sleeper"), named("t32")), (1, 1, 2), "{}", recipe.name);
-        assert_eq!(truth.programs().unwrap().len(), 3, "{}", recipe.name);
+        assert_eq!(truth.programs().unwrap().len(), 4, "{}", recipe.name);
         assert_eq!(truth.program_threads().unwrap().len(), 4, "{}", recipe.name);
         assert!(truth.symbol("_text").unwrap() > 0, "{}", recipe.name);
         let symbols = truth.symbols().unwrap();
@@ -116,4 +116,40 @@ fn memory_above_the_hole_is_used() {
 fn an_unknown_guest_is_an_error_that_names_the_known_ones() {
     let error = make::guest("linux-0.99").unwrap_err().to_string();
     assert!(error.contains("linux-6.1-panic"), "{error}");
+}
+
+#[test]
+fn pages_and_processes_are_told_as_they_are() {
+    for recipe in recipes() {
+        let guest = guest(recipe.name);
+        let truth = guest.truth().unwrap();
+        let first = truth.maps("pages").unwrap().remove(0);
+        let program = std::fs::read(guest.program("pages")).unwrap();
+        let pages = truth.pages("pages").unwrap();
+        assert_eq!(pages[&first.start], page_hash(&program[..4096]), "{}", recipe.name);
+        let pid = truth.programs().unwrap()["pages"];
+        let all = truth.processes().unwrap();
+        let process = all.iter().find(|process| process.pid == pid).unwrap();
+        assert_eq!((process.uid, process.gid), ((1000, 1000), (1001, 1001)), "{}", recipe.name);
+        assert_eq!(process.command_line, b"/programs/pages\0--lab-argument\0");
+        let states = truth.tasks().unwrap().into_iter().filter(|task| task.ppid == pid);
+        assert_eq!(states.map(|task| task.state).collect::<String>(), "ZT", "{}", recipe.name);
+        assert!(truth.time().unwrap().uptime > 1.0);
+    }
+}
+
+#[test]
+fn a_hidden_guest_has_lost_its_types_and_symbols_only() {
+    let (whole, hidden) = (guest("linux-6.1"), hidden::guest("linux-6.1").unwrap());
+    let (whole, hidden) = (File::open(&whole.ram).unwrap(), File::open(&hidden.ram).unwrap());
+    let len = whole.metadata().unwrap().len();
+    assert_eq!(hidden.metadata().unwrap().len(), len);
+    let (mut one, mut other) = (vec![0; 4096], vec![0; 4096]);
+    let different = (0..len).step_by(4096).filter(|offset| {
+        whole.read_exact_at(&mut one, *offset).unwrap();
+        hidden.read_exact_at(&mut other, *offset).unwrap();
+        one != other
+    });
+    let count = different.count();
+    assert!((2..50).contains(&count), "{count} pages differ");
 }
