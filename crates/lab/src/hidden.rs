@@ -29,7 +29,8 @@ const CHUNK: usize = 4 << 20;
 /// The guest of this name without BTF and kallsyms.
 pub fn guest(name: &str) -> Result<Guest> {
     let whole = make::guest(name)?;
-    let entry = cache::versioned(&format!("guests/{name}-hidden"), &format!("1 {}", whole.dir.display()));
+    let entry =
+        cache::versioned(&format!("guests/{name}-hidden"), &format!("1 {}", whole.dir.display()));
     let dir = cache::once(&entry, |dir| copy(&whole, dir))?;
     Ok(Guest { ram: dir.join("ram"), ..whole })
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use vmss2core_mem::{Checkpoint, Gva, PhysicalMemory};
 
-use super::{Layout, LinuxError, Object, Symbols, Types, btf, kallsyms, learn};
+use super::{Layout, Learned, LinuxError, Object, Symbols, Types, btf, kallsyms, learn};
 use crate::paging::AddressSpace;
 use crate::{Facts, Found, LinuxFacts};
 
@@ -27,6 +27,7 @@ pub struct Kernel<'a> {
     given_symbols: Option<Found<Symbols>>,
     kallsyms: OnceLock<Option<Found<Symbols>>>,
     layout: OnceLock<Layout>,
+    learned: OnceLock<Option<Arc<Learned>>>,
     given_types: Vec<Found<Arc<dyn Types>>>,
 }
 
@@ -47,6 +48,7 @@ impl<'a> Kernel<'a> {
             given_symbols: better.symbols,
             kallsyms: OnceLock::new(),
             layout: OnceLock::new(),
+            learned: OnceLock::new(),
             given_types: better.types,
         })
     }
@@ -107,11 +109,33 @@ impl<'a> Kernel<'a> {
             for given in &self.given_types {
                 layout.push(given.clone());
             }
-            if let Some(types) = btf::find(self).or_else(|| learn::learn(self)) {
+            if let Some(types) = btf::find(self).or_else(|| self.learned_types()) {
                 layout.push(types);
             }
             layout
         })
+    }
+
+    /// What the kernel's data itself shows of its structures, for kernels that say
+    /// nothing about them. `None` if not even the first task was found.
+    pub fn learned(&self) -> Option<&Learned> {
+        self.learn().map(AsRef::as_ref)
+    }
+
+    fn learned_types(&self) -> Option<Found<Arc<dyn Types>>> {
+        let types: Arc<dyn Types> = self.learn()?.clone();
+        Some(Found::new(types, "learned from the kernel's data"))
+    }
+
+    fn learn(&self) -> Option<&Arc<Learned>> {
+        self.learned.get_or_init(|| learn::learn(self).map(Arc::new)).as_ref()
+    }
+
+    /// The first task, the idle one of CPU 0: by its symbol, else as its data shows
+    /// it (32-bit Debian kernels have no symbols of variables).
+    pub fn init_task(&self) -> Result<Found<Gva>, LinuxError> {
+        let learned = || self.learned().map(|learned| learned.init_task().clone());
+        self.symbol("init_task").or_else(|error| learned().ok_or(error))
     }
 
     /// A structure of the kernel.

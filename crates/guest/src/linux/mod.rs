@@ -21,6 +21,7 @@ pub(crate) use discovery::{Cpu, analyse};
 pub use error::LinuxError;
 pub use kernel::{BetterSources, Kernel};
 pub use layout::{Layout, Member, Types};
+pub use learn::Learned;
 pub use object::Object;
 pub use process::{Content, Counts, FileRun, MappedFile, Missing, Process, Run, Vma, VmaFlags};
 pub use symbols::{Symbol, Symbols};
