@@ -13,6 +13,7 @@ mod layout;
 mod learn;
 mod object;
 mod process;
+mod snapshot;
 mod symbols;
 mod task;
 

@@ -1,9 +1,24 @@
 //! Tasks: the threads of all processes, and the kernel's own.
+//!
+//! Processes come from the ring of `init_task.tasks`, threads from a ring of each
+//! process, the idle tasks, which are in no ring, from the CPUs. What a debugger
+//! calls the current task of a CPU comes from its per-CPU variable.
+
+mod command_line;
+mod current;
+mod record;
+mod rings;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
 
 use vmss2core_mem::{Gva, Problem};
 
+use self::record::{Fields, Record};
+use self::rings::Rings;
 use super::{Kernel, LinuxError};
-
 /// What a task was doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskState {
@@ -67,7 +82,32 @@ pub struct Tasks {
 impl Kernel<'_> {
     /// All tasks. Best effort: a broken list ends early and `problems` says so.
     pub fn tasks(&self) -> Result<Tasks, LinuxError> {
-        let _ = self.symbol("init_task")?;
-        Ok(Tasks::default())
+        let fields = Fields::of(self)?;
+        let init = fields.read(self.symbol("init_task")?.value)?;
+        let mut rings = Rings::new(self, &fields);
+        let mut records = Vec::new();
+        for leader in rings.processes(&init) {
+            let threads = rings.threads(&leader);
+            records.push(leader);
+            records.extend(threads);
+        }
+        records.push(init);
+        records.extend(self.idle_tasks(&fields, &mut rings));
+        let mut problems = rings.problems;
+        let mut tasks = with_parents(&fields, &records);
+        self.mark_current(&fields, &records, &mut tasks, &mut problems);
+        Ok(Tasks { tasks, problems })
     }
+}
+
+/// The tasks with the numbers of their parents.
+fn with_parents(fields: &Fields<'_>, records: &[Record]) -> Vec<Task> {
+    let pids: HashMap<Gva, u32> =
+        records.iter().map(|record| (record.snapshot.gva(), record.pid)).collect();
+    let pid_of = |parent: Gva| match pids.get(&parent) {
+        Some(pid) => Some(*pid),
+        None => fields.read(parent).ok().map(|record| record.pid),
+    };
+    let ppid = |record| fields.parent(record).and_then(pid_of);
+    records.iter().map(|record| Task { ppid: ppid(record), ..fields.task(record) }).collect()
 }

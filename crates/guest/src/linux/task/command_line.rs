@@ -1,0 +1,86 @@
+//! The memory of a process, and its command line, as `/proc/PID/cmdline` has it.
+
+use vmss2core_mem::Gva;
+
+use super::Task;
+use crate::linux::snapshot::Selection;
+use crate::linux::{Kernel, LinuxError};
+use crate::paging::AddressSpace;
+
+/// Command lines may have megabytes; nobody reads so much in a list.
+const LONGEST: u64 = 32 << 10;
+const PAGE: u64 = 4096;
+
+impl Kernel<'_> {
+    /// The address space of a process, by its `mm_struct`.
+    pub fn address_space(&self, mm: Gva) -> Result<AddressSpace<'_>, LinuxError> {
+        let pgd = self.object(mm, "mm_struct").pointer("pgd")?;
+        self.space_of_pgd(pgd)
+    }
+
+    fn space_of_pgd(&self, pgd: Gva) -> Result<AddressSpace<'_>, LinuxError> {
+        let space = self.space();
+        let found = space.translate(pgd).map_err(|source| LinuxError::Read {
+            what: format!("the page tables at {pgd}"),
+            source,
+        })?;
+        Ok(space.with_root(space.mode().root_of(found.gpa.0)))
+    }
+
+    /// The words of a process's command line, of which a very long one is cut off;
+    /// `None` for tasks without memory of their own. A process may have written
+    /// over it.
+    pub fn command_line(&self, task: &Task) -> Result<Option<Vec<String>>, LinuxError> {
+        let Some(mm) = task.mm.filter(|_| !task.is_kernel_thread) else { return Ok(None) };
+        let mut members = Selection::of(self, "mm_struct");
+        let pgd = members.pointer("pgd")?;
+        let (start, end) = (members.pointer("arg_start")?, members.pointer("arg_end")?);
+        let mm = members.read(mm)?;
+        let space = self.space_of_pgd(mm.pointer(pgd))?;
+        arguments(&space, mm.pointer(start).0..mm.pointer(end).0).map(Some)
+    }
+}
+
+/// The arguments, NULs between them. If the last byte is none, the process wrote
+/// one text over all of them and what is behind (`setproctitle`): then that counts
+/// up to its end, as `get_mm_proctitle` (fs/proc/base.c) has it.
+fn arguments(
+    space: &AddressSpace<'_>,
+    range: std::ops::Range<u64>,
+) -> Result<Vec<String>, LinuxError> {
+    let len = range.end.saturating_sub(range.start);
+    let mut bytes = read_text(space, range.start, len.min(LONGEST))?;
+    if len <= LONGEST && bytes.last().is_some_and(|last| *last != 0) {
+        bytes = read_text(space, range.start, PAGE)?;
+        bytes.truncate(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
+    }
+    if bytes.last() == Some(&0) {
+        bytes.pop();
+    }
+    if bytes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let words = bytes.split(|byte| *byte == 0);
+    Ok(words.map(|word| String::from_utf8_lossy(word).into_owned()).collect())
+}
+
+/// Up to the first page that is not there; an error if that is the very first.
+fn read_text(space: &AddressSpace<'_>, start: u64, len: u64) -> Result<Vec<u8>, LinuxError> {
+    let mut text = Vec::new();
+    let mut at = start;
+    let end = start.saturating_add(len);
+    while at < end {
+        let part = (PAGE - at % PAGE).min(end - at);
+        let mut bytes = vec![0; usize::try_from(part).unwrap_or(0)];
+        match space.read(Gva(at), &mut bytes) {
+            Ok(()) => text.extend(bytes),
+            Err(_) if !text.is_empty() => break,
+            Err(source) => {
+                let what = format!("the command line at {}", Gva(start));
+                return Err(LinuxError::Read { what, source });
+            }
+        }
+        at += part;
+    }
+    Ok(text)
+}

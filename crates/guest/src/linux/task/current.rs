@@ -1,0 +1,222 @@
+//! Which task each CPU runs, and the idle tasks.
+//!
+//! Every CPU has variables of its own: a variable lies at its symbol's value plus
+//! the CPU's base. That base is in `__per_cpu_offset`, and in GS (64 bits) or FS
+//! (32 bits) while the CPU is in the kernel. Up to Linux 6.14 the symbols are
+//! small numbers, from 6.15 on addresses; the sum is right for both.
+
+use vmss2core_mem::{Gpr, Gva, Problem, Vcpu, X86Vcpu};
+
+use super::Task;
+use super::record::{Fields, Record};
+use super::rings::Rings;
+use crate::Found;
+use crate::linux::{Kernel, LinuxError};
+
+/// Variables that hold the current task, newest first: 2.6.34 to 6.1 and 6.15 and
+/// later; 6.2 to 6.14 (a structure); 2.6.30 to 2.6.33.
+const CURRENT: [&str; 3] = ["current_task", "pcpu_hot", "per_cpu__current_task"];
+/// `GDT_ENTRY_PERCPU` of a 32-bit kernel.
+const GDT_PERCPU: u64 = 27;
+/// No kernel stack is larger than that of a 64-bit kernel with KASAN.
+const LARGEST_STACK: u64 = 32 << 10;
+/// `STACK_END_MAGIC`, at the lowest address of every kernel stack, behind
+/// `thread_info` where that lies there.
+const STACK_END: u64 = 0x57ac_6e9d;
+/// Where the processor finds stacks in a task state segment: ESP0 and ESP1 of
+/// 32 bits, RSP0 and RSP1 of 64.
+const TSS_STACKS: [u64; 2] = [4, 12];
+
+impl Kernel<'_> {
+    /// What is added to the address of a per-CPU variable to get this vCPU's own.
+    pub fn percpu_base(&self, vcpu: u32) -> Option<Found<u64>> {
+        self.percpu_bases(vcpu).into_iter().next()
+    }
+
+    /// The `task_struct` that a vCPU of the checkpoint runs.
+    pub fn current(&self, vcpu: u32) -> Result<Found<Gva>, LinuxError> {
+        let fields = Fields::of(self)?;
+        if let Some(found) = self.current_by_symbol(&fields, vcpu) {
+            return Ok(found);
+        }
+        let tasks = self.tasks()?.tasks;
+        let running = tasks.iter().find(|task| task.on_vcpu == Some(vcpu));
+        let running = running.map(|task| Found::new(task.gva, "its kernel stack"));
+        running.ok_or_else(|| LinuxError::UnknownSymbol { name: "current_task".to_owned() })
+    }
+
+    /// The idle tasks that are in no ring: those of all CPUs but the first.
+    pub(super) fn idle_tasks(&self, fields: &Fields<'_>, rings: &mut Rings<'_, '_>) -> Vec<Record> {
+        let mut idle: Vec<Record> = Vec::new();
+        for vcpu in &self.checkpoint().vcpus {
+            let of_queue = self.idle_by_symbol(vcpu.index);
+            let current = self.current_by_symbol(fields, vcpu.index).map(|found| found.value);
+            for gva in [of_queue, current].into_iter().flatten() {
+                let Ok(record) = fields.read(gva) else { continue };
+                if record.tid == 0 && rings.is_new(gva) {
+                    idle.push(record);
+                }
+            }
+        }
+        idle.sort_by_key(|record| fields.cpu(record));
+        idle
+    }
+
+    /// Marks what each vCPU runs, and says where the scheduler disagrees.
+    pub(super) fn mark_current(
+        &self,
+        fields: &Fields<'_>,
+        records: &[Record],
+        tasks: &mut [Task],
+        problems: &mut Vec<Problem>,
+    ) {
+        for vcpu in &self.checkpoint().vcpus {
+            let by_symbol = self.current_by_symbol(fields, vcpu.index).map(|found| found.value);
+            let current = by_symbol.or_else(|| self.current_by_stack(vcpu, tasks));
+            let index = current.and_then(|gva| tasks.iter().position(|task| task.gva == gva));
+            let Some(index) = index else { continue };
+            if records.get(index).and_then(|record| fields.is_on_cpu(record)) == Some(false) {
+                problems.push(disagreement(vcpu.index, tasks.get(index)));
+            }
+            if let Some(task) = tasks.get_mut(index) {
+                task.on_vcpu = Some(vcpu.index);
+            }
+        }
+    }
+
+    fn current_by_symbol(&self, fields: &Fields<'_>, vcpu: u32) -> Option<Found<Gva>> {
+        let logical = self.logical_cpu(vcpu);
+        let bases = self.percpu_bases(vcpu);
+        for name in CURRENT {
+            let Ok(symbol) = self.symbol(name) else { continue };
+            let at = symbol.value.0.wrapping_add(self.place_in(name));
+            for base in &bases {
+                let Ok(gva) = self.read_pointer(Gva(at.wrapping_add(base.value)), name) else {
+                    continue;
+                };
+                let Ok(record) = fields.read(gva) else { continue };
+                let cpu = fields.cpu(&record);
+                if cpu.is_none() || logical.is_none() || cpu == logical {
+                    return Some(Found::new(gva, format!("{name} ({})", base.how)));
+                }
+            }
+        }
+        None
+    }
+
+    /// Where the current task is in a variable.
+    fn place_in(&self, variable: &str) -> u64 {
+        match self.layout().member(variable, "current_task") {
+            Some(member) => member.value.offset_bytes,
+            None => 0,
+        }
+    }
+
+    /// The idle task that the CPU's run queue names.
+    fn idle_by_symbol(&self, vcpu: u32) -> Option<Gva> {
+        let queue = self.symbol("runqueues").ok()?.value;
+        let idle = self.layout().member("rq", "idle")?.value.offset_bytes;
+        let base = self.percpu_base(vcpu)?.value;
+        let at = queue.0.wrapping_add(idle).wrapping_add(base);
+        self.read_pointer(Gva(at), "rq.idle").ok()
+    }
+
+    fn logical_cpu(&self, vcpu: u32) -> Option<u32> {
+        *self.linux().logical_cpus.get(usize::try_from(vcpu).ok()?)?
+    }
+
+    fn vcpu(&self, index: u32) -> Option<&Vcpu> {
+        self.checkpoint().vcpus.iter().find(|vcpu| vcpu.index == index)
+    }
+
+    /// Most trustworthy first.
+    fn percpu_bases(&self, vcpu: u32) -> Vec<Found<u64>> {
+        let mut bases = Vec::new();
+        if let Some(offset) = self.percpu_offset(vcpu) {
+            bases.push(Found::new(offset, "__per_cpu_offset"));
+        }
+        let Some(x86) = self.vcpu(vcpu).and_then(Vcpu::x86) else { return bases };
+        if self.linux().is_64_bit {
+            bases.extend(gs_bases(x86, self.privilege(vcpu)));
+        } else if let Some(base) = self.fs_base(x86) {
+            bases.push(Found::new(base, "descriptor of the CPU's own variables"));
+        }
+        bases
+    }
+
+    fn percpu_offset(&self, vcpu: u32) -> Option<u64> {
+        let logical = self.logical_cpu(vcpu)?;
+        let array = self.symbol("__per_cpu_offset").ok()?.value;
+        let at = array.0.wrapping_add(u64::from(logical) * self.word_len());
+        self.read_pointer(Gva(at), "__per_cpu_offset").ok().map(|offset| offset.0)
+    }
+
+    fn privilege(&self, vcpu: u32) -> Option<u8> {
+        let known = self.facts().vcpus.iter().find(|known| known.index == vcpu);
+        known.and_then(|known| known.privilege)
+    }
+
+    /// What FS has in a 32-bit kernel, also while a program runs.
+    fn fs_base(&self, x86: &X86Vcpu) -> Option<u64> {
+        let at = x86.gdtr.base?.checked_add(GDT_PERCPU * 8)?;
+        let descriptor = self.read_uint(Gva(at), 8, "descriptor table").ok()?;
+        Some((descriptor >> 16) & 0xff_ffff | (descriptor >> 32) & 0xff00_0000)
+    }
+
+    /// The task whose kernel stack the vCPU is on, or would be if it entered the
+    /// kernel now.
+    fn current_by_stack(&self, vcpu: &Vcpu, tasks: &[Task]) -> Option<Gva> {
+        let x86 = vcpu.x86()?;
+        let in_kernel = self.privilege(vcpu.index) == Some(0);
+        let pointer = x86.gpr(Gpr::Rsp).filter(|_| in_kernel);
+        let waiting = x86.segments.tr.base.into_iter().flat_map(|tss| {
+            TSS_STACKS.into_iter().filter_map(move |at| {
+                let top =
+                    self.read_pointer(Gva(tss.wrapping_add(at)), "task state segment").ok()?;
+                // The top belongs to the stack above.
+                top.0.checked_sub(1)
+            })
+        });
+        pointer.into_iter().chain(waiting).find_map(|at| self.owner_of_stack(at, tasks))
+    }
+
+    fn owner_of_stack(&self, at: u64, tasks: &[Task]) -> Option<Gva> {
+        let below = |task: &&Task| task.stack.is_some_and(|stack| stack.0 <= at);
+        let owner = tasks.iter().filter(below).max_by_key(|task| task.stack)?;
+        let stack = owner.stack?;
+        let is_near = at - stack.0 < LARGEST_STACK;
+        (is_near && self.is_stack_between(stack, at)).then_some(owner.gva)
+    }
+
+    /// The magic number marks the end of a stack, so that of this one is the
+    /// first that is met on the way down.
+    fn is_stack_between(&self, stack: Gva, at: u64) -> bool {
+        const PAGE: u64 = 4096;
+        let mut page = at & !(PAGE - 1);
+        while page > stack.0 {
+            if self.read_uint(Gva(page), 4, "stack").is_ok_and(|word| word == STACK_END) {
+                return false;
+            }
+            page = page.saturating_sub(PAGE);
+        }
+        true
+    }
+}
+
+/// The kernel's GS base. Between entry and `swapgs` the two are the other way
+/// round, so both are tried.
+fn gs_bases(x86: &X86Vcpu, privilege: Option<u8>) -> Vec<Found<u64>> {
+    let active = x86.segments.gs.base.map(|base| Found::new(base, "GS base"));
+    let other = x86.msrs.kernel_gs_base.map(|base| Found::new(base, "KERNEL_GS_BASE"));
+    let order = if privilege == Some(0) { [active, other] } else { [other, active] };
+    // The kernel's lies in the upper half; a program's does not.
+    order.into_iter().flatten().filter(|base| base.value >> 63 == 1).collect()
+}
+
+fn disagreement(vcpu: u32, task: Option<&Task>) -> Problem {
+    let (tid, comm) = task.map_or((0, ""), |task| (task.tid, &task.comm));
+    Problem::warning(format!(
+        "vCPU {vcpu} runs task {tid} ({comm}) by its own variable, but the task is not marked as \
+         running: the guest was stopped while switching tasks"
+    ))
+}

@@ -1,0 +1,256 @@
+//! `task_struct`: which members are read, and what they mean.
+//!
+//! Names of members are those of include/linux/sched.h over the years; the first
+//! of several that the kernel has is taken.
+
+use vmss2core_mem::Gva;
+
+use super::state::ExitBits;
+use super::{Task, TaskState};
+use crate::linux::snapshot::{Field, Selection, Snapshot};
+use crate::linux::{Kernel, LinuxError};
+
+/// `PID_MAX_LIMIT` of 64-bit kernels.
+const HIGHEST_PID: u64 = 4 << 20;
+/// `PF_KTHREAD`, since 2.6.27.
+const KERNEL_THREAD: u64 = 0x20_0000;
+/// `sizeof(task_struct.comm)`, the same in every kernel.
+const COMM_LEN: u64 = 16;
+const SECOND: u64 = 1_000_000_000;
+
+/// The members of `task_struct` that a list of tasks needs. Without those that
+/// are no `Option` there is no list.
+#[derive(Debug)]
+pub(super) struct Fields<'k> {
+    kernel: &'k Kernel<'k>,
+    selection: Selection<'k>,
+    pub(super) tasks: Field,
+    pid: Field,
+    comm: Field,
+    tgid: Option<Field>,
+    state: Option<Field>,
+    exit_state: Option<Field>,
+    exit_bits: ExitBits,
+    flags: Option<Field>,
+    mm: Option<Field>,
+    real_parent: Option<Field>,
+    cred: Option<Field>,
+    stack: Option<Field>,
+    start: Option<Start>,
+    cpu: Option<Field>,
+    on_cpu: Option<Field>,
+    signal: Option<Field>,
+    pub(super) thread_node: Option<Field>,
+    pub(super) thread_group: Option<Field>,
+    cred_ids: Option<CredFields<'k>>,
+    thread_info_cpu: Option<Selected<'k>>,
+}
+
+/// A number in a structure of its own.
+#[derive(Debug)]
+struct Selected<'k> {
+    selection: Selection<'k>,
+    field: Field,
+}
+
+#[derive(Debug)]
+struct CredFields<'k> {
+    selection: Selection<'k>,
+    uid: Field,
+    gid: Option<Field>,
+}
+
+/// When a task started: nanoseconds (3.17 and later), or a `timespec`.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    Nanoseconds(Field),
+    Time { seconds: Field, nanoseconds: Field },
+}
+
+/// A `task_struct` that was read.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    pub(super) snapshot: Snapshot,
+    pub(super) tid: u32,
+    pub(super) pid: u32,
+}
+
+impl<'k> Fields<'k> {
+    pub(super) fn of(kernel: &'k Kernel<'k>) -> Result<Self, LinuxError> {
+        let mut all = Selection::of(kernel, "task_struct");
+        Ok(Self {
+            kernel,
+            tasks: all.list("tasks")?,
+            pid: all.number("pid", 4)?,
+            comm: all.number("comm", COMM_LEN)?,
+            tgid: all.number("tgid", 4).ok(),
+            state: all.number("__state|state", 4).ok(),
+            exit_state: all.number("exit_state", 4).ok(),
+            exit_bits: exit_bits(kernel),
+            flags: all.number("flags", 4).ok(),
+            mm: all.pointer("mm").ok(),
+            real_parent: all.pointer("real_parent|p_opptr|p_pptr").ok(),
+            cred: all.pointer("cred").ok(),
+            stack: all.pointer("stack|thread_info").ok(),
+            start: start(&mut all),
+            // `thread_info` is a member since 4.9; the number moved into it in 5.16.
+            cpu: all.number("thread_info.cpu|cpu", 4).ok(),
+            on_cpu: all.number("on_cpu|oncpu", 4).ok(),
+            signal: all.pointer("signal").ok(),
+            thread_node: all.list("thread_node").ok(),
+            thread_group: all.list("thread_group").ok(),
+            selection: all,
+            cred_ids: cred_fields(kernel),
+            thread_info_cpu: thread_info_cpu(kernel),
+        })
+    }
+
+    /// The task at an address; what cannot be one is an error.
+    pub(super) fn read(&self, gva: Gva) -> Result<Record, LinuxError> {
+        let corrupt = |why: &str| LinuxError::Corrupt {
+            what: "task_struct".to_owned(),
+            at: gva,
+            why: why.to_owned(),
+        };
+        if !gva.0.is_multiple_of(self.kernel.word_len()) || gva.0 == 0 {
+            return Err(corrupt("a structure does not lie there"));
+        }
+        let snapshot = self.selection.read(gva)?;
+        let tid = snapshot.number_32(self.pid);
+        let pid = self.tgid.map_or(tid, |tgid| snapshot.number_32(tgid));
+        if u64::from(tid.max(pid)) > HIGHEST_PID {
+            return Err(corrupt("its number is too high"));
+        }
+        if !snapshot.bytes(self.comm).contains(&0) {
+            return Err(corrupt("its name has no end"));
+        }
+        Ok(Record { snapshot, tid, pid })
+    }
+
+    /// The parent's `task_struct`.
+    pub(super) fn parent(&self, record: &Record) -> Option<Gva> {
+        record.snapshot.target(self.real_parent?)
+    }
+
+    /// The `signal_struct` that the threads of a process share.
+    pub(super) fn signal(&self, record: &Record) -> Option<Gva> {
+        record.snapshot.target(self.signal?)
+    }
+
+    /// Whether a CPU runs it in this moment, as the scheduler has it.
+    pub(super) fn is_on_cpu(&self, record: &Record) -> Option<bool> {
+        Some(record.snapshot.number(self.on_cpu?) != 0)
+    }
+
+    /// All but the parent's number and the vCPU, which are not in the structure.
+    pub(super) fn task(&self, record: &Record) -> Task {
+        let at = &record.snapshot;
+        let credentials = self.credentials(at);
+        let mm = self.mm.and_then(|mm| at.target(mm));
+        let stack = self.stack.and_then(|stack| at.target(stack));
+        let state = self.state(at);
+        Task {
+            gva: at.gva(),
+            tid: record.tid,
+            pid: record.pid,
+            ppid: None,
+            uid: credentials.map(|(uid, _)| uid),
+            gid: credentials.and_then(|(_, gid)| gid),
+            comm: self.comm(record),
+            is_kernel_thread: self.is_kernel_thread(at, mm, state),
+            state,
+            mm,
+            stack,
+            start_ns: self.start.map(|start| start.nanoseconds(at)),
+            cpu: self.cpu(record),
+            on_vcpu: None,
+        }
+    }
+
+    pub(super) fn comm(&self, record: &Record) -> String {
+        let bytes = record.snapshot.bytes(self.comm);
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
+    }
+
+    /// The CPU it ran on last.
+    pub(super) fn cpu(&self, record: &Record) -> Option<u32> {
+        if let Some(cpu) = self.cpu {
+            return Some(record.snapshot.number_32(cpu));
+        }
+        // Before 4.9 `thread_info` was at the bottom of the stack.
+        let info = self.thread_info_cpu.as_ref()?;
+        let found = info.selection.read(record.snapshot.target(self.stack?)?).ok()?;
+        Some(found.number_32(info.field))
+    }
+
+    fn state(&self, at: &Snapshot) -> Option<TaskState> {
+        let exit = self.exit_state.map(|exit| at.number(exit));
+        Some(TaskState::new(at.number(self.state?), exit, self.exit_bits))
+    }
+
+    /// Programs that have ended have no memory either.
+    fn is_kernel_thread(&self, at: &Snapshot, mm: Option<Gva>, state: Option<TaskState>) -> bool {
+        match self.flags {
+            Some(flags) => at.number(flags) & KERNEL_THREAD != 0,
+            None => mm.is_none() && !state.is_some_and(|state| "ZX".contains(state.letter)),
+        }
+    }
+
+    fn credentials(&self, at: &Snapshot) -> Option<(u32, Option<u32>)> {
+        let fields = self.cred_ids.as_ref()?;
+        let cred = fields.selection.read(at.target(self.cred?)?).ok()?;
+        Some((cred.number_32(fields.uid), fields.gid.map(|gid| cred.number_32(gid))))
+    }
+}
+
+impl Start {
+    fn nanoseconds(self, at: &Snapshot) -> u64 {
+        match self {
+            Self::Nanoseconds(field) => at.number(field),
+            Self::Time { seconds, nanoseconds } => {
+                at.number(seconds).saturating_mul(SECOND).saturating_add(at.number(nanoseconds))
+            }
+        }
+    }
+}
+
+/// Time asleep is counted in `start_boottime` (5.5 and later), which was
+/// `real_start_time` before.
+fn start(all: &mut Selection<'_>) -> Option<Start> {
+    for name in ["start_boottime", "real_start_time", "start_time"] {
+        let word = 8;
+        let seconds = all.number(&format!("{name}.tv_sec"), word);
+        let nanoseconds = all.number(&format!("{name}.tv_nsec"), word);
+        if let (Ok(seconds), Ok(nanoseconds)) = (seconds, nanoseconds) {
+            return Some(Start::Time { seconds, nanoseconds });
+        }
+        if let Ok(field) = all.number(name, 8) {
+            return Some(Start::Nanoseconds(field));
+        }
+    }
+    None
+}
+
+fn exit_bits(kernel: &Kernel<'_>) -> ExitBits {
+    let task = kernel.object(Gva(0), "task_struct");
+    if task.has("thread_node") || task.has("__state") {
+        return ExitBits::Current;
+    }
+    // Only complete type information has this; what was learned may lack anything.
+    if task.has("start_time.tv_sec") { ExitBits::Old } else { ExitBits::Unknown }
+}
+
+/// What `ps` shows: the effective ones.
+fn cred_fields<'k>(kernel: &'k Kernel<'k>) -> Option<CredFields<'k>> {
+    let mut selection = Selection::of(kernel, "cred");
+    let uid = selection.number("euid", 4).ok()?;
+    let gid = selection.number("egid", 4).ok();
+    Some(CredFields { selection, uid, gid })
+}
+
+fn thread_info_cpu<'k>(kernel: &'k Kernel<'k>) -> Option<Selected<'k>> {
+    let mut selection = Selection::of(kernel, "thread_info");
+    let field = selection.number("cpu", 4).ok()?;
+    Some(Selected { selection, field })
+}
