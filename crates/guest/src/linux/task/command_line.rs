@@ -1,4 +1,4 @@
-//! The memory of a process, and its command line, as `/proc/PID/cmdline` has it.
+//! Command lines, as `/proc/PID/cmdline` has them.
 
 use vmss2core_mem::Gva;
 
@@ -12,12 +12,6 @@ const LONGEST: u64 = 32 << 10;
 const PAGE: u64 = 4096;
 
 impl Kernel<'_> {
-    /// The address space of a process, by its `mm_struct`.
-    pub fn address_space(&self, mm: Gva) -> Result<AddressSpace<'_>, LinuxError> {
-        let pgd = self.object(mm, "mm_struct").pointer("pgd")?;
-        self.space_of_pgd(pgd)
-    }
-
     fn space_of_pgd(&self, pgd: Gva) -> Result<AddressSpace<'_>, LinuxError> {
         let space = self.space();
         let found = space.translate(pgd).map_err(|source| LinuxError::Read {

@@ -83,7 +83,7 @@ impl Kernel<'_> {
     /// All tasks. Best effort: a broken list ends early and `problems` says so.
     pub fn tasks(&self) -> Result<Tasks, LinuxError> {
         let fields = Fields::of(self)?;
-        let init = fields.read(self.symbol("init_task")?.value)?;
+        let init = fields.read(self.init_task()?.value)?;
         let mut rings = Rings::new(self, &fields);
         let mut records = Vec::new();
         for leader in rings.processes(&init) {

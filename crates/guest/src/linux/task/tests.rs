@@ -340,7 +340,8 @@ fn what_cannot_be_a_task_is_not_taken_for_one() {
 fn a_torn_list_of_threads_costs_only_threads() {
     let mut guest = Guest::with_processes(3);
     guest.threads(at(2), 2, &[7, 8, 9]);
-    guest.set(at(7) + THREADS, at(3) + THREADS);
+    guest.task(at(40), (40, 40), "elsewhere");
+    guest.set(at(7) + THREADS, at(40) + THREADS);
     guest.set(at(9) + THREADS + 8, 0);
     let tasks = guest.tasks();
     assert_eq!(tids(&tasks), [1, 2, 7, 9, 3, 0]);
@@ -402,7 +403,8 @@ fn without_symbols_the_kernel_stack_tells_who_runs() {
         let mut vcpus = kernel.checkpoint().vcpus.clone();
         let VcpuState::X86(x86) = &mut vcpus[0].state else { panic!("not x86") };
         x86.segments.tr.base = Some(TSS);
-        let checkpoint = Checkpoint { vcpus, memory: kernel.memory().clone(), ..Checkpoint::default() };
+        let checkpoint =
+            Checkpoint { vcpus, memory: kernel.memory().clone(), ..Checkpoint::default() };
         let symbols = kernel.symbols().map(|known| Found::new(known.value.clone(), "test"));
         let layout: Arc<dyn Types> = Arc::new(Layout { without: Vec::new() });
         let types = vec![Found::new(layout, "test")];
