@@ -175,7 +175,7 @@ impl Guest {
         let vcpu = |index| Vcpu {
             index,
             halted: None,
-            state: VcpuState::X86(Box::new(X86Vcpu::default())),
+            state: VcpuState::X86(Box::default()),
         };
         let vcpus = (0..self.cpus).map(vcpu).collect();
         let checkpoint = Checkpoint { memory, vcpus, ..Checkpoint::default() };
