@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use vmss2core_mem::{Checkpoint, Gpa, Gva, PhysicalMemory, Severity, Vcpu, VcpuState, X86Vcpu};
+use vmss2core_mem::{Checkpoint, Gpa, Gva, PhysicalMemory, Severity, Vcpu, VcpuState};
 
 use crate::linux::{BetterSources, Kernel, Member, Symbol, Symbols, Tasks, Types};
 use crate::paging::{PagingMode, Root};
@@ -172,11 +172,7 @@ impl Guest {
     fn ask<T>(self, question: impl FnOnce(&Kernel<'_>) -> T) -> T {
         let mut memory = PhysicalMemory::new();
         memory.map(Gpa(0), RAM, Arc::new(self.ram), 0).unwrap();
-        let vcpu = |index| Vcpu {
-            index,
-            halted: None,
-            state: VcpuState::X86(Box::default()),
-        };
+        let vcpu = |index| Vcpu { index, halted: None, state: VcpuState::X86(Box::default()) };
         let vcpus = (0..self.cpus).map(vcpu).collect();
         let checkpoint = Checkpoint { memory, vcpus, ..Checkpoint::default() };
         let root = (PagingMode::Identity, Root(Gpa(0)));
@@ -189,12 +185,11 @@ impl Guest {
         let known = |index| VcpuFacts { index, ..VcpuFacts::default() };
         let vcpus = (0..self.cpus).map(known).collect();
         let facts = Facts { vcpus, linux: Some(linux), ..Facts::default() };
-        let symbol = |(name, address): (&&str, &u64)| Symbol {
+        let symbols = Symbols::new(self.symbols.iter().map(|(name, address)| Symbol {
             address: Gva(*address),
             kind: 'D',
-            name: (*name).to_owned(),
-        };
-        let symbols = Symbols::new(self.symbols.iter().map(symbol).collect());
+            name,
+        }));
         let layout: Arc<dyn Types> = Arc::new(Layout { without: self.without });
         let better = BetterSources {
             types: vec![Found::new(layout, "test")],
