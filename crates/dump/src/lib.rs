@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use vmss2core_guest::Facts;
@@ -46,8 +47,9 @@ impl Monitor for Silent {
 pub struct Input<'a> {
     /// The guest.
     pub checkpoint: &'a Checkpoint,
-    /// What is known of its operating system.
-    pub facts: &'a Facts,
+    /// What is known of its operating system. It may still be on the way when a
+    /// writer starts (a `LazyLock`): look at it when it is needed, not before.
+    pub facts: &'a (dyn Deref<Target = Facts> + Sync),
 }
 
 /// What a user may choose about the output.

@@ -106,5 +106,5 @@ pub(crate) fn write_to(
     monitor: &dyn Monitor,
 ) -> Result<Summary, DumpError> {
     let format = crate::format(format).unwrap();
-    format.write(Input { checkpoint, facts }, options, &scratch.path, monitor)
+    format.write(Input { checkpoint, facts: &facts }, options, &scratch.path, monitor)
 }

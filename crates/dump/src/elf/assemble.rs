@@ -21,7 +21,7 @@ use crate::engine::{Extent, Layout, Literal};
 /// readers; but copying takes a fifth longer if source and output differ in
 /// their place within 64 KiB (large folios of the page cache), and file systems
 /// with 64 KiB blocks share nothing smaller. What it adds is a hole.
-const MEMORY_ALIGNMENT: u64 = 64 * 1024;
+pub(super) const MEMORY_ALIGNMENT: u64 = 64 * 1024;
 
 /// A PT_LOAD; `offset` counts from the start of the memory in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

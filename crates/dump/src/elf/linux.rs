@@ -14,7 +14,11 @@ use vmss2core_mem::{Gpa, Problem, Vcpu};
 
 use super::assemble::{Access, Body, Kind, Load, assemble};
 use super::notes::Notes;
-use super::{Machine, guest_machine, hints, missing_registers, page_ranges, script, thread_id};
+use super::{
+    Machine, expected_extents, guest_machine, hints, missing_registers, page_ranges, runs_64_bit,
+    script, thread_id,
+};
+use crate::engine::Extent;
 use crate::{DumpError, DumpFormat, Input, Monitor, Summary, WriteOptions, engine};
 
 /// Video memory and option ROMs of a PC; never RAM, though VMware's memory file
@@ -44,13 +48,18 @@ impl DumpFormat for LinuxCore {
         path: &Path,
         monitor: &dyn Monitor,
     ) -> Result<Summary, DumpError> {
-        let machine = guest_machine(input);
-        let kind = Kind { machine, load_align: 0 };
-        let notes = notes(machine, input);
-        let mut layout = assemble(kind, &notes, body(machine, input)?)?;
-        let hints = hints::linux(input, path);
-        layout.companions = script::companions(input, options, &hints);
-        engine::write(&layout, input, options, path, monitor)?;
+        let mut hints = Vec::new();
+        let layout = || {
+            let machine = guest_machine(input);
+            let kind = Kind { machine, load_align: 0 };
+            let notes = notes(machine, input);
+            let mut layout = assemble(kind, &notes, body(machine, input)?)?;
+            hints = hints::linux(input, path);
+            layout.companions = script::companions(input, options, &hints);
+            Ok(layout)
+        };
+        let expected = expected(input);
+        let layout = engine::write_early(&expected, layout, input, options, path, monitor)?;
         Ok(Summary {
             path: path.to_owned(),
             len_bytes: layout.len_bytes,
@@ -80,6 +89,16 @@ fn body(machine: Machine, input: Input<'_>) -> Result<Body, DumpError> {
         body.loads.insert(0, load);
     }
     Ok(body)
+}
+
+/// The memory of a 32-bit guest is cut where its direct map ends, which only an
+/// analysis tells.
+fn expected(input: Input<'_>) -> Vec<Extent> {
+    if !runs_64_bit(input.checkpoint) {
+        return Vec::new();
+    }
+    let ranges = page_ranges(&input.checkpoint.memory);
+    expected_extents(ranges.into_iter().flat_map(without_video))
 }
 
 fn add_memory(

@@ -4,9 +4,12 @@
 use std::ops::Range;
 
 use vmss2core_guest::Facts;
-use vmss2core_mem::{Architecture, Checkpoint, PAGE_SIZE, PhysicalMemory, Problem, Vcpu};
+use vmss2core_guest::paging::vcpu_paging;
+use vmss2core_mem::{Architecture, Checkpoint, Gpa, PAGE_SIZE, PhysicalMemory, Problem, Vcpu};
 
+use self::assemble::MEMORY_ALIGNMENT;
 use crate::Input;
+use crate::engine::Extent;
 
 mod assemble;
 mod fpu;
@@ -48,7 +51,28 @@ fn guest_machine(input: Input<'_>) -> Machine {
     if checkpoint.machine.architecture == Some(Architecture::Arm64) {
         return Machine::Arm64;
     }
-    if is_64_bit(checkpoint, facts) { Machine::X86_64 } else { Machine::I386 }
+    let is_64_bit = runs_64_bit(checkpoint) || is_64_bit(checkpoint, facts);
+    if is_64_bit { Machine::X86_64 } else { Machine::I386 }
+}
+
+/// Whether the registers alone tell that this is a 64-bit guest.
+fn runs_64_bit(checkpoint: &Checkpoint) -> bool {
+    let mode = |vcpu: &Vcpu| vcpu_paging(&checkpoint.memory, vcpu.x86()?).ok();
+    let mut modes = checkpoint.vcpus.iter().filter_map(mode);
+    modes.any(|paging| paging.mode.value.is_64_bit())
+}
+
+/// Where memory is going to lie in the core of a 64-bit guest whose `parts`
+/// these are, unless its headers are uncommonly long.
+fn expected_extents(parts: impl Iterator<Item = Range<u64>>) -> Vec<Extent> {
+    let mut offset = MEMORY_ALIGNMENT;
+    let extent = |part: Range<u64>| {
+        let len_bytes = part.end - part.start;
+        let extent = Extent { offset, gpa: Gpa(part.start), len_bytes };
+        offset = offset.saturating_add(len_bytes);
+        extent
+    };
+    parts.map(extent).collect()
 }
 
 fn is_64_bit(checkpoint: &Checkpoint, facts: &Facts) -> bool {

@@ -8,7 +8,10 @@ use vmss2core_mem::Gpa;
 
 use super::assemble::{Access, Body, Kind, Load, assemble};
 use super::notes::{Notes, has_registers};
-use super::{Machine, guest_machine, hints, missing_registers, page_ranges, script, thread_id};
+use super::{
+    Machine, expected_extents, guest_machine, hints, missing_registers, page_ranges, script,
+    thread_id,
+};
 use crate::{DumpError, DumpFormat, Input, Monitor, Summary, WriteOptions, engine};
 
 /// ELF core, physical view.
@@ -30,12 +33,17 @@ impl DumpFormat for PhysicalCore {
         path: &Path,
         monitor: &dyn Monitor,
     ) -> Result<Summary, DumpError> {
-        let machine = guest_machine(input);
-        let kind = Kind { machine, load_align: 0x1000 };
-        let mut layout = assemble(kind, &notes(machine, input), body(input)?)?;
-        let hints = hints::physical(input, path);
-        layout.companions = script::companions(input, options, &hints);
-        engine::write(&layout, input, options, path, monitor)?;
+        let mut hints = Vec::new();
+        let layout = || {
+            let machine = guest_machine(input);
+            let kind = Kind { machine, load_align: 0x1000 };
+            let mut layout = assemble(kind, &notes(machine, input), body(input)?)?;
+            hints = hints::physical(input, path);
+            layout.companions = script::companions(input, options, &hints);
+            Ok(layout)
+        };
+        let expected = expected_extents(page_ranges(&input.checkpoint.memory).into_iter());
+        let layout = engine::write_early(&expected, layout, input, options, path, monitor)?;
         let vcpus = input.checkpoint.vcpus.iter();
         Ok(Summary {
             path: path.to_owned(),

@@ -6,13 +6,18 @@
 //! get there is decided here alone, so that every format is equally fast and
 //! none can leave half a file behind.
 
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use vmss2core_mem::{Gpa, PhysicalMemory};
 
 use crate::{DumpError, Input, Monitor, WriteOptions};
 
 mod copy;
+#[cfg(test)]
+mod early_tests;
 mod host;
 mod output;
 #[cfg(test)]
@@ -65,8 +70,12 @@ pub(crate) struct Layout {
 impl Layout {
     /// Bytes of guest memory in the file.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.extents.iter().fold(0, |sum, extent| sum.saturating_add(extent.len_bytes))
+        memory_bytes(&self.extents)
     }
+}
+
+fn memory_bytes(extents: &[Extent]) -> u64 {
+    extents.iter().fold(0, |sum, extent| sum.saturating_add(extent.len_bytes))
 }
 
 /// Writes the file that `layout` describes to `path`. On any error, and when
@@ -81,22 +90,98 @@ pub(crate) fn write(
     path: &Path,
     monitor: &dyn Monitor,
 ) -> Result<(), DumpError> {
-    let create = |path: &Path| Output::create(path, options.overwrite, input.checkpoint);
-    let output = create(path)?;
+    let output = Output::create(path, options.overwrite, input.checkpoint)?;
+    let companions = write_rest(layout, &output, input, options, path)?;
+    copy_memory(&layout.extents, &input.checkpoint.memory, &output, monitor)?;
+    output.persist()?;
+    companions.into_iter().try_for_each(Output::persist)
+}
+
+/// Like [`write`], for a layout that takes its time: memory is copied to where
+/// it is expected to lie, side by side with working out the layout. An
+/// expectation that proves wrong costs the time, nothing else; an empty one says
+/// that there is none. Returns the layout.
+pub(crate) fn write_early(
+    expected: &[Extent],
+    layout: impl FnOnce() -> Result<Layout, DumpError> + Send,
+    input: Input<'_>,
+    options: &WriteOptions,
+    path: &Path,
+    monitor: &dyn Monitor,
+) -> Result<Layout, DumpError> {
+    if expected.is_empty() {
+        let layout = layout()?;
+        write(&layout, input, options, path, monitor)?;
+        return Ok(layout);
+    }
+    let output = Output::create(path, options.overwrite, input.checkpoint)?;
+    let stoppable = Stoppable { monitor, stop: AtomicBool::new(false) };
+    let memory = &input.checkpoint.memory;
+    let (copied, rest) = thread::scope(|scope| {
+        let rest = scope.spawn(|| {
+            let rest = layout().and_then(|layout| {
+                let companions = write_rest(&layout, &output, input, options, path)?;
+                Ok((layout, companions))
+            });
+            let is_wanted = rest.as_ref().is_ok_and(|(layout, _)| layout.extents == expected);
+            stoppable.stop.store(!is_wanted, Ordering::Relaxed);
+            rest
+        });
+        // This thread copies and not the other, as signals go to the main thread:
+        // it cannot then finish the file before it has heard of one.
+        let copied = copy_memory(expected, memory, &output, &stoppable);
+        // A panic there goes on here, as it would without the thread.
+        (copied, rest.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    });
+    let (layout, companions) = rest?;
+    if layout.extents != expected {
+        drop((output, companions));
+        write(&layout, input, options, path, monitor)?;
+        return Ok(layout);
+    }
+    copied?;
+    output.set_len(layout.len_bytes)?;
+    output.persist()?;
+    companions.into_iter().try_for_each(Output::persist)?;
+    Ok(layout)
+}
+
+/// A monitor with which we can stop, too.
+struct Stoppable<'a> {
+    monitor: &'a dyn Monitor,
+    stop: AtomicBool,
+}
+
+impl Monitor for Stoppable<'_> {
+    fn progress(&self, done: u64, total: u64) {
+        self.monitor.progress(done, total);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || self.monitor.is_cancelled()
+    }
+}
+
+/// Writes everything but the memory; returns the files that belong to it.
+fn write_rest(
+    layout: &Layout,
+    output: &Output,
+    input: Input<'_>,
+    options: &WriteOptions,
+    path: &Path,
+) -> Result<Vec<Output>, DumpError> {
     output.set_len(layout.len_bytes)?;
     for literal in &layout.literals {
         output.write_all_at(&literal.bytes, literal.offset)?;
     }
     // Before the long part, so that one that is in the way is found early.
-    let mut companions = Vec::new();
-    for companion in &layout.companions {
-        let file = create(&with_suffix(path, companion.suffix))?;
+    let companion = |companion: &Companion| {
+        let path = with_suffix(path, companion.suffix);
+        let file = Output::create(&path, options.overwrite, input.checkpoint)?;
         file.write_all_at(companion.text.as_bytes(), 0)?;
-        companions.push(file);
-    }
-    copy_memory(layout, &input.checkpoint.memory, &output, monitor)?;
-    output.persist()?;
-    companions.into_iter().try_for_each(Output::persist)
+        Ok(file)
+    };
+    layout.companions.iter().map(companion).collect()
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -106,13 +191,13 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 fn copy_memory(
-    layout: &Layout,
+    extents: &[Extent],
     memory: &PhysicalMemory,
     output: &Output,
     monitor: &dyn Monitor,
 ) -> Result<(), DumpError> {
-    let mut copier = copy::Copier::new(memory, output, monitor, layout.memory_bytes());
-    for extent in &layout.extents {
+    let mut copier = copy::Copier::new(memory, output, monitor, memory_bytes(extents));
+    for extent in extents {
         copier.copy(*extent)?;
     }
     copier.finish()

@@ -20,11 +20,12 @@ pub(super) fn run(plan: &ConvertPlan) -> anyhow::Result<Exit> {
     }
     let cancel = Cancel::install().context("cannot handle signals")?;
     let guest = Guest::open_with_memory(&plan.source)?;
-    output::problems(guest.serious_problems());
+    output::problems(guest.serious_reader_problems());
     let progress = Progress::new(plan.progress, &plan.output.to_string_lossy(), &cancel);
     let summary = write(&guest, plan.format, &plan.options, &plan.output, progress, &cancel)?;
     let (path, memory) = (summary.path.display(), human_size(summary.memory_bytes));
     output::talk(&format!("wrote {path}: {memory} of guest memory"));
+    output::problems(guest.serious_analysis_problems());
     output::problems(&summary.problems);
     output::hints(&summary.hints);
     Ok(guest.exit_with(&summary.problems))

@@ -27,18 +27,24 @@ pub(super) fn run(plan: &OriginalPlan) -> anyhow::Result<Exit> {
     let cancel = Cancel::install().context("cannot handle signals")?;
     say(plan, &format!("vmss2core version {}", env!("CARGO_PKG_VERSION")));
     let guest = Guest::open_with_memory(&plan.source)?;
-    output::problems(guest.serious_problems());
-    for note in plan.notes.iter().chain(&contradictions(&plan.stated, &guest)) {
-        output::talk(&format!("vmss2core: warning: {note}"));
-    }
+    output::problems(guest.serious_reader_problems());
+    warn(&plan.notes);
     let cores = cores(plan, &guest)?;
     let (written, failed) = write_all(plan, &guest, &cores, &cancel)?;
+    output::problems(guest.serious_analysis_problems());
+    warn(&contradictions(&plan.stated, &guest));
     if !plan.quiet {
         advise(&written);
     }
     let problems: Vec<Problem> =
         written.into_iter().flat_map(|summary| summary.problems).chain(failed).collect();
     Ok(guest.exit_with(&problems))
+}
+
+fn warn(notes: &[String]) {
+    for note in notes {
+        output::talk(&format!("vmss2core: warning: {note}"));
+    }
 }
 
 /// Writes the files. A vCPU whose page tables are broken, or that never ran,

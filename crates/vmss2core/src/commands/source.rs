@@ -1,5 +1,7 @@
 //! Opening a checkpoint and finding out about its guest.
 
+use std::sync::LazyLock;
+
 use vmss2core_checkpoint::{OpenOptions, Opened};
 use vmss2core_dump::Input;
 use vmss2core_guest::Facts;
@@ -11,7 +13,8 @@ use crate::plan::Source;
 /// A checkpoint with what is known of its guest.
 pub(super) struct Guest {
     pub(super) opened: Opened,
-    pub(super) facts: Facts,
+    /// Worked out when somebody looks.
+    pub(super) facts: LazyLock<Facts, Box<dyn FnOnce() -> Facts + Send>>,
 }
 
 /// Opens a checkpoint to tell about it: a state file alone has something to say.
@@ -36,8 +39,9 @@ impl Guest {
     }
 
     fn of(opened: Opened) -> Self {
-        let facts = vmss2core_guest::analyse(&opened.checkpoint);
-        Self { opened, facts }
+        let checkpoint = opened.checkpoint.clone();
+        let facts = Box::new(move || vmss2core_guest::analyse(&checkpoint));
+        Self { opened, facts: LazyLock::new(facts) }
     }
 
     /// What a writer works from.
@@ -50,13 +54,28 @@ impl Guest {
         self.opened.checkpoint.problems.iter().chain(&self.facts.problems)
     }
 
-    /// Those that someone who converts should hear of.
+    /// Those that someone who works with the guest should hear of.
     pub(super) fn serious_problems(&self) -> impl Iterator<Item = &Problem> {
-        self.problems().filter(|problem| problem.severity > Severity::Note)
+        self.serious_reader_problems().chain(self.serious_analysis_problems())
+    }
+
+    /// What someone who converts should hear from the reader before.
+    pub(super) fn serious_reader_problems(&self) -> impl Iterator<Item = &Problem> {
+        serious(&self.opened.checkpoint.problems)
+    }
+
+    /// What someone who converts should hear from the analysis; it may go on
+    /// while a core is being written.
+    pub(super) fn serious_analysis_problems(&self) -> impl Iterator<Item = &Problem> {
+        serious(&self.facts.problems)
     }
 
     /// How a command ends that came across these problems as well.
     pub(super) fn exit_with(&self, more: &[Problem]) -> Exit {
         Exit::with_problems(self.problems().chain(more))
     }
+}
+
+fn serious(problems: &[Problem]) -> impl Iterator<Item = &Problem> {
+    problems.iter().filter(|problem| problem.severity > Severity::Note)
 }
