@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use vmss2core_mem::{Checkpoint, Gva, PhysicalMemory};
 
-use super::{Layout, Learned, LinuxError, Object, Symbols, Types, btf, kallsyms, learn};
+use super::{Btf, Layout, Learned, LinuxError, Object, Symbols, Types, btf, kallsyms, learn};
 use crate::paging::AddressSpace;
 use crate::{Facts, Found, LinuxFacts};
 
@@ -26,6 +26,7 @@ pub struct Kernel<'a> {
     space: AddressSpace<'a>,
     given_symbols: Option<Found<Symbols>>,
     kallsyms: OnceLock<Option<Found<Symbols>>>,
+    btf: OnceLock<Option<Found<Arc<Btf>>>>,
     layout: OnceLock<Layout>,
     learned: OnceLock<Option<Arc<Learned>>>,
     given_types: Vec<Found<Arc<dyn Types>>>,
@@ -47,6 +48,7 @@ impl<'a> Kernel<'a> {
             space,
             given_symbols: better.symbols,
             kallsyms: OnceLock::new(),
+            btf: OnceLock::new(),
             layout: OnceLock::new(),
             learned: OnceLock::new(),
             given_types: better.types,
@@ -102,6 +104,11 @@ impl<'a> Kernel<'a> {
         found.ok_or_else(|| LinuxError::UnknownSymbol { name: name.to_owned() })
     }
 
+    /// The type information that the kernel carries.
+    pub fn btf(&self) -> Option<&Found<Arc<Btf>>> {
+        self.btf.get_or_init(|| btf::find(self)).as_ref()
+    }
+
     /// Where members of structures lie.
     pub fn layout(&self) -> &Layout {
         self.layout.get_or_init(|| {
@@ -109,8 +116,10 @@ impl<'a> Kernel<'a> {
             for given in &self.given_types {
                 layout.push(given.clone());
             }
-            if let Some(types) = btf::find(self).or_else(|| self.learned_types()) {
-                layout.push(types);
+            if let Some(btf) = self.btf() {
+                layout.push(Found::new(btf.value.clone(), &btf.how));
+            } else if let Some(learned) = self.learned_types() {
+                layout.push(learned);
             }
             layout
         })

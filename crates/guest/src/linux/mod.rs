@@ -19,6 +19,7 @@ mod task;
 
 pub(crate) use discovery::{Cpu, analyse};
 
+pub use btf::{Btf, BtfError};
 pub use error::LinuxError;
 pub use kernel::{BetterSources, Kernel};
 pub use layout::{Layout, Member, Types};

@@ -1,11 +1,15 @@
 //! BTF: the type information that a kernel carries for BPF programs.
+//!
+//! It lies in the constants of the kernel image (CONFIG_DEBUG_INFO_BTF, 5.2 and
+//! later). Types have no addresses, but all structures with their members, and a
+//! layout read from there is that of this very kernel. Nothing else in memory is
+//! searched: copies of the header lie in `struct btf`, and modules have BTF of
+//! their own that does not stand alone.
 
-use std::sync::Arc;
+mod raw;
+mod search;
+mod types;
 
-use super::{Kernel, Types};
-use crate::Found;
+pub use types::{Btf, BtfError};
 
-/// Finds the kernel's BTF.
-pub(super) fn find(_kernel: &Kernel<'_>) -> Option<Found<Arc<dyn Types>>> {
-    None
-}
+pub(super) use search::find;

@@ -4,6 +4,8 @@
 //! user gave, VMCOREINFO, or what was learned from the data itself. They are
 //! asked in the order of their reliability, member by member.
 
+pub(super) mod path;
+
 use std::sync::Arc;
 
 use crate::Found;
