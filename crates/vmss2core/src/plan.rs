@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use clap_complete::Shell;
 use vmss2core_dump::{DumpFormat, WriteOptions};
 
-use crate::args::{Cli, Command, ConvertArgs, Global, GuestArgs, InfoArgs, ProgressWhen};
+use crate::args::{
+    Cli, Command, ConvertArgs, Global, GuestArgs, InfoArgs, ProgressWhen, SymbolsArgs,
+};
 use crate::legacy::{KernelFamily, LegacyArgs, LinuxOffsets, NotYet, Output};
 
 /// What is to be done.
@@ -16,6 +18,7 @@ pub(crate) enum Plan {
     Convert(ConvertPlan),
     Original(OriginalPlan),
     Vmcoreinfo(GuestPlan),
+    Symbols(SymbolsPlan),
     Completions(Shell),
     Man(Option<PathBuf>),
 }
@@ -40,6 +43,15 @@ impl GuestPlan {
     }
 }
 
+/// List symbols of the kernel.
+#[derive(Debug)]
+pub(crate) struct SymbolsPlan {
+    pub(crate) guest: GuestPlan,
+    /// Names, patterns and addresses; all symbols if there are none.
+    pub(crate) wanted: Vec<String>,
+    pub(crate) style: Style,
+}
+
 /// Say what a checkpoint holds.
 #[derive(Debug)]
 pub(crate) struct InfoPlan {
@@ -60,6 +72,12 @@ pub(crate) enum Show {
 pub(crate) enum Style {
     Text,
     Json,
+}
+
+impl Style {
+    fn of(json: bool) -> Self {
+        if json { Self::Json } else { Self::Text }
+    }
 }
 
 /// Write one file under a name of the user's choice.
@@ -133,14 +151,30 @@ impl Plan {
             Command::Info(args) => Self::Info(info(args, cli.global)),
             Command::Convert(args) => Self::Convert(convert(args, cli.global)?),
             Command::Vmcoreinfo(args) => Self::Vmcoreinfo(GuestPlan::new(args.guest, &cli.global)),
+            Command::Symbols(args) => Self::Symbols(symbols(args, &cli.global)),
             Command::Completions(args) => Self::Completions(args.shell),
             Command::Man(args) => Self::Man(args.dir),
         })
     }
 }
 
+/// The first word names a file; of the others, those that do not are symbols.
+fn symbols(args: SymbolsArgs, global: &Global) -> SymbolsPlan {
+    let mut guest = args.guest;
+    let mut wanted = Vec::new();
+    for word in guest.inputs.split_off(1.min(guest.inputs.len())) {
+        if word.exists() {
+            guest.inputs.push(word);
+        } else {
+            wanted.push(word.to_string_lossy().into_owned());
+        }
+    }
+    let style = Style::of(args.json);
+    SymbolsPlan { guest: GuestPlan::new(guest, global), wanted, style }
+}
+
 fn info(args: InfoArgs, global: Global) -> InfoPlan {
-    let style = if args.json { Style::Json } else { Style::Text };
+    let style = Style::of(args.json);
     let show = match args.tag {
         Some(tag) => Show::Tag(tag),
         None if args.tags => Show::Tags(style),

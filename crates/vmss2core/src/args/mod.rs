@@ -13,8 +13,10 @@ use vmss2core_dump::DUMP_FORMATS;
 use crate::{exit, legacy};
 
 mod guest;
+mod symbols;
 
 pub(crate) use guest::{GuestArgs, VmcoreinfoArgs};
+pub(crate) use symbols::SymbolsArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -98,6 +100,7 @@ pub(crate) enum Command {
     Info(InfoArgs),
     Convert(ConvertArgs),
     Vmcoreinfo(VmcoreinfoArgs),
+    Symbols(SymbolsArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }

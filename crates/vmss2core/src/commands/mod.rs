@@ -7,6 +7,7 @@ mod kernel;
 mod man;
 mod original;
 mod source;
+mod symbols;
 mod tag;
 mod vmcoreinfo;
 
@@ -20,6 +21,7 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<Exit> {
         Plan::Convert(plan) => convert::run(&plan),
         Plan::Original(plan) => original::run(&plan),
         Plan::Vmcoreinfo(plan) => vmcoreinfo::run(&plan),
+        Plan::Symbols(plan) => symbols::run(&plan),
         Plan::Completions(shell) => completions::run(shell),
         Plan::Man(dir) => man::run(dir.as_deref()),
     }
