@@ -448,7 +448,7 @@ fn linux_info(linux: &LinuxFacts) -> LinuxInfo {
     }
 }
 
-fn problem_info(problem: &Problem) -> ProblemInfo {
+pub(crate) fn problem_info(problem: &Problem) -> ProblemInfo {
     let severity = match problem.severity {
         Severity::Note => "note",
         Severity::Warning => "warning",
@@ -457,7 +457,7 @@ fn problem_info(problem: &Problem) -> ProblemInfo {
     ProblemInfo { severity, message: problem.message.clone() }
 }
 
-fn known_as<T, U>(found: &Found<T>, value: impl FnOnce(&T) -> U) -> Known<U> {
+pub(crate) fn known_as<T, U>(found: &Found<T>, value: impl FnOnce(&T) -> U) -> Known<U> {
     Known { value: value(&found.value), how: found.how.clone() }
 }
 

@@ -9,15 +9,18 @@
 
 #![forbid(unsafe_code)]
 
+mod dmesg;
 mod escape;
 mod info;
 mod json;
 mod kernel_files;
 mod next;
+mod symbols;
 mod tags;
 mod text;
 mod units;
 
+pub use dmesg::{DMESG_SCHEMA, DmesgReport, MessageInfo, TimeStyle};
 pub use escape::{printable, shell_word};
 pub use info::{
     CheckpointInfo, FileInfo, GuestInfo, Hex, INFO_SCHEMA, InfoReport, KernelImage, Known,
@@ -27,5 +30,6 @@ pub use info::{
 pub use json::write_json;
 pub use kernel_files::{DebugSymbols, debug_symbols};
 pub use next::Step;
+pub use symbols::{SYMBOLS_SCHEMA, SymbolInfo, SymbolsReport, matches_pattern};
 pub use tags::{TAGS_SCHEMA, TagInfo, TagsReport};
 pub use units::{human_size, utc_time};

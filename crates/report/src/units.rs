@@ -36,6 +36,20 @@ pub fn utc_time(unix: u64) -> Option<String> {
     Some(format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC"))
 }
 
+/// A Unix time as C's `ctime` writes it, in UTC: `Sat Nov 21 05:00:00 2026`.
+pub(crate) fn ctime(unix: u64) -> Option<String> {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let days = unix / 86_400;
+    let (year, month, day) = civil(i64::try_from(days).ok()?)?;
+    let weekday = DAYS.get(usize::try_from(days % 7).ok()?)?;
+    let month = MONTHS.get(usize::try_from(month - 1).ok()?)?;
+    let second = unix % 86_400;
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    Some(format!("{weekday} {month} {day:>2} {hour:02}:{minute:02}:{second:02} {year}"))
+}
+
 /// Date of the day `days` after 1970-01-01. Years are counted from March, so
 /// that the leap day is the last of its year, and in eras of 400 years, which
 /// all have 146097 days.
@@ -83,6 +97,9 @@ mod tests {
         ] {
             assert_eq!(utc_time(unix).as_deref(), Some(text));
         }
+        assert_eq!(ctime(0).as_deref(), Some("Thu Jan  1 00:00:00 1970"));
+        assert_eq!(ctime(1_709_251_199).as_deref(), Some("Thu Feb 29 23:59:59 2024"));
+        assert_eq!(ctime(4_107_542_400).as_deref(), Some("Mon Mar  1 00:00:00 2100"));
         assert_eq!(utc_time(253_402_300_800), None);
         assert_eq!(utc_time(u64::MAX), None);
     }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap_complete::Shell;
 use vmss2core_dump::{DumpFormat, WriteOptions};
+use vmss2core_report::TimeStyle;
 
 use crate::args::{
-    Cli, Command, ConvertArgs, Global, GuestArgs, InfoArgs, ProgressWhen, SymbolsArgs,
+    Cli, Command, ConvertArgs, DmesgArgs, Global, GuestArgs, InfoArgs, ProgressWhen, SymbolsArgs,
 };
 use crate::legacy::{KernelFamily, LegacyArgs, LinuxOffsets, NotYet, Output};
 
@@ -19,6 +20,7 @@ pub(crate) enum Plan {
     Original(OriginalPlan),
     Vmcoreinfo(GuestPlan),
     Symbols(SymbolsPlan),
+    Dmesg(DmesgPlan),
     Completions(Shell),
     Man(Option<PathBuf>),
 }
@@ -49,6 +51,15 @@ pub(crate) struct SymbolsPlan {
     pub(crate) guest: GuestPlan,
     /// Names, patterns and addresses; all symbols if there are none.
     pub(crate) wanted: Vec<String>,
+    pub(crate) style: Style,
+}
+
+/// Print the kernel's log.
+#[derive(Debug)]
+pub(crate) struct DmesgPlan {
+    pub(crate) guest: GuestPlan,
+    pub(crate) times: TimeStyle,
+    pub(crate) levels: Vec<u8>,
     pub(crate) style: Style,
 }
 
@@ -152,6 +163,7 @@ impl Plan {
             Command::Convert(args) => Self::Convert(convert(args, cli.global)?),
             Command::Vmcoreinfo(args) => Self::Vmcoreinfo(GuestPlan::new(args.guest, &cli.global)),
             Command::Symbols(args) => Self::Symbols(symbols(args, &cli.global)),
+            Command::Dmesg(args) => Self::Dmesg(dmesg(args, &cli.global)),
             Command::Completions(args) => Self::Completions(args.shell),
             Command::Man(args) => Self::Man(args.dir),
         })
@@ -171,6 +183,15 @@ fn symbols(args: SymbolsArgs, global: &Global) -> SymbolsPlan {
     }
     let style = Style::of(args.json);
     SymbolsPlan { guest: GuestPlan::new(guest, global), wanted, style }
+}
+
+fn dmesg(args: DmesgArgs, global: &Global) -> DmesgPlan {
+    DmesgPlan {
+        guest: GuestPlan::new(args.guest, global),
+        times: if args.ctime { TimeStyle::Date } else { TimeStyle::SinceBoot },
+        levels: args.level.map_or_else(|| (0..=7).collect(), |levels| levels.0),
+        style: Style::of(args.json),
+    }
 }
 
 fn info(args: InfoArgs, global: Global) -> InfoPlan {

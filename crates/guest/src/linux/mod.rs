@@ -13,10 +13,12 @@ mod layout;
 mod learn;
 mod log;
 mod object;
+mod panic;
 mod process;
 mod snapshot;
 mod symbols;
 mod task;
+mod time;
 
 pub(crate) use discovery::{Cpu, analyse};
 
@@ -27,6 +29,8 @@ pub use layout::{Layout, Member, Types};
 pub use learn::Learned;
 pub use log::{Caller, LEVELS, Log, Record};
 pub use object::Object;
+pub use panic::{Stopped, Trouble, taint_meaning};
 pub use process::{Content, Counts, FileRun, MappedFile, Missing, Process, Run, Vma, VmaFlags};
 pub use symbols::{Symbol, Symbols};
 pub use task::{Task, TaskState, Tasks};
+pub use time::Clock;

@@ -12,9 +12,11 @@ use vmss2core_dump::DUMP_FORMATS;
 
 use crate::{exit, legacy};
 
+mod dmesg;
 mod guest;
 mod symbols;
 
+pub(crate) use dmesg::DmesgArgs;
 pub(crate) use guest::{GuestArgs, VmcoreinfoArgs};
 pub(crate) use symbols::SymbolsArgs;
 
@@ -101,6 +103,7 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     Vmcoreinfo(VmcoreinfoArgs),
     Symbols(SymbolsArgs),
+    Dmesg(DmesgArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }

@@ -2,6 +2,7 @@
 
 mod completions;
 mod convert;
+mod dmesg;
 mod info;
 mod kernel;
 mod man;
@@ -22,6 +23,7 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<Exit> {
         Plan::Original(plan) => original::run(&plan),
         Plan::Vmcoreinfo(plan) => vmcoreinfo::run(&plan),
         Plan::Symbols(plan) => symbols::run(&plan),
+        Plan::Dmesg(plan) => dmesg::run(&plan),
         Plan::Completions(shell) => completions::run(shell),
         Plan::Man(dir) => man::run(dir.as_deref()),
     }

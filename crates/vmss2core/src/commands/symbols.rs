@@ -3,21 +3,65 @@
 use std::io::Write;
 
 use anyhow::anyhow;
+use vmss2core_guest::linux::{Kernel, Symbol};
+use vmss2core_mem::{Gva, Problem};
+use vmss2core_report::{SymbolInfo, SymbolsReport, matches_pattern, write_json};
 
 use super::kernel::with_kernel;
+use crate::args::hex;
 use crate::exit::Exit;
 use crate::output;
-use crate::plan::SymbolsPlan;
+use crate::plan::{Style, SymbolsPlan};
 
 pub(super) fn run(plan: &SymbolsPlan) -> anyhow::Result<Exit> {
     with_kernel(&plan.guest, |kernel| {
-        let symbols = kernel.symbols().ok_or_else(|| anyhow!("no symbol table was found"))?;
+        let table = kernel.symbols().ok_or_else(|| {
+            anyhow!("no symbol table was found in the kernel: it has none (CONFIG_KALLSYMS), or its image is damaged")
+        })?;
+        let mut problems = Vec::new();
+        let symbols = if plan.wanted.is_empty() {
+            all(kernel).collect()
+        } else {
+            plan.wanted.iter().flat_map(|wanted| looked_up(kernel, wanted, &mut problems)).collect()
+        };
+        let report = SymbolsReport::new(&table.how, symbols, kernel.word_len(), &problems);
         let mut out = output::stdout();
-        for symbol in symbols.value.iter() {
-            writeln!(out, "{:016x} {} {}", symbol.address.0, symbol.kind, symbol.name)?;
+        match plan.style {
+            Style::Json => write_json(&report, &mut out)?,
+            Style::Text => report.write_text(&mut out)?,
         }
         out.flush()?;
-        output::talk(&format!("vmss2core: {}", symbols.how));
-        Ok(Vec::new())
+        output::talk(&format!("vmss2core: {}", table.how));
+        Ok(problems)
     })
+}
+
+/// The kernel's own symbols by address, then those of its modules.
+fn all<'k>(kernel: &'k Kernel<'_>) -> impl Iterator<Item = SymbolInfo<'k>> {
+    let own = kernel.symbols().into_iter().flat_map(|table| table.value.iter());
+    own.map(|symbol: Symbol<'_>| SymbolInfo::new(symbol, None))
+}
+
+fn looked_up<'k>(
+    kernel: &'k Kernel<'_>,
+    wanted: &str,
+    problems: &mut Vec<Problem>,
+) -> Vec<SymbolInfo<'k>> {
+    let found: Vec<_> = match address(wanted) {
+        Some(address) => at(kernel, address).into_iter().collect(),
+        None => all(kernel).filter(|symbol| matches_pattern(wanted, symbol.name)).collect(),
+    };
+    if found.is_empty() {
+        problems.push(Problem::incomplete(format!("the guest has no symbol {wanted}")));
+    }
+    found
+}
+
+fn address(wanted: &str) -> Option<Gva> {
+    wanted.starts_with("0x").then(|| hex(wanted).ok().map(Gva))?
+}
+
+fn at<'k>(kernel: &'k Kernel<'_>, address: Gva) -> Option<SymbolInfo<'k>> {
+    let (symbol, offset) = kernel.symbols()?.value.at(address)?;
+    Some(SymbolInfo::new(symbol, None).with_offset(offset))
 }

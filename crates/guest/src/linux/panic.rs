@@ -1,0 +1,192 @@
+//! Why the kernel stopped, if it did, and what went wrong before.
+
+use super::log::Record;
+use super::{Kernel, Log};
+use crate::Found;
+
+/// What a kernel's trouble is told by, worst first (kernel/panic.c,
+/// lib/bug.c, arch/x86/kernel/dumpstack.c, kernel/watchdog.c, kernel/hung_task.c).
+const SIGNS: [(Trouble, &[&str]); 4] = [
+    (Trouble::Panic, &["Kernel panic - not syncing"]),
+    (
+        Trouble::Oops,
+        &[
+            "Oops: ",
+            "kernel BUG at ",
+            "BUG: unable to handle ",
+            "BUG: kernel NULL pointer dereference",
+            "general protection fault",
+            "double fault",
+            "invalid opcode: ",
+        ],
+    ),
+    (
+        Trouble::Lockup,
+        &["BUG: soft lockup", "hard LOCKUP", "detected stalls on", "self-detected stall"],
+    ),
+    (Trouble::HungTask, &["INFO: task "]),
+];
+
+/// Kinds of trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Trouble {
+    /// The kernel gave up.
+    Panic,
+    /// An error in the kernel ended a task.
+    Oops,
+    /// A CPU did not get around to anything else for long.
+    Lockup,
+    /// A task waited for long.
+    HungTask,
+}
+
+impl Trouble {
+    /// In a word or two.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Panic => "panic",
+            Self::Oops => "oops",
+            Self::Lockup => "lockup",
+            Self::HungTask => "hung task",
+        }
+    }
+}
+
+/// Why the kernel stopped, and what state it was in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stopped {
+    /// The worst trouble that the log tells of, the first of its kind; `None`
+    /// if it tells of none.
+    pub trouble: Option<Found<(Trouble, String)>>,
+    /// The CPU that gave up.
+    pub panic_cpu: Option<Found<u32>>,
+    /// What taints the kernel: the letters that its own messages have.
+    pub taint: Option<Found<String>>,
+}
+
+impl Kernel<'_> {
+    /// Why the kernel stopped, as far as its variables and its log show.
+    pub fn stopped(&self, log: Option<&Log>) -> Stopped {
+        let records = log.map(|log| log.records.as_slice()).unwrap_or_default();
+        let trouble = trouble(records);
+        let index = trouble.as_ref().map(|(index, _, _)| *index);
+        let behind = index.and_then(|index| records.get(index..)).unwrap_or_default();
+        let panicked = trouble.as_ref().is_some_and(|(_, trouble, _)| *trouble == Trouble::Panic);
+        Stopped {
+            panic_cpu: self.panic_cpu().or_else(|| cpu_line(behind).filter(|_| panicked)),
+            taint: self.taint().or_else(|| taint_line(behind)),
+            trouble: trouble
+                .map(|(_, trouble, text)| Found::new((trouble, text), "the kernel's log")),
+        }
+    }
+
+    /// `panic_cpu`: -1 while there is none.
+    fn panic_cpu(&self) -> Option<Found<u32>> {
+        ["panic_cpu", "crashing_cpu"].into_iter().find_map(|name| {
+            let symbol = self.symbol(name).ok()?;
+            let value = self.read_uint(symbol.value, 4, name).ok()?;
+            let cpu = u32::try_from(value).ok().filter(|cpu| *cpu < 1 << 16)?;
+            Some(Found::new(cpu, format!("{name}, {}", symbol.how)))
+        })
+    }
+
+    fn taint(&self) -> Option<Found<String>> {
+        let symbol = self.symbol("tainted_mask").ok()?;
+        let mask = self.read_uint(symbol.value, self.word_len(), "tainted_mask").ok()?;
+        Some(Found::new(taint_letters(mask), format!("tainted_mask, {}", symbol.how)))
+    }
+}
+
+/// Letters of `taint_flags` (kernel/panic.c), by bit. Bit 0 has another one,
+/// `G`, where it is not set.
+const TAINTS: [(char, &str); 20] = [
+    ('P', "proprietary module was loaded"),
+    ('F', "module was force loaded"),
+    ('S', "system is out of specification"),
+    ('R', "module was force unloaded"),
+    ('M', "machine check exception happened"),
+    ('B', "bad page was found"),
+    ('U', "userspace asked for it"),
+    ('D', "kernel died before (oops or BUG)"),
+    ('A', "ACPI table was overridden"),
+    ('W', "kernel issued a warning"),
+    ('C', "staging driver was loaded"),
+    ('I', "workaround for a firmware bug"),
+    ('O', "out-of-tree module was loaded"),
+    ('E', "unsigned module was loaded"),
+    ('L', "soft lockup happened"),
+    ('K', "kernel was live patched"),
+    ('X', "auxiliary taint of the distributor"),
+    ('T', "structure layouts are randomised"),
+    ('N', "in-kernel test was run"),
+    ('J', "firmware was changed through fwctl"),
+];
+
+/// The letters of a mask's bits; for bits of the future their numbers.
+pub(super) fn taint_letters(mask: u64) -> String {
+    let bits = (0..64).filter(|bit| mask >> bit & 1 == 1);
+    let name = |bit: usize| {
+        TAINTS.get(bit).map_or_else(|| format!("({bit})"), |(letter, _)| letter.to_string())
+    };
+    bits.map(name).collect()
+}
+
+/// What a letter of [`Stopped::taint`] or of a module's taints means.
+pub fn taint_meaning(letter: char) -> Option<&'static str> {
+    TAINTS.iter().find(|(known, _)| *known == letter).map(|(_, meaning)| *meaning)
+}
+
+/// The first record of the worst trouble: what comes later is what it led to.
+fn trouble(records: &[Record]) -> Option<(usize, Trouble, String)> {
+    let is_of_kernel =
+        |record: &&(usize, &Record)| record.1.facility.is_none_or(|facility| facility == 0);
+    let own: Vec<(usize, &Record)> = records
+        .iter()
+        .enumerate()
+        .collect::<Vec<_>>()
+        .iter()
+        .filter(is_of_kernel)
+        .copied()
+        .collect();
+    SIGNS.iter().find_map(|(trouble, signs)| {
+        own.iter().find_map(|(index, record)| {
+            let line = record.text.lines().find(|line| tells_of(*trouble, signs, line))?;
+            Some((*index, *trouble, line.to_owned()))
+        })
+    })
+}
+
+fn tells_of(trouble: Trouble, signs: &[&str], line: &str) -> bool {
+    let sign = signs.iter().any(|sign| line.contains(sign));
+    match trouble {
+        Trouble::Panic => sign && !line.starts_with("---[ end"),
+        Trouble::HungTask => sign && line.contains(" blocked for more than "),
+        _ => sign,
+    }
+}
+
+/// `CPU: 1 PID: 1 Comm: init Not tainted 6.1.0`, soon after the trouble.
+fn cpu_line(records: &[Record]) -> Option<Found<u32>> {
+    let mut lines = records.iter().take(20).flat_map(|record| record.text.lines());
+    let cpu = lines
+        .find_map(|line| line.split_once("CPU: ")?.1.split_whitespace().next()?.parse().ok())?;
+    Some(Found::new(cpu, "the kernel's log"))
+}
+
+/// `Tainted: G        W         ` or `Not tainted` of the same line.
+fn taint_line(records: &[Record]) -> Option<Found<String>> {
+    let mut lines = records.iter().take(20).flat_map(|record| record.text.lines());
+    let letters = lines.find_map(|line| {
+        if line.contains(" Not tainted ") {
+            return Some(String::new());
+        }
+        let words = line.split_once(" Tainted: ")?.1.split(' ').filter(|word| !word.is_empty());
+        let is_flag = |word: &&str| {
+            word.chars().all(|c| c.is_ascii_uppercase()) && word.len() <= TAINTS.len()
+        };
+        let letters: String = words.take_while(is_flag).collect();
+        Some(letters.chars().filter(|letter| *letter != 'G').collect())
+    })?;
+    Some(Found::new(letters, "the kernel's log"))
+}

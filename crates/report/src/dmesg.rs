@@ -1,0 +1,140 @@
+//! What `vmss2core dmesg` prints.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use vmss2core_guest::linux::{Clock, LEVELS, Log, Record};
+use vmss2core_mem::Problem;
+
+use crate::escape::printable;
+use crate::info::{Known, ProblemInfo, problem_info};
+use crate::units::{ctime, utc_time};
+
+/// Name and version of the JSON form of [`DmesgReport`].
+pub const DMESG_SCHEMA: &str = "vmss2core/dmesg/1";
+
+/// Names of syslog's facilities, as `dmesg --facility` has them.
+const FACILITIES: [&str; 12] = [
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv",
+    "ftp",
+];
+const SECOND: u64 = 1_000_000_000;
+
+/// How times are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimeStyle {
+    /// Seconds after boot: `[    1.234567]`.
+    #[default]
+    SinceBoot,
+    /// Date and time in UTC: `[Sat Nov 21 05:00:00 2026]`.
+    Date,
+}
+
+/// The kernel's log.
+#[derive(Clone, Debug, Serialize)]
+pub struct DmesgReport {
+    /// Always [`DMESG_SCHEMA`].
+    pub schema: &'static str,
+    /// How the log was found.
+    pub how: String,
+    /// When the guest was started, in UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub booted: Option<Known<String>>,
+    /// The messages, oldest first.
+    pub messages: Vec<MessageInfo>,
+    /// What is missing.
+    pub problems: Vec<ProblemInfo>,
+}
+
+/// One message.
+#[derive(Clone, Debug, Serialize)]
+pub struct MessageInfo {
+    /// Nanoseconds after boot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_ns: Option<u64>,
+    /// The same as a date, in UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// Name of its level.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<&'static str>,
+    /// Name of its facility; a number for those that have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub facility: Option<String>,
+    /// Who wrote it: `T` and the number of a thread, or `C` and that of a CPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
+    /// What it says.
+    pub text: String,
+    #[serde(skip)]
+    date: Option<String>,
+}
+
+impl DmesgReport {
+    /// The report about the messages of a log whose level is among `levels`.
+    /// Those that have none are taken for what `printk` gives them: warnings.
+    pub fn new(log: &Log, clock: &Clock, levels: &[u8], problems: &[Problem]) -> Self {
+        let boot = clock.boot_unix_ns.as_ref();
+        let wanted = |record: &&Record| levels.contains(&record.level.unwrap_or(4));
+        let message = |record| message(record, boot.map(|boot| boot.value));
+        let booted = boot.and_then(|boot| {
+            Some(Known { value: utc_time(boot.value / SECOND)?, how: boot.how.clone() })
+        });
+        Self {
+            schema: DMESG_SCHEMA,
+            how: log.how.clone(),
+            booted,
+            messages: log.records.iter().filter(wanted).map(message).collect(),
+            problems: problems.iter().map(problem_info).collect(),
+        }
+    }
+
+    /// Prints as `dmesg` does.
+    pub fn write_text(&self, times: TimeStyle, out: &mut dyn Write) -> io::Result<()> {
+        for message in &self.messages {
+            let prefix = message.prefix(times);
+            // Each line of a message has the prefix, as with syslog(2).
+            for line in message.text.split('\n') {
+                writeln!(out, "{prefix}{}", line_of(line))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl MessageInfo {
+    fn prefix(&self, times: TimeStyle) -> String {
+        match (times, &self.date, self.time_ns) {
+            (TimeStyle::Date, Some(date), _) => format!("[{date}] "),
+            (_, _, Some(time)) => {
+                format!("[{:>5}.{:06}] ", time / SECOND, time % SECOND / 1000)
+            }
+            (_, _, None) => String::new(),
+        }
+    }
+}
+
+fn message(record: &Record, boot: Option<u64>) -> MessageInfo {
+    let unix =
+        boot.zip(record.time_ns).and_then(|(boot, time)| Some(boot.checked_add(time)? / SECOND));
+    let level = record.level.and_then(|level| LEVELS.get(usize::from(level)).copied());
+    MessageInfo {
+        time_ns: record.time_ns,
+        time: unix.and_then(utc_time),
+        level,
+        facility: record.facility.map(facility),
+        caller: record.caller.map(|caller| caller.to_string()),
+        text: record.text.clone(),
+        date: unix.and_then(ctime),
+    }
+}
+
+fn facility(number: u8) -> String {
+    let name = FACILITIES.get(usize::from(number));
+    name.map_or_else(|| number.to_string(), |name| (*name).to_owned())
+}
+
+/// A line of a message; tabs are harmless and meant.
+fn line_of(line: &str) -> String {
+    line.split('\t').map(printable).collect::<Vec<_>>().join("\t")
+}

@@ -1,0 +1,151 @@
+//! What `vmss2core symbols` prints.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use vmss2core_guest::linux::Symbol;
+use vmss2core_mem::Problem;
+
+use crate::escape::printable;
+use crate::info::{Hex, ProblemInfo, problem_info};
+
+/// Name and version of the JSON form of [`SymbolsReport`].
+pub const SYMBOLS_SCHEMA: &str = "vmss2core/symbols/1";
+
+/// Symbols of a kernel.
+#[derive(Clone, Debug, Serialize)]
+pub struct SymbolsReport<'k> {
+    /// Always [`SYMBOLS_SCHEMA`].
+    pub schema: &'static str,
+    /// How the table was found.
+    pub how: &'k str,
+    /// The symbols.
+    pub symbols: Vec<SymbolInfo<'k>>,
+    /// What is missing.
+    pub problems: Vec<ProblemInfo>,
+    #[serde(skip)]
+    digits: usize,
+}
+
+/// One symbol.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct SymbolInfo<'k> {
+    /// Its address.
+    pub address: Hex,
+    /// The letter that `nm` prints for it.
+    #[serde(rename = "type")]
+    pub kind: char,
+    /// Its name.
+    pub name: &'k str,
+    /// How far the address that was asked for is behind its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<Hex>,
+    /// The module that it belongs to, if not to the kernel itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub module: Option<&'k str>,
+}
+
+impl<'k> SymbolInfo<'k> {
+    /// A symbol of the kernel, or of a module.
+    pub fn new(symbol: Symbol<'k>, module: Option<&'k str>) -> Self {
+        let (address, kind) = (Hex(symbol.address.0), symbol.kind);
+        Self { address, kind, name: symbol.name, offset: None, module }
+    }
+
+    /// The same for an address so far behind it.
+    pub fn with_offset(self, offset: u64) -> Self {
+        Self { offset: Some(Hex(offset)), ..self }
+    }
+}
+
+impl<'k> SymbolsReport<'k> {
+    /// The report about these symbols of a kernel with words of so many bytes.
+    pub fn new(
+        how: &'k str,
+        symbols: Vec<SymbolInfo<'k>>,
+        word_len: u64,
+        problems: &[Problem],
+    ) -> Self {
+        let problems = problems.iter().map(problem_info).collect();
+        let digits = if word_len == 8 { 16 } else { 8 };
+        Self { schema: SYMBOLS_SCHEMA, how, symbols, problems, digits }
+    }
+
+    /// Prints as `nm` does, and `/proc/kallsyms`.
+    pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let digits = self.digits;
+        for symbol in &self.symbols {
+            let (address, kind) = (symbol.address.0, symbol.kind);
+            write!(out, "{address:0digits$x} {kind} {}", printable(symbol.name))?;
+            if let Some(offset) = symbol.offset {
+                write!(out, "+{offset}")?;
+            }
+            match symbol.module {
+                Some(module) => writeln!(out, "\t[{}]", printable(module))?,
+                None => writeln!(out)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a name fits a pattern in which `*` stands for any characters and `?`
+/// for any one.
+///
+/// ```
+/// assert!(vmss2core_report::matches_pattern("tcp_*_sk?", "tcp_v4_skb"));
+/// assert!(!vmss2core_report::matches_pattern("tcp_*", "udp_tcp_"));
+/// ```
+pub fn matches_pattern(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
+    let (mut at, mut in_name) = (0, 0);
+    // Where to go on if what follows the last `*` does not fit here.
+    let mut retry: Option<(usize, usize)> = None;
+    while let Some(byte) = name.get(in_name) {
+        match pattern.get(at) {
+            Some(b'*') => {
+                retry = Some((at + 1, in_name));
+                at += 1;
+            }
+            Some(wanted) if *wanted == b'?' || wanted == byte => {
+                at += 1;
+                in_name += 1;
+            }
+            _ => {
+                let Some((behind, start)) = retry else { return false };
+                retry = Some((behind, start + 1));
+                (at, in_name) = (behind, start + 1);
+            }
+        }
+    }
+    pattern.get(at..).unwrap_or_default().iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_fit_whole_names() {
+        for (pattern, name, fits) in [
+            ("init_task", "init_task", true),
+            ("init", "init_task", false),
+            ("*", "", true),
+            ("*lock", "raw_spin_lock", true),
+            ("*lock", "raw_spin_lock_irq", false),
+            ("a*b*c", "aXbbYc", true),
+            ("a*b*c", "aXcYb", false),
+            ("?", "", false),
+            ("a?c", "abc", true),
+            ("**x**", "x", true),
+        ] {
+            assert_eq!(matches_pattern(pattern, name), fits, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn a_malicious_pattern_takes_no_time() {
+        let pattern = "*a".repeat(200) + "b";
+        assert!(!matches_pattern(&pattern, &"a".repeat(500)));
+    }
+}
