@@ -15,6 +15,7 @@ use vmss2core_mem::{Checkpoint, Problem};
 mod elf;
 mod engine;
 mod error;
+pub mod process;
 mod raw;
 #[cfg(test)]
 mod test_support;

@@ -85,26 +85,70 @@ impl Body {
 
 /// What kind of ELF file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Kind {
-    pub(super) machine: Machine,
+pub(crate) struct Kind {
+    pub(crate) machine: Machine,
     /// `p_align` of memory segments. 0 tells crash that this is a kdump.
-    pub(super) load_align: u64,
+    pub(crate) load_align: u64,
+}
+
+/// A PT_LOAD as it is written, with the freedom that cores of processes need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) vaddr: u64,
+    pub(crate) paddr: u64,
+    /// Counts from the start of the memory in the file.
+    pub(crate) offset: u64,
+    pub(crate) file_bytes: u64,
+    pub(crate) memory_bytes: u64,
+    /// `PF_R` and so on.
+    pub(crate) flags: u32,
+}
+
+impl From<&Load> for Segment {
+    fn from(load: &Load) -> Self {
+        // A segment that ends at 2^64 ends at 0 for gdb and lldb, and is lost. One
+        // byte less, and both show all but that byte.
+        let wraps = load.vaddr.checked_add(load.len_bytes).is_none() && load.vaddr != u64::MAX;
+        let len_bytes = load.len_bytes - u64::from(wraps);
+        Self {
+            vaddr: load.vaddr,
+            paddr: load.paddr,
+            offset: load.offset,
+            file_bytes: len_bytes,
+            // The same, for lldb reads nothing behind the file's part.
+            memory_bytes: len_bytes,
+            flags: load.access.flags(),
+        }
+    }
 }
 
 /// Makes the layout of a core.
 pub(super) fn assemble(kind: Kind, notes: &[u8], body: Body) -> Result<Layout, DumpError> {
     let class = choose_class(kind.machine, notes, &body)?;
-    let start = header_len(class, body.loads.len(), notes.len())?;
-    let len_bytes = start.checked_add(body.len_bytes).ok_or(DumpError::TooLarge)?;
+    let segments: Vec<Segment> = body.loads.iter().map(Segment::from).collect();
+    assemble_segments(kind, class, notes, &segments, body.extents, body.len_bytes)
+}
+
+/// The same for a core of this class with any kind of segments; offsets of
+/// `segments` and `extents` count from the start of the memory in the file.
+pub(crate) fn assemble_segments(
+    kind: Kind,
+    class: Class,
+    notes: &[u8],
+    segments: &[Segment],
+    mut extents: Vec<Extent>,
+    memory_len_bytes: u64,
+) -> Result<Layout, DumpError> {
+    let start = header_len(class, segments.len(), notes.len())?;
+    let len_bytes = start.checked_add(memory_len_bytes).ok_or(DumpError::TooLarge)?;
     // The largest offset of a file, `off_t`.
     if i64::try_from(len_bytes).is_err() {
         return Err(DumpError::TooLarge);
     }
-    let mut extents = body.extents;
     for extent in &mut extents {
         extent.offset += start;
     }
-    let header = header_bytes(kind, class, notes, &body.loads, start)?;
+    let header = header_bytes(kind, class, notes, segments, start)?;
     let literals = vec![Literal { offset: 0, bytes: header }];
     Ok(Layout { literals, extents, len_bytes, companions: Vec::new() })
 }
@@ -147,11 +191,11 @@ fn header_bytes(
     kind: Kind,
     class: Class,
     notes: &[u8],
-    loads: &[Load],
+    segments: &[Segment],
     start: u64,
 ) -> Result<Vec<u8>, DumpError> {
     let (ehdr, phdr, shdr) = sizes(class);
-    let count = loads.len() + 1;
+    let count = segments.len() + 1;
     let phoff = if has_escape(count) { ehdr + shdr } else { ehdr };
     let notes_at = phoff + count * phdr;
     let mut out = Vec::with_capacity(notes_at + notes.len());
@@ -159,47 +203,28 @@ fn header_bytes(
     if has_escape(count) {
         push_shdr(&mut out, class, count)?;
     }
-    let note = Phdr {
-        kind: PT_NOTE,
-        flags: 0,
-        offset: to_u64(notes_at)?,
+    let len = to_u64(notes.len())?;
+    let note = Segment {
         vaddr: 0,
         paddr: 0,
-        len_bytes: to_u64(notes.len())?,
-        align: 4,
+        offset: to_u64(notes_at)?,
+        file_bytes: len,
+        memory_bytes: len,
+        flags: 0,
     };
-    note.push(&mut out, class)?;
-    for load in loads {
-        load_header(load, start, kind.load_align).push(&mut out, class)?;
+    Phdr { kind: PT_NOTE, segment: note, align: 4 }.push(&mut out, class)?;
+    for segment in segments {
+        let segment = Segment { offset: start + segment.offset, ..*segment };
+        Phdr { kind: PT_LOAD, segment, align: kind.load_align }.push(&mut out, class)?;
     }
     out.extend_from_slice(notes);
     Ok(out)
 }
 
-fn load_header(load: &Load, start: u64, align: u64) -> Phdr {
-    // A segment that ends at 2^64 ends at 0 for gdb and lldb, and is lost. One
-    // byte less, and both show all but that byte.
-    let wraps = load.vaddr.checked_add(load.len_bytes).is_none() && load.vaddr != u64::MAX;
-    Phdr {
-        kind: PT_LOAD,
-        flags: load.access.flags(),
-        offset: start + load.offset,
-        vaddr: load.vaddr,
-        paddr: load.paddr,
-        len_bytes: load.len_bytes - u64::from(wraps),
-        align,
-    }
-}
-
-/// A program header of either class; file and memory size are the same, for
-/// lldb reads nothing behind the file's part.
+/// A program header of either class.
 struct Phdr {
     kind: u32,
-    flags: u32,
-    offset: u64,
-    vaddr: u64,
-    paddr: u64,
-    len_bytes: u64,
+    segment: Segment,
     align: u64,
 }
 
@@ -215,12 +240,12 @@ impl Phdr {
     fn class64(&self) -> Phdr64 {
         Phdr64 {
             p_type: U32::new(self.kind),
-            p_flags: U32::new(self.flags),
-            p_offset: U64::new(self.offset),
-            p_vaddr: U64::new(self.vaddr),
-            p_paddr: U64::new(self.paddr),
-            p_filesz: U64::new(self.len_bytes),
-            p_memsz: U64::new(self.len_bytes),
+            p_flags: U32::new(self.segment.flags),
+            p_offset: U64::new(self.segment.offset),
+            p_vaddr: U64::new(self.segment.vaddr),
+            p_paddr: U64::new(self.segment.paddr),
+            p_filesz: U64::new(self.segment.file_bytes),
+            p_memsz: U64::new(self.segment.memory_bytes),
             p_align: U64::new(self.align),
         }
     }
@@ -228,12 +253,12 @@ impl Phdr {
     fn class32(&self) -> Result<Phdr32, DumpError> {
         Ok(Phdr32 {
             p_type: U32::new(self.kind),
-            p_offset: narrow(self.offset)?,
-            p_vaddr: narrow(self.vaddr)?,
-            p_paddr: narrow(self.paddr)?,
-            p_filesz: narrow(self.len_bytes)?,
-            p_memsz: narrow(self.len_bytes)?,
-            p_flags: U32::new(self.flags),
+            p_offset: narrow(self.segment.offset)?,
+            p_vaddr: narrow(self.segment.vaddr)?,
+            p_paddr: narrow(self.segment.paddr)?,
+            p_filesz: narrow(self.segment.file_bytes)?,
+            p_memsz: narrow(self.segment.memory_bytes)?,
+            p_flags: U32::new(self.segment.flags),
             p_align: narrow(self.align)?,
         })
     }

@@ -18,7 +18,7 @@ const LEGACY_FEATURES: u64 = 3;
 const GROUPS: [(u64, usize); 4] = [(0x04, 832), (0x18, 1088), (0xe0, 2688), (0x200, 2696)];
 
 /// The FXSAVE image, with a usable `mxcsr_mask`.
-pub(super) fn fxsave(state: &FpuState) -> Option<[u8; FXSAVE_BYTES]> {
+pub(crate) fn fxsave(state: &FpuState) -> Option<[u8; FXSAVE_BYTES]> {
     let mut bytes: [u8; FXSAVE_BYTES] = state.fxsave()?.try_into().ok()?;
     if let Some(mask) = bytes.get_mut(28..32)
         && mask == [0; 4]
@@ -31,7 +31,7 @@ pub(super) fn fxsave(state: &FpuState) -> Option<[u8; FXSAVE_BYTES]> {
 
 /// The XSAVE area in standard format, cut to what gdb knows; `None` if there is
 /// nothing beyond the FXSAVE image.
-pub(super) fn xstate(state: &FpuState, xcr0: Option<u64>) -> Option<Vec<u8>> {
+pub(crate) fn xstate(state: &FpuState, xcr0: Option<u64>) -> Option<Vec<u8>> {
     let FpuState::Xsave(area) = state else { return None };
     let present = u64_at(area, 512)?;
     let claimed = (xcr0.unwrap_or(present) | LEGACY_FEATURES) & KNOWN_FEATURES;
@@ -62,7 +62,7 @@ fn features_within(claimed: u64, len: usize) -> (u64, usize) {
 }
 
 /// The 32-bit FSAVE image of the x87 part of an FXSAVE image.
-pub(super) fn fsave(fxsave: &[u8; FXSAVE_BYTES]) -> [u8; FSAVE_BYTES] {
+pub(crate) fn fsave(fxsave: &[u8; FXSAVE_BYTES]) -> [u8; FSAVE_BYTES] {
     let word = |at: usize| u32::from(u16_at(fxsave, at));
     let reserved = 0xffff_0000;
     let head = [

@@ -11,27 +11,28 @@ use self::assemble::MEMORY_ALIGNMENT;
 use crate::Input;
 use crate::engine::Extent;
 
-mod assemble;
-mod fpu;
+pub(crate) mod assemble;
+pub(crate) mod fpu;
 mod hints;
 mod linear;
 mod linux;
-mod notes;
+pub(crate) mod notes;
 mod physical;
 mod policy;
-mod raw;
+pub(crate) mod raw;
 mod script;
 #[cfg(test)]
 mod tests;
 mod view;
 
+pub(crate) use hints::quoted;
 pub(crate) use linear::LinearCore;
 pub(crate) use linux::LinuxCore;
 pub(crate) use physical::PhysicalCore;
 
 /// What the file says it is from, which also decides the form of its notes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Machine {
+pub(crate) enum Machine {
     X86_64,
     I386,
     Arm64,
@@ -39,7 +40,7 @@ enum Machine {
 
 /// Width of the file's own fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
+pub(crate) enum Class {
     Elf32,
     Elf64,
 }

@@ -18,16 +18,16 @@ const PROCESS_NAME: &[u8] = b"GuestVM";
 
 /// The content of a PT_NOTE segment.
 #[derive(Default)]
-pub(super) struct Notes(Vec<u8>);
+pub(crate) struct Notes(Vec<u8>);
 
 impl Notes {
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 
     /// Notes are built from fixed structures and texts of a few KiB; one that
     /// does not fit its 32-bit size field is left out.
-    fn push(&mut self, name: &[u8], kind: u32, desc: &[u8]) {
+    pub(crate) fn push(&mut self, name: &[u8], kind: u32, desc: &[u8]) {
         let (Ok(namesz), Ok(descsz)) = (u32::try_from(name.len() + 1), u32::try_from(desc.len()))
         else {
             return;

@@ -1,0 +1,172 @@
+//! The core of one process, as its own kernel would have written it
+//! (`fs/binfmt_elf.c`, `elf_core_dump`), with more in it: pages that the process
+//! had not touched yet come from the guest's page cache.
+//!
+//! What the checkpoint does not have is marked, never filled with zeroes: its
+//! segments have a size in memory and none in the file, so that debuggers refuse
+//! to read there or take the bytes from the program's file.
+
+mod hints;
+mod memory;
+mod notes;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use vmss2core_guest::linux::{Counts, Kernel, Process, RegisterFinder, Task, ThreadRegisters};
+use vmss2core_mem::Problem;
+
+use crate::elf::assemble::{Kind, assemble_segments};
+use crate::elf::{Class, Machine};
+use crate::{DumpError, Input, Monitor, Summary, WriteOptions, engine};
+use memory::Memory;
+
+/// gdb reads the table of segments one by one, and every access goes through it.
+const MANY_SEGMENTS: usize = 100_000;
+
+/// What a user may choose about the core of a process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProcessOptions {
+    /// Replace an existing file.
+    pub overwrite: bool,
+    /// Write zeroes for what the checkpoint does not have, as Linux itself does.
+    pub zero_fill: bool,
+}
+
+/// A thread, with its registers if they were found.
+#[derive(Clone, Debug)]
+pub struct Thread {
+    /// The thread.
+    pub task: Task,
+    /// Its registers.
+    pub registers: Option<ThreadRegisters>,
+}
+
+/// A process with all that goes into its core.
+#[derive(Debug)]
+pub struct ProcessCore<'p, 'k> {
+    process: &'p Process<'k>,
+    threads: Vec<Thread>,
+    info: notes::Info,
+    problems: Vec<Problem>,
+}
+
+/// What was written about a process.
+#[derive(Clone, Debug, Default)]
+pub struct ProcessSummary {
+    /// The file, its problems and how to open it.
+    pub summary: Summary,
+    /// How many bytes of the process are where.
+    pub counts: Counts,
+    /// How many segments have bytes in the file, and how many are only marked.
+    pub segments: (usize, usize),
+}
+
+impl<'p, 'k> ProcessCore<'p, 'k> {
+    /// Gathers what is known of a process. `tasks` are all of the guest's; the
+    /// thread that the process was asked for by comes first, which is where
+    /// debuggers start.
+    pub fn new(
+        kernel: &'k Kernel<'k>,
+        process: &'p Process<'k>,
+        tasks: &[Task],
+        finder: &RegisterFinder<'k>,
+    ) -> Self {
+        let first = process.task();
+        let others = tasks.iter().filter(|task| task.pid == first.pid && task.tid != first.tid);
+        let mut problems = process.problems().to_vec();
+        let threads = std::iter::once(first)
+            .chain(others)
+            .map(|task| Thread {
+                task: task.clone(),
+                registers: registers(finder, task, &mut problems),
+            })
+            .collect();
+        let info = notes::Info::of(kernel, process);
+        Self { process, threads, info, problems }
+    }
+
+    /// Its threads, in the order of the file.
+    pub fn threads(&self) -> &[Thread] {
+        &self.threads
+    }
+
+    /// Writes the file.
+    pub fn write(
+        &self,
+        options: ProcessOptions,
+        path: &Path,
+        monitor: &dyn Monitor,
+    ) -> Result<ProcessSummary, DumpError> {
+        let kernel = self.process.kernel();
+        let input = Input { checkpoint: kernel.checkpoint(), facts: kernel.facts() };
+        let memory = Memory::of(self.process, options.zero_fill);
+        let machine = self.machine();
+        let class = if machine == Machine::I386 { Class::Elf32 } else { Class::Elf64 };
+        let notes = notes::all(self, machine);
+        let kind = Kind { machine, load_align: 0x1000 };
+        let layout = assemble_segments(
+            kind,
+            class,
+            &notes,
+            &memory.segments,
+            memory.extents,
+            memory.len_bytes,
+        )?;
+        let options = WriteOptions { overwrite: options.overwrite, ..WriteOptions::default() };
+        engine::write(&layout, input, &options, path, monitor)?;
+        let mut problems = self.problems.clone();
+        problems.extend(memory.problems);
+        problems.extend(many_segments(memory.segments.len()));
+        let filled = memory.segments.iter().filter(|segment| segment.file_bytes != 0).count();
+        Ok(ProcessSummary {
+            summary: Summary {
+                path: path.to_owned(),
+                len_bytes: layout.len_bytes,
+                memory_bytes: layout.memory_bytes(),
+                problems,
+                hints: hints::lines(self.process, path),
+            },
+            counts: memory.counts,
+            segments: (filled, memory.segments.len() - filled),
+        })
+    }
+
+    fn machine(&self) -> Machine {
+        if self.process.is_32_bit() { Machine::I386 } else { Machine::X86_64 }
+    }
+}
+
+/// Registers that cannot be found leave the thread out of the core: debuggers
+/// would take zeroes for its state.
+fn registers(
+    finder: &RegisterFinder<'_>,
+    task: &Task,
+    problems: &mut Vec<Problem>,
+) -> Option<ThreadRegisters> {
+    match finder.registers(task) {
+        Ok(found) => {
+            problems.extend(found.problems.iter().cloned());
+            Some(found)
+        }
+        Err(error) => {
+            let why = std::error::Error::source(&error).map(|why| format!(": {why}"));
+            problems.push(Problem::incomplete(format!(
+                "thread {} ({}) is not in the core: {error}{}",
+                task.tid,
+                task.comm,
+                why.unwrap_or_default()
+            )));
+            None
+        }
+    }
+}
+
+fn many_segments(count: usize) -> Option<Problem> {
+    (count > MANY_SEGMENTS).then(|| {
+        Problem::warning(format!(
+            "the core has many segments, gdb will be slow: {count}; --zero-fill makes fewer"
+        ))
+    })
+}

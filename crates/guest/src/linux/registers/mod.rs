@@ -1,0 +1,334 @@
+//! The user-mode registers of threads, wherever they are at the moment.
+//!
+//! A thread that runs in user mode has them in its vCPU. One that is in the
+//! kernel has stored them at the top of its kernel stack, with the bases of FS
+//! and GS in the vCPU if it runs and in its `thread_struct` if it does not.
+//! What a kernel does not store for a system call, or what the checkpoint lacks,
+//! is said by name: a debugger's user must know which values to distrust.
+
+mod fpu;
+mod frame;
+mod raw;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod xsave;
+
+use vmss2core_mem::{FpuState, Gpr, Gva, Problem, Vcpu, X86Vcpu};
+
+use super::{Kernel, LinuxError, Object, Task};
+use crate::Found;
+use fpu::{Fpu, Saved};
+use frame::FramePlace;
+
+pub use tls::TlsSegment;
+
+/// The registers that user mode sees, all but floating point and vectors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the registers'")]
+pub struct UserRegisters {
+    /// General registers, indexed by [`Gpr`].
+    pub general: [u64; 16],
+    pub rip: u64,
+    pub rflags: u64,
+    /// Number of the system call that the thread is in, or -1.
+    pub orig_rax: u64,
+    pub cs: u64,
+    pub ss: u64,
+    pub ds: u64,
+    pub es: u64,
+    pub fs: u64,
+    pub gs: u64,
+    pub fs_base: u64,
+    pub gs_base: u64,
+    /// Not all of them were stored.
+    is_partial: bool,
+}
+
+impl UserRegisters {
+    /// One general register.
+    pub fn gpr(&self, gpr: Gpr) -> u64 {
+        self.general.get(gpr as usize).copied().unwrap_or(0)
+    }
+
+    /// Sets one general register.
+    pub fn set_gpr(&mut self, gpr: Gpr, value: u64) {
+        if let Some(slot) = self.general.get_mut(gpr as usize) {
+            *slot = value;
+        }
+    }
+}
+
+/// The state of one thread.
+#[derive(Clone, Debug, Default)]
+pub struct ThreadRegisters {
+    /// Its registers.
+    pub values: UserRegisters,
+    /// Where they were found: `vCPU 1`, or where on its stack.
+    pub how: String,
+    /// It was executing 32-bit code.
+    pub is_32_bit_code: bool,
+    /// x87, SSE and later state in standard format; `None` if it is nowhere.
+    pub fpu: Option<FpuState>,
+    /// Components of such state that the machine has (XCR0).
+    pub xcr0: Option<u64>,
+    /// Segments for thread-local storage that are in use.
+    pub tls: Vec<TlsSegment>,
+    /// Registers whose values cannot be relied on.
+    pub unreliable: Vec<&'static str>,
+    /// What is missing, and which registers are doubtful and why.
+    pub problems: Vec<Problem>,
+}
+
+/// Finds the registers of threads. Making one looks at many threads to learn
+/// where this kernel stores them.
+#[derive(Debug)]
+pub struct RegisterFinder<'k> {
+    kernel: &'k Kernel<'k>,
+    place: Option<Found<FramePlace>>,
+    fpu: Fpu,
+}
+
+impl<'k> RegisterFinder<'k> {
+    /// Learns from `tasks`, best all of the guest's.
+    pub fn new(kernel: &'k Kernel<'k>, tasks: &[Task]) -> Self {
+        let place = frame::calibrate(kernel, tasks);
+        Self { kernel, place, fpu: Fpu::new(kernel, tasks) }
+    }
+
+    /// How it was found where threads store their registers; `None` if it was
+    /// not.
+    pub fn how(&self) -> Option<&str> {
+        self.place.as_ref().map(|place| place.how.as_str())
+    }
+
+    /// The registers of a thread. Fails for threads of the kernel, which have
+    /// none, and if they cannot be found.
+    pub fn registers(&self, task: &Task) -> Result<ThreadRegisters, LinuxError> {
+        if task.mm.is_none() {
+            return Err(LinuxError::NoMemory { pid: task.tid, comm: task.comm.clone() });
+        }
+        let vcpu = task.on_vcpu.and_then(|index| self.vcpu(index));
+        match vcpu {
+            Some((vcpu, x86)) if self.is_in_user_mode(vcpu) => Ok(self.running(task, vcpu, x86)),
+            Some((vcpu, x86)) => self.in_kernel(task, vcpu, x86),
+            None => self.sleeping(task),
+        }
+    }
+
+    fn vcpu(&self, index: u32) -> Option<(&'k Vcpu, &'k X86Vcpu)> {
+        let vcpu = self.kernel.checkpoint().vcpus.iter().find(|vcpu| vcpu.index == index)?;
+        // Without an instruction pointer there are no registers in it.
+        Some((vcpu, vcpu.x86().filter(|x86| x86.rip.is_some())?))
+    }
+
+    fn is_in_user_mode(&self, vcpu: &Vcpu) -> bool {
+        let facts = &self.kernel.facts().vcpus;
+        facts.iter().any(|facts| facts.index == vcpu.index && facts.privilege == Some(3))
+    }
+
+    /// The vCPU's registers are the user's.
+    fn running(&self, task: &Task, vcpu: &Vcpu, x86: &X86Vcpu) -> ThreadRegisters {
+        let mut thread = ThreadRegisters {
+            values: of_vcpu(x86),
+            how: format!("vCPU {}", vcpu.index),
+            ..ThreadRegisters::default()
+        };
+        let missing: Vec<&str> =
+            Gpr::ALL.iter().filter(|gpr| x86.gpr(**gpr).is_none()).map(|gpr| gpr.name()).collect();
+        // A 32-bit processor has only the first eight.
+        let missing = if self.kernel.linux().is_64_bit {
+            missing
+        } else {
+            missing.into_iter().filter(|name| !name.starts_with("r8") && !is_new(name)).collect()
+        };
+        if !missing.is_empty() {
+            thread.problems.push(Problem::incomplete(format!(
+                "{}: the checkpoint lacks registers of vCPU {}: {}",
+                named(task),
+                vcpu.index,
+                missing.join(", ")
+            )));
+        }
+        self.finish(&mut thread, task, self.fpu.in_vcpu(x86));
+        thread
+    }
+
+    /// The thread runs, but in the kernel.
+    fn in_kernel(
+        &self,
+        task: &Task,
+        vcpu: &Vcpu,
+        x86: &X86Vcpu,
+    ) -> Result<ThreadRegisters, LinuxError> {
+        let mut thread = self.stored(task)?;
+        let object = self.object(task);
+        let percpu = percpu(x86);
+        let segments = &x86.segments;
+        let selector = |value: Option<u16>| value.map_or(0, u64::from);
+        if self.kernel.linux().is_64_bit {
+            // The kernel leaves the selectors of user mode alone.
+            thread.values.ds = selector(segments.ds.selector);
+            thread.values.es = selector(segments.es.selector);
+            thread.values.fs = selector(segments.fs.selector);
+            thread.values.gs = selector(segments.gs.selector);
+            thread.values.fs_base = segments.fs.base.unwrap_or(0);
+            // Around the entry the two are not swapped yet; the user's is the
+            // one in the user's half.
+            let bases = [x86.msrs.kernel_gs_base, segments.gs.base];
+            let user = bases.into_iter().flatten().find(|base| base >> 63 == 0);
+            thread.values.gs_base = user.unwrap_or(0);
+        } else if thread.values.gs == 0 {
+            thread.values.gs = selector(segments.gs.selector);
+        }
+        if self.is_entering(x86) {
+            thread.problems.push(Problem::warning(format!(
+                "{}: vCPU {} was just entering or leaving the kernel, its registers may be those \
+                 of an earlier entry",
+                named(task),
+                vcpu.index
+            )));
+        }
+        let saved = if self.fpu.is_in_memory(self.kernel, &object, percpu) {
+            self.fpu.saved(self.kernel, &object)
+        } else {
+            self.fpu.in_vcpu(x86)
+        };
+        self.finish(&mut thread, task, saved);
+        Ok(thread)
+    }
+
+    /// The thread does not run.
+    fn sleeping(&self, task: &Task) -> Result<ThreadRegisters, LinuxError> {
+        let mut thread = self.stored(task)?;
+        let object = self.object(task);
+        let number = |path: &str| object.uint(path).unwrap_or(0);
+        if self.kernel.linux().is_64_bit {
+            thread.values.ds = number("thread.ds");
+            thread.values.es = number("thread.es");
+            thread.values.fs = number("thread.fsindex");
+            thread.values.gs = number("thread.gsindex");
+            // Called fs and gs up to 4.6.
+            let base = |path: &str| object.pointer(path).map_or(0, |base| base.0);
+            thread.values.fs_base = base("thread.fsbase|thread.fs");
+            thread.values.gs_base = base("thread.gsbase|thread.gs");
+        } else if thread.values.gs == 0 {
+            thread.values.gs = tls::lazy_gs(self.kernel, &object).unwrap_or(0);
+        }
+        let saved = self.fpu.saved(self.kernel, &object);
+        self.finish(&mut thread, task, saved);
+        Ok(thread)
+    }
+
+    /// What the thread stored when it entered the kernel.
+    fn stored(&self, task: &Task) -> Result<ThreadRegisters, LinuxError> {
+        let place = self.place.as_ref().map(|place| place.value);
+        let found = frame::of_task(self.kernel, place, task)?;
+        let mut thread =
+            ThreadRegisters { values: found.value, how: found.how, ..ThreadRegisters::default() };
+        self.distrust(&mut thread, task);
+        Ok(thread)
+    }
+
+    /// Before 4.16 (or the distribution's backport of its change) a system call
+    /// did not store what C functions preserve; the slots hold old values.
+    fn distrust(&self, thread: &mut ThreadRegisters, task: &Task) {
+        const PRESERVED: [&str; 6] = ["rbx", "rbp", "r12", "r13", "r14", "r15"];
+        let is_in_call = i64::from_le_bytes(thread.values.orig_rax.to_le_bytes()) >= 0;
+        let has_fast_path = || {
+            let symbols = self.kernel.symbols();
+            let has = |name| symbols.is_some_and(|table| table.value.address(name).is_some());
+            has("entry_SYSCALL_64_fastpath") || has("system_call_fastpath")
+        };
+        let is_64_bit = self.kernel.linux().is_64_bit && thread.values.cs != frame::CODE_COMPAT;
+        let is_partial = thread.values.is_partial || is_64_bit && is_in_call && has_fast_path();
+        if is_partial {
+            thread.unreliable.extend(PRESERVED);
+            thread.problems.push(Problem::warning(format!(
+                "{}: this kernel does not store all registers for a system call, do not rely on \
+                 {}",
+                named(task),
+                PRESERVED.join(", ")
+            )));
+        }
+    }
+
+    /// What is the same wherever the registers were.
+    fn finish(&self, thread: &mut ThreadRegisters, task: &Task, saved: Saved) {
+        let is_64_bit = self.kernel.linux().is_64_bit;
+        thread.is_32_bit_code = !is_64_bit || thread.values.cs == frame::CODE_COMPAT;
+        thread.tls = tls::segments(self.kernel, &self.object(task));
+        // A base of 0 with a selector: the descriptor has the base.
+        if is_64_bit {
+            let base = |selector: u64| {
+                let segment = thread.tls.iter().find(|segment| segment.selector() == selector);
+                segment.map_or(0, |segment| u64::from(segment.base))
+            };
+            let (fs, gs) = (base(thread.values.fs), base(thread.values.gs));
+            let values = &mut thread.values;
+            values.fs_base = if values.fs_base == 0 { fs } else { values.fs_base };
+            values.gs_base = if values.gs_base == 0 { gs } else { values.gs_base };
+        }
+        if saved.state.is_none() {
+            thread.problems.push(Problem::note(format!(
+                "{}: its floating point and vector registers are not in the core: {}",
+                named(task),
+                if task.on_vcpu.is_some() {
+                    "they were in the processor, and the checkpoint does not have that part"
+                } else {
+                    "where the kernel saved them was not found"
+                }
+            )));
+        }
+        (thread.fpu, thread.xcr0) = (saved.state, saved.features);
+    }
+
+    /// Whether a vCPU in kernel mode is in the code between the two modes.
+    fn is_entering(&self, x86: &X86Vcpu) -> bool {
+        let symbol = |name| self.kernel.symbol(name).ok().map(|found| found.value.0);
+        let bounds = symbol("__entry_text_start").zip(symbol("__entry_text_end"));
+        let rip = x86.rip.unwrap_or(0);
+        bounds.is_some_and(|(start, end)| (start..end).contains(&rip))
+    }
+
+    fn object(&self, task: &Task) -> Object<'k> {
+        self.kernel.object(task.gva, "task_struct")
+    }
+}
+
+/// Registers that a 32-bit processor does not have.
+fn is_new(name: &str) -> bool {
+    matches!(name, "r9" | "r10" | "r11" | "r12" | "r13" | "r14" | "r15")
+}
+
+fn named(task: &Task) -> String {
+    format!("thread {} ({})", task.tid, task.comm)
+}
+
+/// Where the variables of a 64-bit CPU in kernel mode are: of the two bases of
+/// GS the one in the kernel's half.
+fn percpu(x86: &X86Vcpu) -> Option<Gva> {
+    let bases = [x86.segments.gs.base, x86.msrs.kernel_gs_base];
+    bases.into_iter().flatten().find(|base| base >> 63 == 1).map(Gva)
+}
+
+fn of_vcpu(x86: &X86Vcpu) -> UserRegisters {
+    let segments = &x86.segments;
+    let selector = |value: Option<u16>| value.map_or(0, u64::from);
+    UserRegisters {
+        general: x86.general.map(|value| value.unwrap_or(0)),
+        rip: x86.rip.unwrap_or(0),
+        rflags: x86.rflags.unwrap_or(0),
+        // Not in a system call.
+        orig_rax: u64::MAX,
+        cs: selector(segments.cs.selector),
+        ss: selector(segments.ss.selector),
+        ds: selector(segments.ds.selector),
+        es: selector(segments.es.selector),
+        fs: selector(segments.fs.selector),
+        gs: selector(segments.gs.selector),
+        fs_base: segments.fs.base.unwrap_or(0),
+        gs_base: segments.gs.base.unwrap_or(0),
+        is_partial: false,
+    }
+}
