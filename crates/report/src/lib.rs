@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod core;
 mod dmesg;
 mod escape;
 mod info;
@@ -20,6 +21,7 @@ mod tags;
 mod text;
 mod units;
 
+pub use self::core::{CORE_SCHEMA, CoreInfo, CoreReport, CoreThread, MemoryCounts};
 pub use dmesg::{DMESG_SCHEMA, DmesgReport, MessageInfo, TimeStyle};
 pub use escape::{printable, shell_word};
 pub use info::{

@@ -25,8 +25,9 @@ Original options:
              version finds them in the guest
   -O <X>     entry point: accepted; no debugger needs it
   -q         print no progress and no advice
-  -W*, -X*, -P*, -S*, -F*
-             WinDbg, macOS, process, Solaris and firmware cores: not yet
+  -P<pid>    core.<pid>: a process of a Linux guest, for gdb and lldb
+  -W*, -X*, -P, -S*, -F*
+             WinDbg and macOS cores, processes, Solaris, firmware: not yet
 
 Those files go to the current directory and replace what is there. <VMEM> is an
 input, needed only where it cannot be found; `convert -o` chooses an output.";
@@ -78,6 +79,8 @@ pub(crate) enum Output {
     Physical,
     /// `-N`, `-N4`, `-N6`: for crash.
     Crash(Option<KernelFamily>),
+    /// `-P<pid>`: the core of a process.
+    Process(u32),
     /// Something that the original wrote and this version does not.
     NotYet(NotYet),
 }
@@ -97,7 +100,6 @@ pub(crate) enum NotYet {
     Windows,
     MacOs,
     ProcessList,
-    Process(u32),
     Solaris,
     Firmware,
 }
@@ -256,7 +258,7 @@ fn output(option: &str) -> Option<Output> {
         ("N", "4") => Some(Output::Crash(Some(KernelFamily::Two4))),
         ("N", "6") => Some(Output::Crash(Some(KernelFamily::Two6))),
         ("P", "") => Some(Output::NotYet(NotYet::ProcessList)),
-        ("P", pid) => Some(Output::NotYet(NotYet::Process(pid.parse().ok()?))),
+        ("P", pid) => Some(Output::Process(pid.parse().ok()?)),
         ("W", value) => not_yet(is_windows_value(value), NotYet::Windows),
         ("X", value) => not_yet(is_mac_value(value), NotYet::MacOs),
         ("S", value) => not_yet(is_solaris_value(value), NotYet::Solaris),
@@ -316,7 +318,7 @@ mod tests {
             ("-N6", Some(Output::Crash(Some(KernelFamily::Two6)))),
             ("-U 3", Some(Output::LinearOne(3))),
             ("-P", Some(Output::NotYet(NotYet::ProcessList))),
-            ("-P1234", Some(Output::NotYet(NotYet::Process(1234)))),
+            ("-P1234", Some(Output::Process(1234))),
             ("-W", windows),
             ("-W2600", windows),
             ("-W12ac34de", windows),

@@ -4,11 +4,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap_complete::Shell;
+use vmss2core_dump::process::ProcessOptions;
 use vmss2core_dump::{DumpFormat, WriteOptions};
 use vmss2core_report::TimeStyle;
 
 use crate::args::{
-    Cli, Command, ConvertArgs, DmesgArgs, Global, GuestArgs, InfoArgs, ProgressWhen, SymbolsArgs,
+    Cli, Command, ConvertArgs, CoreArgs, DmesgArgs, Global, GuestArgs, InfoArgs, ProgressWhen,
+    SymbolsArgs,
 };
 use crate::legacy::{KernelFamily, LegacyArgs, LinuxOffsets, NotYet, Output};
 
@@ -21,6 +23,7 @@ pub(crate) enum Plan {
     Vmcoreinfo(GuestPlan),
     Symbols(SymbolsPlan),
     Dmesg(DmesgPlan),
+    Core(CorePlan),
     Completions(Shell),
     Man(Option<PathBuf>),
 }
@@ -61,6 +64,37 @@ pub(crate) struct DmesgPlan {
     pub(crate) times: TimeStyle,
     pub(crate) levels: Vec<u8>,
     pub(crate) style: Style,
+}
+
+/// Write cores of processes.
+#[derive(Debug)]
+pub(crate) struct CorePlan {
+    pub(crate) guest: GuestPlan,
+    pub(crate) wanted: Vec<Wanted>,
+    pub(crate) output: Option<PathBuf>,
+    pub(crate) options: ProcessOptions,
+    pub(crate) style: CoreStyle,
+    pub(crate) progress: ProgressWhen,
+}
+
+/// How it is said what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CoreStyle {
+    Text,
+    Json,
+    /// With the original's lines on stdout, and nothing if it is to be quiet.
+    Original {
+        quiet: bool,
+    },
+}
+
+/// Which process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The one of this number, or the one with this thread.
+    Pid(u32),
+    /// All of this name.
+    Name(String),
 }
 
 /// Say what a checkpoint holds.
@@ -161,6 +195,7 @@ impl Plan {
         Ok(match cli.command {
             Command::Info(args) => Self::Info(info(args, cli.global)),
             Command::Convert(args) => Self::Convert(convert(args, cli.global)?),
+            Command::Core(args) => Self::Core(core(args, &cli.global)),
             Command::Vmcoreinfo(args) => Self::Vmcoreinfo(GuestPlan::new(args.guest, &cli.global)),
             Command::Symbols(args) => Self::Symbols(symbols(args, &cli.global)),
             Command::Dmesg(args) => Self::Dmesg(dmesg(args, &cli.global)),
@@ -203,6 +238,18 @@ fn info(args: InfoArgs, global: Global) -> InfoPlan {
     };
     let spill_dir = global.tmpdir.unwrap_or_else(std::env::temp_dir);
     InfoPlan { source: Source { inputs: args.inputs, spill_dir }, show }
+}
+
+fn core(args: CoreArgs, global: &Global) -> CorePlan {
+    let pids = args.pid.into_iter().map(Wanted::Pid);
+    CorePlan {
+        guest: GuestPlan::new(args.guest, global),
+        wanted: pids.chain(args.name.into_iter().map(Wanted::Name)).collect(),
+        output: args.output,
+        options: ProcessOptions { overwrite: args.force, zero_fill: args.zero_fill },
+        style: if args.json { CoreStyle::Json } else { CoreStyle::Text },
+        progress: global.progress,
+    }
 }
 
 fn convert(args: ConvertArgs, global: Global) -> Result<ConvertPlan, String> {
@@ -278,6 +325,7 @@ impl LegacyArgs {
                 stated = StatedKernel { family, offsets: self.offsets.clone() };
                 Cores::Whole(Format::named(Format::CRASH)?)
             }
+            Some(Output::Process(pid)) => return self.into_process_core(pid),
             Some(Output::NotYet(what)) => return Err(self.not_yet(what)),
         };
         self.check_command()?;
@@ -292,6 +340,22 @@ impl LegacyArgs {
             stated,
             notes: notes.into_iter().collect(),
             quiet: self.quiet,
+            progress: self.global.progress,
+        }))
+    }
+
+    /// As all files in this grammar, it goes to the current directory and replaces
+    /// what is there.
+    fn into_process_core(self, pid: u32) -> Result<Plan, String> {
+        self.check_command()?;
+        self.check_memory_file()?;
+        let spill_dir = self.global.tmpdir.unwrap_or_else(|| PathBuf::from("."));
+        Ok(Plan::Core(CorePlan {
+            guest: GuestPlan { source: Source { inputs: self.files, spill_dir } },
+            wanted: vec![Wanted::Pid(pid)],
+            output: None,
+            options: ProcessOptions { overwrite: true, zero_fill: false },
+            style: CoreStyle::Original { quiet: self.quiet },
             progress: self.global.progress,
         }))
     }
@@ -340,10 +404,6 @@ impl LegacyArgs {
             NotYet::ProcessList => (
                 "a list of processes".to_owned(),
                 format!("vmss2core -N6 {files}, then crash and its command ps"),
-            ),
-            NotYet::Process(pid) => (
-                format!("a core of process {pid}"),
-                format!("vmss2core -N6 {files}, then crash and its commands set {pid}, bt, vm"),
             ),
             NotYet::Solaris => ("a Solaris core".to_owned(), format!("vmss2core {files}, for gdb")),
             NotYet::Firmware => {

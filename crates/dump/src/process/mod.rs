@@ -100,7 +100,8 @@ impl<'p, 'k> ProcessCore<'p, 'k> {
         monitor: &dyn Monitor,
     ) -> Result<ProcessSummary, DumpError> {
         let kernel = self.process.kernel();
-        let input = Input { checkpoint: kernel.checkpoint(), facts: kernel.facts() };
+        let facts = kernel.facts();
+        let input = Input { checkpoint: kernel.checkpoint(), facts: &facts };
         let memory = Memory::of(self.process, options.zero_fill);
         let machine = self.machine();
         let class = if machine == Machine::I386 { Class::Elf32 } else { Class::Elf64 };

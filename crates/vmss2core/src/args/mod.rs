@@ -12,10 +12,12 @@ use vmss2core_dump::DUMP_FORMATS;
 
 use crate::{exit, legacy};
 
+mod core;
 mod dmesg;
 mod guest;
 mod symbols;
 
+pub(crate) use core::CoreArgs;
 pub(crate) use dmesg::DmesgArgs;
 pub(crate) use guest::{GuestArgs, VmcoreinfoArgs};
 pub(crate) use symbols::SymbolsArgs;
@@ -101,6 +103,7 @@ pub(crate) enum ProgressWhen {
 pub(crate) enum Command {
     Info(InfoArgs),
     Convert(ConvertArgs),
+    Core(CoreArgs),
     Vmcoreinfo(VmcoreinfoArgs),
     Symbols(SymbolsArgs),
     Dmesg(DmesgArgs),

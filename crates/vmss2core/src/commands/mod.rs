@@ -2,6 +2,7 @@
 
 mod completions;
 mod convert;
+mod core;
 mod dmesg;
 mod info;
 mod kernel;
@@ -20,6 +21,7 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<Exit> {
     match plan {
         Plan::Info(plan) => info::run(&plan),
         Plan::Convert(plan) => convert::run(&plan),
+        Plan::Core(plan) => core::run(&plan),
         Plan::Original(plan) => original::run(&plan),
         Plan::Vmcoreinfo(plan) => vmcoreinfo::run(&plan),
         Plan::Symbols(plan) => symbols::run(&plan),

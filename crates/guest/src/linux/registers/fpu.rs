@@ -98,17 +98,6 @@ impl Fpu {
         Saved { state: vcpu.fpu.clone(), features: vcpu.msrs.xcr0.or(self.features) }
     }
 
-    /// Whether the state of a thread in the kernel is in memory and not (only)
-    /// in its vCPU. `percpu` is where that CPU's own variables are.
-    pub(super) fn is_in_memory(
-        &self,
-        kernel: &Kernel<'_>,
-        task: &Object<'_>,
-        percpu: Option<Gva>,
-    ) -> bool {
-        needs_load(task) || !owns_registers(kernel, task, percpu).unwrap_or(true)
-    }
-
     fn area(&self, kernel: &Kernel<'_>, task: &Object<'_>) -> Option<Area> {
         match self.place {
             Place::Nowhere => None,
@@ -140,6 +129,12 @@ impl Fpu {
         }
         None
     }
+}
+
+/// Whether the state of a thread in the kernel is in memory and not (only) in
+/// its vCPU. `percpu` is where that CPU's own variables are.
+pub(super) fn is_in_memory(kernel: &Kernel<'_>, task: &Object<'_>, percpu: Option<Gva>) -> bool {
+    needs_load(task) || !owns_registers(kernel, task, percpu).unwrap_or(true)
 }
 
 fn place(kernel: &Kernel<'_>, tasks: &[Task]) -> Place {

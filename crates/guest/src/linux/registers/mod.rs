@@ -189,7 +189,7 @@ impl<'k> RegisterFinder<'k> {
                 vcpu.index
             )));
         }
-        let saved = if self.fpu.is_in_memory(self.kernel, &object, percpu) {
+        let saved = if fpu::is_in_memory(self.kernel, &object, percpu) {
             self.fpu.saved(self.kernel, &object)
         } else {
             self.fpu.in_vcpu(x86)

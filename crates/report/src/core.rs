@@ -1,0 +1,97 @@
+//! What `core` wrote.
+
+use serde::Serialize;
+use vmss2core_mem::Problem;
+
+use crate::info::{ProblemInfo, problem_info};
+
+/// Name and version of the JSON form of [`CoreReport`].
+pub const CORE_SCHEMA: &str = "vmss2core/core/1";
+
+/// The cores that were written.
+#[derive(Clone, Debug, Serialize)]
+pub struct CoreReport {
+    /// Always [`CORE_SCHEMA`].
+    pub schema: &'static str,
+    /// One for each process.
+    pub cores: Vec<CoreInfo>,
+    /// What kept processes from being written.
+    pub problems: Vec<ProblemInfo>,
+}
+
+impl CoreReport {
+    /// The report about these cores.
+    pub fn new(cores: Vec<CoreInfo>, problems: &[Problem]) -> Self {
+        Self { schema: CORE_SCHEMA, cores, problems: ProblemInfo::all(problems) }
+    }
+}
+
+impl ProblemInfo {
+    /// The problems of one part of a report.
+    pub fn all(problems: &[Problem]) -> Vec<Self> {
+        problems.iter().map(problem_info).collect()
+    }
+}
+
+/// The core of one process.
+#[derive(Clone, Debug, Serialize)]
+pub struct CoreInfo {
+    /// The file.
+    pub path: String,
+    /// Its length in bytes, holes included.
+    pub bytes: u64,
+    /// Number of the process.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Its word size, 32 or 64.
+    pub bits: u8,
+    /// Its program file, as the guest names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub executable: Option<String>,
+    /// Its threads, in the order of the file.
+    pub threads: Vec<CoreThread>,
+    /// Where the bytes of its memory are.
+    pub memory: MemoryCounts,
+    /// Segments that have bytes in the file.
+    pub segments_with_bytes: usize,
+    /// Segments that only say that there is memory.
+    pub segments_unavailable: usize,
+    /// What is missing or doubtful.
+    pub problems: Vec<ProblemInfo>,
+    /// Command lines that open it.
+    pub open_with: Vec<String>,
+}
+
+/// A thread in a core.
+#[derive(Clone, Debug, Serialize)]
+pub struct CoreThread {
+    /// Its number.
+    pub tid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Where its registers were found; absent if they were not, and then the
+    /// core does not have the thread.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registers: Option<String>,
+    /// Whether the core has its floating point and vector registers.
+    pub vector_registers: bool,
+    /// Registers whose values cannot be relied on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreliable: Vec<&'static str>,
+}
+
+/// Bytes of a process by where they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MemoryCounts {
+    /// In memory and mapped.
+    pub present: u64,
+    /// Never touched, and so zero.
+    pub zero: u64,
+    /// Not touched yet, taken from the guest's page cache of the file.
+    pub page_cache: u64,
+    /// On a swap device.
+    pub swapped: u64,
+    /// Nowhere in the checkpoint.
+    pub missing: u64,
+}

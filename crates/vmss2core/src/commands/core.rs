@@ -1,0 +1,133 @@
+//! `core`, and the original's `-P<pid>`: cores of processes.
+
+mod choose;
+mod told;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use vmss2core_dump::DumpError;
+use vmss2core_dump::process::{ProcessCore, ProcessSummary};
+use vmss2core_guest::linux::{Kernel, Process, RegisterFinder, Task};
+use vmss2core_mem::Problem;
+use vmss2core_report::{CoreInfo, CoreReport, write_json};
+
+use super::kernel::with_kernel;
+use crate::cancel::Cancel;
+use crate::exit::{Exit, Stopped};
+use crate::output;
+use crate::plan::{CorePlan, CoreStyle};
+use crate::progress::Progress;
+
+pub(super) fn run(plan: &CorePlan) -> anyhow::Result<Exit> {
+    let cancel = Cancel::install().context("cannot handle signals")?;
+    say(plan, &format!("vmss2core version {}", env!("CARGO_PKG_VERSION")))?;
+    with_kernel(&plan.guest, |kernel| {
+        let tasks = kernel.tasks()?;
+        let mut problems = tasks.problems;
+        let chosen = choose::tasks(&tasks.tasks, &plan.wanted, &mut problems)?;
+        let finder = RegisterFinder::new(kernel, &tasks.tasks);
+        let writer = Writer { plan, kernel, finder, tasks: &tasks.tasks, cancel: &cancel };
+        let mut written = Vec::new();
+        for task in &chosen {
+            match writer.write(task) {
+                Ok((info, of_core)) => {
+                    written.push(info);
+                    problems.extend(of_core);
+                }
+                // One of many does not keep the others from being written.
+                Err(error) if chosen.len() > 1 && !error.is::<Stopped>() => {
+                    let message = format!("no core of process {}: {error:#}", task.pid);
+                    problems.push(Problem::incomplete(message));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if plan.style == CoreStyle::Json {
+            let mut out = output::stdout();
+            write_json(&CoreReport::new(written, &problems), &mut out)?;
+            out.flush()?;
+        }
+        Ok(problems)
+    })
+}
+
+struct Writer<'a, 'k> {
+    plan: &'a CorePlan,
+    kernel: &'k Kernel<'k>,
+    finder: RegisterFinder<'k>,
+    tasks: &'a [Task],
+    cancel: &'a Cancel,
+}
+
+impl Writer<'_, '_> {
+    fn write(&self, task: &Task) -> anyhow::Result<(CoreInfo, Vec<Problem>)> {
+        let path = self.path(task);
+        // The writer looks too; this is to say it before the work, not after it.
+        if !self.plan.options.overwrite && path.symlink_metadata().is_ok() {
+            return Err(DumpError::Exists { path }.into());
+        }
+        let process = Process::of(self.kernel, task)?;
+        let core = ProcessCore::new(self.kernel, &process, self.tasks, &self.finder);
+        let written = self.write_file(&core, &path)?;
+        let told = told::Told {
+            inputs: &self.plan.guest.source.inputs,
+            process: &process,
+            core: &core,
+            written: &written,
+        };
+        match self.plan.style {
+            CoreStyle::Text => told.talk(),
+            CoreStyle::Original { quiet: false } => {
+                say(self.plan, "Finished writing core.")?;
+                told.talk();
+            }
+            CoreStyle::Original { quiet: true } | CoreStyle::Json => {}
+        }
+        Ok((told.info(), written.summary.problems))
+    }
+
+    fn write_file(
+        &self,
+        core: &ProcessCore<'_, '_>,
+        path: &Path,
+    ) -> anyhow::Result<ProcessSummary> {
+        let progress = Progress::new(self.plan.progress, &path.to_string_lossy(), self.cancel);
+        let progress = match self.plan.style {
+            CoreStyle::Original { quiet: false } => progress.with_megabytes(),
+            CoreStyle::Original { quiet: true } => progress.silent(),
+            CoreStyle::Text | CoreStyle::Json => progress,
+        };
+        let options = self.plan.options;
+        let written = self.cancel.deferred(|| core.write(options, path, &progress));
+        progress.finish();
+        written.map_err(|error| match error {
+            DumpError::Cancelled => {
+                let text = format!("stopped; {} was not written", path.display());
+                Stopped { signal: self.cancel.signal().unwrap_or(2), text }.into()
+            }
+            error => error.into(),
+        })
+    }
+
+    /// The name that was given, unless that is a directory or there are several.
+    fn path(&self, task: &Task) -> PathBuf {
+        let name = format!("core.{}", task.tid);
+        match &self.plan.output {
+            None => name.into(),
+            Some(output) if output.is_dir() => output.join(name),
+            Some(output) => output.clone(),
+        }
+    }
+}
+
+/// The original's lines on stdout.
+fn say(plan: &CorePlan, line: &str) -> anyhow::Result<()> {
+    if plan.style == (CoreStyle::Original { quiet: false }) {
+        let mut out = output::stdout();
+        writeln!(out, "{line}")?;
+        out.flush()?;
+    }
+    Ok(())
+}
