@@ -1,4 +1,16 @@
-//! Layouts learned from the data itself, for kernels without type information.
+//! Layouts learned from the data itself, for kernels without type information:
+//! 32-bit ones of Debian, and those before 5.2.
+//!
+//! Nothing is assumed of an offset. What is known is what the members must hold:
+//! the names of the first processes, that `kthreadd` is number 2 and the parent of
+//! all threads of the kernel, that a stack ends in a magic number, that the page
+//! tables of a process map the kernel as the kernel's own do, and so on. A member is
+//! where this holds for all processes that were looked at. One that is not certain is
+//! left out: an answer must never be wrong.
+//!
+//! Sources: the structures' definitions in Linux (`include/linux/sched.h`,
+//! `mm_types.h`, `fs.h`, `cred.h`, `maple_tree.h`, `xarray.h`), for the order of their
+//! members only. Limits: kernels since 2.6.22, whose processes are in one ring.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +19,30 @@ use vmss2core_mem::{Gva, Problem};
 use super::{Kernel, Member, Types};
 use crate::Found;
 
+mod areas;
+mod cred;
+mod maple;
+mod members;
+mod memory;
+mod process;
+mod ring;
+mod sample;
+mod stack;
+mod tasks;
+mod threads;
+mod tls;
+
+use members::Members;
+use memory::Memory;
+use sample::Sample;
+
 /// What the data of a kernel shows of its structures.
 #[derive(Debug)]
 pub struct Learned {
     init_task: Found<Gva>,
     members: BTreeMap<(&'static str, &'static str), Found<Member>>,
     problems: Vec<Problem>,
+    thread_size: Option<u64>,
 }
 
 impl Learned {
@@ -24,6 +54,11 @@ impl Learned {
     /// All members that were found: structure, path, and where it lies.
     pub fn members(&self) -> impl Iterator<Item = (&'static str, &'static str, &Found<Member>)> {
         self.members.iter().map(|(&(structure, path), found)| (structure, path, found))
+    }
+
+    /// How large the kernel's stacks are (`THREAD_SIZE`).
+    pub fn thread_size(&self) -> Option<u64> {
+        self.thread_size
     }
 
     /// What was looked for in vain.
@@ -43,6 +78,27 @@ impl Types for Learned {
 }
 
 /// Learns where the members of the structures of tasks lie.
-pub(super) fn learn(_kernel: &Kernel<'_>) -> Option<Learned> {
-    None
+pub(super) fn learn(kernel: &Kernel<'_>) -> Option<Learned> {
+    let memory = Memory::new(kernel);
+    let ring = ring::find(kernel, &memory)?;
+    let mut members = Members::default();
+    let sample = Sample::of_ring(&memory, &ring, &mut members)?;
+    tasks::learn(&memory, &sample, &mut members);
+    cred::learn(&memory, &sample, &mut members);
+    threads::learn(&memory, &sample, &mut members);
+    let thread_size = stack::learn(&memory, &sample, &mut members);
+    let processes = process::learn(&memory, &sample, &mut members);
+    tls::learn(&memory, &processes, &mut members);
+    areas::learn(&memory, &processes, &mut members);
+    if memory.is_exhausted() {
+        members.miss("more", "the limit of memory to look at was met");
+    }
+    let init_task = Gva(sample.first()?.gva);
+    let how = "the ring of processes that begins at swapper/0";
+    Some(Learned {
+        init_task: Found::new(init_task, how),
+        members: members.found,
+        problems: members.problems,
+        thread_size,
+    })
 }

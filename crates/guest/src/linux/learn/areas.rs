@@ -1,0 +1,223 @@
+//! The areas of a process's memory: `vm_area_struct`, in a list until 6.0, in a maple
+//! tree since.
+
+use super::maple::{self, Shape};
+use super::members::{Members, offsets, only};
+use super::memory::{Memory, Shot};
+use super::process::Process;
+use super::tasks::nearly_all;
+
+/// The list or the tree is near the beginning of an `mm_struct`.
+const NEAR: u64 = 0x100;
+/// How much of a `vm_area_struct` is looked at.
+const AREA_LEN: u64 = 0x110;
+/// More areas of a process are not looked at.
+const MOST: usize = 256;
+/// `VM_READ`, `VM_WRITE`, `VM_EXEC`, `VM_GROWSDOWN`.
+const READ: u64 = 1;
+const WRITE: u64 = 2;
+const EXEC: u64 = 4;
+const GROWS_DOWN: u64 = 0x100;
+/// `VM_MAYREAD` and so on are so many bits above what they allow.
+const MAY: u32 = 4;
+
+/// A process's areas, in the order of their addresses.
+#[derive(Debug)]
+pub(super) struct Areas<'p, 'k> {
+    pub(super) process: &'p Process<'k>,
+    pub(super) list: Vec<Area>,
+    is_complete: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Area {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) shot: Shot,
+}
+
+impl Areas<'_, '_> {
+    /// The area that an address is in.
+    pub(super) fn at(&self, address: u64) -> Option<&Area> {
+        self.list.iter().find(|area| (area.start..area.end).contains(&address))
+    }
+}
+
+pub(super) fn learn(memory: &Memory<'_>, processes: &[Process<'_>], members: &mut Members) {
+    if processes.is_empty() {
+        return;
+    }
+    let Some(all) =
+        by_list(memory, processes, members).or_else(|| by_tree(memory, processes, members))
+    else {
+        members.miss("mm_struct.mmap", "neither a list nor a maple tree of areas was found");
+        return;
+    };
+    count(&all, members);
+    if inside(memory, &all, members).is_none() {
+        members.miss("vm_area_struct.vm_flags", "no flags tell the stack from the code");
+    }
+}
+
+/// `mmap` leads to the first area, `vm_next` to the next; `vm_start` and `vm_end` are
+/// before that, with `vm_mm` at the very beginning until 3.7.
+fn by_list<'p, 'k>(
+    memory: &Memory<'_>,
+    processes: &'p [Process<'k>],
+    members: &mut Members,
+) -> Option<Vec<Areas<'p, 'k>>> {
+    let word_len = memory.word_len();
+    let list = |process: &'p Process<'k>, at: u64, start: u64| {
+        let mut areas = Vec::new();
+        let mut next = process.mm.word(at).filter(|first| *first != 0)?;
+        while next != 0 && areas.len() < MOST {
+            let previous = areas.last().map_or(0, |area: &Area| area.end);
+            let area = area(memory, next, start)?;
+            next = area.shot.word(start + 2 * word_len)?;
+            (area.start >= previous).then_some(())?;
+            areas.push(area);
+        }
+        let is_complete = next == 0;
+        (areas.len() > 2).then_some(Areas { process, list: areas, is_complete })
+    };
+    let places = offsets(0..NEAR, word_len, |_| true)
+        .flat_map(|at| [0, word_len].into_iter().map(move |start| (at, start)));
+    let (found, at, start) = places.into_iter().find_map(|(at, start)| {
+        list(processes.first()?, at, start)?;
+        let all: Option<Vec<_>> = processes.iter().map(|one| list(one, at, start)).collect();
+        Some((all?, at, start))
+    })?;
+    members.put("mm_struct", "mmap", (at, word_len), "list of areas in order");
+    let how = "list of areas in order";
+    members.put("vm_area_struct", "vm_next", (start + 2 * word_len, word_len), how);
+    put_range(word_len, start, members, how);
+    Some(found)
+}
+
+/// `mm_mt` is a tree of areas, each at the addresses that its `vm_start` and `vm_end`
+/// say.
+fn by_tree<'p, 'k>(
+    memory: &Memory<'_>,
+    processes: &'p [Process<'k>],
+    members: &mut Members,
+) -> Option<Vec<Areas<'p, 'k>>> {
+    let word_len = memory.word_len();
+    let tree = |process: &'p Process<'k>, at: u64| {
+        let entries = maple::entries(memory, process.mm.word(at)?, MOST)?;
+        let is_complete = entries.len() < MOST;
+        let areas = entries.iter().map(|entry| {
+            let area = area(memory, entry.value, 0)?;
+            (area.start == entry.first && area.end == entry.last.wrapping_add(1)).then_some(area)
+        });
+        let areas: Vec<Area> = areas.collect::<Option<_>>()?;
+        (areas.len() > 2).then_some(Areas { process, list: areas, is_complete })
+    };
+    let trees = |at: u64| processes.iter().filter_map(|one| tree(one, at)).collect::<Vec<_>>();
+    let mut places = offsets(0..NEAR, word_len, |at| {
+        let roots = processes.iter().filter_map(|one| one.mm.word(at));
+        nearly_all(roots, |root| maple::is_node(memory, *root))
+    });
+    // A tree may be torn as the guest is stopped while it changes.
+    let (at, found) = places.find_map(|at| {
+        let found = trees(at);
+        (found.len() >= processes.len() - processes.len() / 10).then_some((at, found))
+    })?;
+    let how = "maple tree of areas";
+    members.put("mm_struct", "mm_mt.ma_root", (at, word_len), how);
+    members.put(
+        "maple_tree",
+        "ma_root",
+        (word_len, word_len),
+        "behind a lock, and flags since 6.8",
+    );
+    if let Some(tree) = at.checked_sub(word_len) {
+        members.put_unsized(
+            "mm_struct",
+            "mm_mt",
+            tree,
+            "a lock, and flags since 6.8, before ma_root",
+        );
+    }
+    put_nodes(word_len, members);
+    put_range(word_len, 0, members, how);
+    Some(found)
+}
+
+fn put_nodes(word_len: u64, members: &mut Members) {
+    let how = "walked all trees of areas";
+    for (node, shape) in
+        [("maple_range_64", Shape::range(word_len)), ("maple_arange_64", Shape::arange(word_len))]
+    {
+        members.put(node, "parent", (0, word_len), how);
+        members.put(node, "pivot", (shape.pivots, (shape.slot_count - 1) * word_len), how);
+        members.put(node, "slot", (shape.slots, shape.slot_count * word_len), how);
+    }
+}
+
+fn put_range(word_len: u64, start: u64, members: &mut Members, how: &str) {
+    members.put("vm_area_struct", "vm_start", (start, word_len), how);
+    members.put("vm_area_struct", "vm_end", (start + word_len, word_len), how);
+}
+
+/// An area whose `vm_start` is at `start`, if it may be one.
+fn area(memory: &Memory<'_>, gva: u64, start: u64) -> Option<Area> {
+    memory.is_pointer(gva).then_some(())?;
+    let shot = Shot::take(memory, gva, 0, AREA_LEN);
+    let (from, to) = (shot.word(start)?, shot.word(start + memory.word_len())?);
+    let is_fine = from < to && (from | to).is_multiple_of(4096) && to <= memory.lowest();
+    is_fine.then_some(Area { start: from, end: to, shot })
+}
+
+/// `map_count`, if processes have different numbers of areas.
+fn count(all: &[Areas<'_, '_>], members: &mut Members) {
+    let all: Vec<&Areas<'_, '_>> = all.iter().filter(|areas| areas.is_complete).collect();
+    let first = all.first().map(|areas| areas.list.len());
+    let differ = all.iter().any(|areas| Some(areas.list.len()) != first);
+    let end = all.iter().map(|areas| areas.process.mm.len()).min().unwrap_or(0);
+    let is_count = |at: u64| {
+        nearly_all(all.iter(), |areas| areas.process.mm.u32(at) == Some(areas.list.len() as u64))
+    };
+    if let Some(at) = only(offsets(0..end, 4, is_count)).filter(|_| differ) {
+        members.put("mm_struct", "map_count", (at, 4), "as many as there are areas");
+    } else {
+        members.miss("mm_struct.map_count", "no number is that of areas");
+    }
+}
+
+/// `vm_mm` leads back to the `mm_struct`; behind it and `vm_page_prot` are `vm_flags`,
+/// of which those of the stack and of the code are known.
+fn inside(memory: &Memory<'_>, all: &[Areas<'_, '_>], members: &mut Members) -> Option<()> {
+    let word_len = memory.word_len();
+    let areas = || all.iter().flat_map(|areas| areas.list.iter().map(move |area| (areas, area)));
+    let is_mm =
+        |at: u64| areas().all(|(areas, area)| area.shot.word(at) == Some(areas.process.mm.gva));
+    let mm = only(offsets(0..AREA_LEN, word_len, is_mm))?;
+    members.put("vm_area_struct", "vm_mm", (mm, word_len), "leads back to the mm_struct");
+    let (stack, code) =
+        (members.at("mm_struct", "start_stack")?, members.at("mm_struct", "end_code")?);
+    let flags_at = |areas: &Areas<'_, '_>, address: u64, at: u64| {
+        let shot = &areas.at(areas.process.mm.word(address)?.checked_sub(1)?)?.shot;
+        shot.word(at)
+    };
+    let are_flags = |at: u64| {
+        let of_stack = |areas: &&Areas<'_, '_>| {
+            let flags = flags_at(areas, stack, at).unwrap_or(0);
+            flags & (READ | WRITE | GROWS_DOWN) == READ | WRITE | GROWS_DOWN
+        };
+        let of_code = |areas: &&Areas<'_, '_>| {
+            let flags = flags_at(areas, code, at).unwrap_or(0);
+            flags & (READ | WRITE | EXEC | GROWS_DOWN) == READ | EXEC
+        };
+        let allowed = |(_, area): &(_, &Area)| {
+            let flags = area.shot.word(at).unwrap_or(u64::MAX);
+            let has = flags & (READ | WRITE | EXEC);
+            (flags >> MAY) & has == has
+        };
+        nearly_all(all.iter(), of_stack)
+            && nearly_all(all.iter(), of_code)
+            && nearly_all(areas(), allowed)
+    };
+    let at = only(offsets(0..AREA_LEN, word_len, are_flags))?;
+    members.put("vm_area_struct", "vm_flags", (at, word_len), "tell the stack from the code");
+    Some(())
+}

@@ -1,0 +1,69 @@
+//! `thread_struct`: where thread-local storage of programs is.
+//!
+//! The C libraries keep a pointer to their thread's block in that block itself, at
+//! its start, and again two words further (`tcbhead_t` of glibc; musl has the first
+//! only).
+
+use vmss2core_mem::Gva;
+
+use super::members::Members;
+use super::memory::{Memory, Shot};
+use super::process::Process;
+
+/// `tls_array`: three descriptors.
+const TLS_LEN: u64 = 24;
+
+pub(super) fn learn(memory: &Memory<'_>, processes: &[Process<'_>], members: &mut Members) {
+    let Some(sp) = members.task("thread.sp") else { return };
+    let found = if memory.word_len() == 8 {
+        bases(processes, sp, members)
+    } else {
+        descriptors(processes, sp, members)
+    };
+    if found.is_none() {
+        members.miss("thread-local storage", "no process has any where it is expected");
+    }
+}
+
+/// Whether a thread's block is at this address of a process.
+fn is_block(process: &Process<'_>, at: u64, word_len: u64) -> bool {
+    let mut word = [0; 8];
+    let Some(bytes) = word.get_mut(..usize::try_from(word_len).unwrap_or(8)) else { return false };
+    at != 0 && process.space.read(Gva(at), bytes).is_ok() && u64::from_le_bytes(word) == at
+}
+
+/// On 64 bits `es`, `ds`, `fsindex`, `gsindex`, `fsbase` and `gsbase` follow `sp`;
+/// `tls_array` is before it, with `sp0` between until 4.14.
+fn bases(processes: &[Process<'_>], sp: u64, members: &mut Members) -> Option<()> {
+    const FSBASE: u64 = 0x10;
+    let fs = |process: &&Process<'_>| {
+        let base = process.task.u64(sp + FSBASE);
+        base.is_some_and(|base| is_block(process, base, 8))
+    };
+    let gs = |task: &Shot| task.u64(sp + FSBASE + 8).is_some_and(|base| base < 1 << 56);
+    if processes.iter().filter(fs).count() == 0 || !processes.iter().all(|one| gs(&one.task)) {
+        return None;
+    }
+    let how = "leads to the blocks of threads in processes";
+    members.put("task_struct", "thread.fsbase", (sp + FSBASE, 8), how);
+    members.put("task_struct", "thread.gsbase", (sp + FSBASE + 8, 8), "follows fsbase");
+    Some(())
+}
+
+/// On 32 bits `sp0` is between `tls_array` and `sp`, and a descriptor has the address.
+fn descriptors(processes: &[Process<'_>], sp: u64, members: &mut Members) -> Option<()> {
+    let tls = sp.checked_sub(4 + TLS_LEN)?;
+    let is_one = |process: &&Process<'_>| {
+        (0..3).any(|index| {
+            let descriptor = process.task.u64(tls + 8 * index).unwrap_or(0);
+            let base = (descriptor >> 16) & 0xff_ffff | (descriptor >> 32) & 0xff00_0000;
+            is_block(process, base, 4)
+        })
+    };
+    if processes.iter().filter(is_one).count() == 0 {
+        return None;
+    }
+    let how = "describes the blocks of threads in processes";
+    members.put("task_struct", "thread.tls_array", (tls, TLS_LEN), how);
+    Some(())
+}
