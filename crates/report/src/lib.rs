@@ -2,7 +2,7 @@
 //! (text) and programs (JSON).
 //!
 //! [`InfoReport`] is what `vmss2core info` shows, [`TagsReport`] what
-//! `info --tags` shows. Both come from data that other crates found; nothing
+//! `info --tags` shows, [`PsReport`] what `ps` shows. All come from data that other crates found; nothing
 //! here reads a checkpoint. The JSON forms carry a `schema` member, and
 //! `docs/schema/` describes them. Strings of a guest or a checkpoint may hold
 //! anything, so both printers escape what a terminal would obey.
@@ -17,6 +17,7 @@ mod json;
 mod kernel_files;
 mod next;
 mod symbols;
+mod ps;
 mod tags;
 mod text;
 mod units;
@@ -33,5 +34,6 @@ pub use json::write_json;
 pub use kernel_files::{DebugSymbols, debug_symbols};
 pub use next::Step;
 pub use symbols::{SYMBOLS_SCHEMA, SymbolInfo, SymbolsReport, matches_pattern};
+pub use ps::{PS_SCHEMA, PsOptions, PsReport, TaskInfo, Totals};
 pub use tags::{TAGS_SCHEMA, TagInfo, TagsReport};
 pub use units::{human_size, utc_time};

@@ -10,7 +10,7 @@ use vmss2core_report::TimeStyle;
 
 use crate::args::{
     Cli, Command, ConvertArgs, CoreArgs, DmesgArgs, Global, GuestArgs, InfoArgs, ProgressWhen,
-    SymbolsArgs,
+    PsArgs, SymbolsArgs,
 };
 use crate::legacy::{KernelFamily, LegacyArgs, LinuxOffsets, NotYet, Output};
 
@@ -20,6 +20,7 @@ pub(crate) enum Plan {
     Info(InfoPlan),
     Convert(ConvertPlan),
     Original(OriginalPlan),
+    Ps(PsPlan),
     Vmcoreinfo(GuestPlan),
     Symbols(SymbolsPlan),
     Dmesg(DmesgPlan),
@@ -95,6 +96,31 @@ pub(crate) enum Wanted {
     Pid(u32),
     /// All of this name.
     Name(String),
+/// List processes.
+#[derive(Debug)]
+pub(crate) struct PsPlan {
+    pub(crate) guest: GuestPlan,
+    pub(crate) threads: bool,
+    pub(crate) style: PsStyle,
+}
+
+/// What a list of processes looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PsStyle {
+    Text,
+    Tree,
+    Json,
+}
+
+impl PsPlan {
+    fn new(args: PsArgs, global: &Global) -> Self {
+        let style = match (args.json, args.tree) {
+            (true, _) => PsStyle::Json,
+            (false, true) => PsStyle::Tree,
+            (false, false) => PsStyle::Text,
+        };
+        Self { guest: GuestPlan::new(args.guest, global), threads: args.threads, style }
+    }
 }
 
 /// Say what a checkpoint holds.
@@ -196,6 +222,7 @@ impl Plan {
             Command::Info(args) => Self::Info(info(args, cli.global)),
             Command::Convert(args) => Self::Convert(convert(args, cli.global)?),
             Command::Core(args) => Self::Core(core(args, &cli.global)),
+            Command::Ps(args) => Self::Ps(PsPlan::new(args, &cli.global)),
             Command::Vmcoreinfo(args) => Self::Vmcoreinfo(GuestPlan::new(args.guest, &cli.global)),
             Command::Symbols(args) => Self::Symbols(symbols(args, &cli.global)),
             Command::Dmesg(args) => Self::Dmesg(dmesg(args, &cli.global)),

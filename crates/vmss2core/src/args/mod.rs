@@ -16,11 +16,13 @@ mod core;
 mod dmesg;
 mod guest;
 mod symbols;
+mod ps;
 
 pub(crate) use core::CoreArgs;
 pub(crate) use dmesg::DmesgArgs;
 pub(crate) use guest::{GuestArgs, VmcoreinfoArgs};
 pub(crate) use symbols::SymbolsArgs;
+pub(crate) use ps::PsArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -104,6 +106,7 @@ pub(crate) enum Command {
     Info(InfoArgs),
     Convert(ConvertArgs),
     Core(CoreArgs),
+    Ps(PsArgs),
     Vmcoreinfo(VmcoreinfoArgs),
     Symbols(SymbolsArgs),
     Dmesg(DmesgArgs),

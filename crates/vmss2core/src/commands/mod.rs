@@ -8,6 +8,7 @@ mod info;
 mod kernel;
 mod man;
 mod original;
+mod ps;
 mod source;
 mod symbols;
 mod tag;
@@ -23,6 +24,7 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<Exit> {
         Plan::Convert(plan) => convert::run(&plan),
         Plan::Core(plan) => core::run(&plan),
         Plan::Original(plan) => original::run(&plan),
+        Plan::Ps(plan) => ps::run(&plan),
         Plan::Vmcoreinfo(plan) => vmcoreinfo::run(&plan),
         Plan::Symbols(plan) => symbols::run(&plan),
         Plan::Dmesg(plan) => dmesg::run(&plan),

@@ -1,0 +1,55 @@
+//! `ps`: the processes of a Linux guest.
+
+use std::collections::HashMap;
+use std::io::Write;
+
+use vmss2core_guest::linux::{Kernel, Tasks};
+use vmss2core_mem::{Gva, Problem};
+use vmss2core_report::{PsOptions, PsReport, write_json};
+
+use super::kernel::with_kernel;
+use crate::exit::Exit;
+use crate::output;
+use crate::plan::{PsPlan, PsStyle};
+
+pub(super) fn run(plan: &PsPlan) -> anyhow::Result<Exit> {
+    with_kernel(&plan.guest, |kernel| {
+        let tasks = kernel.tasks()?;
+        let (command_lines, problem) = command_lines(kernel, &tasks);
+        let problems: Vec<Problem> = problem.into_iter().collect();
+        let options = PsOptions { threads: plan.threads, boot_unix: None };
+        let report = PsReport::new(&tasks, command_lines, &problems, options);
+        let mut out = output::stdout();
+        match plan.style {
+            PsStyle::Text => report.write_text(&mut out)?,
+            PsStyle::Tree => report.write_tree(&mut out)?,
+            PsStyle::Json => write_json(&report, &mut out)?,
+        }
+        out.flush()?;
+        Ok(tasks.problems.into_iter().chain(problems).collect())
+    })
+}
+
+/// By `task_struct`. All threads of a process have the same.
+fn command_lines(
+    kernel: &Kernel<'_>,
+    tasks: &Tasks,
+) -> (HashMap<Gva, Vec<String>>, Option<Problem>) {
+    let mut found = HashMap::new();
+    let mut of_process: HashMap<u32, Option<Vec<String>>> = HashMap::new();
+    let mut missing = 0_u64;
+    for task in &tasks.tasks {
+        let read = || {
+            let words = kernel.command_line(task);
+            missing += u64::from(words.is_err());
+            words.ok().flatten()
+        };
+        if let Some(words) = of_process.entry(task.pid).or_insert_with(read) {
+            found.insert(task.gva, words.clone());
+        }
+    }
+    let problem = (missing > 0).then(|| {
+        Problem::note(format!("the command lines of {missing} processes are not in memory"))
+    });
+    (found, problem)
+}
