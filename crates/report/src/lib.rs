@@ -16,8 +16,8 @@ mod info;
 mod json;
 mod kernel_files;
 mod next;
-mod symbols;
 mod ps;
+mod symbols;
 mod tags;
 mod text;
 mod units;
@@ -33,7 +33,7 @@ pub use info::{
 pub use json::write_json;
 pub use kernel_files::{DebugSymbols, debug_symbols};
 pub use next::Step;
-pub use symbols::{SYMBOLS_SCHEMA, SymbolInfo, SymbolsReport, matches_pattern};
 pub use ps::{PS_SCHEMA, PsOptions, PsReport, TaskInfo, Totals};
+pub use symbols::{SYMBOLS_SCHEMA, SymbolInfo, SymbolsReport, matches_pattern};
 pub use tags::{TAGS_SCHEMA, TagInfo, TagsReport};
 pub use units::{human_size, utc_time};

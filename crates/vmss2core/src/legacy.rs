@@ -21,13 +21,14 @@ Original options:
   -M         vmss.core: physical memory, for gdb
   -N         vmss.core: for crash and drgn, any Linux
   -N4, -N6   the same; warns if the kernel is not a 2.4, or 2.6 and later
+  -P         the processes of a Linux guest, listed on standard output
+  -P<pid>    core.<pid>: a process of a Linux guest, for gdb and lldb
   -l <STR>   offsets of Linux structures, 0xHEX,0xHEX,...: accepted; this
              version finds them in the guest
   -O <X>     entry point: accepted; no debugger needs it
   -q         print no progress and no advice
-  -P<pid>    core.<pid>: a process of a Linux guest, for gdb and lldb
-  -W*, -X*, -P, -S*, -F*
-             WinDbg and macOS cores, processes, Solaris, firmware: not yet
+  -W*, -X*, -S*, -F*
+             WinDbg, macOS, Solaris and firmware cores: not yet
 
 Those files go to the current directory and replace what is there. <VMEM> is an
 input, needed only where it cannot be found; `convert -o` chooses an output.";
@@ -81,6 +82,8 @@ pub(crate) enum Output {
     Crash(Option<KernelFamily>),
     /// `-P<pid>`: the core of a process.
     Process(u32),
+    /// `-P`: nothing; processes are listed.
+    ProcessList,
     /// Something that the original wrote and this version does not.
     NotYet(NotYet),
 }
@@ -99,7 +102,6 @@ pub(crate) enum KernelFamily {
 pub(crate) enum NotYet {
     Windows,
     MacOs,
-    ProcessList,
     Solaris,
     Firmware,
 }
@@ -257,7 +259,7 @@ fn output(option: &str) -> Option<Output> {
         ("N", "") => Some(Output::Crash(None)),
         ("N", "4") => Some(Output::Crash(Some(KernelFamily::Two4))),
         ("N", "6") => Some(Output::Crash(Some(KernelFamily::Two6))),
-        ("P", "") => Some(Output::NotYet(NotYet::ProcessList)),
+        ("P", "") => Some(Output::ProcessList),
         ("P", pid) => Some(Output::Process(pid.parse().ok()?)),
         ("W", value) => not_yet(is_windows_value(value), NotYet::Windows),
         ("X", value) => not_yet(is_mac_value(value), NotYet::MacOs),
@@ -317,7 +319,7 @@ mod tests {
             ("-N4", Some(Output::Crash(Some(KernelFamily::Two4)))),
             ("-N6", Some(Output::Crash(Some(KernelFamily::Two6)))),
             ("-U 3", Some(Output::LinearOne(3))),
-            ("-P", Some(Output::NotYet(NotYet::ProcessList))),
+            ("-P", Some(Output::ProcessList)),
             ("-P1234", Some(Output::Process(1234))),
             ("-W", windows),
             ("-W2600", windows),

@@ -96,6 +96,8 @@ pub(crate) enum Wanted {
     Pid(u32),
     /// All of this name.
     Name(String),
+}
+
 /// List processes.
 #[derive(Debug)]
 pub(crate) struct PsPlan {
@@ -353,6 +355,7 @@ impl LegacyArgs {
                 Cores::Whole(Format::named(Format::CRASH)?)
             }
             Some(Output::Process(pid)) => return self.into_process_core(pid),
+            Some(Output::ProcessList) => return self.into_process_list(),
             Some(Output::NotYet(what)) => return Err(self.not_yet(what)),
         };
         self.check_command()?;
@@ -385,6 +388,15 @@ impl LegacyArgs {
             style: CoreStyle::Original { quiet: self.quiet },
             progress: self.global.progress,
         }))
+    }
+
+    /// On stdout, as the original printed it.
+    fn into_process_list(self) -> Result<Plan, String> {
+        self.check_command()?;
+        self.check_memory_file()?;
+        let spill_dir = self.global.tmpdir.unwrap_or_else(std::env::temp_dir);
+        let guest = GuestPlan { source: Source { inputs: self.files, spill_dir } };
+        Ok(Plan::Ps(PsPlan { guest, threads: false, style: PsStyle::Text }))
     }
 
     /// A command that is misspelt looks like a file.
@@ -428,10 +440,6 @@ impl LegacyArgs {
             NotYet::MacOs => {
                 ("a macOS core".to_owned(), format!("vmss2core {files}, for lldb and gdb"))
             }
-            NotYet::ProcessList => (
-                "a list of processes".to_owned(),
-                format!("vmss2core -N6 {files}, then crash and its command ps"),
-            ),
             NotYet::Solaris => ("a Solaris core".to_owned(), format!("vmss2core {files}, for gdb")),
             NotYet::Firmware => {
                 ("a core of a firmware exception".to_owned(), format!("vmss2core {files}, for gdb"))

@@ -15,14 +15,14 @@ use crate::{exit, legacy};
 mod core;
 mod dmesg;
 mod guest;
-mod symbols;
 mod ps;
+mod symbols;
 
 pub(crate) use core::CoreArgs;
 pub(crate) use dmesg::DmesgArgs;
 pub(crate) use guest::{GuestArgs, VmcoreinfoArgs};
-pub(crate) use symbols::SymbolsArgs;
 pub(crate) use ps::PsArgs;
+pub(crate) use symbols::SymbolsArgs;
 
 const EXAMPLES: &str = "\
 Examples:
