@@ -333,7 +333,7 @@ fn memory_info(memory: &PhysicalMemory) -> MemoryInfo {
     }
 }
 
-fn range_info(start: u64, end: u64) -> RangeInfo {
+pub(crate) fn range_info(start: u64, end: u64) -> RangeInfo {
     RangeInfo { start: Hex(start), end: Hex(end), bytes: end.saturating_sub(start) }
 }
 

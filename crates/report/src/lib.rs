@@ -15,6 +15,7 @@ mod escape;
 mod info;
 mod json;
 mod kernel_files;
+mod modules;
 mod next;
 mod ps;
 mod symbols;
@@ -32,6 +33,7 @@ pub use info::{
 };
 pub use json::write_json;
 pub use kernel_files::{DebugSymbols, debug_symbols};
+pub use modules::{MODULES_SCHEMA, ModuleInfo, ModuleList, ModulesReport};
 pub use next::Step;
 pub use ps::{PS_SCHEMA, PsOptions, PsReport, TaskInfo, Totals};
 pub use symbols::{SYMBOLS_SCHEMA, SymbolInfo, SymbolsReport, matches_pattern};

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use clap_complete::Shell;
 use vmss2core_dump::process::ProcessOptions;
 use vmss2core_dump::{DumpFormat, WriteOptions};
-use vmss2core_report::TimeStyle;
+use vmss2core_report::{ModuleList, TimeStyle};
 
 use crate::args::{
-    Cli, Command, ConvertArgs, CoreArgs, DmesgArgs, Global, GuestArgs, InfoArgs, ProgressWhen,
-    PsArgs, SymbolsArgs,
+    Cli, Command, ConvertArgs, CoreArgs, DmesgArgs, Global, GuestArgs, InfoArgs, ModulesArgs,
+    ProgressWhen, PsArgs, SymbolsArgs,
 };
 use crate::legacy::{KernelFamily, LegacyArgs, LinuxOffsets, NotYet, Output};
 
@@ -25,6 +25,7 @@ pub(crate) enum Plan {
     Symbols(SymbolsPlan),
     Dmesg(DmesgPlan),
     Core(CorePlan),
+    Modules(ModulesPlan),
     Completions(Shell),
     Man(Option<PathBuf>),
 }
@@ -55,6 +56,14 @@ pub(crate) struct SymbolsPlan {
     pub(crate) guest: GuestPlan,
     /// Names, patterns and addresses; all symbols if there are none.
     pub(crate) wanted: Vec<String>,
+    pub(crate) style: Style,
+}
+
+/// List the modules.
+#[derive(Debug)]
+pub(crate) struct ModulesPlan {
+    pub(crate) guest: GuestPlan,
+    pub(crate) list: ModuleList,
     pub(crate) style: Style,
 }
 
@@ -228,6 +237,7 @@ impl Plan {
             Command::Vmcoreinfo(args) => Self::Vmcoreinfo(GuestPlan::new(args.guest, &cli.global)),
             Command::Symbols(args) => Self::Symbols(symbols(args, &cli.global)),
             Command::Dmesg(args) => Self::Dmesg(dmesg(args, &cli.global)),
+            Command::Modules(args) => Self::Modules(modules(args, &cli.global)),
             Command::Completions(args) => Self::Completions(args.shell),
             Command::Man(args) => Self::Man(args.dir),
         })
@@ -247,6 +257,14 @@ fn symbols(args: SymbolsArgs, global: &Global) -> SymbolsPlan {
     }
     let style = Style::of(args.json);
     SymbolsPlan { guest: GuestPlan::new(guest, global), wanted, style }
+}
+
+fn modules(args: ModulesArgs, global: &Global) -> ModulesPlan {
+    ModulesPlan {
+        guest: GuestPlan::new(args.guest, global),
+        list: if args.proc { ModuleList::Proc } else { ModuleList::Table },
+        style: Style::of(args.json),
+    }
 }
 
 fn dmesg(args: DmesgArgs, global: &Global) -> DmesgPlan {

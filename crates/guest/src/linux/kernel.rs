@@ -4,7 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use vmss2core_mem::{Checkpoint, Gva, PhysicalMemory};
 
-use super::{Btf, Layout, Learned, LinuxError, Object, Symbols, Types, btf, kallsyms, learn};
+use super::{
+    Btf, Layout, Learned, LinuxError, Modules, Object, Symbols, Types, btf, kallsyms, learn,
+};
 use crate::paging::AddressSpace;
 use crate::{Facts, Found, LinuxFacts};
 
@@ -28,6 +30,7 @@ pub struct Kernel<'a> {
     kallsyms: OnceLock<Option<Found<Symbols>>>,
     btf: OnceLock<Option<Found<Arc<Btf>>>>,
     layout: OnceLock<Layout>,
+    pub(super) modules: OnceLock<Modules>,
     learned: OnceLock<Option<Arc<Learned>>>,
     given_types: Vec<Found<Arc<dyn Types>>>,
 }
@@ -50,6 +53,7 @@ impl<'a> Kernel<'a> {
             kallsyms: OnceLock::new(),
             btf: OnceLock::new(),
             layout: OnceLock::new(),
+            modules: OnceLock::new(),
             learned: OnceLock::new(),
             given_types: better.types,
         })

@@ -15,12 +15,14 @@ use crate::{exit, legacy};
 mod core;
 mod dmesg;
 mod guest;
+mod modules;
 mod ps;
 mod symbols;
 
 pub(crate) use core::CoreArgs;
 pub(crate) use dmesg::DmesgArgs;
 pub(crate) use guest::{GuestArgs, VmcoreinfoArgs};
+pub(crate) use modules::ModulesArgs;
 pub(crate) use ps::PsArgs;
 pub(crate) use symbols::SymbolsArgs;
 
@@ -110,6 +112,7 @@ pub(crate) enum Command {
     Vmcoreinfo(VmcoreinfoArgs),
     Symbols(SymbolsArgs),
     Dmesg(DmesgArgs),
+    Modules(ModulesArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }

@@ -7,6 +7,7 @@ mod dmesg;
 mod info;
 mod kernel;
 mod man;
+mod modules;
 mod original;
 mod ps;
 mod source;
@@ -28,6 +29,7 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<Exit> {
         Plan::Vmcoreinfo(plan) => vmcoreinfo::run(&plan),
         Plan::Symbols(plan) => symbols::run(&plan),
         Plan::Dmesg(plan) => dmesg::run(&plan),
+        Plan::Modules(plan) => modules::run(&plan),
         Plan::Completions(shell) => completions::run(shell),
         Plan::Man(dir) => man::run(dir.as_deref()),
     }

@@ -18,7 +18,7 @@ pub(super) fn run(plan: &SymbolsPlan) -> anyhow::Result<Exit> {
         let table = kernel.symbols().ok_or_else(|| {
             anyhow!("no symbol table was found in the kernel: it has none (CONFIG_KALLSYMS), or its image is damaged")
         })?;
-        let mut problems = Vec::new();
+        let mut problems = kernel.modules().problems.clone();
         let symbols = if plan.wanted.is_empty() {
             all(kernel).collect()
         } else {
@@ -39,7 +39,10 @@ pub(super) fn run(plan: &SymbolsPlan) -> anyhow::Result<Exit> {
 /// The kernel's own symbols by address, then those of its modules.
 fn all<'k>(kernel: &'k Kernel<'_>) -> impl Iterator<Item = SymbolInfo<'k>> {
     let own = kernel.symbols().into_iter().flat_map(|table| table.value.iter());
-    own.map(|symbol: Symbol<'_>| SymbolInfo::new(symbol, None))
+    let of_modules = kernel.modules().modules.iter().flat_map(|module| {
+        module.symbols.iter().map(|symbol| SymbolInfo::new(symbol, Some(&module.name)))
+    });
+    own.map(|symbol| SymbolInfo::new(symbol, None)).chain(of_modules)
 }
 
 fn looked_up<'k>(
@@ -61,7 +64,13 @@ fn address(wanted: &str) -> Option<Gva> {
     wanted.starts_with("0x").then(|| hex(wanted).ok().map(Gva))?
 }
 
+/// The symbol that an address belongs to, with the way from there.
 fn at<'k>(kernel: &'k Kernel<'_>, address: Gva) -> Option<SymbolInfo<'k>> {
-    let (symbol, offset) = kernel.symbols()?.value.at(address)?;
-    Some(SymbolInfo::new(symbol, None).with_offset(offset))
+    let place = kernel.symbolize(address)?;
+    let symbol = Symbol {
+        address: Gva(address.0.wrapping_sub(place.offset)),
+        kind: place.kind,
+        name: place.name,
+    };
+    Some(SymbolInfo::new(symbol, place.module).with_offset(place.offset))
 }

@@ -1,0 +1,192 @@
+//! Modules of a kernel that says nothing about its structures.
+//!
+//! A `struct module` begins with its state, its place in the ring and its name,
+//! as long as there have been rings. It names itself in the tree of addresses
+//! (`mod_tree_node`, since 4.2) just behind the address and size of each of its
+//! parts, and it lies in one of these itself. The rest is told by what pointers
+//! lead to.
+
+use std::ops::Range;
+
+use vmss2core_mem::{Gva, PAGE_SIZE};
+
+use super::shape::{Bytes, LARGEST_PART, Shape, SymbolsShape};
+use super::{LONGEST_NAME, MOST_MODULES};
+use crate::linux::Kernel;
+
+/// Bytes behind the start of a 32-bit kernel that are searched: its variables
+/// follow its code.
+const IMAGE_LEN_32_BIT: u64 = 64 << 20;
+/// Bytes read at a time.
+const CHUNK: u64 = 1 << 20;
+/// Bytes of a `struct module` that are looked at.
+const LEN: u64 = 0x600;
+
+/// Address and size of a part, in bytes before the module names itself:
+/// `core_layout` of 64 and of 32 bits, then `mem` as it was from 6.4, and 6.13 on.
+const PARTS_64: [(u64, u64); 4] = [(24, 16), (16, 8), (16, 4), (24, 4)];
+const PARTS_32: [(u64, u64); 4] = [(20, 16), (16, 12), (8, 4), (12, 4)];
+
+/// The head of the ring of modules.
+pub(super) fn ring(kernel: &Kernel<'_>) -> Option<Gva> {
+    let text = kernel.linux().text.as_ref()?.value;
+    let image = if kernel.word_len() == 8 {
+        text.start.0..text.start.0.checked_add(text.len)?
+    } else {
+        let behind_memory = kernel.linux().direct_map.as_ref()?.value.0 + kernel.memory().end().0;
+        text.start.0..text.start.0.checked_add(IMAGE_LEN_32_BIT)?.min(behind_memory)
+    };
+    let mut at = image.start;
+    let mut bytes = vec![0; usize::try_from(CHUNK).ok()?];
+    while at < image.end {
+        // Page by page where something is missing in between.
+        let in_page = PAGE_SIZE - at % PAGE_SIZE;
+        let found = [CHUNK, in_page].into_iter().find_map(|len| {
+            bytes.resize(usize::try_from(len).ok()?, 0);
+            kernel.space().read(Gva(at), &mut bytes).ok().map(|()| len)
+        });
+        if let Some(head) = found.and_then(|_| ring_in(kernel, &image, at, &bytes)) {
+            return Some(head);
+        }
+        // The last word again: it may be the first of a pair.
+        let step = if found == Some(CHUNK) { CHUNK - kernel.word_len() } else { in_page };
+        at = at.checked_add(step)?;
+    }
+    None
+}
+
+/// A ring of modules that begins in some bytes of the image.
+fn ring_in(kernel: &Kernel<'_>, image: &Range<u64>, start: u64, bytes: &[u8]) -> Option<Gva> {
+    let word = usize::try_from(kernel.word_len()).ok()?;
+    let words: Vec<u64> = bytes
+        .chunks_exact(word)
+        .map(|word| word.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+        .collect();
+    // Modules are in memory that is mapped for them, above the image.
+    let is_outside = |word: &u64| *word >= image.end && word.is_multiple_of(4);
+    (start..).step_by(word).zip(words.windows(2)).find_map(|(at, pair)| {
+        let [next, last] = *pair else { return None };
+        let plausible = is_outside(&next) && is_outside(&last);
+        (plausible && is_ring(kernel, Gva(at), Gva(next))).then_some(Gva(at))
+    })
+}
+
+/// Whether all that is in a ring are modules.
+fn is_ring(kernel: &Kernel<'_>, head: Gva, first: Gva) -> bool {
+    let (mut before, mut at) = (head, first);
+    for _ in 0..MOST_MODULES {
+        if at == head {
+            return before != head;
+        }
+        let Some(next) = next_module(kernel, at, before) else { return false };
+        (before, at) = (at, next);
+    }
+    false
+}
+
+/// The list head behind `at`, if `at` is in a module and follows `before`.
+fn next_module(kernel: &Kernel<'_>, at: Gva, before: Gva) -> Option<Gva> {
+    let word = kernel.word_len();
+    let mut bytes = vec![0; 3 * usize::try_from(word).ok()? + LONGEST_NAME];
+    kernel.space().read(Gva(at.0.checked_sub(word)?), &mut bytes).ok()?;
+    let bytes = Bytes { at, bytes };
+    let is_module = bytes.uint(0, 4)? <= 3
+        && bytes.uint(2 * word, word)? == before.0
+        && is_name(&bytes.text(3 * word, LONGEST_NAME)?);
+    is_module.then_some(Gva(bytes.uint(word, word)?))
+}
+
+fn is_name(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+}
+
+/// Where the members are that the modules at these list heads show.
+pub(super) fn shape(kernel: &Kernel<'_>, nodes: &[Gva]) -> Option<Shape> {
+    let word = kernel.word_len();
+    let mut shape = Shape {
+        len: LEN,
+        word,
+        state: 0,
+        list: word,
+        name: 3 * word,
+        parts: Vec::new(),
+        references: None,
+        own_reference: 1,
+        users: None,
+        init: None,
+        exit: None,
+        taints: None,
+        version: None,
+        symbols: None,
+    };
+    let modules: Vec<Bytes> = nodes
+        .iter()
+        .filter_map(|node| shape.read(kernel, Gva(node.0.checked_sub(word)?)).ok())
+        .collect();
+    shape.parts = parts(&modules, word)?;
+    shape.symbols = symbols(kernel, &shape, &modules);
+    Some(shape)
+}
+
+/// Offsets at which all modules have something.
+fn offsets<'m>(
+    modules: &'m [Bytes],
+    word: u64,
+    holds: impl Fn(&Bytes, u64) -> bool + 'm,
+) -> impl Iterator<Item = u64> + 'm {
+    let offsets = (0..LEN / word).map(move |index| index * word);
+    offsets.filter(move |offset| {
+        !modules.is_empty() && modules.iter().all(|module| holds(module, *offset))
+    })
+}
+
+fn parts(modules: &[Bytes], word: u64) -> Option<Vec<(u64, u64)>> {
+    let is_own = move |module: &Bytes, at| module.uint(at, word) == Some(module.at.0);
+    let own: Vec<u64> = offsets(modules, word, is_own).collect();
+    let forms = if word == 8 { PARTS_64 } else { PARTS_32 };
+    forms.into_iter().find_map(|(base, size)| {
+        let places =
+            own.iter().filter_map(|at| Some((at.checked_sub(base)?, at.checked_sub(size)?)));
+        let places: Vec<(u64, u64)> = places.collect();
+        let holds_itself = |module: &Bytes| {
+            places.iter().any(|place| {
+                part(module, *place, word).is_some_and(|part| part.contains(&module.at.0))
+            })
+        };
+        (!places.is_empty() && modules.iter().all(holds_itself)).then_some(places)
+    })
+}
+
+/// A part, if it looks like one.
+fn part(module: &Bytes, (base, size): (u64, u64), word: u64) -> Option<Range<u64>> {
+    let (base, size) = (module.uint(base, word)?, module.uint(size, 4)?);
+    let plausible = base != 0 && base % PAGE_SIZE == 0 && (1..LARGEST_PART).contains(&size);
+    plausible.then_some(base..base.checked_add(size)?)
+}
+
+/// The pointer to a `struct mod_kallsyms`, which lies in the module itself:
+/// symbols, their count, names and types, all in the module's memory.
+fn symbols(kernel: &Kernel<'_>, shape: &Shape, modules: &[Bytes]) -> Option<SymbolsShape> {
+    let word = shape.word;
+    let leads_there = |module: &Bytes, at: u64| {
+        let parts = shape.parts(module);
+        let is_inside = |at: u64| parts.iter().any(|part| part.contains(&at));
+        let Some(target) = module.uint(at, word).filter(|target| is_inside(*target)) else {
+            return false;
+        };
+        let member = |index: u64, len| {
+            kernel.read_uint(Gva(target.wrapping_add(index * word)), len, "mod_kallsyms").ok()
+        };
+        let pointers = [0, 2, 3].map(|index| member(index, word));
+        let count = member(1, 4).is_some_and(|count| (1..1 << 20).contains(&count));
+        count && pointers.into_iter().all(|pointer| pointer.is_some_and(is_inside))
+    };
+    let pointer = offsets(modules, word, leads_there).next()?;
+    Some(SymbolsShape {
+        pointer: Some(pointer),
+        table: 0,
+        count: word,
+        names: 2 * word,
+        types: Some(3 * word),
+    })
+}

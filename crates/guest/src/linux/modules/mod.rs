@@ -1,0 +1,259 @@
+//! Loaded modules, and what lies at an address in the kernel or one of them.
+//!
+//! The ring of modules begins at the variable `modules`; each `struct module`
+//! (include/linux/module.h) lies in memory of the module itself. Where its
+//! members are the kernel's type information tells, or [`shape`] learns.
+
+use std::fmt;
+use std::ops::Range;
+
+use vmss2core_mem::{Gva, Problem};
+
+use super::panic::taint_letters;
+use super::{Kernel, LinuxError, Symbols};
+
+mod learn;
+mod sections;
+mod shape;
+mod symbols;
+
+use shape::Shape;
+
+/// Distributions' kernels have a few hundred; more than this is no ring of them.
+const MOST_MODULES: usize = 1 << 13;
+/// Bytes of a name (`MODULE_NAME_LEN` on 64-bit).
+const LONGEST_NAME: usize = 56;
+
+/// A loaded module.
+#[derive(Clone, Debug)]
+pub struct Module {
+    /// Where its `struct module` lies.
+    pub gva: Gva,
+    /// Its name.
+    pub name: String,
+    /// What it is about to do.
+    pub state: ModuleState,
+    /// Its memory, the part with the code first.
+    pub parts: Vec<Range<u64>>,
+    /// How many use it; `None` if that could not be told.
+    pub users: Option<u32>,
+    /// The modules that use it; `None` if they could not be told.
+    pub used_by: Option<Vec<String>>,
+    /// It cannot be removed.
+    pub is_permanent: bool,
+    /// What taints the kernel because of it, as letters; `None` if that could
+    /// not be told.
+    pub taint: Option<String>,
+    /// The version it states.
+    pub version: Option<String>,
+    /// Where its section `.text` lies, which debuggers ask for.
+    pub text: Option<Gva>,
+    /// Its symbols.
+    pub symbols: Symbols,
+}
+
+impl Module {
+    /// Where its code begins; 0 if that is not known.
+    pub fn base(&self) -> Gva {
+        Gva(self.parts.first().map_or(0, |part| part.start))
+    }
+
+    /// Bytes of all its parts.
+    pub fn size(&self) -> u64 {
+        self.parts.iter().map(|part| part.end - part.start).sum()
+    }
+
+    /// Whether an address lies in it.
+    pub fn contains(&self, gva: Gva) -> bool {
+        self.parts.iter().any(|part| part.contains(&gva.0))
+    }
+}
+
+/// What a module is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ModuleState {
+    /// Nothing: it is there.
+    Live,
+    /// To become live.
+    Loading,
+    /// To be removed.
+    Unloading,
+    /// To be set up.
+    Unformed,
+}
+
+impl ModuleState {
+    /// `enum module_state`.
+    fn of(value: u64) -> Option<Self> {
+        [Self::Live, Self::Loading, Self::Unloading, Self::Unformed]
+            .get(usize::try_from(value).ok()?)
+            .copied()
+    }
+
+    /// As `/proc/modules` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Live => "Live",
+            Self::Loading => "Loading",
+            Self::Unloading => "Unloading",
+            Self::Unformed => "Unformed",
+        }
+    }
+}
+
+/// All modules.
+#[derive(Clone, Debug, Default)]
+pub struct Modules {
+    /// The modules, the latest first.
+    pub modules: Vec<Module>,
+    /// How they were found.
+    pub how: String,
+    /// What is missing of them.
+    pub problems: Vec<Problem>,
+}
+
+/// What lies at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'k> {
+    /// The symbol that the address belongs to.
+    pub name: &'k str,
+    /// The letter that `nm` prints for it.
+    pub kind: char,
+    /// How far it is into it.
+    pub offset: u64,
+    /// The module, if it is not the kernel itself.
+    pub module: Option<&'k str>,
+}
+
+impl fmt::Display for Place<'_> {
+    /// As the kernel's messages have it: `loop_add+0x1c [loop]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}+{:#x}", self.name, self.offset)?;
+        self.module.map_or(Ok(()), |module| write!(f, " [{module}]"))
+    }
+}
+
+impl Kernel<'_> {
+    /// The modules that are loaded. Best effort: a broken ring ends early, and
+    /// `problems` says so.
+    pub fn modules(&self) -> &Modules {
+        self.modules.get_or_init(|| find(self))
+    }
+
+    /// The function or variable that an address lies in; `None` for addresses
+    /// outside of the kernel image and of all modules.
+    pub fn symbolize(&self, gva: Gva) -> Option<Place<'_>> {
+        let text = self.linux().text.as_ref()?.value;
+        let (symbols, module) = if gva.0.wrapping_sub(text.start.0) < text.len {
+            (&self.symbols()?.value, None)
+        } else {
+            let module = self.modules().modules.iter().find(|module| module.contains(gva))?;
+            (&module.symbols, Some(module.name.as_str()))
+        };
+        let (symbol, offset) = symbols.at(gva)?;
+        Some(Place { name: symbol.name, kind: symbol.kind, offset, module })
+    }
+}
+
+fn find(kernel: &Kernel<'_>) -> Modules {
+    let ring = match kernel.symbol("modules") {
+        Ok(symbol) => Some((symbol.value, symbol.how)),
+        Err(_) => learn::ring(kernel).map(|head| (head, "learned from the data".to_owned())),
+    };
+    let Some((head, how)) = ring else {
+        let message = "the ring of modules was not found: the kernel's symbol table does not have \
+                       it, and nothing in its data looks like it";
+        return Modules { problems: vec![Problem::incomplete(message)], ..Modules::default() };
+    };
+    let (nodes, broken) = nodes(kernel, head);
+    let mut found =
+        Modules { how: format!("ring of modules at {head}, {how}"), ..Modules::default() };
+    found.problems.extend(broken);
+    match Shape::of(kernel, &nodes) {
+        Ok((shape, how)) => {
+            found.how = format!("{}; structures: {how}", found.how);
+            fill(kernel, &shape, &nodes, &mut found);
+        }
+        Err(_) if nodes.is_empty() => {}
+        Err(error) => found.problems.push(Problem::incomplete(format!("modules: {error}"))),
+    }
+    found
+}
+
+/// The list heads in the ring.
+fn nodes(kernel: &Kernel<'_>, head: Gva) -> (Vec<Gva>, Option<Problem>) {
+    let mut nodes = Vec::new();
+    let mut at = head;
+    loop {
+        match kernel.read_pointer(at, "the next module") {
+            Ok(next) if next == head => return (nodes, None),
+            Ok(next) if nodes.len() < MOST_MODULES && !nodes.contains(&next) => {
+                nodes.push(next);
+                at = next;
+            }
+            Ok(_) => {
+                let message = format!("the ring of modules does not close behind {at}");
+                return (nodes, Some(Problem::incomplete(message)));
+            }
+            Err(error) => {
+                let message = format!("the ring of modules ends early: {error}");
+                return (nodes, Some(Problem::incomplete(message)));
+            }
+        }
+    }
+}
+
+fn fill(kernel: &Kernel<'_>, shape: &Shape, nodes: &[Gva], found: &mut Modules) {
+    for node in nodes {
+        let gva = Gva(node.0.wrapping_sub(shape.list));
+        match module(kernel, shape, gva) {
+            Ok(Some(module)) => found.modules.push(module),
+            // /proc/modules leaves out what is not set up yet.
+            Ok(None) => {}
+            Err(error) => found.problems.push(Problem::incomplete(format!("a module: {error}"))),
+        }
+    }
+    let lacking = [
+        ("who uses them", found.modules.iter().any(|module| module.users.is_none())),
+        ("their taints", found.modules.iter().any(|module| module.taint.is_none())),
+        ("their symbols", found.modules.iter().any(|module| module.symbols.is_empty())),
+    ];
+    for (what, _) in lacking.into_iter().filter(|(_, lacks)| *lacks) {
+        let message = format!("of some modules, {what} could not be told");
+        found.problems.push(Problem::note(message));
+    }
+}
+
+fn module(kernel: &Kernel<'_>, shape: &Shape, gva: Gva) -> Result<Option<Module>, LinuxError> {
+    let bytes = shape.read(kernel, gva)?;
+    let corrupt = |why: &str| LinuxError::Corrupt {
+        what: "struct module".to_owned(),
+        at: gva,
+        why: why.to_owned(),
+    };
+    let state = bytes.uint(shape.state, 4).and_then(ModuleState::of);
+    let state = state.ok_or_else(|| corrupt("its state is none that there is"))?;
+    if state == ModuleState::Unformed {
+        return Ok(None);
+    }
+    let name = bytes.text(shape.name, LONGEST_NAME);
+    let name = name.ok_or_else(|| corrupt("its name is not printable"))?;
+    let parts = shape.parts(&bytes);
+    let users = shape.references.and_then(|offset| bytes.uint(offset, 4));
+    let pointer = |offset: Option<u64>| bytes.uint(offset?, kernel.word_len()).map(Gva);
+    let is_null = |offset| pointer(offset).is_some_and(|pointer| pointer.0 == 0);
+    Ok(Some(Module {
+        gva,
+        name,
+        state,
+        users: users.and_then(|count| u32::try_from(count).ok()?.checked_sub(shape.own_reference)),
+        used_by: shape.users.as_ref().and_then(|users| users.names(kernel, shape, gva)),
+        is_permanent: !is_null(shape.init) && is_null(shape.exit),
+        taint: shape.taints.and_then(|at| bytes.uint(at, kernel.word_len())).map(taint_letters),
+        version: pointer(shape.version).and_then(|at| shape::text_at(kernel, at)),
+        text: sections::text(kernel, gva),
+        symbols: symbols::of_module(kernel, shape, &bytes, &parts),
+        parts,
+    }))
+}

@@ -1,0 +1,235 @@
+//! Symbols of a module: the ELF symbols that the kernel kept of its file.
+
+use std::ops::Range;
+
+use vmss2core_mem::{Gva, PAGE_SIZE};
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+use super::shape::{Bytes, Shape};
+use crate::linux::{Kernel, Symbol, Symbols};
+
+/// No module has more.
+const MOST_SYMBOLS: u64 = 1 << 20;
+/// No module's names take more.
+const LONGEST_NAMES: u64 = 64 << 20;
+/// `KSYM_NAME_LEN`.
+const LONGEST_NAME: u64 = 512;
+/// Undefined: of another module or the kernel.
+const SHN_UNDEF: u16 = 0;
+/// Exported symbols of one table that are looked at.
+const MOST_EXPORTS: usize = 1 << 14;
+
+/// `Elf64_Sym`.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Elf64Sym {
+    name: U32,
+    info: u8,
+    other: u8,
+    section: U16,
+    value: U64,
+    size: U64,
+}
+
+/// `Elf32_Sym`.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Elf32Sym {
+    name: U32,
+    value: U32,
+    size: U32,
+    info: u8,
+    other: u8,
+    section: U16,
+}
+
+const _: () = assert!(size_of::<Elf64Sym>() == 24 && size_of::<Elf32Sym>() == 16);
+
+/// What both have.
+struct Sym {
+    name: u32,
+    value: u64,
+    info: u8,
+    section: u16,
+}
+
+/// The symbols of a module, as far as they can be read.
+pub(super) fn of_module(
+    kernel: &Kernel<'_>,
+    shape: &Shape,
+    module: &Bytes,
+    parts: &[Range<u64>],
+) -> Symbols {
+    let table = Table::read(kernel, shape, module).unwrap_or_default();
+    let exports = exports(kernel, shape, module, parts, &table);
+    Symbols::new(table.symbols.iter().filter_map(|(symbol, index)| {
+        let name = table.name(*index)?;
+        // The kernel prints capitals for what other modules may use.
+        let kind = if exports.contains(&(symbol.value, name)) {
+            symbol.info.to_ascii_uppercase()
+        } else {
+            symbol.info.to_ascii_lowercase()
+        };
+        Some(Symbol { address: Gva(symbol.value), kind: kind.into(), name })
+    }))
+}
+
+/// Symbols with their names.
+#[derive(Default)]
+struct Table {
+    /// `info` is the letter of the type; with the place of the name.
+    symbols: Vec<(Sym, usize)>,
+    names: Vec<u8>,
+}
+
+impl Table {
+    fn read(kernel: &Kernel<'_>, shape: &Shape, module: &Bytes) -> Option<Self> {
+        let place = shape.symbols.as_ref()?;
+        let holder = match place.pointer {
+            Some(pointer) => Gva(module.uint(pointer, shape.word)?),
+            None => module.at,
+        };
+        let member = |offset: u64, len| {
+            kernel.read_uint(Gva(holder.0.wrapping_add(offset)), len, "mod_kallsyms").ok()
+        };
+        let count = member(place.count, 4).filter(|count| *count <= MOST_SYMBOLS)?;
+        let table = Gva(member(place.table, shape.word)?);
+        let mut symbols = elf_symbols(kernel, table, count)?;
+        if let Some(types) = place.types {
+            let mut letters = vec![0; symbols.len()];
+            let at = Gva(member(types, shape.word)?);
+            kernel.read(at, &mut letters, "mod_kallsyms.typetab").ok()?;
+            symbols.iter_mut().zip(letters).for_each(|(symbol, letter)| symbol.info = letter);
+        }
+        let is_symbol =
+            |symbol: &Sym| symbol.section != SHN_UNDEF && symbol.info.is_ascii_graphic();
+        symbols.retain(is_symbol);
+        let last = symbols.iter().map(|symbol| u64::from(symbol.name)).max()?;
+        let names = Gva(member(place.names, shape.word)?);
+        let names = up_to(kernel, names, (last + LONGEST_NAME).min(LONGEST_NAMES));
+        let symbols = symbols.into_iter().filter_map(|symbol| {
+            let name = usize::try_from(symbol.name).ok()?;
+            Some((symbol, name))
+        });
+        Some(Self { symbols: symbols.collect(), names })
+    }
+
+    /// The name at a place; nameless symbols are none.
+    fn name(&self, start: usize) -> Option<&str> {
+        let bytes = self.names.get(start..)?;
+        let len = memchr::memchr(0, bytes)?;
+        std::str::from_utf8(bytes.get(..len)?).ok().filter(|name| !name.is_empty())
+    }
+}
+
+fn elf_symbols(kernel: &Kernel<'_>, at: Gva, count: u64) -> Option<Vec<Sym>> {
+    let item_len =
+        if kernel.word_len() == 8 { size_of::<Elf64Sym>() } else { size_of::<Elf32Sym>() };
+    let mut bytes = vec![0; usize::try_from(count).ok()?.checked_mul(item_len)?];
+    kernel.read(at, &mut bytes, "mod_kallsyms.symtab").ok()?;
+    let wide = |symbol: &Elf64Sym| Sym {
+        name: symbol.name.get(),
+        value: symbol.value.get(),
+        info: symbol.info,
+        section: symbol.section.get(),
+    };
+    let narrow = |symbol: &Elf32Sym| Sym {
+        name: symbol.name.get(),
+        value: symbol.value.get().into(),
+        info: symbol.info,
+        section: symbol.section.get(),
+    };
+    Some(if kernel.word_len() == 8 {
+        <[Elf64Sym]>::ref_from_bytes(&bytes).ok()?.iter().map(wide).collect()
+    } else {
+        <[Elf32Sym]>::ref_from_bytes(&bytes).ok()?.iter().map(narrow).collect()
+    })
+}
+
+/// Bytes at an address, as many as there are before memory ends.
+fn up_to(kernel: &Kernel<'_>, at: Gva, len: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while (bytes.len() as u64) < len {
+        let next = at.0.saturating_add(bytes.len() as u64);
+        let in_page = PAGE_SIZE - next % PAGE_SIZE;
+        let mut page = vec![0; usize::try_from(in_page.min(len - bytes.len() as u64)).unwrap_or(0)];
+        if kernel.space().read(Gva(next), &mut page).is_err() {
+            break;
+        }
+        bytes.append(&mut page);
+    }
+    bytes
+}
+
+/// Address and name of what the module exports.
+///
+/// Members that count exports have changed often; the tables themselves
+/// (`struct kernel_symbol`) are easy to tell: each entry leads to a symbol of
+/// the module and to its name. So whatever the structure points at is tried.
+fn exports<'t>(
+    kernel: &Kernel<'_>,
+    shape: &Shape,
+    module: &Bytes,
+    parts: &[Range<u64>],
+    table: &'t Table,
+) -> std::collections::HashSet<(u64, &'t str)> {
+    let known: std::collections::HashMap<(u64, &str), &'t str> = table
+        .symbols
+        .iter()
+        .filter_map(|(symbol, name)| {
+            let name = table.name(*name)?;
+            Some(((symbol.value, name), name))
+        })
+        .collect();
+    let mut found = std::collections::HashSet::new();
+    let words =
+        (0..shape.len / shape.word).filter_map(|index| module.uint(index * shape.word, shape.word));
+    for pointer in words.filter(|word| parts.iter().any(|part| part.contains(word))) {
+        for form in ExportForm::ALL {
+            let entries = (0..MOST_EXPORTS as u64).map(|index| form.entry(kernel, pointer, index));
+            let entries = entries.map_while(|entry| {
+                let (value, name) = entry?;
+                known.get(&(value, name.as_str())).map(|name| (value, *name))
+            });
+            found.extend(entries);
+        }
+    }
+    found
+}
+
+/// How `struct kernel_symbol` is written.
+#[derive(Clone, Copy)]
+struct ExportForm {
+    /// 32-bit distances instead of pointers (`CONFIG_HAVE_ARCH_PREL32_RELOCATIONS`).
+    is_relative: bool,
+    /// Numbers in an entry: value and name, since 5.4 a name space too.
+    items: u64,
+}
+
+impl ExportForm {
+    const ALL: [Self; 4] = [
+        Self { is_relative: true, items: 3 },
+        Self { is_relative: true, items: 2 },
+        Self { is_relative: false, items: 3 },
+        Self { is_relative: false, items: 2 },
+    ];
+
+    fn entry(self, kernel: &Kernel<'_>, table: u64, index: u64) -> Option<(u64, String)> {
+        let item = if self.is_relative { 4 } else { kernel.word_len() };
+        let at = table.checked_add(index * self.items * item)?;
+        let name = self.target(kernel, at.checked_add(item)?, item)?;
+        let value = self.target(kernel, at, item)?;
+        Some((value, super::shape::text_at(kernel, Gva(name))?))
+    }
+
+    fn target(self, kernel: &Kernel<'_>, at: u64, len: u64) -> Option<u64> {
+        let item = kernel.read_uint(Gva(at), len, "kernel_symbol").ok()?;
+        if !self.is_relative {
+            return Some(item);
+        }
+        let distance = i64::from(u32::try_from(item).ok()?.cast_signed());
+        let mask = if kernel.word_len() == 8 { u64::MAX } else { u64::from(u32::MAX) };
+        Some(at.wrapping_add(distance.cast_unsigned()) & mask)
+    }
+}

@@ -1,0 +1,27 @@
+//! `modules`: what the kernel has loaded.
+
+use std::io::Write;
+
+use vmss2core_report::{ModulesReport, write_json};
+
+use super::kernel::with_kernel;
+use crate::exit::Exit;
+use crate::output;
+use crate::plan::{ModulesPlan, Style};
+
+pub(super) fn run(plan: &ModulesPlan) -> anyhow::Result<Exit> {
+    with_kernel(&plan.guest, |kernel| {
+        let modules = kernel.modules();
+        let report = ModulesReport::new(modules);
+        let mut out = output::stdout();
+        match plan.style {
+            Style::Json => write_json(&report, &mut out)?,
+            Style::Text => report.write_text(plan.list, kernel.word_len(), &mut out)?,
+        }
+        out.flush()?;
+        if !modules.how.is_empty() {
+            output::talk(&format!("vmss2core: {}", modules.how));
+        }
+        Ok(modules.problems.clone())
+    })
+}
