@@ -33,7 +33,9 @@ pub use log::{Caller, LEVELS, Log, Record};
 pub use modules::{Module, ModuleState, Modules, Place};
 pub use object::Object;
 pub use panic::{Stopped, Trouble, taint_meaning};
-pub use process::{Content, Counts, FileRun, MappedFile, Missing, Process, Run, Vma, VmaFlags};
+pub use process::{
+    Backing, Content, Counts, FileRun, MappedFile, Missing, Process, Run, Vma, VmaFlags,
+};
 pub use registers::{RegisterFinder, ThreadRegisters, TlsSegment, UserRegisters};
 pub use symbols::{Symbol, Symbols};
 pub use task::{Task, TaskState, Tasks};

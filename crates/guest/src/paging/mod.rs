@@ -13,6 +13,7 @@ use std::fmt;
 use thiserror::Error;
 use vmss2core_mem::{Gpa, Gva, MemoryError};
 
+mod entries;
 mod entry;
 mod space;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod tests;
 mod vcpu;
 mod walk;
 
+pub(crate) use entries::{Part, PartState, Visits};
 pub use space::{AddressSpace, Translation};
 pub use vcpu::{PagingError, VcpuPaging, address_space_of, vcpu_paging};
 pub use walk::{Leaf, Leaves, Limits, WalkSummary};

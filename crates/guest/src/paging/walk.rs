@@ -336,6 +336,6 @@ fn whole_pages(range: Range<u64>) -> Range<u64> {
     start..(range.end & !(PAGE_SIZE - 1)).max(start)
 }
 
-fn little_endian(entry: &[u8]) -> u64 {
+pub(super) fn little_endian(entry: &[u8]) -> u64 {
     entry.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }

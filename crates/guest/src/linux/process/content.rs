@@ -59,6 +59,8 @@ pub enum Missing {
     /// Mapped to physical addresses that the checkpoint does not hold: a device,
     /// or a missing part.
     OutsideMemory,
+    /// Not given to the process yet by the kernel or the device that it is of.
+    NotMapped,
     /// A page table on the way is not in the checkpoint, or makes no sense.
     Table,
     /// The file's cache cannot be read.
@@ -73,6 +75,7 @@ impl fmt::Display for Missing {
             Self::NotCached => "not in the guest's page cache",
             Self::BehindTheFile => "behind the end of the file",
             Self::OutsideMemory => "physical memory that is not in the checkpoint",
+            Self::NotMapped => "not given to the process yet",
             Self::Table => "its page table is not in the checkpoint or makes no sense",
             Self::Cache => "the page cache of its file cannot be read",
             Self::Special => "a page that was being moved, is broken or is of a device",

@@ -6,18 +6,45 @@
 //! moment, and from the page cache of the file where the process has not
 //! touched a page yet. What is swapped out or was never read is said to be so.
 
+mod areas;
 mod content;
+mod fields;
+mod file;
+mod frames;
+mod maple;
+mod names;
+mod page_cache;
+mod path;
+mod pte;
+mod runs;
+mod start;
 mod vma;
+mod xarray;
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use vmss2core_mem::{Gva, Problem};
+use vmss2core_mem::{Gva, PAGE_SIZE, Problem};
 
 pub use content::{Content, Counts, FileRun, Missing, Run};
-pub use vma::{MappedFile, Vma, VmaFlags};
+pub use vma::{Backing, MappedFile, Vma, VmaFlags};
 
 use super::{Kernel, LinuxError, Object, Task};
-use crate::paging::{AddressSpace, Root};
+use crate::paging::{AddressSpace, Root, Visits};
+use areas::Area;
+use file::Files;
+use names::Names;
+use page_cache::PageCache;
+use runs::Sources;
+use start::Auxv;
+
+/// How many page tables and tree nodes are read for one process: enough to go over
+/// 1 TiB of single pages thirty times.
+const MAX_READS: u64 = 1 << 24;
+/// Longest list of arguments that is read; Linux allows 6 MiB.
+const MAX_ARGUMENTS: u64 = 6 << 20;
+const AT_SYSINFO_EHDR: u64 = 33;
 
 /// A process with its memory.
 #[derive(Debug)]
@@ -26,9 +53,12 @@ pub struct Process<'k> {
     task: Task,
     mm: Object<'k>,
     space: AddressSpace<'k>,
+    auxv: Auxv,
     vmas: Vec<Vma>,
-    executable: Option<MappedFile>,
+    executable: Option<Arc<MappedFile>>,
     problems: Vec<Problem>,
+    cache: OnceLock<Option<PageCache>>,
+    reads_left: AtomicU64,
 }
 
 impl<'k> Process<'k> {
@@ -42,15 +72,42 @@ impl<'k> Process<'k> {
         let translated = kernel.space().translate(pgd);
         let root = translated
             .map_err(|source| LinuxError::Read { what: format!("page tables at {pgd}"), source })?;
-        Ok(Self {
+        let mut process = Self {
             kernel,
             task: task.clone(),
             mm,
             space: kernel.space().with_root(Root(root.gpa)),
+            auxv: Auxv::of(kernel, mm),
             vmas: Vec::new(),
             executable: None,
             problems: Vec::new(),
-        })
+            cache: OnceLock::new(),
+            reads_left: AtomicU64::new(MAX_READS),
+        };
+        process.find_mappings();
+        Ok(process)
+    }
+
+    fn find_mappings(&mut self) {
+        let found = areas::of(self.kernel, self.mm, &self.space);
+        self.problems.extend(found.problems);
+        let mut files = Files::new(self.kernel);
+        let executable = self.mm.pointer("exe_file").ok().filter(|gva| gva.0 != 0);
+        self.executable = executable.map(|gva| files.at(gva));
+        let names = Names::of(self.kernel, self.mm, self.auxv.value(AT_SYSINFO_EHDR));
+        let image = self.vdso_image();
+        self.vmas = found.areas.iter().map(|area| vma(area, &mut files, &names, image)).collect();
+        if let Some(error) = files.first_error.take() {
+            let count = files.without_path;
+            let message = format!("{count} files have no path that can be read: {error}");
+            self.problems.push(Problem::warning(message));
+        }
+    }
+
+    /// Where the kernel has the vDSO of this process.
+    fn vdso_image(&self) -> Option<Gva> {
+        let image = self.mm.follow("context.vdso_image", "vdso_image").ok()??;
+        image.pointer("data").ok()
     }
 
     /// The kernel it runs on.
@@ -75,7 +132,11 @@ impl<'k> Process<'k> {
 
     /// Whether it is a 32-bit program, also on a 64-bit kernel.
     pub fn is_32_bit(&self) -> bool {
-        !self.kernel.linux().is_64_bit
+        if !self.kernel.linux().is_64_bit {
+            return true;
+        }
+        let by_size = || self.mm.pointer("task_size").is_ok_and(|end| end.0 <= 1 << 32);
+        self.auxv.word_len.map_or_else(by_size, |word_len| word_len == 4)
     }
 
     /// Its mappings: sorted, not empty, not overlapping.
@@ -90,7 +151,8 @@ impl<'k> Process<'k> {
     }
 
     /// Where the bytes of a mapping are: runs that cover it exactly, in order,
-    /// adjacent ones merged.
+    /// adjacent ones joined. Memory in single pages that lie anywhere takes 40 bytes
+    /// for each; [`visit_runs`](Self::visit_runs) keeps none.
     pub fn runs(&self, vma: &Vma) -> Vec<Run> {
         let mut runs = Vec::new();
         let _ = self.visit_runs(vma, &mut |run| {
@@ -106,14 +168,48 @@ impl<'k> Process<'k> {
         vma: &Vma,
         visit: &mut dyn FnMut(Run) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let content = Content::Missing(Missing::Table);
-        visit(Run { gva: vma.start, len_bytes: vma.len_bytes(), content })
+        self.visit_range(vma, vma.start.0..vma.end.0, visit)
+    }
+
+    fn visit_range(
+        &self,
+        vma: &Vma,
+        range: Range<u64>,
+        visit: &mut dyn FnMut(Run) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        self.with_sources(|sources| sources.of_mapping(vma, range, visit))
     }
 
     /// Where the bytes of a whole file are, its page cache asked: runs that cover
     /// it exactly, in order. The executable and libraries can be rebuilt so.
-    pub fn file_runs(&self, _file: &MappedFile) -> Vec<FileRun> {
-        Vec::new()
+    /// Nothing if it is not known how long the file is.
+    pub fn file_runs(&self, file: &MappedFile) -> Vec<FileRun> {
+        let mut runs = Vec::new();
+        let _ = self.with_sources(|sources| {
+            sources.of_file(file, file.len_bytes.unwrap_or(0), &mut |run| {
+                runs.push(run);
+                ControlFlow::Continue(())
+            })
+        });
+        runs
+    }
+
+    fn with_sources(
+        &self,
+        ask: impl FnOnce(&mut Sources<'_, 'k>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let left = self.reads_left.load(Ordering::Relaxed);
+        let mut sources = Sources {
+            kernel: self.kernel,
+            space: &self.space,
+            cache: self.cache.get_or_init(|| PageCache::of(self.kernel)).as_ref(),
+            visits: Visits::new(left),
+            nodes_left: left,
+        };
+        let flow = ask(&mut sources);
+        let left = sources.visits.left().min(sources.nodes_left);
+        self.reads_left.fetch_min(left, Ordering::Relaxed);
+        flow
     }
 
     /// How many bytes of a mapping are where.
@@ -129,35 +225,134 @@ impl<'k> Process<'k> {
     /// Fills `buf` with the process's memory at `gva`. Fails at the first byte
     /// that cannot be had; what `buf` holds then is not defined.
     pub fn read(&self, gva: Gva, buf: &mut [u8]) -> Result<(), LinuxError> {
-        self.space
-            .read(gva, buf)
-            .map_err(|source| LinuxError::Read { what: format!("process memory at {gva}"), source })
+        let mut at = gva;
+        let mut rest = buf;
+        while !rest.is_empty() {
+            let unmapped = || LinuxError::Unavailable { at, why: "not mapped".into() };
+            let vma = self.vma_at(at).ok_or_else(unmapped)?;
+            let in_vma = vma.end.0 - at.0;
+            let len = rest.len().min(usize::try_from(in_vma).unwrap_or(usize::MAX));
+            let (head, tail) = std::mem::take(&mut rest).split_at_mut(len);
+            self.read_in(vma, at, head)?;
+            (at, rest) = (vma.end, tail);
+        }
+        Ok(())
+    }
+
+    /// Reads what lies in one mapping.
+    fn read_in(&self, vma: &Vma, gva: Gva, buf: &mut [u8]) -> Result<(), LinuxError> {
+        let end = gva.0 + buf.len() as u64;
+        let pages = gva.page_start().0..end.next_multiple_of(PAGE_SIZE);
+        let mut rest = buf;
+        let mut failed = None;
+        let _ = self.visit_range(vma, pages, &mut |run| {
+            let start = run.gva.0.max(gva.0);
+            let len = (run.gva.0 + run.len_bytes).min(end) - start;
+            let len = usize::try_from(len).unwrap_or(usize::MAX).min(rest.len());
+            let (head, tail) = std::mem::take(&mut rest).split_at_mut(len);
+            rest = tail;
+            match self.read_content(run.content, start - run.gva.0, Gva(start), head) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        });
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn read_content(
+        &self,
+        content: Content,
+        skip: u64,
+        at: Gva,
+        buf: &mut [u8],
+    ) -> Result<(), LinuxError> {
+        let why = match content {
+            Content::Zero => {
+                buf.fill(0);
+                return Ok(());
+            }
+            Content::Memory(gpa) | Content::PageCache(gpa) => {
+                let gpa = gpa.checked_add(skip).unwrap_or(gpa);
+                match self.kernel.memory().read(gpa, buf) {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error.to_string(),
+                }
+            }
+            Content::Swapped { area, .. } => format!("swapped out to area {area}"),
+            Content::Missing(why) => why.to_string(),
+        };
+        Err(LinuxError::Unavailable { at, why })
     }
 
     /// What the kernel told the program when it was started (`AT_PHDR`, ...), as
     /// pairs, `AT_NULL` included; empty if it cannot be found.
-    pub fn auxv(&self) -> Vec<(u64, u64)> {
-        Vec::new()
+    pub fn auxv(&self) -> &[(u64, u64)] {
+        &self.auxv.pairs
     }
 
     /// The program's file.
     pub fn executable(&self) -> Option<&MappedFile> {
-        self.executable.as_ref()
+        self.executable.as_deref()
     }
 
     /// Its arguments, each ended by a NUL; `None` if they cannot be read.
     pub fn command_line(&self) -> Option<Vec<u8>> {
-        None
+        self.between("arg_start", "arg_end")
     }
 
     /// Its environment as it was at the start, each variable ended by a NUL;
     /// `None` if it cannot be read.
     pub fn environment(&self) -> Option<Vec<u8>> {
-        None
+        self.between("env_start", "env_end")
+    }
+
+    /// The memory between the addresses in two members of `mm_struct`.
+    fn between(&self, start: &str, end: &str) -> Option<Vec<u8>> {
+        let (start, end) = (self.mm.pointer(start).ok()?, self.mm.pointer(end).ok()?);
+        let len = end.0.checked_sub(start.0)?.min(MAX_ARGUMENTS);
+        let mut bytes = vec![0; usize::try_from(len).ok()?];
+        self.read(start, &mut bytes).ok()?;
+        Some(bytes)
     }
 
     /// What could not be followed.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+}
+
+/// A mapping with its name.
+fn vma(area: &Area, files: &mut Files<'_>, names: &Names<'_, '_>, image: Option<Gva>) -> Vma {
+    let file = (area.file != 0).then(|| files.at(Gva(area.file)));
+    let name = match &file {
+        Some(file) => names.of_shared(area).unwrap_or_else(|| file.path.clone()),
+        None if area.is_guess => String::new(),
+        None => names.of_area(area),
+    };
+    let is_of_kernel = || {
+        let devices = VmaFlags::PFN_MAP.0 | VmaFlags::IO.0;
+        area.flags.0 & devices != 0 || name.starts_with("[v")
+    };
+    let backing = match area.operations {
+        _ if area.is_guess => Backing::Unknown,
+        // `vma_is_anonymous`: also private mappings of /dev/zero.
+        Some(0) => Backing::Anonymous,
+        _ if is_of_kernel() => Backing::Kernel,
+        _ if file.is_some() => Backing::File,
+        Some(_) => Backing::Kernel,
+        None => Backing::Anonymous,
+    };
+    Vma {
+        start: Gva(area.start),
+        end: Gva(area.end),
+        flags: area.flags,
+        offset_bytes: if file.is_some() { area.page_offset.wrapping_mul(PAGE_SIZE) } else { 0 },
+        image: image.filter(|_| name == "[vdso]"),
+        file,
+        backing,
+        name,
     }
 }

@@ -18,6 +18,10 @@ pub struct Vma {
     pub offset_bytes: u64,
     /// The file that is mapped.
     pub file: Option<Arc<MappedFile>>,
+    /// What a page holds that the process has not touched yet.
+    pub backing: Backing,
+    /// Where the kernel has what it maps there: of `[vdso]`, if that is known.
+    pub(super) image: Option<Gva>,
     /// What `/proc/PID/maps` has in its last column: a path, also with
     /// ` (deleted)`, or `[heap]`, `[stack]`, `[vdso]`, `[anon:name]`, or nothing.
     pub name: String,
@@ -33,6 +37,19 @@ impl Vma {
     pub fn contains(&self, gva: Gva) -> bool {
         self.start <= gva && gva < self.end
     }
+}
+
+/// What a page of a mapping holds that the process has not touched yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// Zeroes.
+    Anonymous,
+    /// A page of the file.
+    File,
+    /// What the kernel or a device gives on first use: `[vdso]`, `[vvar]`.
+    Kernel,
+    /// Not known: the mapping was found in the page tables only.
+    Unknown,
 }
 
 /// A file that is mapped or that a process runs.

@@ -1,0 +1,149 @@
+//! What there is to know of a file that is mapped.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use vmss2core_mem::Gva;
+
+use super::super::{Kernel, LinuxError};
+use super::fields::Fields;
+use super::path::{PathGva, Paths};
+use super::vma::MappedFile;
+
+/// The inner file of a layered file system (`FMODE_BACKING`, 6.5): its own path is
+/// none that the process knows.
+const BACKING: u64 = 1 << 25;
+/// File systems that have nothing but the page cache (`include/uapi/linux/magic.h`).
+const IN_MEMORY: [u64; 3] = [0x0102_1994, 0x8584_58f6, 0x9584_58f6];
+
+/// Files that are no files, as `epoll` and `perf` give them out (the same header).
+const ANON_INODES: u64 = 0x0904_1934;
+
+/// Reads files, each once.
+#[derive(Debug)]
+pub(super) struct Files<'k> {
+    kernel: &'k Kernel<'k>,
+    paths: Paths<'k>,
+    file: Fields<5>,
+    user_path: Fields<2>,
+    dentry: Fields<1>,
+    mapping: Fields<1>,
+    inode: Fields<3>,
+    super_block: Fields<2>,
+    known: HashMap<Gva, Arc<MappedFile>>,
+    /// Files whose path could not be read, and why the first could not.
+    pub(super) without_path: u64,
+    pub(super) first_error: Option<LinuxError>,
+}
+
+impl<'k> Files<'k> {
+    pub(super) fn new(kernel: &'k Kernel<'k>) -> Self {
+        let file = [
+            "f_path.mnt|__f_path.mnt",
+            "f_path.dentry|__f_path.dentry",
+            "f_mapping",
+            "f_inode",
+            "f_mode",
+        ];
+        Self {
+            kernel,
+            paths: Paths::new(kernel),
+            file: Fields::of(kernel, "file", file),
+            user_path: Fields::of(
+                kernel,
+                "backing_file",
+                ["user_path.mnt|__user_path.mnt", "user_path.dentry|__user_path.dentry"],
+            ),
+            dentry: Fields::of(kernel, "dentry", ["d_inode"]),
+            mapping: Fields::of(kernel, "address_space", ["host"]),
+            inode: Fields::of(kernel, "inode", ["i_ino", "i_sb", "i_mapping"]),
+            super_block: Fields::of(kernel, "super_block", ["s_dev", "s_magic"]),
+            known: HashMap::new(),
+            without_path: 0,
+            first_error: None,
+        }
+    }
+
+    /// The file whose `struct file` lies at `gva`.
+    pub(super) fn at(&mut self, gva: Gva) -> Arc<MappedFile> {
+        if let Some(known) = self.known.get(&gva) {
+            return known.clone();
+        }
+        let file = self.read(gva).unwrap_or_else(|error| {
+            self.failed(error);
+            MappedFile { gva, ..MappedFile::default() }
+        });
+        let file = Arc::new(file);
+        self.known.insert(gva, file.clone());
+        file
+    }
+
+    fn failed(&mut self, error: LinuxError) {
+        self.without_path += 1;
+        self.first_error.get_or_insert(error);
+    }
+
+    fn read(&mut self, gva: Gva) -> Result<MappedFile, LinuxError> {
+        let [mount, dentry, mapping, inode, mode] = self.file.read(self.kernel, gva)?;
+        let mut path = mount.zip(dentry);
+        if mode.is_some_and(|mode| mode & BACKING != 0) && self.user_path.knows(1) {
+            let [mount, dentry] = self.user_path.read(self.kernel, gva)?;
+            path = mount.zip(dentry);
+        }
+        let path = path.map(|(mount, dentry)| PathGva { mount, dentry });
+        let named = path.and_then(|path| self.inode_of(path.dentry)).or(inode);
+        let mut file = MappedFile { gva, ..MappedFile::default() };
+        let magic = named.and_then(|named| self.describe(&mut file, Gva(named)));
+        file.mapping = mapping.or_else(|| self.mapping_of(inode.or(named)?)).map(Gva);
+        let host = file.mapping.and_then(|mapping| self.host(mapping)).or(inode).or(named);
+        file.len_bytes = host.and_then(|host| self.len_bytes(Gva(host)));
+        let text = |path| match magic {
+            Some(ANON_INODES) => Ok(format!("anon_inode:{}", self.paths.last_name(path)?)),
+            _ => self.paths.text(path),
+        };
+        match path.map(text) {
+            Some(Ok(text)) => file.path = text,
+            Some(Err(error)) => self.failed(error),
+            None => self.failed(LinuxError::UnknownMember {
+                structure: "file".into(),
+                member: "f_path".into(),
+            }),
+        }
+        Ok(file)
+    }
+
+    /// Number and file system of an inode; returns the magic number of the latter.
+    fn describe(&self, file: &mut MappedFile, inode: Gva) -> Option<u64> {
+        let [number, super_block, _] = self.inode.read(self.kernel, inode).ok()?;
+        file.inode_number = number;
+        let [device, magic] = self.super_block.read(self.kernel, Gva(super_block?)).ok()?;
+        file.lives_in_memory = magic.is_some_and(|magic| IN_MEMORY.contains(&magic));
+        // `MAJOR` and `MINOR` of `include/linux/kdev_t.h`.
+        file.device = device.and_then(|device| {
+            let device = u32::try_from(device).ok()?;
+            Some((device >> 20, device & 0xf_ffff))
+        });
+        magic
+    }
+
+    fn inode_of(&self, dentry: u64) -> Option<u64> {
+        let [inode] = self.dentry.read(self.kernel, Gva(dentry)).ok()?;
+        inode.filter(|inode| *inode != 0)
+    }
+
+    fn mapping_of(&self, inode: u64) -> Option<u64> {
+        let [_, _, mapping] = self.inode.read(self.kernel, Gva(inode)).ok()?;
+        mapping
+    }
+
+    fn host(&self, mapping: Gva) -> Option<u64> {
+        let [host] = self.mapping.read(self.kernel, mapping).ok()?;
+        host.filter(|host| *host != 0)
+    }
+
+    /// `i_size` has 64 bits on 32-bit kernels too.
+    fn len_bytes(&self, inode: Gva) -> Option<u64> {
+        let at = self.kernel.object(inode, "inode").address_of("i_size").ok()?;
+        self.kernel.read_uint(at, 8, "inode.i_size").ok().filter(|len| len >> 63 == 0)
+    }
+}

@@ -1,0 +1,106 @@
+//! What `/proc/PID/maps` calls a mapping that has no file.
+//!
+//! As `get_vma_name` in `fs/proc/task_mmu.c` does.
+
+use vmss2core_mem::Gva;
+
+use super::super::{Kernel, Object};
+use super::areas::Area;
+
+/// `ANON_VMA_NAME_MAX_LEN`, and more than any name of the kernel's own has.
+const MAX_NAME: usize = 80;
+
+/// Where a process has its heap and its stack.
+#[derive(Debug)]
+pub(super) struct Names<'r, 'k> {
+    kernel: &'r Kernel<'k>,
+    start_brk: Option<u64>,
+    brk: Option<u64>,
+    start_stack: Option<u64>,
+    /// `vm_special_mapping.name`.
+    special_name: Option<u64>,
+    /// `anon_vma_name.name`.
+    anon_name: Option<u64>,
+    /// AT_SYSINFO_EHDR of the auxiliary vector.
+    vdso: Option<u64>,
+}
+
+impl<'r, 'k> Names<'r, 'k> {
+    pub(super) fn of(kernel: &'r Kernel<'k>, mm: Object<'_>, vdso: Option<u64>) -> Self {
+        let at =
+            |structure, member| Some(kernel.layout().member(structure, member)?.value.offset_bytes);
+        let pointer = |member| mm.pointer(member).ok().map(|gva| gva.0);
+        Self {
+            kernel,
+            start_brk: pointer("start_brk"),
+            brk: pointer("brk"),
+            start_stack: pointer("start_stack"),
+            special_name: at("vm_special_mapping", "name"),
+            anon_name: at("anon_vma_name", "name"),
+            vdso,
+        }
+    }
+
+    /// The name of a mapping that has no file.
+    pub(super) fn of_area(&self, area: &Area) -> String {
+        let known = || self.special(area).or_else(|| self.by_address_of_vdso(area));
+        let known = known().or_else(|| self.heap_or_stack(area).map(str::to_owned));
+        let given = || Some(format!("[anon:{}]", self.given(area)?));
+        known.or_else(given).unwrap_or_default()
+    }
+
+    /// The name that shared memory was given with `prctl(PR_SET_VMA)`.
+    pub(super) fn of_shared(&self, area: &Area) -> Option<String> {
+        Some(format!("[anon_shmem:{}]", self.given(area)?))
+    }
+
+    /// Mappings of the kernel's own carry their name: `[vdso]`, `[vvar]`.
+    fn special(&self, area: &Area) -> Option<String> {
+        if area.operations == Some(0) || area.private_data == 0 {
+            return None;
+        }
+        let at = area.private_data.wrapping_add(self.special_name?);
+        let name = self.kernel.read_pointer(Gva(at), "vm_special_mapping.name").ok()?;
+        let name = self.text(name)?;
+        (name.starts_with('[') && name.ends_with(']')).then_some(name)
+    }
+
+    /// Where that is not known: the program was told where its vDSO is.
+    fn by_address_of_vdso(&self, area: &Area) -> Option<String> {
+        let vdso = self.vdso.filter(|_| self.special_name.is_none())?;
+        if area.start == vdso {
+            return Some("[vdso]".into());
+        }
+        // The kernel maps its data just before the code that reads it.
+        let is_vvar = area.end == vdso && area.flags.0 & 7 == 1;
+        is_vvar.then(|| "[vvar]".into())
+    }
+
+    fn heap_or_stack(&self, area: &Area) -> Option<&'static str> {
+        let heap = self.start_brk.zip(self.brk);
+        if heap.is_some_and(|(start, end)| area.start <= end && area.end >= start && start < end) {
+            return Some("[heap]");
+        }
+        let stack = self.start_stack?;
+        (area.start <= stack && stack <= area.end).then_some("[stack]")
+    }
+
+    fn given(&self, area: &Area) -> Option<String> {
+        if area.anon_name == 0 {
+            return None;
+        }
+        self.text(Gva(area.anon_name.wrapping_add(self.anon_name?))).filter(|name| !name.is_empty())
+    }
+
+    fn text(&self, gva: Gva) -> Option<String> {
+        let mut bytes = Vec::new();
+        while bytes.len() < MAX_NAME {
+            let at = Gva(gva.0.checked_add(bytes.len() as u64)?);
+            match u8::try_from(self.kernel.read_uint(at, 1, "name").ok()?).ok()? {
+                0 => break,
+                byte => bytes.push(byte),
+            }
+        }
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}

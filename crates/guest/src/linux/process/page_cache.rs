@@ -1,0 +1,144 @@
+//! The pages of a file that the guest has in memory.
+
+use std::ops::{ControlFlow, Range};
+
+use vmss2core_mem::{Gpa, Gva, PAGE_SIZE};
+
+use super::super::Kernel;
+use super::frames::Frames;
+use super::vma::MappedFile;
+use super::xarray::{CacheEntry, CacheTree, EntryKind, Marks, TreeShape};
+
+/// Pages of a file in order; what is not reported is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CachedPage {
+    /// Number of the page in the file.
+    pub(super) index: u64,
+    /// How many pages.
+    pub(super) count: u64,
+    pub(super) state: CacheState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CacheState {
+    /// In physical memory, which may be in the checkpoint or not.
+    Memory(Gpa),
+    /// Shared memory that was swapped out.
+    Swapped { area: u8, page: u64 },
+    /// The cache cannot be read here.
+    Broken,
+}
+
+/// How the kernel keeps page caches.
+#[derive(Debug)]
+pub(super) struct PageCache {
+    shape: TreeShape,
+    /// Offset of the root entry in `struct address_space`.
+    head_at: u64,
+    /// Offset of the tree's height; only in kernels whose nodes do not say theirs.
+    height_at: Option<u64>,
+    frames: Frames,
+}
+
+impl PageCache {
+    /// Finds out how; `None` if something needed is not known.
+    pub(super) fn of(kernel: &Kernel<'_>) -> Option<Self> {
+        let layout = kernel.layout();
+        let at = |structure, member| Some(layout.member(structure, member)?.value.offset_bytes);
+        let mapping = |member| at("address_space", member);
+        let xarray = mapping("i_pages.xa_head").map(|at| (at, Marks::XArray));
+        let radix = || {
+            let at = mapping("i_pages.rnode").or_else(|| mapping("page_tree.rnode"));
+            Some((at?, Marks::Radix))
+        };
+        let (head_at, marks) = xarray.or_else(radix)?;
+        Some(Self {
+            shape: shape(kernel, marks),
+            head_at,
+            height_at: mapping("page_tree.height"),
+            frames: Frames::of(kernel)?,
+        })
+    }
+
+    /// Reports the pages in a range of page numbers. `nodes_left` limits how much of
+    /// the tree is read.
+    pub(super) fn visit(
+        &self,
+        kernel: &Kernel<'_>,
+        file: &MappedFile,
+        range: Range<u64>,
+        nodes_left: &mut u64,
+        visit: &mut dyn FnMut(CachedPage) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let broken = CachedPage {
+            index: range.start,
+            count: range.end.saturating_sub(range.start),
+            state: CacheState::Broken,
+        };
+        let Some(mapping) = file.mapping else { return visit(broken) };
+        let at = Gva(mapping.0.wrapping_add(self.head_at));
+        let Ok(head) = kernel.read_pointer(at, "address_space.i_pages") else {
+            return visit(broken);
+        };
+        let height = self.height_at.map(|at| {
+            let height = kernel.read_uint(Gva(mapping.0.wrapping_add(at)), 4, "height");
+            height.ok().and_then(|height| u8::try_from(height).ok()).unwrap_or(0)
+        });
+        let read = |gva, buf: &mut [u8]| kernel.read(Gva(gva), buf, "xa_node").is_ok();
+        let mut tree = CacheTree { shape: self.shape, read: &read, nodes_left };
+        tree.visit(head.0, height, range, &mut |entry| {
+            self.entry(kernel, mapping, file.lives_in_memory, entry, visit)
+        })
+    }
+
+    fn entry(
+        &self,
+        kernel: &Kernel<'_>,
+        mapping: Gva,
+        lives_in_memory: bool,
+        entry: CacheEntry,
+        visit: &mut dyn FnMut(CachedPage) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let CacheEntry { index, count, skip, kind } = entry;
+        let state = match kind {
+            EntryKind::Page(page) => self
+                .frames
+                .page_of_file(kernel, page, skip, (mapping, index))
+                .map_or(CacheState::Broken, CacheState::Memory),
+            EntryKind::Broken => CacheState::Broken,
+            EntryKind::Value(value) if lives_in_memory => {
+                let (area, page) = self.swap(value);
+                CacheState::Swapped { area, page: page.wrapping_add(skip) }
+            }
+            // A shadow entry: when the page was dropped.
+            EntryKind::Value(_) => return ControlFlow::Continue(()),
+        };
+        visit(CachedPage { index, count, state })
+    }
+
+    /// `swp_type` and `swp_offset` of `include/linux/swapops.h`: the area is in the top
+    /// 5 bits of what fits into an entry.
+    fn swap(&self, value: u64) -> (u8, u64) {
+        let bits = if self.shape.word_len == 8 { 64 } else { 32 };
+        let mark_bits = if self.shape.marks == Marks::XArray { 1 } else { 2 };
+        let shift = bits - mark_bits - 5;
+        (u8::try_from(value >> shift & 0x1f).unwrap_or(0), value & ((1 << shift) - 1))
+    }
+}
+
+/// Where a node has its slots, and how many: the same in all kernels but the
+/// smallest, so that it need not be known.
+fn shape(kernel: &Kernel<'_>, marks: Marks) -> TreeShape {
+    let structure = if marks == Marks::XArray { "xa_node" } else { "radix_tree_node" };
+    let slots = kernel.layout().member(structure, "slots").map(|member| member.value);
+    let word_len = kernel.word_len();
+    let count = slots.and_then(|slots| slots.size_bytes).map(|size| size / word_len);
+    let default_at = if word_len == 8 { 0x28 } else { 0x14 };
+    let slots_at = slots.map(|slots| slots.offset_bytes).filter(|at| *at <= PAGE_SIZE);
+    TreeShape {
+        word_len: usize::try_from(word_len).unwrap_or(8),
+        slots_at: slots_at.and_then(|at| usize::try_from(at).ok()).unwrap_or(default_at),
+        slots_shift: if count == Some(16) { 4 } else { 6 },
+        marks,
+    }
+}
