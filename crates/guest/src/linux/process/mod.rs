@@ -289,8 +289,8 @@ impl<'k> Process<'k> {
 
     /// What the kernel told the program when it was started (`AT_PHDR`, ...), as
     /// pairs, `AT_NULL` included; empty if it cannot be found.
-    pub fn auxv(&self) -> &[(u64, u64)] {
-        &self.auxv.pairs
+    pub fn auxv(&self) -> Vec<(u64, u64)> {
+        self.auxv.pairs.clone()
     }
 
     /// The program's file.
