@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bt;
 mod core;
 mod dmesg;
 mod escape;
@@ -24,6 +25,7 @@ mod text;
 mod units;
 
 pub use self::core::{CORE_SCHEMA, CoreInfo, CoreReport, CoreThread, MemoryCounts};
+pub use bt::{BT_SCHEMA, BtReport, FrameInfo, StackInfo, StackTask};
 pub use dmesg::{DMESG_SCHEMA, DmesgReport, MessageInfo, TimeStyle};
 pub use escape::{printable, shell_word};
 pub use info::{

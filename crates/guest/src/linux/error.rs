@@ -71,4 +71,10 @@ pub enum LinuxError {
         /// What is wrong with it.
         why: String,
     },
+    /// The checkpoint has no registers of a vCPU.
+    #[error("the checkpoint has no registers of vCPU {vcpu}")]
+    NoRegisters {
+        /// Its index.
+        vcpu: u32,
+    },
 }

@@ -12,6 +12,7 @@ use vmss2core_dump::DUMP_FORMATS;
 
 use crate::{exit, legacy};
 
+mod bt;
 mod core;
 mod dmesg;
 mod guest;
@@ -19,6 +20,7 @@ mod modules;
 mod ps;
 mod symbols;
 
+pub(crate) use bt::BtArgs;
 pub(crate) use core::CoreArgs;
 pub(crate) use dmesg::DmesgArgs;
 pub(crate) use guest::{GuestArgs, VmcoreinfoArgs};
@@ -109,6 +111,7 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     Core(CoreArgs),
     Ps(PsArgs),
+    Bt(BtArgs),
     Vmcoreinfo(VmcoreinfoArgs),
     Symbols(SymbolsArgs),
     Dmesg(DmesgArgs),

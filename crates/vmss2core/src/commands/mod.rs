@@ -1,5 +1,6 @@
 //! What the program can do, one file for each command.
 
+mod bt;
 mod completions;
 mod convert;
 mod core;
@@ -26,6 +27,7 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<Exit> {
         Plan::Core(plan) => core::run(&plan),
         Plan::Original(plan) => original::run(&plan),
         Plan::Ps(plan) => ps::run(&plan),
+        Plan::Bt(plan) => bt::run(&plan),
         Plan::Vmcoreinfo(plan) => vmcoreinfo::run(&plan),
         Plan::Symbols(plan) => symbols::run(&plan),
         Plan::Dmesg(plan) => dmesg::run(&plan),

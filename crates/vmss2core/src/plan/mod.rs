@@ -14,6 +14,10 @@ use crate::args::{
 };
 use crate::legacy::{KernelFamily, LegacyArgs, LinuxOffsets, NotYet, Output};
 
+mod bt;
+
+pub(crate) use bt::{BtPlan, Stacks};
+
 /// What is to be done.
 #[derive(Debug)]
 pub(crate) enum Plan {
@@ -21,6 +25,7 @@ pub(crate) enum Plan {
     Convert(ConvertPlan),
     Original(OriginalPlan),
     Ps(PsPlan),
+    Bt(BtPlan),
     Vmcoreinfo(GuestPlan),
     Symbols(SymbolsPlan),
     Dmesg(DmesgPlan),
@@ -234,6 +239,7 @@ impl Plan {
             Command::Convert(args) => Self::Convert(convert(args, cli.global)?),
             Command::Core(args) => Self::Core(core(args, &cli.global)),
             Command::Ps(args) => Self::Ps(PsPlan::new(args, &cli.global)),
+            Command::Bt(args) => Self::Bt(BtPlan::new(args, &cli.global)),
             Command::Vmcoreinfo(args) => Self::Vmcoreinfo(GuestPlan::new(args.guest, &cli.global)),
             Command::Symbols(args) => Self::Symbols(symbols(args, &cli.global)),
             Command::Dmesg(args) => Self::Dmesg(dmesg(args, &cli.global)),

@@ -1,0 +1,190 @@
+//! Where the unwinding of a stack starts, and registers that lie on one.
+
+use std::ops::Range;
+
+use vmss2core_mem::{Gpr, Gva, X86Vcpu};
+
+use super::code::Code;
+use super::{Registers, Step};
+use crate::linux::{Kernel, LinuxError, Task};
+
+/// Registers of a vCPU.
+pub(super) fn of_vcpu(vcpu: &X86Vcpu) -> Option<Registers> {
+    Some(Registers { ip: vcpu.rip?, general: vcpu.general })
+}
+
+/// Registers that a task that does not run saved when it was switched away from.
+///
+/// `thread.sp` points to a `struct inactive_task_frame` (since 4.9,
+/// `arch/x86/include/asm/switch_to.h`): callee-saved registers, then the address
+/// at which the task goes on.
+pub(super) fn of_sleeping(
+    kernel: &Kernel<'_>,
+    task: &Task,
+) -> Result<(Registers, &'static str), LinuxError> {
+    let sp = kernel.object(task.gva, "task_struct").pointer("thread.sp")?;
+    let code = Code::of(kernel);
+    let frame = FRAMES.iter().filter(|frame| frame.word_len == kernel.word_len());
+    let mut found = frame.filter_map(|frame| frame.read(kernel, sp));
+    if let Some(registers) = found.find(|registers| code.holds(registers.ip)) {
+        return Ok((registers, "registers of the sleeping task"));
+    }
+    let mut registers = Registers::default();
+    registers.set(Gpr::Rsp, Some(sp.0));
+    Ok((registers, "stack pointer of the sleeping task"))
+}
+
+/// A form of `struct inactive_task_frame`: registers by word.
+struct InactiveFrame {
+    word_len: u64,
+    registers: &'static [Option<Gpr>],
+}
+
+/// With 64 bits; with 32 bits as it is since 5.1, with flags, and before.
+const FRAMES: [InactiveFrame; 3] = [
+    InactiveFrame {
+        word_len: 8,
+        registers: &[
+            Some(Gpr::R15),
+            Some(Gpr::R14),
+            Some(Gpr::R13),
+            Some(Gpr::R12),
+            Some(Gpr::Rbx),
+            Some(Gpr::Rbp),
+        ],
+    },
+    InactiveFrame {
+        word_len: 4,
+        registers: &[None, Some(Gpr::Rsi), Some(Gpr::Rdi), Some(Gpr::Rbx), Some(Gpr::Rbp)],
+    },
+    InactiveFrame {
+        word_len: 4,
+        registers: &[Some(Gpr::Rsi), Some(Gpr::Rdi), Some(Gpr::Rbx), Some(Gpr::Rbp)],
+    },
+];
+
+impl InactiveFrame {
+    fn read(&self, kernel: &Kernel<'_>, sp: Gva) -> Option<Registers> {
+        let mut registers = Registers::default();
+        let mut at = sp;
+        for gpr in self.registers {
+            let value = kernel.read_pointer(at, "saved registers").ok()?.0;
+            if let Some(gpr) = gpr {
+                registers.set(*gpr, Some(value));
+            }
+            at = at.checked_add(self.word_len)?;
+        }
+        registers.ip = kernel.read_pointer(at, "saved registers").ok()?.0;
+        registers.set(Gpr::Rsp, Some(at.checked_add(self.word_len)?.0));
+        Some(registers)
+    }
+}
+
+/// Size of kernel stacks: as the kernel says, or as it is without sanitizers.
+fn stack_len(kernel: &Kernel<'_>) -> u64 {
+    let known = kernel.layout().size_of("thread_union").map(|size| size.value);
+    let usual = if kernel.linux().is_64_bit { 16 << 10 } else { 8 << 10 };
+    known.filter(|size| size.is_power_of_two() && *size <= 64 << 10).unwrap_or(usual)
+}
+
+/// The stack of a task.
+pub(super) fn stack_range(kernel: &Kernel<'_>, stack: Gva) -> Range<u64> {
+    stack.0..stack.0.saturating_add(stack_len(kernel))
+}
+
+/// The end of the stack that a stack pointer is in: stacks are aligned to their
+/// size.
+pub(super) fn stack_top(kernel: &Kernel<'_>, sp: u64) -> u64 {
+    (sp | (stack_len(kernel) - 1)).saturating_add(1)
+}
+
+/// `struct pt_regs`, in words: `arch/x86/include/asm/ptrace.h`.
+struct SavedRegisters {
+    ip: usize,
+    cs: usize,
+    sp: usize,
+    general: &'static [(usize, Gpr)],
+    count: usize,
+}
+
+const SAVED_64: SavedRegisters = SavedRegisters {
+    ip: 16,
+    cs: 17,
+    sp: 19,
+    general: &[
+        (0, Gpr::R15),
+        (1, Gpr::R14),
+        (2, Gpr::R13),
+        (3, Gpr::R12),
+        (4, Gpr::Rbp),
+        (5, Gpr::Rbx),
+        (6, Gpr::R11),
+        (7, Gpr::R10),
+        (8, Gpr::R9),
+        (9, Gpr::R8),
+        (10, Gpr::Rax),
+        (11, Gpr::Rcx),
+        (12, Gpr::Rdx),
+        (13, Gpr::Rsi),
+        (14, Gpr::Rdi),
+    ],
+    count: 21,
+};
+
+const SAVED_32: SavedRegisters = SavedRegisters {
+    ip: 12,
+    cs: 13,
+    sp: 15,
+    general: &[
+        (0, Gpr::Rbx),
+        (1, Gpr::Rcx),
+        (2, Gpr::Rdx),
+        (3, Gpr::Rsi),
+        (4, Gpr::Rdi),
+        (5, Gpr::Rbp),
+        (6, Gpr::Rax),
+    ],
+    count: 17,
+};
+
+/// Goes to what was interrupted when these registers were saved.
+pub(super) fn saved_registers(kernel: &Kernel<'_>, at: u64) -> Step {
+    let layout = if kernel.linux().is_64_bit { &SAVED_64 } else { &SAVED_32 };
+    let words = words(kernel, at, layout.count);
+    let word = |index: usize| words.as_ref().and_then(|words| words.get(index)).copied();
+    let (Some(ip), Some(cs), Some(sp)) = (word(layout.ip), word(layout.cs), word(layout.sp)) else {
+        return Step::Lost("saved registers that cannot be read");
+    };
+    if !is_code_selector(cs) {
+        return Step::Lost("saved registers that make no sense");
+    }
+    if cs & 3 == 3 {
+        return Step::User { ip, sp };
+    }
+    let mut registers = Registers { ip, ..Registers::default() };
+    for (index, gpr) in layout.general {
+        registers.set(*gpr, word(*index));
+    }
+    // A 32-bit processor saves no stack pointer for what was the kernel already.
+    let above = at.wrapping_add(layout.sp as u64 * kernel.word_len());
+    registers.set(Gpr::Rsp, Some(if kernel.linux().is_64_bit { sp } else { above }));
+    Step::Interrupted(registers)
+}
+
+/// `__KERNEL_CS`, `__USER32_CS` and `__USER_CS`, with 64 bits and with 32
+/// (`arch/x86/include/asm/segment.h`). The bits from 16 on are event data on
+/// processors with FRED, and nothing on 32-bit ones.
+pub(super) fn is_code_selector(cs: u64) -> bool {
+    matches!(cs & 0xffff, 0x10 | 0x23 | 0x33 | 0x60 | 0x73)
+}
+
+fn words(kernel: &Kernel<'_>, at: u64, count: usize) -> Option<Vec<u64>> {
+    let word_len = kernel.word_len();
+    let word = |index: usize| {
+        let at = Gva(at.checked_add(index as u64 * word_len)?);
+        Some(kernel.read_pointer(at, "saved registers").ok()?.0)
+    };
+    // The last two are there only if the privilege changed.
+    let most: Vec<u64> = (0..count).map_while(word).collect();
+    (most.len() + 2 > count).then_some(most)
+}

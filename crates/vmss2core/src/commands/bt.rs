@@ -1,0 +1,100 @@
+//! `bt`: kernel stacks of processors and tasks.
+
+use std::io::Write;
+
+use anyhow::{anyhow, bail};
+use vmss2core_guest::linux::{Kernel, Task, Tasks};
+use vmss2core_mem::Problem;
+use vmss2core_report::{BtReport, StackInfo, write_json};
+
+use super::kernel::with_kernel;
+use crate::exit::Exit;
+use crate::output;
+use crate::plan::{BtPlan, Stacks, Style};
+
+pub(super) fn run(plan: &BtPlan) -> anyhow::Result<Exit> {
+    with_kernel(&plan.guest, |kernel| {
+        let mut problems = Vec::new();
+        let stacks = stacks(kernel, plan.stacks, &mut problems)?;
+        let report = BtReport::new(stacks);
+        let mut out = output::stdout();
+        match plan.style {
+            Style::Text => report.write_text(&mut out)?,
+            Style::Json => write_json(&report, &mut out)?,
+        }
+        out.flush()?;
+        Ok(problems)
+    })
+}
+
+fn stacks(
+    kernel: &Kernel<'_>,
+    wanted: Stacks,
+    problems: &mut Vec<Problem>,
+) -> anyhow::Result<Vec<StackInfo>> {
+    let tasks = match (kernel.tasks(), wanted) {
+        (Ok(tasks), _) => tasks,
+        // The stack of a processor can be told without knowing its task.
+        (Err(error), Stacks::Processors | Stacks::Processor(_)) => {
+            problems.push(Problem::warning(format!("tasks are not known: {error}")));
+            Tasks::default()
+        }
+        (Err(error), _) => return Err(error.into()),
+    };
+    problems.extend(tasks.problems);
+    let tasks = &tasks.tasks;
+    match wanted {
+        Stacks::Processors => Ok(of_processors(kernel, tasks, |_| true, problems)),
+        Stacks::Processor(cpu) => {
+            let found = of_processors(kernel, tasks, |stack| stack.cpu == Some(cpu), problems);
+            if found.is_empty() { Err(anyhow!("the guest has no CPU {cpu}")) } else { Ok(found) }
+        }
+        Stacks::All => Ok(of_tasks(kernel, tasks, |_| true, problems)),
+        Stacks::Process(pid) => {
+            let is_process = tasks.iter().any(|task| task.pid == pid && pid != 0);
+            let wanted = |task: &Task| if is_process { task.pid == pid } else { task.tid == pid };
+            if !tasks.iter().any(wanted) {
+                bail!("the guest has no process {pid}; vmss2core ps lists them");
+            }
+            Ok(of_tasks(kernel, tasks, wanted, problems))
+        }
+    }
+}
+
+fn of_processors(
+    kernel: &Kernel<'_>,
+    tasks: &[Task],
+    wanted: impl Fn(&StackInfo) -> bool,
+    problems: &mut Vec<Problem>,
+) -> Vec<StackInfo> {
+    let indices = kernel.facts().vcpus.iter().map(|vcpu| vcpu.index);
+    let stack = |index| {
+        let task = tasks.iter().find(|task| task.on_vcpu == Some(index));
+        match kernel.backtrace_of_vcpu(index) {
+            Ok(found) => Some(StackInfo::new(kernel, Some(index), task, &found)),
+            Err(error) => {
+                problems.push(Problem::incomplete(format!("stack of vCPU {index}: {error}")));
+                None
+            }
+        }
+    };
+    indices.filter_map(stack).filter(|stack| wanted(stack)).collect()
+}
+
+fn of_tasks(
+    kernel: &Kernel<'_>,
+    tasks: &[Task],
+    wanted: impl Fn(&Task) -> bool,
+    problems: &mut Vec<Problem>,
+) -> Vec<StackInfo> {
+    let stack = |task: &Task| match kernel.backtrace(task) {
+        Ok(found) => Some(StackInfo::new(kernel, task.on_vcpu, Some(task), &found)),
+        // What has ended has no stack any more.
+        Err(_) if task.state.is_some_and(|state| matches!(state.letter, 'Z' | 'X')) => None,
+        Err(error) => {
+            problems.push(Problem::incomplete(format!("stack of task {}: {error:#}", task.tid)));
+            None
+        }
+    };
+    tasks.iter().filter(|task| wanted(task)).filter_map(stack).collect()
+}
