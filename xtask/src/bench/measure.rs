@@ -1,6 +1,7 @@
 //! Runs a program and says what it cost.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
@@ -33,9 +34,22 @@ impl Cache {
         }
     }
 
-    /// Brings `file` into the cache or out of it, and lets earlier writes end.
-    pub(super) fn prepare(self, file: &Path) -> Result<()> {
+    /// Brings `file` into the cache or out of it, lets earlier writes end, and
+    /// empties the rest of the cache.
+    ///
+    /// What is free must be alike for all: a host that takes free memory back
+    /// (free page reporting) charges whoever gets it next, and in pieces of
+    /// another size than the peer's that was twice the time or none. Just freed
+    /// memory is not taken back yet.
+    pub(super) fn prepare(self, file: &Path, tool: &Path) -> Result<()> {
         ensure!(Command::new("sync").status()?.success(), "sync failed");
+        match fs::write("/proc/sys/vm/drop_caches", "1") {
+            // Only root may.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+            written => written.context("emptying the page cache")?,
+        }
+        // Starting the programs is not what is measured cold.
+        shell(&format!("cat '{}' /bin/cp /usr/bin/time > /dev/null", tool.display()))?;
         match self {
             Self::Warm => shell(&format!("cat '{}' > /dev/null", file.display())),
             Self::Cold => {

@@ -16,7 +16,7 @@ use self::measure::{Cache, Cost};
 use self::table::Row;
 
 /// Runs of each program; the fastest counts.
-const RUNS: usize = 11;
+const RUNS: usize = 5;
 
 /// Measures everything; `record` also writes `benches/RESULTS.md`.
 pub(crate) fn run(root: &Path, record: bool) -> Result<()> {
@@ -67,7 +67,7 @@ impl Bench {
                 if out.exists() {
                     fs::remove_file(&out)?;
                 }
-                cache.prepare(&input.memory)?;
+                cache.prepare(&input.memory, &self.tool)?;
                 costs.push(measure::run(argv, &self.dir)?);
             }
         }

@@ -33,7 +33,8 @@ pub(super) fn render(rows: &[Row]) -> Result<String> {
     )?;
     text.push_str(
         "\
-         that is not a hole. `warm`: the memory file is in the page cache; `cold`: it is not.\n\n\
+         that is not a hole. `warm`: the memory file is in the page cache; `cold`: it is not. The rest\n\
+         of the page cache is emptied before each run, if root runs this.\n\n\
          | what | seconds | peer | ratio | CPU s/GiB | peer's | peak MiB | aim |\n\
          |---|---|---|---|---|---|---|---|\n",
     );
