@@ -234,7 +234,7 @@ mod tests {
         // TILECFG is in its initial state.
         let layout = COMPACTED | 0x6_02e7;
         let present = 0x4_02e7;
-        let mut at = 576;
+        let mut at = 576_usize;
         let mut components = Vec::new();
         for (len, byte) in [(256, 2), (64, 5), (512, 6), (1024, 7), (8, 9)] {
             components.push((at, len, byte));
