@@ -196,8 +196,8 @@ impl FrameInfo {
             sp: Hex(frame.sp.0),
             kind,
             offset,
-            module: found.as_ref().and_then(|found| found.module.clone()),
-            symbol: found.map(|found| found.name),
+            module: found.as_ref().and_then(|found| found.module.map(str::to_owned)),
+            symbol: found.map(|found| found.name.to_owned()),
         }
     }
 
