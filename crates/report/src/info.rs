@@ -15,6 +15,7 @@ use vmss2core_mem::{
 };
 
 use crate::next::{self, Step};
+use crate::state::KernelState;
 
 /// Name and version of the JSON form of [`InfoReport`].
 pub const INFO_SCHEMA: &str = "vmss2core/info/1";
@@ -185,6 +186,9 @@ pub struct Location {
     /// and `objdump` know it by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link_address: Option<Hex>,
+    /// The function, and how far in it: `default_idle+0xb`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub symbol: Option<String>,
 }
 
 /// Whose code a processor executes.
@@ -238,6 +242,9 @@ pub struct LinuxInfo {
     /// The VMCOREINFO text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vmcoreinfo: Option<Known<VmcoreInfoInfo>>,
+    /// What state it was in; absent if it could not be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<KernelState>,
 }
 
 /// Where a kernel image lies.
@@ -389,6 +396,7 @@ fn location(ip: u64, vcpu: Option<&VcpuFacts>, linux: Option<&LinuxFacts>) -> Op
         space,
         kernel_text_offset: text_offset.map(Hex),
         link_address: link_address.map(Hex),
+        symbol: None,
     })
 }
 
@@ -445,6 +453,7 @@ fn linux_info(linux: &LinuxFacts) -> LinuxInfo {
                 synthesised: info.synthesised,
             })
         }),
+        state: None,
     }
 }
 

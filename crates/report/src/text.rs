@@ -8,6 +8,7 @@ use crate::info::{
     Space, VcpuInfo,
 };
 use crate::next::Step;
+use crate::state::KernelState;
 use crate::units::{human_size, utc_time};
 
 const WIDTH: usize = 80;
@@ -145,6 +146,9 @@ fn write_vcpu(vcpu: &VcpuInfo, out: Out<'_>) -> io::Result<()> {
 }
 
 fn place(location: &Location) -> String {
+    if let Some(symbol) = &location.symbol {
+        return printable(symbol);
+    }
     match (location.space, location.kernel_text_offset) {
         (Space::User, _) => "a program".to_owned(),
         (Space::Kernel, Some(Hex(offset))) => format!("_text+{offset:#x}"),
@@ -170,7 +174,24 @@ fn write_linux(linux: &LinuxInfo, out: Out<'_>) -> io::Result<()> {
         } else {
             format!("{} bytes", info.bytes)
         }
-    })
+    })?;
+    linux.state.as_ref().map_or(Ok(()), |state| write_state(state, out))
+}
+
+fn write_state(state: &KernelState, out: Out<'_>) -> io::Result<()> {
+    known("stopped", state.why_stopped().as_ref(), out, Clone::clone)?;
+    known("tainted", state.taints().as_ref(), out, Clone::clone)?;
+    known("booted", state.booted.as_ref(), out, Clone::clone)?;
+    known("time", state.time.as_ref(), out, Clone::clone)?;
+    known("uptime", state.uptime_seconds.as_ref(), out, |seconds| duration(*seconds))
+}
+
+fn duration(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match days {
+        0 => format!("{hours:02}:{minutes:02}:{:02}", seconds % 60),
+        days => format!("{days} days {hours:02}:{minutes:02}:{:02}", seconds % 60),
+    }
 }
 
 fn write_problems(problems: &[ProblemInfo], out: Out<'_>) -> io::Result<()> {

@@ -4,7 +4,9 @@ use std::io::Write;
 
 use anyhow::anyhow;
 use vmss2core_checkpoint::{Inventory, Opened};
-use vmss2core_report::{InfoReport, TagsReport, write_json};
+use vmss2core_guest::linux::{BetterSources, Kernel};
+use vmss2core_mem::{Gva, Vcpu};
+use vmss2core_report::{InfoReport, KernelAnswers, TagsReport, write_json};
 
 use super::source::{self, Guest};
 use super::tag;
@@ -22,7 +24,10 @@ pub(super) fn run(plan: &InfoPlan) -> anyhow::Result<Exit> {
 
 fn report(plan: &InfoPlan, style: Style) -> anyhow::Result<Exit> {
     let guest = Guest::open(&plan.source)?;
-    let report = InfoReport::new(&guest.opened.checkpoint, &guest.facts, &plan.source.inputs);
+    let mut report = InfoReport::new(&guest.opened.checkpoint, &guest.facts, &plan.source.inputs);
+    if let Some(answers) = answers(&guest) {
+        report.add_kernel(&answers);
+    }
     let mut out = output::stdout();
     match style {
         Style::Text => report.write_text(&mut out)?,
@@ -30,6 +35,22 @@ fn report(plan: &InfoPlan, style: Style) -> anyhow::Result<Exit> {
     }
     out.flush()?;
     Ok(guest.exit_with(&[]))
+}
+
+/// What the guest's kernel itself answers, if it can be asked.
+fn answers(guest: &Guest) -> Option<KernelAnswers> {
+    let checkpoint = &guest.opened.checkpoint;
+    let kernel = Kernel::open(checkpoint, &guest.facts, BetterSources::default()).ok()?;
+    let log = kernel.log().ok();
+    let place = |vcpu: &Vcpu| {
+        let rip = vcpu.x86()?.rip?;
+        kernel.symbolize(Gva(rip)).map(|place| place.to_string())
+    };
+    Some(KernelAnswers {
+        clock: kernel.clock(log.as_ref()),
+        stopped: log.is_some().then(|| kernel.stopped(log.as_ref())),
+        places: checkpoint.vcpus.iter().map(place).collect(),
+    })
 }
 
 fn tags(opened: &Opened, style: Style) -> anyhow::Result<Exit> {

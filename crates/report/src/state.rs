@@ -1,0 +1,129 @@
+//! What state the guest's kernel was in: part of what `vmss2core info` says.
+
+use serde::Serialize;
+use vmss2core_guest::linux::{Clock, Stopped, taint_meaning};
+
+use crate::info::{InfoReport, Known, known_as};
+use crate::units::utc_time;
+
+/// What the kernel itself answers.
+#[derive(Clone, Debug, Default)]
+pub struct KernelAnswers {
+    /// What time it is in the guest.
+    pub clock: Clock,
+    /// Why it stopped; `None` if its log could not be read.
+    pub stopped: Option<Stopped>,
+    /// By position of the vCPU in the checkpoint, the symbol that it executes.
+    pub places: Vec<Option<String>>,
+}
+
+/// What state the kernel was in.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct KernelState {
+    /// The guest's time in UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<Known<String>>,
+    /// When it was started, in UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub booted: Option<Known<String>>,
+    /// For how many seconds it ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uptime_seconds: Option<Known<u64>>,
+    /// Why it stopped, or what else went wrong; absent if its log could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<StoppedInfo>,
+    /// The CPU that gave up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub panic_cpu: Option<Known<u32>>,
+    /// What taints the kernel, as the letters of its own messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taint: Option<Known<String>>,
+}
+
+/// Why the kernel stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoppedInfo {
+    /// `panic`, `oops`, `lockup`, `hung task`, or `none`.
+    pub trouble: &'static str,
+    /// The message that says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// How it is known.
+    pub how: String,
+}
+
+impl InfoReport {
+    /// Adds what the kernel itself answers.
+    pub fn add_kernel(&mut self, answers: &KernelAnswers) {
+        for (vcpu, place) in self.vcpus.iter_mut().zip(&answers.places) {
+            if let Some(location) = &mut vcpu.location {
+                location.symbol.clone_from(place);
+            }
+        }
+        if let Some(linux) = &mut self.guest.linux {
+            linux.state = Some(KernelState::new(answers));
+        }
+    }
+}
+
+impl KernelState {
+    fn new(answers: &KernelAnswers) -> Self {
+        const SECOND: u64 = 1_000_000_000;
+        let KernelAnswers { clock, stopped, .. } = answers;
+        let date =
+            |unix: u64, how: &str| Some(Known { value: utc_time(unix)?, how: how.to_owned() });
+        Self {
+            time: clock.now_unix.as_ref().and_then(|now| date(now.value, &now.how)),
+            booted: clock.boot_unix_ns.as_ref().and_then(|at| date(at.value / SECOND, &at.how)),
+            uptime_seconds: clock.uptime_ns.as_ref().map(|time| known_as(time, |ns| ns / SECOND)),
+            stopped: stopped.as_ref().map(StoppedInfo::new),
+            panic_cpu: stopped.as_ref().and_then(|stopped| {
+                stopped.panic_cpu.as_ref().map(|cpu| known_as(cpu, |cpu| *cpu))
+            }),
+            taint: stopped.as_ref().and_then(|stopped| {
+                stopped.taint.as_ref().map(|taint| known_as(taint, Clone::clone))
+            }),
+        }
+    }
+
+    /// "panic on CPU 1: Kernel panic - not syncing: ..."
+    pub(crate) fn why_stopped(&self) -> Option<Known<String>> {
+        let stopped = self.stopped.as_ref()?;
+        let Some(message) = &stopped.message else {
+            let value = "no trouble: it was running".to_owned();
+            return Some(Known { value, how: stopped.how.clone() });
+        };
+        let cpu = self.panic_cpu.as_ref().map(|cpu| format!(" on CPU {}", cpu.value));
+        let value = format!("{}{}: {message}", stopped.trouble, cpu.unwrap_or_default());
+        Some(Known { value, how: stopped.how.clone() })
+    }
+
+    /// "W (kernel issued a warning)", one after the other.
+    pub(crate) fn taints(&self) -> Option<Known<String>> {
+        let taint = self.taint.as_ref()?;
+        let meaning = |letter: char| match taint_meaning(letter) {
+            Some(meaning) => format!("{letter} ({meaning})"),
+            None => letter.to_string(),
+        };
+        let letters: Vec<String> = taint.value.chars().map(meaning).collect();
+        let value = if letters.is_empty() { "not tainted".to_owned() } else { letters.join(", ") };
+        Some(Known { value, how: taint.how.clone() })
+    }
+}
+
+impl StoppedInfo {
+    fn new(stopped: &Stopped) -> Self {
+        match &stopped.trouble {
+            Some(found) => Self {
+                trouble: found.value.0.name(),
+                message: Some(found.value.1.clone()),
+                how: found.how.clone(),
+            },
+            None => Self {
+                trouble: "none",
+                message: None,
+                how: "the kernel's log tells of none".to_owned(),
+            },
+        }
+    }
+}
