@@ -1,6 +1,7 @@
 //! The areas of a process's memory: `vm_area_struct`, in a list until 6.0, in a maple
 //! tree since.
 
+use super::files;
 use super::maple::{self, Shape};
 use super::members::{Members, offsets, only};
 use super::memory::{Memory, Shot};
@@ -15,9 +16,9 @@ const AREA_LEN: u64 = 0x110;
 const MOST: usize = 256;
 /// `VM_READ`, `VM_WRITE`, `VM_EXEC`, `VM_GROWSDOWN`.
 const READ: u64 = 1;
-const WRITE: u64 = 2;
+pub(super) const WRITE: u64 = 2;
 const EXEC: u64 = 4;
-const GROWS_DOWN: u64 = 0x100;
+pub(super) const GROWS_DOWN: u64 = 0x100;
 /// `VM_MAYREAD` and so on are so many bits above what they allow.
 const MAY: u32 = 4;
 
@@ -57,6 +58,7 @@ pub(super) fn learn(memory: &Memory<'_>, processes: &[Process<'_>], members: &mu
     if inside(memory, &all, members).is_none() {
         members.miss("vm_area_struct.vm_flags", "no flags tell the stack from the code");
     }
+    files::learn(memory, &all, members);
 }
 
 /// `mmap` leads to the first area, `vm_next` to the next; `vm_start` and `vm_end` are

@@ -20,10 +20,13 @@ use super::{Kernel, Member, Types};
 use crate::Found;
 
 mod areas;
+mod cpu;
 mod cred;
+mod files;
 mod maple;
 mod members;
 mod memory;
+mod page_cache;
 mod process;
 mod ring;
 mod sample;
@@ -34,6 +37,7 @@ mod tls;
 
 use members::Members;
 use memory::Memory;
+use process::Process;
 use sample::Sample;
 
 /// What the data of a kernel shows of its structures.
@@ -77,6 +81,13 @@ impl Types for Learned {
     }
 }
 
+/// What was found of the guest itself, on the way.
+struct Facts<'a> {
+    sample: &'a Sample,
+    processes: &'a [Process<'a>],
+    thread_size: u64,
+}
+
 /// Learns where the members of the structures of tasks lie.
 pub(super) fn learn(kernel: &Kernel<'_>) -> Option<Learned> {
     let memory = Memory::new(kernel);
@@ -89,6 +100,10 @@ pub(super) fn learn(kernel: &Kernel<'_>) -> Option<Learned> {
     let thread_size = stack::learn(&memory, &sample, &mut members);
     let processes = process::learn(&memory, &sample, &mut members);
     tls::learn(&memory, &processes, &mut members);
+    if let Some(thread_size) = thread_size {
+        let known = Facts { sample: &sample, processes: &processes, thread_size };
+        cpu::learn(kernel, &memory, &known, &mut members);
+    }
     areas::learn(&memory, &processes, &mut members);
     if memory.is_exhausted() {
         members.miss("more", "the limit of memory to look at was met");

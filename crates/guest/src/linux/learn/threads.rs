@@ -106,6 +106,24 @@ fn ring(memory: &Memory<'_>, task: &Shot, at: u64) -> Option<Vec<u64>> {
     Some(nodes)
 }
 
+/// The tasks of the sample and their other threads.
+pub(super) fn all(memory: &Memory<'_>, sample: &Sample, members: &Members) -> Vec<Shot> {
+    let mut tasks = sample.tasks.clone();
+    let node = members.task("thread_node").or(members.task("thread_group"));
+    let Some((node, leader)) = node.zip(members.task("group_leader")) else { return tasks };
+    let len = leader + memory.word_len();
+    for process in &sample.tasks {
+        for other in ring(memory, process, node).unwrap_or_default() {
+            let Some(base) = other.checked_sub(node) else { continue };
+            // One of the places is in the signal_struct.
+            if tasks.len() < MOST_THREADS && memory.word(base + leader) == Some(process.gva) {
+                tasks.push(Shot::take(memory, base, 0, len));
+            }
+        }
+    }
+    tasks
+}
+
 /// A process of several threads shows which ring leads from one to the other.
 fn threads_by_group(memory: &Memory<'_>, sample: &Sample, members: &mut Members) -> Option<()> {
     let (word_len, leader) = (memory.word_len(), members.task("group_leader")?);

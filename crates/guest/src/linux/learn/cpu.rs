@@ -1,0 +1,144 @@
+//! Which CPU a task is on, and whether it runs there.
+
+use vmss2core_mem::{Gpr, X86Vcpu};
+
+use super::Facts;
+use super::members::{Members, offsets};
+use super::memory::{Memory, Shot};
+use super::sample::Sample;
+use super::threads;
+use crate::linux::Kernel;
+
+/// Threads of the kernel that never leave the CPU that their name ends with.
+const BOUND: [&str; 3] = ["ksoftirqd/", "migration/", "cpuhp/"];
+/// `on_cpu` follows `flags` and `ptrace`, at times with `wake_entry` between.
+const ON_CPU: std::ops::Range<u64> = 8..0x40;
+/// Where the processor finds the stack of the current task in its task state segment:
+/// ESP0 and ESP1, RSP0 and RSP1.
+const TSS_STACKS: [u64; 2] = [4, 12];
+/// With page-table isolation, programs run on tables that are so far from their own.
+const USER_TABLES: u64 = 0x1000;
+/// How far a `thread_info` reaches.
+const THREAD_INFO: u64 = 0x100;
+
+pub(super) fn learn(
+    kernel: &Kernel<'_>,
+    memory: &Memory<'_>,
+    known: &Facts<'_>,
+    members: &mut Members,
+) {
+    if number(memory, known.sample, members).is_none() {
+        members.miss("task_struct.cpu", "no number is that in the names of threads of CPUs");
+    }
+    if on_cpu(kernel, memory, known, members).is_none() {
+        members.miss("task_struct.on_cpu", "which tasks run does not show");
+    }
+}
+
+/// The number in the name of a thread that belongs to a CPU.
+fn bound_to(task: &Shot, comm: u64) -> Option<u64> {
+    let name = task.comm(comm)?;
+    BOUND.iter().find_map(|prefix| name.strip_prefix(prefix)?.parse().ok())
+}
+
+/// `thread_info.cpu`, in the task itself or at the end of its stack; from 4.9 to 5.15
+/// `task_struct.cpu`.
+fn number(memory: &Memory<'_>, sample: &Sample, members: &mut Members) -> Option<()> {
+    let (comm, stack) = (members.task("comm")?, members.task("stack")?);
+    let bound: Vec<(&Shot, u64)> =
+        sample.kernel().filter_map(|task| Some((task, bound_to(task, comm)?))).collect();
+    // On a single CPU every zero would do.
+    bound.iter().any(|(_, cpu)| *cpu > 0).then_some(())?;
+    let how = "as in the names of threads that belong to CPUs";
+    if members.at("thread_info", "flags").is_none() {
+        let cpu = |task: &Shot, at| memory.u32(task.word(stack)? + at);
+        let is_cpu = |at| bound.iter().all(|(task, number)| cpu(task, at) == Some(*number));
+        let at = offsets(0..THREAD_INFO, 4, is_cpu).next()?;
+        members.put("thread_info", "cpu", (at, 4), how);
+        return Some(());
+    }
+    let is_cpu = |at| bound.iter().all(|(task, number)| task.u32(at) == Some(*number));
+    // `recent_used_cpu` and `wake_cpu` follow, and may be equal.
+    let at = offsets(0..members.task("tasks")?, 4, is_cpu).next()?;
+    if at < stack {
+        members.put("task_struct", "thread_info.cpu", (at, 4), how);
+        members.put("thread_info", "cpu", (at, 4), how);
+    } else {
+        members.put("task_struct", "cpu", (at, 4), how);
+    }
+    Some(())
+}
+
+/// Which of the tasks a vCPU may be running, by all that its registers show.
+fn may_run(
+    memory: &Memory<'_>,
+    known: &Facts<'_>,
+    members: &Members,
+    tasks: &[Shot],
+    vcpu: &X86Vcpu,
+) -> Option<Vec<usize>> {
+    let (stack, leader) = (members.task("stack")?, members.task("group_leader")?);
+    let tops = || {
+        let tss = vcpu.segments.tr.base.into_iter();
+        tss.flat_map(|tss| TSS_STACKS.map(|at| memory.word(tss.wrapping_add(at))))
+            .filter_map(|top| top?.checked_sub(1))
+    };
+    let is_on = |task: &Shot, at: u64| {
+        let stack = task.word(stack).filter(|stack| *stack != 0);
+        stack.is_some_and(|stack| (stack..stack.saturating_add(known.thread_size)).contains(&at))
+    };
+    let pointers: Vec<u64> = vcpu.gpr(Gpr::Rsp).into_iter().chain(tops()).collect();
+    let with = |is_it: &dyn Fn(&Shot) -> bool| -> Vec<usize> {
+        let found = tasks.iter().enumerate().filter(|(_, task)| is_it(task));
+        found.map(|(index, _)| index).collect()
+    };
+    let by_stack = with(&|task| pointers.iter().any(|at| is_on(task, *at)));
+    if !by_stack.is_empty() {
+        return Some(by_stack);
+    }
+    // In user mode the page tables tell the process.
+    let root = memory.space().mode().root_of(vcpu.control.cr3?).0.0;
+    (vcpu.segments.cs.selector? & 3 == 3).then_some(())?;
+    let process = known.processes.iter().find(|process| {
+        let own = process.space.root().0.0;
+        own == root || own == root & !USER_TABLES
+    })?;
+    let of_process = with(&|task| task.word(leader) == Some(process.task.gva));
+    (!of_process.is_empty()).then_some(of_process)
+}
+
+/// 1 for what runs, 0 for all others. Kernels for one CPU, whose first task is called
+/// `swapper`, do not have it.
+fn on_cpu(
+    kernel: &Kernel<'_>,
+    memory: &Memory<'_>,
+    known: &Facts<'_>,
+    members: &mut Members,
+) -> Option<()> {
+    let (flags, state) = (members.task("flags")?, members.task("state")?);
+    known.sample.first()?.comm(members.task("comm")?).filter(|name| name.ends_with("/0"))?;
+    let tasks = threads::all(memory, known.sample, members);
+    let vcpus: Vec<&X86Vcpu> =
+        kernel.checkpoint().vcpus.iter().filter_map(|vcpu| vcpu.x86()).collect();
+    let running: Vec<Vec<usize>> =
+        vcpus.iter().filter_map(|vcpu| may_run(memory, known, members, &tasks, vcpu)).collect();
+    let has = |task: &Shot, at: u64, value: u64| task.u32(at) == Some(value);
+    let is_on_cpu = |at: u64| {
+        let ones = tasks.iter().filter(|task| has(task, at, 1)).count();
+        let runs = |of: &Vec<usize>| {
+            of.iter().any(|index| tasks.get(*index).is_some_and(|task| has(task, at, 1)))
+        };
+        // One that goes to sleep is running yet.
+        let at_rest = tasks.iter().filter(|task| task.u32(state) != Some(0));
+        let awake = at_rest.filter(|task| has(task, at, 1)).count();
+        tasks.iter().all(|task| has(task, at, 0) || has(task, at, 1))
+            && (1..=vcpus.len()).contains(&ones)
+            && awake <= 1
+            && running.iter().all(runs)
+    };
+    (!running.is_empty()).then_some(())?;
+    // `on_rq`, which may look the same, comes later.
+    let at = offsets(flags + ON_CPU.start..flags + ON_CPU.end, 4, is_on_cpu).next()?;
+    members.put("task_struct", "on_cpu", (at, 4), "1 for what the vCPUs run, 0 for all others");
+    Some(())
+}

@@ -1,0 +1,86 @@
+//! The page cache of a file: `address_space.i_pages`, an XArray since 4.20, and how
+//! long the file is.
+//!
+//! Layouts: `include/linux/xarray.h`. A node knows the array that it belongs to, which
+//! proves both.
+
+use super::members::{Members, offsets, only};
+use super::memory::{Memory, Shot};
+
+/// How much of an `address_space` and an `inode` is looked at.
+const MAPPING_LEN: u64 = 0x100;
+/// `xa_lock` and `xa_flags` come before `xa_head`.
+const HEAD: u64 = 8;
+/// `XA_CHUNK_SHIFT` and slots of a node (`CONFIG_BASE_SMALL` has 4 and 16).
+const SHIFT: u64 = 6;
+const SLOTS: u64 = 1 << SHIFT;
+/// `count` and `nr_values` behind `shift` and `offset`.
+const COUNT: u64 = 2;
+const VALUES: u64 = 3;
+
+/// Looks at the page caches of inodes.
+pub(super) fn learn(memory: &Memory<'_>, inodes: &[(Shot, u64)], members: &mut Members) {
+    let mappings: Vec<Shot> =
+        inodes.iter().map(|(_, mapping)| Shot::take(memory, *mapping, 0, MAPPING_LEN)).collect();
+    let Some(head) = head(memory, &mappings) else {
+        members.miss("address_space.i_pages", "no XArray was found where pages are cached");
+        return;
+    };
+    let word_len = memory.word_len();
+    let how = "leads to nodes that lead back to it";
+    members.put("address_space", "i_pages.xa_head", (head, word_len), how);
+    members.put_unsized("address_space", "i_pages", head - HEAD, "a lock and flags before xa_head");
+    members.put("xarray", "xa_head", (HEAD, word_len), "behind a lock and flags");
+    for (name, at) in [("shift", 0), ("offset", 1), ("count", COUNT), ("nr_values", VALUES)] {
+        members.put("xa_node", name, (at, 1), how);
+    }
+    members.put("xa_node", "parent", (word_len, word_len), how);
+    members.put("xa_node", "array", (2 * word_len, word_len), how);
+    members.put("xa_node", "slots", (5 * word_len, SLOTS * word_len), how);
+    pages(memory, &mappings, head, members);
+}
+
+/// Where all these have the head of an XArray; at least one must have a node.
+fn head(memory: &Memory<'_>, mappings: &[Shot]) -> Option<u64> {
+    let is_head = |at: u64| {
+        let entries = || mappings.iter().filter_map(|one| Some((one, one.word(at)?)));
+        let is_fine = |(one, entry): &(&Shot, u64)| match node(*entry) {
+            Some(node) => memory.is_pointer(node) && is_root(memory, node, one.gva + at - HEAD),
+            None => *entry == 0 || memory.is_pointer(*entry),
+        };
+        entries().all(|entry| is_fine(&entry)) && entries().any(|(_, entry)| node(entry).is_some())
+    };
+    only(offsets(HEAD..MAPPING_LEN, memory.word_len(), is_head))
+}
+
+fn node(entry: u64) -> Option<u64> {
+    (entry & 3 == 2 && entry > 4096).then_some(entry.wrapping_sub(2))
+}
+
+/// Whether a node is the topmost one of an array, with as many entries as it says.
+fn is_root(memory: &Memory<'_>, node: u64, array: u64) -> bool {
+    let word_len = memory.word_len();
+    let slots = (0..SLOTS).map(|slot| memory.word(node + (5 + slot) * word_len));
+    let used = slots.filter(|slot| slot.is_some_and(|slot| slot != 0)).count() as u64;
+    memory.number(node, 1).is_some_and(|shift| shift.is_multiple_of(SHIFT) && shift < 64)
+        && memory.word(node + word_len) == Some(0)
+        && memory.word(node + 2 * word_len) == Some(array)
+        && memory.number(node + COUNT, 1) == Some(used)
+}
+
+/// `nrpages`: what the only node of a small file counts.
+fn pages(memory: &Memory<'_>, mappings: &[Shot], head: u64, members: &mut Members) {
+    let count = |one: &Shot| {
+        let node = node(one.word(head)?)?;
+        let is_small = memory.number(node, 1)? == 0 && memory.number(node + VALUES, 1)? == 0;
+        memory.number(node + COUNT, 1).filter(|_| is_small)
+    };
+    let counts: Vec<(&Shot, u64)> =
+        mappings.iter().filter_map(|one| Some((one, count(one)?))).collect();
+    let differ = counts.iter().any(|(_, count)| Some(*count) != counts.first().map(|one| one.1));
+    let are_counts = |at: u64| counts.iter().all(|(one, count)| one.word(at) == Some(*count));
+    let word_len = memory.word_len();
+    if differ && let Some(at) = only(offsets(head..MAPPING_LEN, word_len, are_counts)) {
+        members.put("address_space", "nrpages", (at, word_len), "as many as the XArray counts");
+    }
+}
