@@ -10,7 +10,7 @@ use vmss2core_mem::{
 };
 
 /// The guest as it stopped.
-pub fn checkpoint(guest: &Guest) -> Result<Checkpoint> {
+pub(crate) fn checkpoint(guest: &Guest) -> Result<Checkpoint> {
     let ram = Arc::new(File::open(&guest.ram).context("opening memory")?);
     let mut memory = PhysicalMemory::new();
     for range in guest.memory_map() {
