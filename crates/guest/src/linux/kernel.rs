@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use vmss2core_mem::{Checkpoint, Gva, PhysicalMemory};
+use vmss2core_mem::{Checkpoint, Gva, PhysicalMemory, Problem};
 
+use super::layout::{Stated, lists_tasks};
 use super::{
     Btf, Layout, Learned, LinuxError, Modules, Object, Symbols, Types, btf, kallsyms, learn,
 };
@@ -17,6 +18,8 @@ pub struct BetterSources {
     pub types: Vec<Found<Arc<dyn Types>>>,
     /// A symbol table, with the addresses that this guest has.
     pub symbols: Option<Found<Symbols>>,
+    /// What is doubtful about them.
+    pub problems: Vec<Problem>,
 }
 
 /// A Linux kernel in a checkpoint.
@@ -33,6 +36,7 @@ pub struct Kernel<'a> {
     pub(super) modules: OnceLock<Modules>,
     learned: OnceLock<Option<Arc<Learned>>>,
     given_types: Vec<Found<Arc<dyn Types>>>,
+    given_problems: Vec<Problem>,
 }
 
 impl<'a> Kernel<'a> {
@@ -56,6 +60,7 @@ impl<'a> Kernel<'a> {
             modules: OnceLock::new(),
             learned: OnceLock::new(),
             given_types: better.types,
+            given_problems: better.problems,
         })
     }
 
@@ -118,15 +123,36 @@ impl<'a> Kernel<'a> {
         self.layout.get_or_init(|| {
             let mut layout = Layout::default();
             for given in &self.given_types {
-                layout.push(given.clone());
+                self.add_checked(&mut layout, given.clone());
+            }
+            if let Some(stated) = self.stated_types() {
+                self.add_checked(&mut layout, stated);
             }
             if let Some(btf) = self.btf() {
                 layout.push(Found::new(btf.value.clone(), &btf.how));
-            } else if let Some(learned) = self.learned_types() {
+            // A file with all types leaves nothing to learn.
+            } else if layout.size_of("mm_struct").is_none()
+                && let Some(learned) = self.learned_types()
+            {
                 layout.push(learned);
             }
             layout
         })
+    }
+
+    /// What VMCOREINFO says of structures.
+    fn stated_types(&self) -> Option<Found<Arc<dyn Types>>> {
+        let info = self.linux.vmcoreinfo.as_ref()?;
+        let stated = Stated::of(&info.value)?;
+        Some(Found::new(Arc::new(stated), &info.how))
+    }
+
+    /// Adds a source if it does not contradict the list of tasks.
+    fn add_checked(&self, layout: &mut Layout, source: Found<Arc<dyn Types>>) {
+        match lists_tasks(self, source.value.as_ref()) {
+            Ok(_) => layout.push(source),
+            Err(why) => layout.refuse(&source.how, &why),
+        }
     }
 
     /// What the kernel's data itself shows of its structures, for kernels that say
@@ -149,6 +175,13 @@ impl<'a> Kernel<'a> {
     pub fn init_task(&self) -> Result<Found<Gva>, LinuxError> {
         let learned = || self.learned().map(|learned| learned.init_task().clone());
         self.symbol("init_task").or_else(|error| learned().ok_or(error))
+    }
+
+    /// What is doubtful about the sources that answers come from, those that were
+    /// looked at so far.
+    pub fn source_problems(&self) -> impl Iterator<Item = &Problem> {
+        let of_layout = self.layout.get().into_iter().flat_map(Layout::problems);
+        self.given_problems.iter().chain(of_layout)
     }
 
     /// A structure of the kernel.

@@ -6,7 +6,9 @@
 
 mod btf;
 mod discovery;
+mod dwarf;
 mod error;
+mod files;
 mod kallsyms;
 mod kernel;
 mod layout;
@@ -14,6 +16,7 @@ mod learn;
 mod log;
 mod modules;
 mod object;
+mod offsets;
 mod panic;
 mod process;
 mod registers;
@@ -27,12 +30,17 @@ pub(crate) use discovery::{Cpu, analyse};
 
 pub use btf::{Btf, BtfError};
 pub use error::LinuxError;
+pub use files::{FileError, GivenFiles, Vmlinux, read_btf};
 pub use kernel::{BetterSources, Kernel};
 pub use layout::{Layout, Member, Types};
 pub use learn::Learned;
 pub use log::{Caller, LEVELS, Log, Record};
 pub use modules::{Module, ModuleState, Modules, Place};
 pub use object::Object;
+pub use offsets::{
+    KernelVersion, Known, LayoutItem, LinuxOffsets, OffsetsError, known_layout,
+    line as offsets_line,
+};
 pub use panic::{Stopped, Trouble, taint_meaning};
 pub use process::{
     Backing, Content, Counts, FileRun, MappedFile, Missing, Process, Run, Vma, VmaFlags,

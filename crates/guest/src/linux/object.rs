@@ -31,13 +31,11 @@ impl<'k> Object<'k> {
 
     /// Where a member lies in it.
     pub fn member(&self, path: &str) -> Result<Member, LinuxError> {
-        let layout = self.kernel.layout();
-        let found = path.split('|').find_map(|name| layout.member(self.structure, name));
-        let found = found.ok_or_else(|| LinuxError::UnknownMember {
+        let place = self.kernel.layout().place(self.structure, path);
+        place.ok_or_else(|| LinuxError::UnknownMember {
             structure: self.structure.to_owned(),
             member: path.to_owned(),
-        })?;
-        Ok(found.value)
+        })
     }
 
     /// The address of a member.

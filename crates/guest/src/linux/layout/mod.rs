@@ -4,9 +4,17 @@
 //! user gave, VMCOREINFO, or what was learned from the data itself. They are
 //! asked in the order of their reliability, member by member.
 
+mod check;
 pub(super) mod path;
+mod vmcoreinfo;
 
-use std::sync::Arc;
+pub(super) use check::lists_tasks;
+pub(super) use vmcoreinfo::Stated;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use vmss2core_mem::Problem;
 
 use crate::Found;
 
@@ -44,12 +52,25 @@ pub trait Types: std::fmt::Debug + Send + Sync {
 #[derive(Debug, Default)]
 pub struct Layout {
     sources: Vec<Found<Arc<dyn Types>>>,
+    problems: Vec<Problem>,
+    /// What was asked before, by structure and path: tasks are read one after the
+    /// other, each by the same names.
+    asked: RwLock<HashMap<String, HashMap<String, Option<Answer>>>>,
 }
+
+/// A member, and the number of the source that knows it.
+type Answer = (Member, usize);
 
 impl Layout {
     /// Adds a source that is asked after those that are there.
     pub fn push(&mut self, source: Found<Arc<dyn Types>>) {
         self.sources.push(source);
+        self.asked = RwLock::default();
+    }
+
+    /// Adds a source that does not belong to the kernel: it is left out.
+    pub(super) fn refuse(&mut self, how: &str, why: &str) {
+        self.problems.push(Problem::warning(format!("{how} is not used: {why}")));
     }
 
     /// How the sources were found, best first.
@@ -57,9 +78,21 @@ impl Layout {
         self.sources.iter().map(|source| source.how.as_str())
     }
 
-    /// Where a member lies, and who says so.
+    /// Which sources were refused, and why.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// Where a member lies, and who says so. Where it had several names over
+    /// time, `a|b` tries one after the other.
     pub fn member(&self, structure: &str, path: &str) -> Option<Found<Member>> {
-        self.first(|types| types.member(structure, path))
+        let (member, source) = self.answer(structure, path)?;
+        Some(Found::new(member, &self.sources.get(source)?.how))
+    }
+
+    /// Where a member lies, as [`Self::member`] has it.
+    pub fn place(&self, structure: &str, path: &str) -> Option<Member> {
+        self.answer(structure, path).map(|(member, _)| member)
     }
 
     /// The first of several names that a member had over time.
@@ -82,5 +115,32 @@ impl Layout {
             let value = ask(source.value.as_ref())?;
             Some(Found::new(value, &source.how))
         })
+    }
+
+    fn answer(&self, structure: &str, path: &str) -> Option<Answer> {
+        let asked = self.asked.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = asked.get(structure).and_then(|members| members.get(path)) {
+            return *known;
+        }
+        drop(asked);
+        let answer = path.split('|').find_map(|name| self.ask(structure, name));
+        let mut asked = self.asked.write().unwrap_or_else(PoisonError::into_inner);
+        asked.entry(structure.to_owned()).or_default().insert(path.to_owned(), answer);
+        answer
+    }
+
+    /// Asks the sources. Who knows only an offset gets the size from those behind.
+    fn ask(&self, structure: &str, path: &str) -> Option<Answer> {
+        let mut known =
+            self.sources.iter().enumerate().filter_map(|(number, source)| {
+                Some((source.value.member(structure, path)?, number))
+            });
+        let (mut member, number) = known.next()?;
+        if member.size_bytes.is_none()
+            && let Some((other, _)) = known.find(|(other, _)| other.size_bytes.is_some())
+        {
+            (member.size_bytes, member.bits) = (other.size_bytes, other.bits);
+        }
+        Some((member, number))
     }
 }

@@ -194,6 +194,7 @@ impl Guest {
         let better = BetterSources {
             types: vec![Found::new(layout, "test")],
             symbols: Some(Found::new(symbols, "test")),
+            ..BetterSources::default()
         };
         question(&Kernel::open(&checkpoint, &facts, better).unwrap())
     }
@@ -403,7 +404,11 @@ fn without_symbols_the_kernel_stack_tells_who_runs() {
         let symbols = kernel.symbols().map(|known| Found::new(known.value.clone(), "test"));
         let layout: Arc<dyn Types> = Arc::new(Layout { without: Vec::new() });
         let types = vec![Found::new(layout, "test")];
-        let kernel = Kernel::open(&checkpoint, kernel.facts(), BetterSources { types, symbols });
+        let kernel = Kernel::open(
+            &checkpoint,
+            kernel.facts(),
+            BetterSources { types, symbols, ..BetterSources::default() },
+        );
         kernel.unwrap().tasks().unwrap()
     };
     let tasks = guest.ask(set_tss);

@@ -1,0 +1,60 @@
+//! Whether a layout fits the kernel: whether it leads through the list of tasks.
+//!
+//! The list of tasks is a ring that begins in `init_task`. Under a wrong offset
+//! the pointers there lead nowhere, or not back.
+
+use vmss2core_mem::Gva;
+
+use crate::linux::{Kernel, LinuxError, Types};
+
+/// Tasks that are looked at. A wrong layout fails at the first.
+const MOST_TASKS: usize = 16;
+const COMM_LEN: usize = 16;
+
+/// Whether the ring of tasks holds under a layout; why not, if it does not.
+/// `Ok(false)` if it cannot be told.
+pub(in crate::linux) fn lists_tasks(
+    kernel: &Kernel<'_>,
+    types: &dyn Types,
+) -> Result<bool, String> {
+    let Some(tasks) = types.member("task_struct", "tasks") else { return Ok(false) };
+    let Ok(init_task) = kernel.init_task() else { return Ok(false) };
+    let head = Gva(init_task.value.0.wrapping_add(tasks.offset_bytes));
+    ring(kernel, head).map_err(|error| {
+        format!(
+            "task_struct.tasks at {:#x} does not lead through the list of tasks ({error}); it is \
+             of another kernel",
+            tasks.offset_bytes
+        )
+    })?;
+    let Some(comm) = types.member("task_struct", "comm") else { return Ok(true) };
+    let mut name = [0; COMM_LEN];
+    let at = Gva(init_task.value.0.wrapping_add(comm.offset_bytes));
+    let read = kernel.read(at, &mut name, "task_struct.comm");
+    if read.is_err() || !name.starts_with(b"swapper") {
+        return Err(format!(
+            "task_struct.comm at {:#x} is not the name of the first task; it is of another kernel",
+            comm.offset_bytes
+        ));
+    }
+    Ok(true)
+}
+
+/// Follows the list forth, and each step of it back.
+fn ring(kernel: &Kernel<'_>, head: Gva) -> Result<(), LinuxError> {
+    let word = kernel.word_len();
+    let mut at = head;
+    for _ in 0..MOST_TASKS {
+        let next = kernel.read_pointer(at, "list_head.next")?;
+        let back = kernel.read_pointer(Gva(next.0.wrapping_add(word)), "list_head.prev")?;
+        if back != at || (next == head && at == head) {
+            let why = format!("{next} follows {at}, but {back} precedes it");
+            return Err(LinuxError::Corrupt { what: "list_head".into(), at, why });
+        }
+        at = next;
+        if at == head {
+            break;
+        }
+    }
+    Ok(())
+}
