@@ -42,6 +42,8 @@ pub struct Task {
     pub comm: String,
     /// `R`, `S`, `D`, `I`...
     pub state: char,
+    /// When it started, in hundredths of a second after boot.
+    pub start: u64,
 }
 
 /// A line of `/proc/PID/maps`.
@@ -241,6 +243,7 @@ fn task(line: &str) -> Option<Task> {
         comm: comm.to_owned(),
         state: words.next()?.chars().next()?,
         ppid: words.next()?.parse().ok()?,
+        start: words.nth(17)?.parse().ok()?,
     })
 }
 
@@ -318,7 +321,10 @@ mod tests {
 
     #[test]
     fn a_task_may_be_called_anything() {
-        let task = task("/proc/9/task/10/stat 10 (a) (b c) S 2 0 0").unwrap();
+        let line = "/proc/9/task/10/stat 10 (a) (b c) S 2 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 \
+                    20 21 311 23";
+        let task = task(line).unwrap();
+        assert_eq!(task.start, 311);
         assert_eq!((task.pid, task.tid, task.ppid, task.state), (9, 10, 2, 'S'));
         assert_eq!(task.comm, "a) (b c");
     }

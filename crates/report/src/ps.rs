@@ -100,8 +100,8 @@ pub struct Totals {
 pub struct PsOptions {
     /// Every thread instead of every process.
     pub threads: bool,
-    /// When the guest booted, Unix seconds.
-    pub boot_unix: Option<u64>,
+    /// When the guest booted: nanoseconds since 1970.
+    pub boot_unix_ns: Option<u64>,
 }
 
 impl PsReport {
@@ -122,7 +122,7 @@ impl PsReport {
         listed.sort_by_key(|task| (task.pid, task.tid));
         Self {
             schema: PS_SCHEMA,
-            boot_unix: options.boot_unix,
+            boot_unix: options.boot_unix_ns.map(|boot| boot / SECOND),
             tasks: listed,
             totals: totals(&tasks.tasks),
             problems: problems.iter().chain(&tasks.problems).map(problem_info).collect(),
@@ -184,7 +184,7 @@ fn task_info(task: &Task, processes: &Processes, options: PsOptions) -> TaskInfo
     };
     running_on.sort_unstable();
     let threads = processes.threads.get(&task.pid).copied().unwrap_or(1);
-    let start = options.boot_unix.zip(task.start_ns);
+    let start = options.boot_unix_ns.zip(task.start_ns);
     TaskInfo {
         pid: task.pid,
         tid: task.tid,
@@ -194,7 +194,7 @@ fn task_info(task: &Task, processes: &Processes, options: PsOptions) -> TaskInfo
         state: task.state.map(|state| state.letter),
         threads: if task.pid == 0 { 1 } else { threads },
         start_ns: task.start_ns,
-        start_unix: start.and_then(|(boot, start)| boot.checked_add(start / SECOND)),
+        start_unix: start.and_then(|(boot, start)| Some(boot.checked_add(start)? / SECOND)),
         cpu: task.cpu,
         running_on,
         kernel_thread: task.is_kernel_thread,
@@ -240,7 +240,11 @@ fn tree(tasks: &[TaskInfo]) -> Vec<(&TaskInfo, usize)> {
     let leaders: HashSet<u32> = tasks.iter().map(|task| task.pid).collect();
     let mut roots = Vec::new();
     for (index, task) in tasks.iter().enumerate() {
-        let parent = if task.tid == task.pid { task.ppid } else { Some(task.pid) };
+        let parent = match (task.pid, task.tid) {
+            (0, _) => None,
+            (pid, tid) if pid == tid => task.ppid,
+            (pid, _) => Some(pid),
+        };
         match parent.filter(|parent| *parent != 0 && leaders.contains(parent)) {
             Some(parent) => children.entry(parent).or_default().push(index),
             None => roots.push(index),
@@ -326,8 +330,12 @@ fn or_unknown(number: Option<u32>) -> String {
     number.map_or_else(|| "?".to_owned(), |number| number.to_string())
 }
 
-/// The command line; without one the name in brackets, as `ps` has it.
+/// The command line; without one the name in brackets, as `ps` has it. A thread
+/// has its name in braces, as `pstree` has it.
 fn command(task: &TaskInfo) -> String {
+    if task.tid != task.pid {
+        return printable(&format!("{{{}}}", task.name));
+    }
     let words = task.command_line.as_deref().unwrap_or_default().join(" ");
     let text = if words.trim().is_empty() { format!("[{}]", task.name) } else { words };
     let dead = if matches!(task.state, Some('Z' | 'X')) { " <defunct>" } else { "" };

@@ -97,13 +97,13 @@ fn processes_are_listed_by_number() {
 
 #[test]
 fn threads_have_lines_of_their_own_and_dates_where_the_clock_is_known() {
-    let report = report(PsOptions { threads: true, boot_unix: Some(1_700_000_000) });
+    let report = report(PsOptions { threads: true, boot_unix_ns: Some(1_700_000_000_000_000_000) });
     let text = text(|out| report.write_text(out).unwrap());
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "      PID     TID    PPID    UID S NLWP CPU START               COMMAND");
     assert_eq!(
         lines[7],
-        ">      12      13      10      0 R    2   0 2023-11-14 22:13:36 ./mt a b \\u{1b}[2J"
+        ">      12      13      10      0 R    2   0 2023-11-14 22:13:36 {mt-worker}"
     );
     assert!(lines[6].starts_with("       12      12 "), "{}", lines[6]);
 }
@@ -171,7 +171,7 @@ fn what_is_not_known_is_a_question_mark_in_text_and_absent_in_json() {
 fn json_fits_its_schema() {
     let schema = schema::load("ps-1.json");
     for threads in [false, true] {
-        let report = report(PsOptions { threads, boot_unix: Some(1_700_000_000) });
+        let report = report(PsOptions { threads, boot_unix_ns: Some(1_700_000_000_000_000_000) });
         let json = text(|out| write_json(&report, out).unwrap());
         let json: Value = serde_json::from_str(&json).unwrap();
         assert_eq!(schema::violations(&schema, &json), [""; 0]);

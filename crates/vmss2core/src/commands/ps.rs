@@ -17,7 +17,9 @@ pub(super) fn run(plan: &PsPlan) -> anyhow::Result<Exit> {
         let tasks = kernel.tasks()?;
         let (command_lines, problem) = command_lines(kernel, &tasks);
         let problems: Vec<Problem> = problem.into_iter().collect();
-        let options = PsOptions { threads: plan.threads, boot_unix: None };
+        // Without the guest's own clock it is better to count from its boot.
+        let boot_unix_ns = kernel.clock(None).boot_unix_ns.map(|boot| boot.value);
+        let options = PsOptions { threads: plan.threads, boot_unix_ns };
         let report = PsReport::new(&tasks, command_lines, &problems, options);
         let mut out = output::stdout();
         match plan.style {

@@ -135,7 +135,6 @@ fn what_is_not_there_yet_says_what_works() {
         ("-W8", "--format raw"),
         ("-WDDb12ac34de", "--format raw"),
         ("-X64", "lldb"),
-        ("-P1234", "set 1234"),
         ("-S", "gdb"),
         ("-F", "gdb"),
     ] {

@@ -1,0 +1,283 @@
+//! The tasks that `ps` lists against those that the guest itself listed just
+//! before it was stopped, and against crash and drgn with the kernel's symbols.
+
+#[macro_use]
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use common::cores::{self, PROGRAM, Wrap};
+use common::guests;
+use common::judges;
+use serde_json::Value;
+use vmss2core_lab::Guest;
+use vmss2core_lab::judges::{Judge, crash, crash_trixie};
+
+/// What must be the same for all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Row {
+    pid: u64,
+    ppid: u64,
+    state: char,
+    comm: String,
+}
+
+/// What the program prints.
+fn listed(guest: &Guest, wrap: &Wrap) -> Result<Value> {
+    let checkpoint = cores::checkpoint(guest, wrap)?;
+    let output =
+        Command::new(PROGRAM).args(["ps", "--threads", "--json"]).arg(&checkpoint).output()?;
+    let talk = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}: {}\n{talk}", guest.name, output.status);
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// All tasks but the idle ones, by number.
+fn tasks(list: &Value) -> Result<BTreeMap<u64, &Value>> {
+    let tasks = list["tasks"].as_array().context("no tasks")?;
+    let mut found = BTreeMap::new();
+    for task in tasks.iter().filter(|task| task["tid"] != 0) {
+        let former = found.insert(number(task, "tid")?, task);
+        ensure!(former.is_none(), "twice: {task}");
+    }
+    Ok(found)
+}
+
+fn number(task: &Value, member: &str) -> Result<u64> {
+    task[member].as_u64().with_context(|| format!("no {member}: {task}"))
+}
+
+fn text<'v>(task: &'v Value, member: &str) -> Result<&'v str> {
+    task[member].as_str().with_context(|| format!("no {member}: {task}"))
+}
+
+fn row(task: &Value) -> Result<Row> {
+    Ok(Row {
+        pid: number(task, "pid")?,
+        ppid: number(task, "ppid")?,
+        state: text(task, "state")?.chars().next().context("no letter")?,
+        comm: text(task, "name")?.to_owned(),
+    })
+}
+
+/// Every thread that the guest listed, with the same numbers, name, state and
+/// start; and no others.
+fn the_guests_own_threads(name: &str) -> Result<()> {
+    let guest = guests::guest(name)?;
+    let list = listed(&guest, &Wrap::split())?;
+    ensure!(list["problems"].as_array().is_some_and(Vec::is_empty), "{name}: {}", list["problems"]);
+    let ours = tasks(&list)?;
+    let theirs = guest.truth()?.tasks()?;
+    ensure!(theirs.len() > 40, "{name}: the guest listed only {} tasks", theirs.len());
+    let mut states = BTreeSet::new();
+    for task in &theirs {
+        let Some(found) = ours.get(&task.tid.into()) else {
+            ensure!(guests::is_fleeting(&task.comm), "{name}: not listed: {task:?}");
+            continue;
+        };
+        let (row, what) = (row(found)?, format!("{name}: {found}\nthe guest: {task:?}"));
+        ensure!((row.pid, row.ppid) == (task.pid.into(), task.ppid.into()), "{what}");
+        ensure!(same_name(&row.comm, &task.comm), "{what}");
+        ensure!(number(found, "start_ns")? / 10_000_000 == task.start, "{what}");
+        ensure!(same_state(row.state, task.state), "{what}");
+        states.insert(row.state);
+    }
+    ensure!(states.is_superset(&BTreeSet::from(['S', 'I', 'R'])), "{name}: {states:?}");
+    let known: BTreeSet<u64> = theirs.iter().map(|task| task.tid.into()).collect();
+    for (tid, task) in ours.iter().filter(|(tid, _)| !known.contains(tid)) {
+        ensure!(guests::is_fleeting(text(task, "name")?), "{name}: {tid} is too much: {task}");
+    }
+    Ok(())
+}
+
+/// Workers are named in `/proc` with what they do; other threads of the kernel by
+/// names that `task_struct` has no room for.
+fn same_name(ours: &str, theirs: &str) -> bool {
+    let theirs: String = theirs.chars().take(15).collect();
+    ours == theirs || guests::is_fleeting(ours) && theirs.starts_with(ours)
+}
+
+/// Between its list and its stop a task may have been woken or gone to sleep: the
+/// shell that made the list has.
+fn same_state(ours: char, theirs: char) -> bool {
+    ours == theirs || ours == 'R' || theirs == 'R'
+}
+
+/// Every process that the guest told of, with the same user and command line.
+fn users_and_command_lines(name: &str) -> Result<()> {
+    let guest = guests::guest(name)?;
+    let list = listed(&guest, &Wrap::split())?;
+    let ours = tasks(&list)?;
+    let theirs = guest.truth()?.processes()?;
+    let (mut users, mut with_command_line) = (BTreeSet::new(), 0);
+    for process in &theirs {
+        let Some(task) = ours.get(&process.pid.into()) else { continue };
+        let what = format!("{name}: {task}\nthe guest: {process:?}");
+        let ids = (number(task, "uid")?, number(task, "gid")?);
+        ensure!(ids == (process.uid.1.into(), process.gid.1.into()), "{what}");
+        ensure!(command_line(task)? == process.command_line, "{what}");
+        ensure!(number(task, "start_ns")? / 10_000_000 == process.start, "{what}");
+        let is_kernel_thread = task["kernel_thread"].as_bool().context("no kernel_thread")?;
+        let has_none = process.command_line.is_empty();
+        ensure!(has_none == (is_kernel_thread || has_ended(task)), "{what}");
+        users.insert(ids.0);
+        with_command_line += usize::from(!process.command_line.is_empty());
+    }
+    ensure!(users.len() > 1, "{name}: all are {users:?}");
+    ensure!(with_command_line > 4, "{name}: {with_command_line} command lines");
+    Ok(())
+}
+
+fn has_ended(task: &Value) -> bool {
+    task["state"] == "Z"
+}
+
+fn command_line(task: &Value) -> Result<Vec<u8>> {
+    let Some(words) = task["command_line"].as_array() else { return Ok(Vec::new()) };
+    let mut bytes = Vec::new();
+    for word in words {
+        bytes.extend(word.as_str().context("no word")?.bytes());
+        bytes.push(0);
+    }
+    Ok(bytes)
+}
+
+/// Each CPU runs one task; a halted one its idle task, one in user mode a program.
+fn what_runs_on_each_cpu(name: &str) -> Result<()> {
+    let guest = guests::guest(name)?;
+    let list = listed(&guest, &Wrap::split())?;
+    let tasks = list["tasks"].as_array().context("no tasks")?;
+    for (index, cpu) in guest.cpus.iter().enumerate() {
+        let runs = |task: &&Value| {
+            task["running_on"].as_array().is_some_and(|on| on.contains(&Value::from(index)))
+        };
+        let running: Vec<&Value> = tasks.iter().filter(runs).collect();
+        let [task] = *running else {
+            anyhow::bail!("{name}: vCPU {index} runs {running:?}");
+        };
+        let what = format!("{name}: vCPU {index} runs {task}");
+        ensure!(number(task, "cpu")? == index as u64, "{what}");
+        if guests::privilege(cpu) == 3 {
+            ensure!(task["kernel_thread"] == false && task["tid"] != 0, "{what}");
+        } else if cpu.halted && !name.ends_with("-panic") {
+            ensure!(text(task, "name")? == format!("swapper/{index}"), "{what}");
+        }
+    }
+    let idle = tasks.iter().filter(|task| task["tid"] == 0).count();
+    ensure!(idle == guest.cpus.len(), "{name}: {idle} idle tasks");
+    Ok(())
+}
+
+/// drgn finds tasks by their numbers, not by their lists.
+fn same_as_drgn(name: &str) -> Result<()> {
+    let (guest, kernel) = guests::guest_with_kernel(name)?;
+    let run = cores::linux(&guest)?;
+    let mut drgn = judges::drgn_script(&run.path("vmss.core"), "drgn_ps.py")?;
+    let said = judges::output(drgn.env("VMLINUX", &kernel))?;
+    let list = listed(&guest, &Wrap::split())?;
+    let ours = tasks(&list)?;
+    let mut count = 0;
+    for line in said.lines().filter_map(|line| line.strip_prefix("task ")) {
+        let task = ours.get(&line.split(' ').next().unwrap_or_default().parse()?);
+        let task = task.with_context(|| format!("{name}: not listed: {line}"))?;
+        let Row { pid, ppid, state, comm } = row(task)?;
+        let (tid, cpu, at) = (number(task, "tid")?, number(task, "cpu")?, text(task, "task")?);
+        let (uid, start) = (number(task, "uid")?, number(task, "start_ns")?);
+        let mm = line.split(' ').nth(8).unwrap_or_default();
+        let shown = format!("{tid} {pid} {ppid} {state} {cpu} {at} {uid} {start} {mm} {comm}");
+        ensure!(shown == line, "{name}: we\n{shown}\ndrgn\n{line}");
+        let has_no_memory = task["kernel_thread"] == true || has_ended(task);
+        ensure!((mm == "0x0") == has_no_memory, "{name}: {task}\n{line}");
+        count += 1;
+    }
+    ensure!(count == ours.len(), "{name}: drgn lists {count}, we {}", ours.len());
+    let all = list["tasks"].as_array().context("no tasks")?;
+    for line in said.lines().filter_map(|line| line.strip_prefix("runs ")) {
+        let (cpu, at) = line.split_once(' ').context("no address")?;
+        let task = all.iter().find(|task| task["task"] == at);
+        let task = task.with_context(|| format!("{name}: not listed: {line}"))?;
+        let on = &task["running_on"];
+        ensure!(*on == Value::from(vec![cpu.parse::<u64>()?]), "{name}: {task}\n{line}");
+    }
+    Ok(())
+}
+
+/// crash's `ps` of the checkpoint itself: every line, the idle tasks too.
+fn same_as_crash(judge: &Judge, name: &str) -> Result<()> {
+    let (guest, kernel) = guests::guest_with_kernel(name)?;
+    let checkpoint = cores::checkpoint(&guest, &Wrap::split())?;
+    let said = judges::crash(judge, &[&kernel, Path::new(&checkpoint)], "ps\nquit\n")?;
+    let mut theirs: Vec<String> = said.lines().filter_map(line_of_crash).collect();
+    let list = listed(&guest, &Wrap::split())?;
+    let tasks = list["tasks"].as_array().context("no tasks")?;
+    let mut ours = tasks.iter().map(as_crash_has_it).collect::<Result<Vec<_>>>()?;
+    theirs.sort();
+    ours.sort();
+    common::text::same_lines(&format!("{name} in crash"), &theirs, &ours)?;
+    ensure!(ours.len() > 40, "{name}: {} tasks", ours.len());
+    Ok(())
+}
+
+/// Mark, PID, PPID, CPU, TASK, ST, %MEM, VSZ, RSS, COMM.
+fn line_of_crash(line: &str) -> Option<String> {
+    let (mark, rest) = match line.strip_prefix('>') {
+        Some(rest) => ('>', rest),
+        None => (' ', line),
+    };
+    let mut words = rest.split_whitespace();
+    let mut kept: Vec<&str> = words.by_ref().take(5).collect();
+    kept.first()?.parse::<u32>().ok()?;
+    let comm: Vec<&str> = words.skip(3).collect();
+    let comm = comm.join(" ");
+    kept.push(comm.trim_matches(['[', ']']));
+    Some(format!("{mark}{}", kept.join(" ")))
+}
+
+/// To crash the idle tasks have no parent; in truth init made all but the first.
+fn as_crash_has_it(task: &Value) -> Result<String> {
+    let Row { pid, ppid, state, comm } = row(task)?;
+    let ppid = if pid == 0 { 0 } else { ppid };
+    let state = match state {
+        'R' => "RU",
+        'S' => "IN",
+        'D' => "UN",
+        'I' => "ID",
+        'T' => "ST",
+        't' => "TR",
+        'Z' => "ZO",
+        other => anyhow::bail!("crash has no word for {other}"),
+    };
+    let mark = if task["running_on"].as_array().is_some_and(Vec::is_empty) { ' ' } else { '>' };
+    let (tid, cpu) = (number(task, "tid")?, number(task, "cpu")?);
+    let at = text(task, "task")?.trim_start_matches("0x");
+    Ok(format!("{mark}{tid} {ppid} {cpu} {at} {state} {comm}"))
+}
+
+fn same_as_newest_crash(name: &str) -> Result<()> {
+    same_as_crash(&crash()?, name)
+}
+
+fn same_as_older_crash(name: &str) -> Result<()> {
+    same_as_crash(&crash_trixie()?, name)
+}
+
+mod of_the_guest {
+    use super::{the_guests_own_threads, users_and_command_lines, what_runs_on_each_cpu};
+
+    tests_of_64_bit_guests!(the_guests_own_threads, users_and_command_lines, what_runs_on_each_cpu);
+}
+
+mod of_judges {
+    guest_tests! {
+        (same_as_drgn, same_as_newest_crash, same_as_older_crash)
+        five_level: "linux-6.1",
+        isolated_four_level: "linux-6.1-4level",
+        around_the_hole: "linux-6.1-6g",
+        panicked: "linux-6.1-panic",
+    }
+
+    use super::{same_as_drgn, same_as_newest_crash, same_as_older_crash};
+}
