@@ -68,4 +68,40 @@ pub enum DumpError {
         /// Why, and what to try.
         why: String,
     },
+    /// The format is one of Linux, and the guest is not known to run that.
+    #[error(
+        "no Linux kernel was found in the guest, and {format} files are for Linux only; \
+         use the formats elf-physical, elf-linear or raw"
+    )]
+    NotLinux {
+        /// The format.
+        format: &'static str,
+    },
+    /// The format cannot be written from front to back.
+    #[error("{format} files are written with holes and not from front to back: name a file")]
+    NotAStream {
+        /// The format.
+        format: &'static str,
+    },
+    /// The reader of the output went away, or the disk behind it is full.
+    #[error("cannot write the output: {why}")]
+    Stream {
+        /// What the operating system said.
+        why: io::Error,
+    },
+    /// The memory was another one when it was looked at again.
+    #[error("the guest's memory changed while it was read: suspend it, or take a snapshot")]
+    Changed,
+    /// A page could not be compressed.
+    #[error("a page could not be compressed: {why}; try another --compress")]
+    Compress {
+        /// What the method said.
+        why: String,
+    },
+    /// What the pages of the guest are for is not known.
+    #[error("pages cannot be left out by what they are for (levels 2 to 16)")]
+    NoPageClasses {
+        /// What is missing.
+        source: vmss2core_guest::linux::LinuxError,
+    },
 }

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::io::Write;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
@@ -15,12 +16,14 @@ use vmss2core_mem::{Checkpoint, Problem};
 mod elf;
 mod engine;
 mod error;
+mod kdump;
 pub mod process;
 mod raw;
 #[cfg(test)]
 mod test_support;
 
 pub use error::DumpError;
+pub use kdump::{Compression, CompressionError, DumpLevel, KdumpOptions};
 
 /// Told how far a writer has come, and asked whether to go on.
 pub trait Monitor: Sync {
@@ -70,6 +73,8 @@ pub struct WriteOptions {
     /// ELF: also write `<core>.gdb`, a gdb script that sets the registers which
     /// a core cannot hold.
     pub gdb_script: bool,
+    /// kdump: how pages are stored, and which are left out.
+    pub kdump: KdumpOptions,
 }
 
 /// What was written.
@@ -116,11 +121,28 @@ pub trait DumpFormat: Sync {
         path: &Path,
         monitor: &dyn Monitor,
     ) -> Result<Summary, DumpError>;
+
+    /// Whether [`write_stream`](Self::write_stream) works.
+    fn is_stream(&self) -> bool {
+        false
+    }
+
+    /// Writes a form of the file that needs no going back, for a pipe.
+    fn write_stream(
+        &self,
+        input: Input<'_>,
+        options: &WriteOptions,
+        out: &mut (dyn Write + Send),
+        monitor: &dyn Monitor,
+    ) -> Result<Summary, DumpError> {
+        let _ = (input, options, out, monitor);
+        Err(DumpError::NotAStream { format: self.name() })
+    }
 }
 
 /// All output formats.
 pub static DUMP_FORMATS: &[&dyn DumpFormat] =
-    &[&elf::LinuxCore, &elf::LinearCore, &elf::PhysicalCore, &raw::RawImage];
+    &[&elf::LinuxCore, &kdump::KdumpCore, &elf::LinearCore, &elf::PhysicalCore, &raw::RawImage];
 
 /// The format of that name.
 pub fn format(name: &str) -> Option<&'static dyn DumpFormat> {

@@ -10,6 +10,20 @@ pub(crate) fn stdout() -> BufWriter<StdoutLock<'static>> {
     BufWriter::new(io::stdout().lock())
 }
 
+/// Where large pieces of data go.
+#[cfg(unix)]
+pub(crate) fn unbuffered_stdout() -> io::Result<std::fs::File> {
+    use std::os::fd::AsFd;
+
+    Ok(std::fs::File::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
+
+/// Where large pieces of data go.
+#[cfg(not(unix))]
+pub(crate) fn unbuffered_stdout() -> io::Result<io::Stdout> {
+    Ok(io::stdout())
+}
+
 /// Says something on stderr. What it quotes may come from a hostile file, so
 /// only line breaks get through; if nobody can hear it, that is no error.
 pub(crate) fn talk(text: &str) {

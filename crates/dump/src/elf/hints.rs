@@ -62,6 +62,20 @@ pub(super) fn linux(input: Input<'_>, core: &Path) -> Vec<String> {
     hints
 }
 
+/// A kdump-compressed file, or one in the flattened form.
+pub(crate) fn kdump(input: Input<'_>, core: &Path, is_flat: bool) -> Vec<String> {
+    let Some(linux) = &input.facts.linux else { return Vec::new() };
+    let mut hints = Vec::new();
+    hints.extend(crash(linux, core));
+    if linux.vmcoreinfo.is_some() {
+        hints.push(format!("drgn -c {} -s vmlinux", quoted(core)));
+    }
+    if is_flat {
+        hints.push(format!("makedumpfile -R vmcore < {}", quoted(core)));
+    }
+    hints
+}
+
 /// crash finds the load address in VMCOREINFO; without that it must be told.
 fn crash(linux: &LinuxFacts, core: &Path) -> Option<String> {
     let core = quoted(core);

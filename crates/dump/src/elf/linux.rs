@@ -52,7 +52,7 @@ impl DumpFormat for LinuxCore {
         let layout = || {
             let machine = guest_machine(input);
             let kind = Kind { machine, load_align: 0 };
-            let notes = notes(machine, input);
+            let (notes, _) = notes(input);
             let mut layout = assemble(kind, &notes, body(machine, input)?)?;
             hints = hints::linux(input, path);
             layout.companions = script::companions(input, options, &hints);
@@ -74,10 +74,8 @@ fn body(machine: Machine, input: Input<'_>) -> Result<Body, DumpError> {
     let linux = input.facts.linux.as_ref();
     let map = DirectMap::new(machine, linux);
     let mut body = Body::default();
-    for range in page_ranges(&input.checkpoint.memory) {
-        for part in without_video(range) {
-            add_memory(&mut body, &map, part)?;
-        }
+    for range in ram(input) {
+        add_memory(&mut body, &map, range)?;
     }
     if body.loads.is_empty() {
         return Err(DumpError::NoMemory { why: "the checkpoint holds no whole page".to_owned() });
@@ -97,8 +95,12 @@ fn expected(input: Input<'_>) -> Vec<Extent> {
     if !runs_64_bit(input.checkpoint) {
         return Vec::new();
     }
-    let ranges = page_ranges(&input.checkpoint.memory);
-    expected_extents(ranges.into_iter().flat_map(without_video))
+    expected_extents(ram(input).into_iter())
+}
+
+/// The guest's memory in whole pages.
+pub(crate) fn ram(input: Input<'_>) -> Vec<std::ops::Range<u64>> {
+    page_ranges(&input.checkpoint.memory).into_iter().flat_map(without_video).collect()
 }
 
 fn add_memory(
@@ -169,20 +171,21 @@ impl DirectMap {
 }
 
 /// crash and drgn count these notes to number the processors, so a vCPU without
-/// registers keeps its place.
-fn notes(machine: Machine, input: Input<'_>) -> Vec<u8> {
+/// registers keeps its place. Where the text of VMCOREINFO lies in the notes comes
+/// with them, and its length.
+pub(crate) fn notes(input: Input<'_>) -> (Vec<u8>, Option<(usize, usize)>) {
+    let machine = guest_machine(input);
     let vcpus = in_cpu_order(input);
     let mut notes = Notes::default();
     for (cpu, vcpu) in (0..).zip(&vcpus) {
         notes.status(machine, vcpu, thread_id(cpu), false);
     }
-    if let Some(text) = vmcoreinfo_text(input.facts.linux.as_ref()) {
-        notes.vmcoreinfo(&text);
-    }
+    let text = vmcoreinfo_text(input.facts.linux.as_ref());
+    let vmcoreinfo = text.map(|text| (notes.vmcoreinfo(&text), text.len()));
     for vcpu in &vcpus {
         notes.qemu(vcpu);
     }
-    notes.into_bytes()
+    (notes.into_bytes(), vmcoreinfo)
 }
 
 /// The vCPUs as the kernel numbers them, or as the checkpoint does if that is
@@ -219,7 +222,8 @@ fn vmcoreinfo_text(linux: Option<&LinuxFacts>) -> Option<String> {
     Some(text)
 }
 
-fn problems(input: Input<'_>) -> Vec<Problem> {
+/// What readers of the file will miss.
+pub(crate) fn problems(input: Input<'_>) -> Vec<Problem> {
     let vcpus = input.checkpoint.vcpus.iter();
     let mut problems: Vec<Problem> =
         missing_registers(vcpus, "its registers read as 0").into_iter().collect();

@@ -25,9 +25,10 @@ mod script;
 mod tests;
 mod view;
 
+pub(crate) use hints::kdump as kdump_hints;
 pub(crate) use hints::quoted;
 pub(crate) use linear::LinearCore;
-pub(crate) use linux::LinuxCore;
+pub(crate) use linux::{LinuxCore, notes as linux_notes, problems as linux_problems, ram};
 pub(crate) use physical::PhysicalCore;
 
 /// What the file says it is from, which also decides the form of its notes.
@@ -74,6 +75,11 @@ fn expected_extents(parts: impl Iterator<Item = Range<u64>>) -> Vec<Extent> {
         extent
     };
     parts.map(extent).collect()
+}
+
+/// Whether the guest's kernel has 64 bits.
+pub(crate) fn is_64_bit_guest(input: Input<'_>) -> bool {
+    guest_machine(input) != Machine::I386
 }
 
 fn is_64_bit(checkpoint: &Checkpoint, facts: &Facts) -> bool {

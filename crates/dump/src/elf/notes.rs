@@ -107,9 +107,11 @@ impl Notes {
         }
     }
 
-    /// The kernel's own description of itself.
-    pub(super) fn vmcoreinfo(&mut self, text: &str) {
+    /// The kernel's own description of itself; returns where its text begins.
+    pub(super) fn vmcoreinfo(&mut self, text: &str) -> usize {
         self.push(b"VMCOREINFO", NT_NAMED, text.as_bytes());
+        // Only the padding lies behind it.
+        self.0.len() - text.len().next_multiple_of(4)
     }
 }
 

@@ -24,12 +24,12 @@ static ZERO_PAGE: [u8; 4096] = [0; 4096];
 
 /// A part of one segment on its way to the output.
 #[derive(Clone, Copy)]
-struct Part<'a> {
-    gpa: Gpa,
-    to_offset: u64,
-    source: &'a dyn ReadAt,
-    from_offset: u64,
-    len_bytes: u64,
+pub(super) struct Part<'a> {
+    pub(super) gpa: Gpa,
+    pub(super) to_offset: u64,
+    pub(super) source: &'a dyn ReadAt,
+    pub(super) from_offset: u64,
+    pub(super) len_bytes: u64,
 }
 
 impl Part<'_> {
@@ -210,7 +210,7 @@ fn write_nonzero(output: &Output, chunk: &[u8], offset: u64) -> Result<usize, Du
 
 /// The host file that holds the whole part as it is. A source that changes
 /// files on the way gives itself away by where its last byte lies.
-fn plain_file<'a>(part: &Part<'a>) -> Option<(&'a File, u64)> {
+pub(super) fn plain_file<'a>(part: &Part<'a>) -> Option<(&'a File, u64)> {
     let rest = part.len_bytes.checked_sub(1)?;
     let (file, offset) = part.source.file_at(part.from_offset)?;
     let (last_file, last) = part.source.file_at(part.from_offset.checked_add(rest)?)?;
@@ -218,7 +218,7 @@ fn plain_file<'a>(part: &Part<'a>) -> Option<(&'a File, u64)> {
 }
 
 /// A file cut short since it was opened would pass for one that ends in a hole.
-fn require_len(part: &Part<'_>, file: &File, offset: u64) -> Result<(), DumpError> {
+pub(super) fn require_len(part: &Part<'_>, file: &File, offset: u64) -> Result<(), DumpError> {
     let len = file.metadata().map_err(|source| part.error(0, source))?.len();
     // A device holds more than the 0 bytes it reports.
     let is_short = len != 0 && len < offset + part.len_bytes;
@@ -249,6 +249,6 @@ fn pages(bytes: &[u8]) -> std::slice::Chunks<'_, u8> {
 
 /// Comparing with a page of zeroes is one call of the C library's vectorised
 /// `memcmp`, which ends at the first byte that differs.
-fn is_zero(page: &[u8]) -> bool {
+pub(crate) fn is_zero(page: &[u8]) -> bool {
     ZERO_PAGE.get(..page.len()) == Some(page)
 }

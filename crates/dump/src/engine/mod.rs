@@ -18,12 +18,15 @@ use crate::{DumpError, Input, Monitor, WriteOptions};
 mod copy;
 #[cfg(test)]
 mod early_tests;
+mod holes;
 mod host;
 mod output;
 #[cfg(test)]
 mod tests;
 
-use output::Output;
+pub(crate) use copy::is_zero;
+pub(crate) use holes::data_ranges;
+pub(crate) use output::Output;
 
 /// Guest memory at a place in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

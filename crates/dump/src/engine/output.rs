@@ -12,7 +12,7 @@ use super::host;
 use crate::DumpError;
 
 /// An output file under its temporary name; dropping it removes it.
-pub(super) struct Output {
+pub(crate) struct Output {
     file: NamedTempFile,
     path: PathBuf,
     overwrite: bool,
@@ -21,7 +21,7 @@ pub(super) struct Output {
 impl Output {
     /// Makes the temporary file beside `path`, with mode 0600: guest memory is
     /// full of secrets. Fails early if `path` could not be taken in the end.
-    pub(super) fn create(
+    pub(crate) fn create(
         path: &Path,
         overwrite: bool,
         checkpoint: &Checkpoint,
@@ -37,30 +37,35 @@ impl Output {
         Ok(Self { file, path, overwrite })
     }
 
-    pub(super) fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         self.file.as_file()
     }
 
     /// Directory the file lies in.
-    pub(super) fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         directory(&self.path)
     }
 
-    pub(super) fn set_len(&self, len_bytes: u64) -> Result<(), DumpError> {
+    pub(crate) fn set_len(&self, len_bytes: u64) -> Result<(), DumpError> {
         self.file().set_len(len_bytes).map_err(|source| self.error(source))
     }
 
-    pub(super) fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<(), DumpError> {
+    pub(crate) fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<(), DumpError> {
         host::write_all_at(self.file(), bytes, offset).map_err(|source| self.error(source))
     }
 
-    pub(super) fn error(&self, source: io::Error) -> DumpError {
+    /// How long it has become.
+    pub(crate) fn len_bytes(&self) -> Result<u64, DumpError> {
+        self.file().metadata().map(|file| file.len()).map_err(|source| self.error(source))
+    }
+
+    pub(crate) fn error(&self, source: io::Error) -> DumpError {
         DumpError::Write { path: self.path.clone(), source }
     }
 
     /// Gives the file its name in one step. Whether the name is free is decided
     /// by the same system call that takes it.
-    pub(super) fn persist(self) -> Result<(), DumpError> {
+    pub(crate) fn persist(self) -> Result<(), DumpError> {
         let Self { file, path, overwrite } = self;
         let persisted = if overwrite { file.persist(&path) } else { file.persist_noclobber(&path) };
         match persisted {

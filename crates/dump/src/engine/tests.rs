@@ -16,6 +16,12 @@ const REPLACE: WriteOptions = WriteOptions {
     no_dedup: false,
     cr3: None,
     gdb_script: false,
+    kdump: crate::KdumpOptions {
+        compression: crate::Compression::Raw,
+        level: crate::DumpLevel::NOTHING,
+        flatten: false,
+        threads: None,
+    },
 };
 
 /// Cancels once this many bytes are done.

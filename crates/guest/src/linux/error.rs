@@ -35,6 +35,12 @@ pub enum LinuxError {
         /// Its name.
         name: String,
     },
+    /// A number that the kernel was built with is not known.
+    #[error("{name} is not known: neither VMCOREINFO nor the guest's type information has it")]
+    UnknownConstant {
+        /// Its name.
+        name: String,
+    },
     /// Memory of the kernel could not be read.
     #[error("reading {what}")]
     Read {

@@ -17,6 +17,7 @@ mod log;
 mod modules;
 mod object;
 mod offsets;
+mod pages;
 mod panic;
 mod process;
 mod registers;
@@ -25,6 +26,7 @@ mod stack;
 mod symbols;
 mod task;
 mod time;
+mod uts;
 
 pub(crate) use discovery::{Cpu, analyse};
 
@@ -41,6 +43,7 @@ pub use offsets::{
     KernelVersion, Known, LayoutItem, LinuxOffsets, OffsetsError, known_layout,
     line as offsets_line,
 };
+pub use pages::{PageClass, PageClasses};
 pub use panic::{Stopped, Trouble, taint_meaning};
 pub use process::{
     Backing, Content, Counts, FileRun, MappedFile, Missing, Process, Run, Vma, VmaFlags,
@@ -50,3 +53,4 @@ pub use stack::{Backtrace, Frame, FrameKind, StackEnd};
 pub use symbols::{Symbol, Symbols};
 pub use task::{Task, TaskState, Tasks};
 pub use time::Clock;
+pub use uts::UtsName;

@@ -16,6 +16,7 @@ mod bt;
 mod core;
 mod dmesg;
 mod guest;
+mod kdump;
 mod modules;
 mod ps;
 mod symbols;
@@ -24,6 +25,7 @@ pub(crate) use bt::BtArgs;
 pub(crate) use core::CoreArgs;
 pub(crate) use dmesg::DmesgArgs;
 pub(crate) use guest::{GuestArgs, VmcoreinfoArgs};
+pub(crate) use kdump::KdumpArgs;
 pub(crate) use modules::ModulesArgs;
 pub(crate) use ps::PsArgs;
 pub(crate) use symbols::SymbolsArgs;
@@ -166,13 +168,16 @@ pub(crate) struct InfoArgs {
 #[command(after_help = "\
 Examples:
   vmss2core convert vm.vmss -o vm.elf
+  vmss2core convert vm.vmss -o vm.kdump -f kdump       small, for crash and drgn
+  vmss2core convert vm.vmss -o vm.kdump -f kdump -d 31 the kernel's memory only
+  vmss2core convert vm.vmss -o - -f kdump | ssh host 'makedumpfile -R vm.kdump'
   vmss2core convert vm.vmss -o core1 -f elf-linear --vcpu 1 --gdb-script
   gdb -x core1.gdb -c core1      with the registers as $cr3_1 and so on")]
 pub(crate) struct ConvertArgs {
     /// Files of the checkpoint, in any order, or its directory
     #[arg(required = true, value_name = "IN", value_hint = ValueHint::AnyPath)]
     pub(crate) inputs: Vec<PathBuf>,
-    /// File to write
+    /// File to write; "-" for standard output (kdump, flattened)
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::FilePath)]
     pub(crate) output: PathBuf,
     /// Kind of file to write
@@ -196,6 +201,8 @@ pub(crate) struct ConvertArgs {
     /// Use the page tables at this physical address instead of the vCPU's
     #[arg(long, value_name = "HEX", value_parser = hex, help_heading = LINEAR)]
     pub(crate) cr3: Option<u64>,
+    #[command(flatten)]
+    pub(crate) kdump: KdumpArgs,
 }
 
 const LINEAR: &str = "Options of --format elf-linear";

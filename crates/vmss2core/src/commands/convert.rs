@@ -10,21 +10,28 @@ use super::source::Guest;
 use crate::cancel::Cancel;
 use crate::exit::{Exit, Stopped};
 use crate::output;
-use crate::plan::{ConvertPlan, Format};
+use crate::plan::{ConvertPlan, Format, Target};
 use crate::progress::Progress;
 
 pub(super) fn run(plan: &ConvertPlan) -> anyhow::Result<Exit> {
-    // The writer looks too; this is to say it before the work, not after it.
-    if !plan.options.overwrite && plan.output.symlink_metadata().is_ok() {
-        return Err(DumpError::Exists { path: plan.output.clone() }.into());
-    }
+    let name = match &plan.output {
+        // The writer looks too; this is to say it before the work, not after it.
+        Target::File(path) if !plan.options.overwrite && path.symlink_metadata().is_ok() => {
+            return Err(DumpError::Exists { path: path.clone() }.into());
+        }
+        Target::File(path) => path.to_string_lossy(),
+        Target::Stdout => "standard output".into(),
+    };
     let cancel = Cancel::install().context("cannot handle signals")?;
     let guest = Guest::open_with_memory(&plan.source)?;
     output::problems(guest.serious_reader_problems());
-    let progress = Progress::new(plan.progress, &plan.output.to_string_lossy(), &cancel);
-    let summary = write(&guest, plan.format, &plan.options, &plan.output, progress, &cancel)?;
-    let (path, memory) = (summary.path.display(), human_size(summary.memory_bytes));
-    output::talk(&format!("wrote {path}: {memory} of guest memory"));
+    let progress = Progress::new(plan.progress, &name, &cancel);
+    let summary = match &plan.output {
+        Target::File(path) => write(&guest, plan.format, &plan.options, path, progress, &cancel)?,
+        Target::Stdout => stream(&guest, plan.format, &plan.options, progress, &cancel)?,
+    };
+    let memory = human_size(summary.memory_bytes);
+    output::talk(&format!("wrote {name}: {memory} of guest memory"));
     output::problems(guest.serious_analysis_problems());
     output::problems(&summary.problems);
     output::hints(&summary.hints);
@@ -42,12 +49,34 @@ pub(super) fn write(
 ) -> anyhow::Result<Summary> {
     let written = cancel.deferred(|| format.0.write(guest.input(), options, path, &progress));
     progress.finish();
-    match written {
-        Ok(summary) => Ok(summary),
-        Err(DumpError::Cancelled) => {
-            let text = format!("stopped; {} was not written", path.display());
-            Err(Stopped { signal: cancel.signal().unwrap_or(2), text }.into())
+    written.map_err(|error| {
+        stopped(error, cancel, || format!("stopped; {} was not written", path.display()))
+    })
+}
+
+/// Writes to standard output.
+fn stream(
+    guest: &Guest,
+    format: Format,
+    options: &WriteOptions,
+    progress: Progress<'_>,
+    cancel: &Cancel,
+) -> anyhow::Result<Summary> {
+    // Pieces are large, so they are not gathered first.
+    let mut out = output::unbuffered_stdout()?;
+    let written =
+        cancel.deferred(|| format.0.write_stream(guest.input(), options, &mut out, &progress));
+    progress.finish();
+    written.map_err(|error| {
+        stopped(error, cancel, || "stopped; what was written is of no use".to_owned())
+    })
+}
+
+fn stopped(error: DumpError, cancel: &Cancel, text: impl FnOnce() -> String) -> anyhow::Error {
+    match error {
+        DumpError::Cancelled => {
+            Stopped { signal: cancel.signal().unwrap_or(2), text: text() }.into()
         }
-        Err(error) => Err(error.into()),
+        error => error.into(),
     }
 }

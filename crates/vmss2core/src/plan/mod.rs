@@ -172,9 +172,16 @@ impl Style {
 pub(crate) struct ConvertPlan {
     pub(crate) source: Source,
     pub(crate) format: Format,
-    pub(crate) output: PathBuf,
+    pub(crate) output: Target,
     pub(crate) options: WriteOptions,
     pub(crate) progress: ProgressWhen,
+}
+
+/// Where a file goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    File(PathBuf),
+    Stdout,
 }
 
 /// Write the files that the original wrote.
@@ -213,6 +220,7 @@ impl Format {
     pub(crate) const LINEAR: &str = "elf-linear";
     const PHYSICAL: &str = "elf-physical";
     const CRASH: &str = "elf";
+    const KDUMP: &str = "kdump";
 
     pub(crate) fn named(name: &str) -> Result<Self, String> {
         let format = vmss2core_dump::format(name).map(Self);
@@ -307,13 +315,15 @@ fn core(args: CoreArgs, global: &Global) -> CorePlan {
 
 fn convert(args: ConvertArgs, global: Global) -> Result<ConvertPlan, String> {
     let format = Format::named(&args.format)?;
-    check_output(&args)?;
+    check_output(&args, format)?;
     check_options(&args, format)?;
-    let spill_dir = global.tmpdir.unwrap_or_else(|| directory_of(&args.output));
+    let to_stdout = is_stdout(&args.output);
+    let beside = || if to_stdout { std::env::temp_dir() } else { directory_of(&args.output) };
+    let spill_dir = global.tmpdir.unwrap_or_else(beside);
     Ok(ConvertPlan {
         source: Source { inputs: args.inputs, spill_dir },
         format,
-        output: args.output,
+        output: if to_stdout { Target::Stdout } else { Target::File(args.output) },
         options: WriteOptions {
             overwrite: args.force,
             vcpu: args.vcpu.unwrap_or(0),
@@ -321,16 +331,27 @@ fn convert(args: ConvertArgs, global: Global) -> Result<ConvertPlan, String> {
             no_dedup: args.no_dedup,
             cr3: args.cr3,
             gdb_script: args.gdb_script,
+            kdump: args.kdump.options()?,
         },
         progress: global.progress,
     })
 }
 
-fn check_output(args: &ConvertArgs) -> Result<(), String> {
-    if args.output.as_os_str() == "-" {
-        return Err("cannot write to standard output: the file is written with holes and not \
-                    from front to back; give a file name (./- for a file called -)"
-            .into());
+/// `-`; a file of that name is `./-`.
+fn is_stdout(output: &Path) -> bool {
+    output.as_os_str() == "-"
+}
+
+fn check_output(args: &ConvertArgs, format: Format) -> Result<(), String> {
+    if is_stdout(&args.output) {
+        return if format.0.is_stream() {
+            Ok(())
+        } else {
+            Err("cannot write to standard output: the file is written with holes and not \
+                 from front to back; give a file name (./- for a file called -), or use \
+                 --format kdump"
+                .into())
+        };
     }
     if args.output.is_dir() {
         return Err(format!(
@@ -351,6 +372,9 @@ fn check_options(args: &ConvertArgs, format: Format) -> Result<(), String> {
     ];
     if let Some((option, _)) = linear.iter().find(|(_, given)| *given && name != Format::LINEAR) {
         return Err(format!("{option} goes with --format {}, not with {name}", Format::LINEAR));
+    }
+    if let Some(option) = args.kdump.given().filter(|_| name != Format::KDUMP) {
+        return Err(format!("{option} goes with --format {}, not with {name}", Format::KDUMP));
     }
     if args.gdb_script && !format.is_elf() {
         return Err(format!("--gdb-script goes with ELF formats; gdb does not open {name}"));

@@ -1,0 +1,276 @@
+//! What a `struct page` says.
+
+use super::PageClass;
+use crate::linux::{Kernel, LinuxError};
+
+/// Largest `struct page` that is believed; real ones have 32 to 96 bytes.
+const LARGEST_PAGE: u64 = 512;
+/// `PAGE_TYPE_BASE`: set in every `_mapcount` that is a type (4.18 to 6.10).
+const TYPE_BASE: u32 = 0xf000_0000;
+/// `PAGE_MAPPING_ANON`, `FOLIO_MAPPING_ANON`.
+const MAPPING_ANON: u64 = 1;
+
+/// Where the parts of a `struct page` lie, and what they mean.
+#[derive(Clone, Debug)]
+pub(super) struct Fields {
+    /// Bytes of a `struct page`.
+    pub(super) page_len: u64,
+    word_len: usize,
+    flags: usize,
+    mapping: usize,
+    mapcount: usize,
+    private: usize,
+    /// Bit 0 is set in the pages of a compound page behind the first.
+    compound: Option<usize>,
+    head_mask: u64,
+    lru: u64,
+    private_bit: u64,
+    swap_cache: u64,
+    /// Where it exists, `swap_cache` means something only together with it.
+    swap_backed: Option<u64>,
+    slab: Option<Mark>,
+    buddy: Mark,
+    offline: Option<Mark>,
+    huge: Option<HugeMark>,
+}
+
+/// How a page says that it is of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    /// By a bit of `flags`.
+    Flag(u64),
+    /// By this `_mapcount` (up to 4.17).
+    Count(u32),
+    /// By a bit that is clear in a `_mapcount` which is a type (4.18 to 6.10).
+    ClearBit(u32),
+    /// By the upper byte of `_mapcount` (6.11 on).
+    UpperByte(u32),
+}
+
+/// How the first page of a huge page for processes says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HugeMark {
+    /// In itself.
+    First(Mark),
+    /// By a bit of the second page's `flags` (6.6 to 6.8).
+    SecondFlag(u64),
+    /// By the number of the function that frees it, a byte of the second page.
+    SecondDestructor { at: usize, number: u64 },
+}
+
+/// What a page looks like by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// The first of 2^`order` free pages.
+    Free { order: u64 },
+    /// Part of a compound page, not its first.
+    Tail,
+    /// The first page of a compound page.
+    Head(PageClass),
+    /// A page by itself.
+    Single(PageClass),
+}
+
+/// Looks things up in VMCOREINFO first, in the type information then.
+struct Keys<'k>(&'k Kernel<'k>);
+
+impl Keys<'_> {
+    fn number(&self, name: &str) -> Option<i64> {
+        let info = self.0.linux().vmcoreinfo.as_ref();
+        info.and_then(|info| info.value.number(name))
+    }
+
+    /// A bit of `page.flags`.
+    fn flag(&self, name: &str) -> Option<u64> {
+        let bit = self
+            .number(name)
+            .or_else(|| self.0.layout().enumerator(name).map(|found| found.value))?;
+        1_u64.checked_shl(u32::try_from(bit).ok()?)
+    }
+
+    fn offset(&self, member: &str) -> Option<usize> {
+        let info = self.0.linux().vmcoreinfo.as_ref();
+        let stated = info.and_then(|info| info.value.get(&format!("OFFSET(page.{member})")));
+        let stated = stated.and_then(|text| text.parse().ok());
+        stated.or_else(|| {
+            let member = self.0.layout().member("page", member)?.value;
+            usize::try_from(member.offset_bytes).ok()
+        })
+    }
+
+    fn needed(&self, member: &str) -> Result<usize, LinuxError> {
+        self.offset(member).ok_or_else(|| LinuxError::UnknownMember {
+            structure: "page".to_owned(),
+            member: member.to_owned(),
+        })
+    }
+
+    fn needed_flag(&self, name: &str) -> Result<u64, LinuxError> {
+        self.flag(name).ok_or_else(|| LinuxError::UnknownConstant { name: name.to_owned() })
+    }
+
+    /// A kind of page that VMCOREINFO has the `_mapcount` of; 6.11 and later have
+    /// the number of the kind in an enumeration.
+    fn kind(&self, name: &str, enumerator: &str) -> Option<Mark> {
+        let stated = self.number(&format!("PAGE_{name}_MAPCOUNT_VALUE"));
+        if let Some(value) = stated {
+            return Some(Mark::of_count(value));
+        }
+        let number = self.0.layout().enumerator(enumerator)?.value;
+        let byte = u32::try_from(number).ok().filter(|byte| (0xf0..=0xff).contains(byte))?;
+        Some(Mark::UpperByte(byte << 24))
+    }
+
+    fn page_len(&self) -> Result<u64, LinuxError> {
+        let info = self.0.linux().vmcoreinfo.as_ref();
+        let stated = info.and_then(|info| info.value.get("SIZE(page)")?.parse().ok());
+        let known = || self.0.layout().size_of("page").map(|found| found.value);
+        let size = stated.or_else(known).filter(|size| (16..=LARGEST_PAGE).contains(size));
+        size.ok_or_else(|| LinuxError::UnknownConstant { name: "sizeof(struct page)".to_owned() })
+    }
+
+    fn buddy(&self) -> Result<Mark, LinuxError> {
+        let by_flag = || self.number("PG_buddy").and(self.flag("PG_buddy")).map(Mark::Flag);
+        self.kind("BUDDY", "PGTY_buddy").or_else(by_flag).ok_or_else(|| {
+            LinuxError::UnknownConstant { name: "PAGE_BUDDY_MAPCOUNT_VALUE".to_owned() }
+        })
+    }
+
+    fn huge(&self) -> Option<HugeMark> {
+        if let Some(mark) = self.kind("HUGETLB", "PGTY_hugetlb") {
+            return Some(HugeMark::First(mark));
+        }
+        if let Some(flag) = self.number("PG_hugetlb").and(self.flag("PG_hugetlb")) {
+            return Some(HugeMark::SecondFlag(flag));
+        }
+        let number = u64::try_from(self.number("HUGETLB_PAGE_DTOR")?).ok()?;
+        Some(HugeMark::SecondDestructor { at: self.offset("compound_dtor")?, number })
+    }
+}
+
+impl Fields {
+    pub(super) fn of(kernel: &Kernel<'_>) -> Result<Self, LinuxError> {
+        let keys = Keys(kernel);
+        let head_mask = keys.number("PG_head_mask").and_then(|mask| u64::try_from(mask).ok());
+        let compound = keys.offset("compound_head").or_else(|| keys.offset("compound_info"));
+        Ok(Self {
+            page_len: keys.page_len()?,
+            word_len: usize::try_from(kernel.word_len()).unwrap_or(8),
+            flags: keys.needed("flags")?,
+            mapping: keys.needed("mapping")?,
+            mapcount: keys.needed("_mapcount")?,
+            private: keys.needed("private")?,
+            compound,
+            head_mask: head_mask.or_else(|| keys.flag("PG_head")).unwrap_or(0),
+            lru: keys.needed_flag("PG_lru")?,
+            private_bit: keys.needed_flag("PG_private")?,
+            swap_cache: keys.needed_flag("PG_swapcache")?,
+            swap_backed: keys.flag("PG_swapbacked"),
+            slab: keys.kind("SLAB", "PGTY_slab").or_else(|| keys.flag("PG_slab").map(Mark::Flag)),
+            buddy: keys.buddy()?,
+            offline: keys.kind("OFFLINE", "PGTY_offline"),
+            huge: keys.huge(),
+        })
+    }
+
+    /// What a page looks like. `second` is the page behind it.
+    pub(super) fn look(&self, page: &[u8], second: Option<&[u8]>) -> Seen {
+        let page = Page { fields: self, raw: page };
+        if self.compound.is_some_and(|at| page.word(at) & 1 == 1) {
+            return Seen::Tail;
+        }
+        if page.has(self.buddy) {
+            return Seen::Free { order: page.word(self.private) };
+        }
+        let class = self.class(page, second.map(|raw| Page { fields: self, raw }));
+        if page.flags() & self.head_mask == 0 { Seen::Single(class) } else { Seen::Head(class) }
+    }
+
+    fn class(&self, page: Page<'_>, second: Option<Page<'_>>) -> PageClass {
+        let is_slab = self.slab.is_some_and(|slab| page.has(slab));
+        let is_anonymous = page.word(self.mapping) & MAPPING_ANON != 0 && !is_slab;
+        if self.is_cache(page.flags()) && !is_anonymous {
+            let is_private = page.flags() & self.private_bit != 0;
+            return if is_private { PageClass::PrivateCache } else { PageClass::Cache };
+        }
+        if is_anonymous || self.is_huge(page, second) {
+            return PageClass::User;
+        }
+        if self.offline.is_some_and(|offline| page.has(offline)) {
+            return PageClass::Free;
+        }
+        PageClass::Other
+    }
+
+    fn is_cache(&self, flags: u64) -> bool {
+        let is_swap_backed = self.swap_backed.is_none_or(|bit| flags & bit != 0);
+        flags & self.lru != 0 || (flags & self.swap_cache != 0 && is_swap_backed)
+    }
+
+    fn is_huge(&self, page: Page<'_>, second: Option<Page<'_>>) -> bool {
+        match self.huge {
+            None => false,
+            Some(HugeMark::First(mark)) => page.has(mark),
+            // Only compound pages have a second page that says anything.
+            Some(_) if page.flags() & self.head_mask == 0 => false,
+            Some(HugeMark::SecondFlag(flag)) => {
+                second.is_some_and(|second| second.flags() & flag != 0)
+            }
+            Some(HugeMark::SecondDestructor { at, number }) => {
+                second.is_some_and(|second| second.number(at, 1) == number)
+            }
+        }
+    }
+}
+
+impl Mark {
+    /// The mark behind a `PAGE_..._MAPCOUNT_VALUE`.
+    fn of_count(value: i64) -> Self {
+        // Printed as a signed 32-bit number.
+        let count = u32::try_from(value & i64::from(u32::MAX)).unwrap_or(0);
+        if count.trailing_zeros() >= 24 {
+            Self::UpperByte(count)
+        } else if (!count).is_power_of_two() {
+            Self::ClearBit(!count)
+        } else {
+            Self::Count(count)
+        }
+    }
+}
+
+/// The bytes of one.
+#[derive(Clone, Copy)]
+struct Page<'a> {
+    fields: &'a Fields,
+    raw: &'a [u8],
+}
+
+impl Page<'_> {
+    /// The number of `len` bytes at `at`, 0 where there is none.
+    fn number(self, at: usize, len: usize) -> u64 {
+        let raw = at.checked_add(len).and_then(|end| self.raw.get(at..end));
+        let mut bytes = [0; 8];
+        for (to, from) in bytes.iter_mut().zip(raw.unwrap_or_default()) {
+            *to = *from;
+        }
+        u64::from_le_bytes(bytes)
+    }
+
+    fn word(self, at: usize) -> u64 {
+        self.number(at, self.fields.word_len)
+    }
+
+    fn flags(self) -> u64 {
+        self.word(self.fields.flags)
+    }
+
+    fn has(self, mark: Mark) -> bool {
+        let count = || u32::try_from(self.number(self.fields.mapcount, 4)).unwrap_or(0);
+        match mark {
+            Mark::Flag(flag) => self.flags() & flag != 0,
+            Mark::Count(value) => count() == value,
+            Mark::ClearBit(bit) => count() & (TYPE_BASE | bit) == TYPE_BASE,
+            Mark::UpperByte(byte) => count() & 0xff00_0000 == byte,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Where the `struct page` of a page lies.
+//!
+//! `include/linux/mmzone.h`: memory in sections, each with the address of its
+//! array (all 64-bit kernels today), or one array for all memory (`mem_map`).
+
+use vmss2core_mem::{Gva, PAGE_SIZE};
+
+use crate::linux::{Kernel, LinuxError};
+
+/// `SECTION_HAS_MEM_MAP` with `SECTION_MARKED_PRESENT`.
+const HAS_MAP: u64 = 0b11;
+/// The lower bits of `section_mem_map` are marks; the arrays begin on pages.
+const MAP_MASK: u64 = !0xfff;
+
+/// Where the `struct page`s lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MemoryMap {
+    /// One array, from page 0 on.
+    Flat { base: Gva, page_len: u64 },
+    /// An array for each section.
+    Sections(Sections),
+}
+
+/// The table of sections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sections {
+    table: Gva,
+    /// Entries behind each pointer of the table; `None` if the entries lie in
+    /// the table itself.
+    per_root: Option<u64>,
+    roots: u64,
+    entry_len: u64,
+    map_offset: u64,
+    pages_log2: u32,
+    page_len: u64,
+}
+
+impl MemoryMap {
+    pub(super) fn of(kernel: &Kernel<'_>, page_len: u64) -> Result<Self, LinuxError> {
+        if let Some(sections) = sections(kernel, page_len)? {
+            return Ok(Self::Sections(sections));
+        }
+        let info = kernel.linux().vmcoreinfo.as_ref();
+        // VMCOREINFO's is a value, the symbol table's the address of a variable.
+        if let Some(base) = info.and_then(|info| info.value.symbol("vmemmap")) {
+            return Ok(Self::Flat { base, page_len });
+        }
+        let variable = kernel.symbol("mem_map").or_else(|_| kernel.symbol("vmemmap_base"))?;
+        let base = kernel.read_pointer(variable.value, "the array of struct page")?;
+        Ok(Self::Flat { base, page_len })
+    }
+
+    /// Behind the last page whose `struct page` follows that of this one.
+    pub(super) fn section_end(&self, pfn: u64) -> u64 {
+        match self {
+            Self::Flat { .. } => u64::MAX,
+            Self::Sections(sections) => {
+                let section = pfn >> sections.pages_log2;
+                (section + 1).checked_shl(sections.pages_log2).unwrap_or(u64::MAX)
+            }
+        }
+    }
+
+    /// Where the `struct page` of a page lies; `None` if there is none.
+    pub(super) fn page(&self, kernel: &Kernel<'_>, pfn: u64) -> Option<Gva> {
+        match self {
+            Self::Flat { base, page_len } => Some(at(*base, pfn, *page_len)),
+            Self::Sections(sections) => sections.page(kernel, pfn),
+        }
+    }
+}
+
+fn at(base: Gva, index: u64, len: u64) -> Gva {
+    Gva(base.0.wrapping_add(index.wrapping_mul(len)))
+}
+
+impl Sections {
+    fn page(&self, kernel: &Kernel<'_>, pfn: u64) -> Option<Gva> {
+        let section = pfn >> self.pages_log2;
+        let entry = match self.per_root {
+            None if section < self.roots => at(self.table, section, self.entry_len),
+            None => return None,
+            Some(per_root) => {
+                let root = section.checked_div(per_root).filter(|root| *root < self.roots)?;
+                let pointer = at(self.table, root, kernel.word_len());
+                let entries = kernel.read_pointer(pointer, "mem_section").ok()?;
+                if entries.0 == 0 {
+                    return None;
+                }
+                at(entries, section % per_root, self.entry_len)
+            }
+        };
+        let map = Gva(entry.0.wrapping_add(self.map_offset));
+        let map = kernel.read_pointer(map, "mem_section.section_mem_map").ok()?.0;
+        // The array is stored less its first index, to be indexed by page number.
+        (map & HAS_MAP == HAS_MAP).then(|| at(Gva(map & MAP_MASK), pfn, self.page_len))
+    }
+
+    /// Whether a table read in this way leads to the `struct page` of a page.
+    fn leads_to(&self, kernel: &Kernel<'_>, pfn: u64) -> bool {
+        let page = self.page(kernel, pfn);
+        page.is_some_and(|page| kernel.read_uint(page, 4, "struct page").is_ok())
+    }
+}
+
+/// The table of sections, if the kernel has one.
+fn sections(kernel: &Kernel<'_>, page_len: u64) -> Result<Option<Sections>, LinuxError> {
+    let Ok(symbol) = kernel.symbol("mem_section") else { return Ok(None) };
+    let info = kernel.linux().vmcoreinfo.as_ref();
+    let stated = |key: &str| info.and_then(|info| info.value.get(key)?.parse::<u64>().ok());
+    let member = kernel.layout().member("mem_section", "section_mem_map");
+    let map_offset = stated("OFFSET(mem_section.section_mem_map)")
+        .or_else(|| member.map(|member| member.value.offset_bytes))
+        .unwrap_or(0);
+    let entry_len = stated("SIZE(mem_section)")
+        .or_else(|| kernel.layout().size_of("mem_section").map(|size| size.value))
+        .filter(|len| (1..=PAGE_SIZE).contains(len));
+    let entry_len = entry_len.ok_or_else(|| LinuxError::UnknownConstant {
+        name: "sizeof(struct mem_section)".to_owned(),
+    })?;
+    // `SECTION_SIZE_BITS` of x86: 27, for 32 bits 26 and with PAE 29.
+    let is_pae = info.is_some_and(|info| info.value.get("CONFIG_X86_PAE").is_some());
+    let usual = if kernel.linux().is_64_bit {
+        27
+    } else if is_pae {
+        29
+    } else {
+        26
+    };
+    let bits = stated("NUMBER(SECTION_SIZE_BITS)").unwrap_or(usual);
+    let pages_log2 = u32::try_from(bits).ok().filter(|bits| (20..=40).contains(bits));
+    let pages_log2 = pages_log2.unwrap_or(27) - PAGE_SIZE.trailing_zeros();
+    let per_root = PAGE_SIZE / entry_len;
+    let sections = Sections {
+        table: symbol.value,
+        per_root: Some(per_root),
+        roots: stated("LENGTH(mem_section)").unwrap_or(u64::MAX),
+        entry_len,
+        map_offset,
+        pages_log2,
+        page_len,
+    };
+    Ok(choose(kernel, sections))
+}
+
+/// The symbol is a table of pointers; a pointer to one (4.15, and the symbol
+/// table's since then); or the entries themselves. Only the right one leads to
+/// `struct page`s.
+fn choose(kernel: &Kernel<'_>, as_pointers: Sections) -> Option<Sections> {
+    let first =
+        kernel.memory().ranges().into_iter().find(|range| range.end - range.start >= 1 << 20)?;
+    let pfn = (first.end - 1) / PAGE_SIZE;
+    let behind = kernel.read_pointer(as_pointers.table, "mem_section").ok();
+    let behind = behind.map(|table| Sections { table, ..as_pointers });
+    let entries = Sections { per_root: None, ..as_pointers };
+    let mut candidates = [Some(as_pointers), behind, Some(entries)].into_iter().flatten();
+    candidates.find(|candidate| candidate.leads_to(kernel, pfn))
+}

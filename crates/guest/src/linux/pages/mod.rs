@@ -1,0 +1,159 @@
+//! What each page of memory is used for, from the kernel's `struct page` array.
+//!
+//! Offsets, flag numbers and type numbers are those that the kernel itself
+//! exports in VMCOREINFO for makedumpfile (`kernel/vmcore_info.c`), or the type
+//! information's where that lacks them. What changed over time is told by which
+//! of these exist, never by a version.
+
+use std::ops::Range;
+
+use super::{Kernel, LinuxError};
+
+mod fields;
+mod memory_map;
+#[cfg(test)]
+mod tests;
+
+use fields::{Fields, Seen};
+use memory_map::MemoryMap;
+
+/// What a page is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PageClass {
+    /// By the kernel, or it could not be told.
+    Other,
+    /// Holds part of a file, or of swap space.
+    Cache,
+    /// The same, with data of a file system attached.
+    PrivateCache,
+    /// Memory of a process that is no file's, or huge pages for processes.
+    User,
+    /// By nobody.
+    Free,
+}
+
+/// Bytes of `struct page`s that are read in one go: what the kernel maps
+/// together.
+const PIECE_BYTES: u64 = 2 << 20;
+/// Blocks of free memory are no larger than this power of two of pages, which is
+/// 1 GiB; the kernel's own limit is 4 or 8 MiB.
+const HIGHEST_ORDER: u64 = 18;
+
+/// Tells what pages are used for.
+#[derive(Debug)]
+pub struct PageClasses<'k> {
+    kernel: &'k Kernel<'k>,
+    fields: Fields,
+    map: MemoryMap,
+    buffer: Vec<u8>,
+    /// What came before decides what follows.
+    next: Next,
+    unreadable: u64,
+}
+
+/// What is known of a page from those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Next {
+    pfn: u64,
+    /// End of the block of free pages.
+    free_end: u64,
+    /// Class of the pages behind the first one of a compound page.
+    compound: Option<PageClass>,
+}
+
+impl Kernel<'_> {
+    /// Prepares to tell what pages are used for.
+    pub fn page_classes(&self) -> Result<PageClasses<'_>, LinuxError> {
+        let fields = Fields::of(self)?;
+        let map = MemoryMap::of(self, fields.page_len)?;
+        Ok(PageClasses {
+            kernel: self,
+            fields,
+            map,
+            buffer: Vec::new(),
+            next: Next::default(),
+            unreadable: 0,
+        })
+    }
+}
+
+impl PageClasses<'_> {
+    /// What these pages are used for. Ranges must be asked for in ascending
+    /// order, as blocks of pages go across their borders.
+    pub fn classify(&mut self, pfns: Range<u64>) -> Vec<PageClass> {
+        let mut classes = Vec::new();
+        let most = (PIECE_BYTES / self.fields.page_len).max(1);
+        let mut at = pfns.start;
+        while at < pfns.end {
+            let end = pfns.end.min((at / most + 1).saturating_mul(most));
+            let end = end.min(self.map.section_end(at));
+            self.piece(at..end, &mut classes);
+            at = end;
+        }
+        classes
+    }
+
+    /// Pages whose `struct page` could not be read.
+    pub fn unreadable_pages(&self) -> u64 {
+        self.unreadable
+    }
+
+    fn piece(&mut self, pfns: Range<u64>, classes: &mut Vec<PageClass>) {
+        let pages = pfns.end - pfns.start;
+        let count = usize::try_from(pages).unwrap_or(0);
+        let len = count.saturating_mul(usize::try_from(self.fields.page_len).unwrap_or(0));
+        self.buffer.resize(len, 0);
+        // Sections without `struct page`s have no memory that the kernel uses.
+        let Some(at) = self.map.page(self.kernel, pfns.start) else {
+            classes.resize(classes.len() + count, PageClass::Other);
+            return;
+        };
+        if self.kernel.read(at, &mut self.buffer, "struct page").is_err() {
+            self.unreadable += pages;
+            classes.resize(classes.len() + count, PageClass::Other);
+            return;
+        }
+        let page_len = usize::try_from(self.fields.page_len).unwrap_or(usize::MAX);
+        let mut pages = self.buffer.chunks_exact(page_len).peekable();
+        for pfn in pfns {
+            let Some(page) = pages.next() else { break };
+            let seen = self.fields.look(page, pages.peek().copied());
+            classes.push(self.next.class(pfn, seen));
+        }
+    }
+}
+
+impl Next {
+    /// What a page is, which looks like this, as the next one in order.
+    fn class(&mut self, pfn: u64, seen: Seen) -> PageClass {
+        if pfn != self.pfn {
+            self.compound = None;
+        }
+        self.pfn = pfn + 1;
+        if pfn < self.free_end {
+            return PageClass::Free;
+        }
+        match seen {
+            // The first page says it for all: it is the one that lists have.
+            Seen::Tail => self.compound.unwrap_or(PageClass::Other),
+            Seen::Free { order } => {
+                self.compound = None;
+                let is_sane = order <= HIGHEST_ORDER && u64::from(pfn.trailing_zeros()) >= order;
+                if !is_sane {
+                    return PageClass::Other;
+                }
+                self.free_end = pfn.saturating_add(1 << order);
+                PageClass::Free
+            }
+            Seen::Head(class) => {
+                self.compound = Some(class);
+                class
+            }
+            Seen::Single(class) => {
+                self.compound = None;
+                class
+            }
+        }
+    }
+}
