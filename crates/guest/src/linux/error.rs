@@ -77,6 +77,12 @@ pub enum LinuxError {
         /// What is wrong with it.
         why: String,
     },
+    /// A task that has ended has no stack any more.
+    #[error("task {tid} has ended and has no stack any more")]
+    NoStack {
+        /// Its number.
+        tid: u32,
+    },
     /// The checkpoint has no registers of a vCPU.
     #[error("the checkpoint has no registers of vCPU {vcpu}")]
     NoRegisters {

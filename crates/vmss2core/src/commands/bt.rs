@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::{anyhow, bail};
-use vmss2core_guest::linux::{Kernel, Task, Tasks};
+use vmss2core_guest::linux::{Kernel, LinuxError, Task, Tasks};
 use vmss2core_mem::Problem;
 use vmss2core_report::{BtReport, StackInfo, write_json};
 
@@ -87,14 +87,14 @@ fn of_tasks(
     wanted: impl Fn(&Task) -> bool,
     problems: &mut Vec<Problem>,
 ) -> Vec<StackInfo> {
-    let stack = |task: &Task| match kernel.backtrace(task) {
+    let tasks: Vec<&Task> = tasks.iter().filter(|task| wanted(task)).collect();
+    let stack = |task: &&Task| match kernel.backtrace(task) {
         Ok(found) => Some(StackInfo::new(kernel, task.on_vcpu, Some(task), &found)),
-        // What has ended has no stack any more.
-        Err(_) if task.state.is_some_and(|state| matches!(state.letter, 'Z' | 'X')) => None,
+        Err(LinuxError::NoStack { .. }) if tasks.len() > 1 => None,
         Err(error) => {
             problems.push(Problem::incomplete(format!("stack of task {}: {error:#}", task.tid)));
             None
         }
     };
-    tasks.iter().filter(|task| wanted(task)).filter_map(stack).collect()
+    tasks.iter().filter_map(stack).collect()
 }

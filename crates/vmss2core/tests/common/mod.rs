@@ -38,6 +38,7 @@ macro_rules! tests_of_64_bit_guests {
             isolated_four_level: "linux-6.1-4level",
             around_the_hole: "linux-6.1-6g",
             panicked: "linux-6.1-panic",
+            linux_5_10: "linux-5.10",
             linux_6_12: "linux-6.12",
             newest: "linux-sid",
         }

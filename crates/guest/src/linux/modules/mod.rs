@@ -144,8 +144,7 @@ impl Kernel<'_> {
     /// The function or variable that an address lies in; `None` for addresses
     /// outside of the kernel image and of all modules.
     pub fn symbolize(&self, gva: Gva) -> Option<Place<'_>> {
-        let text = self.linux().text.as_ref()?.value;
-        let (symbols, module) = if gva.0.wrapping_sub(text.start.0) < text.len {
+        let (symbols, module) = if self.is_in_image(gva) {
             (&self.symbols()?.value, None)
         } else {
             let module = self.modules().modules.iter().find(|module| module.contains(gva))?;
@@ -153,6 +152,16 @@ impl Kernel<'_> {
         };
         let (symbol, offset) = symbols.at(gva)?;
         Some(Place { name: symbol.name, kind: symbol.kind, offset, module })
+    }
+}
+
+impl Kernel<'_> {
+    /// Whether an address is, or was at boot, in the kernel image.
+    fn is_in_image(&self, gva: Gva) -> bool {
+        let Some(text) = self.linux().text.as_ref().map(|text| text.value) else { return false };
+        let end = Gva(text.start.0.saturating_add(text.len));
+        let boot = self.symbols().and_then(|symbols| symbols.value.address("_einittext"));
+        (text.start..end.max(boot.unwrap_or(end))).contains(&gva)
     }
 }
 

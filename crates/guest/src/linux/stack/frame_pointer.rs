@@ -8,21 +8,51 @@
 
 use vmss2core_mem::{Gpr, Gva};
 
-use super::start::{saved_registers, stack_top};
+use super::start::{is_code_selector, saved_registers, stack_top};
 use super::{FrameKind, Registers, Step};
 use crate::linux::Kernel;
 
-/// The first function of a thread of the kernel is this near to the top of its
-/// stack: above is only room for the registers of user mode that it never had.
+/// The first function of a thread is this near to the top of its stack: above is
+/// only room for the registers of user mode, which a thread of the kernel has not.
 const MARGIN: u64 = 128;
 
 /// One step up.
-pub(super) fn step(kernel: &Kernel<'_>, registers: &Registers, _kind: FrameKind) -> Step {
+pub(super) fn step(kernel: &Kernel<'_>, registers: &Registers, kind: FrameKind) -> Step {
     let sp = registers.sp().unwrap_or_default();
+    let top = stack_top(kernel, sp);
+    let is_first = top - sp <= MARGIN;
+    if is_first && let Some(step) = from_user_mode(kernel, sp, top) {
+        return step;
+    }
     match follow(kernel, registers.get(Gpr::Rbp), sp) {
-        Step::Lost(_) if stack_top(kernel, sp) - sp <= MARGIN => Step::Bottom,
+        Step::Lost(_) if is_first => Step::Bottom,
+        Step::Lost(why) if kind == FrameKind::Registers => {
+            just_entered(kernel, sp).unwrap_or(Step::Lost(why))
+        }
         step => step,
     }
+}
+
+/// Entry code of system calls saves registers without saying so in the frame
+/// pointer. They are the last on the stack but for some padding.
+fn from_user_mode(kernel: &Kernel<'_>, sp: u64, top: u64) -> Option<Step> {
+    let places = (sp..top).step_by(usize::try_from(kernel.word_len()).ok()?);
+    let mut found = places.map(|at| saved_registers(kernel, at));
+    found.find(|step| matches!(step, Step::User { .. }))
+}
+
+/// At the first instruction of the kernel there is only what the processor itself
+/// has saved: an error code perhaps, then ip, cs, flags, sp and ss.
+fn just_entered(kernel: &Kernel<'_>, sp: u64) -> Option<Step> {
+    const ALWAYS_SET: u64 = 2;
+    let word_len = kernel.word_len();
+    let word = |at: u64| Some(kernel.read_pointer(Gva(at), "stack").ok()?.0);
+    [sp, sp.checked_add(word_len)?].into_iter().find_map(|at| {
+        let field = |index: u64| word(at.checked_add(index * word_len)?);
+        let (ip, cs, flags) = (field(0)?, field(1)?, field(2)?);
+        let is_user = is_code_selector(cs) && cs & 3 == 3 && flags & ALWAYS_SET != 0;
+        is_user.then_some(Step::User { ip, sp: field(3)? })
+    })
 }
 
 fn follow(kernel: &Kernel<'_>, bp: Option<u64>, sp: u64) -> Step {

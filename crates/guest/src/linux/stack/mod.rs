@@ -126,9 +126,14 @@ enum Step {
 
 impl Kernel<'_> {
     /// The kernel stack of a task: of a running one from the vCPU that runs it.
+    /// What has ended has none.
     pub fn backtrace(&self, task: &Task) -> Result<Backtrace, LinuxError> {
         if let Some(index) = task.on_vcpu {
             return self.backtrace_of_vcpu(index);
+        }
+        let has_ended = task.state.is_some_and(|state| matches!(state.letter, 'Z' | 'X'));
+        if has_ended || task.stack == Some(Gva(0)) {
+            return Err(LinuxError::NoStack { tid: task.tid });
         }
         let (registers, how) = start::of_sleeping(self, task)?;
         let limits = task.stack.map(|stack| start::stack_range(self, stack));
@@ -172,7 +177,7 @@ impl<'k> Walk<'k> {
                 let step = |registers: &Registers, kind| tables.step(self.kernel, registers, kind);
                 (unwind(&self.code, &mut self.frames, start, kind, &step), "ORC unwind tables")
             }
-            None if self.keeps_frame_pointers(start) => {
+            None if self.keeps_frame_pointers(start, kind) => {
                 let step =
                     |registers: &Registers, kind| frame_pointer::step(self.kernel, registers, kind);
                 (unwind(&self.code, &mut self.frames, start, kind, &step), "frame pointers")
@@ -185,8 +190,8 @@ impl<'k> Walk<'k> {
 
     /// Kernels with 64 bits have had ORC for as long as they compile without
     /// frame pointers; a frame pointer that leads to code is one.
-    fn keeps_frame_pointers(&self, start: &Registers) -> bool {
-        match frame_pointer::step(self.kernel, start, FrameKind::Return) {
+    fn keeps_frame_pointers(&self, start: &Registers, kind: FrameKind) -> bool {
+        match frame_pointer::step(self.kernel, start, kind) {
             Step::Caller(caller) => self.code.holds(caller.ip),
             Step::Interrupted(_) | Step::User { .. } => true,
             Step::Bottom | Step::Lost(_) => false,

@@ -1,0 +1,158 @@
+//! Kernel stacks that `bt` shows, against those of drgn and crash, which unwind
+//! by the DWARF of the real kernel; without it, against what must be so.
+
+#[macro_use]
+mod common;
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use common::cores::{self, PROGRAM, Wrap};
+use common::guests;
+use common::judges;
+use serde_json::Value;
+use vmss2core_lab::Guest;
+use vmss2core_lab::judges::crash;
+
+/// Addresses of the functions on a stack, innermost first.
+type Stack = Vec<u64>;
+
+/// What `bt --json` says.
+fn bt(guest: &Guest, options: &[&str]) -> Result<Vec<Value>> {
+    let checkpoint = cores::checkpoint(guest, &Wrap::split())?;
+    let mut program = Command::new(PROGRAM);
+    program.args(["bt", "--json"]).args(options).arg(&checkpoint);
+    let report: Value = serde_json::from_str(&judges::output(&mut program)?)?;
+    ensure!(report["schema"] == "vmss2core/bt/1");
+    Ok(report["stacks"].as_array().context("no stacks")?.clone())
+}
+
+fn address(value: &Value) -> Result<u64> {
+    let text = value.as_str().context("no address")?;
+    Ok(u64::from_str_radix(text.trim_start_matches("0x"), 16)?)
+}
+
+fn addresses(stack: &Value) -> Result<Stack> {
+    let frames = stack["frames"].as_array().context("no frames")?;
+    frames.iter().map(|frame| address(&frame["ip"])).collect()
+}
+
+/// By number of the thread; those of idle processors, which all have 0, apart.
+fn by_thread(stacks: &[Value]) -> Result<BTreeMap<u64, Stack>> {
+    let threads = stacks.iter().filter(|stack| stack["task"]["tid"] != 0);
+    threads
+        .map(|stack| Ok((stack["task"]["tid"].as_u64().context("no thread")?, addresses(stack)?)))
+        .collect()
+}
+
+/// The same return addresses as drgn finds for every task: of those that run in
+/// user mode none, of those that have ended none.
+fn same_as_in_drgn(name: &str) -> Result<()> {
+    let (guest, kernel) = guests::guest_with_kernel(name)?;
+    let ours = by_thread(&bt(&guest, &["--all"])?)?;
+    let core = cores::linux(&guest)?.path("vmss.core");
+    let mut drgn = judges::drgn_script(&core, "drgn_stacks.py")?;
+    let said = judges::output(drgn.env("VMLINUX", &kernel))?;
+    let tasks = guest.truth()?.tasks()?;
+    let ended = tasks.iter().filter(|task| task.state == 'Z').map(|task| u64::from(task.tid));
+    let ended: Vec<u64> = ended.collect();
+    let mut compared = 0;
+    for line in said.lines() {
+        let mut words = line.split(' ').skip(1);
+        let tid: u64 = words.next().context("no number")?.parse()?;
+        let theirs = words.map(|word| u64::from_str_radix(word, 16));
+        let theirs: Stack = theirs.collect::<Result<_, _>>()?;
+        let theirs: Stack = theirs.into_iter().filter(|ip| *ip >> 63 == 1).collect();
+        // The stack of what has ended is used for something else by now, which
+        // drgn shows nevertheless.
+        if tid == 0 || ended.contains(&tid) {
+            ensure!(tid == 0 || !ours.contains_key(&tid), "{name}: a stack of {tid}, which ended");
+            continue;
+        }
+        let Some(ours) = ours.get(&tid) else {
+            ensure!(theirs.is_empty(), "{name}: no stack of {tid}, in drgn {theirs:x?}");
+            continue;
+        };
+        ensure!(*ours == theirs, "{name}, {tid}:\n{ours:x?}\nin drgn\n{theirs:x?}");
+        compared += usize::from(!ours.is_empty());
+    }
+    ensure!(compared > 40, "{name}: only {compared} stacks compared");
+    Ok(())
+}
+
+/// Lines ` #3 [ffffc90000013eb0] kthread at ffffffff810bf9ca`.
+fn crash_frame(line: &str) -> Option<u64> {
+    let (_, at) = line.trim_start().strip_prefix('#')?.rsplit_once(" at ")?;
+    u64::from_str_radix(at.split_whitespace().next()?, 16).ok()
+}
+
+/// The same return addresses as crash finds for every task that does not run.
+fn same_as_in_crash(name: &str) -> Result<()> {
+    let (guest, kernel) = guests::guest_with_kernel(name)?;
+    let stacks = bt(&guest, &["--all"])?;
+    let sleeping: Vec<_> = stacks.into_iter().filter(|stack| stack["vcpu"].is_null()).collect();
+    let ours = by_thread(&sleeping)?;
+    let checkpoint = cores::checkpoint(&guest, &Wrap::split())?;
+    let said = judges::crash(&crash()?, &[&kernel, &checkpoint], "foreach bt\nquit\n")?;
+    let mut theirs: BTreeMap<u64, Stack> = BTreeMap::new();
+    let mut current = 0;
+    for line in said.lines() {
+        if let Some(rest) = line.strip_prefix("PID: ") {
+            current = rest.split_whitespace().next().context("no number")?.parse()?;
+        } else if let Some(ip) = crash_frame(line) {
+            theirs.entry(current).or_default().push(ip);
+        }
+    }
+    ensure!(ours.len() > 40, "{name}: only {} stacks", ours.len());
+    for (tid, stack) in &ours {
+        let their = theirs.get(tid).with_context(|| format!("{name}: crash has no {tid}"))?;
+        ensure!(stack == their, "{name}, {tid}:\n{stack:x?}\nin crash\n{their:x?}");
+    }
+    Ok(())
+}
+
+/// Every stack leads to where it began, without guesses; those of threads of
+/// programs to the system call they are in, where the guest says they are.
+fn complete(name: &str) -> Result<()> {
+    let guest = guests::guest(name)?;
+    let stacks = bt(&guest, &["--all"])?;
+    let maps = guest.truth()?.maps("mt")?;
+    let threads: Vec<u64> =
+        guest.truth()?.program_threads()?.iter().map(|thread| thread.tid.into()).collect();
+    let mut of_programs = 0;
+    for stack in &stacks {
+        let task = &stack["task"];
+        ensure!(stack["end"] != "lost", "{name}: {stack:#}");
+        let frames = stack["frames"].as_array().context("no frames")?;
+        for frame in frames {
+            ensure!(frame["kind"] != "guess" && frame["symbol"].is_string(), "{name}: {stack:#}");
+        }
+        if stack["vcpu"].is_null() {
+            let first = frames.first().context("a sleeping task without a stack")?;
+            ensure!(first["symbol"] == "__schedule", "{name}: {stack:#}");
+        }
+        if task["tid"].as_u64().is_some_and(|tid| threads.contains(&tid)) {
+            let ip = address(&stack["user_ip"]).with_context(|| format!("{name}: {stack:#}"))?;
+            let code = maps.iter().find(|map| (map.start..map.end).contains(&ip));
+            ensure!(code.is_some_and(|map| map.permissions.contains('x')), "{name}: {stack:#}");
+            of_programs += 1;
+        }
+    }
+    ensure!(of_programs == threads.len(), "{name}: {of_programs} threads of mt");
+    Ok(())
+}
+
+tests_of_all_guests!(complete);
+
+mod with_vmlinux {
+    guest_tests! {
+        (same_as_in_drgn, same_as_in_crash)
+        five_level: "linux-6.1",
+        isolated_four_level: "linux-6.1-4level",
+        around_the_hole: "linux-6.1-6g",
+        panicked: "linux-6.1-panic",
+    }
+
+    use super::{same_as_in_crash, same_as_in_drgn};
+}
