@@ -1,6 +1,8 @@
 //! The tasks that `ps` lists against those that the guest itself listed just
 //! before it was stopped, and against crash and drgn with the kernel's symbols.
 
+#![allow(clippy::indexing_slicing, reason = "a member that is missing in JSON is null")]
+
 #[macro_use]
 mod common;
 
@@ -267,7 +269,11 @@ fn same_as_older_crash(name: &str) -> Result<()> {
 mod of_the_guest {
     use super::{the_guests_own_threads, users_and_command_lines, what_runs_on_each_cpu};
 
-    tests_of_64_bit_guests!(the_guests_own_threads, users_and_command_lines, what_runs_on_each_cpu);
+    tests_of_all_guests!(the_guests_own_threads, users_and_command_lines, what_runs_on_each_cpu);
+    guest_tests! {
+        (the_guests_own_threads, users_and_command_lines, what_runs_on_each_cpu)
+        linux_5_10: "linux-5.10",
+    }
 }
 
 mod of_judges {

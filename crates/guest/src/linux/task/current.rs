@@ -1,4 +1,4 @@
-//! Which task each CPU runs, and the idle tasks.
+//! Which task each CPU runs.
 //!
 //! Every CPU has variables of its own: a variable lies at its symbol's value plus
 //! the CPU's base. That base is in `__per_cpu_offset`, and in GS (64 bits) or FS
@@ -9,7 +9,6 @@ use vmss2core_mem::{Gpr, Gva, Problem, Vcpu, X86Vcpu};
 
 use super::Task;
 use super::record::{Fields, Record};
-use super::rings::Rings;
 use crate::Found;
 use crate::linux::{Kernel, LinuxError};
 
@@ -45,23 +44,6 @@ impl Kernel<'_> {
         running.ok_or_else(|| LinuxError::UnknownSymbol { name: "current_task".to_owned() })
     }
 
-    /// The idle tasks that are in no ring: those of all CPUs but the first.
-    pub(super) fn idle_tasks(&self, fields: &Fields<'_>, rings: &mut Rings<'_, '_>) -> Vec<Record> {
-        let mut idle: Vec<Record> = Vec::new();
-        for vcpu in &self.checkpoint().vcpus {
-            let of_queue = self.idle_by_symbol(vcpu.index);
-            let current = self.current_by_symbol(fields, vcpu.index).map(|found| found.value);
-            for gva in [of_queue, current].into_iter().flatten() {
-                let Ok(record) = fields.read(gva) else { continue };
-                if record.tid == 0 && rings.is_new(gva) {
-                    idle.push(record);
-                }
-            }
-        }
-        idle.sort_by_key(|record| fields.cpu(record));
-        idle
-    }
-
     /// Marks what each vCPU runs, and says where the scheduler disagrees.
     pub(super) fn mark_current(
         &self,
@@ -84,7 +66,7 @@ impl Kernel<'_> {
         }
     }
 
-    fn current_by_symbol(&self, fields: &Fields<'_>, vcpu: u32) -> Option<Found<Gva>> {
+    pub(super) fn current_by_symbol(&self, fields: &Fields<'_>, vcpu: u32) -> Option<Found<Gva>> {
         let logical = self.logical_cpu(vcpu);
         let bases = self.percpu_bases(vcpu);
         for name in CURRENT {
@@ -112,20 +94,11 @@ impl Kernel<'_> {
         }
     }
 
-    /// The idle task that the CPU's run queue names.
-    fn idle_by_symbol(&self, vcpu: u32) -> Option<Gva> {
-        let queue = self.symbol("runqueues").ok()?.value;
-        let idle = self.layout().member("rq", "idle")?.value.offset_bytes;
-        let base = self.percpu_base(vcpu)?.value;
-        let at = queue.0.wrapping_add(idle).wrapping_add(base);
-        self.read_pointer(Gva(at), "rq.idle").ok()
-    }
-
-    fn logical_cpu(&self, vcpu: u32) -> Option<u32> {
+    pub(super) fn logical_cpu(&self, vcpu: u32) -> Option<u32> {
         *self.linux().logical_cpus.get(usize::try_from(vcpu).ok()?)?
     }
 
-    fn vcpu(&self, index: u32) -> Option<&Vcpu> {
+    pub(super) fn vcpu(&self, index: u32) -> Option<&Vcpu> {
         self.checkpoint().vcpus.iter().find(|vcpu| vcpu.index == index)
     }
 

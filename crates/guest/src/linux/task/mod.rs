@@ -6,6 +6,7 @@
 
 mod command_line;
 mod current;
+mod idle;
 mod record;
 mod rings;
 mod state;
@@ -91,8 +92,9 @@ impl Kernel<'_> {
             records.push(leader);
             records.extend(threads);
         }
+        let others = self.idle_tasks(&fields, &mut rings, init.snapshot.gva());
         records.push(init);
-        records.extend(self.idle_tasks(&fields, &mut rings));
+        records.extend(others);
         let mut problems = rings.problems;
         let mut tasks = with_parents(&fields, &records);
         self.mark_current(&fields, &records, &mut tasks, &mut problems);
