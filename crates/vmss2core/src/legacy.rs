@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, ValueEnum};
 
-use crate::args::{self, Cli, Global, ProgressWhen};
+use crate::args::{self, Cli, Global, KernelArgs, ProgressWhen};
 
 /// What `--help` says about this grammar.
 pub(crate) const HELP: &str = "\
@@ -23,8 +23,8 @@ Original options:
   -N4, -N6   the same; warns if the kernel is not a 2.4, or 2.6 and later
   -P         the processes of a Linux guest, listed on standard output
   -P<pid>    core.<pid>: a process of a Linux guest, for gdb and lldb
-  -l <STR>   offsets of Linux structures, 0xHEX,0xHEX,...: accepted; this
-             version finds them in the guest
+  -l <STR>   offsets of Linux structures, 0xHEX,0xHEX,...: rarely needed, they
+             are found in the guest
   -O <X>     entry point: accepted; no debugger needs it
   -q         print no progress and no advice
   -W*, -X*, -S*, -F*
@@ -52,8 +52,8 @@ pub(crate) fn usage() -> String {
 pub(crate) struct LegacyArgs {
     /// What to write; `None` is the linear view of each vCPU.
     pub(crate) output: Option<Requested>,
-    /// `-l`.
-    pub(crate) offsets: Option<LinuxOffsets>,
+    /// `-l`, and options of ours that say more of the kernel.
+    pub(crate) kernel: KernelArgs,
     /// `-O`.
     pub(crate) entry: Option<u64>,
     /// `-q`.
@@ -106,32 +106,6 @@ pub(crate) enum NotYet {
     Firmware,
 }
 
-/// The numbers of `-l`: the kernel version, and offsets of structures. They are
-/// checked and otherwise not needed, except for the version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LinuxOffsets(Vec<u64>);
-
-impl LinuxOffsets {
-    /// `getlinuxoffsets` prints this many; missing ones are 0.
-    const MAX_FIELDS: usize = 14;
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let fields: Result<Vec<u64>, String> = text.split(',').map(args::hex).collect();
-        let fields = fields.map_err(|error| format!("-l {text}: {error}"))?;
-        if fields.len() > Self::MAX_FIELDS {
-            let (count, max) = (fields.len(), Self::MAX_FIELDS);
-            return Err(format!("-l {text}: {count} numbers, but there are at most {max}"));
-        }
-        Ok(Self(fields))
-    }
-
-    /// Kernel version and patch level: 0x20614 is 2.6.20.
-    pub(crate) fn kernel_version(&self) -> Option<(u64, u64, u64)> {
-        let version = self.0.first().copied().filter(|version| *version != 0)?;
-        Some((version >> 16, version >> 8 & 0xff, version & 0xff))
-    }
-}
-
 /// Whether a command line is in the original grammar: its first argument is
 /// neither a subcommand nor an option of ours. Global options may stand before
 /// either.
@@ -180,13 +154,20 @@ fn unknown(option: &str) -> String {
     format!("unknown option {option}\n\n{}", usage())
 }
 
+/// Options of ours that go with the original's.
+const LONG_OPTIONS: [&str; 5] = ["--progress", "--tmpdir", "--vmlinux", "--btf", "--system-map"];
+
 type Rest<'a> = std::slice::Iter<'a, OsString>;
 
 impl LegacyArgs {
     fn option(&mut self, option: &str, rest: &mut Rest<'_>) -> Result<(), String> {
         match option {
             "-q" => self.quiet = true,
-            "-l" => self.offsets = Some(LinuxOffsets::parse(word("-l", rest)?)?),
+            "-l" => {
+                let text = word("-l", rest)?;
+                let parsed = text.parse().map_err(|error| format!("-l {text}: {error}"))?;
+                self.kernel.offsets = Some(parsed);
+            }
             "-O" => self.entry = Some(number("-O", rest)?),
             "-U" => {
                 let vcpu = word("-U", rest)?;
@@ -219,17 +200,19 @@ impl LegacyArgs {
             Some((name, value)) => (name, Some(value)),
             None => (option, None),
         };
-        if !matches!(name, "--progress" | "--tmpdir") {
+        if !LONG_OPTIONS.contains(&name) {
             return Err(unknown(option));
         }
         let value = match glued {
             Some(value) => value.into(),
             None => rest.next().ok_or_else(|| format!("{name} needs a value"))?.clone(),
         };
-        if name == "--tmpdir" {
-            self.global.tmpdir = Some(value.into());
-        } else {
-            self.global.progress = progress(&value)?;
+        match name {
+            "--tmpdir" => self.global.tmpdir = Some(value.into()),
+            "--vmlinux" => self.kernel.vmlinux = Some(value.into()),
+            "--btf" => self.kernel.btf = Some(value.into()),
+            "--system-map" => self.kernel.system_map = Some(value.into()),
+            _ => self.global.progress = progress(&value)?,
         }
         Ok(())
     }
@@ -296,6 +279,8 @@ fn is_solaris_value(value: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use vmss2core_guest::linux::KernelVersion;
+
     use super::*;
 
     fn parsed(line: &str) -> Result<LegacyArgs, String> {
@@ -385,9 +370,10 @@ mod tests {
     fn the_documented_offsets_parse_and_name_their_kernel() {
         let line = "0x20614,0x80,0,0x68,0x194,0xa4,0x1b0,0x24,0x18,0x28,0x2000,0xc4,0xec,0x10";
         let args = parsed(&format!("-l {line} -N x.vmss")).unwrap();
-        assert_eq!(args.offsets.unwrap().kernel_version(), Some((2, 6, 20)));
+        let version = |args: LegacyArgs| args.kernel.offsets.unwrap().version();
+        assert_eq!(version(args), Some(KernelVersion(2, 6, 20)));
         let short = parsed("-N -l 0x20412 x.vmss").unwrap();
-        assert_eq!(short.offsets.unwrap().kernel_version(), Some((2, 4, 18)));
+        assert_eq!(version(short), Some(KernelVersion(2, 4, 18)));
     }
 
     #[test]

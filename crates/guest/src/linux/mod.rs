@@ -30,9 +30,9 @@ mod uts;
 
 pub(crate) use discovery::{Cpu, analyse};
 
-pub use btf::{Btf, BtfError};
+pub use btf::{Btf, BtfError, ModuleBtf};
 pub use error::LinuxError;
-pub use files::{FileError, GivenFiles, Vmlinux, read_btf};
+pub use files::{FileError, GivenFiles, KernelFile, Vmlinux, read_btf};
 pub use kernel::{BetterSources, Kernel};
 pub use layout::{Layout, Member, Types};
 pub use learn::Learned;

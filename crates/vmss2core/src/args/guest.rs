@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
+use vmss2core_guest::linux::{LinuxOffsets, OffsetsError};
 
 /// A checkpoint, and files that know its kernel better than the guest does.
 #[derive(Clone, Debug, Args)]
@@ -10,6 +11,43 @@ pub(crate) struct GuestArgs {
     /// Files of the checkpoint, in any order, or its directory
     #[arg(required = true, value_name = "FILE", value_hint = ValueHint::AnyPath)]
     pub(crate) inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) kernel: KernelArgs,
+}
+
+/// Files and numbers that know the guest's kernel better than the guest does.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = KERNEL)]
+pub(crate) struct KernelArgs {
+    /// The guest's kernel file with debug information: layouts and symbols
+    ///
+    /// Debug information is DWARF, in the file or in one of debug symbols alone, or
+    /// BTF. The file is checked to be of this kernel by its build id. It is rarely
+    /// needed: the guest's memory holds what is asked of it.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) vmlinux: Option<PathBuf>,
+    /// Layouts of structures: BTF, or an ELF file with BTF
+    ///
+    /// As /sys/kernel/btf/vmlinux has them in the guest, or "vmss2core btf" writes
+    /// them.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) btf: Option<PathBuf>,
+    /// The kernel's symbols as its build lists them
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) system_map: Option<PathBuf>,
+    /// Layouts of structures, as "vmss2core linuxoffsets" prints them
+    ///
+    /// Either the 14 numbers of the original, 0xHEX,0xHEX,..., or items such as
+    /// task_struct.tasks=0x890,mm_struct.pgd=0x48. They go before all else.
+    #[arg(short = 'l', long, value_name = "LINE", value_parser = offsets)]
+    pub(crate) offsets: Option<LinuxOffsets>,
+}
+
+/// Heading of options about the kernel in help.
+const KERNEL: &str = "Options about the guest's kernel";
+
+fn offsets(text: &str) -> Result<LinuxOffsets, OffsetsError> {
+    text.parse()
 }
 
 /// Print the VMCOREINFO text of the guest's kernel

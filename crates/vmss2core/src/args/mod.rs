@@ -13,19 +13,23 @@ use vmss2core_dump::DUMP_FORMATS;
 use crate::{exit, legacy};
 
 mod bt;
+mod btf;
 mod core;
 mod dmesg;
 mod guest;
 mod kdump;
+mod linuxoffsets;
 mod modules;
 mod ps;
 mod symbols;
 
 pub(crate) use bt::BtArgs;
+pub(crate) use btf::BtfArgs;
 pub(crate) use core::CoreArgs;
 pub(crate) use dmesg::DmesgArgs;
-pub(crate) use guest::{GuestArgs, VmcoreinfoArgs};
+pub(crate) use guest::{GuestArgs, KernelArgs, VmcoreinfoArgs};
 pub(crate) use kdump::KdumpArgs;
+pub(crate) use linuxoffsets::LinuxoffsetsArgs;
 pub(crate) use modules::ModulesArgs;
 pub(crate) use ps::PsArgs;
 pub(crate) use symbols::SymbolsArgs;
@@ -116,6 +120,8 @@ pub(crate) enum Command {
     Bt(BtArgs),
     Vmcoreinfo(VmcoreinfoArgs),
     Symbols(SymbolsArgs),
+    Linuxoffsets(LinuxoffsetsArgs),
+    Btf(BtfArgs),
     Dmesg(DmesgArgs),
     Modules(ModulesArgs),
     Completions(CompletionsArgs),
@@ -251,7 +257,9 @@ pub(crate) fn hex(text: &str) -> Result<u64, String> {
 /// The definition of the command line, complete with the parts of its help.
 pub(crate) fn command() -> clap::Command {
     let details = format!("{EXAMPLES}\n\n{}\n\n{}", legacy::HELP, exit::HELP);
-    Cli::command().after_help(EXAMPLES).after_long_help(details)
+    let command = Cli::command().after_help(EXAMPLES).after_long_help(details);
+    // There -l is --level, as in util-linux.
+    command.mut_subcommand("dmesg", |dmesg| dmesg.mut_arg("offsets", |arg| arg.short(None)))
 }
 
 /// Parses a command line with subcommands.

@@ -15,8 +15,11 @@ pub(super) fn with_kernel(
     ask: impl FnOnce(&Kernel<'_>) -> anyhow::Result<Vec<Problem>>,
 ) -> anyhow::Result<Exit> {
     let guest = Guest::open_with_memory(&plan.source)?;
-    let kernel = Kernel::open(&guest.opened.checkpoint, &guest.facts, BetterSources::default())?;
-    let problems = ask(&kernel)?;
+    let checkpoint = &guest.opened.checkpoint;
+    let better = BetterSources::read(&plan.files, checkpoint, &guest.facts)?;
+    let kernel = Kernel::open(checkpoint, &guest.facts, better)?;
+    let mut problems = ask(&kernel)?;
+    problems.extend(kernel.source_problems().cloned());
     output::problems(guest.serious_problems().chain(&problems));
     Ok(guest.exit_with(&problems))
 }

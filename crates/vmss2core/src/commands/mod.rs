@@ -1,12 +1,14 @@
 //! What the program can do, one file for each command.
 
 mod bt;
+mod btf;
 mod completions;
 mod convert;
 mod core;
 mod dmesg;
 mod info;
 mod kernel;
+mod linuxoffsets;
 mod man;
 mod modules;
 mod original;
@@ -29,6 +31,8 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<Exit> {
         Plan::Ps(plan) => ps::run(&plan),
         Plan::Bt(plan) => bt::run(&plan),
         Plan::Vmcoreinfo(plan) => vmcoreinfo::run(&plan),
+        Plan::Offsets(plan) => linuxoffsets::run(&plan),
+        Plan::Btf(plan) => btf::run(&plan),
         Plan::Symbols(plan) => symbols::run(&plan),
         Plan::Dmesg(plan) => dmesg::run(&plan),
         Plan::Modules(plan) => modules::run(&plan),

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use vmss2core_dump::{DumpError, Summary, WriteOptions};
+use vmss2core_guest::linux::{KernelVersion, LinuxOffsets};
 use vmss2core_mem::{Problem, Severity};
 
 use super::convert;
 use super::source::Guest;
 use crate::cancel::Cancel;
 use crate::exit::Exit;
-use crate::legacy::{KernelFamily, LinuxOffsets};
+use crate::legacy::KernelFamily;
 use crate::output;
 use crate::plan::{Cores, Format, OriginalPlan, StatedKernel};
 use crate::progress::Progress;
@@ -152,7 +153,7 @@ fn contradictions(stated: &StatedKernel, guest: &Guest) -> Vec<String> {
     let Some(release) = linux.and_then(|linux| linux.release.as_ref()) else {
         return Vec::new();
     };
-    let Some(actual) = version(&release.value) else { return Vec::new() };
+    let Some(actual) = KernelVersion::of_release(&release.value) else { return Vec::new() };
     let is_24 = actual.0 == 2 && actual.1 == 4;
     let mut found = Vec::new();
     match stated.family {
@@ -167,32 +168,9 @@ fn contradictions(stated: &StatedKernel, guest: &Guest) -> Vec<String> {
         }
         _ => {}
     }
-    let version = stated.offsets.as_ref().and_then(LinuxOffsets::kernel_version);
-    if let Some((major, minor, patch)) = version.filter(|version| *version != actual) {
-        let actual = &release.value;
-        found.push(format!("-l is for kernel {major}.{minor}.{patch}; this guest runs {actual}"));
+    let version = stated.offsets.as_ref().and_then(LinuxOffsets::version);
+    if let Some(version) = version.filter(|version| *version != actual) {
+        found.push(format!("-l is for kernel {version}; this guest runs {}", release.value));
     }
     found
-}
-
-/// Version, patch level and sublevel of a kernel release such as `6.1.0-28-amd64`.
-fn version(release: &str) -> Option<(u64, u64, u64)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    let major = numbers.next()?.ok()?;
-    let minor = numbers.next()?.ok()?;
-    Some((major, minor, numbers.next().and_then(Result::ok).unwrap_or(0)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::version;
-
-    #[test]
-    fn versions_come_from_releases() {
-        assert_eq!(version("6.1.0-28-amd64"), Some((6, 1, 0)));
-        assert_eq!(version("2.4.18-3"), Some((2, 4, 18)));
-        assert_eq!(version("2.6.20.1"), Some((2, 6, 20)));
-        assert_eq!(version("6.12-rc1"), Some((6, 12, 0)));
-        assert_eq!(version("none"), None);
-    }
 }

@@ -6,17 +6,20 @@ use std::path::{Path, PathBuf};
 use clap_complete::Shell;
 use vmss2core_dump::process::ProcessOptions;
 use vmss2core_dump::{DumpFormat, WriteOptions};
+use vmss2core_guest::linux::{GivenFiles, LinuxOffsets};
 use vmss2core_report::{ModuleList, TimeStyle};
 
 use crate::args::{
-    Cli, Command, ConvertArgs, CoreArgs, DmesgArgs, Global, GuestArgs, InfoArgs, ModulesArgs,
-    ProgressWhen, PsArgs, SymbolsArgs,
+    Cli, Command, ConvertArgs, CoreArgs, DmesgArgs, Global, GuestArgs, InfoArgs, KernelArgs,
+    ModulesArgs, ProgressWhen, PsArgs, SymbolsArgs,
 };
-use crate::legacy::{KernelFamily, LegacyArgs, LinuxOffsets, NotYet, Output};
+use crate::legacy::{KernelFamily, LegacyArgs, NotYet, Output};
 
 mod bt;
+mod types;
 
 pub(crate) use bt::{BtPlan, Stacks};
+pub(crate) use types::{BtfPlan, Offsets, OffsetsPlan};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(crate) enum Plan {
     Ps(PsPlan),
     Bt(BtPlan),
     Vmcoreinfo(GuestPlan),
+    Offsets(OffsetsPlan),
+    Btf(BtfPlan),
     Symbols(SymbolsPlan),
     Dmesg(DmesgPlan),
     Core(CorePlan),
@@ -46,13 +51,21 @@ pub(crate) struct Source {
 #[derive(Debug)]
 pub(crate) struct GuestPlan {
     pub(crate) source: Source,
+    /// What knows its kernel better than it does.
+    pub(crate) files: GivenFiles,
 }
 
 impl GuestPlan {
     fn new(args: GuestArgs, global: &Global) -> Self {
         let spill_dir = global.tmpdir.clone().unwrap_or_else(std::env::temp_dir);
-        Self { source: Source { inputs: args.inputs, spill_dir } }
+        let files = given(args.kernel, spill_dir.clone());
+        Self { source: Source { inputs: args.inputs, spill_dir }, files }
     }
+}
+
+fn given(kernel: KernelArgs, spill_dir: PathBuf) -> GivenFiles {
+    let KernelArgs { vmlinux, btf, system_map, offsets } = kernel;
+    GivenFiles { offsets, vmlinux, btf, system_map, spill_dir }
 }
 
 /// List symbols of the kernel.
@@ -249,6 +262,8 @@ impl Plan {
             Command::Ps(args) => Self::Ps(PsPlan::new(args, &cli.global)),
             Command::Bt(args) => Self::Bt(BtPlan::new(args, &cli.global)),
             Command::Vmcoreinfo(args) => Self::Vmcoreinfo(GuestPlan::new(args.guest, &cli.global)),
+            Command::Linuxoffsets(args) => Self::Offsets(OffsetsPlan::new(&args, &cli.global)),
+            Command::Btf(args) => Self::Btf(BtfPlan::new(args, &cli.global)),
             Command::Symbols(args) => Self::Symbols(symbols(args, &cli.global)),
             Command::Dmesg(args) => Self::Dmesg(dmesg(args, &cli.global)),
             Command::Modules(args) => Self::Modules(modules(args, &cli.global)),
@@ -399,7 +414,7 @@ impl LegacyArgs {
             Some(Output::LinearOne(vcpu)) => Cores::OneVcpu(vcpu),
             Some(Output::Physical) => Cores::Whole(Format::named(Format::PHYSICAL)?),
             Some(Output::Crash(family)) => {
-                stated = StatedKernel { family, offsets: self.offsets.clone() };
+                stated = StatedKernel { family, offsets: self.kernel.offsets.clone() };
                 Cores::Whole(Format::named(Format::CRASH)?)
             }
             Some(Output::Process(pid)) => return self.into_process_core(pid),
@@ -429,7 +444,10 @@ impl LegacyArgs {
         self.check_memory_file()?;
         let spill_dir = self.global.tmpdir.unwrap_or_else(|| PathBuf::from("."));
         Ok(Plan::Core(CorePlan {
-            guest: GuestPlan { source: Source { inputs: self.files, spill_dir } },
+            guest: GuestPlan {
+                files: given(self.kernel, spill_dir.clone()),
+                source: Source { inputs: self.files, spill_dir },
+            },
             wanted: vec![Wanted::Pid(pid)],
             output: None,
             options: ProcessOptions { overwrite: true, zero_fill: false },
@@ -443,7 +461,8 @@ impl LegacyArgs {
         self.check_command()?;
         self.check_memory_file()?;
         let spill_dir = self.global.tmpdir.unwrap_or_else(std::env::temp_dir);
-        let guest = GuestPlan { source: Source { inputs: self.files, spill_dir } };
+        let files = given(self.kernel, spill_dir.clone());
+        let guest = GuestPlan { source: Source { inputs: self.files, spill_dir }, files };
         Ok(Plan::Ps(PsPlan { guest, threads: false, style: PsStyle::Text }))
     }
 

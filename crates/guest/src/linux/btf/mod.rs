@@ -6,10 +6,12 @@
 //! searched: copies of the header lie in `struct btf`, and modules have BTF of
 //! their own that does not stand alone.
 
+mod modules;
 mod raw;
 mod search;
 mod types;
 
+pub use modules::ModuleBtf;
 pub use types::{Btf, BtfError};
 
 pub(super) use search::find;

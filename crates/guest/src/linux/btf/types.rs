@@ -118,6 +118,11 @@ impl Btf {
         self.starts.is_empty()
     }
 
+    /// Bytes of a pointer.
+    pub fn word_len(&self) -> u64 {
+        self.word_bytes
+    }
+
     /// What made the reading end before all types were seen.
     pub fn cut_short(&self) -> Option<&str> {
         self.cut_short.as_deref()

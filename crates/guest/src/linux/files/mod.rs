@@ -6,6 +6,7 @@
 //! Types without any of these are checked when they are used (see `layout`).
 
 mod elf;
+mod kernel_file;
 mod raw;
 mod system_map;
 mod vmlinux;
@@ -18,9 +19,10 @@ use std::sync::Arc;
 use thiserror::Error;
 use vmss2core_mem::{Checkpoint, Problem};
 
+pub use kernel_file::KernelFile;
 pub use vmlinux::Vmlinux;
 
-use super::{BetterSources, Btf, BtfError, Kernel, LinuxError, LinuxOffsets, Types};
+use super::{BetterSources, Btf, BtfError, Kernel, KernelVersion, LinuxError, LinuxOffsets, Types};
 use crate::{Facts, Found};
 
 /// Text and type files longer than this are something else.
@@ -134,7 +136,7 @@ impl BetterSources {
     ) -> Result<Self, FileError> {
         let mut sources = Self::default();
         if let Some(offsets) = &given.offsets {
-            sources.push("the numbers of -l", Arc::new(offsets.clone()));
+            sources.take_offsets(offsets, facts);
         }
         let needs_check = given.vmlinux.is_some() || given.system_map.is_some();
         let kernel =
@@ -150,6 +152,20 @@ impl BetterSources {
             sources.symbols.get_or_insert(Found::new(symbols, path.display().to_string()));
         }
         Ok(sources)
+    }
+
+    fn take_offsets(&mut self, offsets: &LinuxOffsets, facts: &Facts) {
+        let release = facts.linux.as_ref().and_then(|linux| linux.release.as_ref());
+        let release = release.map_or("", |release| release.value.as_str());
+        let (stated, actual) = (offsets.version(), KernelVersion::of_release(release));
+        if let Some((stated, _)) = stated.zip(actual).filter(|(stated, actual)| stated != actual) {
+            self.problems.push(Problem::warning(format!(
+                "-l is for kernel {stated}; this guest runs {release}"
+            )));
+        }
+        if !offsets.is_empty() {
+            self.push("the offsets of -l", Arc::new(offsets.clone()));
+        }
     }
 
     fn take_vmlinux(&mut self, file: &Vmlinux, kernel: &Kernel<'_>) -> Result<(), FileError> {
@@ -189,10 +205,15 @@ pub fn read_btf(path: &Path) -> Result<Btf, FileError> {
 
 /// Whether a file begins as ELF files do.
 fn is_elf(path: &Path) -> Result<bool, FileError> {
+    Ok(head(path)? == *b"\x7fELF")
+}
+
+/// The first four bytes of a file.
+fn head(path: &Path) -> Result<Vec<u8>, FileError> {
     let mut head = Vec::new();
-    let file = File::open(path).and_then(|file| file.take(4).read_to_end(&mut head));
-    file.map_err(|source| FileError::Read { path: path.to_owned(), source })?;
-    Ok(head == *b"\x7fELF")
+    let read = File::open(path).and_then(|file| file.take(4).read_to_end(&mut head));
+    read.map_err(|source| FileError::Read { path: path.to_owned(), source })?;
+    Ok(head)
 }
 
 /// All of a file that is not longer than such files are.

@@ -33,6 +33,11 @@ impl Vmlinux {
         self.elf.path()
     }
 
+    /// Whether it is a 64-bit kernel.
+    pub fn is_64_bit(&self) -> bool {
+        self.elf.is_64_bit
+    }
+
     /// Its build id, in hexadecimal.
     pub fn build_id(&self) -> Option<String> {
         self.elf.build_id()
