@@ -22,6 +22,7 @@ pub mod recipe;
 pub mod registers;
 pub mod truth;
 pub mod vmware;
+pub mod windows;
 pub mod wrap;
 
 mod gdbstub;
