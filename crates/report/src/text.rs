@@ -181,9 +181,16 @@ fn write_linux(linux: &LinuxInfo, out: Out<'_>) -> io::Result<()> {
 fn write_state(state: &KernelState, out: Out<'_>) -> io::Result<()> {
     known("stopped", state.why_stopped().as_ref(), out, Clone::clone)?;
     known("tainted", state.taints().as_ref(), out, Clone::clone)?;
-    known("booted", state.booted.as_ref(), out, Clone::clone)?;
+    let uptime = state.uptime_seconds.as_ref();
+    if let Some(time) = &state.time
+        && let Some(uptime) = uptime.filter(|uptime| uptime.how == time.how)
+    {
+        return known("time", Some(time), out, |time| {
+            format!("{time}, {} after boot", duration(uptime.value))
+        });
+    }
     known("time", state.time.as_ref(), out, Clone::clone)?;
-    known("uptime", state.uptime_seconds.as_ref(), out, |seconds| duration(*seconds))
+    known("uptime", uptime, out, |seconds| duration(*seconds))
 }
 
 fn duration(seconds: u64) -> String {

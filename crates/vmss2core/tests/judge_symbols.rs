@@ -1,0 +1,200 @@
+//! Symbols, modules, log and clock against what the guest said of them itself.
+
+#[macro_use]
+mod common;
+
+use anyhow::{Context, Result, ensure};
+use common::cores::{self, Wrap};
+use common::guests;
+use common::text::{ensure_contains, same_lines};
+use serde_json::Value;
+use vmss2core_lab::Guest;
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
+}
+
+/// `/proc/kallsyms` as a 64-bit kernel and a 32-bit one print it.
+fn kallsyms(guest: &Guest) -> Result<Vec<String>> {
+    let mut symbols = lines(guest.truth()?.text("kallsyms")?);
+    symbols.sort();
+    Ok(symbols)
+}
+
+fn symbols(guest: &Guest, wrap: &Wrap) -> Result<Vec<String>> {
+    let mut symbols = lines(&cores::converted(guest, wrap, &["symbols"])?.stdout);
+    symbols.sort();
+    Ok(symbols)
+}
+
+/// Every symbol that the guest prints, address, type, name and module, and none
+/// beyond them.
+fn symbols_are_those_of_proc_kallsyms(name: &str) -> Result<()> {
+    let guest = guests::guest(name)?;
+    let said = kallsyms(&guest)?;
+    ensure!(said.len() > 40_000, "{name}: the guest listed only {} symbols", said.len());
+    ensure!(said.iter().any(|line| line.ends_with("\t[loop]")), "{name}: no symbol of a module");
+    same_lines(name, &symbols(&guest, &Wrap::split())?, &said)
+}
+
+/// The same where VMCOREINFO does not lead to the tables: they are searched for.
+fn symbols_are_found_without_vmcoreinfo(name: &str) -> Result<()> {
+    let guest = guests::guest(name)?;
+    let run = cores::converted(&guest, &Wrap::without_vmcoreinfo(), &["symbols"])?;
+    ensure_contains(name, &run.stderr, "kallsyms tables found by their tokens at ")?;
+    same_lines(name, &symbols(&guest, &Wrap::without_vmcoreinfo())?, &kallsyms(&guest)?)
+}
+
+/// As `/proc/modules`; what could not be told of a kernel without type
+/// information is said to be missing.
+fn modules_are_those_of_proc_modules(name: &str) -> Result<()> {
+    let guest = guests::guest(name)?;
+    let run = cores::converted(&guest, &Wrap::split(), &["modules", "--proc"])?;
+    let said = lines(guest.truth()?.text("modules")?);
+    ensure!(!said.is_empty(), "{name}: the guest has no module");
+    same_lines(name, &lines(&run.stdout), &said)
+}
+
+/// Debuggers want the address of `.text`: where the first function is.
+fn the_text_of_modules_is_known(name: &str) -> Result<()> {
+    let guest = guests::guest(name)?;
+    let run = cores::converted(&guest, &Wrap::split(), &["modules", "--json"])?;
+    let report: Value = serde_json::from_str(&run.stdout)?;
+    let text = report["modules"][0]["text"].as_str().context("no address of .text")?.to_owned();
+    let text = u64::from_str_radix(text.trim_start_matches("0x"), 16)?;
+    let symbols = guest.truth()?.symbols()?;
+    let first = symbols
+        .iter()
+        .filter(|symbol| symbol.module.is_some() && "tT".contains(symbol.kind))
+        .map(|symbol| symbol.address)
+        .min();
+    ensure!(first == Some(text), "{name}: .text at {text:#x}, first function at {first:x?}");
+    Ok(())
+}
+
+/// The log begins as the guest's own `dmesg` printed it, all of it. What came
+/// after that is on the serial console.
+fn the_log_is_that_of_dmesg(name: &str) -> Result<()> {
+    let guest = guests::guest(name)?;
+    let run = cores::converted(&guest, &Wrap::split(), &["dmesg"])?;
+    let said = lines(guest.truth()?.text("dmesg")?);
+    ensure!(said.iter().any(|line| line.ends_with("] lab-dmesg-mark")), "{name}: no mark");
+    let printed = lines(&run.stdout);
+    let (first, rest) = printed.split_at_checked(said.len()).context("lines are missing")?;
+    same_lines(name, first, &said)?;
+    let serial = guest.serial_log()?;
+    let console: Vec<String> = serial.lines().map(|line| line.trim_end().to_owned()).collect();
+    for line in rest {
+        ensure!(console.iter().any(|shown| shown == line.trim_end()), "{name}: not shown: {line}");
+    }
+    Ok(())
+}
+
+/// A log without VMCOREINFO, through symbols and type information.
+fn the_log_is_found_without_vmcoreinfo(name: &str) -> Result<()> {
+    let guest = guests::guest(name)?;
+    let run = cores::converted(&guest, &Wrap::without_vmcoreinfo(), &["dmesg"])?;
+    let with = cores::converted(&guest, &Wrap::split(), &["dmesg"])?;
+    same_lines(name, &lines(&run.stdout), &lines(&with.stdout))
+}
+
+/// The last lines of the console, and what `info` makes of them.
+#[test]
+fn a_panic_is_told_with_its_cpu() -> Result<()> {
+    let guest = guests::guest("linux-6.1-panic")?;
+    let log = cores::converted(&guest, &Wrap::split(), &["dmesg"])?.stdout;
+    let serial = guest.serial_log()?;
+    let console = serial.lines().map(str::trim_end).filter(|line| line.starts_with('['));
+    let console: Vec<&str> = console.collect();
+    let printed: Vec<&str> = log.lines().map(str::trim_end).collect();
+    let last = console.len().checked_sub(30).and_then(|from| console.get(from..));
+    let last = last.context("the console has few lines")?;
+    ensure!(printed.ends_with(last), "{printed:?}\nagainst\n{last:?}");
+
+    let report = info(&guest)?;
+    let state = &report["guest"]["linux"]["state"];
+    let stopped = &state["stopped"];
+    ensure!(stopped["trouble"] == "panic", "{state}");
+    let message = "Kernel panic - not syncing: sysrq triggered crash";
+    ensure!(stopped["message"] == message, "{state}");
+    let cpu = log.lines().find_map(|line| line.split_once("] CPU: ")?.1.split(' ').next());
+    let panic_cpu = state["panic_cpu"]["value"].to_string();
+    ensure!(Some(panic_cpu.as_str()) == cpu, "{state}, the log says {cpu:?}");
+    Ok(())
+}
+
+fn info(guest: &Guest) -> Result<Value> {
+    Ok(serde_json::from_str(&cores::converted(guest, &Wrap::split(), &["info", "--json"])?.stdout)?)
+}
+
+fn no_trouble_is_told_of_a_running_guest(name: &str) -> Result<()> {
+    let report = info(&guests::guest(name)?)?;
+    let state = &report["guest"]["linux"]["state"];
+    ensure!(state["stopped"]["trouble"] == "none", "{name}: {state}");
+    ensure!(state.get("panic_cpu").is_none(), "{name}: {state}");
+    Ok(())
+}
+
+/// `date +%s`, `/proc/uptime` and `btime`, some seconds before the guest was
+/// stopped.
+fn the_clock_is_that_of_the_guest(name: &str) -> Result<()> {
+    let guest = guests::guest(name)?;
+    let truth = guest.truth()?;
+    let mut said = truth.text("time")?.lines();
+    let now: u64 = said.next().context("no date")?.parse()?;
+    let uptime = said.next().and_then(|line| line.split('.').next()).context("no uptime")?;
+    let uptime: u64 = uptime.parse()?;
+    let booted = said.next().and_then(|line| line.strip_prefix("btime ")).context("no btime")?;
+    let state = info(&guest)?["guest"]["linux"]["state"].clone();
+    let shown = state["uptime_seconds"]["value"].as_u64().context("no uptime")?;
+    ensure!((uptime..uptime + 300).contains(&shown), "{name}: {shown} after boot, not {uptime}");
+    let date = |unix: u64| vmss2core_report::utc_time(unix).unwrap_or_default();
+    let booted: u64 = booted.parse()?;
+    let near = |shown: &Value, range: std::ops::Range<u64>| {
+        range.into_iter().any(|unix| *shown == date(unix).as_str())
+    };
+    ensure!(near(&state["booted"]["value"], booted - 1..booted + 2), "{name}: {state}, {booted}");
+    ensure!(near(&state["time"]["value"], now..now + 300), "{name}: {state}, {now}");
+    let dated = cores::converted(&guest, &Wrap::split(), &["dmesg", "-T"])?.stdout;
+    let first = dated.lines().next().context("no message")?;
+    let year = date(booted);
+    let year = year.get(..4).context("no year")?;
+    ensure!(first.contains(&format!(" {year}] ")), "{name}: {first}");
+    Ok(())
+}
+
+tests_of_all_guests!(
+    symbols_are_those_of_proc_kallsyms,
+    modules_are_those_of_proc_modules,
+    the_log_is_that_of_dmesg
+);
+
+mod by_search {
+    tests_of_all_guests!(symbols_are_found_without_vmcoreinfo);
+
+    use super::symbols_are_found_without_vmcoreinfo;
+}
+
+mod with_type_information {
+    tests_of_64_bit_guests!(
+        the_text_of_modules_is_known,
+        the_clock_is_that_of_the_guest,
+        the_log_is_found_without_vmcoreinfo
+    );
+
+    use super::{
+        the_clock_is_that_of_the_guest, the_log_is_found_without_vmcoreinfo,
+        the_text_of_modules_is_known,
+    };
+}
+
+mod running {
+    guest_tests! {
+        (no_trouble_is_told_of_a_running_guest)
+        linux_6_1: "linux-6.1",
+        newest: "linux-sid",
+        two_level: "linux-6.1-i386",
+    }
+
+    use super::no_trouble_is_told_of_a_running_guest;
+}
