@@ -57,11 +57,15 @@ impl AddressTable {
             let item = bytes.get(index * item_len..(index + 1) * item_len)?;
             Some(self.decode(index, item, source.word_len))
         };
-        if !is_right(source, known, &address) {
+        let verdict = verdict(source, known, &address);
+        if verdict == Some(false) {
             return None;
         }
         for (index, entry) in entries.iter_mut().enumerate() {
             entry.address = address(index)?;
+        }
+        if verdict.is_none() && !is_plausible(source, entries) {
+            return None;
         }
         let rising = entries.windows(2).filter(|pair| pair.is_sorted_by_key(|entry| entry.address));
         (rising.count() >= entries.len() - 1 - entries.len() / SORTED_BUT_FOR).then_some(())
@@ -88,10 +92,14 @@ impl AddressTable {
     }
 }
 
-/// Whether the symbols that are known from elsewhere come out as they must:
-/// at least one, and all of them. An address table taken a word too early or
-/// too late is sorted just as well.
-fn is_right(source: &Source<'_>, known: &Known, address: &dyn Fn(usize) -> Option<u64>) -> bool {
+/// Whether all symbols that are known from elsewhere come out as they must;
+/// `None` if there are none. An address table taken a word too early or too
+/// late is sorted just as well.
+fn verdict(
+    source: &Source<'_>,
+    known: &Known,
+    address: &dyn Fn(usize) -> Option<u64>,
+) -> Option<bool> {
     let listed = known.symbols.iter().filter(|(_, indices)| !indices.is_empty());
     let right = listed
         .map(|(expected, indices)| indices.iter().any(|index| address(*index) == Some(expected.0)));
@@ -99,7 +107,16 @@ fn is_right(source: &Source<'_>, known: &Known, address: &dyn Fn(usize) -> Optio
         .banner
         .map(|index| address(index).is_some_and(|address| source.is_banner(Gva(address))));
     let verdicts: Vec<bool> = right.chain(banner).collect();
-    !verdicts.is_empty() && verdicts.into_iter().all(|verdict| verdict)
+    (!verdicts.is_empty()).then(|| verdicts.into_iter().all(|verdict| verdict))
+}
+
+/// Whether most functions are in the image: all but those of its initialisation,
+/// which lie behind it.
+fn is_plausible(source: &Source<'_>, entries: &[Entry]) -> bool {
+    let functions = entries.iter().filter(|entry| b"tT".contains(&entry.kind));
+    let (inside, outside): (Vec<&Entry>, Vec<&Entry>) =
+        functions.partition(|entry| source.range_of(Gva(entry.address)).is_some());
+    inside.len() > 3 * outside.len()
 }
 
 /// Where the address table may be for names that a search found.

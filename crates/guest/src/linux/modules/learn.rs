@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use vmss2core_mem::{Gva, PAGE_SIZE};
 
-use super::shape::{Bytes, LARGEST_PART, Shape, SymbolsShape};
+use super::shape::{Bytes, LARGEST_PART, Shape, SymbolsShape, Users};
 use super::{LONGEST_NAME, MOST_MODULES};
 use crate::linux::Kernel;
 
@@ -125,7 +125,64 @@ pub(super) fn shape(kernel: &Kernel<'_>, nodes: &[Gva]) -> Option<Shape> {
         .collect();
     shape.parts = parts(&modules, word)?;
     shape.symbols = symbols(kernel, &shape, &modules);
+    shape.taints = taints(kernel, &shape, &modules);
+    if let Some(ring) = users(kernel, &shape, &modules) {
+        shape.users = Some(Users { ring, node: 0, user: 4 * word });
+        shape.exit = Some(ring + 4 * word);
+        shape.references = Some(ring + 5 * word);
+    }
     Some(shape)
+}
+
+/// Whether a list head lies there whose neighbours know it.
+fn is_list(kernel: &Kernel<'_>, module: &Bytes, offset: u64) -> bool {
+    let word = kernel.word_len();
+    let own = module.at.0.wrapping_add(offset);
+    let neighbour = |offset| module.uint(offset, word).filter(|at| *at != 0);
+    let (Some(next), Some(last)) = (neighbour(offset), neighbour(offset + word)) else {
+        return false;
+    };
+    let leads_here = |at: u64| kernel.read_pointer(Gva(at), "list_head").ok() == Some(Gva(own));
+    leads_here(next.wrapping_add(word)) && leads_here(last)
+}
+
+/// `taints`, behind the parts: bits, then the count of `BUG` entries, their
+/// ring, which all modules are in, and their table in the module.
+fn taints(kernel: &Kernel<'_>, shape: &Shape, modules: &[Bytes]) -> Option<u64> {
+    const MOST_BUGS: u64 = 1 << 16;
+    let word = shape.word;
+    let behind = shape.parts.iter().map(|(_, size)| *size).max()?;
+    let fits = |module: &Bytes, at: u64| {
+        let table = module.uint(at + 4 * word, word);
+        let in_module = |table: u64| shape.parts(module).iter().any(|part| part.contains(&table));
+        at > behind
+            && module.uint(at, word).is_some_and(|bits| bits >> 24 == 0)
+            && module.uint(at + word, 4).is_some_and(|count| count < MOST_BUGS)
+            && table.is_some_and(|table| table == 0 || in_module(table))
+            && module.uint(at + 2 * word, word) != Some(module.at.0.wrapping_add(at + 2 * word))
+            && is_list(kernel, module, at + 2 * word)
+    };
+    offsets(modules, word, fits).next()
+}
+
+/// `source_list`, with `target_list`, `exit` and `refcnt` behind it.
+fn users(kernel: &Kernel<'_>, shape: &Shape, modules: &[Bytes]) -> Option<u64> {
+    let word = shape.word;
+    let exit = |module: &Bytes, at: u64| module.uint(at + 4 * word, word);
+    let in_module = |module: &Bytes, at: u64| {
+        exit(module, at)
+            .is_some_and(|exit| shape.parts(module).iter().any(|part| part.contains(&exit)))
+    };
+    let fits = |module: &Bytes, at: u64| {
+        let count = module.uint(at + 5 * word, 4);
+        count.is_some_and(|count| (1..1 << 16).contains(&count))
+            && (exit(module, at) == Some(0) || in_module(module, at))
+            && is_list(kernel, module, at)
+            && is_list(kernel, module, at + 2 * word)
+    };
+    // A module without an exit alone does not tell.
+    let tells = |at: &u64| modules.iter().any(|module| in_module(module, *at));
+    offsets(modules, word, fits).find(tells)
 }
 
 /// Offsets at which all modules have something.

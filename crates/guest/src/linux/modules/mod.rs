@@ -258,7 +258,7 @@ fn module(kernel: &Kernel<'_>, shape: &Shape, gva: Gva) -> Result<Option<Module>
         state,
         users: users.and_then(|count| u32::try_from(count).ok()?.checked_sub(shape.own_reference)),
         used_by: shape.users.as_ref().and_then(|users| users.names(kernel, shape, gva)),
-        is_permanent: !is_null(shape.init) && is_null(shape.exit),
+        is_permanent: shape.init.is_some() && !is_null(shape.init) && is_null(shape.exit),
         taint: shape.taints.and_then(|at| bytes.uint(at, kernel.word_len())).map(taint_letters),
         version: pointer(shape.version).and_then(|at| shape::text_at(kernel, at)),
         text: sections::text(kernel, gva),
