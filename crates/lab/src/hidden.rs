@@ -32,7 +32,7 @@ pub fn guest(name: &str) -> Result<Guest> {
     let entry =
         cache::versioned(&format!("guests/{name}-hidden"), &format!("1 {}", whole.dir.display()));
     let dir = cache::once(&entry, |dir| copy(&whole, dir))?;
-    Ok(Guest { ram: dir.join("ram"), ..whole })
+    Ok(Guest { name: format!("{name}-hidden"), ram: dir.join("ram"), ..whole })
 }
 
 fn copy(whole: &Guest, dir: &Path) -> Result<()> {

@@ -190,3 +190,60 @@ fn taint_line(records: &[Record]) -> Option<Found<String>> {
     })?;
     Some(Found::new(letters, "the kernel's log"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(lines: &[&str]) -> Vec<Record> {
+        let record = |line: &&str| Record { text: (*line).to_owned(), ..Record::default() };
+        lines.iter().map(record).collect()
+    }
+
+    #[test]
+    fn the_worst_trouble_counts_and_the_first_of_its_kind() {
+        let records = log(&[
+            "INFO: task dd:77 blocked for more than 120 seconds.",
+            "BUG: kernel NULL pointer dereference, address: 0000000000000008",
+            "Oops: 0002 [#1] PREEMPT SMP PTI",
+            "CPU: 3 PID: 77 Comm: dd Tainted: G        W  O       6.1.0 #1",
+            "Kernel panic - not syncing: Fatal exception",
+            "---[ end Kernel panic - not syncing: Fatal exception ]---",
+        ]);
+        let (index, kind, line) = trouble(&records).unwrap();
+        assert_eq!((index, kind), (4, Trouble::Panic));
+        assert_eq!(line, "Kernel panic - not syncing: Fatal exception");
+        let (index, kind, _) = trouble(&records[..4]).unwrap();
+        assert_eq!((index, kind), (1, Trouble::Oops));
+        let (_, kind, _) = trouble(&records[..1]).unwrap();
+        assert_eq!(kind, Trouble::HungTask);
+        assert!(trouble(&log(&["INFO: task is fine", "all well"])).is_none());
+    }
+
+    #[test]
+    fn what_programs_write_to_the_log_is_no_trouble() {
+        let mut records = log(&["Kernel panic - not syncing: not really"]);
+        records[0].facility = Some(1);
+        assert!(trouble(&records).is_none());
+    }
+
+    #[test]
+    fn the_line_behind_the_trouble_names_cpu_and_taint() {
+        let records =
+            log(&["Oops", "CPU: 3 PID: 77 Comm: dd Tainted: G        W  O       6.1.0 #1"]);
+        assert_eq!(cpu_line(&records).map(|cpu| cpu.value), Some(3));
+        assert_eq!(taint_line(&records).map(|taint| taint.value).as_deref(), Some("WO"));
+        let records = log(&["CPU: 0 PID: 1 Comm: init Not tainted 6.1.0 #1"]);
+        assert_eq!(taint_line(&records).map(|taint| taint.value).as_deref(), Some(""));
+        assert!(taint_line(&log(&["nothing"])).is_none());
+    }
+
+    #[test]
+    fn taint_bits_have_letters() {
+        assert_eq!(taint_letters(0), "");
+        assert_eq!(taint_letters(1 | 1 << 9 | 1 << 12), "PWO");
+        assert_eq!(taint_letters(1 << 40), "(40)");
+        assert_eq!(taint_meaning('W'), Some("kernel issued a warning"));
+        assert_eq!(taint_meaning('G'), None);
+    }
+}

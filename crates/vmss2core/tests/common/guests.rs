@@ -6,14 +6,19 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use vmss2core_lab::{CpuRegisters, Guest, MemoryRange, make};
+use vmss2core_lab::{CpuRegisters, Guest, MemoryRange, hidden, make};
 
 use super::rand::Rand;
 use super::walker::{Leaf, Mode, Physical, Sample, Walker};
 
-/// The guest of that name, made if need be.
+/// The guest of that name, made if need be; `NAME-hidden` is the one without its
+/// types and symbols.
 pub fn guest(name: &str) -> Result<Guest> {
-    make::guest(name).with_context(|| format!("making guest {name}"))
+    let made = match name.strip_suffix("-hidden") {
+        Some(whole) => hidden::guest(whole),
+        None => make::guest(name),
+    };
+    made.with_context(|| format!("making guest {name}"))
 }
 
 /// The guest of that name and its kernel with debug information.

@@ -26,6 +26,8 @@ mod addresses;
 mod names;
 mod scan;
 mod source;
+#[cfg(test)]
+mod tests;
 mod tokens;
 
 use addresses::{AddressTable, Encoding};

@@ -19,6 +19,8 @@ use crate::VmcoreInfo;
 
 mod records;
 mod ring;
+#[cfg(test)]
+mod tests;
 mod text;
 mod window;
 
