@@ -17,6 +17,7 @@ mod elf;
 mod engine;
 mod error;
 mod kdump;
+pub mod files;
 pub mod process;
 mod raw;
 #[cfg(test)]

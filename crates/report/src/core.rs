@@ -1,6 +1,7 @@
 //! What `core` wrote.
 
 use serde::Serialize;
+use vmss2core_guest::linux::Counts;
 use vmss2core_mem::Problem;
 
 use crate::info::{ProblemInfo, problem_info};
@@ -94,4 +95,11 @@ pub struct MemoryCounts {
     pub swapped: u64,
     /// Nowhere in the checkpoint.
     pub missing: u64,
+}
+
+impl From<Counts> for MemoryCounts {
+    fn from(counts: Counts) -> Self {
+        let Counts { present, zero, page_cache, swapped, missing } = counts;
+        Self { present, zero, page_cache, swapped, missing }
+    }
 }

@@ -13,9 +13,11 @@ mod bt;
 mod core;
 mod dmesg;
 mod escape;
+mod extract;
 mod info;
 mod json;
 mod kernel_files;
+mod maps;
 mod modules;
 mod next;
 mod ps;
@@ -29,6 +31,7 @@ pub use self::core::{CORE_SCHEMA, CoreInfo, CoreReport, CoreThread, MemoryCounts
 pub use bt::{BT_SCHEMA, BtReport, FrameInfo, StackInfo, StackTask};
 pub use dmesg::{DMESG_SCHEMA, DmesgReport, MessageInfo, TimeStyle};
 pub use escape::{printable, shell_word};
+pub use extract::{EXTRACT_SCHEMA, ExtractReport, ExtractedFile};
 pub use info::{
     CheckpointInfo, FileInfo, GuestInfo, Hex, INFO_SCHEMA, InfoReport, KernelImage, Known,
     LinuxInfo, Location, MachineInfo, MemoryInfo, ProblemInfo, RangeInfo, Space, VcpuInfo,
@@ -36,6 +39,7 @@ pub use info::{
 };
 pub use json::write_json;
 pub use kernel_files::{DebugSymbols, debug_symbols};
+pub use maps::{MAPS_SCHEMA, MappingInfo, MapsReport};
 pub use modules::{MODULES_SCHEMA, ModuleInfo, ModuleList, ModulesReport};
 pub use next::Step;
 pub use ps::{PS_SCHEMA, PsOptions, PsReport, TaskInfo, Totals};

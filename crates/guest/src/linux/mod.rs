@@ -46,7 +46,7 @@ pub use offsets::{
 pub use pages::{PageClass, PageClasses};
 pub use panic::{Stopped, Trouble, taint_meaning};
 pub use process::{
-    Backing, Content, Counts, FileRun, MappedFile, Missing, Process, Run, Vma, VmaFlags,
+    Backing, Content, Counts, FileRun, Library, MappedFile, Missing, Process, Run, Vma, VmaFlags,
 };
 pub use registers::{RegisterFinder, ThreadRegisters, TlsSegment, UserRegisters};
 pub use stack::{Backtrace, Frame, FrameKind, StackEnd};

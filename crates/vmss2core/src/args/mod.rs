@@ -20,6 +20,7 @@ mod guest;
 mod kdump;
 mod linuxoffsets;
 mod modules;
+mod process;
 mod ps;
 mod symbols;
 
@@ -31,6 +32,7 @@ pub(crate) use guest::{GuestArgs, KernelArgs, VmcoreinfoArgs};
 pub(crate) use kdump::KdumpArgs;
 pub(crate) use linuxoffsets::LinuxoffsetsArgs;
 pub(crate) use modules::ModulesArgs;
+pub(crate) use process::{ExtractArgs, ExtractWhat, MapsArgs};
 pub(crate) use ps::PsArgs;
 pub(crate) use symbols::SymbolsArgs;
 
@@ -117,6 +119,8 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     Core(CoreArgs),
     Ps(PsArgs),
+    Maps(MapsArgs),
+    Extract(ExtractArgs),
     Bt(BtArgs),
     Vmcoreinfo(VmcoreinfoArgs),
     Symbols(SymbolsArgs),

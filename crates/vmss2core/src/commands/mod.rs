@@ -6,12 +6,15 @@ mod completions;
 mod convert;
 mod core;
 mod dmesg;
+mod extract;
 mod info;
 mod kernel;
 mod linuxoffsets;
 mod man;
+mod maps;
 mod modules;
 mod original;
+mod process;
 mod ps;
 mod source;
 mod symbols;
@@ -28,6 +31,8 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<Exit> {
         Plan::Convert(plan) => convert::run(&plan),
         Plan::Core(plan) => core::run(&plan),
         Plan::Original(plan) => original::run(&plan),
+        Plan::Maps(plan) => maps::run(&plan),
+        Plan::Extract(plan) => extract::run(&plan),
         Plan::Ps(plan) => ps::run(&plan),
         Plan::Bt(plan) => bt::run(&plan),
         Plan::Vmcoreinfo(plan) => vmcoreinfo::run(&plan),

@@ -20,6 +20,8 @@ mod types;
 
 pub(crate) use bt::{BtPlan, Stacks};
 pub(crate) use types::{BtfPlan, Offsets, OffsetsPlan};
+mod process;
+pub(crate) use process::{ExtractPlan, MapsPlan, MapsStyle, WantedFiles};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub(crate) enum Plan {
     Convert(ConvertPlan),
     Original(OriginalPlan),
     Ps(PsPlan),
+    Maps(MapsPlan),
+    Extract(ExtractPlan),
     Bt(BtPlan),
     Vmcoreinfo(GuestPlan),
     Offsets(OffsetsPlan),
@@ -259,6 +263,8 @@ impl Plan {
             Command::Info(args) => Self::Info(info(args, cli.global)),
             Command::Convert(args) => Self::Convert(convert(args, cli.global)?),
             Command::Core(args) => Self::Core(core(args, &cli.global)),
+            Command::Maps(args) => Self::Maps(MapsPlan::new(args, &cli.global)),
+            Command::Extract(args) => Self::Extract(ExtractPlan::new(args, &cli.global)),
             Command::Ps(args) => Self::Ps(PsPlan::new(args, &cli.global)),
             Command::Bt(args) => Self::Bt(BtPlan::new(args, &cli.global)),
             Command::Vmcoreinfo(args) => Self::Vmcoreinfo(GuestPlan::new(args.guest, &cli.global)),

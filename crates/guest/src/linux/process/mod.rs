@@ -11,6 +11,7 @@ mod content;
 mod fields;
 mod file;
 mod frames;
+mod libraries;
 mod maple;
 mod names;
 mod page_cache;
@@ -28,6 +29,7 @@ use std::sync::{Arc, OnceLock};
 use vmss2core_mem::{Gva, PAGE_SIZE, Problem};
 
 pub use content::{Content, Counts, FileRun, Missing, Run};
+pub use libraries::Library;
 pub use vma::{Backing, MappedFile, Vma, VmaFlags};
 
 use super::{Kernel, LinuxError, Object, Task};
@@ -316,6 +318,40 @@ impl<'k> Process<'k> {
         let mut bytes = vec![0; usize::try_from(len).ok()?];
         self.read(start, &mut bytes).ok()?;
         Some(bytes)
+    }
+
+    /// Its libraries, by the names that its dynamic linker loaded them by; none if it
+    /// has no such linker.
+    pub fn libraries(&self) -> Vec<Library> {
+        libraries::of(self)
+    }
+
+    /// Bytes of a file; `None` if the checkpoint does not have all of them.
+    pub fn read_file(&self, file: &MappedFile, offset: u64, len: usize) -> Option<Vec<u8>> {
+        let end = offset.checked_add(len as u64)?;
+        if end > file.len_bytes? {
+            return None;
+        }
+        let mut bytes = vec![0; len];
+        let mut rest = bytes.as_mut_slice();
+        let flow = self.with_sources(|sources| {
+            sources.of_file(file, end, &mut |run| {
+                let start = run.offset_bytes.max(offset);
+                let run_end = run.offset_bytes.saturating_add(run.len_bytes).min(end);
+                let Some(len) = run_end.checked_sub(start).filter(|len| *len > 0) else {
+                    return ControlFlow::Continue(());
+                };
+                let len = usize::try_from(len).unwrap_or(0).min(rest.len());
+                let (head, tail) = std::mem::take(&mut rest).split_at_mut(len);
+                rest = tail;
+                let at = Gva(start);
+                match self.read_content(run.content, start - run.offset_bytes, at, head) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
+                }
+            })
+        });
+        flow.is_continue().then_some(bytes)
     }
 
     /// What could not be followed.

@@ -18,9 +18,12 @@ pub(super) struct Names<'r, 'k> {
     brk: Option<u64>,
     start_stack: Option<u64>,
     /// `vm_special_mapping.name`.
-    special_name: Option<u64>,
+    special_name: u64,
     /// `anon_vma_name.name`.
-    anon_name: Option<u64>,
+    anon_name: u64,
+    /// Before 6.2 only what has no file can have a name: where that pointer would be,
+    /// others have something else.
+    anon_name_shares_room: bool,
     /// AT_SYSINFO_EHDR of the auxiliary vector.
     vdso: Option<u64>,
 }
@@ -35,8 +38,11 @@ impl<'r, 'k> Names<'r, 'k> {
             start_brk: pointer("start_brk"),
             brk: pointer("brk"),
             start_stack: pointer("start_stack"),
-            special_name: at("vm_special_mapping", "name"),
-            anon_name: at("anon_vma_name", "name"),
+            // Both lie there in all kernels that have them.
+            special_name: at("vm_special_mapping", "name").unwrap_or(0),
+            anon_name: at("anon_vma_name", "name").unwrap_or(4),
+            anon_name_shares_room: at("vm_area_struct", "shared")
+                == at("vm_area_struct", "anon_name"),
             vdso,
         }
     }
@@ -51,7 +57,8 @@ impl<'r, 'k> Names<'r, 'k> {
 
     /// The name that shared memory was given with `prctl(PR_SET_VMA)`.
     pub(super) fn of_shared(&self, area: &Area) -> Option<String> {
-        Some(format!("[anon_shmem:{}]", self.given(area)?))
+        let name = self.given(area).filter(|_| !self.anon_name_shares_room)?;
+        Some(format!("[anon_shmem:{name}]"))
     }
 
     /// Mappings of the kernel's own carry their name: `[vdso]`, `[vvar]`.
@@ -59,7 +66,7 @@ impl<'r, 'k> Names<'r, 'k> {
         if area.operations == Some(0) || area.private_data == 0 {
             return None;
         }
-        let at = area.private_data.wrapping_add(self.special_name?);
+        let at = area.private_data.wrapping_add(self.special_name);
         let name = self.kernel.read_pointer(Gva(at), "vm_special_mapping.name").ok()?;
         let name = self.text(name)?;
         (name.starts_with('[') && name.ends_with(']')).then_some(name)
@@ -67,7 +74,7 @@ impl<'r, 'k> Names<'r, 'k> {
 
     /// Where that is not known: the program was told where its vDSO is.
     fn by_address_of_vdso(&self, area: &Area) -> Option<String> {
-        let vdso = self.vdso.filter(|_| self.special_name.is_none())?;
+        let vdso = self.vdso.filter(|_| area.operations.is_none())?;
         if area.start == vdso {
             return Some("[vdso]".into());
         }
@@ -89,7 +96,7 @@ impl<'r, 'k> Names<'r, 'k> {
         if area.anon_name == 0 {
             return None;
         }
-        self.text(Gva(area.anon_name.wrapping_add(self.anon_name?))).filter(|name| !name.is_empty())
+        self.text(Gva(area.anon_name.wrapping_add(self.anon_name))).filter(|name| !name.is_empty())
     }
 
     fn text(&self, gva: Gva) -> Option<String> {

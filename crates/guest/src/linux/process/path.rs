@@ -60,7 +60,7 @@ impl<'k> Paths<'k> {
     pub(super) fn text(&self, path: PathGva) -> Result<String, LinuxError> {
         let first = self.dentry(path.dentry)?;
         let root = self.mnt_root(path.mount)?;
-        let is_root = first.parent == path.dentry;
+        let is_root = first.parent == path.dentry || first.parent == 0;
         if is_root && root != path.dentry {
             // Files without a place in any directory are such roots: shared memory,
             // memfd (`simple_dname`).
@@ -90,7 +90,7 @@ impl<'k> Paths<'k> {
                 root = self.mnt_root(mount)?;
             } else {
                 let found = self.dentry(dentry)?;
-                if found.parent == dentry {
+                if found.parent == dentry || found.parent == 0 {
                     break;
                 }
                 let name = self.name(&found)?;
@@ -115,7 +115,8 @@ impl<'k> Paths<'k> {
         let mount = vfsmount.wrapping_sub(inside);
         let [parent, mountpoint] = self.mount.read(self.kernel, Gva(mount))?;
         let (Some(parent), Some(mountpoint)) = (parent, mountpoint) else { return Ok(None) };
-        Ok((parent != mount && parent != 0).then(|| (parent.wrapping_add(inside), mountpoint)))
+        Ok((parent != mount && parent != 0 && mountpoint != 0)
+            .then(|| (parent.wrapping_add(inside), mountpoint)))
     }
 
     fn mnt_root(&self, vfsmount: u64) -> Result<u64, LinuxError> {

@@ -1,0 +1,48 @@
+//! What `vmss2core extract` wrote.
+//!
+//! The member names are the JSON members; `docs/schema/extract-1.json` describes them.
+
+use serde::Serialize;
+use vmss2core_mem::Problem;
+
+use crate::info::{Hex, ProblemInfo};
+
+/// Name and version of the JSON form of [`ExtractReport`].
+pub const EXTRACT_SCHEMA: &str = "vmss2core/extract/1";
+
+/// The files that were written.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExtractReport {
+    /// Always [`EXTRACT_SCHEMA`].
+    pub schema: &'static str,
+    /// One for each file.
+    pub files: Vec<ExtractedFile>,
+    /// What is missing, or could not be written.
+    pub problems: Vec<ProblemInfo>,
+}
+
+/// A file.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExtractedFile {
+    /// Its path in the guest.
+    pub guest_path: String,
+    /// Where it was written.
+    pub path: String,
+    /// Other names by which the program knows it, also written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
+    /// Its length.
+    pub bytes: u64,
+    /// How many bytes of it are missing.
+    pub missing_bytes: u64,
+    /// The ranges that are missing: start, and first offset behind.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<(Hex, Hex)>,
+}
+
+impl ExtractReport {
+    /// The report about these files.
+    pub fn new(files: Vec<ExtractedFile>, problems: &[Problem]) -> Self {
+        Self { schema: EXTRACT_SCHEMA, files, problems: ProblemInfo::all(problems) }
+    }
+}

@@ -1,0 +1,208 @@
+//! What `vmss2core maps` says, as plain data, and its printers for people.
+//!
+//! The member names are the JSON members; `docs/schema/maps-1.json` describes them.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use vmss2core_guest::linux::{Counts, Process, Vma};
+use vmss2core_mem::Problem;
+
+use crate::core::MemoryCounts;
+use crate::escape::printable;
+use crate::info::{Hex, ProblemInfo};
+
+/// Name and version of the JSON form of [`MapsReport`].
+pub const MAPS_SCHEMA: &str = "vmss2core/maps/1";
+
+const KIB: u64 = 1024;
+
+/// The mappings of a process.
+#[derive(Clone, Debug, Serialize)]
+pub struct MapsReport {
+    /// Always [`MAPS_SCHEMA`].
+    pub schema: &'static str,
+    /// Number of the process.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Its word size, 32 or 64.
+    pub bits: u8,
+    /// By address.
+    pub mappings: Vec<MappingInfo>,
+    /// Bytes of all mappings by where they are.
+    pub totals: MemoryCounts,
+    /// What is missing, odd or broken.
+    pub problems: Vec<ProblemInfo>,
+    /// Where names begin in a line of `/proc/PID/maps`: it depends on the kernel's
+    /// word size (`show_vma_header_prefix`, `seq_setwidth`).
+    #[serde(skip)]
+    name_column: usize,
+}
+
+/// A mapping.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MappingInfo {
+    /// First address.
+    pub start: Hex,
+    /// First address behind it.
+    pub end: Hex,
+    /// As `r-xp`.
+    pub permissions: String,
+    /// Where in the file it begins.
+    pub offset: Hex,
+    /// Numbers of the file system, major and minor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<(u32, u32)>,
+    /// Number of the file's inode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inode: Option<u64>,
+    /// Path of the file, or a name like `[heap]`, or nothing.
+    pub name: String,
+    /// Bytes by where they are.
+    #[serde(flatten)]
+    pub memory: MemoryCounts,
+}
+
+impl MapsReport {
+    /// The report about a process.
+    pub fn new(process: &Process<'_>, problems: &[Problem]) -> Self {
+        let mut totals = Counts::default();
+        let mappings = process.vmas().iter().map(|vma| {
+            let counts = process.counts(vma);
+            totals += counts;
+            mapping_info(vma, counts)
+        });
+        Self {
+            schema: MAPS_SCHEMA,
+            pid: process.task().pid,
+            comm: process.task().comm.clone(),
+            bits: if process.is_32_bit() { 32 } else { 64 },
+            mappings: mappings.collect(),
+            totals: totals.into(),
+            problems: ProblemInfo::all(problems),
+            name_column: if process.kernel().linux().is_64_bit { 73 } else { 49 },
+        }
+    }
+
+    /// Writes a line for each mapping with how much of it is where, in KiB.
+    pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let width = self.mappings.iter().map(|one| one.prefix().len()).max().unwrap_or(0);
+        let heads = ["memory", "zero", "cache", "swapped", "missing"];
+        let heads = heads.map(|head| format!("{head:>8}")).join("  ");
+        writeln!(out, "{:width$}  {heads}", "KiB:")?;
+        for mapping in &self.mappings {
+            let prefix = mapping.prefix();
+            let (counts, name) = (columns(mapping.memory), printable(&mapping.name));
+            writeln!(out, "{}", format!("{prefix:width$}  {counts}  {name}").trim_end())?;
+        }
+        let count = format!("{} mappings", self.mappings.len());
+        writeln!(out, "{count:width$}  {}", columns(self.totals))
+    }
+
+    /// Writes the lines of `/proc/PID/maps`.
+    pub fn write_proc(&self, out: &mut dyn Write) -> io::Result<()> {
+        let width = self.name_column;
+        for mapping in &self.mappings {
+            let prefix = mapping.prefix();
+            match mapping.name.as_str() {
+                "" => writeln!(out, "{prefix} ")?,
+                name => writeln!(out, "{prefix:width$}{}", printable(name))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl MappingInfo {
+    fn prefix(&self) -> String {
+        let (major, minor) = self.device.unwrap_or_default();
+        format!(
+            "{:08x}-{:08x} {} {:08x} {major:02x}:{minor:02x} {}",
+            self.start.0,
+            self.end.0,
+            self.permissions,
+            self.offset.0,
+            self.inode.unwrap_or(0)
+        )
+    }
+}
+
+fn columns(memory: MemoryCounts) -> String {
+    let MemoryCounts { present, zero, page_cache, swapped, missing } = memory;
+    let columns = [present, zero, page_cache, swapped, missing];
+    columns.map(|bytes| format!("{:>8}", bytes.div_ceil(KIB))).join("  ")
+}
+
+fn mapping_info(vma: &Vma, counts: Counts) -> MappingInfo {
+    let file = vma.file.as_ref();
+    MappingInfo {
+        start: Hex(vma.start.0),
+        end: Hex(vma.end.0),
+        permissions: vma.flags.to_string(),
+        offset: Hex(vma.offset_bytes),
+        device: file.and_then(|file| file.device),
+        inode: file.and_then(|file| file.inode_number),
+        name: vma.name.clone(),
+        memory: counts.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> MapsReport {
+        let mapping = |start, end, name: &str| MappingInfo {
+            start: Hex(start),
+            end: Hex(end),
+            permissions: "r-xp".into(),
+            offset: Hex(0x26000),
+            device: Some((0, 2)),
+            inode: Some(287),
+            name: name.into(),
+            memory: MemoryCounts { present: 4096, missing: 8192, ..MemoryCounts::default() },
+        };
+        let nameless =
+            MappingInfo { device: None, inode: None, ..mapping(0x40_0000, 0x40_1000, "") };
+        MapsReport {
+            schema: MAPS_SCHEMA,
+            pid: 92,
+            comm: "mt".into(),
+            bits: 64,
+            mappings: vec![
+                nameless,
+                mapping(0x7eff_4c7d_2000, 0x7eff_4c92_8000, "/lib/libc.so.6"),
+                mapping(0x7fff_0000_0000, 0x7fff_0000_1000, "/lib/\u{1b}[2J"),
+            ],
+            totals: MemoryCounts::default(),
+            problems: Vec::new(),
+            name_column: 73,
+        }
+    }
+
+    #[test]
+    fn lines_of_proc_are_as_the_kernel_has_them() {
+        let mut out = Vec::new();
+        report().write_proc(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let mut lines = text.lines();
+        assert_eq!(lines.next().unwrap(), "00400000-00401000 r-xp 00026000 00:00 0 ");
+        assert_eq!(
+            lines.next().unwrap(),
+            "7eff4c7d2000-7eff4c928000 r-xp 00026000 00:02 287                        \
+             /lib/libc.so.6"
+        );
+    }
+
+    #[test]
+    fn names_cannot_reach_the_terminal_and_counts_are_kib() {
+        let mut out = Vec::new();
+        report().write_text(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(!text.contains('\u{1b}'));
+        let libc = text.lines().find(|line| line.contains("libc")).unwrap();
+        let words: Vec<&str> = libc.split_whitespace().collect();
+        assert_eq!(words[5..], ["4", "0", "0", "0", "8", "/lib/libc.so.6"]);
+    }
+}

@@ -1,0 +1,151 @@
+//! `extract`: files of a process, rebuilt from the guest's page cache.
+
+mod destination;
+mod wanted;
+
+use std::io::Write;
+use std::ops::Range;
+
+use anyhow::Context;
+use vmss2core_dump::files::{self, FileSummary};
+use vmss2core_guest::linux::Process;
+use vmss2core_mem::Problem;
+use vmss2core_report::{ExtractReport, ExtractedFile, Hex, human_size, write_json};
+
+use super::kernel::with_kernel;
+use super::process;
+use crate::args::ProgressWhen;
+use crate::cancel::Cancel;
+use crate::exit::{Exit, Stopped};
+use crate::output;
+use crate::plan::{ExtractPlan, Style, WantedFiles};
+use crate::progress::Progress;
+use destination::Destination;
+use wanted::Wanted;
+
+/// How many missing ranges are listed on stderr.
+const SHOWN: usize = 4;
+
+pub(super) fn run(plan: &ExtractPlan) -> anyhow::Result<Exit> {
+    let cancel = Cancel::install().context("cannot handle signals")?;
+    with_kernel(&plan.guest, |kernel| {
+        let (process, mut problems) = process::of(kernel, plan.pid)?;
+        problems.extend(process.problems().iter().cloned());
+        let wanted = wanted::files(&process, &plan.files, &mut problems)?;
+        let destination = Destination::new(plan)?;
+        let mut written = Vec::new();
+        for file in &wanted {
+            let one = Extraction { plan, process: &process, destination: &destination };
+            match one.write(file, &cancel, &mut problems) {
+                Ok(found) => written.push(found),
+                // One of many does not keep the others from being written.
+                Err(error) if wanted.len() > 1 && !error.is::<Stopped>() => {
+                    let message = format!("{} was not written: {error:#}", file.file.path);
+                    problems.push(Problem::incomplete(message));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        report(plan, &process, written, &problems)?;
+        Ok(problems)
+    })
+}
+
+struct Extraction<'e, 'k> {
+    plan: &'e ExtractPlan,
+    process: &'e Process<'k>,
+    destination: &'e Destination,
+}
+
+impl Extraction<'_, '_> {
+    fn write(
+        &self,
+        wanted: &Wanted,
+        cancel: &Cancel,
+        problems: &mut Vec<Problem>,
+    ) -> anyhow::Result<ExtractedFile> {
+        let file = &wanted.file;
+        let path = self.destination.path_of(file.path_when_it_existed())?;
+        let name = path.to_string_lossy();
+        let progress = Progress::new(ProgressWhen::Never, &name, cancel);
+        let overwrite = self.plan.overwrite;
+        let written =
+            cancel.deferred(|| files::write(self.process, file, &path, overwrite, &progress));
+        let written = written.map_err(|error| match cancel.signal() {
+            Some(signal) => {
+                let text = format!("stopped; {name} was not written");
+                anyhow::Error::from(Stopped { signal, text })
+            }
+            None => error.into(),
+        })?;
+        problems.extend(missing(&file.path, &written));
+        let mut also = Vec::new();
+        for other in &wanted.also {
+            match self.destination.link(&path, other, overwrite) {
+                Ok(link) => also.extend(link.map(|link| link.to_string_lossy().into_owned())),
+                Err(error) => problems.push(Problem::warning(format!(
+                    "{} is not there under its other name {other}: {error:#}",
+                    file.path
+                ))),
+            }
+        }
+        Ok(ExtractedFile {
+            guest_path: file.path.clone(),
+            path: name.into_owned(),
+            also,
+            bytes: written.len_bytes,
+            missing_bytes: written.counts.unavailable(),
+            missing: written.missing.iter().map(|one| (Hex(one.start), Hex(one.end))).collect(),
+        })
+    }
+}
+
+/// What a file lacks.
+fn missing(guest_path: &str, written: &FileSummary) -> Option<Problem> {
+    let bytes = written.counts.unavailable();
+    if bytes == 0 {
+        return None;
+    }
+    let shown = written.missing.iter().take(SHOWN);
+    let shown: Vec<String> =
+        shown.map(|Range { start, end }| format!("{start:#x}-{end:#x}")).collect();
+    let more = if written.missing.len() > SHOWN { " and more" } else { "" };
+    Some(Problem::incomplete(format!(
+        "the guest does not have all of {guest_path} in memory: {} of {} are holes, at {}{more}",
+        human_size(bytes),
+        human_size(written.len_bytes),
+        shown.join(", ")
+    )))
+}
+
+fn report(
+    plan: &ExtractPlan,
+    process: &Process<'_>,
+    written: Vec<ExtractedFile>,
+    problems: &[Problem],
+) -> anyhow::Result<()> {
+    if plan.style == Style::Json {
+        let mut out = output::stdout();
+        write_json(&ExtractReport::new(written, problems), &mut out)?;
+        out.flush()?;
+        return Ok(());
+    }
+    for file in &written {
+        output::talk(&format!(
+            "wrote {}: {}, {}",
+            file.path,
+            file.guest_path,
+            human_size(file.bytes)
+        ));
+    }
+    if plan.files == WantedFiles::Programs
+        && let Some(root) = destination::root_of(&written)
+        && let Some(executable) = written.first()
+    {
+        let core = format!("core.{}", process.task().tid);
+        let words = [&root, &executable.path, &core].map(|word| vmss2core_report::shell_word(word));
+        let [root, executable, core] = words;
+        output::hints(&[format!("gdb -iex 'set sysroot {root}' {executable} {core}")]);
+    }
+    Ok(())
+}
