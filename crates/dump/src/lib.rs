@@ -16,8 +16,8 @@ use vmss2core_mem::{Checkpoint, Problem};
 mod elf;
 mod engine;
 mod error;
-mod kdump;
 pub mod files;
+mod kdump;
 pub mod process;
 mod raw;
 #[cfg(test)]

@@ -83,6 +83,11 @@ impl Wrap {
         Self { name: "monolithic", shape, change: None }
     }
 
+    /// Split, from a guest of [`vmss2core_lab::hidden`].
+    pub fn hidden() -> Self {
+        Self { name: "hidden", ..Self::split() }
+    }
+
     /// Split, from a guest whose VMCOREINFO is gone.
     pub fn without_vmcoreinfo() -> Self {
         Self { name: "no-vmcoreinfo", change: Some(remove_vmcoreinfo), ..Self::split() }

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use super::areas::{Area, Areas, GROWS_DOWN, WRITE};
 use super::members::{Members, offsets, only};
 use super::memory::{Memory, Shot};
-use super::page_cache;
 use super::tasks::nearly_all;
+use super::{inode, page_cache};
 
 /// How much of a `struct file` and a `struct dentry` is looked at.
 const FILE_LEN: u64 = 0x140;
@@ -312,6 +312,7 @@ impl Files<'_, '_, '_> {
         members.put("inode", "i_mapping", (i_mapping, word_len), how);
         members.put("address_space", "host", (0, word_len), how);
         self.put_super_block(&pairs, members);
+        inode::learn(memory, &pairs, members);
         page_cache::learn(memory, &pairs, members);
         Some(())
     }

@@ -23,6 +23,7 @@ mod areas;
 mod cpu;
 mod cred;
 mod files;
+mod inode;
 mod maple;
 mod members;
 mod memory;

@@ -1,0 +1,91 @@
+//! What `/proc/PID/maps` shows of an inode, and how long its file is.
+
+use super::members::{Members, offsets, only};
+use super::memory::{Memory, Shot};
+
+/// How much of a `struct super_block` is looked at.
+const SUPER_BLOCK_LEN: u64 = 0x100;
+/// No file is longer, and no inode has a higher number (2^48).
+const LARGEST: u64 = 1 << 48;
+/// `dev_t`: 12 bits for the driver, 20 for what it drives.
+const LARGEST_MAJOR: u64 = 0xfff;
+/// Magic numbers of file systems that programs are run from
+/// (`include/uapi/linux/magic.h` and the file systems themselves).
+const MAGIC: [u64; 17] = [
+    0x0102_1994, // tmpfs
+    0x8584_58f6, // ramfs
+    0xef53,      // ext2, ext3, ext4
+    0x5846_5342, // XFS
+    0x9123_683e, // Btrfs
+    0x794c_7630, // overlayfs
+    0x7371_7368, // SquashFS
+    0xe0f5_e1e2, // EROFS
+    0xf2f5_2010, // F2FS
+    0x6969,      // NFS
+    0x0102_1997, // 9P
+    0x6573_5546, // FUSE
+    0x4d44,      // FAT
+    0x9660,      // ISO 9660
+    0x5265_4973, // ReiserFS
+    0x3153_464a, // JFS
+    0x2fc1_2fc1, // ZFS
+];
+
+/// Learns from inodes of programs, each with its `address_space`.
+pub(super) fn learn(memory: &Memory<'_>, pairs: &[(Shot, u64)], members: &mut Members) {
+    let inodes: Vec<&Shot> = pairs.iter().map(|(inode, _)| inode).collect();
+    if numbers(memory, &inodes, members).is_none() {
+        members.miss("inode.i_ino", "no number and length follow i_mapping");
+    }
+    if super_block(memory, &inodes, members).is_none() {
+        members.miss("super_block.s_magic", "no number is that of a known file system");
+    }
+}
+
+/// `i_mapping`, perhaps `i_security`, `i_ino`, `i_nlink`, `i_rdev`, `i_size`. A program
+/// has a number, a name and a length, and is no device.
+fn numbers(memory: &Memory<'_>, inodes: &[&Shot], members: &mut Members) -> Option<()> {
+    let word_len = memory.word_len();
+    let mapping = members.at("inode", "i_mapping")?;
+    let is_it = |inode: &Shot, at: u64| {
+        let number = inode.word(at)?;
+        let (links, device) = (inode.u32(at + word_len)?, inode.u32(at + word_len + 4)?);
+        let length = inode.u64(at + word_len + 8)?;
+        let is_number = number != 0 && number < LARGEST && !memory.is_pointer(number);
+        let is_file = links != 0 && links < 1 << 20 && device == 0;
+        (is_number && is_file && length != 0 && length < LARGEST).then_some(())
+    };
+    let range = mapping + word_len..mapping + 4 * word_len;
+    let holds = |at| !inodes.is_empty() && inodes.iter().all(|inode| is_it(inode, at).is_some());
+    let at = only(offsets(range, word_len, holds))?;
+    let how = "number, links and length of programs follow i_mapping";
+    members.put("inode", "i_ino", (at, word_len), how);
+    members.put("inode", "i_nlink", (at + word_len, 4), how);
+    members.put("inode", "i_rdev", (at + word_len + 4, 4), how);
+    members.put("inode", "i_size", (at + word_len + 8, 8), how);
+    Some(())
+}
+
+/// `s_dev` follows the list that all are on; `s_magic` says what it is.
+fn super_block(memory: &Memory<'_>, inodes: &[&Shot], members: &mut Members) -> Option<()> {
+    let word_len = memory.word_len();
+    let at = members.at("inode", "i_sb")?;
+    let blocks: Vec<Shot> = inodes
+        .iter()
+        .filter_map(|inode| Some(Shot::take(memory, inode.word(at)?, 0, SUPER_BLOCK_LEN)))
+        .collect();
+    let device_at = 2 * word_len;
+    let is_device = |block: &Shot| {
+        block.u32(device_at).is_some_and(|device| device != 0 && device >> 20 <= LARGEST_MAJOR)
+    };
+    if !blocks.is_empty() && blocks.iter().all(is_device) {
+        members.put("super_block", "s_dev", (device_at, 4), "follows s_list");
+    }
+    let is_magic = |at: u64| {
+        let known = |block: &Shot| block.word(at).is_some_and(|word| MAGIC.contains(&word));
+        !blocks.is_empty() && blocks.iter().all(known)
+    };
+    let magic = only(offsets(0..SUPER_BLOCK_LEN, word_len, is_magic))?;
+    members.put("super_block", "s_magic", (magic, word_len), "that of a known file system");
+    Some(())
+}
