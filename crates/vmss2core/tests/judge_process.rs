@@ -85,7 +85,7 @@ fn with_processes(
     mut check: impl FnMut(&str, &Process<'_>) -> Result<()>,
 ) -> Result<()> {
     let guest = &case.guest;
-    let opened = open(&[&case.checkpoint], &OpenOptions::default())?;
+    let opened = open(std::slice::from_ref(&case.checkpoint), &OpenOptions::default())?;
     let facts = vmss2core_guest::analyse(&opened.checkpoint);
     let kernel = Kernel::open(&opened.checkpoint, &facts, BetterSources::default())?;
     let tasks = kernel.tasks()?;
@@ -150,7 +150,6 @@ fn the_programs_own_values(case: &Case) -> Result<()> {
 /// Runs cover each mapping exactly, in order, with nothing that could be joined; all of
 /// it is there, since nothing of these guests is on a disk.
 fn nothing_is_missing(case: &Case) -> Result<()> {
-    let guest = &case.guest;
     with_processes(case, |_, process| {
         let mut zero = 0;
         for vma in process.vmas() {
