@@ -221,7 +221,35 @@ impl Files<'_, '_, '_> {
             let how = "leads to the name of the vdso";
             members.put("vm_area_struct", "vm_private_data", (data, word_len), how);
             members.put("vm_special_mapping", "name", (0, word_len), how);
+            self.put_image(&is_vdso, members);
         }
+    }
+
+    /// `context.vdso` and behind it `context.vdso_image`, which begins with a pointer to
+    /// the ELF file that the kernel maps there.
+    fn put_image(&self, is_vdso: &dyn Fn(&Area) -> bool, members: &mut Members) -> Option<()> {
+        let (memory, word_len) = (self.memory, self.memory.word_len());
+        let all: Vec<(&Shot, u64)> = self
+            .mapped
+            .iter()
+            .filter_map(|one| {
+                let vdso = one.areas.list.iter().find(|area| is_vdso(area))?;
+                Some((&one.areas.process.mm, vdso.start))
+            })
+            .collect();
+        let is_image = |(mm, vdso): &(&Shot, u64), at: u64| {
+            let image = mm.word(at).filter(|image| memory.is_pointer(*image))?;
+            let data = memory.word(image).filter(|data| memory.is_pointer(*data))?;
+            let is_elf = memory.u32(data) == Some(u32::from_le_bytes(*b"\x7fELF").into());
+            (mm.word(at.checked_sub(word_len)?) == Some(*vdso) && is_elf).then_some(())
+        };
+        let end = all.iter().map(|(mm, _)| mm.len()).min()?;
+        let holds = |at| nearly_all(all.iter(), |one| is_image(one, at).is_some());
+        let at = offsets(word_len..end, word_len, holds).next()?;
+        let how = "follows the address of the vdso, leads to its ELF file";
+        members.put("mm_struct", "context.vdso_image", (at, word_len), how);
+        members.put("vdso_image", "data", (0, word_len), how);
+        Some(())
     }
 
     fn put_exe(&self, members: &mut Members) -> Option<()> {

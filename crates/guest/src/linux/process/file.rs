@@ -10,9 +10,10 @@ use super::fields::Fields;
 use super::path::{PathGva, Paths};
 use super::vma::MappedFile;
 
-/// The inner file of a layered file system (`FMODE_BACKING`, 6.5): its own path is
-/// none that the process knows.
-const BACKING: u64 = 1 << 25;
+/// The inner file of a layered file system (`FMODE_BACKING`): its own path is none that
+/// the process knows. Bit 25 from 6.5 on, bit 24 in later kernels, which have another
+/// meaning for bit 25.
+const MAYBE_BACKING: u64 = 3 << 24;
 /// File systems that have nothing but the page cache (`include/uapi/linux/magic.h`).
 const IN_MEMORY: [u64; 3] = [0x0102_1994, 0x8584_58f6, 0x9584_58f6];
 
@@ -85,12 +86,8 @@ impl<'k> Files<'k> {
 
     fn read(&mut self, gva: Gva) -> Result<MappedFile, LinuxError> {
         let [mount, dentry, mapping, inode, mode] = self.file.read(self.kernel, gva)?;
-        let mut path = mount.zip(dentry);
-        if mode.is_some_and(|mode| mode & BACKING != 0) && self.user_path.knows(1) {
-            let [mount, dentry] = self.user_path.read(self.kernel, gva)?;
-            path = mount.zip(dentry);
-        }
-        let path = path.map(|(mount, dentry)| PathGva { mount, dentry });
+        let own = mount.zip(dentry).map(|(mount, dentry)| PathGva { mount, dentry });
+        let path = self.user_path(gva, mode.unwrap_or(0)).or(own);
         let named = path.and_then(|path| self.inode_of(path.dentry)).or(inode);
         let mut file = MappedFile { gva, ..MappedFile::default() };
         let magic = named.and_then(|named| self.describe(&mut file, Gva(named)));
@@ -110,6 +107,17 @@ impl<'k> Files<'k> {
             }),
         }
         Ok(file)
+    }
+
+    /// The path by which the process knows the inner file of a layered file system.
+    fn user_path(&self, file: Gva, mode: u64) -> Option<PathGva> {
+        if mode & MAYBE_BACKING == 0 {
+            return None;
+        }
+        let [mount, dentry] = self.user_path.read(self.kernel, file).ok()?;
+        let path = PathGva { mount: mount?, dentry: dentry? };
+        // Behind a file that is no such one there is anything but a path.
+        self.paths.text(path).is_ok().then_some(path)
     }
 
     /// Number and file system of an inode; returns the magic number of the latter.
