@@ -16,12 +16,12 @@ use crate::args::{
 use crate::legacy::{KernelFamily, LegacyArgs, NotYet, Output};
 
 mod bt;
+mod process;
 mod types;
 
 pub(crate) use bt::{BtPlan, Stacks};
-pub(crate) use types::{BtfPlan, Offsets, OffsetsPlan};
-mod process;
 pub(crate) use process::{ExtractPlan, MapsPlan, MapsStyle, WantedFiles};
+pub(crate) use types::{BtfPlan, Offsets, OffsetsPlan};
 
 /// What is to be done.
 #[derive(Debug)]

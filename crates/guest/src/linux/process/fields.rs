@@ -32,11 +32,6 @@ impl<const N: usize> Fields<N> {
         Self { structure, members, word_len, len }
     }
 
-    /// Whether the place of a member is known.
-    pub(super) fn knows(&self, index: usize) -> bool {
-        self.members.get(index).is_some_and(Option::is_some)
-    }
-
     /// Reads the members of the structure at `gva`.
     pub(super) fn read(
         &self,
