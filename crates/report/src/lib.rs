@@ -11,6 +11,7 @@
 
 mod bt;
 mod core;
+mod crash_args;
 mod dmesg;
 mod escape;
 mod extract;
@@ -29,6 +30,7 @@ mod units;
 
 pub use self::core::{CORE_SCHEMA, CoreInfo, CoreReport, CoreThread, MemoryCounts};
 pub use bt::{BT_SCHEMA, BtReport, FrameInfo, StackInfo, StackTask};
+pub use crash_args::{CRASH_ARGS_SCHEMA, CrashArgsReport};
 pub use dmesg::{DMESG_SCHEMA, DmesgReport, MessageInfo, TimeStyle};
 pub use escape::{printable, shell_word};
 pub use extract::{EXTRACT_SCHEMA, ExtractReport, ExtractedFile};

@@ -43,8 +43,30 @@ fn typed(inputs: &[PathBuf]) -> String {
     words.join(" ")
 }
 
+/// The steps that open a Linux kernel in debuggers; `vmlinux` is the file with its
+/// symbols, if the user has one.
+pub(crate) fn debuggers(
+    linux: &LinuxFacts,
+    inputs: &[PathBuf],
+    vmlinux: Option<String>,
+) -> Vec<Step> {
+    linux_debuggers(linux, &typed(inputs), vmlinux)
+}
+
 fn linux_steps(linux: &LinuxFacts, checkpoint: &Checkpoint, files: &str) -> Vec<Step> {
-    let symbols = symbols(linux);
+    let mut steps = linux_debuggers(linux, files, None);
+    if checkpoint.vcpus.is_empty() {
+        // The last is about a vCPU.
+        steps.pop();
+    }
+    steps
+}
+
+fn linux_debuggers(linux: &LinuxFacts, files: &str, own: Option<String>) -> Vec<Step> {
+    let symbols = match own {
+        Some(vmlinux) => DebugSymbols { distribution: None, install: None, vmlinux },
+        None => symbols(linux),
+    };
     let vmlinux = &symbols.vmlinux;
     let mut steps = Vec::new();
     let is_24 = linux.release.as_ref().is_some_and(|r| r.value.starts_with("2.4."));
@@ -59,9 +81,7 @@ fn linux_steps(linux: &LinuxFacts, checkpoint: &Checkpoint, files: &str) -> Vec<
             .chain(crash(linux, vmlinux))
             .chain(linux.vmcoreinfo.as_ref().map(|_| format!("drgn -c vmss.core -s {vmlinux}"))),
     ));
-    if !checkpoint.vcpus.is_empty() {
-        steps.push(gdb_step(linux, vmlinux, files));
-    }
+    steps.push(gdb_step(linux, vmlinux, files));
     steps
 }
 
@@ -72,17 +92,26 @@ fn symbols(linux: &LinuxFacts) -> DebugSymbols {
 }
 
 /// crash finds in VMCOREINFO where the kernel lies, and must be told otherwise.
-/// A 32-bit kernel it opens only where that was linked.
+/// A 32-bit kernel it opens only where that was linked, and newer ones only to
+/// read memory and the log.
 fn crash(linux: &LinuxFacts, vmlinux: &str) -> Option<String> {
-    let slide = slide(linux);
-    if !linux.is_64_bit && slide != 0 {
-        return None;
+    if !linux.is_64_bit {
+        let line = format!("crash --minimal {vmlinux} vmss.core");
+        return is_at_link_address(linux).then_some(line);
     }
-    if linux.vmcoreinfo.is_some() || !linux.is_64_bit {
+    if linux.vmcoreinfo.is_some() {
         return Some(format!("crash {vmlinux} vmss.core"));
     }
-    let base = linux.phys_base.as_ref()?.value;
+    let (slide, base) = (slide(linux), linux.phys_base.as_ref()?.value);
     Some(format!("crash --kaslr={slide:#x} -m phys_base={base:#x} {vmlinux} vmss.core"))
+}
+
+/// Whether a 32-bit kernel lies 16 MiB into its direct map, as it is linked by
+/// default.
+fn is_at_link_address(linux: &LinuxFacts) -> bool {
+    let (text, map) = (linux.text.as_ref(), linux.direct_map.as_ref());
+    let distance = text.zip(map).map(|(text, map)| text.value.start.0.wrapping_sub(map.value.0));
+    distance.is_none_or(|distance| distance == 16 << 20)
 }
 
 fn slide(linux: &LinuxFacts) -> u64 {

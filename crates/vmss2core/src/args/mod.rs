@@ -15,6 +15,7 @@ use crate::{exit, legacy};
 mod bt;
 mod btf;
 mod core;
+mod crash_args;
 mod dmesg;
 mod guest;
 mod kdump;
@@ -27,6 +28,7 @@ mod symbols;
 pub(crate) use bt::BtArgs;
 pub(crate) use btf::BtfArgs;
 pub(crate) use core::CoreArgs;
+pub(crate) use crash_args::CrashArgsArgs;
 pub(crate) use dmesg::DmesgArgs;
 pub(crate) use guest::{GuestArgs, KernelArgs, VmcoreinfoArgs};
 pub(crate) use kdump::KdumpArgs;
@@ -122,6 +124,7 @@ pub(crate) enum Command {
     Maps(MapsArgs),
     Extract(ExtractArgs),
     Bt(BtArgs),
+    CrashArgs(CrashArgsArgs),
     Vmcoreinfo(VmcoreinfoArgs),
     Symbols(SymbolsArgs),
     Linuxoffsets(LinuxoffsetsArgs),

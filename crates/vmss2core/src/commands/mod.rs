@@ -5,6 +5,7 @@ mod btf;
 mod completions;
 mod convert;
 mod core;
+mod crash_args;
 mod dmesg;
 mod extract;
 mod info;
@@ -34,6 +35,7 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<Exit> {
         Plan::Maps(plan) => maps::run(&plan),
         Plan::Extract(plan) => extract::run(&plan),
         Plan::Ps(plan) => ps::run(&plan),
+        Plan::CrashArgs(plan) => crash_args::run(&plan),
         Plan::Bt(plan) => bt::run(&plan),
         Plan::Vmcoreinfo(plan) => vmcoreinfo::run(&plan),
         Plan::Offsets(plan) => linuxoffsets::run(&plan),

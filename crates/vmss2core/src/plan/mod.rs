@@ -16,10 +16,12 @@ use crate::args::{
 use crate::legacy::{KernelFamily, LegacyArgs, NotYet, Output};
 
 mod bt;
+mod crash_args;
 mod process;
 mod types;
 
 pub(crate) use bt::{BtPlan, Stacks};
+pub(crate) use crash_args::CrashArgsPlan;
 pub(crate) use process::{ExtractPlan, MapsPlan, MapsStyle, WantedFiles};
 pub(crate) use types::{BtfPlan, Offsets, OffsetsPlan};
 
@@ -33,6 +35,7 @@ pub(crate) enum Plan {
     Maps(MapsPlan),
     Extract(ExtractPlan),
     Bt(BtPlan),
+    CrashArgs(CrashArgsPlan),
     Vmcoreinfo(GuestPlan),
     Offsets(OffsetsPlan),
     Btf(BtfPlan),
@@ -266,6 +269,7 @@ impl Plan {
             Command::Maps(args) => Self::Maps(MapsPlan::new(args, &cli.global)),
             Command::Extract(args) => Self::Extract(ExtractPlan::new(args, &cli.global)),
             Command::Ps(args) => Self::Ps(PsPlan::new(args, &cli.global)),
+            Command::CrashArgs(args) => Self::CrashArgs(CrashArgsPlan::new(args, &cli.global)),
             Command::Bt(args) => Self::Bt(BtPlan::new(args, &cli.global)),
             Command::Vmcoreinfo(args) => Self::Vmcoreinfo(GuestPlan::new(args.guest, &cli.global)),
             Command::Linuxoffsets(args) => Self::Offsets(OffsetsPlan::new(&args, &cli.global)),

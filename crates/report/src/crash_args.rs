@@ -1,0 +1,65 @@
+//! The command lines with which kernel debuggers open this guest.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use vmss2core_guest::LinuxFacts;
+
+use crate::escape::shell_word;
+use crate::info::Hex;
+use crate::next::{self, Step};
+
+/// Name and version of the JSON form of [`CrashArgsReport`].
+pub const CRASH_ARGS_SCHEMA: &str = "vmss2core/crash-args/1";
+
+/// What a debugger must be told of a kernel, and the lines that tell it.
+#[derive(Clone, Debug, Serialize)]
+pub struct CrashArgsReport {
+    /// Always [`CRASH_ARGS_SCHEMA`].
+    pub schema: &'static str,
+    /// `uname -r`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// Build id that the file with symbols must have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub build_id: Option<String>,
+    /// How far the kernel lies from where it was linked: crash's `--kaslr`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kaslr: Option<Hex>,
+    /// Physical less link address: crash's `-m phys_base`, 64 bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phys_base: Option<Hex>,
+    /// The lines, by what they are for.
+    pub steps: Vec<Step>,
+}
+
+impl CrashArgsReport {
+    /// The lines for a kernel; `vmlinux` is the user's own file with its symbols.
+    pub fn new(linux: &LinuxFacts, inputs: &[PathBuf], vmlinux: Option<&Path>) -> Self {
+        let vmlinux = vmlinux.map(|path| shell_word(&path.to_string_lossy()));
+        let info = linux.vmcoreinfo.as_ref().map(|info| &info.value);
+        Self {
+            schema: CRASH_ARGS_SCHEMA,
+            release: linux.release.as_ref().map(|release| release.value.clone()),
+            build_id: info.and_then(|info| info.get("BUILD-ID")).map(str::to_owned),
+            kaslr: linux.kaslr_offset.as_ref().map(|slide| Hex(slide.value)),
+            phys_base: linux.phys_base.as_ref().map(|base| Hex(base.value.cast_unsigned())),
+            steps: next::debuggers(linux, inputs, vmlinux),
+        }
+    }
+
+    /// Prints it as shell lines with comments.
+    pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for (index, step) in self.steps.iter().enumerate() {
+            if index > 0 {
+                writeln!(out)?;
+            }
+            writeln!(out, "# {}", step.purpose)?;
+            for command in &step.commands {
+                writeln!(out, "{command}")?;
+            }
+        }
+        Ok(())
+    }
+}
