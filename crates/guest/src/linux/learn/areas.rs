@@ -2,11 +2,11 @@
 //! tree since.
 
 use super::files;
-use super::maple::{self, Shape};
 use super::members::{Members, offsets, only};
 use super::memory::{Memory, Shot};
 use super::process::Process;
 use super::tasks::nearly_all;
+use crate::linux::process::maple;
 
 /// The list or the tree is near the beginning of an `mm_struct`.
 const NEAR: u64 = 0x100;
@@ -105,10 +105,10 @@ fn by_tree<'p, 'k>(
 ) -> Option<Vec<Areas<'p, 'k>>> {
     let word_len = memory.word_len();
     let tree = |process: &'p Process<'k>, at: u64| {
-        let entries = maple::entries(memory, process.mm.word(at)?, MOST)?;
-        let is_complete = entries.len() < MOST;
-        let areas = entries.iter().map(|entry| {
-            let area = area(memory, entry.value, 0)?;
+        let entries = entries(memory, process.mm.word(at)?)?;
+        let is_complete = entries.len() <= MOST;
+        let areas = entries.into_iter().take(MOST).map(|entry| {
+            let area = area(memory, entry.pointer, 0)?;
             (area.start == entry.first && area.end == entry.last.wrapping_add(1)).then_some(area)
         });
         let areas: Vec<Area> = areas.collect::<Option<_>>()?;
@@ -117,7 +117,7 @@ fn by_tree<'p, 'k>(
     let trees = |at: u64| processes.iter().filter_map(|one| tree(one, at)).collect::<Vec<_>>();
     let mut places = offsets(0..NEAR, word_len, |at| {
         let roots = processes.iter().filter_map(|one| one.mm.word(at));
-        nearly_all(roots, |root| maple::is_node(memory, *root))
+        nearly_all(roots, |root| is_root(memory, *root))
     });
     // A tree may be torn as the guest is stopped while it changes.
     let (at, found) = places.find_map(|at| {
@@ -145,14 +145,38 @@ fn by_tree<'p, 'k>(
     Some(found)
 }
 
+/// Whether a word may be the root of a tree with a node: `maple_leaf_64`,
+/// `maple_range_64` or `maple_arange_64`.
+fn is_root(memory: &Memory<'_>, root: u64) -> bool {
+    root & 3 == 2 && (1..=3).contains(&((root >> 3) & 0xf)) && memory.is_pointer(root & !0xff)
+}
+
+/// What a tree holds; `None` if it is no tree, or torn.
+fn entries(memory: &Memory<'_>, root: u64) -> Option<Vec<maple::MapleEntry>> {
+    let read = |at: u64, buf: &mut [u8]| {
+        let bytes = memory.bytes(at, buf.len() as u64);
+        let is_whole = bytes.len() == buf.len();
+        if is_whole {
+            buf.copy_from_slice(&bytes);
+        }
+        is_whole
+    };
+    is_root(memory, root).then_some(())?;
+    let tree = maple::entries(root, usize::try_from(memory.word_len()).ok()?, &read);
+    (tree.broken_nodes == 0).then_some(tree.entries)
+}
+
+/// Nodes have 256 bytes: a parent, pivots, one slot more, and those for free ranges
+/// have as many gaps.
 fn put_nodes(word_len: u64, members: &mut Members) {
+    const NODE: u64 = 256;
     let how = "walked all trees of areas";
-    for (node, shape) in
-        [("maple_range_64", Shape::range(word_len)), ("maple_arange_64", Shape::arange(word_len))]
-    {
+    let range = NODE / (2 * word_len);
+    let arange = (NODE / word_len - 1) / 3;
+    for (node, slots) in [("maple_range_64", range), ("maple_arange_64", arange)] {
         members.put(node, "parent", (0, word_len), how);
-        members.put(node, "pivot", (shape.pivots, (shape.slot_count - 1) * word_len), how);
-        members.put(node, "slot", (shape.slots, shape.slot_count * word_len), how);
+        members.put(node, "pivot", (word_len, (slots - 1) * word_len), how);
+        members.put(node, "slot", (slots * word_len, slots * word_len), how);
     }
 }
 
@@ -197,17 +221,16 @@ fn inside(memory: &Memory<'_>, all: &[Areas<'_, '_>], members: &mut Members) -> 
     members.put("vm_area_struct", "vm_mm", (mm, word_len), "leads back to the mm_struct");
     let (stack, code) =
         (members.at("mm_struct", "start_stack")?, members.at("mm_struct", "end_code")?);
-    let flags_at = |areas: &Areas<'_, '_>, address: u64, at: u64| {
-        let shot = &areas.at(areas.process.mm.word(address)?.checked_sub(1)?)?.shot;
-        shot.word(at)
-    };
+    let flags_at =
+        |areas: &Areas<'_, '_>, address: Option<u64>, at: u64| areas.at(address?)?.shot.word(at);
     let are_flags = |at: u64| {
         let of_stack = |areas: &&Areas<'_, '_>| {
-            let flags = flags_at(areas, stack, at).unwrap_or(0);
+            let flags = flags_at(areas, areas.process.mm.word(stack), at).unwrap_or(0);
             flags & (READ | WRITE | GROWS_DOWN) == READ | WRITE | GROWS_DOWN
         };
         let of_code = |areas: &&Areas<'_, '_>| {
-            let flags = flags_at(areas, code, at).unwrap_or(0);
+            let last = areas.process.mm.word(code).and_then(|end| end.checked_sub(1));
+            let flags = flags_at(areas, last, at).unwrap_or(0);
             flags & (READ | WRITE | EXEC | GROWS_DOWN) == READ | EXEC
         };
         let allowed = |(_, area): &(_, &Area)| {

@@ -84,34 +84,27 @@ fn places(memory: &Memory<'_>, mapped: &[Mapped<'_>]) -> Option<Places> {
         })
     };
     let end = mapped.iter().map(|one| one.code.shot.len()).min()?;
-    let mut all = offsets(2 * word_len..end, word_len, is_file).flat_map(|vm_file| {
-        let files: Vec<Shot> = mapped
-            .iter()
-            .filter_map(|one| Some(Shot::take(memory, one.code.shot.word(vm_file)?, 0, FILE_LEN)))
-            .collect();
-        paths(memory, &files).into_iter().map(move |(dentry, name)| Places {
-            vm_file,
-            dentry,
-            name,
-        })
-    });
-    // What follows a file may be another one.
-    all.next()
+    offsets(2 * word_len..end, word_len, is_file).find_map(|vm_file| {
+        let file =
+            |one: &Mapped<'_>| Some(Shot::take(memory, one.code.shot.word(vm_file)?, 0, FILE_LEN));
+        let files: Vec<Shot> = mapped.iter().filter_map(file).collect();
+        let (dentry, name) = path_of(memory, &files)?;
+        Some(Places { vm_file, dentry, name })
+    })
 }
 
-/// Where in all these files there is a `dentry` with a name, and where that is in it.
-fn paths(memory: &Memory<'_>, files: &[Shot]) -> Vec<(u64, u64)> {
+/// Where in all these files there is a `dentry` with a name, and where that is in it:
+/// the first place, as what follows a file may be another one.
+fn path_of(memory: &Memory<'_>, files: &[Shot]) -> Option<(u64, u64)> {
     let word_len = memory.word_len();
     let dentries = |at: u64| files.iter().filter_map(move |file| file.word(at));
     let are_pointers = |at: u64| {
         dentries(at).count() == files.len() && dentries(at).all(|gva| memory.is_pointer(gva))
     };
-    let mut found = Vec::new();
-    for at in offsets(word_len..FILE_LEN, word_len, are_pointers) {
+    offsets(word_len..FILE_LEN, word_len, are_pointers).find_map(|at| {
         let are_names = |name: u64| dentries(at).all(|gva| path(memory, gva, name).is_some());
-        found.extend(offsets(4 * word_len..DENTRY_LEN, word_len, are_names).map(|name| (at, name)));
-    }
-    found
+        Some((at, offsets(4 * word_len..DENTRY_LEN, word_len, are_names).next()?))
+    })
 }
 
 /// From a `dentry` up to the root of its file system, which is its own parent. The

@@ -24,7 +24,6 @@ mod cpu;
 mod cred;
 mod files;
 mod inode;
-mod maple;
 mod members;
 mod memory;
 mod page_cache;
@@ -33,6 +32,8 @@ mod ring;
 mod sample;
 mod stack;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod tls;
 

@@ -22,8 +22,9 @@ const CHUNK: u64 = 256 << 10;
 const MOST_BYTES: u64 = 256 << 20;
 /// Behind the code and constants of a 32-bit kernel, its variables are near.
 const NEAR: u64 = 32 << 20;
-/// Places of the name that are looked at.
-const MOST_PLACES: u32 = 4096;
+/// Places of the name that are looked at, and lists near them that are followed.
+const MOST_PLACES: u32 = 1024;
+const MOST_WALKS: u32 = 1024;
 /// Processes looked at from the beginning of the ring on, and from its end.
 const OLDEST: usize = 160;
 const YOUNGEST: usize = 96;
@@ -44,13 +45,13 @@ pub(super) struct Ring {
 
 /// Looks for the ring among the kernel's variables.
 pub(super) fn find(kernel: &Kernel<'_>, memory: &Memory<'_>) -> Option<Ring> {
-    let mut places = MOST_PLACES;
+    let (mut places, mut walks) = (MOST_PLACES, MOST_WALKS);
     let mut look = |at: u64, name: &[u8]| {
         if !is_name(name) {
             return None;
         }
         places = places.checked_sub(1)?;
-        at_name(memory, at)
+        at_name(memory, at, &mut walks)
     };
     variables(kernel).into_iter().find_map(|run| search(memory, &run, &mut look))
 }
@@ -107,7 +108,7 @@ fn is_name(name: &[u8]) -> bool {
 }
 
 /// The ring, if this name is the first task's.
-fn at_name(memory: &Memory<'_>, name: u64) -> Option<Ring> {
+fn at_name(memory: &Memory<'_>, name: u64, walks: &mut u32) -> Option<Ring> {
     let word_len = memory.word_len();
     if !name.is_multiple_of(4) {
         return None;
@@ -125,7 +126,10 @@ fn at_name(memory: &Memory<'_>, name: u64) -> Option<Ring> {
             && memory.word(next + word_len) == Some(node)
             && memory.word(last) == Some(node)
     };
-    distances.filter(is_head).find_map(|distance| walk(memory, name - distance, distance))
+    distances.filter(is_head).find_map(|distance| {
+        *walks = walks.checked_sub(1)?;
+        walk(memory, name - distance, distance)
+    })
 }
 
 /// Follows the ring from both ends, as far as it needs to be known.

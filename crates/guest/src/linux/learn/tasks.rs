@@ -17,6 +17,8 @@ const SIGCHLD: u64 = 17;
 const EXIT_STATES: u64 = 0x30;
 /// No state has a bit above these (`TASK_STATE_MAX`, 7.x included).
 const STATES: u64 = 0xffff_ffff >> 12;
+/// Nine years in nanoseconds.
+const LONGEST_UPTIME: u64 = 1 << 58;
 /// What a task at rest is in: interruptible, uninterruptible, `TASK_IDLE`.
 const AT_REST: [u64; 3] = [1, 2, 0x402];
 
@@ -163,8 +165,7 @@ fn times(word_len: u64, sample: &Sample, members: &mut Members) -> Option<()> {
         let steps = times.windows(2);
         let falls = steps.clone().filter(|pair| pair.first() > pair.last()).count();
         let rises = steps.filter(|pair| pair.first() < pair.last()).count();
-        // Of two clocks of nanoseconds a century is not seen.
-        falls <= times.len() / 20 && rises * 2 > times.len() && *last < 1 << 62
+        falls <= times.len() / 20 && rises * 2 > times.len() && *last < LONGEST_UPTIME
     };
     let is_pair = |at: u64| {
         let no_less = |task: &&Shot| task.u64(at + 8) >= task.u64(at);

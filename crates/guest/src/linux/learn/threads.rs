@@ -14,7 +14,7 @@ const HEAD: u64 = 0x80;
 /// More threads of a process are not counted.
 const MOST_THREADS: usize = 1024;
 /// More processes are not looked at.
-const MOST_PROCESSES: usize = 48;
+const MOST_PROCESSES: usize = 96;
 
 pub(super) fn learn(memory: &Memory<'_>, sample: &Sample, members: &mut Members) {
     let by_node = threads_by_node(memory, sample, members);
@@ -85,10 +85,15 @@ fn count(
         let threads = ring(memory, task, node).map(|nodes| nodes.len() as u64);
         threads.is_some() && memory.u32(signal + NR_THREADS) == threads
     };
-    if head > NR_THREADS && nearly_all(sample.tasks.iter().take(MOST_PROCESSES), is_right) {
+    if head > NR_THREADS && nearly_all(some(sample), is_right) {
         let how = "as many as thread_node leads through";
         members.put("signal_struct", "nr_threads", (NR_THREADS, 4), how);
     }
+}
+
+/// Processes, some of which have several threads, and a few tasks of the kernel.
+fn some(sample: &Sample) -> impl Iterator<Item = &Shot> {
+    sample.users().take(MOST_PROCESSES).chain(sample.kernel().skip(1).take(8))
 }
 
 /// The other places of a closed ring through `at` of a task.
@@ -138,7 +143,7 @@ fn threads_by_group(memory: &Memory<'_>, sample: &Sample, members: &mut Members)
     let is_group = |at: u64| {
         let mut threads = 0;
         let is_fine = |nodes: &[u64], task| nodes.iter().all(|node| is_thread(task, at, *node));
-        let all_fine = sample.tasks.iter().skip(1).all(|task| {
+        let all_fine = some(sample).all(|task| {
             let Some(nodes) = ring(memory, task, at) else { return false };
             threads += nodes.len();
             is_fine(&nodes, task)
@@ -148,7 +153,7 @@ fn threads_by_group(memory: &Memory<'_>, sample: &Sample, members: &mut Members)
     let range = leader + word_len..comm;
     // A first look at few processes, as most places hold no pointers at all.
     let is_list = |at: &u64| {
-        let mut first = sample.tasks.iter().skip(1).take(4);
+        let mut first = sample.kernel().skip(1).take(4);
         first.all(|task| task.word(*at).is_some_and(|next| memory.is_pointer(next)))
     };
     let at = only(offsets(range, word_len, |at| is_list(&at) && is_group(at)))?;

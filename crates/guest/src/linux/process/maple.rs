@@ -20,23 +20,23 @@ const MAX_NODES: usize = 1 << 20;
 const MIN_POINTER: u64 = 4096;
 
 /// Reads kernel memory; false if that cannot be read.
-pub(super) type ReadMemory<'r> = &'r dyn Fn(u64, &mut [u8]) -> bool;
+pub(in crate::linux) type ReadMemory<'r> = &'r dyn Fn(u64, &mut [u8]) -> bool;
 
 /// A range and the pointer that the tree holds for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct MapleEntry {
-    pub(super) first: u64,
-    pub(super) last: u64,
-    pub(super) pointer: u64,
+pub(in crate::linux) struct MapleEntry {
+    pub(in crate::linux) first: u64,
+    pub(in crate::linux) last: u64,
+    pub(in crate::linux) pointer: u64,
 }
 
 /// What a tree holds.
 #[derive(Debug, Default)]
-pub(super) struct MapleTree {
+pub(in crate::linux) struct MapleTree {
     /// In order, not overlapping.
-    pub(super) entries: Vec<MapleEntry>,
+    pub(in crate::linux) entries: Vec<MapleEntry>,
     /// Nodes that could not be read or make no sense.
-    pub(super) broken_nodes: u64,
+    pub(in crate::linux) broken_nodes: u64,
 }
 
 /// Where a kind of node has its pivots and its slots.
@@ -49,7 +49,7 @@ struct Shape {
 }
 
 /// Reads the tree whose root entry (`ma_root`) is this.
-pub(super) fn entries(root: u64, word_len: usize, read: ReadMemory<'_>) -> MapleTree {
+pub(in crate::linux) fn entries(root: u64, word_len: usize, read: ReadMemory<'_>) -> MapleTree {
     let mut walk = Walk { read, word_len, entered: HashSet::new(), tree: MapleTree::default() };
     // A root that is not a node is empty, or the only entry, for index 0: no mapping.
     if root & 3 == 2 && root > MIN_POINTER {

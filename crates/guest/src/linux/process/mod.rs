@@ -12,7 +12,7 @@ mod fields;
 mod file;
 mod frames;
 mod libraries;
-mod maple;
+pub(super) mod maple;
 mod names;
 mod page_cache;
 mod path;
