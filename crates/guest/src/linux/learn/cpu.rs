@@ -51,7 +51,8 @@ fn number(memory: &Memory<'_>, sample: &Sample, members: &mut Members) -> Option
     bound.iter().any(|(_, cpu)| *cpu > 0).then_some(())?;
     let how = "as in the names of threads that belong to CPUs";
     if members.at("thread_info", "flags").is_none() {
-        let cpu = |task: &Shot, at| memory.u32(task.word(stack)? + at);
+        let bottom = |task: &Shot| task.word(stack).filter(|stack| memory.is_pointer(*stack));
+        let cpu = |task: &Shot, at| memory.u32(bottom(task)? + at);
         let is_cpu = |at| bound.iter().all(|(task, number)| cpu(task, at) == Some(*number));
         let at = offsets(0..THREAD_INFO, 4, is_cpu).next()?;
         members.put("thread_info", "cpu", (at, 4), how);

@@ -156,7 +156,7 @@ impl Files<'_, '_, '_> {
         members.put("dentry", "d_parent", (parent, word_len), "leads up to /");
         let pprev = parent - word_len;
         let is_hashed = |file: &Shot| {
-            let dentry = file.word(places.dentry);
+            let dentry = file.word(places.dentry).filter(|dentry| self.memory.is_pointer(*dentry));
             let pprev = dentry.and_then(|dentry| self.memory.word(dentry + pprev));
             pprev.is_some_and(|pprev| self.memory.is_pointer(pprev))
         };
@@ -342,8 +342,11 @@ impl Files<'_, '_, '_> {
     fn put_super_block(&self, pairs: &[(Shot, u64)], members: &mut Members) -> Option<()> {
         let word_len = self.memory.word_len();
         let (mnt, sb) = (members.at("file", "f_path.mnt")?, members.at("vfsmount", "mnt_sb")?);
-        let known: Vec<u64> =
-            self.files().iter().filter_map(|file| self.memory.word(file.word(mnt)? + sb)).collect();
+        let block = |file: &Shot| {
+            let mount = file.word(mnt).filter(|mount| self.memory.is_pointer(*mount))?;
+            self.memory.word(mount + sb)
+        };
+        let known: Vec<u64> = self.files().iter().filter_map(block).collect();
         let is_sb = |at: u64| {
             known.len() == pairs.len()
                 && pairs.iter().zip(&known).all(|((inode, _), sb)| inode.word(at) == Some(*sb))

@@ -9,6 +9,9 @@ use vmss2core_mem::{Gpa, Gva, PAGE_SIZE};
 use crate::linux::Kernel;
 use crate::paging::AddressSpace;
 
+/// No member lies as far behind the beginning of its structure; the sum of a pointer and
+/// an offset does not wrap.
+const FARTHEST: u64 = 0x1_0000;
 /// Most pages looked at, which bounds time and memory: 64 MiB.
 const MOST_PAGES: u32 = 1 << 14;
 
@@ -56,7 +59,7 @@ impl<'k> Memory<'k> {
 
     /// Whether a word may be a pointer to a structure of the kernel.
     pub(super) fn is_pointer(&self, word: u64) -> bool {
-        let end = if self.word_len == 8 { u64::MAX } else { u64::from(u32::MAX) } - PAGE_SIZE;
+        let end = if self.word_len == 8 { u64::MAX } else { u64::from(u32::MAX) } - FARTHEST;
         word.is_multiple_of(4) && (self.lowest..end).contains(&word)
     }
 

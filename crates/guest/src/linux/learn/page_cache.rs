@@ -71,7 +71,7 @@ fn is_root(memory: &Memory<'_>, node: u64, array: u64) -> bool {
 /// `nrpages`: what the only node of a small file counts.
 fn pages(memory: &Memory<'_>, mappings: &[Shot], head: u64, members: &mut Members) {
     let count = |one: &Shot| {
-        let node = node(one.word(head)?)?;
+        let node = node(one.word(head)?).filter(|node| memory.is_pointer(*node))?;
         let is_small = memory.number(node, 1)? == 0 && memory.number(node + VALUES, 1)? == 0;
         memory.number(node + COUNT, 1).filter(|_| is_small)
     };

@@ -166,7 +166,7 @@ fn follow(
     let mut at = *nodes.first()?;
     while nodes.len() < most {
         let next = memory.word(at.checked_add(forth)?)?;
-        if memory.word(next.checked_add(back)?) != Some(at) {
+        if !memory.is_pointer(next) || memory.word(next + back) != Some(at) {
             return None;
         }
         if !seen.insert(next) {

@@ -412,3 +412,38 @@ fn memory_that_is_not_there_or_too_much_is_not_read() {
         assert_eq!(memory.word(u64::from(u32::MAX) - 3), None);
     });
 }
+
+/// Words of structures replaced by what leads elsewhere, nowhere, or to the end of
+/// addresses.
+#[test]
+fn torn_structures_make_no_member_that_no_structure_could_have() {
+    let mut state = 1_u64;
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) % below
+    };
+    let mut learned = 0;
+    for _ in 0..150 {
+        let mut mini = Mini::new(4 * random(8));
+        if random(2) == 0 {
+            mini.trees();
+        }
+        for _ in 0..random(12) {
+            let tasks = [FIRST, TASKS + 0x1000 * random(9)];
+            let structures =
+                [tasks[0], tasks[1], MMS + 0x1000, SIGNALS, NODES + 0x1000, AREAS + 0x1000];
+            let at = structures[random(6) as usize] + 4 * random(0x80);
+            let pointer = DIRECT + structures[random(6) as usize] + 4 * random(0x80);
+            mini.set(
+                at,
+                [0, pointer, u64::from(u32::MAX), 0xffff_0000 - 4, DIRECT + RAM - 4]
+                    [random(5) as usize],
+            );
+        }
+        if let Some(found) = mini.learned() {
+            learned += 1;
+            assert!(found.members().all(|(_, _, member)| member.value.offset_bytes < 0x4000));
+        }
+    }
+    assert!(learned > 50, "{learned}");
+}

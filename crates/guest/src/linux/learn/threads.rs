@@ -81,7 +81,8 @@ fn count(
 ) {
     const NR_THREADS: u64 = 8;
     let is_right = |task: &&Shot| {
-        let Some(signal) = task.word(signal) else { return false };
+        let signal = task.word(signal).filter(|signal| memory.is_pointer(*signal));
+        let Some(signal) = signal else { return false };
         let threads = ring(memory, task, node).map(|nodes| nodes.len() as u64);
         threads.is_some() && memory.u32(signal + NR_THREADS) == threads
     };
