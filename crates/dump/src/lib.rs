@@ -101,7 +101,8 @@ pub struct Summary {
 ///    asserted, the document they come from in the module's first line), the
 ///    plan in `mod.rs`. Never open or write a file: fill an `engine::Layout`
 ///    with header bytes and extents of guest memory, and let `engine::write` do
-///    the rest. What cannot be expressed becomes a [`Problem`] of the summary,
+///    the rest; or, if memory does not go into the file as it is, write through
+///    an `engine::Output`. What cannot be expressed becomes a [`Problem`] of the summary,
 ///    how to open the file a hint.
 /// 2. One line in [`DUMP_FORMATS`]. Nothing else needs to know the name.
 /// 3. Tests: the bytes against an independent reader, awkward sizes, a guest

@@ -30,6 +30,21 @@ const CRASH_LIBRARIES: [&str; 11] = [
     "zlib1g",
 ];
 
+/// What makedumpfile needs.
+const MAKEDUMPFILE_LIBRARIES: [&str; 11] = [
+    "libc6",
+    "libdw1t64",
+    "libelf1t64",
+    "libbz2-1.0",
+    "liblzma5",
+    "liblzo2-2",
+    "libsnappy1v5",
+    "libstdc++6",
+    "libgcc-s1",
+    "libzstd1",
+    "zlib1g",
+];
+
 /// Python packages in the judges' own environment.
 const PYTHON_PACKAGES: [&str; 3] = ["drgn", "volatility3", "leechcorepyc"];
 
@@ -84,9 +99,25 @@ pub fn crash_i386() -> Result<Judge> {
     crash_of("sid", "i386")
 }
 
-fn crash_of(suite: &str, architecture: &str) -> Result<Judge> {
-    let dir = cache::once(&format!("crash-{suite}-{architecture}"), |unfinished| {
-        let names = ["crash"].into_iter().chain(CRASH_LIBRARIES);
+fn crash_of(suite: &'static str, architecture: &'static str) -> Result<Judge> {
+    unpacked(Package { name: "crash", libraries: &CRASH_LIBRARIES, suite, architecture })
+}
+
+/// A package whose program runs from where it is unpacked, with the libraries of
+/// its own suite.
+#[derive(Clone, Copy)]
+struct Package {
+    /// Its name, and that of the program.
+    name: &'static str,
+    libraries: &'static [&'static str],
+    suite: &'static str,
+    architecture: &'static str,
+}
+
+fn unpacked(package: Package) -> Result<Judge> {
+    let Package { name, suite, architecture, .. } = package;
+    let dir = cache::once(&format!("{name}-{suite}-{architecture}"), |unfinished| {
+        let names = [name].into_iter().chain(package.libraries.iter().copied());
         let packages: Vec<String> =
             names.map(|name| format!("{name}:{architecture}/{suite}")).collect();
         let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
@@ -99,7 +130,7 @@ fn crash_of(suite: &str, architecture: &str) -> Result<Judge> {
     let libraries = format!("{0}/usr/lib/{triplet}:{0}/lib/{triplet}", dir.display());
     let loader = find(&dir, loader)?;
     let option = Path::new("--library-path");
-    Ok(Judge::new([&loader, option, Path::new(&libraries), &dir.join("usr/bin/crash")]))
+    Ok(Judge::new([&loader, option, Path::new(&libraries), &dir.join("usr/bin").join(name)]))
 }
 
 fn find(dir: &Path, name: &str) -> Result<PathBuf> {
@@ -121,6 +152,22 @@ pub fn lldb() -> Result<Judge> {
 /// makedumpfile.
 pub fn makedumpfile() -> Result<Judge> {
     Judge::installed("makedumpfile", "makedumpfile")
+}
+
+/// makedumpfile as Debian unstable has it, which reads zstd and knows the pages
+/// of today's kernels.
+pub fn makedumpfile_sid() -> Result<Judge> {
+    makedumpfile_of("amd64")
+}
+
+/// makedumpfile for dumps of 32-bit kernels.
+pub fn makedumpfile_i386() -> Result<Judge> {
+    makedumpfile_of("i386")
+}
+
+fn makedumpfile_of(architecture: &'static str) -> Result<Judge> {
+    let libraries = &MAKEDUMPFILE_LIBRARIES;
+    unpacked(Package { name: "makedumpfile", libraries, suite: "sid", architecture })
 }
 
 /// readelf of elfutils, which knows core notes.
@@ -189,7 +236,18 @@ fn install(pip: &Path) -> Result<()> {
 
 /// Makes every judge available, so that tests need not wait for downloads.
 pub fn make_all() -> Result<()> {
-    let all: [fn() -> Result<Judge>; 9] =
-        [crash, crash_trixie, crash_i386, gdb, lldb, makedumpfile, eu_readelf, libkdumpfile, drgn];
+    let all: [fn() -> Result<Judge>; 11] = [
+        crash,
+        crash_trixie,
+        crash_i386,
+        gdb,
+        lldb,
+        makedumpfile,
+        makedumpfile_sid,
+        makedumpfile_i386,
+        eu_readelf,
+        libkdumpfile,
+        drgn,
+    ];
     all.into_iter().try_for_each(|judge| judge().map(drop))
 }

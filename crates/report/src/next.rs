@@ -81,6 +81,13 @@ fn linux_debuggers(linux: &LinuxFacts, files: &str, own: Option<String>) -> Vec<
             .chain(crash(linux, vmlinux))
             .chain(linux.vmcoreinfo.as_ref().map(|_| format!("drgn -c vmss.core -s {vmlinux}"))),
     ));
+    steps.push(Step::new(
+        "a small file for crash and drgn: all memory, or the kernel's only",
+        [
+            format!("vmss2core convert {files} -o vmss.kdump --format kdump"),
+            format!("vmss2core convert {files} -o kernel.kdump --format kdump -d 31"),
+        ],
+    ));
     steps.push(gdb_step(linux, vmlinux, files));
     steps
 }

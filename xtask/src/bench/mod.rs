@@ -2,6 +2,7 @@
 //! memory, as a table.
 
 mod inputs;
+mod kdump;
 mod measure;
 mod reflink;
 mod table;
@@ -30,6 +31,7 @@ pub(crate) fn run(root: &Path, record: bool) -> Result<()> {
             rows.extend(bench.conversions(&input, cache)?);
         }
     }
+    rows.extend(kdump::rows(&bench, &inputs::sparse_guest(&bench.dir)?)?);
     rows.push(bench.info(&inputs::huge_guest(&bench.dir)?)?);
     rows.extend(reflink::rows(&bench, &inputs::random(&bench.dir)?)?);
     let text = table::render(&rows)?;

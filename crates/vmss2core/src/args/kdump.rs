@@ -14,7 +14,7 @@ pub(crate) struct KdumpArgs {
     /// How pages are compressed [default: zstd]
     ///
     /// crash, drgn and libkdumpfile read all of them. makedumpfile reads zstd
-    /// from 1.7.3 on; zlib is read by everything.
+    /// and snappy only if it was built to; zlib is read by everything.
     #[arg(long, value_name = "HOW", value_parser = PossibleValuesParser::new(Compression::NAMES),
         help_heading = HEADING)]
     compress: Option<String>,

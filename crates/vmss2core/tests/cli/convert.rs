@@ -54,6 +54,16 @@ fn options_that_the_format_does_not_have_are_refused() {
         ("--format elf-physical --no-dedup", "--no-dedup goes with --format elf-linear"),
         ("--cr3 0x1000", "--cr3 goes with --format elf-linear"),
         ("--format raw --gdb-script", "gdb does not open raw"),
+        ("--format elf --compress zstd", "--compress goes with --format kdump, not with elf"),
+        ("--format raw -d 1", "--dump-level goes with --format kdump, not with raw"),
+        ("--format raw --flatten", "--flatten goes with --format kdump"),
+        ("--threads 2", "--threads goes with --format kdump"),
+        ("--format kdump --vcpu 0", "--vcpu goes with --format elf-linear"),
+        ("--format kdump --dump-level 32", "32 is not in 0..=31"),
+        ("--format kdump --compress lzo --level 3", "lzo has no levels"),
+        ("--format kdump --level 20", "levels of zstd go from 1 to 19"),
+        ("--format kdump --compress zip", "invalid value 'zip'"),
+        ("--format kdump --threads 0", "error"),
         ("--format winner", "invalid value 'winner'"),
         ("--format elf-linear --cr3 -5", "error"),
         ("--format elf-linear --cr3 xyz", "not a hexadecimal number: xyz"),
@@ -78,6 +88,18 @@ fn an_output_that_cannot_be_a_file_is_explained() {
     assert!(ended.stderr.contains("part of the checkpoint"), "{}", ended.stderr);
     assert_eq!(fs::read(place.file("vm.vmem")).unwrap(), memory());
     assert_eq!(place.names(), ["vm.vmem", "vm.vmss"]);
+}
+
+#[test]
+fn a_kdump_is_for_linux_guests_only() {
+    let place = Place::with_checkpoint(1);
+    for output in ["out", "-"] {
+        let ended = place.run(&format!("convert vm.vmss -o {output} --format kdump")).expect(1);
+        assert_eq!(ended.stdout, "");
+        assert!(ended.stderr.contains("no Linux kernel was found"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("elf-physical"), "{}", ended.stderr);
+        assert_eq!(place.names(), ["vm.vmem", "vm.vmss"]);
+    }
 }
 
 #[test]

@@ -69,6 +69,11 @@ impl Ram {
         Ok(ram)
     }
 
+    /// The ranges of physical memory, and where in the file they lie.
+    pub fn ranges(&self) -> &[MemoryRange] {
+        &self.ranges
+    }
+
     /// `count` reads by physical address, spread evenly over the ranges.
     pub fn samples(&self, count: usize) -> Result<Vec<Sample>> {
         let mut rand = Rand::new(0xfa5);

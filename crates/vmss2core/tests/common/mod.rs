@@ -2,7 +2,8 @@
 //!
 //! [`guests`] gives a lab guest and what is true of it, [`cores`] runs the
 //! program on its checkpoint as a user would, [`judges`] runs the foreign tools.
-//! [`walker`] and [`elf`] are second, naive opinions on page tables and cores.
+//! [`walker`], [`elf`] and [`kdump`] are second, naive opinions on page tables and
+//! cores.
 
 #![allow(dead_code, unreachable_pub, unused_macros, reason = "each test binary uses its own part")]
 
@@ -10,6 +11,7 @@ pub mod cores;
 pub mod elf;
 pub mod guests;
 pub mod judges;
+pub mod kdump;
 pub mod rand;
 pub mod text;
 pub mod walker;

@@ -147,9 +147,9 @@ fn sections(kernel: &Kernel<'_>, page_len: u64) -> Result<Option<Sections>, Linu
 /// table's since then); or the entries themselves. Only the right one leads to
 /// `struct page`s.
 fn choose(kernel: &Kernel<'_>, as_pointers: Sections) -> Option<Sections> {
-    let first =
-        kernel.memory().ranges().into_iter().find(|range| range.end - range.start >= 1 << 20)?;
-    let pfn = (first.end - 1) / PAGE_SIZE;
+    let ranges = kernel.memory().ranges().into_iter();
+    let largest = ranges.max_by_key(|range| range.end - range.start)?;
+    let pfn = (largest.end - 1) / PAGE_SIZE;
     let behind = kernel.read_pointer(as_pointers.table, "mem_section").ok();
     let behind = behind.map(|table| Sections { table, ..as_pointers });
     let entries = Sections { per_root: None, ..as_pointers };
