@@ -59,6 +59,13 @@ fn linux_steps(linux: &LinuxFacts, checkpoint: &Checkpoint, files: &str) -> Vec<
         // The last is about a vCPU.
         steps.pop();
     }
+    steps.push(Step::new(
+        "a small file for crash and drgn: all memory, or the kernel's only",
+        [
+            format!("vmss2core convert {files} -o vmss.kdump --format kdump"),
+            format!("vmss2core convert {files} -o kernel.kdump --format kdump -d 31"),
+        ],
+    ));
     steps
 }
 
@@ -80,13 +87,6 @@ fn linux_debuggers(linux: &LinuxFacts, files: &str, own: Option<String>) -> Vec<
             .into_iter()
             .chain(crash(linux, vmlinux))
             .chain(linux.vmcoreinfo.as_ref().map(|_| format!("drgn -c vmss.core -s {vmlinux}"))),
-    ));
-    steps.push(Step::new(
-        "a small file for crash and drgn: all memory, or the kernel's only",
-        [
-            format!("vmss2core convert {files} -o vmss.kdump --format kdump"),
-            format!("vmss2core convert {files} -o kernel.kdump --format kdump -d 31"),
-        ],
     ));
     steps.push(gdb_step(linux, vmlinux, files));
     steps

@@ -123,7 +123,7 @@ fn single_pages_are_told_apart() {
 
 #[test]
 fn types_in_the_upper_byte_are_read_as_such() {
-    let typed = |mapcount, mapping| Raw { mapcount, mapping, ..IN_USE };
+    let typed = |mapcount, mapping| Raw { mapping, mapcount, ..IN_USE };
     let pages = [
         (typed(0xf500_0040, 0x1001), Other),
         (typed(0xf400_0000, 0), User),
