@@ -76,7 +76,7 @@ fn row(bench: &Bench, input: &Input, core: &Path, duel: &Duel) -> Result<Row> {
             }
             let (argv, from) =
                 if index == 0 { (&ours, input.memory.as_path()) } else { (&theirs, from) };
-            Cache::Warm.prepare(from)?;
+            Cache::Warm.prepare(from, &bench.tool)?;
             costs[index].push(measure::run(argv, &bench.dir)?);
         }
     }
