@@ -19,6 +19,8 @@ mod path;
 mod pte;
 mod runs;
 mod start;
+#[cfg(test)]
+mod tests;
 mod vma;
 mod xarray;
 
