@@ -173,6 +173,27 @@ fn what_runs_on_each_cpu(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Without the guest's symbols and types the answer is the same.
+fn same_without_symbols_and_types(name: &str) -> Result<()> {
+    let whole = listed(&guests::guest(name)?, &Wrap::split())?;
+    let hidden = listed(&vmss2core_lab::hidden::guest(name)?, &Wrap::hidden())?;
+    let (whole, hidden) = (members(&whole)?, members(&hidden)?);
+    ensure!(whole.len() > 40, "{name}: {} tasks", whole.len());
+    common::text::same_lines(&format!("{name} with symbols and without"), &whole, &hidden)
+}
+
+/// A line for each task. When it started in the calendar takes the guest's clock,
+/// which is a variable.
+fn members(list: &Value) -> Result<Vec<String>> {
+    let tasks = list["tasks"].as_array().context("no tasks")?;
+    let line = |task: &Value| {
+        let mut task = task.clone();
+        task.as_object_mut().map(|members| members.remove("start_unix"));
+        task.to_string()
+    };
+    Ok(tasks.iter().map(line).collect())
+}
+
 /// drgn finds tasks by their numbers, not by their lists.
 fn same_as_drgn(name: &str) -> Result<()> {
     let (guest, kernel) = guests::guest_with_kernel(name)?;
@@ -274,6 +295,17 @@ mod of_the_guest {
         (the_guests_own_threads, users_and_command_lines, what_runs_on_each_cpu)
         linux_5_10: "linux-5.10",
     }
+}
+
+mod hidden {
+    guest_tests! {
+        (same_without_symbols_and_types)
+        linux_6_1: "linux-6.1",
+        linux_5_10: "linux-5.10",
+        newest: "linux-sid",
+    }
+
+    use super::same_without_symbols_and_types;
 }
 
 mod of_judges {

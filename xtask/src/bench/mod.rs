@@ -4,6 +4,7 @@
 mod inputs;
 mod kdump;
 mod measure;
+mod ps;
 mod reflink;
 mod table;
 
@@ -33,6 +34,7 @@ pub(crate) fn run(root: &Path, record: bool) -> Result<()> {
     }
     rows.extend(kdump::rows(&bench, &inputs::sparse_guest(&bench.dir)?)?);
     rows.push(bench.info(&inputs::huge_guest(&bench.dir)?)?);
+    rows.extend(ps::rows(&bench, &inputs::sparse_guest(&bench.dir)?)?);
     rows.extend(reflink::rows(&bench, &inputs::random(&bench.dir)?)?);
     let text = table::render(&rows)?;
     println!("{text}");

@@ -7,8 +7,6 @@ use vmss2core_mem::Gva;
 
 use crate::linux::{Kernel, LinuxError, Types};
 
-/// Tasks that are looked at. A wrong layout fails at the first.
-const MOST_TASKS: usize = 16;
 const COMM_LEN: usize = 16;
 
 /// Whether the ring of tasks holds under a layout; why not, if it does not.
@@ -40,21 +38,24 @@ pub(in crate::linux) fn lists_tasks(
     Ok(true)
 }
 
-/// Follows the list forth, and each step of it back.
+/// One step of the list forth and back again, or, since a list may be torn, one
+/// the other way round.
 fn ring(kernel: &Kernel<'_>, head: Gva) -> Result<(), LinuxError> {
-    let word = kernel.word_len();
-    let mut at = head;
-    for _ in 0..MOST_TASKS {
-        let next = kernel.read_pointer(at, "list_head.next")?;
-        let back = kernel.read_pointer(Gva(next.0.wrapping_add(word)), "list_head.prev")?;
-        if back != at || (next == head && at == head) {
-            let why = format!("{next} follows {at}, but {back} precedes it");
-            return Err(LinuxError::Corrupt { what: "list_head".into(), at, why });
-        }
-        at = next;
-        if at == head {
-            break;
-        }
+    let forth = neighbour(kernel, head, (0, kernel.word_len()));
+    forth.or_else(|error| {
+        let back = neighbour(kernel, head, (kernel.word_len(), 0));
+        back.map_err(|_| error)
+    })
+}
+
+/// Whether the node that a link of `head` leads to has a link back to it. A list
+/// without any other node is none.
+fn neighbour(kernel: &Kernel<'_>, head: Gva, (there, back): (u64, u64)) -> Result<(), LinuxError> {
+    let next = kernel.read_pointer(Gva(head.0.wrapping_add(there)), "list_head")?;
+    let back = kernel.read_pointer(Gva(next.0.wrapping_add(back)), "list_head")?;
+    if back == head && next != head {
+        return Ok(());
     }
-    Ok(())
+    let why = format!("it leads to {next}, which leads back to {back}");
+    Err(LinuxError::Corrupt { what: "list_head".into(), at: head, why })
 }

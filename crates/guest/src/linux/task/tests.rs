@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use vmss2core_mem::{Checkpoint, Gpa, Gva, PhysicalMemory, Severity, Vcpu, VcpuState};
+use vmss2core_mem::{Checkpoint, Gpa, Gva, PhysicalMemory, Severity, Vcpu, VcpuState, X86Vcpu};
 
 use crate::linux::{BetterSources, Kernel, Member, Symbol, Symbols, Tasks, Types};
 use crate::paging::{PagingMode, Root};
@@ -81,6 +81,8 @@ struct Guest {
     without: Vec<&'static str>,
     symbols: HashMap<&'static str, u64>,
     cpus: u32,
+    /// Base of each CPU's descriptor table.
+    descriptors: Vec<u64>,
 }
 
 impl Guest {
@@ -91,6 +93,7 @@ impl Guest {
             without: Vec::new(),
             symbols: HashMap::from([("init_task", INIT)]),
             cpus: 0,
+            descriptors: Vec::new(),
         };
         guest.task(INIT, (0, 0), "swapper/0");
         guest.set(INIT + 0x128, INIT);
@@ -172,7 +175,11 @@ impl Guest {
     fn ask<T>(self, question: impl FnOnce(&Kernel<'_>) -> T) -> T {
         let mut memory = PhysicalMemory::new();
         memory.map(Gpa(0), RAM, Arc::new(self.ram), 0).unwrap();
-        let vcpu = |index| Vcpu { index, halted: None, state: VcpuState::X86(Box::default()) };
+        let vcpu = |index: u32| {
+            let mut x86 = X86Vcpu::default();
+            x86.gdtr.base = self.descriptors.get(index as usize).copied();
+            Vcpu { index, halted: None, state: VcpuState::X86(Box::new(x86)) }
+        };
         let vcpus = (0..self.cpus).map(vcpu).collect();
         let checkpoint = Checkpoint { memory, vcpus, ..Checkpoint::default() };
         let root = (PagingMode::Identity, Root(Gpa(0)));
@@ -373,6 +380,26 @@ fn every_cpu_has_an_idle_task_and_a_current_one() {
     let running: Vec<_> = tasks.tasks.iter().map(|task| task.on_vcpu).collect();
     assert_eq!(running, [None, None, Some(1), Some(0), None]);
     assert_eq!(worst(&tasks, ""), None);
+}
+
+#[test]
+fn without_symbols_an_idle_task_is_where_the_first_cpu_has_its_own() {
+    let mut guest = Guest::with_processes(3);
+    let second = at(30);
+    guest.task(second, (0, 0), "swapper/1");
+    guest.set32(second + 0x0c, 1);
+    guest.cpus = 2;
+    guest.descriptors = vec![PERCPU, PERCPU + PERCPU_LEN];
+    // Not every place that holds init_task is one for the idle task.
+    guest.set(PERCPU + 0x60, INIT);
+    guest.set(PERCPU + PERCPU_LEN + 0x60, at(2));
+    guest.set(PERCPU + 0x68, INIT);
+    guest.set(PERCPU + PERCPU_LEN + 0x68, 0xdead_beef_0000);
+    guest.set(PERCPU + 0x70, INIT);
+    guest.set(PERCPU + PERCPU_LEN + 0x70, second);
+    let tasks = guest.tasks();
+    assert_eq!(tids(&tasks), [1, 2, 3, 0, 0]);
+    assert_eq!(tasks.tasks[4].comm, "swapper/1");
 }
 
 #[test]
