@@ -295,7 +295,7 @@ fn source<'a>(memory: &'a PhysicalMemory, layout: &Layout) -> Source<'a> {
     Source {
         space: AddressSpace::new(memory, PagingMode::Identity, Root(Gpa(0))),
         word_len: layout.word,
-        ranges: vec![IMAGE..memory.end().0],
+        ranges: std::iter::once(IMAGE..memory.end().0).collect(),
         known: vec![("_text", Gva(IMAGE))],
     }
 }

@@ -340,7 +340,7 @@ fn a_ring_of_characters_is_unrolled() {
     let mut text = String::new();
     for number in 0..40 {
         // Writing to a String cannot fail.
-        let _ = write!(text, "<{}>[{:>5}.{:06}] line {number}\n", number % 8, number, number * 10);
+        let _ = writeln!(text, "<{}>[{:>5}.{:06}] line {number}", number % 8, number, number * 10);
     }
     text.push_str("<13>no time\n");
     let len = 256_usize;
