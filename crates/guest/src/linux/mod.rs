@@ -9,7 +9,7 @@ mod discovery;
 mod dwarf;
 mod error;
 mod files;
-mod kallsyms;
+pub(crate) mod kallsyms;
 mod kernel;
 mod layout;
 mod learn;
@@ -54,3 +54,17 @@ pub use symbols::{Symbol, Symbols};
 pub use task::{Task, TaskState, Tasks};
 pub use time::Clock;
 pub use uts::UtsName;
+
+/// Asserts that a seed of fuzzing is what a test makes it from;
+/// `UPDATE_FUZZ_CORPORA=1` writes it.
+#[cfg(test)]
+fn assert_seed(target: &str, name: &str, bytes: &[u8]) {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    let path = dir.join(target).join(format!("seed-{name}"));
+    if std::env::var_os("UPDATE_FUZZ_CORPORA").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let found = std::fs::read(&path).unwrap_or_default();
+    assert!(found == bytes, "{} is not what the test makes", path.display());
+}

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
 
 use super::{Source, search};
-use crate::linux::Symbols;
+use crate::fuzzing;
+use crate::linux::{Symbols, assert_seed};
 use crate::paging::{AddressSpace, PagingMode, Root};
 
 /// Where the image of the tests begins; paging is off, so physically too.
-const IMAGE: u64 = 0x100_0000;
+const IMAGE: u64 = fuzzing::KALLSYMS_IMAGE;
 /// Where the tables begin in it.
-const TABLES: u64 = IMAGE + 0x20_0000;
+const TABLES: u64 = fuzzing::KALLSYMS_TABLES;
 /// Where the banner is.
 const BANNER: u64 = IMAGE + 0x10_0000;
 const COUNT: u32 = 6000;
@@ -227,12 +228,21 @@ fn write_addresses(writer: &mut Writer, layout: &Layout, symbols: &[(u64, char, 
 
 /// The tables of a kernel.
 fn encode(layout: &Layout) -> Vec<u8> {
+    encode_symbols(layout, &symbols(layout))
+}
+
+/// The tables of a kernel that has no symbol of its banner.
+fn encode_functions(layout: &Layout) -> Vec<u8> {
     let symbols = symbols(layout);
+    encode_symbols(layout, &symbols[..symbols.len() - 1])
+}
+
+fn encode_symbols(layout: &Layout, symbols: &[(u64, char, String)]) -> Vec<u8> {
     let align = if layout.addresses == Addresses::Place { 4 } else { layout.word as usize };
     let mut writer = Writer { bytes: b"something else in front".to_vec(), align };
     writer.align_to(8);
     if !layout.is_behind {
-        write_addresses(&mut writer, layout, &symbols);
+        write_addresses(&mut writer, layout, symbols);
     }
     writer.number(symbols.len() as u64, layout.count_len);
     let mut markers = Vec::new();
@@ -254,7 +264,7 @@ fn encode(layout: &Layout) -> Vec<u8> {
     }
     write_tokens(&mut writer);
     if layout.is_behind {
-        write_addresses(&mut writer, layout, &symbols);
+        write_addresses(&mut writer, layout, symbols);
         writer.bytes.extend((0..symbols.len() * 3).map(|byte| (byte * 7) as u8));
     }
     writer.bytes
@@ -296,6 +306,7 @@ fn source<'a>(memory: &'a PhysicalMemory, layout: &Layout) -> Source<'a> {
         space: AddressSpace::new(memory, PagingMode::Identity, Root(Gpa(0))),
         word_len: layout.word,
         ranges: std::iter::once(IMAGE..memory.end().0).collect(),
+        ranges: vec![IMAGE..TABLES, TABLES..memory.end().0],
         known: vec![("_text", Gva(IMAGE))],
     }
 }
@@ -329,9 +340,6 @@ fn every_layout_is_found_and_decoded() {
 fn a_kernel_that_lists_functions_only_is_found_by_its_text() {
     for (kernel, layout) in LAYOUTS {
         let memory = memory(image(&encode(&layout)));
-        // Neither banner nor any other symbol is known.
-        let mut bytes = vec![0; memory.len_bytes() as usize];
-        memory.read(Gpa(IMAGE), &mut bytes).unwrap();
         let source = Source { known: Vec::new(), ..source(&memory, &layout) };
         assert_all(&layout, &search(&source).expect(kernel).value, kernel);
     }
@@ -388,4 +396,15 @@ fn names_that_claim_to_be_long_are_refused() {
     let end = tables.len();
     tables[at + 600..end - 700].fill(b'x');
     assert!(found(image(&tables), &layout).is_none());
+}
+
+#[test]
+fn seeds_of_fuzzing_are_current() {
+    for (name, index) in [("4.6-32-bit", 3), ("6.2", 6), ("7.0", 10)] {
+        let (_, layout) = LAYOUTS[index];
+        let mut seed = vec![layout.word as u8];
+        seed.extend(encode_functions(&layout));
+        assert_eq!(fuzzing::kallsyms(&seed), symbols(&layout).len() - 1, "{name}");
+        assert_seed("kallsyms", name, &seed);
+    }
 }

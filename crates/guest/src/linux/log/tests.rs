@@ -1,23 +1,22 @@
 //! Logs of all three forms, made by hand.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
-use vmss2core_mem::{Checkpoint, Gpa, Gva, Severity};
+use vmss2core_mem::Severity;
 
 use super::text::{lines, unrolled};
 use super::{Caller, Log, Record};
-use crate::linux::{BetterSources, Kernel, Symbol, Symbols};
-use crate::paging::{PagingMode, Root};
-use crate::{Facts, Found, LinuxFacts, VmcoreInfo};
+use crate::fuzzing;
+use crate::linux::assert_seed;
 
 /// Where the memory of the tests begins; paging is off.
-const MEMORY: u64 = 0x10_0000;
-const LEN: usize = 0x10_0000;
-const DESCRIPTORS: u64 = MEMORY + 0x1000;
-const INFOS: u64 = MEMORY + 0x8000;
-const TEXT: u64 = MEMORY + 0x2_0000;
+const MEMORY: u64 = fuzzing::LOG_MEMORY;
+const LEN: usize = 0x2100;
+const VARIABLES: u64 = MEMORY + 0x40;
 const RING: u64 = MEMORY + 0x100;
+const DESCRIPTORS: u64 = MEMORY + 0x400;
+const INFOS: u64 = MEMORY + 0x800;
+const TEXT: u64 = MEMORY + 0x1000;
 
 /// Memory to write to.
 struct Memory(Vec<u8>);
@@ -40,42 +39,22 @@ impl Memory {
         self.put(at, &value.to_le_bytes());
     }
 
-    /// The log of a kernel with this memory, symbols and VMCOREINFO.
-    fn log(self, symbols: &[(&str, u64)], info: &str) -> Log {
-        let mut checkpoint = Checkpoint::default();
-        checkpoint.memory.map(Gpa(MEMORY), LEN as u64, Arc::new(self.0), 0).unwrap();
-        let facts = Facts {
-            linux: Some(LinuxFacts {
-                is_64_bit: true,
-                kernel_root: Some(Found::new((PagingMode::Identity, Root(Gpa(0))), "")),
-                vmcoreinfo: Some(Found::new(
-                    VmcoreInfo { text: info.to_owned(), synthesised: false },
-                    "",
-                )),
-                ..LinuxFacts::default()
-            }),
-            ..Facts::default()
-        };
-        let symbols = symbols.iter().map(|(name, address)| Symbol {
-            address: Gva(*address),
-            kind: 'd',
-            name,
-        });
-        let symbols = Some(Found::new(Symbols::new(symbols), "the test"));
-        let better = BetterSources { symbols, ..BetterSources::default() };
-        Kernel::open(&checkpoint, &facts, better).unwrap().log().unwrap()
+    /// The log of one of three forms in this memory.
+    fn log(self, form: u8) -> Log {
+        fuzzing::log(&self.seed(form)).unwrap()
+    }
+
+    /// What fuzzing starts from.
+    fn seed(&self, form: u8) -> Vec<u8> {
+        let mut bytes = vec![form];
+        bytes.extend_from_slice(&self.0);
+        bytes
     }
 }
 
-/// Offsets as 6.1 has them.
-const RING_SHAPE: &str = "\
-OFFSET(printk_ringbuffer.desc_ring)=0\nOFFSET(printk_ringbuffer.text_data_ring)=48\n\
-OFFSET(prb_desc_ring.count_bits)=0\nOFFSET(prb_desc_ring.descs)=8\nOFFSET(prb_desc_ring.infos)=16\n\
-OFFSET(prb_desc_ring.head_id)=24\nOFFSET(prb_desc_ring.tail_id)=32\nSIZE(prb_desc)=24\n\
-OFFSET(prb_desc.state_var)=0\nOFFSET(prb_desc.text_blk_lpos)=8\nOFFSET(prb_data_blk_lpos.begin)=0\n\
-OFFSET(prb_data_blk_lpos.next)=8\nSIZE(printk_info)=88\nOFFSET(printk_info.ts_nsec)=8\n\
-OFFSET(printk_info.text_len)=16\nOFFSET(printk_info.caller_id)=20\n\
-OFFSET(prb_data_ring.size_bits)=0\nOFFSET(prb_data_ring.data)=8\n";
+const RING_OF_DESCRIPTORS: u8 = 0;
+const RECORDS: u8 = 1;
+const CHARACTERS: u8 = 2;
 
 const FINALIZED: u64 = 2;
 const ID_MASK: u64 = u64::MAX >> 2;
@@ -138,10 +117,14 @@ impl Ring {
         self.put(FINALIZED, (begin, next), text.len());
     }
 
-    fn log(mut self) -> Log {
+    fn finished(mut self) -> Memory {
         self.memory.u64(RING + 24, self.next_id.wrapping_sub(1) & ID_MASK);
         self.memory.u64(RING + 32, self.tail);
-        self.memory.log(&[("prb", MEMORY)], RING_SHAPE)
+        self.memory
+    }
+
+    fn log(self) -> Log {
+        self.finished().log(RING_OF_DESCRIPTORS)
     }
 }
 
@@ -236,10 +219,6 @@ fn bytes_that_are_no_text_are_escaped() {
     assert_eq!(super::text_of(b"a\xffb\xc3\xa4"), "a\\xffbä");
 }
 
-const RECORD_SHAPE: &str = "\
-SIZE(printk_log)=16\nOFFSET(printk_log.ts_nsec)=0\nOFFSET(printk_log.len)=8\n\
-OFFSET(printk_log.text_len)=10\nOFFSET(printk_log.dict_len)=12\n";
-
 /// A buffer of records.
 struct Records {
     memory: Memory,
@@ -263,19 +242,16 @@ impl Records {
         self.at += len;
     }
 
-    fn log(mut self, first: u64, buffer_len: u32) -> Log {
-        const VARIABLES: u64 = MEMORY + 0x40;
+    fn finished(mut self, first: u64, buffer_len: u32) -> Memory {
         self.memory.u64(VARIABLES, TEXT);
         self.memory.u32(VARIABLES + 8, buffer_len);
         self.memory.u32(VARIABLES + 12, u32::try_from(first).unwrap());
         self.memory.u32(VARIABLES + 16, u32::try_from(self.at).unwrap());
-        let symbols = [
-            ("log_buf", VARIABLES),
-            ("log_buf_len", VARIABLES + 8),
-            ("log_first_idx", VARIABLES + 12),
-            ("log_next_idx", VARIABLES + 16),
-        ];
-        self.memory.log(&symbols, RECORD_SHAPE)
+        self.memory
+    }
+
+    fn log(self, first: u64, buffer_len: u32) -> Log {
+        self.finished(first, buffer_len).log(RECORDS)
     }
 }
 
@@ -361,20 +337,36 @@ fn a_ring_of_characters_is_unrolled() {
     assert_eq!(unrolled(&ring, 5, u64::MAX).len(), 5);
 }
 
-#[test]
-fn a_ring_of_characters_is_read_through_its_variables() {
-    const VARIABLES: u64 = MEMORY + 0x40;
+fn characters() -> Memory {
     let mut memory = Memory::new();
     memory.put(TEXT, b"<6>[    1.000002] hello\n<4>\x1b[2J\n");
     memory.u64(VARIABLES, TEXT);
     for (index, value) in [64, 31, 31].into_iter().enumerate() {
         memory.u32(VARIABLES + 8 + 4 * index as u64, value);
     }
-    let symbols = [
-        ("log_buf", VARIABLES),
-        ("log_buf_len", VARIABLES + 8),
-        ("log_end", VARIABLES + 12),
-        ("logged_chars", VARIABLES + 16),
-    ];
-    assert_eq!(texts(&memory.log(&symbols, "")), ["hello", "\u{1b}[2J"]);
+    memory
+}
+
+#[test]
+fn a_ring_of_characters_is_read_through_its_variables() {
+    assert_eq!(texts(&characters().log(CHARACTERS)), ["hello", "\u{1b}[2J"]);
+}
+
+#[test]
+fn seeds_of_fuzzing_are_current() {
+    let mut ring = Ring::new(ID_MASK - 1, (1 << 20) - 0x20);
+    ring.push("first");
+    ring.push("wraps around the end of the ring");
+    ring.push("last");
+    let mut records = Records::new(0);
+    records.push("one", 2);
+    records.push("two", 2);
+    for (name, seed) in [
+        ("ring", ring.finished().seed(RING_OF_DESCRIPTORS)),
+        ("records", records.finished(0, 4096).seed(RECORDS)),
+        ("characters", characters().seed(CHARACTERS)),
+    ] {
+        assert!(fuzzing::log(&seed).is_some_and(|log| log.records.len() >= 2), "{name}");
+        assert_seed("log", name, &seed);
+    }
 }
