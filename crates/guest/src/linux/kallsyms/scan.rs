@@ -132,8 +132,9 @@ fn marker_runs<const WIDTH: usize>(window: &[u8], start: u64) -> Vec<Run> {
 fn names_of(source: &Source<'_>, run: Run) -> Option<FoundNames> {
     let (first, second) = (*run.markers.get(1)?, *run.markers.get(2)?);
     let end = run.at.0.checked_sub(*run.markers.last()?)?;
-    let start = end.saturating_sub(STEPS.end + 16) & !7;
-    let wanted = usize::try_from(end - start + second).ok()?;
+    let range = source.range_of(run.at)?;
+    let start = (end.saturating_sub(STEPS.end + 16) & !7).max(range.start);
+    let wanted = usize::try_from(end.checked_sub(start)? + second).ok()?;
     let bytes = source.bytes(Gva(start), wanted)?;
     let numbers = bytes.as_chunks().0.iter().map(|number| u32::from_le_bytes(*number));
     let mut candidates = numbers.enumerate().filter(|(_, count)| fits(*count, run.markers.len()));
