@@ -3,21 +3,44 @@
 use std::path::Path;
 
 use vmss2core_guest::linux::Process;
+use vmss2core_mem::Gva;
 
 /// Folder for the files that `extract` rebuilds from the guest's page cache.
 pub(super) const SYSROOT: &str = "sysroot";
+
+/// `AT_EXECFN`: the name that the program was started by.
+const AT_EXECFN: u64 = 31;
+const MAX_NAME_BYTES: usize = 512;
 
 /// Debuggers want the program's files for its symbols; the guest's page cache
 /// has them.
 pub(super) fn lines(process: &Process<'_>, core: &Path) -> Vec<String> {
     let core = crate::elf::quoted(core);
-    let Some(executable) = process.executable() else {
+    let executable = process.executable().map(|file| file.path_when_it_existed().to_owned());
+    let Some(executable) = executable.or_else(|| started_by(process)) else {
         return vec![format!("gdb -c {core}"), format!("lldb --core {core}")];
     };
-    let file = executable.path_when_it_existed().trim_start_matches('/');
-    let file = crate::elf::quoted(&Path::new(SYSROOT).join(file));
+    let file = Path::new(SYSROOT).join(executable.trim_start_matches('/'));
+    let file = crate::elf::quoted(&file);
+    // A 64-bit gdb loads its own library for threads, which takes a 32-bit
+    // program's list of threads for a 64-bit one's and follows it forever.
+    let threads = if process.is_32_bit() { " -iex 'set libthread-db-search-path /'" } else { "" };
     vec![
-        format!("gdb -iex 'set sysroot {SYSROOT}' {file} {core}"),
+        format!("gdb -iex 'set sysroot {SYSROOT}'{threads} {file} {core}"),
         format!("lldb -O 'settings set target.exec-search-paths {SYSROOT}' {file} --core {core}"),
     ]
+}
+
+fn started_by(process: &Process<'_>) -> Option<String> {
+    let (_, at) = process.auxv().into_iter().find(|(kind, _)| *kind == AT_EXECFN)?;
+    let mut name = Vec::new();
+    let mut byte = [0];
+    while name.len() < MAX_NAME_BYTES {
+        process.read(Gva(at.checked_add(name.len() as u64)?), &mut byte).ok()?;
+        match byte {
+            [0] => return String::from_utf8(name).ok().filter(|name| name.starts_with('/')),
+            [other] => name.push(other),
+        }
+    }
+    None
 }

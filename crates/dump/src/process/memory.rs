@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use vmss2core_guest::linux::{Content, Counts, Process, Run, Vma, VmaFlags};
+use vmss2core_guest::linux::{Content, Counts, Missing, Process, Run, VmaFlags};
 use vmss2core_mem::{Gpa, Problem};
 
 use crate::elf::assemble::Segment;
@@ -15,6 +15,10 @@ const MAX_ALIASES: u64 = 16;
 /// More pieces than any process has: a gibibyte of alternating pages makes half
 /// a million.
 const MAX_PIECES: usize = 4 << 20;
+/// Longest file of zeroes that is made: ext4 has files of up to 16 TiB, and some
+/// programs reserve as much. 32-bit files have 32-bit offsets, and headers.
+const MAX_FILE_BYTES: u64 = 8 << 40;
+const MAX_FILE_BYTES_32: u64 = (4 << 30) - (64 << 20);
 
 /// The memory of a core; offsets count from its start in the file.
 #[derive(Debug, Default)]
@@ -31,13 +35,9 @@ impl Memory {
     /// hole of the file, which reads as zeroes.
     pub(super) fn of(process: &Process<'_>, zero_fill: bool) -> Self {
         let guest = process.kernel().memory().len_bytes();
-        let mut builder = Builder {
-            memory: Self::default(),
-            zero_fill,
-            budget: guest.saturating_mul(MAX_ALIASES),
-        };
+        let mut builder = Builder::new(zero_fill, guest, process.is_32_bit());
         for vma in process.vmas() {
-            let mut writer = builder.start(vma);
+            let mut writer = builder.start(vma.flags);
             if process.visit_runs(vma, &mut |run| writer.push(run)).is_break() {
                 builder.memory.problems.push(Problem::incomplete(
                     "the page tables map more than any process does: only the first part is in \
@@ -46,33 +46,108 @@ impl Memory {
                 break;
             }
         }
-        builder.memory
+        builder.finish()
     }
 }
 
-struct Builder {
+pub(super) struct Builder {
     memory: Memory,
     zero_fill: bool,
     /// How many more bytes of guest memory are believed.
     budget: u64,
+    max_file_bytes: u64,
+    /// Zeroes for which the file has no room.
+    left_out: u64,
+    /// What a user should know to be missing, and what is only in a file.
+    lost: u64,
+    in_file_only: u64,
 }
 
 impl Builder {
-    fn start(&mut self, vma: &Vma) -> Writer<'_> {
-        Writer { builder: self, flags: flags(vma.flags), open: None }
+    pub(super) fn new(zero_fill: bool, guest_bytes: u64, is_32_bit: bool) -> Self {
+        Self {
+            memory: Memory::default(),
+            zero_fill,
+            budget: guest_bytes.saturating_mul(MAX_ALIASES),
+            max_file_bytes: if is_32_bit { MAX_FILE_BYTES_32 } else { MAX_FILE_BYTES },
+            left_out: 0,
+            lost: 0,
+            in_file_only: 0,
+        }
+    }
+
+    /// Begins a mapping.
+    pub(super) fn start(&mut self, flags: VmaFlags) -> Writer<'_> {
+        Writer { builder: self, flags, open: None }
+    }
+
+    pub(super) fn finish(self) -> Memory {
+        let fate = if self.zero_fill { "zeroes in the core" } else { "marked as unavailable" };
+        let mut memory = self.memory;
+        let mut say = |bytes: u64, problem: &dyn Fn(String) -> Problem| {
+            if bytes != 0 {
+                memory.problems.push(problem(format!("{} KiB", bytes >> 10)));
+            }
+        };
+        say(self.lost, &|size| {
+            Problem::incomplete(format!(
+                "not in the checkpoint, swapped out for the most part, and {fate}: {size}"
+            ))
+        });
+        say(self.in_file_only, &|size| {
+            Problem::note(format!(
+                "not in the guest's page cache, only in its files, and {fate}: {size}"
+            ))
+        });
+        say(self.left_out, &|size| {
+            Problem::warning(format!(
+                "never touched by the process, and marked as unavailable to keep the file within \
+                 limits: {size} of zeroes"
+            ))
+        });
+        memory
+    }
+
+    /// Keeps books on what is not available.
+    fn miss(&mut self, run: Run, flags: VmaFlags) {
+        let is_device = flags.0 & (VmaFlags::IO.0 | VmaFlags::PFN_MAP.0) != 0;
+        let counter = match run.content {
+            Content::Missing(Missing::NotCached) => &mut self.in_file_only,
+            Content::Missing(Missing::BehindTheFile) => return,
+            Content::Missing(_) if is_device => return,
+            Content::Missing(_) | Content::Swapped { .. } => &mut self.lost,
+            _ => return,
+        };
+        *counter = counter.saturating_add(run.len_bytes);
+    }
+
+    /// Whether zeroes go into the file. Linux too leaves out what a process has
+    /// reserved, never touched and cannot read.
+    fn has_room(&mut self, len_bytes: u64, flags: VmaFlags) -> bool {
+        const ACCESS: u64 = VmaFlags::READ.0 | VmaFlags::WRITE.0 | VmaFlags::EXECUTE.0;
+        if flags.0 & ACCESS == 0 {
+            return false;
+        }
+        let end = self.memory.len_bytes.checked_add(len_bytes);
+        let fits = end.is_some_and(|end| end <= self.max_file_bytes);
+        if !fits {
+            self.left_out = self.left_out.saturating_add(len_bytes);
+        }
+        fits
     }
 }
 
 /// Adds the runs of one mapping.
-struct Writer<'a> {
+pub(super) struct Writer<'a> {
     builder: &'a mut Builder,
-    flags: u32,
+    flags: VmaFlags,
     /// Whether the last segment may go on, and has bytes in the file.
     open: Option<bool>,
 }
 
 impl Writer<'_> {
-    fn push(&mut self, run: Run) -> ControlFlow<()> {
+    /// Adds a run; breaks off when there is more than any process has.
+    pub(super) fn push(&mut self, run: Run) -> ControlFlow<()> {
         let memory = &mut self.builder.memory;
         if memory.segments.len() + memory.extents.len() > MAX_PIECES {
             return ControlFlow::Break(());
@@ -88,8 +163,14 @@ impl Writer<'_> {
             }
         }
         memory.counts.count(run.content, run.len_bytes);
-        let in_file =
-            self.builder.zero_fill || from.is_some() || matches!(run.content, Content::Zero);
+        self.builder.miss(run, self.flags);
+        let in_file = match from {
+            Some(_) => true,
+            None if run.content == Content::Zero || self.builder.zero_fill => {
+                self.builder.has_room(run.len_bytes, self.flags)
+            }
+            None => false,
+        };
         self.segment(run, in_file);
         if in_file {
             self.fill(run.len_bytes, from);
@@ -112,7 +193,7 @@ impl Writer<'_> {
                 offset: memory.len_bytes,
                 file_bytes,
                 memory_bytes: run.len_bytes,
-                flags: self.flags,
+                flags: flags(self.flags),
             }),
         }
         self.open = Some(in_file);
