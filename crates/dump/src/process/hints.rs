@@ -27,7 +27,7 @@ pub(super) fn lines(process: &Process<'_>, core: &Path) -> Vec<String> {
     let threads = if process.is_32_bit() { " -iex 'set libthread-db-search-path /'" } else { "" };
     vec![
         format!("gdb -iex 'set sysroot {SYSROOT}'{threads} {file} {core}"),
-        format!("lldb -O 'settings set target.exec-search-paths {SYSROOT}' {file} --core {core}"),
+        format!("lldb -O 'platform select --sysroot {SYSROOT} remote-linux' {file} --core {core}"),
     ]
 }
 

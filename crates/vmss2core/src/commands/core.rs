@@ -3,10 +3,11 @@
 mod choose;
 mod told;
 
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use vmss2core_dump::DumpError;
 use vmss2core_dump::process::{ProcessCore, ProcessSummary};
 use vmss2core_guest::linux::{Kernel, Process, RegisterFinder, Task};
@@ -27,6 +28,7 @@ pub(super) fn run(plan: &CorePlan) -> anyhow::Result<Exit> {
         let tasks = kernel.tasks()?;
         let mut problems = tasks.problems;
         let chosen = choose::tasks(&tasks.tasks, &plan.wanted, &mut problems)?;
+        make_room(plan.output.as_deref(), chosen.len())?;
         let finder = RegisterFinder::new(kernel, &tasks.tasks);
         let writer = Writer { plan, kernel, finder, tasks: &tasks.tasks, cancel: &cancel };
         let mut written = Vec::new();
@@ -51,6 +53,17 @@ pub(super) fn run(plan: &CorePlan) -> anyhow::Result<Exit> {
         }
         Ok(problems)
     })
+}
+
+/// Several cores need a directory.
+fn make_room(output: Option<&Path>, count: usize) -> anyhow::Result<()> {
+    let Some(output) = output.filter(|output| count > 1 && !output.is_dir()) else {
+        return Ok(());
+    };
+    if output.exists() {
+        bail!("{} is a file; {count} cores need a directory", output.display());
+    }
+    fs::create_dir_all(output).with_context(|| format!("cannot create {}", output.display()))
 }
 
 struct Writer<'a, 'k> {
