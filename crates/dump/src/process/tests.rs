@@ -13,8 +13,11 @@ fn run(gva: u64, pages: u64, content: Content) -> Run {
     Run { gva: Gva(gva), len_bytes: pages * 0x1000, content }
 }
 
-/// Mappings, each of runs that follow one another from its start.
-fn memory(zero_fill: bool, vmas: &[(u64, VmaFlags, &[(u64, Content)])]) -> Memory {
+/// A mapping: where it starts, what it allows, and its runs, one behind the other,
+/// each of so many pages.
+type Mapping<'a> = (u64, VmaFlags, &'a [(u64, Content)]);
+
+fn memory(zero_fill: bool, vmas: &[Mapping<'_>]) -> Memory {
     let mut builder = Builder::new(zero_fill, 1 << 30, false);
     for (start, flags, runs) in vmas {
         let mut writer = builder.start(*flags);
