@@ -120,3 +120,9 @@ pub fn log(data: &[u8]) -> Option<crate::linux::Log> {
     let _ = kernel.stopped(Some(&log));
     Some(log)
 }
+
+/// Reads a tree of mappings and a page cache made of `data`: the root entry of each, a
+/// byte that says which kind, then memory from address 0x1000 on.
+pub fn process_trees(data: &[u8]) {
+    crate::linux::fuzz_process_trees(data);
+}

@@ -45,3 +45,8 @@ fn broken_symbol_tables_end_soon() {
 fn broken_logs_end_soon() {
     replay("log", 3, 300, |data| drop(fuzzing::log(data)));
 }
+
+#[test]
+fn broken_trees_of_processes_end_soon() {
+    replay("process_trees", 5, 300, fuzzing::process_trees);
+}

@@ -45,6 +45,7 @@ pub use offsets::{
 };
 pub use pages::{PageClass, PageClasses};
 pub use panic::{Stopped, Trouble, taint_meaning};
+pub(crate) use process::fuzz_process_trees;
 pub use process::{
     Backing, Content, Counts, FileRun, Library, MappedFile, Missing, Process, Run, Vma, VmaFlags,
 };

@@ -11,6 +11,7 @@ mod content;
 mod fields;
 mod file;
 mod frames;
+mod fuzz;
 mod libraries;
 pub(super) mod maple;
 mod names;
@@ -31,6 +32,7 @@ use std::sync::{Arc, OnceLock};
 use vmss2core_mem::{Gva, PAGE_SIZE, Problem};
 
 pub use content::{Content, Counts, FileRun, Missing, Run};
+pub(crate) use fuzz::trees as fuzz_process_trees;
 pub use libraries::Library;
 pub use vma::{Backing, MappedFile, Vma, VmaFlags};
 
