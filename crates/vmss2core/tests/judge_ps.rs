@@ -291,10 +291,6 @@ mod of_the_guest {
     use super::{the_guests_own_threads, users_and_command_lines, what_runs_on_each_cpu};
 
     tests_of_all_guests!(the_guests_own_threads, users_and_command_lines, what_runs_on_each_cpu);
-    guest_tests! {
-        (the_guests_own_threads, users_and_command_lines, what_runs_on_each_cpu)
-        linux_5_10: "linux-5.10",
-    }
 }
 
 mod hidden {
