@@ -305,7 +305,6 @@ fn source<'a>(memory: &'a PhysicalMemory, layout: &Layout) -> Source<'a> {
     Source {
         space: AddressSpace::new(memory, PagingMode::Identity, Root(Gpa(0))),
         word_len: layout.word,
-        ranges: std::iter::once(IMAGE..memory.end().0).collect(),
         ranges: vec![IMAGE..TABLES, TABLES..memory.end().0],
         known: vec![("_text", Gva(IMAGE))],
     }
