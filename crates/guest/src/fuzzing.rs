@@ -126,3 +126,29 @@ pub fn log(data: &[u8]) -> Option<crate::linux::Log> {
 pub fn process_trees(data: &[u8]) {
     crate::linux::fuzz_process_trees(data);
 }
+
+/// Looks up members in types made of `data`, alone and on top of themselves.
+pub fn btf(data: &[u8]) {
+    use crate::linux::{Btf, Types};
+
+    let ask = |btf: &Btf| {
+        for path in ["comm", "tasks.next", "thread.sp", "table[1][2].counter", "usage.counter"] {
+            let _ = btf.member("task_struct", path);
+        }
+        for name in ["task_struct", "atomic_t", "self", "array", "loop_t"] {
+            let _ = (btf.size_of(name), btf.member(name, "x"), btf.enumerator(name));
+        }
+    };
+    let Ok(base) = Btf::parse(data.to_vec()).map(Arc::new) else { return };
+    ask(&base);
+    if let Ok(split) = Btf::parse_split(base, data.to_vec()) {
+        ask(&split);
+    }
+}
+
+/// Reads `data` as the offsets of `-l`.
+pub fn offsets(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = text.parse::<crate::linux::LinuxOffsets>();
+    }
+}

@@ -50,3 +50,13 @@ fn broken_logs_end_soon() {
 fn broken_trees_of_processes_end_soon() {
     replay("process_trees", 5, 300, fuzzing::process_trees);
 }
+
+#[test]
+fn broken_types_end_soon() {
+    replay("btf", 2, 300, fuzzing::btf);
+}
+
+#[test]
+fn broken_offsets_end_soon() {
+    replay("offsets", 3, 300, fuzzing::offsets);
+}

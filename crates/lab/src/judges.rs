@@ -170,6 +170,16 @@ fn makedumpfile_of(architecture: &'static str) -> Result<Judge> {
     unpacked(Package { name: "makedumpfile", libraries, suite: "sid", architecture })
 }
 
+/// bpftool, which reads BTF.
+pub fn bpftool() -> Result<Judge> {
+    Judge::installed("bpftool", "bpftool")
+}
+
+/// pahole, which reads BTF and DWARF.
+pub fn pahole() -> Result<Judge> {
+    Judge::installed("pahole", "dwarves")
+}
+
 /// readelf of elfutils, which knows core notes.
 pub fn eu_readelf() -> Result<Judge> {
     Judge::installed("eu-readelf", "elfutils")

@@ -9,6 +9,8 @@
 mod modules;
 mod raw;
 mod search;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use modules::ModuleBtf;

@@ -20,14 +20,20 @@ const MOST_CANDIDATES: usize = 64;
 /// Finds the kernel's BTF.
 pub(in crate::linux) fn find(kernel: &Kernel<'_>) -> Option<Found<Arc<Btf>>> {
     let text = kernel.linux().text.as_ref()?.value;
-    let found = headers(kernel.memory(), text)
-        .into_iter()
-        .take(MOST_CANDIDATES)
-        .find_map(|gpa| Some((gpa, read(kernel.memory(), text, gpa)?)));
-    found.map(|(gpa, btf)| {
-        let gva = text.start.0 + (gpa.0 - text.gpa.0);
-        Found::new(Arc::new(btf), format!("BTF at virtual {gva:#x} in the kernel image"))
-    })
+    let (gpa, btf) = in_image(kernel.memory(), text)?;
+    let gva = text.start.0.wrapping_add(gpa.0 - text.gpa.0);
+    let how = format!("BTF at virtual {gva:#x} in the kernel image");
+    let how = match btf.cut_short() {
+        Some(why) => format!("{how}, not to its end: {why}"),
+        None => how,
+    };
+    Some(Found::new(Arc::new(btf), how))
+}
+
+/// The first types in an image that are a kernel's, and where they lie.
+pub(super) fn in_image(memory: &PhysicalMemory, text: KernelText) -> Option<(Gpa, Btf)> {
+    let mut headers = headers(memory, text).into_iter().take(MOST_CANDIDATES);
+    headers.find_map(|gpa| Some((gpa, read(memory, text, gpa)?)))
 }
 
 /// Where something like a BTF header lies in the image, which is physically one

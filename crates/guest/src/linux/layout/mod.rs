@@ -70,7 +70,7 @@ impl Layout {
 
     /// Adds a source that does not belong to the kernel: it is left out.
     pub(super) fn refuse(&mut self, how: &str, why: &str) {
-        self.problems.push(Problem::warning(format!("{how} is not used: {why}")));
+        self.problems.push(Problem::warning(format!("not used: {how}: {why}")));
     }
 
     /// How the sources were found, best first.

@@ -65,6 +65,9 @@ pub(in crate::linux) fn member(graph: &dyn TypeGraph, root: u64, path: &str) -> 
     let mut at = Place { ty: root, offset_bits: 0, width_bits: None };
     for part in path.split('.') {
         let (name, indices) = part.split_at(part.find('[').unwrap_or(part.len()));
+        if name.is_empty() {
+            return None;
+        }
         at = lookup.named(at, name.as_bytes())?;
         for index in indices.split_terminator(']') {
             at = lookup.element(at, index.strip_prefix('[')?.parse().ok()?)?;
