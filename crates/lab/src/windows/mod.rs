@@ -11,6 +11,7 @@ mod build;
 mod bytes;
 mod cpus;
 mod fixture;
+mod isf;
 mod kdbg;
 mod kernel;
 mod make;
