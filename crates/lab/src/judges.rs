@@ -46,7 +46,7 @@ const MAKEDUMPFILE_LIBRARIES: [&str; 11] = [
 ];
 
 /// Python packages in the judges' own environment.
-const PYTHON_PACKAGES: [&str; 3] = ["drgn", "volatility3", "leechcorepyc"];
+const PYTHON_PACKAGES: [&str; 4] = ["drgn", "volatility3", "leechcorepyc", "memprocfs"];
 
 /// A program that can be run.
 #[derive(Clone, Debug)]
@@ -202,30 +202,40 @@ pub fn volatility3() -> Result<Judge> {
     Ok(Judge::new([&environment()?.join("bin/vol")]))
 }
 
-/// A Python that can import `drgn`, `volatility3` and `leechcorepyc`.
+/// A Python that can import `drgn`, `volatility3`, `leechcorepyc` and `memprocfs`.
 pub fn python() -> Result<Judge> {
     Ok(Judge::new([&environment()?.join("bin/python")]))
 }
 
 /// The judges' Python environment. It is made in place, because the programs in
-/// it name their interpreter by its whole path.
+/// it name their interpreter by its whole path; packages that were added to the
+/// list since are added to it.
 fn environment() -> Result<PathBuf> {
     let (dir, done) = (cache::dir()?.join("python"), cache::dir()?.join("python/complete"));
-    if done.exists() {
+    let wanted = PYTHON_PACKAGES.join(" ");
+    let holds = |wanted: &str| fs::read_to_string(&done).is_ok_and(|held| held == wanted);
+    if holds(&wanted) {
         return Ok(dir);
     }
     let _lock = cache::lock("python")?;
-    if done.exists() {
+    if holds(&wanted) {
         return Ok(dir);
     }
-    if dir.exists() {
-        fs::remove_dir_all(&dir)?;
+    if !done.exists() {
+        make_environment(&dir)?;
     }
-    let made = Command::new("python3").args(["-m", "venv"]).arg(&dir).output()?;
-    ensure!(made.status.success(), "python3 -m venv: {}", String::from_utf8_lossy(&made.stderr));
     install(&dir.join("bin/pip"))?;
-    fs::write(done, "")?;
+    fs::write(done, wanted)?;
     Ok(dir)
+}
+
+fn make_environment(dir: &Path) -> Result<()> {
+    if dir.exists() {
+        fs::remove_dir_all(dir)?;
+    }
+    let made = Command::new("python3").args(["-m", "venv"]).arg(dir).output()?;
+    ensure!(made.status.success(), "python3 -m venv: {}", String::from_utf8_lossy(&made.stderr));
+    Ok(())
 }
 
 fn install(pip: &Path) -> Result<()> {

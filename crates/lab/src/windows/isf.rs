@@ -49,7 +49,12 @@ impl Truth {
             "metadata": self.metadata(),
             "base_types": self.base_types(),
             "user_types": self.types(),
-            "enums": {},
+            "enums": {"_NT_PRODUCT_TYPE": {
+                "base": "unsigned long",
+                "size": 4,
+                "constants":
+                    {"NtProductWinNt": 1, "NtProductLanManNt": 2, "NtProductServer": 3},
+            }},
             "symbols": symbols,
         });
         (path, table.to_string())
@@ -81,6 +86,7 @@ impl Truth {
             "wchar": int(2, false),
             "int": int(4, true),
             "long": int(4, true),
+            "unsigned int": int(4, false),
             "unsigned long": int(4, false),
             "long long": int(8, true),
             "unsigned long long": int(8, false),
@@ -98,7 +104,7 @@ impl Truth {
         Value::Object(types)
     }
 
-    fn small_types(&self) -> [(&'static str, Value); 9] {
+    fn small_types(&self) -> [(&'static str, Value); 10] {
         let width = if self.paging.is_64_bit() { 8 } else { 4 };
         let list = || pointer(&of("_LIST_ENTRY"));
         let buffer = pointer(&base("unsigned short"));
@@ -144,6 +150,20 @@ impl Truth {
             ("_POOL_HEADER", structure(2 * width, &[("PoolTag", 4, base("unsigned long"))])),
             ("_PEB", structure(0x800, &[("ImageBaseAddress", 2 * width, pointer(&base("void")))])),
             ("_KUSER_SHARED_DATA", shared()),
+            (
+                "_DBGKD_GET_VERSION64",
+                structure(
+                    0x28,
+                    &[
+                        ("MajorVersion", 0, base("unsigned short")),
+                        ("MinorVersion", 2, base("unsigned short")),
+                        ("MachineType", 8, base("unsigned short")),
+                        ("KernBase", 0x10, base("unsigned long long")),
+                        ("PsLoadedModuleList", 0x18, base("unsigned long long")),
+                        ("DebuggerDataList", 0x20, base("unsigned long long")),
+                    ],
+                ),
+            ),
         ]
     }
 
@@ -223,7 +243,7 @@ fn shared() -> Value {
             ("InterruptTime", 8, of("_KSYSTEM_TIME")),
             ("SystemTime", 0x14, of("_KSYSTEM_TIME")),
             ("NtSystemRoot", 0x30, system_root),
-            ("NtProductType", 0x264, base("unsigned long")),
+            ("NtProductType", 0x264, json!({"kind": "enum", "name": "_NT_PRODUCT_TYPE"})),
             ("NtMajorVersion", 0x26c, base("unsigned long")),
             ("NtMinorVersion", 0x270, base("unsigned long")),
         ],
