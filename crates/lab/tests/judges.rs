@@ -41,5 +41,5 @@ fn debuggers_of_the_machine_run() {
 fn python_judges_run() {
     says(judges::drgn(), &["--version"], "drgn ");
     says(judges::volatility3(), &["-h"], "olatility");
-    says(judges::python(), &["-c", "import leechcorepyc; print('here')"], "here");
+    says(judges::python(), &["-c", "import leechcorepyc, memprocfs; print('here')"], "here");
 }
