@@ -1,7 +1,12 @@
 //! Kernel stacks that `bt` shows, against those of drgn and crash, which unwind
 //! by the DWARF of the real kernel; without it, against what must be so.
 
-#![allow(clippy::unwrap_used, reason = "the validator of schemas is made for tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where it stands"
+)]
 
 #[macro_use]
 mod common;

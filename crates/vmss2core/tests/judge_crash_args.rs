@@ -1,6 +1,11 @@
 //! The command lines that `crash-args` prints, typed as they are.
 
-#![allow(clippy::unwrap_used, reason = "the validator of schemas is made for tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where it stands"
+)]
 
 #[macro_use]
 mod common;
