@@ -23,6 +23,7 @@ use vmss2core_lab::{Guest, hidden};
 use vmss2core_mem::Gva;
 
 const PAGE: u64 = 4096;
+const PAGE_LEN: usize = 4096;
 /// The program of the lab that has every kind of mapping.
 const PAGES: &str = "pages";
 
@@ -99,7 +100,7 @@ fn with_processes(
 }
 
 fn page(process: &Process<'_>, address: u64) -> Result<Vec<u8>> {
-    let mut page = vec![0; PAGE as usize];
+    let mut page = vec![0; PAGE_LEN];
     process.read(Gva(address), &mut page)?;
     Ok(page)
 }
@@ -196,7 +197,7 @@ fn untouched_pages_of_a_file(case: &Case) -> Result<()> {
         let runs = process.runs(vma);
         let is_cached = |run: &Run| matches!(run.content, Content::PageCache(_));
         ensure!(runs.iter().any(is_cached), "no page comes from the page cache: {runs:x?}");
-        for (index, expected) in file.chunks(PAGE as usize).take(64).enumerate() {
+        for (index, expected) in file.chunks(PAGE_LEN).take(64).enumerate() {
             let found = page(process, address + index as u64 * PAGE)?;
             ensure!(found.starts_with(expected), "page {index} is not the file's");
         }
@@ -332,7 +333,7 @@ fn crash_finds_the_same_pages() -> Result<()> {
         for vma in process.vmas() {
             for run in process.runs(vma) {
                 if let Content::Memory(gpa) = run.content {
-                    let pages = (0..run.len_bytes).step_by(PAGE as usize);
+                    let pages = (0..run.len_bytes).step_by(PAGE_LEN);
                     ours.extend(pages.map(|at| (run.gva.0 + at, gpa.0 + at)));
                 }
             }

@@ -205,23 +205,6 @@ mod with_type_information {
     };
 }
 
-mod linux_5_10 {
-    guest_tests! {
-        (
-            symbols_are_those_of_proc_kallsyms,
-            symbols_are_found_without_vmcoreinfo,
-            modules_are_those_of_proc_modules,
-            the_text_of_modules_is_known,
-            the_log_is_that_of_dmesg,
-            the_log_is_found_without_vmcoreinfo,
-            the_clock_is_that_of_the_guest
-        )
-        amd64: "linux-5.10",
-    }
-
-    use super::*;
-}
-
 mod running {
     guest_tests! {
         (no_trouble_is_told_of_a_running_guest)

@@ -1,6 +1,8 @@
 //! Judges on the kernel's types: bpftool and pahole read what `btf` writes, and a
 //! second path, DWARF of the kernel's own file, says the same.
 
+#![allow(clippy::indexing_slicing, reason = "a test may stop where it stands")]
+
 #[macro_use]
 mod common;
 

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::GuestArgs;
 
-/// Print the command lines that open this guest in crash, drgn and gdb
+/// Print the lines that open this guest in crash, drgn and gdb
 ///
 /// With the numbers that they need filled in, the package that has the symbols
 /// of the guest's kernel, and the file that it puts them in, or the one given

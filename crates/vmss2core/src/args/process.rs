@@ -33,7 +33,7 @@ pub(crate) struct MapsArgs {
     pub(crate) json: bool,
 }
 
-/// Rebuild files of a process of a Linux guest from the guest's page cache
+/// Rebuild files of a process from the guest's page cache
 ///
 /// Debuggers want the executable and the libraries for their symbols; of most the
 /// guest has every page in memory. With --maps they go to a directory that gdb
