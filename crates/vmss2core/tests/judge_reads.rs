@@ -16,7 +16,7 @@ const READS: usize = 10_000;
 /// That every mode is among the guests.
 fn mode_of(name: &str) -> Mode {
     match name {
-        "linux-6.1-4level" => Mode::FourLevel,
+        "linux-6.1-4level" | "linux-5.10" => Mode::FourLevel,
         "linux-6.1-i386-pae" | "linux-5.10-i386-pae" => Mode::Pae,
         "linux-6.1-i386" | "linux-5.10-i386" => Mode::TwoLevel,
         _ => Mode::FiveLevel,
