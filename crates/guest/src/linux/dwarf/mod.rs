@@ -10,8 +10,6 @@
 mod entries;
 mod search;
 mod section;
-#[cfg(test)]
-mod tests;
 mod unit;
 
 use std::collections::HashMap;
