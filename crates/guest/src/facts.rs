@@ -3,6 +3,7 @@
 use vmss2core_mem::{Gpa, Gva, Problem};
 
 use crate::paging::{PagingMode, Root};
+use crate::windows::WindowsFacts;
 
 /// A value with how it was found, in words for the user: "VMCOREINFO note at
 /// physical 0x1ffe000c", "page tables of vCPU 0".
@@ -30,6 +31,8 @@ pub struct Facts {
     pub vcpus: Vec<VcpuFacts>,
     /// Facts about a Linux kernel.
     pub linux: Option<LinuxFacts>,
+    /// Facts about a Windows kernel.
+    pub windows: Option<WindowsFacts>,
     /// What could not be found, and why that matters.
     pub problems: Vec<Problem>,
 }
@@ -40,6 +43,8 @@ pub struct Facts {
 pub enum OperatingSystem {
     /// Linux.
     Linux,
+    /// Windows NT.
+    Windows,
 }
 
 /// How a vCPU sees memory.

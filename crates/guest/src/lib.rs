@@ -13,6 +13,7 @@ mod facts;
 pub mod fuzzing;
 pub mod linux;
 pub mod paging;
+pub mod windows;
 
 use paging::AddressSpace;
 
