@@ -90,6 +90,7 @@ fn facts() -> Facts {
     Facts {
         os: Some(Found::new(OperatingSystem::Linux, "banner")),
         vcpus: vec![vcpu(0, 0), vcpu(1, 3)],
+        windows: None,
         linux: Some(linux()),
         problems: vec![Problem::note("vCPU 1 is in a program")],
     }
