@@ -1,27 +1,30 @@
 //! What is to be done: the command line's meaning, the same for both grammars.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap_complete::Shell;
+use vmss2core_dump::DumpFormat;
 use vmss2core_dump::process::ProcessOptions;
-use vmss2core_dump::{DumpFormat, WriteOptions};
-use vmss2core_guest::linux::{GivenFiles, LinuxOffsets};
+use vmss2core_guest::linux::GivenFiles;
 use vmss2core_report::{ModuleList, TimeStyle};
 
 use crate::args::{
-    Cli, Command, ConvertArgs, CoreArgs, DmesgArgs, Global, GuestArgs, InfoArgs, KernelArgs,
-    ModulesArgs, ProgressWhen, PsArgs, SymbolsArgs,
+    Cli, Command, CoreArgs, DmesgArgs, Global, GuestArgs, InfoArgs, KernelArgs, ModulesArgs,
+    ProgressWhen, PsArgs, SymbolsArgs,
 };
-use crate::legacy::{KernelFamily, LegacyArgs, NotYet, Output};
 
 mod bt;
+mod convert;
 mod crash_args;
+mod original;
 mod process;
 mod types;
 
 pub(crate) use bt::{BtPlan, Stacks};
+pub(crate) use convert::{ConvertPlan, Target};
 pub(crate) use crash_args::CrashArgsPlan;
+pub(crate) use original::{Cores, OriginalPlan, StatedKernel};
 pub(crate) use process::{ExtractPlan, MapsPlan, MapsStyle, WantedFiles};
 pub(crate) use types::{BtfPlan, Offsets, OffsetsPlan};
 
@@ -187,50 +190,6 @@ impl Style {
     }
 }
 
-/// Write one file under a name of the user's choice.
-#[derive(Debug)]
-pub(crate) struct ConvertPlan {
-    pub(crate) source: Source,
-    pub(crate) format: Format,
-    pub(crate) output: Target,
-    pub(crate) options: WriteOptions,
-    pub(crate) progress: ProgressWhen,
-}
-
-/// Where a file goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
-    File(PathBuf),
-    Stdout,
-}
-
-/// Write the files that the original wrote.
-#[derive(Debug)]
-pub(crate) struct OriginalPlan {
-    pub(crate) source: Source,
-    pub(crate) cores: Cores,
-    /// The kernel as the user states it.
-    pub(crate) stated: StatedKernel,
-    pub(crate) notes: Vec<String>,
-    pub(crate) quiet: bool,
-    pub(crate) progress: ProgressWhen,
-}
-
-/// Which cores to write.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Cores {
-    EachVcpu,
-    OneVcpu(u32),
-    Whole(Format),
-}
-
-/// What the user says about the guest's kernel.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct StatedKernel {
-    pub(crate) family: Option<KernelFamily>,
-    pub(crate) offsets: Option<LinuxOffsets>,
-}
-
 /// An output format.
 #[derive(Clone, Copy)]
 pub(crate) struct Format(pub(crate) &'static dyn DumpFormat);
@@ -264,7 +223,7 @@ impl Plan {
     pub(crate) fn from_args(cli: Cli) -> Result<Self, String> {
         Ok(match cli.command {
             Command::Info(args) => Self::Info(info(args, cli.global)),
-            Command::Convert(args) => Self::Convert(convert(args, cli.global)?),
+            Command::Convert(args) => Self::Convert(ConvertPlan::new(args, cli.global)?),
             Command::Core(args) => Self::Core(core(args, &cli.global)),
             Command::Maps(args) => Self::Maps(MapsPlan::new(args, &cli.global)),
             Command::Extract(args) => Self::Extract(ExtractPlan::new(args, &cli.global)),
@@ -335,205 +294,5 @@ fn core(args: CoreArgs, global: &Global) -> CorePlan {
         options: ProcessOptions { overwrite: args.force, zero_fill: args.zero_fill },
         style: if args.json { CoreStyle::Json } else { CoreStyle::Text },
         progress: global.progress,
-    }
-}
-
-fn convert(args: ConvertArgs, global: Global) -> Result<ConvertPlan, String> {
-    let format = Format::named(&args.format)?;
-    check_output(&args, format)?;
-    check_options(&args, format)?;
-    let to_stdout = is_stdout(&args.output);
-    let beside = || if to_stdout { std::env::temp_dir() } else { directory_of(&args.output) };
-    let spill_dir = global.tmpdir.unwrap_or_else(beside);
-    Ok(ConvertPlan {
-        source: Source { inputs: args.inputs, spill_dir },
-        format,
-        output: if to_stdout { Target::Stdout } else { Target::File(args.output) },
-        options: WriteOptions {
-            overwrite: args.force,
-            vcpu: args.vcpu.unwrap_or(0),
-            all_threads: args.all_threads,
-            no_dedup: args.no_dedup,
-            cr3: args.cr3,
-            gdb_script: args.gdb_script,
-            kdump: args.kdump.options()?,
-        },
-        progress: global.progress,
-    })
-}
-
-/// `-`; a file of that name is `./-`.
-fn is_stdout(output: &Path) -> bool {
-    output.as_os_str() == "-"
-}
-
-fn check_output(args: &ConvertArgs, format: Format) -> Result<(), String> {
-    if is_stdout(&args.output) {
-        return if format.0.is_stream() {
-            Ok(())
-        } else {
-            Err("cannot write to standard output: the file is written with holes and not \
-                 from front to back; give a file name (./- for a file called -), or use \
-                 --format kdump"
-                .into())
-        };
-    }
-    if args.output.is_dir() {
-        return Err(format!(
-            "{} is a directory; -o needs the name of a file",
-            args.output.display()
-        ));
-    }
-    Ok(())
-}
-
-fn check_options(args: &ConvertArgs, format: Format) -> Result<(), String> {
-    let name = format.0.name();
-    let linear = [
-        ("--vcpu", args.vcpu.is_some()),
-        ("--all-threads", args.all_threads),
-        ("--no-dedup", args.no_dedup),
-        ("--cr3", args.cr3.is_some()),
-    ];
-    if let Some((option, _)) = linear.iter().find(|(_, given)| *given && name != Format::LINEAR) {
-        return Err(format!("{option} goes with --format {}, not with {name}", Format::LINEAR));
-    }
-    if let Some(option) = args.kdump.given().filter(|_| name != Format::KDUMP) {
-        return Err(format!("{option} goes with --format {}, not with {name}", Format::KDUMP));
-    }
-    if args.gdb_script && !format.is_elf() {
-        return Err(format!("--gdb-script goes with ELF formats; gdb does not open {name}"));
-    }
-    Ok(())
-}
-
-/// The directory that a file is in.
-fn directory_of(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
-impl LegacyArgs {
-    /// What a command line in the original grammar means.
-    pub(crate) fn into_plan(self) -> Result<Plan, String> {
-        let mut stated = StatedKernel::default();
-        let cores = match self.output.as_ref().map(|requested| requested.what) {
-            None => Cores::EachVcpu,
-            Some(Output::LinearOne(vcpu)) => Cores::OneVcpu(vcpu),
-            Some(Output::Physical) => Cores::Whole(Format::named(Format::PHYSICAL)?),
-            Some(Output::Crash(family)) => {
-                stated = StatedKernel { family, offsets: self.kernel.offsets.clone() };
-                Cores::Whole(Format::named(Format::CRASH)?)
-            }
-            Some(Output::Process(pid)) => return self.into_process_core(pid),
-            Some(Output::ProcessList) => return self.into_process_list(),
-            Some(Output::NotYet(what)) => return Err(self.not_yet(what)),
-        };
-        self.check_command()?;
-        self.check_memory_file()?;
-        let notes = self.entry.map(|_| "-O is accepted and ignored: no debugger needs it".into());
-        Ok(Plan::Original(OriginalPlan {
-            source: Source {
-                inputs: self.files,
-                spill_dir: self.global.tmpdir.unwrap_or_else(|| PathBuf::from(".")),
-            },
-            cores,
-            stated,
-            notes: notes.into_iter().collect(),
-            quiet: self.quiet,
-            progress: self.global.progress,
-        }))
-    }
-
-    /// As all files in this grammar, it goes to the current directory and replaces
-    /// what is there.
-    fn into_process_core(self, pid: u32) -> Result<Plan, String> {
-        self.check_command()?;
-        self.check_memory_file()?;
-        let spill_dir = self.global.tmpdir.unwrap_or_else(|| PathBuf::from("."));
-        Ok(Plan::Core(CorePlan {
-            guest: GuestPlan {
-                files: given(self.kernel, spill_dir.clone()),
-                source: Source { inputs: self.files, spill_dir },
-            },
-            wanted: vec![Wanted::Pid(pid)],
-            output: None,
-            options: ProcessOptions { overwrite: true, zero_fill: false },
-            style: CoreStyle::Original { quiet: self.quiet },
-            progress: self.global.progress,
-        }))
-    }
-
-    /// On stdout, as the original printed it.
-    fn into_process_list(self) -> Result<Plan, String> {
-        self.check_command()?;
-        self.check_memory_file()?;
-        let spill_dir = self.global.tmpdir.unwrap_or_else(std::env::temp_dir);
-        let files = given(self.kernel, spill_dir.clone());
-        let guest = GuestPlan { source: Source { inputs: self.files, spill_dir }, files };
-        Ok(Plan::Ps(PsPlan { guest, threads: false, style: PsStyle::Text }))
-    }
-
-    /// A command that is misspelt looks like a file.
-    fn check_command(&self) -> Result<(), String> {
-        let Some(first) = self.files.first().filter(|first| !first.exists()) else {
-            return Ok(());
-        };
-        let name = first.to_string_lossy();
-        if !name.chars().all(|c| c.is_ascii_lowercase() || c == '-') {
-            return Ok(());
-        }
-        Err(format!("{name}: no such file, and no command is called that; see vmss2core --help"))
-    }
-
-    /// Many guides have the second file wrong: they take it for the output.
-    fn check_memory_file(&self) -> Result<(), String> {
-        let [_, second] = self.files.as_slice() else { return Ok(()) };
-        if second.exists() {
-            return Ok(());
-        }
-        Err(format!(
-            "{}: no such file; the second file is an input, the memory of the checkpoint\n\
-             to choose the name of the output: vmss2core convert IN -o OUT --format FORMAT",
-            second.display()
-        ))
-    }
-
-    fn not_yet(&self, what: NotYet) -> String {
-        let option = self.output.as_ref().map_or("", |requested| requested.option.as_str());
-        let files: Vec<String> = self
-            .files
-            .iter()
-            .map(|file| vmss2core_report::shell_word(&file.to_string_lossy()))
-            .collect();
-        let files = files.join(" ");
-        let (missing, instead) = match what {
-            NotYet::Windows => (
-                "a WinDbg dump".to_owned(),
-                format!("vmss2core convert {files} -o memory.raw --format raw, for volatility"),
-            ),
-            NotYet::MacOs => {
-                ("a macOS core".to_owned(), format!("vmss2core {files}, for lldb and gdb"))
-            }
-            NotYet::Solaris => ("a Solaris core".to_owned(), format!("vmss2core {files}, for gdb")),
-            NotYet::Firmware => {
-                ("a core of a firmware exception".to_owned(), format!("vmss2core {files}, for gdb"))
-            }
-        };
-        format!("{option}: {missing} is not in this version yet\nwhat works: {instead}")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_directory_of_a_bare_name_is_the_current_one() {
-        assert_eq!(directory_of(Path::new("x.core")), Path::new("."));
-        assert_eq!(directory_of(Path::new("a/x.core")), Path::new("a"));
-        assert_eq!(directory_of(Path::new("/x.core")), Path::new("/"));
     }
 }

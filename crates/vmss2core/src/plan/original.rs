@@ -1,0 +1,148 @@
+//! What a command line in the original grammar means.
+
+use std::path::PathBuf;
+
+use vmss2core_dump::process::ProcessOptions;
+use vmss2core_guest::linux::LinuxOffsets;
+
+use super::{CorePlan, CoreStyle, Format, GuestPlan, Plan, PsPlan, PsStyle, Source, Wanted, given};
+use crate::args::ProgressWhen;
+use crate::legacy::{KernelFamily, LegacyArgs, NotYet, Output};
+
+/// Write the files that the original wrote.
+#[derive(Debug)]
+pub(crate) struct OriginalPlan {
+    pub(crate) source: Source,
+    pub(crate) cores: Cores,
+    /// The kernel as the user states it.
+    pub(crate) stated: StatedKernel,
+    pub(crate) notes: Vec<String>,
+    pub(crate) quiet: bool,
+    pub(crate) progress: ProgressWhen,
+}
+
+/// Which cores to write.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cores {
+    EachVcpu,
+    OneVcpu(u32),
+    Whole(Format),
+}
+
+/// What the user says about the guest's kernel.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StatedKernel {
+    pub(crate) family: Option<KernelFamily>,
+    pub(crate) offsets: Option<LinuxOffsets>,
+}
+
+impl LegacyArgs {
+    /// What a command line in the original grammar means.
+    pub(crate) fn into_plan(self) -> Result<Plan, String> {
+        let mut stated = StatedKernel::default();
+        let cores = match self.output.as_ref().map(|requested| requested.what) {
+            None => Cores::EachVcpu,
+            Some(Output::LinearOne(vcpu)) => Cores::OneVcpu(vcpu),
+            Some(Output::Physical) => Cores::Whole(Format::named(Format::PHYSICAL)?),
+            Some(Output::Crash(family)) => {
+                stated = StatedKernel { family, offsets: self.kernel.offsets.clone() };
+                Cores::Whole(Format::named(Format::CRASH)?)
+            }
+            Some(Output::Process(pid)) => return self.into_process_core(pid),
+            Some(Output::ProcessList) => return self.into_process_list(),
+            Some(Output::NotYet(what)) => return Err(self.not_yet(what)),
+        };
+        self.check_command()?;
+        self.check_memory_file()?;
+        let notes = self.entry.map(|_| "-O is accepted and ignored: no debugger needs it".into());
+        Ok(Plan::Original(OriginalPlan {
+            source: Source {
+                inputs: self.files,
+                spill_dir: self.global.tmpdir.unwrap_or_else(|| PathBuf::from(".")),
+            },
+            cores,
+            stated,
+            notes: notes.into_iter().collect(),
+            quiet: self.quiet,
+            progress: self.global.progress,
+        }))
+    }
+
+    /// As all files in this grammar, it goes to the current directory and replaces
+    /// what is there.
+    fn into_process_core(self, pid: u32) -> Result<Plan, String> {
+        self.check_command()?;
+        self.check_memory_file()?;
+        let spill_dir = self.global.tmpdir.unwrap_or_else(|| PathBuf::from("."));
+        Ok(Plan::Core(CorePlan {
+            guest: GuestPlan {
+                files: given(self.kernel, spill_dir.clone()),
+                source: Source { inputs: self.files, spill_dir },
+            },
+            wanted: vec![Wanted::Pid(pid)],
+            output: None,
+            options: ProcessOptions { overwrite: true, zero_fill: false },
+            style: CoreStyle::Original { quiet: self.quiet },
+            progress: self.global.progress,
+        }))
+    }
+
+    /// On stdout, as the original printed it.
+    fn into_process_list(self) -> Result<Plan, String> {
+        self.check_command()?;
+        self.check_memory_file()?;
+        let spill_dir = self.global.tmpdir.unwrap_or_else(std::env::temp_dir);
+        let files = given(self.kernel, spill_dir.clone());
+        let guest = GuestPlan { source: Source { inputs: self.files, spill_dir }, files };
+        Ok(Plan::Ps(PsPlan { guest, threads: false, style: PsStyle::Text }))
+    }
+
+    /// A command that is misspelt looks like a file.
+    fn check_command(&self) -> Result<(), String> {
+        let Some(first) = self.files.first().filter(|first| !first.exists()) else {
+            return Ok(());
+        };
+        let name = first.to_string_lossy();
+        if !name.chars().all(|c| c.is_ascii_lowercase() || c == '-') {
+            return Ok(());
+        }
+        Err(format!("{name}: no such file, and no command is called that; see vmss2core --help"))
+    }
+
+    /// Many guides have the second file wrong: they take it for the output.
+    fn check_memory_file(&self) -> Result<(), String> {
+        let [_, second] = self.files.as_slice() else { return Ok(()) };
+        if second.exists() {
+            return Ok(());
+        }
+        Err(format!(
+            "{}: no such file; the second file is an input, the memory of the checkpoint\n\
+             to choose the name of the output: vmss2core convert IN -o OUT --format FORMAT",
+            second.display()
+        ))
+    }
+
+    fn not_yet(&self, what: NotYet) -> String {
+        let option = self.output.as_ref().map_or("", |requested| requested.option.as_str());
+        let files: Vec<String> = self
+            .files
+            .iter()
+            .map(|file| vmss2core_report::shell_word(&file.to_string_lossy()))
+            .collect();
+        let files = files.join(" ");
+        let (missing, instead) = match what {
+            NotYet::Windows => (
+                "a WinDbg dump".to_owned(),
+                format!("vmss2core convert {files} -o memory.raw --format raw, for volatility"),
+            ),
+            NotYet::MacOs => {
+                ("a macOS core".to_owned(), format!("vmss2core {files}, for lldb and gdb"))
+            }
+            NotYet::Solaris => ("a Solaris core".to_owned(), format!("vmss2core {files}, for gdb")),
+            NotYet::Firmware => {
+                ("a core of a firmware exception".to_owned(), format!("vmss2core {files}, for gdb"))
+            }
+        };
+        format!("{option}: {missing} is not in this version yet\nwhat works: {instead}")
+    }
+}
