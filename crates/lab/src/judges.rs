@@ -46,7 +46,8 @@ const MAKEDUMPFILE_LIBRARIES: [&str; 11] = [
 ];
 
 /// Python packages in the judges' own environment.
-const PYTHON_PACKAGES: [&str; 4] = ["drgn", "volatility3", "leechcorepyc", "memprocfs"];
+const PYTHON_PACKAGES: [&str; 6] =
+    ["drgn", "volatility3", "leechcorepyc", "memprocfs", "kdmp-parser", "ntoseye"];
 
 /// A program that can be run.
 #[derive(Clone, Debug)]
@@ -202,7 +203,32 @@ pub fn volatility3() -> Result<Judge> {
     Ok(Judge::new([&environment()?.join("bin/vol")]))
 }
 
-/// A Python that can import `drgn`, `volatility3`, `leechcorepyc` and `memprocfs`.
+/// ntoseye, a debugger of Windows kernels. Its folder of symbols is below `home`,
+/// and it finds no server: symbols are there or are not.
+pub fn ntoseye(home: &Path) -> Result<Command> {
+    let mut command = Judge::new([&environment()?.join("bin/ntoseye")]).command();
+    let nowhere = "http://127.0.0.1:9";
+    command.env("HOME", home).env_remove("SUDO_USER").env("NTOSEYE_NO_PDB_FROM_MEMORY", "1");
+    command.envs(
+        ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"].map(|name| (name, nowhere)),
+    );
+    Ok(command)
+}
+
+/// The linker for Windows that comes with the Rust toolchain, else Debian's.
+pub fn windows_linker() -> Result<Judge> {
+    let output = Command::new("rustc").args(["--print", "target-libdir"]).output()?;
+    ensure!(output.status.success(), "rustc --print target-libdir: {}", output.status);
+    let libraries = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+    let linker = libraries.with_file_name("bin").join("rust-lld");
+    if linker.exists() {
+        return Ok(Judge::new([&linker, Path::new("-flavor"), Path::new("link")]));
+    }
+    Judge::installed("lld-link", "lld")
+}
+
+/// A Python that can import `drgn`, `volatility3`, `leechcorepyc`,
+/// `memprocfs` and `kdmp_parser`.
 pub fn python() -> Result<Judge> {
     Ok(Judge::new([&environment()?.join("bin/python")]))
 }
@@ -212,20 +238,22 @@ pub fn python() -> Result<Judge> {
 /// list since are added to it.
 fn environment() -> Result<PathBuf> {
     let (dir, done) = (cache::dir()?.join("python"), cache::dir()?.join("python/complete"));
-    let wanted = PYTHON_PACKAGES.join(" ");
-    let holds = |wanted: &str| fs::read_to_string(&done).is_ok_and(|held| held == wanted);
-    if holds(&wanted) {
+    let holds_all = || {
+        let held = fs::read_to_string(&done).unwrap_or_default();
+        PYTHON_PACKAGES.iter().all(|wanted| held.split_whitespace().any(|held| held == *wanted))
+    };
+    if holds_all() {
         return Ok(dir);
     }
     let _lock = cache::lock("python")?;
-    if holds(&wanted) {
+    if holds_all() {
         return Ok(dir);
     }
     if !done.exists() {
         make_environment(&dir)?;
     }
     install(&dir.join("bin/pip"))?;
-    fs::write(done, wanted)?;
+    fs::write(done, PYTHON_PACKAGES.join(" "))?;
     Ok(dir)
 }
 

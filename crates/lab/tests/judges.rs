@@ -41,5 +41,13 @@ fn debuggers_of_the_machine_run() {
 fn python_judges_run() {
     says(judges::drgn(), &["--version"], "drgn ");
     says(judges::volatility3(), &["-h"], "olatility");
-    says(judges::python(), &["-c", "import leechcorepyc, memprocfs; print('here')"], "here");
+    says(
+        judges::python(),
+        &["-c", "import leechcorepyc, memprocfs, kdmp_parser; print('here')"],
+        "here",
+    );
+    let home = tempfile::tempdir().unwrap();
+    let output = judges::ntoseye(home.path()).unwrap().arg("--version").output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("0."), "{output:?}");
+    says(judges::windows_linker(), &["/?"], "USAGE");
 }

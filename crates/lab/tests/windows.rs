@@ -8,10 +8,11 @@
 
 use std::path::Path;
 
+use anyhow::Context;
 use vmss2core_lab::vmware::{Machine, Shape, write_checkpoint};
 use vmss2core_lab::windows::{
-    Doing, Fixture, InfoRow, MiniNt, ModulesRow, Paging, PsListRow, Residence, Truth, fixture,
-    fixtures, make, memprocfs, volatility3,
+    Doing, Fixture, InfoRow, MiniNt, ModulesRow, Paging, PsListRow, Residence, Truth,
+    dump_of_memprocfs, fixture, fixtures, make, memprocfs, ntoseye, volatility3,
 };
 
 /// What MemProcFS cannot open as a raw image, and why as far as it is known.
@@ -98,36 +99,8 @@ fn memprocfs_reads_what_it_can() {
             assert!(refused.contains("Initialization of vmm failed"), "{refused}");
             continue;
         }
-        judged_by_memprocfs(&fixture, &truth, &path);
+        memprocfs(&path, &[]).unwrap().agrees(&truth).context(fixture.name).unwrap();
     }
-}
-
-fn judged_by_memprocfs(fixture: &Fixture, truth: &Truth, path: &Path) {
-    let seen = memprocfs(path, &[]).unwrap();
-    let name = fixture.name;
-    assert_eq!(seen.build, truth.build, "{name}");
-    let mut processes = seen.processes;
-    processes.sort_by_key(|process| process.pid);
-    assert_eq!(processes.len(), truth.processes.len(), "{name}");
-    for (seen, put) in processes.iter().zip(&truth.processes) {
-        assert_eq!((seen.pid, seen.parent), (put.pid, put.parent), "{name}");
-        assert_eq!((seen.address, seen.root), (put.eprocess, put.dtb), "{name}");
-        assert_eq!((&seen.name, seen.peb), (&put.name, put.peb), "{name}");
-        let file = put.path.rsplit('\\').next().unwrap_or_default();
-        assert!(put.path.is_empty() || seen.path == file, "{name} {seen:?} {file}");
-    }
-    if truth.paging.is_64_bit() {
-        let modules: Vec<_> =
-            seen.modules.iter().map(|one| (one.name.as_str(), one.base, one.size)).collect();
-        let put: Vec<_> = truth
-            .modules
-            .iter()
-            .map(|one| (one.name.as_str(), one.base, u64::from(one.size)))
-            .collect();
-        assert_eq!(modules, put, "{name}");
-    }
-    let user: Vec<_> = seen.user_modules.iter().map(|one| one.name.as_str()).collect();
-    assert_eq!(user, ["notepad.exe", "ntdll.dll"], "{name}");
 }
 
 #[test]
@@ -154,6 +127,30 @@ fn memprocfs_decodes_the_debugger_data_to_what_was_encoded() {
         let seen = memprocfs(&path, &[ranges[0], ranges[1], flag]).unwrap();
         assert_eq!(seen.dump_ranges[..2].concat(), truth.kdbg.plain, "{name}");
         assert_eq!(seen.dump_ranges[2], [0], "{name}");
+    }
+}
+
+#[test]
+fn ntoseye_resolves_by_the_linked_symbols() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["win7-x64", "win10-14393-x64", "win10-17763-x64", "win11-26100-x64"] {
+        let MiniNt { machine, truth } = made(name);
+        let (path, dump) = (dir.path().join("guest.raw"), dir.path().join("memory.dmp"));
+        machine.write_raw(&path).unwrap();
+        truth.write_pdb(dir.path()).unwrap();
+        dump_of_memprocfs(&path, &dump).unwrap();
+        let said =
+            ntoseye(&dump, dir.path(), &["vertarget", "lm", "!process 0 0", "!idt"]).unwrap();
+        let pdb = format!("{} GUID {} age {}", truth.pdb.name, truth.pdb.guid, truth.pdb.age);
+        let expected = [truth.lab.clone(), pdb, "nt!KiDivideErrorFault".to_owned()];
+        let modules = truth
+            .modules
+            .iter()
+            .map(|one| format!("{:016x}  {:016x}", one.base, one.base + u64::from(one.size)));
+        let processes = truth.processes.iter().map(|one| format!("{:016x}  ", one.eprocess));
+        for expected in expected.into_iter().chain(modules).chain(processes) {
+            assert!(said.contains(&expected), "{name}: no {expected} in {said}");
+        }
     }
 }
 
@@ -241,7 +238,7 @@ fn foreign_readers_open_the_guests_as_checkpoints() {
         let memory = written.memory.unwrap();
         let rows = volatility3::<PsListRow>(&memory, &truth, "windows.pslist", dir.path()).unwrap();
         assert_eq!(rows.len(), truth.processes.len(), "{name}");
-        judged_by_memprocfs(&fixture(name).unwrap(), &truth, &memory);
+        memprocfs(&memory, &[]).unwrap().agrees(&truth).context(name).unwrap();
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::truth::Truth;
+use super::truth::{Module, Truth};
 use crate::judges;
 use crate::vmware::{Contents, Machine};
 
@@ -68,6 +69,17 @@ pub fn memprocfs(path: &Path, dump_ranges: &[(u64, u64)]) -> Result<MemProcFs> {
     let mut command = judges::python()?.command();
     command.args(["-c", SCRIPT]).arg(path);
     command.args(dump_ranges.iter().map(|(start, len)| format!("{start:x},{len:x}")));
+    said_by_memprocfs(command, path)
+}
+
+/// The crash dump that MemProcFS makes of an image, written to `to`.
+pub fn dump_of_memprocfs(path: &Path, to: &Path) -> Result<()> {
+    let mut command = judges::python()?.command();
+    command.args(["-c", SCRIPT]).arg(path).arg(format!("to={}", to.display()));
+    said_by_memprocfs(command, path).map(drop)
+}
+
+fn said_by_memprocfs(mut command: Command, path: &Path) -> Result<MemProcFs> {
     let output = command.output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "memprocfs did not open {}:\n{said}", path.display());
@@ -75,6 +87,48 @@ pub fn memprocfs(path: &Path, dump_ranges: &[(u64, u64)]) -> Result<MemProcFs> {
     let line = text.lines().find(|line| line.starts_with('{'));
     serde_json::from_str(line.with_context(|| format!("memprocfs said {text}"))?)
         .context("reading what memprocfs said")
+}
+
+impl MemProcFs {
+    /// An error that says what is not as it was put into the guest.
+    pub fn agrees(&self, truth: &Truth) -> Result<()> {
+        ensure!(self.build == truth.build, "build {}", self.build);
+        let mut processes: Vec<_> = self.processes.iter().collect();
+        processes.sort_by_key(|process| process.pid);
+        ensure!(processes.len() == truth.processes.len(), "{} processes", processes.len());
+        for (seen, put) in processes.into_iter().zip(&truth.processes) {
+            let same = (seen.pid, seen.parent, seen.address, seen.root, &seen.name, seen.peb)
+                == (put.pid, put.parent, put.eprocess, put.dtb, &put.name, put.peb);
+            let file = put.path.rsplit('\\').next().unwrap_or_default();
+            ensure!(same && (put.path.is_empty() || seen.path == file), "{seen:x?} for {put:x?}");
+        }
+        if truth.paging.is_64_bit() {
+            let put = truth.modules.iter().map(SeenModule::from);
+            ensure!(put.eq(self.modules.iter().cloned()), "modules {:x?}", self.modules);
+        }
+        let user: Vec<_> = self.user_modules.iter().map(|one| one.name.as_str()).collect();
+        ensure!(user == ["notepad.exe", "ntdll.dll"], "modules of notepad: {user:?}");
+        Ok(())
+    }
+}
+
+impl From<&Module> for SeenModule {
+    fn from(module: &Module) -> Self {
+        Self { name: module.name.clone(), base: module.base, size: module.size.into() }
+    }
+}
+
+/// What ntoseye prints for `commands`, run in turn on a crash dump. The PDB of the
+/// kernel lies in `dir`, and what ntoseye keeps goes there, too.
+pub fn ntoseye(dump: &Path, dir: &Path, commands: &[&str]) -> Result<String> {
+    let mut command = judges::ntoseye(dir)?;
+    command.arg("--dump").arg(dump).args(["--plain-repl", "--batch", "--sympath-append"]).arg(dir);
+    command.args(commands.iter().flat_map(|command| ["-c", command]));
+    let output = command.output()?;
+    let (text, said) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "ntoseye: {}\n{text}\n{said}", output.status);
+    Ok(text.into_owned())
 }
 
 /// A row of volatility 3's `windows.pslist`.

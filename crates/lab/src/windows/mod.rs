@@ -13,7 +13,8 @@
 //! | MemProcFS 5.19, raw images | every guest of 64 bits and with PAE: build, processes with their roots and `PEB`, modules of the kernel (64 bits only) and of a program | five levels; no low stub; the kernel's header page or exports not present; 32 bits without PAE |
 //! | MemProcFS, its crash dump of a raw image | the debugger data of all eight builds that encode it: byte for byte what was encoded, flag cleared | |
 //! | volatility 3 2.28 with our symbols, raw images | every build, and what MemProcFS refuses: 32 bits without PAE, no low stub, exports paged out, header page in transition: processes, modules; `windows.info` where the debugger data is plain | five levels; the header page not in memory |
-//! | both, VMware checkpoints | memory with a hole, in many ranges, PAE, shadowed | |
+//! | ntoseye 0.52 with our PDB, MemProcFS' crash dump | Windows 7 to 11: build, processes, modules, interrupt tables | five levels; 32 bits |
+//! | the first two, VMware checkpoints | memory with a hole, in many ranges, PAE, shadowed | |
 //!
 //! Five levels are walked by the tests' own walker only: no reader knows them.
 //! The version of a judge is that of the day; what it refuses is asserted, too.
@@ -29,6 +30,7 @@
 
 mod build;
 mod bytes;
+mod coff;
 mod cpus;
 mod fixture;
 mod isf;
@@ -37,6 +39,7 @@ mod kdbg;
 mod kernel;
 mod make;
 mod modules;
+mod pdb;
 mod pe;
 mod processes;
 mod ram;
@@ -46,7 +49,8 @@ mod truth;
 
 pub use fixture::{Doing, Fixture, Known, Layout, Trap, fixture, fixtures};
 pub use judged::{
-    InfoRow, MemProcFs, ModulesRow, PsListRow, SeenModule, SeenProcess, memprocfs, volatility3,
+    InfoRow, MemProcFs, ModulesRow, PsListRow, SeenModule, SeenProcess, dump_of_memprocfs,
+    memprocfs, ntoseye, volatility3,
 };
 pub use make::{MiniNt, make};
 pub use truth::{
