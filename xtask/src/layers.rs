@@ -14,6 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("vmss2core-checkpoint", &["vmss2core-mem"]),
     ("vmss2core-guest", &["vmss2core-mem"]),
     ("vmss2core-dump", &["vmss2core-mem", "vmss2core-guest"]),
+    ("vmss2core-gdb", &["vmss2core-mem", "vmss2core-guest"]),
     ("vmss2core-report", &["vmss2core-mem", "vmss2core-checkpoint", "vmss2core-guest"]),
     (
         "vmss2core",
@@ -22,6 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "vmss2core-checkpoint",
             "vmss2core-guest",
             "vmss2core-dump",
+            "vmss2core-gdb",
             "vmss2core-report",
         ],
     ),

@@ -17,6 +17,7 @@ mod btf;
 mod core;
 mod crash_args;
 mod dmesg;
+mod gdb;
 mod guest;
 mod kdump;
 mod linuxoffsets;
@@ -30,6 +31,7 @@ pub(crate) use btf::BtfArgs;
 pub(crate) use core::CoreArgs;
 pub(crate) use crash_args::CrashArgsArgs;
 pub(crate) use dmesg::DmesgArgs;
+pub(crate) use gdb::GdbArgs;
 pub(crate) use guest::{GuestArgs, KernelArgs, VmcoreinfoArgs};
 pub(crate) use kdump::KdumpArgs;
 pub(crate) use linuxoffsets::LinuxoffsetsArgs;
@@ -124,6 +126,7 @@ pub(crate) enum Command {
     Maps(MapsArgs),
     Extract(ExtractArgs),
     Bt(BtArgs),
+    Gdb(GdbArgs),
     CrashArgs(CrashArgsArgs),
     Vmcoreinfo(VmcoreinfoArgs),
     Symbols(SymbolsArgs),

@@ -8,6 +8,7 @@ mod core;
 mod crash_args;
 mod dmesg;
 mod extract;
+mod gdb;
 mod info;
 mod kernel;
 mod linuxoffsets;
@@ -37,6 +38,7 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<Exit> {
         Plan::Ps(plan) => ps::run(&plan),
         Plan::CrashArgs(plan) => crash_args::run(&plan),
         Plan::Bt(plan) => bt::run(&plan),
+        Plan::Gdb(plan) => gdb::run(&plan),
         Plan::Vmcoreinfo(plan) => vmcoreinfo::run(&plan),
         Plan::Offsets(plan) => linuxoffsets::run(&plan),
         Plan::Btf(plan) => btf::run(&plan),

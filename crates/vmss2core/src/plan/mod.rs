@@ -17,6 +17,7 @@ use crate::args::{
 mod bt;
 mod convert;
 mod crash_args;
+mod gdb;
 mod original;
 mod process;
 mod types;
@@ -24,6 +25,7 @@ mod types;
 pub(crate) use bt::{BtPlan, Stacks};
 pub(crate) use convert::{ConvertPlan, Target};
 pub(crate) use crash_args::CrashArgsPlan;
+pub(crate) use gdb::{GdbPlan, Place};
 pub(crate) use original::{Cores, OriginalPlan, StatedKernel};
 pub(crate) use process::{ExtractPlan, MapsPlan, MapsStyle, WantedFiles};
 pub(crate) use types::{BtfPlan, Offsets, OffsetsPlan};
@@ -38,6 +40,7 @@ pub(crate) enum Plan {
     Maps(MapsPlan),
     Extract(ExtractPlan),
     Bt(BtPlan),
+    Gdb(GdbPlan),
     CrashArgs(CrashArgsPlan),
     Vmcoreinfo(GuestPlan),
     Offsets(OffsetsPlan),
@@ -230,6 +233,7 @@ impl Plan {
             Command::Ps(args) => Self::Ps(PsPlan::new(args, &cli.global)),
             Command::CrashArgs(args) => Self::CrashArgs(CrashArgsPlan::new(args, &cli.global)),
             Command::Bt(args) => Self::Bt(BtPlan::new(args, &cli.global)),
+            Command::Gdb(args) => Self::Gdb(GdbPlan::new(args, &cli.global)),
             Command::Vmcoreinfo(args) => Self::Vmcoreinfo(GuestPlan::new(args.guest, &cli.global)),
             Command::Linuxoffsets(args) => Self::Offsets(OffsetsPlan::new(&args, &cli.global)),
             Command::Btf(args) => Self::Btf(BtfPlan::new(args, &cli.global)),

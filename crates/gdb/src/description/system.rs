@@ -1,0 +1,133 @@
+//! Registers that only a kernel sees, in a feature of our own. gdb shows them in
+//! `info registers system`, with the names of their bits.
+
+use std::fmt::Write;
+
+use super::features::{register, segment};
+use super::{Feature, Register, Width};
+use crate::target::Registers;
+
+/// A register by name, type (empty for a plain number) and value.
+type Entry = (&'static str, &'static str, fn(&Registers, usize) -> Option<u128>);
+
+const ENTRIES: [Entry; 33] = [
+    ("cr0", "x86_cr0", |of, _| wide(of.cpu.control.cr0)),
+    ("cr2", "", |of, _| wide(of.cpu.control.cr2)),
+    ("cr3", "", |of, _| wide(of.cpu.control.cr3)),
+    ("cr4", "x86_cr4", |of, _| wide(of.cpu.control.cr4)),
+    ("cr8", "", |of, _| wide(of.cpu.control.cr8)),
+    ("efer", "x86_efer", |of, _| wide(of.cpu.msrs.efer)),
+    ("k_gs_base", "", |of, _| wide(of.cpu.msrs.kernel_gs_base)),
+    ("idt_base", "", |of, _| wide(of.cpu.idtr.base)),
+    ("idt_limit", "", |of, _| of.cpu.idtr.limit.map(u128::from)),
+    ("gdt_base", "", |of, _| wide(of.cpu.gdtr.base)),
+    ("gdt_limit", "", |of, _| of.cpu.gdtr.limit.map(u128::from)),
+    ("tr", "", |of, _| of.cpu.segments.tr.selector.map(u128::from)),
+    ("tr_base", "", |of, _| wide(of.cpu.segments.tr.base)),
+    ("ldt", "", |of, _| of.cpu.segments.ldt.selector.map(u128::from)),
+    ("ldt_base", "", |of, _| wide(of.cpu.segments.ldt.base)),
+    ("cs_base", "", |of, _| wide(of.cpu.segments.cs.base)),
+    ("ss_base", "", |of, _| wide(of.cpu.segments.ss.base)),
+    ("ds_base", "", |of, _| wide(of.cpu.segments.ds.base)),
+    ("es_base", "", |of, _| wide(of.cpu.segments.es.base)),
+    ("star", "", |of, _| wide(of.cpu.msrs.star)),
+    ("lstar", "", |of, _| wide(of.cpu.msrs.lstar)),
+    ("cstar", "", |of, _| wide(of.cpu.msrs.cstar)),
+    ("sfmask", "", |of, _| wide(of.cpu.msrs.sfmask)),
+    ("sysenter_cs", "", |of, _| wide(of.cpu.msrs.sysenter_cs)),
+    ("sysenter_esp", "", |of, _| wide(of.cpu.msrs.sysenter_esp)),
+    ("sysenter_eip", "", |of, _| wide(of.cpu.msrs.sysenter_eip)),
+    ("tsc", "", |of, _| wide(of.cpu.msrs.tsc)),
+    ("dr0", "", |of, _| debug(of, 0)),
+    ("dr1", "", |of, _| debug(of, 1)),
+    ("dr2", "", |of, _| debug(of, 2)),
+    ("dr3", "", |of, _| debug(of, 3)),
+    ("dr6", "", |of, _| debug(of, 6)),
+    ("dr7", "", |of, _| debug(of, 7)),
+];
+
+fn wide(value: Option<u64>) -> Option<u128> {
+    value.map(u128::from)
+}
+
+fn debug(of: &Registers, index: usize) -> Option<u128> {
+    of.cpu.debug.get(index).copied().flatten().map(u128::from)
+}
+
+pub(super) fn registers(width: Width) -> Vec<Register> {
+    let mut all: Vec<Register> = ENTRIES.iter().map(|entry| system(entry, 0)).collect();
+    if width != Width::Bits64 {
+        // The feature that gdb has for these is one of 64-bit code.
+        let base: fn(&Registers, usize) -> Option<u128> = |of, at| wide(segment(of, at).base);
+        all.extend([system(&("fs_base", "", base), 4), system(&("gs_base", "", base), 5)]);
+    }
+    all
+}
+
+/// All have 64 bits: those of a 32-bit guest are zero-extended.
+fn system((name, kind, value): &Entry, index: usize) -> Register {
+    Register {
+        kind: if kind.is_empty() { "uint64" } else { kind },
+        group: Some("system"),
+        feature: Feature::System,
+        index,
+        ..register(name, 64, *value)
+    }
+}
+
+/// Bits with names (Intel SDM volume 3, chapter 2.5; volume 4, IA32_EFER).
+const CR0: [(&str, u32); 11] = [
+    ("PE", 0),
+    ("MP", 1),
+    ("EM", 2),
+    ("TS", 3),
+    ("ET", 4),
+    ("NE", 5),
+    ("WP", 16),
+    ("AM", 18),
+    ("NW", 29),
+    ("CD", 30),
+    ("PG", 31),
+];
+const CR4: [(&str, u32); 24] = [
+    ("VME", 0),
+    ("PVI", 1),
+    ("TSD", 2),
+    ("DE", 3),
+    ("PSE", 4),
+    ("PAE", 5),
+    ("MCE", 6),
+    ("PGE", 7),
+    ("PCE", 8),
+    ("OSFXSR", 9),
+    ("OSXMMEXCPT", 10),
+    ("UMIP", 11),
+    ("LA57", 12),
+    ("VMXE", 13),
+    ("SMXE", 14),
+    ("FSGSBASE", 16),
+    ("PCIDE", 17),
+    ("OSXSAVE", 18),
+    ("SMEP", 20),
+    ("SMAP", 21),
+    ("PKE", 22),
+    ("CET", 23),
+    ("PKS", 24),
+    ("LAM_SUP", 28),
+];
+const EFER: [(&str, u32); 6] =
+    [("SCE", 0), ("LME", 8), ("LMA", 10), ("NXE", 11), ("SVME", 12), ("FFXSR", 14)];
+
+pub(super) fn types() -> String {
+    let flags = [("x86_cr0", &CR0[..]), ("x86_cr4", &CR4[..]), ("x86_efer", &EFER[..])];
+    let mut xml = String::new();
+    for (name, bits) in flags {
+        // Writing to a String cannot fail.
+        let _ = writeln!(xml, "<flags id=\"{name}\" size=\"8\">");
+        for (field, bit) in bits {
+            let _ = writeln!(xml, "<field name=\"{field}\" start=\"{bit}\" end=\"{bit}\"/>");
+        }
+        xml.push_str("</flags>\n");
+    }
+    xml
+}

@@ -1,0 +1,49 @@
+//! Attaching and taking leave.
+
+use super::{Family, resume};
+use crate::parse;
+use crate::reply::{EINVAL, EPERM, Reply};
+use crate::session::Session;
+
+pub(super) const PACKETS: Family = &[
+    ("vAttach;", attach),
+    ("D", detach),
+    ("vKill", |session, _| detach_all(session)),
+    ("k", kill),
+    ("R", |_, _| Reply::unsupported()),
+];
+
+fn attach(session: &mut Session<'_>, pid: &[u8]) -> Reply {
+    let pid = parse::number(pid).and_then(|pid| u32::try_from(pid).ok());
+    let Some(pid) = pid else { return Reply::error(EINVAL) };
+    if session.inferior(pid).is_none() {
+        match session.target.attach(pid) {
+            Ok(inferior) => session.inferiors.push(inferior),
+            Err(why) => return session.refuse(&why, EPERM),
+        }
+    }
+    let first = session.inferior(pid).and_then(|inferior| inferior.threads().first());
+    session.selected = first.map(|thread| (pid, thread.tid));
+    resume::stopped(session)
+}
+
+/// `D`, or `D;PID` for one of several.
+fn detach(session: &mut Session<'_>, rest: &[u8]) -> Reply {
+    let Some(pid) = rest.strip_prefix(b";") else { return detach_all(session) };
+    let Some(pid) = parse::number(pid) else { return Reply::error(EINVAL) };
+    session.inferiors.retain(|inferior| u64::from(inferior.pid()) != pid);
+    session.ended = session.inferiors.is_empty() && !session.agreed.extended;
+    Reply::ok()
+}
+
+fn detach_all(session: &mut Session<'_>) -> Reply {
+    session.inferiors.clear();
+    session.ended = !session.agreed.extended;
+    Reply::ok()
+}
+
+/// What gdb says when it quits; nothing is killed, and no answer expected.
+fn kill(session: &mut Session<'_>, _: &[u8]) -> Reply {
+    session.ended = true;
+    Reply::ok()
+}

@@ -1,0 +1,87 @@
+//! Memory, virtual or physical.
+
+use vmss2core_mem::Gpa;
+
+use super::Family;
+use crate::packet::PACKET_BYTES;
+use crate::parse;
+use crate::reply::{EFAULT, EINVAL, EPERM, Reply};
+use crate::session::{Client, Session};
+
+/// Most bytes in one answer, each of which may take two.
+const MOST_BYTES: u64 = PACKET_BYTES as u64 / 2 - 1;
+
+pub(super) const PACKETS: Family = &[
+    ("m", digits),
+    ("x", binary),
+    ("M", refuse),
+    ("X", refuse),
+    ("Qqemu.PhyMemMode:", set_physical),
+    ("qqemu.PhyMemMode", |session, _| Reply::text(u8::from(session.agreed.physical).to_string())),
+];
+
+fn digits(session: &mut Session<'_>, packet: &[u8]) -> Reply {
+    match read(session, packet) {
+        Ok(bytes) => Reply::hex(&bytes),
+        Err(reply) => reply,
+    }
+}
+
+/// gdb 16 wants a `b` in front; lldb asks for nothing at address 0 to see whether
+/// this packet is known, and wants no letter.
+fn binary(session: &mut Session<'_>, packet: &[u8]) -> Reply {
+    let is_lldb = session.client == Client::Lldb;
+    if is_lldb && parse::pair(packet) == Some((0, 0)) {
+        return Reply::ok();
+    }
+    match read(session, packet) {
+        Ok(bytes) => Reply::binary(if is_lldb { "" } else { "b" }, &bytes),
+        Err(reply) => reply,
+    }
+}
+
+/// What can be read of a range from its start on.
+fn read(session: &Session<'_>, range: &[u8]) -> Result<Vec<u8>, Reply> {
+    let (range, thread) = session.addressed(range);
+    let (address, len) = parse::pair(range).ok_or_else(|| Reply::error(EINVAL))?;
+    let len = usize::try_from(len.min(MOST_BYTES)).unwrap_or(0);
+    let mut bytes = vec![0; len];
+    let got = if session.agreed.physical {
+        read_physical(session, address, &mut bytes)
+    } else {
+        thread.map_or(0, |thread| thread.inferior.read(thread.tid, address, &mut bytes))
+    };
+    bytes.truncate(got);
+    if bytes.is_empty() && len > 0 { Err(Reply::error(EFAULT)) } else { Ok(bytes) }
+}
+
+/// Up to the first byte that the checkpoint lacks.
+fn read_physical(session: &Session<'_>, address: u64, buf: &mut [u8]) -> usize {
+    use vmss2core_mem::Piece;
+
+    let memory = session.target.physical();
+    let mut got = 0_usize;
+    for piece in memory.pieces(Gpa(address), buf.len() as u64) {
+        let Piece::Present { gpa, len, .. } = piece else { break };
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let Some(part) = buf.get_mut(got..got.saturating_add(len)) else { break };
+        if memory.read(gpa, part).is_err() {
+            break;
+        }
+        got += len;
+    }
+    got
+}
+
+fn refuse(session: &mut Session<'_>, _: &[u8]) -> Reply {
+    session.refuse("the memory of a checkpoint cannot be changed", EPERM)
+}
+
+fn set_physical(session: &mut Session<'_>, value: &[u8]) -> Reply {
+    session.agreed.physical = match value {
+        b"0" => false,
+        b"1" => true,
+        _ => return Reply::error(EINVAL),
+    };
+    Reply::ok()
+}

@@ -1,0 +1,44 @@
+//! Answers to packets, a file for each family.
+
+mod attach;
+mod files;
+mod lldb;
+mod memory;
+mod monitor;
+mod query;
+mod registers;
+mod resume;
+mod threads;
+mod transfer;
+
+use crate::reply::Reply;
+use crate::session::Session;
+
+/// Answers a packet; gets what stands behind its prefix.
+type Handler = fn(&mut Session<'_>, &[u8]) -> Reply;
+
+/// What a family answers: packets by their prefix. The longest that fits counts.
+type Family = &'static [(&'static str, Handler)];
+
+const FAMILIES: [Family; 10] = [
+    query::PACKETS,
+    threads::PACKETS,
+    registers::PACKETS,
+    memory::PACKETS,
+    transfer::PACKETS,
+    resume::PACKETS,
+    attach::PACKETS,
+    files::PACKETS,
+    monitor::PACKETS,
+    lldb::PACKETS,
+];
+
+/// Answers a packet; what is not known is answered with nothing.
+pub(crate) fn handle(session: &mut Session<'_>, packet: &[u8]) -> Reply {
+    let all = FAMILIES.iter().copied().flatten();
+    let fitting = all.filter(|(prefix, _)| packet.starts_with(prefix.as_bytes()));
+    match fitting.max_by_key(|(prefix, _)| prefix.len()) {
+        Some((prefix, handler)) => handler(session, packet.get(prefix.len()..).unwrap_or_default()),
+        None => Reply::unsupported(),
+    }
+}

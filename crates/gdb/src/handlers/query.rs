@@ -1,0 +1,66 @@
+//! What client and server can do, and where the kernel lies.
+
+use super::Family;
+use crate::packet::PACKET_BYTES;
+use crate::reply::Reply;
+use crate::session::{Client, Session};
+
+pub(super) const PACKETS: Family = &[
+    ("qSupported", supported),
+    ("QStartNoAckMode", no_ack),
+    ("QEnableErrorStrings", |_, _| Reply::ok()),
+    ("!", extended),
+    ("qOffsets", offsets),
+    ("qSymbol", |_, _| Reply::ok()),
+    // No trace experiment can run.
+    ("qTStatus", |_, _| Reply::unsupported()),
+    ("qAttached", |_, _| Reply::text("1")),
+    ("vMustReplyEmpty", |_, _| Reply::unsupported()),
+];
+
+fn supported(session: &mut Session<'_>, features: &[u8]) -> Reply {
+    let features = features.strip_prefix(b":").unwrap_or(features);
+    let features: Vec<&[u8]> = features.split(|byte| *byte == b';').collect();
+    let has = |name: &str| features.contains(&name.as_bytes());
+    session.agreed.multiprocess = has("multiprocess+");
+    session.agreed.error_message = has("error-message+");
+    // lldb lists architectures that gdb does not have; gdb tells of breakpoints.
+    if has("swbreak+") {
+        session.client = Client::Gdb;
+    } else if features.iter().any(|feature| feature.starts_with(b"xmlRegisters=i386,arm")) {
+        session.client = Client::Lldb;
+    }
+    let mut answer = format!(
+        "PacketSize={PACKET_BYTES:x};QStartNoAckMode+;qXfer:features:read+;\
+         qXfer:threads:read+;qXfer:auxv:read+;qXfer:exec-file:read+;qXfer:libraries:read+;\
+         qXfer:osdata:read+;binary-upload+;vContSupported+"
+    );
+    if session.agreed.multiprocess {
+        answer.push_str(";multiprocess+");
+    }
+    Reply::text(answer)
+}
+
+fn no_ack(session: &mut Session<'_>, _: &[u8]) -> Reply {
+    session.agreed.no_ack = true;
+    Reply::ok()
+}
+
+fn extended(session: &mut Session<'_>, _: &[u8]) -> Reply {
+    session.agreed.extended = true;
+    session.inferiors = session.target.extended_inferiors();
+    session.selected = None;
+    Reply::ok()
+}
+
+/// gdb moves all of a file with its first segment, read-only data included, but
+/// not with `Text`, `Data` and `Bss`; lldb knows only these.
+fn offsets(session: &mut Session<'_>, _: &[u8]) -> Reply {
+    let slide = session.current().and_then(|current| current.inferior.slide());
+    let Some(slide) = slide else { return Reply::unsupported() };
+    let offset = slide.offset;
+    match session.client {
+        Client::Lldb => Reply::text(format!("Text={offset:x};Data={offset:x};Bss={offset:x}")),
+        _ => Reply::text(format!("TextSeg={:x}", slide.text)),
+    }
+}

@@ -1,0 +1,55 @@
+//! Registers, all or one by one.
+
+use super::Family;
+use crate::description::Register;
+use crate::parse;
+use crate::reply::{EINVAL, EPERM, Reply, hex};
+use crate::session::{Current, Session};
+use crate::target::Registers;
+
+pub(super) const PACKETS: Family = &[
+    ("g", all),
+    ("p", one),
+    ("G", refuse),
+    ("P", refuse),
+    ("QSaveRegisterState", |_, _| Reply::error(EPERM)),
+];
+
+/// A register's digits, `x` where it is not known.
+pub(super) fn digits(register: &Register, registers: &Registers) -> String {
+    match register.bytes(registers) {
+        Some(bytes) => hex(&bytes),
+        None => "x".repeat(register.len_bytes() * 2),
+    }
+}
+
+fn of(current: &Current<'_>) -> Option<Registers> {
+    current.inferior.registers(current.tid)
+}
+
+fn all(session: &mut Session<'_>, packet: &[u8]) -> Reply {
+    let (_, thread) = session.addressed(packet);
+    let Some((thread, registers)) = thread.and_then(|thread| Some((of(&thread)?, thread))) else {
+        return Reply::error(EINVAL);
+    };
+    let (registers, thread) = (thread, registers);
+    let description = thread.inferior.description();
+    Reply::text(
+        description.registers().iter().map(|one| digits(one, &registers)).collect::<String>(),
+    )
+}
+
+fn one(session: &mut Session<'_>, packet: &[u8]) -> Reply {
+    let (number, thread) = session.addressed(packet);
+    let found = || {
+        let thread = thread?;
+        let number = usize::try_from(parse::number(number)?).ok()?;
+        let register = thread.inferior.description().registers().get(number)?;
+        Some(digits(register, &of(&thread)?))
+    };
+    found().map_or_else(|| Reply::error(EINVAL), Reply::text)
+}
+
+fn refuse(session: &mut Session<'_>, _: &[u8]) -> Reply {
+    session.refuse("the registers of a checkpoint cannot be changed", EPERM)
+}

@@ -1,0 +1,116 @@
+//! `qXfer`: objects that are read in parts.
+
+use std::fmt::Write;
+
+use super::Family;
+use crate::packet::PACKET_BYTES;
+use crate::parse;
+use crate::reply::{EINVAL, Reply};
+use crate::session::Session;
+use crate::target::LibraryAddresses;
+
+/// Most bytes in one answer, each of which may take two.
+const MOST_BYTES: u64 = PACKET_BYTES as u64 / 2 - 1;
+
+pub(super) const PACKETS: Family = &[
+    ("qXfer:features:read:", |session, rest| part(rest, |annex| features(session, annex))),
+    ("qXfer:threads:read:", |session, rest| part(rest, |_| Some(threads(session)))),
+    ("qXfer:libraries:read:", |session, rest| part(rest, |_| libraries(session))),
+    ("qXfer:auxv:read:", |session, rest| part(rest, |_| session.current()?.inferior.auxv())),
+    ("qXfer:exec-file:read:", |session, rest| part(rest, |annex| executable(session, annex))),
+    ("qXfer:osdata:read:", |session, rest| part(rest, |annex| osdata(session, annex))),
+];
+
+/// Answers `ANNEX:OFFSET,LENGTH`. The object is made anew for each part: it is
+/// the same each time, because nothing changes.
+fn part(rest: &[u8], make: impl FnOnce(&str) -> Option<Vec<u8>>) -> Reply {
+    let cut = || {
+        let colon = rest.iter().rposition(|byte| *byte == b':')?;
+        let (offset, len) = parse::pair(rest.get(colon + 1..)?)?;
+        Some((std::str::from_utf8(rest.get(..colon)?).ok()?, offset, len))
+    };
+    let Some((annex, offset, len)) = cut() else { return Reply::error(EINVAL) };
+    let Some(object) = make(annex) else { return Reply::error(0) };
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(object.len());
+    let len = usize::try_from(len.min(MOST_BYTES)).unwrap_or(0);
+    let end = start.saturating_add(len).min(object.len());
+    let more = if end < object.len() { "m" } else { "l" };
+    Reply::binary(more, object.get(start..end).unwrap_or_default())
+}
+
+/// Text for between and within tags.
+pub(super) fn escape_xml(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '&' => escaped.push_str("&amp;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&apos;"),
+            // XML has no way to write them.
+            char if char.is_control() => escaped.push('?'),
+            char => escaped.push(char),
+        }
+    }
+    escaped
+}
+
+fn features(session: &Session<'_>, annex: &str) -> Option<Vec<u8>> {
+    if annex != "target.xml" {
+        return None;
+    }
+    match session.current() {
+        Some(current) => Some(current.inferior.description().xml().into_bytes()),
+        None => Some(session.target.description()?.xml().into_bytes()),
+    }
+}
+
+fn threads(session: &Session<'_>) -> Vec<u8> {
+    let mut xml = String::from("<?xml version=\"1.0\"?>\n<threads>\n");
+    for inferior in &session.inferiors {
+        for thread in inferior.threads() {
+            let id = session.name_of(inferior.pid(), thread.tid);
+            let core = thread.core.map(|core| format!(" core=\"{core}\"")).unwrap_or_default();
+            let (name, extra) = (escape_xml(&thread.name), escape_xml(&thread.extra));
+            // Writing to a String cannot fail.
+            let _ = writeln!(xml, "<thread id=\"{id}\"{core} name=\"{name}\">{extra}</thread>");
+        }
+    }
+    xml.push_str("</threads>\n");
+    xml.into_bytes()
+}
+
+fn libraries(session: &Session<'_>) -> Option<Vec<u8>> {
+    let mut xml = String::from("<library-list>\n");
+    for library in session.current()?.inferior.libraries()? {
+        // Writing to a String cannot fail.
+        let _ = writeln!(xml, "<library name=\"{}\">", escape_xml(&library.name));
+        match library.addresses {
+            LibraryAddresses::Sections(sections) => {
+                for address in sections {
+                    let _ = writeln!(xml, "<section address=\"{address:#x}\"/>");
+                }
+            }
+            LibraryAddresses::Segment(address) => {
+                let _ = writeln!(xml, "<segment address=\"{address:#x}\"/>");
+            }
+        }
+        xml.push_str("</library>\n");
+    }
+    xml.push_str("</library-list>\n");
+    Some(xml.into_bytes())
+}
+
+/// The annex is the process, if the client names one.
+fn executable(session: &Session<'_>, annex: &str) -> Option<Vec<u8>> {
+    if annex.is_empty() {
+        return session.current()?.inferior.executable().map(String::into_bytes);
+    }
+    let pid = u32::try_from(parse::number(annex.as_bytes())?).ok()?;
+    session.inferior(pid)?.executable().map(String::into_bytes)
+}
+
+fn osdata(session: &Session<'_>, annex: &str) -> Option<Vec<u8>> {
+    session.target.system_table(annex).map(String::into_bytes)
+}

@@ -1,0 +1,27 @@
+//! Serves a checkpoint to gdb and lldb by gdb's Remote Serial Protocol.
+//!
+//! [`packet`] is the framing, [`Session`] one client's state: a packet in, an
+//! answer out. Handlers stand in `handlers`, one file for each family of packets;
+//! they see only a [`Target`], which is a checkpoint in one of its modes. What
+//! `monitor` commands print comes from whoever starts the [`Server`].
+
+#![forbid(unsafe_code)]
+
+mod connection;
+pub mod description;
+mod handlers;
+pub mod packet;
+mod parse;
+mod reply;
+mod server;
+mod session;
+mod target;
+pub mod vcpu;
+
+pub use reply::Reply;
+pub use server::{Bind, Server, ServerError, Stop};
+pub use session::Session;
+pub use target::{
+    GuestFile, Inferior, Library, LibraryAddresses, Monitor, MonitorCommand, Region, Registers,
+    Selected, Slide, Target, Thread,
+};

@@ -1,0 +1,249 @@
+//! Listening, and a thread for each client.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+#[cfg(unix)]
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use thiserror::Error;
+
+use crate::connection;
+use crate::session::Session;
+use crate::target::{Monitor, Target};
+
+/// More clients than that are turned away.
+const MOST_CLIENTS: usize = 64;
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A socket in the file system, only for its owner.
+    Unix(PathBuf),
+}
+
+/// Why a server cannot listen.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The address is taken, or not to be had.
+    #[error("cannot listen on {place}")]
+    Listen {
+        /// The address.
+        place: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// This system has no such sockets.
+    #[error("this system has no Unix sockets; use --port")]
+    NoUnixSockets,
+}
+
+/// A checkpoint that is served.
+pub struct Server<'a> {
+    target: &'a dyn Target,
+    monitor: &'a dyn Monitor,
+}
+
+/// A server that listens, and how it is stopped.
+#[derive(Debug)]
+pub struct Stop {
+    listener: Listener,
+    is_asked: AtomicBool,
+    clients: Mutex<Vec<(usize, Stream)>>,
+    next: AtomicUsize,
+}
+
+#[derive(Debug)]
+enum Listener {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener, PathBuf),
+}
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+impl Stop {
+    /// Starts to listen. A socket in the file system is removed when this is
+    /// dropped.
+    pub fn bind(to: &Bind) -> Result<Self, ServerError> {
+        let failed = |place: String| move |source| ServerError::Listen { place, source };
+        let listener = match to {
+            Bind::Tcp(address) => {
+                Listener::Tcp(TcpListener::bind(address).map_err(failed(address.to_string()))?)
+            }
+            #[cfg(unix)]
+            Bind::Unix(path) => Listener::Unix(
+                bind_private(path).map_err(failed(path.display().to_string()))?,
+                path.clone(),
+            ),
+            #[cfg(not(unix))]
+            Bind::Unix(_) => return Err(ServerError::NoUnixSockets),
+        };
+        Ok(Self {
+            listener,
+            is_asked: AtomicBool::new(false),
+            clients: Mutex::default(),
+            next: AtomicUsize::new(0),
+        })
+    }
+
+    /// The address, where the system chose the port.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match &self.listener {
+            Listener::Tcp(listener) => listener.local_addr().ok(),
+            #[cfg(unix)]
+            Listener::Unix(..) => None,
+        }
+    }
+
+    /// Ends all connections and makes [`Server::run`] return.
+    pub fn stop(&self) {
+        self.is_asked.store(true, Ordering::SeqCst);
+        if let Ok(clients) = self.clients.lock() {
+            for (_, stream) in clients.iter() {
+                stream.shut_down();
+            }
+        }
+        // What waits for a client gets one.
+        match &self.listener {
+            Listener::Tcp(listener) => {
+                if let Ok(mut address) = listener.local_addr() {
+                    if address.ip().is_unspecified() {
+                        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+                    }
+                    drop(TcpStream::connect(address));
+                }
+            }
+            #[cfg(unix)]
+            Listener::Unix(_, path) => drop(UnixStream::connect(path)),
+        }
+    }
+
+    fn accept(&self) -> io::Result<Stream> {
+        match &self.listener {
+            Listener::Tcp(listener) => {
+                let (stream, _) = listener.accept()?;
+                // Packets are small and each waits for its answer.
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
+            }
+            #[cfg(unix)]
+            Listener::Unix(listener, _) => Ok(Stream::Unix(listener.accept()?.0)),
+        }
+    }
+
+    /// Remembers a client; `None` if there are too many or the end has come.
+    fn enter(&self, stream: &Stream) -> Option<usize> {
+        let mut clients = self.clients.lock().ok()?;
+        if clients.len() >= MOST_CLIENTS || self.is_asked.load(Ordering::SeqCst) {
+            return None;
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        clients.push((number, stream.try_clone().ok()?));
+        Some(number)
+    }
+
+    fn leave(&self, number: usize) {
+        if let Ok(mut clients) = self.clients.lock() {
+            clients.retain(|(other, _)| *other != number);
+        }
+    }
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        if let Listener::Unix(_, path) = &self.listener {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A socket that nobody else may connect to. One that a server left behind is
+/// replaced; one that a server listens on, or another kind of file, is not.
+#[cfg(unix)]
+fn bind_private(path: &std::path::Path) -> io::Result<UnixListener> {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+
+    let is_socket =
+        std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    if is_socket && UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+impl Stream {
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(stream) => Self::Tcp(stream.try_clone()?),
+            #[cfg(unix)]
+            Self::Unix(stream) => Self::Unix(stream.try_clone()?),
+        })
+    }
+
+    fn shut_down(&self) {
+        // One that is gone already needs none.
+        let _ = match self {
+            Self::Tcp(stream) => stream.shutdown(std::net::Shutdown::Both),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.shutdown(std::net::Shutdown::Both),
+        };
+    }
+}
+
+impl<'a> Server<'a> {
+    /// A server of this target.
+    pub fn new(target: &'a dyn Target, monitor: &'a dyn Monitor) -> Self {
+        Self { target, monitor }
+    }
+
+    /// Answers clients, as many at a time as come, until [`Stop::stop`] is called.
+    pub fn run(&self, stop: &Stop) {
+        thread::scope(|scope| {
+            while !stop.is_asked.load(Ordering::SeqCst) {
+                let Ok(stream) = stop.accept() else {
+                    // Out of descriptors, most likely: do not spin.
+                    thread::sleep(std::time::Duration::from_millis(50));
+                    continue;
+                };
+                let Some(number) = stop.enter(&stream) else { continue };
+                let spawned = thread::Builder::new().spawn_scoped(scope, move || {
+                    // A client that is gone is no matter of ours.
+                    let _ = self.talk(&stream);
+                    stream.shut_down();
+                    stop.leave(number);
+                });
+                if spawned.is_err() {
+                    stop.leave(number);
+                }
+            }
+        });
+    }
+
+    fn talk(&self, stream: &Stream) -> io::Result<()> {
+        match stream {
+            Stream::Tcp(stream) => self.serve(&mut &*stream, &mut &*stream),
+            #[cfg(unix)]
+            Stream::Unix(stream) => self.serve(&mut &*stream, &mut &*stream),
+        }
+    }
+
+    /// Answers one client until it leaves.
+    pub fn serve(&self, input: &mut dyn Read, output: &mut dyn Write) -> io::Result<()> {
+        connection::serve(Session::new(self.target, self.monitor), input, output)
+    }
+}

@@ -1,0 +1,167 @@
+//! What is kept for each client.
+
+use std::sync::Arc;
+
+use crate::handlers;
+use crate::parse::{self, Which};
+use crate::reply::Reply;
+use crate::target::{Inferior, Monitor, Selected, Target};
+
+/// Which debugger a client is, as its packets tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Client {
+    #[default]
+    Unknown,
+    Gdb,
+    Lldb,
+}
+
+/// What a client and the server have agreed on.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a feature that was agreed on or not")]
+pub(crate) struct Agreed {
+    /// Threads are named with their process.
+    pub(crate) multiprocess: bool,
+    /// No acknowledgements.
+    pub(crate) no_ack: bool,
+    /// Errors with a sentence reach the user.
+    pub(crate) error_message: bool,
+    /// The client attaches by itself.
+    pub(crate) extended: bool,
+    /// Addresses are physical.
+    pub(crate) physical: bool,
+}
+
+/// The thread that a packet is about.
+#[derive(Clone)]
+pub(crate) struct Current<'s> {
+    pub(crate) inferior: Arc<dyn Inferior + 's>,
+    pub(crate) tid: u32,
+}
+
+/// The state of one client.
+pub struct Session<'s> {
+    pub(crate) target: &'s dyn Target,
+    pub(crate) monitor: &'s dyn Monitor,
+    pub(crate) inferiors: Vec<Arc<dyn Inferior + 's>>,
+    pub(crate) client: Client,
+    pub(crate) agreed: Agreed,
+    /// What `Hg` chose: process and thread.
+    pub(crate) selected: Option<(u32, u32)>,
+    /// What `qsThreadInfo` goes on with.
+    pub(crate) listing: std::vec::IntoIter<(u32, u32)>,
+    /// What goes to the client's console before the answer.
+    pub(crate) console: Vec<String>,
+    pub(crate) ended: bool,
+}
+
+impl<'s> Session<'s> {
+    /// A client that has just come.
+    pub fn new(target: &'s dyn Target, monitor: &'s dyn Monitor) -> Self {
+        Self {
+            target,
+            monitor,
+            inferiors: target.inferiors(),
+            client: Client::default(),
+            agreed: Agreed::default(),
+            selected: None,
+            listing: Vec::new().into_iter(),
+            console: Vec::new(),
+            ended: false,
+        }
+    }
+
+    /// Answers one packet.
+    pub fn handle(&mut self, packet: &[u8]) -> Reply {
+        handlers::handle(self, packet)
+    }
+
+    /// What the last packet wants on the client's console before its answer, as
+    /// payloads.
+    pub fn take_console(&mut self) -> Vec<Vec<u8>> {
+        let line = |text: String| format!("O{}", crate::reply::hex(text.as_bytes())).into_bytes();
+        std::mem::take(&mut self.console).into_iter().map(line).collect()
+    }
+
+    /// Whether packets come without acknowledgements from now on.
+    pub fn is_without_acks(&self) -> bool {
+        self.agreed.no_ack
+    }
+
+    /// Whether the client has taken its leave.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The thread that packets mean which name none: what `Hg` chose, else the
+    /// first.
+    pub(crate) fn current(&self) -> Option<Current<'s>> {
+        self.selected.and_then(|(pid, tid)| self.thread(pid, tid)).or_else(|| self.first())
+    }
+
+    fn first(&self) -> Option<Current<'s>> {
+        let first_of = |inferior: &Arc<dyn Inferior + 's>| {
+            let tid = inferior.threads().first()?.tid;
+            Some(Current { inferior: inferior.clone(), tid })
+        };
+        self.inferiors.iter().find_map(first_of)
+    }
+
+    pub(crate) fn inferior(&self, pid: u32) -> Option<&Arc<dyn Inferior + 's>> {
+        self.inferiors.iter().find(|inferior| inferior.pid() == pid)
+    }
+
+    fn thread(&self, pid: u32, tid: u32) -> Option<Current<'s>> {
+        let inferior = self.inferior(pid)?;
+        let exists = inferior.threads().iter().any(|thread| thread.tid == tid);
+        exists.then(|| Current { inferior: inferior.clone(), tid })
+    }
+
+    /// The one thread that a name in a packet means; `None` if there is none.
+    pub(crate) fn named(&self, name: &[u8]) -> Option<Current<'s>> {
+        let name = parse::thread(name)?;
+        let pids: Vec<u32> = match name.pid {
+            Which::One(pid) => vec![pid],
+            _ => self.inferiors.iter().map(|inferior| inferior.pid()).collect(),
+        };
+        match name.tid {
+            Which::One(tid) => pids.into_iter().find_map(|pid| self.thread(pid, tid)),
+            _ => pids.into_iter().find_map(|pid| {
+                let tid = self.inferior(pid)?.threads().first()?.tid;
+                self.thread(pid, tid)
+            }),
+        }
+    }
+
+    /// A packet without the `;thread:N;` that lldb adds, and the thread that is
+    /// meant by it.
+    pub(crate) fn addressed<'p>(&self, packet: &'p [u8]) -> (&'p [u8], Option<Current<'s>>) {
+        const SUFFIX: &[u8] = b";thread:";
+        let found = packet.windows(SUFFIX.len()).position(|window| window == SUFFIX);
+        let Some((front, suffix)) = found.and_then(|at| packet.split_at_checked(at)) else {
+            return (packet.strip_suffix(b";").unwrap_or(packet), self.current());
+        };
+        let name = suffix.get(SUFFIX.len()..).unwrap_or_default();
+        (front, self.named(name.strip_suffix(b";").unwrap_or(name)))
+    }
+
+    /// How a thread is named to this client.
+    pub(crate) fn name_of(&self, pid: u32, tid: u32) -> String {
+        if self.agreed.multiprocess { format!("p{pid:x}.{tid:x}") } else { format!("{tid:x}") }
+    }
+
+    /// For `monitor` commands.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(Selected<'_>) -> T) -> T {
+        let current = self.current();
+        look(Selected {
+            inferior: current.as_ref().map(|current| &*current.inferior),
+            tid: current.as_ref().map_or(0, |current| current.tid),
+        })
+    }
+
+    /// An answer that refuses, in the way that this client stays connected and shows
+    /// the sentence if it can.
+    pub(crate) fn refuse(&self, sentence: &str, number: u8) -> Reply {
+        if self.client == Client::Gdb { Reply::refusal(sentence) } else { Reply::error(number) }
+    }
+}

@@ -1,0 +1,207 @@
+//! What is debugged, as the protocol's handlers see it.
+//!
+//! A [`Target`] is a checkpoint in one mode: it says what is attached when a
+//! client comes, and attaches more where the mode can. Each [`Inferior`] is what
+//! gdb calls so: threads with registers that see memory. Handlers know nothing
+//! else of vCPUs, tasks and processes.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use vmss2core_guest::paging::Permissions;
+use vmss2core_mem::{PhysicalMemory, X86Vcpu};
+
+use crate::description::Description;
+
+/// One thread of an inferior.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// Its number; 0 is none.
+    pub tid: u32,
+    /// Its name.
+    pub name: String,
+    /// What else is worth a word in a list of threads: `halted, ring 0`.
+    pub extra: String,
+    /// Number of the processor that runs it.
+    pub core: Option<u32>,
+}
+
+/// The registers of a thread, each missing if it is not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Registers {
+    /// Those of the processor.
+    pub cpu: X86Vcpu,
+    /// Number of the system call that the thread is in (`orig_rax`).
+    pub system_call: Option<u64>,
+}
+
+/// How far a kernel lies from where it was linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slide {
+    /// Run-time address of the first byte of its first segment (`_text`).
+    pub text: u64,
+    /// Distance from the link address.
+    pub offset: u64,
+}
+
+/// A file that an inferior has in memory, apart from its main one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Library {
+    /// Name of its file.
+    pub name: String,
+    /// Addresses of its sections, in the order of the file; or of its one segment.
+    pub addresses: LibraryAddresses,
+}
+
+/// How a library's addresses are told to gdb.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LibraryAddresses {
+    /// One for each section that has memory.
+    Sections(Vec<u64>),
+    /// Where its first segment lies.
+    Segment(u64),
+}
+
+/// Addresses that are alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// The addresses; the last one is in it, so that the top of memory can be.
+    pub range: Range<u64>,
+    /// What may be done there; `None` if nothing is mapped.
+    pub permissions: Option<Permissions>,
+    /// File that is mapped there.
+    pub name: Option<String>,
+}
+
+/// Threads that share a list of files and symbols: all vCPUs, all tasks, or one
+/// process.
+pub trait Inferior: Send + Sync {
+    /// Its number; 0 is none.
+    fn pid(&self) -> u32;
+
+    /// Its threads, the one to look at first in front.
+    fn threads(&self) -> &[Thread];
+
+    /// The registers of a thread, in which order and of what kind.
+    fn description(&self) -> &Description;
+
+    /// The registers of one thread; `None` if there is no such thread.
+    fn registers(&self, tid: u32) -> Option<Registers>;
+
+    /// Fills `buf` with memory as a thread sees it; returns how many bytes there
+    /// are before the first that is not to be had.
+    fn read(&self, tid: u32, address: u64, buf: &mut [u8]) -> usize;
+
+    /// What is mapped around an address.
+    fn region(&self, tid: u32, address: u64) -> Option<Region>;
+
+    /// Where the symbol file of the kernel belongs, if that is what is debugged.
+    fn slide(&self) -> Option<Slide> {
+        None
+    }
+
+    /// What `qXfer:libraries` lists; `None` if it is not to be asked.
+    fn libraries(&self) -> Option<Vec<Library>> {
+        None
+    }
+
+    /// The auxiliary vector as the process has it in memory.
+    fn auxv(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Path of the executable.
+    fn executable(&self) -> Option<String> {
+        None
+    }
+
+    /// The triple that lldb is told, such as `x86_64-unknown-linux-gnu`. Without
+    /// one it looks for a kernel by itself, which is what macOS needs.
+    fn triple(&self) -> Option<String> {
+        None
+    }
+}
+
+/// A file of the guest, open.
+pub trait GuestFile: Send {
+    /// Its length in bytes.
+    fn len_bytes(&self) -> u64;
+
+    /// Fills `buf` from `offset` on; returns how many bytes there were, or the
+    /// protocol's number of an error.
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize, u8>;
+}
+
+/// What a client may open.
+pub trait Target: Send + Sync {
+    /// Guest physical memory.
+    fn physical(&self) -> &PhysicalMemory;
+
+    /// The registers that inferiors will have, for a client that asks before it
+    /// attaches to one.
+    fn description(&self) -> Option<&Description> {
+        None
+    }
+
+    /// What is attached when a client comes.
+    fn inferiors(&self) -> Vec<Arc<dyn Inferior + '_>>;
+
+    /// The same for a client that can attach by itself (`target extended-remote`).
+    fn extended_inferiors(&self) -> Vec<Arc<dyn Inferior + '_>> {
+        self.inferiors()
+    }
+
+    /// Attaches one more; the error is a sentence for the user.
+    fn attach(&self, _pid: u32) -> Result<Arc<dyn Inferior + '_>, String> {
+        Err("this server has nothing to attach to".to_owned())
+    }
+
+    /// Opens a file of the guest, as `pid` sees it (0: as all do); the error is the
+    /// protocol's number.
+    fn open(&self, _pid: u32, _path: &str) -> Result<Box<dyn GuestFile + '_>, u8> {
+        const ENOENT: u8 = 2;
+        Err(ENOENT)
+    }
+
+    /// What a symbolic link of the guest says; the error is the protocol's number.
+    fn read_link(&self, _pid: u32, _path: &str) -> Result<String, u8> {
+        const ENOENT: u8 = 2;
+        Err(ENOENT)
+    }
+
+    /// A table of the guest's system as XML (`info os NAME`).
+    fn system_table(&self, _name: &str) -> Option<String> {
+        None
+    }
+}
+
+/// Answers `monitor` commands that are not about the session itself.
+pub trait Monitor: Send + Sync {
+    /// The commands that there are.
+    fn commands(&self) -> &[MonitorCommand];
+
+    /// Runs one of them; what it says, or why it cannot.
+    fn run(&self, name: &str, arguments: &[&str], at: Selected<'_>) -> Result<String, String>;
+}
+
+/// A `monitor` command.
+#[derive(Clone, Copy, Debug)]
+pub struct MonitorCommand {
+    /// Its name.
+    pub name: &'static str,
+    /// What goes behind it: `ADDR [PID]`.
+    pub usage: &'static str,
+    /// What it does, one line.
+    pub about: &'static str,
+    /// What else there is to say about it; may be empty.
+    pub details: &'static str,
+}
+
+/// The thread that a client looks at.
+#[derive(Clone, Copy)]
+pub struct Selected<'a> {
+    /// Its inferior; `None` if nothing is attached.
+    pub inferior: Option<&'a (dyn Inferior + 'a)>,
+    /// Its number; 0 if there is none.
+    pub tid: u32,
+}

@@ -1,0 +1,44 @@
+//! Virtual memory as debuggers ask for it: from an address on, as far as it goes.
+
+use vmss2core_guest::paging::{AccessError, AddressSpace, PagingMode};
+use vmss2core_mem::{Gva, PAGE_SIZE};
+
+use crate::target::Region;
+
+/// Fills `buf` from `gva` on, each page from the first of `spaces` that has it;
+/// returns how many bytes there are before the first that none has.
+pub fn read_prefix(spaces: &[AddressSpace<'_>], gva: Gva, buf: &mut [u8]) -> usize {
+    let mut got = 0_usize;
+    while got < buf.len() {
+        let Some(at) = gva.checked_add(got as u64) else { break };
+        let in_page = usize::try_from(PAGE_SIZE - at.page_offset()).unwrap_or(1);
+        let end = got.saturating_add(in_page).min(buf.len());
+        let Some(part) = buf.get_mut(got..end) else { break };
+        if !spaces.iter().any(|space| space.read(at, part).is_ok()) {
+            break;
+        }
+        got = end;
+    }
+    got
+}
+
+/// What is mapped at an address: one page of whatever size, or the part of the
+/// address space that an absent entry stands for.
+pub fn region_at(space: &AddressSpace<'_>, gva: Gva) -> Region {
+    let (len, permissions) = match space.translate(gva) {
+        Ok(found) => (found.page_len, Some(found.permissions)),
+        Err(AccessError::NotMapped { level, .. } | AccessError::Reserved { level, .. }) => {
+            (entry_len(space.mode(), level), None)
+        }
+        Err(_) => (PAGE_SIZE, None),
+    };
+    let start = gva.0 & !(len - 1);
+    Region { range: start..start.saturating_add(len), permissions, name: None }
+}
+
+/// Bytes that one entry of a level maps.
+fn entry_len(mode: PagingMode, level: u8) -> u64 {
+    let bits = if matches!(mode, PagingMode::TwoLevel { .. }) { 10 } else { 9 };
+    let shift = 12 + bits * u32::from(level.clamp(1, 5) - 1);
+    1 << shift
+}

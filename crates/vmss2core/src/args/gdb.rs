@@ -1,0 +1,42 @@
+//! `gdb`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+use super::GuestArgs;
+
+/// Serve the checkpoint to gdb and lldb
+///
+/// The virtual processors are threads; memory is what each of them sees. KASLR,
+/// modules and per-CPU variables are taken care of: a kernel file with symbols is
+/// all that the debugger needs. Nothing can run or be changed. "monitor help" in
+/// the debugger lists what else can be asked.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  vmss2core gdb vm.vmss                          then, in another terminal:
+  gdb vmlinux -ex 'target remote :8864'
+  gdb vmlinux -ex 'target remote | vmss2core gdb --stdio vm.vmss'
+  vmss2core gdb --unix vm.sock --write-gdbinit vm.gdb vm.vmss
+  gdb -x vm.gdb vmlinux")]
+pub(crate) struct GdbArgs {
+    #[command(flatten)]
+    pub(crate) guest: GuestArgs,
+    /// TCP port on this machine's own address [default: 8864, 8832 for 32-bit guests]
+    #[arg(long, value_name = "N", conflicts_with_all = ["unix", "stdio"])]
+    pub(crate) port: Option<u16>,
+    /// Listen on another address: whoever reaches it can read all of the guest
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["unix", "stdio"])]
+    pub(crate) listen: Option<IpAddr>,
+    /// Listen on a Unix socket, which only you can open
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, conflicts_with = "stdio")]
+    pub(crate) unix: Option<PathBuf>,
+    /// Talk to one debugger on standard input and output
+    #[arg(long)]
+    pub(crate) stdio: bool,
+    /// Write a script for gdb that connects
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) write_gdbinit: Option<PathBuf>,
+}

@@ -1,0 +1,38 @@
+//! `gdb`.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use super::GuestPlan;
+use crate::args::{GdbArgs, Global};
+
+/// Serve a checkpoint to debuggers.
+#[derive(Debug)]
+pub(crate) struct GdbPlan {
+    pub(crate) guest: GuestPlan,
+    pub(crate) place: Place,
+    /// Script for gdb to write.
+    pub(crate) script: Option<PathBuf>,
+}
+
+/// Where debuggers come to.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// The port goes by the guest if none is given.
+    Tcp(IpAddr, Option<u16>),
+    Unix(PathBuf),
+    Stdio,
+}
+
+impl GdbPlan {
+    pub(super) fn new(args: GdbArgs, global: &Global) -> Self {
+        let place = match (args.unix, args.stdio) {
+            (Some(path), _) => Place::Unix(path),
+            (None, true) => Place::Stdio,
+            (None, false) => {
+                Place::Tcp(args.listen.unwrap_or(Ipv4Addr::LOCALHOST.into()), args.port)
+            }
+        };
+        Self { guest: GuestPlan::new(args.guest, global), place, script: args.write_gdbinit }
+    }
+}
