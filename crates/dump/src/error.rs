@@ -77,6 +77,16 @@ pub enum DumpError {
         /// The format.
         format: &'static str,
     },
+    /// The format is one of Windows, and the guest is not known to run that.
+    #[error(
+        "{why}, and {format} files are for Windows only; --format raw writes the memory as it is"
+    )]
+    NotWindows {
+        /// The format.
+        format: &'static str,
+        /// What was found instead.
+        why: &'static str,
+    },
     /// The format cannot be written from front to back.
     #[error("{format} files are written with holes and not from front to back: name a file")]
     NotAStream {

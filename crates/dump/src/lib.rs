@@ -22,9 +22,11 @@ pub mod process;
 mod raw;
 #[cfg(test)]
 mod test_support;
+mod windbg;
 
 pub use error::DumpError;
 pub use kdump::{Compression, CompressionError, DumpLevel, KdumpOptions};
+pub use windbg::{MemoryRuns, WindbgOptions};
 
 /// Told how far a writer has come, and asked whether to go on.
 pub trait Monitor: Sync {
@@ -76,6 +78,8 @@ pub struct WriteOptions {
     pub gdb_script: bool,
     /// kdump: how pages are stored, and which are left out.
     pub kdump: KdumpOptions,
+    /// Windows dumps: what they hold and say.
+    pub windbg: WindbgOptions,
 }
 
 /// What was written.
@@ -143,8 +147,15 @@ pub trait DumpFormat: Sync {
 }
 
 /// All output formats.
-pub static DUMP_FORMATS: &[&dyn DumpFormat] =
-    &[&elf::LinuxCore, &kdump::KdumpCore, &elf::LinearCore, &elf::PhysicalCore, &raw::RawImage];
+pub static DUMP_FORMATS: &[&dyn DumpFormat] = &[
+    &elf::LinuxCore,
+    &kdump::KdumpCore,
+    &elf::LinearCore,
+    &elf::PhysicalCore,
+    &raw::RawImage,
+    &windbg::WindowsDump,
+    &windbg::WindowsBitmapDump,
+];
 
 /// The format of that name.
 pub fn format(name: &str) -> Option<&'static dyn DumpFormat> {

@@ -150,7 +150,7 @@ pub(crate) fn assemble_segments(
     }
     let header = header_bytes(kind, class, notes, segments, start)?;
     let literals = vec![Literal { offset: 0, bytes: header }];
-    Ok(Layout { literals, extents, len_bytes, companions: Vec::new() })
+    Ok(Layout { literals, extents, len_bytes, ..Layout::default() })
 }
 
 fn choose_class(machine: Machine, notes: &[u8], body: &Body) -> Result<Class, DumpError> {

@@ -58,7 +58,7 @@ fn guest_machine(input: Input<'_>) -> Machine {
 }
 
 /// Whether the registers alone tell that this is a 64-bit guest.
-fn runs_64_bit(checkpoint: &Checkpoint) -> bool {
+pub(crate) fn runs_64_bit(checkpoint: &Checkpoint) -> bool {
     let mode = |vcpu: &Vcpu| vcpu_paging(&checkpoint.memory, vcpu.x86()?).ok();
     let mut modes = checkpoint.vcpus.iter().filter_map(mode);
     modes.any(|paging| paging.mode.value.is_64_bit())
@@ -109,7 +109,7 @@ fn in_long_mode(vcpu: &Vcpu) -> bool {
 
 /// The whole pages that the checkpoint holds. A file cut short may end within
 /// one, which no debugger could show.
-fn page_ranges(memory: &PhysicalMemory) -> Vec<Range<u64>> {
+pub(crate) fn page_ranges(memory: &PhysicalMemory) -> Vec<Range<u64>> {
     memory
         .ranges()
         .into_iter()

@@ -24,6 +24,7 @@ fn layout(offset: u64) -> Layout {
     Layout {
         literals: vec![Literal { offset: 0, bytes: b"abc".to_vec() }],
         extents: extents(offset),
+        overlay: Vec::new(),
         len_bytes: offset + (PAGES + 1) * PAGE_SIZE,
         companions: Vec::new(),
     }

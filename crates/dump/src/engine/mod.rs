@@ -64,6 +64,9 @@ pub(crate) struct Layout {
     pub(crate) literals: Vec<Literal>,
     /// Guest memory; every byte of it must be present in the checkpoint.
     pub(crate) extents: Vec<Extent>,
+    /// What is written over the memory, in this order: a later one wins. The
+    /// input keeps what it has.
+    pub(crate) overlay: Vec<Literal>,
     /// Length of the file.
     pub(crate) len_bytes: u64,
     /// Files that appear together with it.
@@ -96,6 +99,7 @@ pub(crate) fn write(
     let output = Output::create(path, options.overwrite, input.checkpoint)?;
     let companions = write_rest(layout, &output, input, options, path)?;
     copy_memory(&layout.extents, &input.checkpoint.memory, &output, monitor)?;
+    write_literals(&layout.overlay, &output)?;
     output.persist()?;
     companions.into_iter().try_for_each(Output::persist)
 }
@@ -143,6 +147,7 @@ pub(crate) fn write_early(
         return Ok(layout);
     }
     copied?;
+    write_literals(&layout.overlay, &output)?;
     output.set_len(layout.len_bytes)?;
     output.persist()?;
     companions.into_iter().try_for_each(Output::persist)?;
@@ -174,9 +179,7 @@ fn write_rest(
     path: &Path,
 ) -> Result<Vec<Output>, DumpError> {
     output.set_len(layout.len_bytes)?;
-    for literal in &layout.literals {
-        output.write_all_at(&literal.bytes, literal.offset)?;
-    }
+    write_literals(&layout.literals, output)?;
     // Before the long part, so that one that is in the way is found early.
     let companion = |companion: &Companion| {
         let path = with_suffix(path, companion.suffix);
@@ -185,6 +188,10 @@ fn write_rest(
         Ok(file)
     };
     layout.companions.iter().map(companion).collect()
+}
+
+fn write_literals(literals: &[Literal], output: &Output) -> Result<(), DumpError> {
+    literals.iter().try_for_each(|literal| output.write_all_at(&literal.bytes, literal.offset))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

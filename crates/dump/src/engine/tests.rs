@@ -7,7 +7,9 @@ use vmss2core_guest::Facts;
 use vmss2core_mem::{Checkpoint, Gpa, PAGE_SIZE, ReadAt, SourceFile};
 
 use crate::test_support::{Scratch, guest, marked, write, write_to};
-use crate::{DumpError, Monitor, Silent, WriteOptions};
+use crate::{DumpError, Input, Monitor, Silent, WriteOptions};
+
+use super::{Extent, Layout, Literal, write_early};
 
 const REPLACE: WriteOptions = WriteOptions {
     overwrite: true,
@@ -21,6 +23,14 @@ const REPLACE: WriteOptions = WriteOptions {
         level: crate::DumpLevel::NOTHING,
         flatten: false,
         threads: None,
+    },
+    windbg: crate::WindbgOptions {
+        build: None,
+        bugcheck: None,
+        runs: crate::MemoryRuns::Machine,
+        sparse: false,
+        live_context: false,
+        no_patch: false,
     },
 };
 
@@ -266,4 +276,43 @@ fn a_flat_image_has_holes_and_says_where() {
     let notes: Vec<String> = summary.problems.iter().map(ToString::to_string).collect();
     assert_eq!(notes.len(), 2, "{notes:?}");
     assert!(notes[1].contains("0x3000..0x100000"), "{notes:?}");
+}
+
+/// What lies over memory arrives, in holes of the input as in its data and
+/// across their border; a later one wins; the input keeps its own.
+#[test]
+fn an_overlay_covers_memory_and_leaves_the_input_alone() {
+    for offset in [0, 0x1_0000, 0x1234] {
+        let (checkpoint, file, mut want) = guest_in_file(300, offset);
+        let before = fs::read(file.path()).unwrap();
+        let literal =
+            |offset: u64, byte: u8, len: usize| Literal { offset, bytes: vec![byte; len] };
+        let border = want.len() as u64 / 2;
+        let overlay = vec![
+            literal(5, 1, 3),
+            literal(border - 2, 2, 4),
+            literal(want.len() as u64 - 100, 3, 100),
+            literal(border - 1, 4, 2),
+        ];
+        for Literal { offset, bytes } in &overlay {
+            let start = usize::try_from(*offset).unwrap();
+            want[start..start + bytes.len()].copy_from_slice(bytes);
+        }
+        let extents = vec![Extent { offset: 0, gpa: Gpa(0), len_bytes: want.len() as u64 }];
+        for expected in [extents.clone(), Vec::new()] {
+            let layout = Layout {
+                extents: extents.clone(),
+                overlay: overlay.clone(),
+                len_bytes: want.len() as u64,
+                ..Layout::default()
+            };
+            let scratch = Scratch::new();
+            let facts = &Facts::default();
+            let input = Input { checkpoint: &checkpoint, facts: &facts };
+            let options = WriteOptions::default();
+            write_early(&expected, || Ok(layout), input, &options, &scratch.path, &Silent).unwrap();
+            assert!(fs::read(&scratch.path).unwrap() == want, "{offset:#x}");
+        }
+        assert!(fs::read(file.path()).unwrap() == before, "{offset:#x}");
+    }
 }

@@ -1,0 +1,370 @@
+//! Windows crash dumps (`memory.dmp`) as WinDbg and kd open them.
+//!
+//! A header, then all memory: run after run (type 1), or the pages that a bitmap
+//! says (type 5). Over the memory lies what a debugger needs and a running
+//! Windows does not have: its data block decoded, and registers of every
+//! processor. The rest is the guest's, byte for byte.
+
+use std::ops::Range;
+use std::path::Path;
+
+use vmss2core_guest::paging::AddressSpace;
+use vmss2core_guest::windows::{Completeness, WindowsFacts};
+use vmss2core_mem::{Checkpoint, Gpa, Gva, Problem};
+
+use self::cpus::{Cpus, Guest};
+use self::header::Head;
+use self::kdbg::{Fields, PHYSICAL_MEMORY_BLOCK};
+use self::patch::{Part, Patch};
+use self::runs::Memory;
+use crate::elf::{page_ranges, quoted, runs_64_bit};
+use crate::engine::{Extent, Layout, Literal, write_early};
+use crate::{DumpError, DumpFormat, Input, Monitor, Summary, WriteOptions};
+
+mod context;
+mod cpus;
+mod header;
+mod kdbg;
+mod patch;
+mod raw;
+mod runs;
+mod sparse;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+/// What a user may choose about a Windows dump.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WindbgOptions {
+    /// Build number to state instead of the guest's.
+    pub build: Option<u32>,
+    /// Bugcheck to state for a guest that has not crashed.
+    pub bugcheck: Option<u32>,
+    /// Which memory to write.
+    pub runs: MemoryRuns,
+    /// Leave out stretches of zeroes.
+    pub sparse: bool,
+    /// Of a crashed guest: registers of its vCPUs, not those that Windows saved.
+    pub live_context: bool,
+    /// The guest's memory as it is, nothing written over it.
+    pub no_patch: bool,
+}
+
+/// Which memory to write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MemoryRuns {
+    /// All that the checkpoint holds.
+    #[default]
+    Machine,
+    /// What Windows itself would write: `MmPhysicalMemoryBlock`.
+    Guest,
+}
+
+/// How memory lies in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Run after run.
+    Full,
+    /// The pages that a bitmap says.
+    Bitmap,
+}
+
+/// Dump of type 1 where it can list all runs, else of type 5.
+pub(crate) struct WindowsDump;
+
+/// Dump of type 5.
+pub(crate) struct WindowsBitmapDump;
+
+impl DumpFormat for WindowsDump {
+    fn name(&self) -> &'static str {
+        "windbg"
+    }
+
+    fn about(&self) -> &'static str {
+        "memory.dmp of a Windows guest, for WinDbg and kd"
+    }
+
+    fn write(
+        &self,
+        input: Input<'_>,
+        options: &WriteOptions,
+        path: &Path,
+        monitor: &dyn Monitor,
+    ) -> Result<Summary, DumpError> {
+        Writer { format: self.name(), form: Form::Full, input, options, monitor }.write(path)
+    }
+}
+
+impl DumpFormat for WindowsBitmapDump {
+    fn name(&self) -> &'static str {
+        "windbg-bitmap"
+    }
+
+    fn about(&self) -> &'static str {
+        "the same with a bitmap of its pages, for debuggers of Windows 8 and later"
+    }
+
+    fn write(
+        &self,
+        input: Input<'_>,
+        options: &WriteOptions,
+        path: &Path,
+        monitor: &dyn Monitor,
+    ) -> Result<Summary, DumpError> {
+        Writer { format: self.name(), form: Form::Bitmap, input, options, monitor }.write(path)
+    }
+}
+
+/// Bytes of the header.
+fn header_len(is_64_bit: bool) -> u64 {
+    if is_64_bit { size_of::<raw::Header64>() as u64 } else { size_of::<raw::Header32>() as u64 }
+}
+
+#[derive(Clone, Copy)]
+struct Writer<'a> {
+    format: &'static str,
+    /// Unless the dump has to be a bitmap.
+    form: Form,
+    input: Input<'a>,
+    options: &'a WriteOptions,
+    monitor: &'a dyn Monitor,
+}
+
+/// What there is to say of a dump, and to look for in it.
+#[derive(Default)]
+struct Report {
+    patches: Vec<Patch>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Writer<'a> {
+    fn write(self, path: &Path) -> Result<Summary, DumpError> {
+        let Self { input, options, monitor, .. } = self;
+        let mut report = Report::default();
+        let layout = || {
+            let (layout, of_dump) = self.plan()?;
+            report = of_dump;
+            Ok(layout)
+        };
+        let layout = write_early(&self.expected(), layout, input, options, path, monitor)?;
+        let windows = self.windows()?;
+        report.problems.extend(verify::problems(path, windows, &report.patches));
+        Ok(Summary {
+            path: path.to_owned(),
+            len_bytes: layout.len_bytes,
+            memory_bytes: layout.memory_bytes(),
+            problems: report.problems,
+            hints: hints(windows, path),
+        })
+    }
+
+    fn choices(self) -> &'a WindbgOptions {
+        &self.options.windbg
+    }
+
+    fn checkpoint(self) -> &'a Checkpoint {
+        self.input.checkpoint
+    }
+
+    /// Facts about Windows, if they are enough for a dump.
+    fn windows(self) -> Result<&'a WindowsFacts, DumpError> {
+        let format = self.format;
+        let why = match &self.input.facts.windows {
+            Some(windows) if windows.completeness != Completeness::PageTablesOnly => {
+                return Ok(windows);
+            }
+            Some(_) => "page tables of Windows were found, but not its kernel",
+            None => "no Windows kernel was found in the guest",
+        };
+        Err(DumpError::NotWindows { format, why })
+    }
+
+    /// Where memory is going to lie if the guest is what its registers say.
+    fn expected(self) -> Vec<Extent> {
+        let choices = self.choices();
+        if choices.sparse || choices.runs == MemoryRuns::Guest {
+            return Vec::new();
+        }
+        let is_64_bit = runs_64_bit(self.checkpoint());
+        let runs = page_ranges(&self.checkpoint().memory);
+        let memory = Memory::of(&runs, self.form_for(&runs, is_64_bit), is_64_bit);
+        memory.map_or_else(|_| Vec::new(), |memory| memory.extents)
+    }
+
+    fn form_for(self, runs: &[Range<u64>], is_64_bit: bool) -> Form {
+        let must_be_bitmap = self.choices().sparse || !runs::fits(runs.len(), is_64_bit);
+        if must_be_bitmap { Form::Bitmap } else { self.form }
+    }
+
+    fn plan(self) -> Result<(Layout, Report), DumpError> {
+        let facts = self.windows()?;
+        let (mode, root) = facts.kernel_root.value;
+        let space = AddressSpace::new(&self.checkpoint().memory, mode, root);
+        let is_live = self.choices().live_context;
+        let cpus = cpus::cpus(Guest { checkpoint: self.checkpoint(), facts, space, is_live });
+        let mut problems = problems(facts, self.choices());
+        problems.extend(cpus.problems.iter().cloned());
+        let patches = self.patches(facts, &cpus);
+        let placed = place(patches, &space, &mut problems);
+        let runs = self.runs(facts, &space, &placed, &mut problems)?;
+        let form = self.form_for(&runs, facts.is_64_bit);
+        if form != self.form && !self.choices().sparse {
+            problems.push(Problem::note(format!(
+                "memory lies in {} ranges, more than a full dump can list: written with a \
+                 bitmap of its pages, which debuggers older than Windows 8 do not open",
+                runs.len()
+            )));
+        }
+        let memory = Memory::of(&runs, form, facts.is_64_bit)?;
+        let (overlay, patches) = overlay(placed, &memory, &mut problems);
+        let head = Head {
+            facts,
+            options: self.choices(),
+            form,
+            memory: &memory,
+            context: cpus.chosen.as_ref(),
+            vcpus: self.checkpoint().vcpus.len(),
+            comment: self.comment(facts, patches.len()),
+        };
+        let mut literals = vec![Literal { offset: 0, bytes: head.bytes()? }];
+        if form == Form::Bitmap {
+            literals.extend(runs::bitmap(&runs, &memory, facts.is_64_bit)?);
+        }
+        let layout = Layout {
+            literals,
+            len_bytes: memory.end,
+            extents: memory.extents,
+            overlay,
+            ..Layout::default()
+        };
+        Ok((layout, Report { patches, problems }))
+    }
+
+    fn patches(self, facts: &WindowsFacts, cpus: &Cpus) -> Vec<Patch> {
+        if self.choices().no_patch {
+            return Vec::new();
+        }
+        let kdbg = facts.kdbg.as_ref().map(|kdbg| kdbg::patches(&kdbg.value)).unwrap_or_default();
+        kdbg.into_iter().chain(cpus.patches.iter().cloned()).collect()
+    }
+
+    /// Runs of whole pages in ascending order.
+    fn runs(
+        self,
+        facts: &WindowsFacts,
+        space: &AddressSpace<'_>,
+        placed: &[(Patch, Vec<Part>)],
+        problems: &mut Vec<Problem>,
+    ) -> Result<Vec<Range<u64>>, DumpError> {
+        let mut runs = page_ranges(&self.checkpoint().memory);
+        if self.choices().runs == MemoryRuns::Guest {
+            match of_guest(facts, space) {
+                Some(of_guest) => runs = runs::intersection(&runs, &of_guest),
+                None => problems.push(Problem::warning(
+                    "Windows' own list of its memory could not be read: all memory was written",
+                )),
+            }
+        }
+        if self.choices().sparse {
+            let parts = placed.iter().flat_map(|(_, parts)| parts);
+            let keep: Vec<Gpa> = parts.map(|part| part.gpa).collect();
+            runs = sparse::nonzero(self.input, &runs, &keep, self.monitor)?;
+        }
+        if runs.is_empty() {
+            let why = "the checkpoint holds no whole page of it".to_owned();
+            return Err(DumpError::NoMemory { why });
+        }
+        Ok(runs)
+    }
+
+    /// What it is, and what of it is not the guest's own.
+    fn comment(self, facts: &WindowsFacts, patches: usize) -> String {
+        let state = match (&facts.bugcheck, self.choices().bugcheck) {
+            (Some(_), _) => "crashed",
+            (None, _) => "live, no bugcheck",
+        };
+        let files = &self.checkpoint().provenance.files;
+        let name = files.first().and_then(|file| file.path.file_name());
+        let name = name.map_or_else(|| "memory".into(), |name| name.to_string_lossy());
+        let version = env!("CARGO_PKG_VERSION");
+        format!("vmss2core {version}, {state}, {patches} ranges patched, from {name}")
+    }
+}
+
+fn of_guest(facts: &WindowsFacts, space: &AddressSpace<'_>) -> Option<Vec<Range<u64>>> {
+    let kdbg = &facts.kdbg.as_ref()?.value;
+    let variable = Fields::new(kdbg, facts).get(PHYSICAL_MEMORY_BLOCK)?;
+    runs::guest_runs(space, Gva(variable))
+}
+
+/// Patches with where they are in the guest's physical memory.
+fn place(
+    patches: Vec<Patch>,
+    space: &AddressSpace<'_>,
+    problems: &mut Vec<Problem>,
+) -> Vec<(Patch, Vec<Part>)> {
+    let mut placed = Vec::new();
+    for patch in patches {
+        match patch::parts(&patch, space) {
+            Some(parts) => placed.push((patch, parts)),
+            None => problems.push(missing(&patch, "has no physical address")),
+        }
+    }
+    placed
+}
+
+/// What is written over the file's memory, and the patches that it is of.
+fn overlay(
+    placed: Vec<(Patch, Vec<Part>)>,
+    memory: &Memory,
+    problems: &mut Vec<Problem>,
+) -> (Vec<Literal>, Vec<Patch>) {
+    let (mut overlay, mut patches) = (Vec::new(), Vec::new());
+    for (patch, parts) in placed {
+        match patch::literals(&parts, memory) {
+            Some(literals) => {
+                overlay.extend(literals);
+                patches.push(patch);
+            }
+            None => problems.push(missing(&patch, "is not in the dump's memory")),
+        }
+    }
+    (overlay, patches)
+}
+
+fn missing(patch: &Patch, why: &str) -> Problem {
+    Problem::incomplete(format!("{} could not be written: {} {why}", patch.what, patch.gva))
+}
+
+/// What the dump lacks because it was not found.
+fn problems(facts: &WindowsFacts, options: &WindbgOptions) -> Vec<Problem> {
+    let mut problems: Vec<Problem> = facts.missing.iter().map(Problem::incomplete).collect();
+    let (build, is_guess) = header::build(facts, options);
+    if is_guess {
+        problems.push(Problem::warning(format!(
+            "the guest's build is not known: the dump says {build}; -W<BUILD> states another"
+        )));
+    }
+    let encoding = facts.kdbg.as_ref().and_then(|kdbg| kdbg.value.encoding);
+    if encoding.is_some_and(|encoding| encoding.keys.is_none()) {
+        problems.push(Problem::note(
+            "KdpDataBlockEncoded was not found and still says that the debugger data is encoded",
+        ));
+    }
+    if options.no_patch {
+        problems.push(Problem::note(
+            "nothing was written over the guest's memory: debuggers will miss its debugger \
+             data if that is encoded, and registers of processors",
+        ));
+    }
+    problems
+}
+
+/// How to open the dump.
+fn hints(facts: &WindowsFacts, path: &Path) -> Vec<String> {
+    const STORE: &str = "https://msdl.microsoft.com/download/symbols";
+    let mut hints = vec![format!("windbg -y srv*C:\\symbols*{STORE} -z {}", quoted(path))];
+    let pdb = facts.image.as_ref().and_then(|image| image.value.pdb.as_ref());
+    hints.extend(pdb.map(|pdb| format!("symbols of its kernel: {STORE}/{}", pdb.store_path())));
+    hints
+}

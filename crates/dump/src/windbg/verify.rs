@@ -1,0 +1,259 @@
+//! A look at the dump that was written, as a debugger will take it: through its
+//! header.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use vmss2core_guest::paging::AddressSpace;
+use vmss2core_guest::windows::WindowsFacts;
+use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, PhysicalMemory, Problem, ReadAt};
+use zerocopy::FromBytes;
+
+use super::context::Context;
+use super::header_len;
+use super::kdbg::{Fields, KERN_BASE, MODULE_LIST, PROCESS_HEAD};
+use super::patch::Patch;
+use super::raw::{BITMAP_SIGNATURE, BitmapHeader, FULL, Header32, Header64};
+
+/// What a debugger will miss, or that the file is not what it should be.
+pub(super) fn problems(path: &Path, facts: &WindowsFacts, patches: &[Patch]) -> Vec<Problem> {
+    let found = File::open(path).map_err(|error| error.to_string()).and_then(|file| {
+        let dump = Dump::open(file, facts.is_64_bit)?;
+        Ok(dump.check(facts, patches))
+    });
+    match found {
+        Ok(complaints) => complaints.into_iter().map(Problem::warning).collect(),
+        Err(why) => vec![Problem::warning(format!(
+            "the dump was written, but does not read as one ({why}): please report this"
+        ))],
+    }
+}
+
+/// What the header says.
+struct Head {
+    root: u64,
+    kdbg: u64,
+    required_space: u64,
+    context: Vec<u8>,
+    is_full: bool,
+    /// Pairs of first page and pages.
+    runs: Vec<(u64, u64)>,
+}
+
+struct Dump {
+    len_bytes: u64,
+    head: Head,
+    memory: PhysicalMemory,
+}
+
+impl Dump {
+    fn open(file: File, is_64_bit: bool) -> Result<Self, String> {
+        let len_bytes = file.metadata().map_err(|error| error.to_string())?.len();
+        let source: Arc<dyn ReadAt> = Arc::new(file);
+        let len = usize::try_from(header_len(is_64_bit)).map_err(|error| error.to_string())?;
+        let mut bytes = vec![0; len];
+        source.read_exact_at(0, &mut bytes).map_err(|error| error.to_string())?;
+        let head = if is_64_bit { head64(&bytes) } else { head32(&bytes) };
+        let head = head.ok_or("its header is none")?;
+        let memory = if head.is_full {
+            full(&source, &head, header_len(is_64_bit))
+        } else {
+            bitmap(&source, header_len(is_64_bit))
+        };
+        Ok(Self { len_bytes, head, memory: memory.ok_or("its list of memory makes no sense")? })
+    }
+
+    fn check(&self, facts: &WindowsFacts, patches: &[Patch]) -> Vec<String> {
+        let (mode, _) = facts.kernel_root.value;
+        let root = mode.root_of(self.head.root);
+        let space = AddressSpace::new(&self.memory, mode, root);
+        let mut complaints = Vec::new();
+        if self.len_bytes != self.head.required_space {
+            complaints.push(format!(
+                "the dump has {} bytes and not the {} that it says: please report this",
+                self.len_bytes, self.head.required_space
+            ));
+        }
+        for patch in patches.iter().filter(|patch| !is_there(patch, patches, &space)) {
+            complaints
+                .push(format!("{} did not arrive in the dump: please report this", patch.what));
+        }
+        complaints.extend(self.missing(facts, &space).into_iter().map(str::to_owned));
+        if !patches.is_empty() && !self.begins_with_a_processor(facts, &space) {
+            let text = "registers in the dump's header are those of no processor";
+            complaints.push(text.to_owned());
+        }
+        complaints
+    }
+
+    /// What a debugger will look for and not find.
+    fn missing(&self, facts: &WindowsFacts, space: &AddressSpace<'_>) -> Vec<&'static str> {
+        let mut missing = Vec::new();
+        let Some(kdbg) = &facts.kdbg else { return missing };
+        let fields = Fields::new(&kdbg.value, facts);
+        let word = |gva: u64| read_word(space, gva);
+        let mut magic = [0; 2];
+        let base = fields.get(KERN_BASE).unwrap_or(0);
+        if space.read(Gva(base), &mut magic).is_err() || magic != *b"MZ" {
+            missing.push("the kernel's header is not in memory: debuggers may not find symbols");
+        }
+        let tag = space.read_u32(Gva(self.head.kdbg.saturating_add(0x10)));
+        if tag.ok().map(u32::to_le_bytes) != Some(*b"KDBG") {
+            missing.push("debuggers will not find Windows' debugger data in the dump");
+        }
+        let dll_base = if facts.is_64_bit { 0x30 } else { 0x18 };
+        let first = fields.get(MODULE_LIST).and_then(word);
+        if first.and_then(|entry| word(entry.checked_add(dll_base)?)) != Some(base) {
+            missing.push("the list of modules does not begin with the kernel");
+        }
+        let first = fields.get(PROCESS_HEAD).and_then(word);
+        let is_system = |eprocess: u64| {
+            first.is_some_and(|first| (eprocess..eprocess.saturating_add(0x1000)).contains(&first))
+        };
+        if facts.system_process.as_ref().is_some_and(|process| !is_system(process.value.0)) {
+            missing.push("the list of processes does not begin with System");
+        }
+        missing
+    }
+
+    /// Whether the header has the registers of one of the processors, as a
+    /// debugger compares them; it may have none at all.
+    fn begins_with_a_processor(&self, facts: &WindowsFacts, space: &AddressSpace<'_>) -> bool {
+        let len = Context::len_bytes(facts.is_64_bit);
+        let Some(context) = self.head.context.get(..len) else { return false };
+        let places = facts.cpus.iter().flat_map(|cpu| [cpu.context, cpu.embedded_context]);
+        let mut bytes = vec![0; len];
+        let is_zero = context.iter().all(|byte| *byte == 0);
+        is_zero
+            || places.flatten().any(|gva| space.read(gva, &mut bytes).is_ok() && bytes == context)
+    }
+}
+
+/// Whether the file has what the patch wrote. Of two at one address the later
+/// one counts.
+fn is_there(patch: &Patch, all: &[Patch], space: &AddressSpace<'_>) -> bool {
+    let last = all.iter().rfind(|other| other.gva == patch.gva).unwrap_or(patch);
+    let mut bytes = vec![0; last.bytes.len()];
+    space.read(last.gva, &mut bytes).is_ok() && bytes == last.bytes
+}
+
+fn read_word(space: &AddressSpace<'_>, gva: u64) -> Option<u64> {
+    if space.mode().is_64_bit() {
+        return space.read_u64(Gva(gva)).ok();
+    }
+    space.read_u32(Gva(gva)).ok().map(u64::from)
+}
+
+fn head64(bytes: &[u8]) -> Option<Head> {
+    let header = Header64::ref_from_bytes(bytes).ok()?;
+    let is_full = header.dump_type.get() == FULL;
+    Some(Head {
+        root: header.directory_table_base.get(),
+        kdbg: header.kdbg.get(),
+        required_space: header.required_space.get(),
+        context: header.context.to_vec(),
+        is_full,
+        runs: if is_full { runs64(&header.runs)? } else { Vec::new() },
+    })
+}
+
+fn head32(bytes: &[u8]) -> Option<Head> {
+    let header = Header32::ref_from_bytes(bytes).ok()?;
+    let is_full = header.dump_type.get() == FULL;
+    Some(Head {
+        root: header.directory_table_base.get().into(),
+        kdbg: header.kdbg.get().into(),
+        required_space: header.required_space.get(),
+        context: header.context.to_vec(),
+        is_full,
+        runs: if is_full { runs32(&header.runs)? } else { Vec::new() },
+    })
+}
+
+fn runs64(list: &[u8]) -> Option<Vec<(u64, u64)>> {
+    let count = usize::try_from(u32_at(list, 0)?).ok()?;
+    let run = |index| Some((u64_at(list, 16 + index * 16)?, u64_at(list, 24 + index * 16)?));
+    (0..count).map(run).collect()
+}
+
+fn runs32(list: &[u8]) -> Option<Vec<(u64, u64)>> {
+    let count = usize::try_from(u32_at(list, 0)?).ok()?;
+    let run =
+        |index| Some((u32_at(list, 8 + index * 8)?.into(), u32_at(list, 12 + index * 8)?.into()));
+    (0..count).map(run).collect()
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes)
+}
+
+/// Memory of a full dump.
+fn full(source: &Arc<dyn ReadAt>, head: &Head, header_len: u64) -> Option<PhysicalMemory> {
+    let (mut memory, mut offset) = (PhysicalMemory::new(), header_len);
+    for (first, pages) in &head.runs {
+        let (start, len) = (first.checked_mul(PAGE_SIZE)?, pages.checked_mul(PAGE_SIZE)?);
+        memory.map(Gpa(start), len, Arc::clone(source), offset).ok()?;
+        offset = offset.checked_add(len)?;
+    }
+    Some(memory)
+}
+
+/// Bytes of the bitmap that are read at once.
+const CHUNK: u64 = 64 * 1024;
+
+/// Memory of a dump with a bitmap.
+fn bitmap(source: &Arc<dyn ReadAt>, header_len: u64) -> Option<PhysicalMemory> {
+    let mut bytes = vec![0; size_of::<BitmapHeader>()];
+    source.read_exact_at(header_len, &mut bytes).ok()?;
+    let header = BitmapHeader::ref_from_bytes(&bytes).ok()?;
+    if header.signature != BITMAP_SIGNATURE {
+        return None;
+    }
+    let map = header_len + size_of::<BitmapHeader>() as u64;
+    let len = header.bits.get() / 8;
+    let mut runs = Runs::default();
+    let mut at = 0;
+    while at < len {
+        let mut chunk = vec![0; usize::try_from(CHUNK.min(len - at)).ok()?];
+        source.read_exact_at(map + at, &mut chunk).ok()?;
+        runs.chunk(at * 8, &chunk);
+        at += CHUNK;
+    }
+    let (mut memory, mut offset) = (PhysicalMemory::new(), header.first_page.get());
+    for run in runs.0 {
+        let (start, pages) = (run.start.checked_mul(PAGE_SIZE)?, run.end - run.start);
+        let len = pages.checked_mul(PAGE_SIZE)?;
+        memory.map(Gpa(start), len, Arc::clone(source), offset).ok()?;
+        offset = offset.checked_add(len)?;
+    }
+    Some(memory)
+}
+
+/// Runs of bits that are set.
+#[derive(Default)]
+struct Runs(Vec<Range<u64>>);
+
+impl Runs {
+    fn chunk(&mut self, first_bit: u64, bytes: &[u8]) {
+        for (byte, bit) in bytes.iter().zip((first_bit..).step_by(8)) {
+            match byte {
+                0 => {}
+                0xff => self.push(bit..bit + 8),
+                byte => {
+                    let set = (0..8).filter(|shift| byte >> shift & 1 == 1);
+                    set.for_each(|shift| self.push(bit + shift..bit + shift + 1));
+                }
+            }
+        }
+    }
+
+    fn push(&mut self, run: Range<u64>) {
+        super::runs::push(&mut self.0, run);
+    }
+}
