@@ -23,12 +23,16 @@ Original options:
   -N4, -N6   the same; warns if the kernel is not a 2.4, or 2.6 and later
   -P         the processes of a Linux guest, listed on standard output
   -P<pid>    core.<pid>: a process of a Linux guest, for gdb and lldb
+  -W         memory.dmp: for WinDbg, any Windows; -W8 and -WSCAN are the same
+  -W<N>      the same; says that the build is N
+  -WDDB<X>, -W<X>, -W8DDB<X>
+             the same; the debugger data block is at address X
   -l <STR>   offsets of Linux structures, 0xHEX,0xHEX,...: rarely needed, they
              are found in the guest
   -O <X>     entry point: accepted; no debugger needs it
   -q         print no progress and no advice
-  -W*, -X*, -S*, -F*
-             WinDbg, macOS, Solaris and firmware cores: not yet
+  -X*, -S*, -F*
+             macOS, Solaris and firmware cores: not yet
 
 Those files go to the current directory and replace what is there. <VMEM> is an
 input, needed only where it cannot be found; `convert -o` chooses an output.";
@@ -84,8 +88,32 @@ pub(crate) enum Output {
     Process(u32),
     /// `-P`: nothing; processes are listed.
     ProcessList,
+    /// `-W` in all its forms: a dump of Windows.
+    Windows(WindowsDump),
     /// Something that the original wrote and this version does not.
     NotYet(NotYet),
+}
+
+/// What `-W` and the value glued to it say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WindowsDump {
+    pub(crate) kind: WindowsKind,
+    /// `-W<build>`.
+    pub(crate) build: Option<u32>,
+    /// `-WDDB<hex>`: address of the debugger data block.
+    pub(crate) kdbg: Option<u64>,
+}
+
+/// What the original had separate code for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum WindowsKind {
+    /// Which Windows it is we see ourselves.
+    #[default]
+    Any,
+    /// `-WSCAN`: the debugger data block may lie anywhere.
+    Scan,
+    /// `-WK`: the kernel's memory only.
+    Kernel,
 }
 
 /// The kernel family that `-N4` or `-N6` states.
@@ -100,7 +128,6 @@ pub(crate) enum KernelFamily {
 /// Outputs that this version does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotYet {
-    Windows,
     MacOs,
     Solaris,
     Firmware,
@@ -244,7 +271,7 @@ fn output(option: &str) -> Option<Output> {
         ("N", "6") => Some(Output::Crash(Some(KernelFamily::Two6))),
         ("P", "") => Some(Output::ProcessList),
         ("P", pid) => Some(Output::Process(pid.parse().ok()?)),
-        ("W", value) => not_yet(is_windows_value(value), NotYet::Windows),
+        ("W", value) => windows(value).map(Output::Windows),
         ("X", value) => not_yet(is_mac_value(value), NotYet::MacOs),
         ("S", value) => not_yet(is_solaris_value(value), NotYet::Solaris),
         ("F", value) => not_yet(value.is_empty() || args::hex(value).is_ok(), NotYet::Firmware),
@@ -254,14 +281,29 @@ fn output(option: &str) -> Option<Output> {
 
 /// After `-W`: nothing, a build number, an address in hexadecimal (the technical
 /// note writes it both with and without DDB), `SCAN`, `K`, or `8` with or without
-/// DDB and an address.
-fn is_windows_value(value: &str) -> bool {
+/// DDB and an address; in any case.
+fn windows(value: &str) -> Option<WindowsDump> {
     let upper = value.to_ascii_uppercase();
-    let address = upper.strip_prefix("8DDB").or_else(|| upper.strip_prefix("DDB"));
-    match address {
-        Some(address) => args::hex(address).is_ok(),
-        None => matches!(upper.as_str(), "" | "SCAN" | "K") || args::hex(&upper).is_ok(),
+    let dump = WindowsDump::default();
+    if let Some(address) = upper.strip_prefix("8DDB").or_else(|| upper.strip_prefix("DDB")) {
+        return Some(WindowsDump { kdbg: Some(args::hex(address).ok()?), ..dump });
     }
+    match upper.as_str() {
+        // 8 is a mode of the original for Windows 8 and later, and no build.
+        "" | "8" => Some(dump),
+        "SCAN" => Some(WindowsDump { kind: WindowsKind::Scan, ..dump }),
+        "K" => Some(WindowsDump { kind: WindowsKind::Kernel, ..dump }),
+        number => Some(match build(number) {
+            Some(build) => WindowsDump { build: Some(build), ..dump },
+            None => WindowsDump { kdbg: Some(args::hex(number).ok()?), ..dump },
+        }),
+    }
+}
+
+/// A build number; what is larger, or not decimal, is an address.
+fn build(text: &str) -> Option<u32> {
+    let is_decimal = text.chars().all(|c| c.is_ascii_digit());
+    text.parse::<u16>().ok().filter(|_| is_decimal).map(u32::from)
 }
 
 /// After `-X`: `32` or `64`, and perhaps `-` and a kernel version.
@@ -294,7 +336,8 @@ mod tests {
 
     #[test]
     fn every_documented_option_is_understood() {
-        let windows = Some(Output::NotYet(NotYet::Windows));
+        let windows = |kind, build, kdbg| Some(Output::Windows(WindowsDump { kind, build, kdbg }));
+        let any = |build, kdbg| windows(WindowsKind::Any, build, kdbg);
         let mac = Some(Output::NotYet(NotYet::MacOs));
         for (line, want) in [
             ("", None),
@@ -306,15 +349,21 @@ mod tests {
             ("-U 3", Some(Output::LinearOne(3))),
             ("-P", Some(Output::ProcessList)),
             ("-P1234", Some(Output::Process(1234))),
-            ("-W", windows),
-            ("-W2600", windows),
-            ("-W12ac34de", windows),
-            ("-WDDB12ac34de", windows),
-            ("-WDDb0x12ac34de", windows),
-            ("-WSCAN", windows),
-            ("-WK", windows),
-            ("-W8", windows),
-            ("-W8DDBfffff80012345678", windows),
+            ("-W", any(None, None)),
+            ("-W2600", any(Some(2600), None)),
+            ("-W65535", any(Some(65535), None)),
+            ("-W65536", any(None, Some(0x6_5536))),
+            ("-W12ac34de", any(None, Some(0x12ac_34de))),
+            ("-W0x12AC34DE", any(None, Some(0x12ac_34de))),
+            ("-WDDB12ac34de", any(None, Some(0x12ac_34de))),
+            ("-WDDb0x12ac34de", any(None, Some(0x12ac_34de))),
+            ("-WSCAN", windows(WindowsKind::Scan, None, None)),
+            ("-Wscan", windows(WindowsKind::Scan, None, None)),
+            ("-WK", windows(WindowsKind::Kernel, None, None)),
+            ("-Wk", windows(WindowsKind::Kernel, None, None)),
+            ("-W8", any(None, None)),
+            ("-W8DDBfffff80012345678", any(None, Some(0xffff_f800_1234_5678))),
+            ("-W8ddbFFFFF80012345678", any(None, Some(0xffff_f800_1234_5678))),
             ("-X32", mac),
             ("-X64", mac),
             ("-X64-10.4.0", mac),
@@ -337,6 +386,9 @@ mod tests {
             "-Wfoo",
             "-WDDB",
             "-WDDBxyz",
+            "-W8DDB",
+            "-W+5",
+            "-W12345678901234567",
             "-X",
             "-X16",
             "-Pabc",

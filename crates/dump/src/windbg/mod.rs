@@ -34,7 +34,7 @@ mod tests;
 mod verify;
 
 /// What a user may choose about a Windows dump.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WindbgOptions {
     /// Build number to state instead of the guest's.
     pub build: Option<u32>,

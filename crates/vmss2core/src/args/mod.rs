@@ -25,6 +25,7 @@ mod modules;
 mod process;
 mod ps;
 mod symbols;
+mod windbg;
 
 pub(crate) use bt::BtArgs;
 pub(crate) use btf::BtfArgs;
@@ -39,6 +40,7 @@ pub(crate) use modules::ModulesArgs;
 pub(crate) use process::{ExtractArgs, ExtractWhat, MapsArgs};
 pub(crate) use ps::PsArgs;
 pub(crate) use symbols::SymbolsArgs;
+pub(crate) use windbg::WindbgArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,6 +49,7 @@ Examples:
   vmss2core vm.vmss              vmss.core0, vmss.core1, ...: the virtual
                                  memory of each vCPU, for gdb and lldb
   vmss2core -M vm.vmss vm.vmem   vmss.core: physical memory, for gdb
+  vmss2core -W8 vm.vmss          memory.dmp of a Windows guest, for WinDbg
   vmss2core convert vm.vmsn -o vm.elf --format elf
 
 A checkpoint may be given by any one of its files, by several in any order, or
@@ -60,7 +63,7 @@ by its directory; what kind of file each is shows in its content, not its name."
     max_term_width = 80,
     about = "From a virtual machine checkpoint to any debugger",
     long_about = "Turns a virtual machine checkpoint (a suspended VM or a snapshot: .vmss, .vmsn, \
-                  .vmem) into files that gdb, lldb, crash and drgn open. Nothing needs to be \
+                  .vmem) into files that gdb, lldb, crash, drgn and WinDbg open. Nothing needs to be \
                   installed in the guest.",
     override_usage = "vmss2core <COMMAND> ...\n       vmss2core [ORIGINAL OPTIONS] <VMSS> [<VMEM>]",
     subcommand_required = true,
@@ -187,6 +190,7 @@ Examples:
   vmss2core convert vm.vmss -o vm.kdump -f kdump       small, for crash and drgn
   vmss2core convert vm.vmss -o vm.kdump -f kdump -d 31 the kernel's memory only
   vmss2core convert vm.vmss -o - -f kdump | ssh host 'makedumpfile -R vm.kdump'
+  vmss2core convert vm.vmss -o memory.dmp -f windbg    a Windows guest
   vmss2core convert vm.vmss -o core1 -f elf-linear --vcpu 1 --gdb-script
   gdb -x core1.gdb -c core1      with the registers as $cr3_1 and so on")]
 pub(crate) struct ConvertArgs {
@@ -219,6 +223,8 @@ pub(crate) struct ConvertArgs {
     pub(crate) cr3: Option<u64>,
     #[command(flatten)]
     pub(crate) kdump: KdumpArgs,
+    #[command(flatten)]
+    pub(crate) windbg: WindbgArgs,
 }
 
 const LINEAR: &str = "Options of --format elf-linear";

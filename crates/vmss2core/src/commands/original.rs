@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use vmss2core_dump::{DumpError, Summary, WriteOptions};
+use vmss2core_dump::{DumpError, Summary, WindbgOptions, WriteOptions};
 use vmss2core_guest::linux::{KernelVersion, LinuxOffsets};
 use vmss2core_mem::{Problem, Severity};
 
@@ -22,6 +22,13 @@ struct Core {
     format: Format,
     path: PathBuf,
     vcpu: u32,
+    windbg: WindbgOptions,
+}
+
+impl Core {
+    fn new(format: Format, path: impl Into<PathBuf>, vcpu: u32) -> Self {
+        Self { format, path: path.into(), vcpu, windbg: WindbgOptions::default() }
+    }
 }
 
 pub(super) fn run(plan: &OriginalPlan) -> anyhow::Result<Exit> {
@@ -66,6 +73,9 @@ fn write_all(
             }
             summary => {
                 let summary = summary?;
+                if matches!(plan.cores, Cores::Windows(..)) {
+                    say_windows(plan, guest, core);
+                }
                 say(plan, "Finished writing core.");
                 report_new(plan, &summary.problems, &written);
                 written.push(summary);
@@ -102,7 +112,10 @@ fn cores(plan: &OriginalPlan, guest: &Guest) -> anyhow::Result<Vec<Core>> {
     let vcpus: Vec<u32> = guest.opened.checkpoint.vcpus.iter().map(|vcpu| vcpu.index).collect();
     let wanted = match plan.cores {
         Cores::Whole(format) => {
-            return Ok(vec![Core { format, path: "vmss.core".into(), vcpu: 0 }]);
+            return Ok(vec![Core::new(format, "vmss.core", 0)]);
+        }
+        Cores::Windows(format, windbg) => {
+            return Ok(vec![Core { windbg, ..Core::new(format, "memory.dmp", 0) }]);
         }
         Cores::EachVcpu if vcpus.is_empty() => {
             bail!("the checkpoint holds no vCPU, and so no virtual addresses; -M writes its memory")
@@ -112,7 +125,7 @@ fn cores(plan: &OriginalPlan, guest: &Guest) -> anyhow::Result<Vec<Core>> {
         Cores::OneVcpu(vcpu) => bail!("no vCPU {vcpu}: the checkpoint holds {}", vcpus.len()),
     };
     let format = Format::named(Format::LINEAR).map_err(anyhow::Error::msg)?;
-    let core = |vcpu| Core { format, path: format!("vmss.core{vcpu}").into(), vcpu };
+    let core = |vcpu| Core::new(format, format!("vmss.core{vcpu}"), vcpu);
     Ok(wanted.into_iter().map(core).collect())
 }
 
@@ -122,7 +135,9 @@ fn write(
     core: &Core,
     cancel: &Cancel,
 ) -> anyhow::Result<Summary> {
-    let options = WriteOptions { overwrite: true, vcpu: core.vcpu, ..WriteOptions::default() };
+    let windbg = core.windbg;
+    let options =
+        WriteOptions { overwrite: true, vcpu: core.vcpu, windbg, ..WriteOptions::default() };
     let progress = progress(plan, &core.path, cancel);
     convert::write(guest, core.format, &options, &core.path, progress, cancel)
 }
@@ -144,6 +159,17 @@ fn say(plan: &OriginalPlan, line: &str) {
     if !plan.quiet {
         let mut out = output::stdout();
         let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    }
+}
+
+/// The lines of the original about Windows.
+fn say_windows(plan: &OriginalPlan, guest: &Guest, core: &Core) {
+    let Some(windows) = &guest.facts.windows else { return };
+    if let Some(lab) = &windows.lab {
+        say(plan, &format!("Win: ntBuildLab={}", vmss2core_report::printable(&lab.value)));
+    }
+    if let Some(build) = core.windbg.build.or(windows.build.as_ref().map(|build| build.value)) {
+        say(plan, &format!("CoreDumpScanWin32: MinorVersion set to {build}"));
     }
 }
 

@@ -44,6 +44,7 @@ impl ConvertPlan {
                 cr3: args.cr3,
                 gdb_script: args.gdb_script,
                 kdump: args.kdump.options()?,
+                windbg: args.windbg.options(),
             },
             progress: global.progress,
         })
@@ -88,6 +89,9 @@ fn check_options(args: &ConvertArgs, format: Format) -> Result<(), String> {
     }
     if let Some(option) = args.kdump.given().filter(|_| name != Format::KDUMP) {
         return Err(format!("{option} goes with --format {}, not with {name}", Format::KDUMP));
+    }
+    if let Some(option) = args.windbg.given().filter(|_| !format.is_windbg()) {
+        return Err(format!("{option} goes with --format {}, not with {name}", Format::WINDBG));
     }
     if args.gdb_script && !format.is_elf() {
         return Err(format!("--gdb-script goes with ELF formats; gdb does not open {name}"));

@@ -203,10 +203,16 @@ impl Format {
     const PHYSICAL: &str = "elf-physical";
     const CRASH: &str = "elf";
     const KDUMP: &str = "kdump";
+    const WINDBG: &str = "windbg";
 
     pub(crate) fn named(name: &str) -> Result<Self, String> {
         let format = vmss2core_dump::format(name).map(Self);
         format.ok_or_else(|| format!("no output format is called {name}"))
+    }
+
+    /// Whether it is a dump of Windows.
+    fn is_windbg(self) -> bool {
+        self.0.name().starts_with(Self::WINDBG)
     }
 
     /// Whether gdb opens it.

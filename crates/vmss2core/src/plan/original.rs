@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use vmss2core_dump::WindbgOptions;
 use vmss2core_dump::process::ProcessOptions;
 use vmss2core_guest::linux::LinuxOffsets;
 
 use super::{CorePlan, CoreStyle, Format, GuestPlan, Plan, PsPlan, PsStyle, Source, Wanted, given};
 use crate::args::ProgressWhen;
-use crate::legacy::{KernelFamily, LegacyArgs, NotYet, Output};
+use crate::legacy::{KernelFamily, LegacyArgs, NotYet, Output, WindowsKind};
 
 /// Write the files that the original wrote.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) enum Cores {
     EachVcpu,
     OneVcpu(u32),
     Whole(Format),
+    /// A dump of Windows.
+    Windows(Format, WindbgOptions),
 }
 
 /// What the user says about the guest's kernel.
@@ -48,13 +51,17 @@ impl LegacyArgs {
                 stated = StatedKernel { family, offsets: self.kernel.offsets.clone() };
                 Cores::Whole(Format::named(Format::CRASH)?)
             }
+            Some(Output::Windows(wanted)) => {
+                let options = WindbgOptions { build: wanted.build, ..WindbgOptions::default() };
+                Cores::Windows(Format::named(Format::WINDBG)?, options)
+            }
             Some(Output::Process(pid)) => return self.into_process_core(pid),
             Some(Output::ProcessList) => return self.into_process_list(),
             Some(Output::NotYet(what)) => return Err(self.not_yet(what)),
         };
         self.check_command()?;
         self.check_memory_file()?;
-        let notes = self.entry.map(|_| "-O is accepted and ignored: no debugger needs it".into());
+        let notes = self.notes();
         Ok(Plan::Original(OriginalPlan {
             source: Source {
                 inputs: self.files,
@@ -62,10 +69,30 @@ impl LegacyArgs {
             },
             cores,
             stated,
-            notes: notes.into_iter().collect(),
+            notes,
             quiet: self.quiet,
             progress: self.global.progress,
         }))
+    }
+
+    /// What of the command line has no effect.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.entry.is_some() {
+            notes.push("-O is accepted and ignored: no debugger needs it".to_owned());
+        }
+        let Some(Output::Windows(wanted)) = self.output.as_ref().map(|requested| requested.what)
+        else {
+            return notes;
+        };
+        if wanted.kind == WindowsKind::Kernel {
+            let note = "-WK: all memory is written, not the kernel's alone";
+            notes.push(note.to_owned());
+        }
+        if let Some(address) = wanted.kdbg {
+            notes.push(format!("debugger data is looked for, and not only at {address:#x}"));
+        }
+        notes
     }
 
     /// As all files in this grammar, it goes to the current directory and replaces
@@ -131,10 +158,6 @@ impl LegacyArgs {
             .collect();
         let files = files.join(" ");
         let (missing, instead) = match what {
-            NotYet::Windows => (
-                "a WinDbg dump".to_owned(),
-                format!("vmss2core convert {files} -o memory.raw --format raw, for volatility"),
-            ),
             NotYet::MacOs => {
                 ("a macOS core".to_owned(), format!("vmss2core {files}, for lldb and gdb"))
             }

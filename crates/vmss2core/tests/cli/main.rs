@@ -19,3 +19,4 @@ mod schema;
 #[cfg(unix)]
 mod signals;
 mod vectors;
+mod windows;
