@@ -243,18 +243,24 @@ mod tests {
         assert_eq!(parts, [(0, vec![2, 8]), (1 << 37, vec![1])]);
     }
 
+    fn ranges(list: &[(u64, u64)]) -> Vec<Range<u64>> {
+        list.iter().map(|(start, end)| *start..*end).collect()
+    }
+
     #[test]
     fn intersections_keep_what_both_have() {
-        let some = [0..10, 20..30, 40..50];
-        let cases: [(&[Range<u64>], &[Range<u64>]); 4] = [
-            (&[0..100], &some),
-            (&[5..25], &[5..10, 20..25]),
-            (&[0..2, 4..6, 9..21, 49..60], &[0..2, 4..6, 9..10, 20..21, 49..50]),
-            (&[10..20], &[]),
-        ];
-        for (others, want) in cases {
-            assert_eq!(intersection(&some, others), want);
-            assert_eq!(intersection(others, &some), want);
+        let some = ranges(&[(0, 10), (20, 30), (40, 50)]);
+        for (others, want) in [
+            (ranges(&[(0, 100)]), some.clone()),
+            (ranges(&[(5, 25)]), ranges(&[(5, 10), (20, 25)])),
+            (
+                ranges(&[(0, 2), (4, 6), (9, 21), (49, 60)]),
+                ranges(&[(0, 2), (4, 6), (9, 10), (20, 21), (49, 50)]),
+            ),
+            (ranges(&[(10, 20)]), Vec::new()),
+        ] {
+            assert_eq!(intersection(&some, &others), want);
+            assert_eq!(intersection(&others, &some), want);
         }
     }
 }

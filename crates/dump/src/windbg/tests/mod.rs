@@ -226,7 +226,7 @@ fn what_is_asked_for_goes_into_the_header() {
     let guest = Guest::named("win10-19041-x64");
     let options =
         WindbgOptions { build: Some(2600), bugcheck: Some(0xdead), ..WindbgOptions::default() };
-    let dump = write(&guest, "windbg", options.clone()).unwrap().dump;
+    let dump = write(&guest, "windbg", options).unwrap().dump;
     assert_eq!((dump.u32(12), dump.u32(0x38)), (2600, 0xdead));
     let crashed = write(&Guest::named("crashed"), "windbg", options).unwrap().dump;
     assert_eq!(crashed.u32(0x38), 0xd1);
