@@ -74,7 +74,7 @@ impl KernelRecipe {
             apt::unpack(&[&modules.exact()], &[], work.path())?;
         }
         fs::rename(&image, dir.join("vmlinuz"))?;
-        keep_module(work.path(), dir)?;
+        keep_module(MODULE, work.path(), dir)?;
         let Package { name, version, architecture } = package;
         let package = KernelPackage { release, name, version, architecture };
         fs::write(dir.join("package.json"), serde_json::to_vec_pretty(&package)?)?;
@@ -91,6 +91,23 @@ impl Kernel {
     /// The one module that guests load.
     pub fn module(&self) -> PathBuf {
         self.dir.join(format!("{MODULE}.ko"))
+    }
+
+    /// Another module, out of the package of the kernel's image.
+    pub fn other_module(&self, name: &str) -> Result<PathBuf> {
+        let package = &self.package;
+        let entry = format!("modules/{}-{name}", package.release);
+        let dir = cache::once(&cache::versioned(&entry, &package.version), |dir| {
+            let work = tempfile::tempdir_in(dir)?;
+            let image = Package {
+                name: package.name.clone(),
+                version: package.version.clone(),
+                architecture: package.architecture.clone(),
+            };
+            apt::unpack(&[&image.exact()], &[], work.path())?;
+            keep_module(name, work.path(), dir)
+        })?;
+        Ok(dir.join(format!("{name}.ko")))
     }
 
     /// The kernel with DWARF, fetched on first use (300 MB).
@@ -138,8 +155,9 @@ fn release_of(image: &Path) -> Result<String> {
 }
 
 /// Modules are compressed since Debian 13; the guest's busybox wants them plain.
-fn keep_module(from: &Path, dir: &Path) -> Result<()> {
-    let module = find(from, &format!("{MODULE}.ko"))?.context("the package has no loop module")?;
+fn keep_module(name: &str, from: &Path, dir: &Path) -> Result<()> {
+    let module = find(from, &format!("{name}.ko"))?;
+    let module = module.with_context(|| format!("the package has no module {name}"))?;
     let kept = dir.join(module.file_name().context("a file without a name")?);
     fs::rename(&module, &kept)?;
     if kept.extension().is_some_and(|extension| extension == "xz") {

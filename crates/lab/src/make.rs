@@ -13,10 +13,10 @@ use crate::command::{retry, succeed};
 use crate::guest::Guest;
 use crate::initramfs::Initramfs;
 use crate::kernel::Kernel;
-use crate::programs::{PROGRAMS, Programs};
+use crate::programs::{self, PROGRAMS, Programs};
 use crate::progress::say;
 use crate::qemu::{Files, Qemu};
-use crate::recipe::{Recipe, recipe, recipes};
+use crate::recipe::{Extra, Recipe, recipe, recipes};
 
 const INIT: &str = include_str!("../programs/init");
 const FOLDERS: [&str; 7] = ["bin", "programs", "modules", "lib", "lib64", "dev", "proc"];
@@ -55,7 +55,10 @@ fn find(name: &str) -> Result<&'static Recipe> {
 
 /// The name carries a hash of everything that decides about what the guest is.
 fn entry(recipe: &Recipe) -> String {
-    let identity = format!("{GENERATION} {recipe:?} {INIT} {}", Programs::recipe());
+    let mut identity = format!("{GENERATION} {recipe:?} {INIT} {}", Programs::recipe());
+    if let Some(extra) = recipe.extra() {
+        identity += &format!("{extra:?}");
+    }
     cache::versioned(&format!("guests/{}", recipe.name), &identity)
 }
 
@@ -66,7 +69,7 @@ fn make(recipe: &Recipe, dir: &Path) -> Result<()> {
     pack(&initramfs, recipe, &kernel, &programs)?;
     // A boot fails now and then on a machine that is very busy.
     retry(&format!("booting {}", recipe.name), 2, || boot(recipe, &kernel, &initramfs, dir))?;
-    keep_programs(&programs, dir)
+    keep_programs(recipe, &programs, dir)
 }
 
 fn boot(recipe: &Recipe, kernel: &Kernel, initramfs: &Path, dir: &Path) -> Result<()> {
@@ -74,6 +77,9 @@ fn boot(recipe: &Recipe, kernel: &Kernel, initramfs: &Path, dir: &Path) -> Resul
     let files = Files::in_dir(dir);
     for stale in [&files.ram, &files.serial, &files.truth] {
         let _ = fs::remove_file(stale);
+    }
+    if let Some(extra) = recipe.extra() {
+        fs::File::create(&files.disk)?.set_len(extra.disk_mib << 20)?;
     }
     let mut qemu = Qemu::start(recipe, &kernel.image(), initramfs, files.clone())?;
     qemu.wait_for(recipe.stop_at)?;
@@ -97,9 +103,12 @@ fn boot(recipe: &Recipe, kernel: &Kernel, initramfs: &Path, dir: &Path) -> Resul
 }
 
 /// Debuggers want the programs beside the memory.
-fn keep_programs(programs: &Programs, dir: &Path) -> Result<()> {
+fn keep_programs(recipe: &Recipe, programs: &Programs, dir: &Path) -> Result<()> {
     let kept = dir.join("programs");
     fs::create_dir_all(&kept)?;
+    if let Some(Extra { program: (name, _), .. }) = recipe.extra() {
+        fs::rename(dir.join(name), kept.join(name))?;
+    }
     for name in PROGRAMS.into_iter().chain(["liblab.so"]) {
         fs::copy(programs.dir.join(name), kept.join(name))?;
     }
@@ -126,11 +135,25 @@ fn pack(path: &Path, recipe: &Recipe, kernel: &Kernel, programs: &Programs) -> R
     for name in PROGRAMS {
         archive.program_from(&format!("programs/{name}"), &programs.dir.join(name))?;
     }
+    if let Some(extra) = recipe.extra() {
+        add_extra(&mut archive, extra, kernel, path.parent().context("no folder")?)?;
+    }
     archive.program_from("lib/liblab.so", &programs.dir.join("liblab.so"))?;
     for (here, there) in &programs.libraries {
         archive.program_from(there, here)?;
     }
     archive.finish()
+}
+
+/// The program is built into `dir`.
+fn add_extra(archive: &mut Initramfs, extra: &Extra, kernel: &Kernel, dir: &Path) -> Result<()> {
+    for module in extra.modules {
+        let file = kernel.other_module(module)?;
+        archive.program_from(&format!("modules/{module}.ko"), &file)?;
+    }
+    let (name, text) = extra.program;
+    programs::compile_alone(dir, name, text)?;
+    archive.program_from(&format!("programs/{name}"), &dir.join(name))
 }
 
 /// A busybox that needs no library, for the guest's word size.

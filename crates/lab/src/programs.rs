@@ -75,6 +75,13 @@ fn compile_all(dir: &Path, word: &str) -> Result<()> {
     compile(dir, "-m32", "t32", "t32.c", &["-static", "-pthread"])
 }
 
+/// Builds one that needs nothing, of 64 bits, from its text.
+pub(crate) fn compile_alone(dir: &Path, name: &str, text: &str) -> Result<()> {
+    let source = format!("{name}.c");
+    fs::write(dir.join(&source), text)?;
+    compile(dir, "-m64", name, &source, &["-static"])
+}
+
 fn compile(dir: &Path, word: &str, output: &str, source: &str, more: &[&str]) -> Result<()> {
     let mut gcc = Command::new("gcc");
     gcc.current_dir(dir).args(FLAGS).args([word, "-o", output, source]).args(more);

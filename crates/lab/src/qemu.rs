@@ -35,6 +35,8 @@ pub(crate) struct Files {
     pub(crate) truth: PathBuf,
     /// What QEMU itself says.
     pub(crate) log: PathBuf,
+    /// Its disk, if it has one.
+    pub(crate) disk: PathBuf,
 }
 
 impl Files {
@@ -42,7 +44,7 @@ impl Files {
     pub(crate) fn in_dir(dir: &Path) -> Self {
         let file = |name| dir.join(name);
         let (ram, serial) = (file("ram"), file("serial.log"));
-        Self { ram, serial, truth: file("truth"), log: file("qemu.log") }
+        Self { ram, serial, truth: file("truth"), log: file("qemu.log"), disk: file("disk") }
     }
 }
 
@@ -158,6 +160,12 @@ fn arguments(recipe: &Recipe, files: &Files, sockets: &Path) -> Vec<String> {
     let mut list: Vec<String> = vec!["-nodefaults".into(), "-no-reboot".into()];
     for (name, value) in pairs {
         list.extend([name.to_owned(), value]);
+    }
+    if recipe.extra().is_some() {
+        let drive = format!("file={},format=raw,if=none,id=disk", file(&files.disk));
+        // Every kernel has its driver built in.
+        let device = "nvme,drive=disk,serial=lab";
+        list.extend(["-drive", &drive, "-device", device].map(str::to_owned));
     }
     list
 }

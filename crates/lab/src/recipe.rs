@@ -24,6 +24,34 @@ pub struct Recipe {
     pub stop_at: &'static str,
 }
 
+/// What only one guest has. It is no part of its recipe, so that all others stay
+/// as they are when it changes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extra {
+    /// The guest.
+    guest: &'static str,
+    /// Modules that depend on no others.
+    pub(crate) modules: &'static [&'static str],
+    /// A program of one file, and its source.
+    pub(crate) program: (&'static str, &'static str),
+    /// An empty disk.
+    pub(crate) disk_mib: u64,
+}
+
+const EXTRAS: [Extra; 1] = [Extra {
+    guest: "linux-6.1-rare",
+    modules: &["overlay"],
+    program: ("rare", include_str!("../programs/rare.c")),
+    disk_mib: 64,
+}];
+
+impl Recipe {
+    /// What it has beyond all others.
+    pub(crate) fn extra(&self) -> Option<&'static Extra> {
+        EXTRAS.iter().find(|extra| extra.guest == self.name)
+    }
+}
+
 /// Every recipe.
 pub fn recipes() -> &'static [Recipe] {
     &RECIPES
@@ -68,7 +96,7 @@ const fn two_level(name: &'static str, kernel: KernelRecipe) -> Recipe {
     Recipe { name, kernel, about: "32-bit, 2-level paging", cpu: "qemu32", ..DEFAULT }
 }
 
-const RECIPES: [Recipe; 11] = [
+const RECIPES: [Recipe; 12] = [
     DEFAULT,
     Recipe {
         name: "linux-6.1-4level",
@@ -82,6 +110,13 @@ const RECIPES: [Recipe; 11] = [
         about: "6 GiB around the hole for devices, 4 processors",
         cpus: 4,
         memory_mib: 6144,
+        ..DEFAULT
+    },
+    Recipe {
+        name: "linux-6.1-rare",
+        about: "swapped pages, a page of 1 GiB, an overlay",
+        memory_mib: 6144,
+        command_line: "panic=-1 hugepagesz=1G hugepages=1",
         ..DEFAULT
     },
     Recipe {

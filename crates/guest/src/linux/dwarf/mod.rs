@@ -4,8 +4,9 @@
 //! wanted. So nothing is decoded before it is asked for: the section with the
 //! entries is searched for the place where a structure's name is referred to, and
 //! only the unit around it is read and parsed. Units, and what cross-unit
-//! references lead to, are those of DWARF 2 to 5; split (`.dwo`) and type units
-//! (`.debug_types`) are not followed, kernels are not built with them.
+//! references lead to, are those of DWARF 2 to 5; split units (`.dwo`) are told
+//! and type units (`.debug_types`) are not followed, kernels are not built with
+//! them.
 
 mod entries;
 mod search;
@@ -26,6 +27,8 @@ use unit::Unit;
 
 /// Typedefs of typedefs and qualifiers, one after the other.
 const LONGEST_CHAIN: usize = 32;
+/// What a compiler leaves of a split unit is shorter than this.
+const LONGEST_SKELETON: u64 = 1024;
 /// Units kept; each has up to a megabyte.
 const KEPT_UNITS: usize = 8;
 
@@ -44,6 +47,19 @@ impl Dwarf {
     pub(in crate::linux) fn new(sections: DebugSections) -> Self {
         let starts = unit::starts(&sections.info);
         Self { sections, starts, units: Mutex::default(), found: Mutex::default() }
+    }
+
+    /// Whether types are in files of their own, and units only say in which.
+    pub(in crate::linux) fn is_split(&self) -> bool {
+        let ends = self.starts.iter().skip(1).copied().chain([self.sections.info.len()]);
+        let mut short = self
+            .starts
+            .iter()
+            .zip(ends)
+            .filter(|(start, end)| end.saturating_sub(**start) < LONGEST_SKELETON);
+        short.any(|(start, end)| {
+            Unit::read(&self.sections, *start..end).is_some_and(|unit| unit.is_skeleton())
+        })
     }
 
     /// The unit that holds an offset of `.debug_info`.

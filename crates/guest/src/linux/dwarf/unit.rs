@@ -59,6 +59,16 @@ impl Unit {
         }
     }
 
+    /// Whether all but the name of a file with the rest was taken out of it.
+    pub(super) fn is_skeleton(&self) -> bool {
+        let root = || {
+            let header = header(&self.bytes)?;
+            header.entry(&self.abbreviations, header.root_offset()).ok()
+        };
+        let names = [dw::DW_AT_dwo_name, dw::DW_AT_GNU_dwo_name];
+        root().is_some_and(|root| names.iter().any(|name| root.has_attr(*name)))
+    }
+
     /// Bytes of a pointer.
     pub(super) fn address_size(&self) -> u64 {
         header(&self.bytes).map_or(8, |header| header.address_size().into())

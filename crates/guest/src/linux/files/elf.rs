@@ -139,6 +139,11 @@ impl Elf {
         match section.compression {
             CompressionFormat::None => Ok(Box::new(stored)),
             CompressionFormat::Zlib => Ok(Box::new(flate2::read::ZlibDecoder::new(stored))),
+            CompressionFormat::Zstandard => {
+                let decoder = zstd::Decoder::new(stored);
+                let error = |source| FileError::Read { path: self.path.clone(), source };
+                Ok(Box::new(decoder.map_err(error)?))
+            }
             other => Err(FileError::Compressed {
                 path: self.path.clone(),
                 section: name,
@@ -199,7 +204,8 @@ fn describe<'data>(section: &impl ObjectSection<'data>) -> object::Result<Sectio
         _ => '?',
     };
     Ok(Section {
-        name: section.name()?.to_owned(),
+        // Old compilers told compressed sections by their names.
+        name: section.name()?.replacen(".zdebug_", ".debug_", 1),
         index: section.index().0,
         address: section.address(),
         offset: stored.offset,

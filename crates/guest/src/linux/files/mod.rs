@@ -81,6 +81,17 @@ pub enum FileError {
         /// The file.
         path: PathBuf,
     },
+    /// Its types are in other files (split DWARF).
+    #[error(
+        "the types of {} are in files of their own, .dwo or .dwp, which are not read: take the \
+         kernel's file from a package with debug symbols, or one built without \
+         CONFIG_DEBUG_INFO_SPLIT",
+        path.display()
+    )]
+    Split {
+        /// The file.
+        path: PathBuf,
+    },
     /// It is not BTF.
     #[error("{} cannot be used", path.display())]
     Btf {

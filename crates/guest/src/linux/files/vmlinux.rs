@@ -8,6 +8,7 @@ use vmss2core_mem::Gva;
 use super::elf::{Elf, SymbolTable};
 use super::{FileError, build_id, system_map, wanted};
 use crate::Found;
+use crate::linux::dwarf::Dwarf;
 use crate::linux::{Kernel, Symbol, Symbols, Types};
 
 /// A kernel file, as built or as a package of debug symbols has it.
@@ -56,13 +57,16 @@ impl Vmlinux {
     /// Its types: DWARF, else BTF.
     pub fn types(&self) -> Result<Found<Arc<dyn Types>>, FileError> {
         let path = self.path().display();
-        if let Some(dwarf) = self.elf.dwarf(&self.spill_dir)? {
+        let dwarf = self.elf.dwarf(&self.spill_dir)?;
+        let is_split = dwarf.as_ref().is_some_and(Dwarf::is_split);
+        if let Some(dwarf) = dwarf.filter(|_| !is_split) {
             return Ok(Found::new(Arc::new(dwarf), format!("DWARF of {path}")));
         }
         if let Some(btf) = self.elf.btf()? {
             return Ok(Found::new(Arc::new(btf), format!("BTF of {path}")));
         }
-        Err(FileError::NoTypes { path: self.path().to_owned() })
+        let path = self.path().to_owned();
+        Err(if is_split { FileError::Split { path } } else { FileError::NoTypes { path } })
     }
 
     /// Its symbols, where the guest has them; `None` if it has no symbol table.
