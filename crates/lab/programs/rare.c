@@ -17,9 +17,6 @@
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT 21
 #endif
-#ifndef MAP_HUGE_1GB
-#define MAP_HUGE_1GB (30 << 26)
-#endif
 
 static void fail(const char *what)
 {
@@ -46,23 +43,34 @@ static void fill(uint64_t *at, size_t pages, uint64_t value)
         at[page * PAGE / 8] = value + page;
 }
 
-/* Moves pages out, and tells the guest's own word on each: swapped or not. */
+/* How much of the mapping that starts here is in swap, by the kernel's own word. */
+static size_t swapped_pages(const uint64_t *at)
+{
+    char line[256];
+    unsigned long start, size;
+    int is_it = 0;
+    FILE *smaps = fopen("/proc/self/smaps", "r");
+    while (smaps && fgets(line, sizeof line, smaps)) {
+        if (sscanf(line, "%lx-%*x %*s", &start) == 1 && strchr(line, '-'))
+            is_it = start == (unsigned long)at;
+        if (is_it && sscanf(line, "Swap: %lu kB", &size) == 1) {
+            fclose(smaps);
+            return size * 1024 / PAGE;
+        }
+    }
+    fail("smaps");
+    return 0;
+}
+
+/* Moves the first pages of a mapping out. */
 static void swap_out(const char *name, uint64_t *at, size_t pages)
 {
-    for (int tries = 0; tries < 5; tries++) {
+    for (int tries = 0; tries < 20 && swapped_pages(at) < pages; tries++) {
         madvise(at, pages * PAGE, MADV_PAGEOUT);
         usleep(200000);
     }
-    printf("range %s 0x%lx 0x%lx\n", name, (unsigned long)at, (unsigned long)at + pages * PAGE);
-    int pagemap = open("/proc/self/pagemap", O_RDONLY);
-    for (size_t page = 0; page < pages; page++) {
-        uint64_t entry = 0, address = (uint64_t)at + page * PAGE;
-        if (pread(pagemap, &entry, 8, (off_t)(address / PAGE * 8)) != 8)
-            fail("pagemap");
-        if (entry >> 62 & 1)
-            printf("swapped 0x%llx\n", (unsigned long long)address);
-    }
-    close(pagemap);
+    printf("range %s 0x%lx 0x%lx %zu\n", name, (unsigned long)at,
+           (unsigned long)at + pages * PAGE, swapped_pages(at));
 }
 
 static void swapped(void)
@@ -80,9 +88,14 @@ static void swapped(void)
     say("shared_kept", shared + 9 * PAGE / 8, 0x5a9b5009);
 }
 
+/* A file of one page. `tell` would hash it for a minute, but leaves out what is
+ * called [v. */
 static void gibibyte(void)
 {
-    uint64_t *at = map(GIB, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_1GB, -1);
+    mkdir("/tmp/[v", 0700);
+    if (mount("none", "/tmp/[v", "hugetlbfs", 0, "pagesize=1G") != 0)
+        fail("hugetlbfs");
+    uint64_t *at = map(GIB, MAP_SHARED, open("/tmp/[v/gibibyte", O_RDWR | O_CREAT, 0600));
     for (int part = 0; part < 8; part++) {
         char name[16];
         uint64_t *word = at + (part * (GIB / 8) + part * 4096ul * 77 + 8 * part) / 8;

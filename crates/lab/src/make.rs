@@ -55,10 +55,8 @@ fn find(name: &str) -> Result<&'static Recipe> {
 
 /// The name carries a hash of everything that decides about what the guest is.
 fn entry(recipe: &Recipe) -> String {
-    let mut identity = format!("{GENERATION} {recipe:?} {INIT} {}", Programs::recipe());
-    if let Some(extra) = recipe.extra() {
-        identity += &format!("{extra:?}");
-    }
+    let extra = recipe.extra().map(|extra| format!("{extra:?}")).unwrap_or_default();
+    let identity = format!("{GENERATION} {recipe:?} {INIT} {}{extra}", Programs::recipe());
     cache::versioned(&format!("guests/{}", recipe.name), &identity)
 }
 
@@ -151,6 +149,8 @@ fn add_extra(archive: &mut Initramfs, extra: &Extra, kernel: &Kernel, dir: &Path
         let file = kernel.other_module(module)?;
         archive.program_from(&format!("modules/{module}.ko"), &file)?;
     }
+    let (name, text) = extra.script;
+    archive.program(&format!("programs/{name}"), text.as_bytes())?;
     let (name, text) = extra.program;
     programs::compile_alone(dir, name, text)?;
     archive.program_from(&format!("programs/{name}"), &dir.join(name))

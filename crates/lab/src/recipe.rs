@@ -34,6 +34,8 @@ pub(crate) struct Extra {
     pub(crate) modules: &'static [&'static str],
     /// A program of one file, and its source.
     pub(crate) program: (&'static str, &'static str),
+    /// A script that runs beside the programs, and its text.
+    pub(crate) script: (&'static str, &'static str),
     /// An empty disk.
     pub(crate) disk_mib: u64,
 }
@@ -42,6 +44,7 @@ const EXTRAS: [Extra; 1] = [Extra {
     guest: "linux-6.1-rare",
     modules: &["overlay"],
     program: ("rare", include_str!("../programs/rare.c")),
+    script: ("linked", include_str!("../programs/linked")),
     disk_mib: 64,
 }];
 
@@ -114,7 +117,7 @@ const RECIPES: [Recipe; 12] = [
     },
     Recipe {
         name: "linux-6.1-rare",
-        about: "swapped pages, a page of 1 GiB, an overlay",
+        about: "swapped pages, a page of 1 GiB, an overlay, linked libraries",
         memory_mib: 6144,
         command_line: "panic=-1 hugepagesz=1G hugepages=1",
         ..DEFAULT

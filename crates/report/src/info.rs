@@ -15,7 +15,7 @@ use vmss2core_mem::{
 };
 
 use crate::next::{self, Step};
-use crate::state::KernelState;
+use crate::state::{KernelState, RunningTask};
 
 /// Name and version of the JSON form of [`InfoReport`].
 pub const INFO_SCHEMA: &str = "vmss2core/info/1";
@@ -172,6 +172,9 @@ pub struct VcpuInfo {
     /// What is known of the place that it executes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<Location>,
+    /// The task that it runs, if the kernel could be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<RunningTask>,
 }
 
 /// Where a processor executes.
@@ -362,6 +365,7 @@ fn vcpu_info(vcpu: &Vcpu, facts: &Facts) -> VcpuInfo {
         instruction_pointer: instruction_pointer.map(Hex),
         stack_pointer: x86.and_then(|x86| x86.gpr(Gpr::Rsp)).map(Hex),
         location: instruction_pointer.and_then(|ip| location(ip, known, facts.linux.as_ref())),
+        task: None,
     }
 }
 

@@ -45,7 +45,7 @@ pub use maps::{MAPS_SCHEMA, MappingInfo, MapsReport};
 pub use modules::{MODULES_SCHEMA, ModuleInfo, ModuleList, ModulesReport};
 pub use next::Step;
 pub use ps::{PS_SCHEMA, PsOptions, PsReport, TaskInfo, Totals};
-pub use state::{KernelAnswers, KernelState, StoppedInfo};
+pub use state::{KernelAnswers, KernelState, RunningTask, StoppedInfo, TaskCounts};
 pub use symbols::{SYMBOLS_SCHEMA, SymbolInfo, SymbolsReport, matches_pattern};
 pub use tags::{TAGS_SCHEMA, TagInfo, TagsReport};
 pub use units::{human_size, utc_time};

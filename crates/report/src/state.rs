@@ -1,7 +1,8 @@
 //! What state the guest's kernel was in: part of what `vmss2core info` says.
 
 use serde::Serialize;
-use vmss2core_guest::linux::{Clock, Stopped, taint_meaning};
+use vmss2core_guest::Found;
+use vmss2core_guest::linux::{Clock, Stopped, Task, taint_meaning};
 
 use crate::info::{InfoReport, Known, known_as};
 use crate::units::utc_time;
@@ -15,6 +16,30 @@ pub struct KernelAnswers {
     pub stopped: Option<Stopped>,
     /// By position of the vCPU in the checkpoint, the symbol that it executes.
     pub places: Vec<Option<String>>,
+    /// All tasks, and which lists they are from; `None` if they cannot be told.
+    pub tasks: Option<Found<Vec<Task>>>,
+}
+
+/// How many tasks there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct TaskCounts {
+    /// Programs that run.
+    pub processes: usize,
+    /// Threads of the kernel, without the idle task of each CPU.
+    pub kernel_threads: usize,
+    /// All threads, those of the kernel too.
+    pub threads: usize,
+}
+
+/// What a processor runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RunningTask {
+    /// Number of the process; 0 is the idle task.
+    pub pid: u32,
+    /// Number of the thread.
+    pub tid: u32,
+    /// Name of the thread.
+    pub name: String,
 }
 
 /// What state the kernel was in.
@@ -29,6 +54,9 @@ pub struct KernelState {
     /// For how many seconds it ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uptime_seconds: Option<Known<u64>>,
+    /// How many tasks there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<Known<TaskCounts>>,
     /// Why it stopped, or what else went wrong; absent if its log could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<StoppedInfo>,
@@ -60,8 +88,27 @@ impl InfoReport {
                 location.symbol.clone_from(place);
             }
         }
+        for vcpu in &mut self.vcpus {
+            vcpu.task = answers.tasks.as_ref().and_then(|tasks| running(&tasks.value, vcpu.index));
+        }
         if let Some(linux) = &mut self.guest.linux {
             linux.state = Some(KernelState::new(answers));
+        }
+    }
+}
+
+fn running(tasks: &[Task], vcpu: u32) -> Option<RunningTask> {
+    let task = tasks.iter().find(|task| task.on_vcpu == Some(vcpu))?;
+    Some(RunningTask { pid: task.pid, tid: task.tid, name: task.comm.clone() })
+}
+
+impl TaskCounts {
+    fn of(tasks: &[Task]) -> Self {
+        let all = || tasks.iter().filter(|task| task.tid != 0);
+        Self {
+            processes: all().filter(|task| task.is_leader() && !task.is_kernel_thread).count(),
+            kernel_threads: all().filter(|task| task.is_kernel_thread).count(),
+            threads: all().count(),
         }
     }
 }
@@ -76,6 +123,7 @@ impl KernelState {
             time: clock.now_unix.as_ref().and_then(|now| date(now.value, &now.how)),
             booted: clock.boot_unix_ns.as_ref().and_then(|at| date(at.value / SECOND, &at.how)),
             uptime_seconds: clock.uptime_ns.as_ref().map(|time| known_as(time, |ns| ns / SECOND)),
+            tasks: answers.tasks.as_ref().map(|tasks| known_as(tasks, |all| TaskCounts::of(all))),
             stopped: stopped.as_ref().map(StoppedInfo::new),
             panic_cpu: stopped.as_ref().and_then(|stopped| {
                 stopped.panic_cpu.as_ref().map(|cpu| known_as(cpu, |cpu| *cpu))

@@ -8,7 +8,7 @@ use crate::info::{
     Space, VcpuInfo,
 };
 use crate::next::Step;
-use crate::state::KernelState;
+use crate::state::{KernelState, RunningTask, TaskCounts};
 use crate::units::{human_size, utc_time};
 
 const WIDTH: usize = 80;
@@ -140,7 +140,10 @@ fn write_vcpu(vcpu: &VcpuInfo, out: Out<'_>) -> io::Result<()> {
     let ring = vcpu.privilege.map_or_else(|| "?".to_owned(), |ring| ring.to_string());
     let halted = vcpu.halted.map_or("?", |halted| if halted { "yes" } else { "no" });
     let ip = vcpu.instruction_pointer.map_or_else(|| "?".to_owned(), |ip| ip.to_string());
-    let place = vcpu.location.as_ref().map_or_else(String::new, place);
+    let mut place = vcpu.location.as_ref().map_or_else(String::new, place);
+    if let Some(RunningTask { tid, name, .. }) = &vcpu.task {
+        place = format!("{place}, {} ({tid})", printable(name));
+    }
     let line = format!("{:>4}  {mode:<16}  {ring:>4}  {halted:<6}  {ip:<18}  {place}", vcpu.index);
     writeln!(out, "{}", line.trim_end())
 }
@@ -180,6 +183,10 @@ fn write_linux(linux: &LinuxInfo, out: Out<'_>) -> io::Result<()> {
 
 fn write_state(state: &KernelState, out: Out<'_>) -> io::Result<()> {
     known("stopped", state.why_stopped().as_ref(), out, Clone::clone)?;
+    known("tasks", state.tasks.as_ref(), out, |tasks| {
+        let TaskCounts { processes, kernel_threads, threads } = tasks;
+        format!("{processes} processes, {kernel_threads} kernel threads, {threads} threads in all")
+    })?;
     known("tainted", state.taints().as_ref(), out, Clone::clone)?;
     let uptime = state.uptime_seconds.as_ref();
     if let Some(time) = &state.time

@@ -1,28 +1,23 @@
 //! Cores of processes in real debuggers: stacks of sleeping, waiting and running
 //! threads by the names of the program's functions, values that the guest said,
-//! bytes that the guest hashed, and the structure of gdb's own `gcore`.
+//! bytes that the guest hashed.
 
 #[macro_use]
 mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use common::cores::{self, Run, Wrap};
-use common::elf::{Core, Note};
+use common::elf::Core;
 use common::guests;
 use common::judges;
-use common::text::ensure_contains;
+use common::text::{ensure_contains, ensure_registers};
 use vmss2core_lab::truth::page_hash;
 use vmss2core_lab::{Guest, judges as lab_judges};
-
-const NT_PRSTATUS: u32 = 1;
-const NT_FILE: u32 = 0x4649_4c45;
-const NT_X86_XSTATE: u32 = 0x202;
 
 /// The core of a program of the lab, with the program's files beside it.
 struct Process {
@@ -322,6 +317,42 @@ fn lldb_shows_the_same_threads(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Registers of every thread in lldb: of the running one those that QEMU had, of all
+/// those in gdb.
+fn lldb_shows_the_same_registers(name: &str) -> Result<()> {
+    let process = Process::of(name, "mt")?;
+    let none = judges::samples_file(&[])?;
+    let mut lldb = judges::lldb_script(&process.path(), "lldb_core.py")?;
+    let said = judges::output(lldb.env("SAMPLES", none.path()))?;
+    let spinner = usize::try_from(tid_of(&process.guest, "mt-spinner")?)?;
+    let word = |register: &str| format!("register {spinner} {register} ");
+    let rip = said.lines().find_map(|line| line.strip_prefix(&word("rip"))).context("no rip")?;
+    let rip = u64::from_str_radix(rip, 16)?;
+    let runs = |cpu: &&vmss2core_lab::CpuRegisters| guests::privilege(cpu) == 3 && cpu.rip == rip;
+    let cpu = process.guest.cpus.iter().find(runs).with_context(|| format!("{rip:x}: {said}"))?;
+    let mut expected = guests::registers(&process.guest, cpu);
+    let flags = expected.remove("eflags").unwrap_or_default();
+    expected.insert("rflags".to_owned(), flags);
+    ensure_registers(&format!("{name} in lldb"), &said, spinner, &expected)?;
+
+    let names = ["rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r15", "rip"];
+    let commands = names.map(|register| format!("thread apply all p/x ${register}"));
+    let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
+    let shown = process.gdb(&commands)?;
+    let threads = by_thread(&shown);
+    ensure!(threads.len() == 4, "{name}: {shown}");
+    for (tid, part) in threads {
+        let values = part.lines().filter_map(|line| line.split_once(" = 0x")).map(|(_, hex)| hex);
+        let values: Vec<u64> =
+            values.map(|hex| Ok(u64::from_str_radix(hex, 16)?)).collect::<Result<_>>()?;
+        ensure!(values.len() == names.len(), "{name}: {part}");
+        let expected = names.map(str::to_owned).into_iter().zip(values).collect();
+        let tid = usize::try_from(tid)?;
+        ensure_registers(&format!("{name}: {tid} in lldb"), &said, tid, &expected)?;
+    }
+    Ok(())
+}
+
 fn drgn_and_elfutils_show_the_same_stacks(name: &str) -> Result<()> {
     let process = Process::of(name, "mt")?;
     let program = process.guest.program("mt");
@@ -361,102 +392,13 @@ tests_of_all_guests!(
 );
 
 mod of_64_bits {
-    use super::{drgn_and_elfutils_show_the_same_stacks, thread_local_values};
-
-    tests_of_64_bit_guests!(thread_local_values, drgn_and_elfutils_show_the_same_stacks);
-}
-
-/// A program of the lab that runs here, until it goes out of scope.
-struct Here(Child);
-
-impl Here {
-    fn start(program: &Path) -> Result<Self> {
-        let libraries = program.parent().context("a program without a folder")?;
-        let mut child = Command::new(program)
-            .arg("--lab-argument")
-            .env("LD_LIBRARY_PATH", libraries)
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let out = child.stdout.take().context("no output")?;
-        let here = Self(child);
-        for line in BufReader::new(out).lines() {
-            if line? == "up" {
-                return Ok(here);
-            }
-        }
-        anyhow::bail!("{} ended", program.display())
-    }
-}
-
-impl Drop for Here {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// What each thread's part of the notes consists of: owner, type and size. What
-/// depends on the machine's vector registers has no size.
-fn notes_of_threads(core: &Core) -> Vec<Vec<(String, u32, usize)>> {
-    let describe = |note: &Note| {
-        let len = if note.kind == NT_X86_XSTATE { 0 } else { note.desc.len() };
-        (note.owner.clone(), note.kind, len)
+    use super::{
+        drgn_and_elfutils_show_the_same_stacks, lldb_shows_the_same_registers, thread_local_values,
     };
-    let mut threads: Vec<Vec<_>> = Vec::new();
-    for note in &core.notes {
-        if note.kind == NT_PRSTATUS {
-            threads.push(Vec::new());
-        }
-        if let Some(thread) = threads.last_mut() {
-            thread.push(describe(note));
-        }
-    }
-    for thread in &mut threads {
-        thread.sort();
-    }
-    threads
-}
 
-/// Which of the notes there are at all.
-fn kinds(core: &Core) -> Vec<(String, u32)> {
-    // gdb adds one with its own description of the machine.
-    let notes = core.notes.iter().filter(|note| note.owner != "GDB");
-    let mut kinds: Vec<_> = notes.map(|note| (note.owner.clone(), note.kind)).collect();
-    kinds.sort();
-    kinds.dedup();
-    kinds
-}
-
-#[test]
-fn the_structure_is_that_of_gcore() -> Result<()> {
-    let ours = Process::of("linux-6.1", "mt")?;
-    let here = Here::start(&ours.guest.program("mt"))?;
-    let prefix = ours.run.path("gcore");
-    let mut gcore = Command::new("timeout");
-    gcore.args(["-s", "KILL", "120", "gcore", "-o"]).arg(&prefix).arg(here.0.id().to_string());
-    judges::output(&mut gcore)?;
-    let theirs = Core::open(&prefix.with_extension(here.0.id().to_string()))?;
-    drop(here);
-    let core = ours.core()?;
-
-    ensure!(core.machine == theirs.machine, "machine {} {}", core.machine, theirs.machine);
-    ensure!(kinds(&core) == kinds(&theirs), "{:?}\n{:?}", kinds(&core), kinds(&theirs));
-    let sizes = |core: &Core, kind| {
-        let notes = core.notes.iter().filter(|note| note.kind == kind);
-        notes.map(|note| note.desc.len()).collect::<Vec<_>>()
-    };
-    for kind in [NT_PRSTATUS, 2, 3] {
-        let (own, other) = (sizes(&core, kind), sizes(&theirs, kind));
-        // The running thread's vector state is not in the checkpoint.
-        let missing = usize::from(kind == 2);
-        ensure!(
-            own.first() == other.first() && own.len() + missing == other.len(),
-            "{kind}: {own:?} {other:?}"
-        );
-    }
-    // Threads are told apart by what follows their NT_PRSTATUS in both.
-    ensure!(notes_of_threads(&core).len() == notes_of_threads(&theirs).len());
-    let files = |core: &Core| core.notes.iter().filter(|note| note.kind == NT_FILE).count();
-    ensure!(files(&core) == 1 && files(&theirs) == 1);
-    Ok(())
+    tests_of_64_bit_guests!(
+        thread_local_values,
+        drgn_and_elfutils_show_the_same_stacks,
+        lldb_shows_the_same_registers
+    );
 }

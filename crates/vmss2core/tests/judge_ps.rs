@@ -173,6 +173,44 @@ fn what_runs_on_each_cpu(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// `info` counts what the guest listed, and names what each vCPU runs.
+fn info_counts_them(name: &str) -> Result<()> {
+    let guest = guests::guest(name)?;
+    let list = listed(&guest, &Wrap::split())?;
+    let info = cores::converted(&guest, &Wrap::split(), &["info", "--json"])?.stdout;
+    let info: Value = serde_json::from_str(&info)?;
+    let counts = &info["guest"]["linux"]["state"]["tasks"]["value"];
+    let theirs = guest.truth()?.tasks()?;
+    let is_program = |task: &&vmss2core_lab::truth::Task| task.pid != 2 && task.ppid != 2;
+    let programs = theirs.iter().filter(|task| task.tid == task.pid).filter(is_program).count();
+    let threads = tasks(&list)?.len();
+    let of_kernel = tasks(&list)?.values().filter(|task| task["kernel_thread"] == true).count();
+    let expected = serde_json::json!({
+        "processes": programs, "kernel_threads": of_kernel, "threads": threads
+    });
+    ensure!(*counts == expected, "{name}: {counts}, not {expected}");
+    ensure!(threads > programs + of_kernel, "{name}: no process has two threads");
+
+    let vcpus = info["vcpus"].as_array().context("no vCPUs")?;
+    for (index, vcpu) in vcpus.iter().enumerate() {
+        let runs = |task: &&Value| {
+            task["running_on"].as_array().is_some_and(|on| on.contains(&Value::from(index)))
+        };
+        let task = list["tasks"].as_array().and_then(|all| all.iter().find(runs));
+        let task = task.with_context(|| format!("{name}: vCPU {index} runs nothing"))?;
+        let expected = serde_json::json!({
+            "pid": task["pid"], "tid": task["tid"], "name": task["name"]
+        });
+        ensure!(vcpu["task"] == expected, "{name}: {vcpu}\n{task}");
+    }
+    let panic_cpu = info["guest"]["linux"]["state"]["panic_cpu"]["value"].as_u64();
+    let Some(cpu) = panic_cpu else { return Ok(()) };
+    // The shell that asked for the crash: the guest's first process.
+    let panicked = vcpus.iter().find(|vcpu| vcpu["logical_cpu"] == cpu).context("no such vCPU")?;
+    ensure!(panicked["task"]["pid"] == 1, "{name}: {panicked}");
+    Ok(())
+}
+
 /// Without the guest's symbols and types the answer is the same.
 fn same_without_symbols_and_types(name: &str) -> Result<()> {
     let whole = listed(&guests::guest(name)?, &Wrap::split())?;
@@ -288,9 +326,16 @@ fn same_as_older_crash(name: &str) -> Result<()> {
 }
 
 mod of_the_guest {
-    use super::{the_guests_own_threads, users_and_command_lines, what_runs_on_each_cpu};
+    use super::{
+        info_counts_them, the_guests_own_threads, users_and_command_lines, what_runs_on_each_cpu,
+    };
 
-    tests_of_all_guests!(the_guests_own_threads, users_and_command_lines, what_runs_on_each_cpu);
+    tests_of_all_guests!(
+        the_guests_own_threads,
+        users_and_command_lines,
+        what_runs_on_each_cpu,
+        info_counts_them
+    );
 }
 
 mod hidden {

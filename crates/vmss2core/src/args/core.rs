@@ -41,8 +41,9 @@ pub(crate) struct CoreArgs {
     #[arg(
         long,
         long_help = "Write zeroes for what the checkpoint does not have, as Linux would\n\n\
-                     Without this such ranges have no bytes in the file, so that debuggers say \
-                     that they cannot read them. Some tools do not expect that."
+                     Without this such ranges have no bytes in the file: lldb says that it cannot \
+                     read them, gdb shows zeroes as it does for cores of Linux. They are counted \
+                     on stderr. Some tools do not expect such ranges."
     )]
     pub(crate) zero_fill: bool,
     /// Print what was written as JSON

@@ -4,7 +4,8 @@ use std::io::Write;
 
 use anyhow::anyhow;
 use vmss2core_checkpoint::{Inventory, Opened};
-use vmss2core_guest::linux::{BetterSources, Kernel};
+use vmss2core_guest::Found;
+use vmss2core_guest::linux::{BetterSources, Kernel, Task, Tasks};
 use vmss2core_mem::{Gva, Vcpu};
 use vmss2core_report::{InfoReport, KernelAnswers, TagsReport, write_json};
 
@@ -50,7 +51,17 @@ fn answers(guest: &Guest) -> Option<KernelAnswers> {
         clock: kernel.clock(log.as_ref()),
         stopped: log.is_some().then(|| kernel.stopped(log.as_ref())),
         places: checkpoint.vcpus.iter().map(place).collect(),
+        tasks: tasks(&kernel),
     })
+}
+
+/// The tasks, as far as their lists can be followed.
+fn tasks(kernel: &Kernel<'_>) -> Option<Found<Vec<Task>>> {
+    let first = kernel.init_task().ok()?;
+    let Tasks { tasks, problems } = kernel.tasks().ok()?;
+    let how = format!("lists from init_task at {}, {}", first.value, first.how);
+    let how = if problems.is_empty() { how } else { format!("{how}; some are broken: see ps") };
+    Some(Found::new(tasks, how))
 }
 
 fn tags(opened: &Opened, style: Style) -> anyhow::Result<Exit> {

@@ -87,13 +87,18 @@ impl<'k> Files<'k> {
     fn read(&mut self, gva: Gva) -> Result<MappedFile, LinuxError> {
         let [mount, dentry, mapping, inode, mode] = self.file.read(self.kernel, gva)?;
         let own = mount.zip(dentry).map(|(mount, dentry)| PathGva { mount, dentry });
-        let path = self.user_path(gva, mode.unwrap_or(0)).or(own);
-        let named = path.and_then(|path| self.inode_of(path.dentry)).or(inode);
+        let user = self.user_path(gva, mode.unwrap_or(0));
+        let path = user.or(own);
+        // Of a layered file the kernel shows the inode of the layer, but of one whose
+        // user path it remembers that of the path (`file_user_inode`).
+        let by_path = |path: PathGva| self.inode_of(path.dentry);
+        let named = user.and_then(by_path).or(inode).or_else(|| own.and_then(by_path));
         let mut file = MappedFile { gva, ..MappedFile::default() };
         let magic = named.and_then(|named| self.describe(&mut file, Gva(named)));
         file.mapping = mapping.or_else(|| self.mapping_of(inode.or(named)?)).map(Gva);
         let host = file.mapping.and_then(|mapping| self.host(mapping)).or(inode).or(named);
         file.len_bytes = host.and_then(|host| self.len_bytes(Gva(host)));
+        file.lives_in_memory = host.is_some_and(|host| self.lives_in_memory(Gva(host)));
         let text = |path| match magic {
             Some(ANON_INODES) => Ok(format!("anon_inode:{}", self.paths.last_name(path)?)),
             _ => self.paths.text(path),
@@ -125,13 +130,22 @@ impl<'k> Files<'k> {
         let [number, super_block, _] = self.inode.read(self.kernel, inode).ok()?;
         file.inode_number = number;
         let [device, magic] = self.super_block.read(self.kernel, Gva(super_block?)).ok()?;
-        file.lives_in_memory = magic.is_some_and(|magic| IN_MEMORY.contains(&magic));
         // `MAJOR` and `MINOR` of `include/linux/kdev_t.h`.
         file.device = device.and_then(|device| {
             let device = u32::try_from(device).ok()?;
             Some((device >> 20, device & 0xf_ffff))
         });
         magic
+    }
+
+    /// Whether what its page cache lacks is nowhere else.
+    fn lives_in_memory(&self, inode: Gva) -> bool {
+        let magic = || {
+            let [_, super_block, _] = self.inode.read(self.kernel, inode).ok()?;
+            let [_, magic] = self.super_block.read(self.kernel, Gva(super_block?)).ok()?;
+            magic
+        };
+        magic().is_some_and(|magic| IN_MEMORY.contains(&magic))
     }
 
     fn inode_of(&self, dentry: u64) -> Option<u64> {

@@ -1,0 +1,86 @@
+//! What commands print as JSON of a real guest, against the schemas that are
+//! shipped.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where it stands"
+)]
+
+#[macro_use]
+mod common;
+#[path = "../../report/tests/schema/mod.rs"]
+mod schema;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use common::cores::{PROGRAM, Wrap, checkpoint};
+use common::guests;
+use serde_json::Value;
+
+/// Each command that can print JSON; `PID` stands for a process, `OUT` for a file
+/// that it writes.
+const COMMANDS: [&str; 13] = [
+    "info",
+    "info --tags",
+    "ps",
+    "ps --threads",
+    "maps --pid PID",
+    "bt -a",
+    "bt --pid PID",
+    "dmesg",
+    "modules",
+    "symbols",
+    "crash-args",
+    "core --pid PID -o OUT",
+    "extract --pid PID --maps -o OUT",
+];
+
+fn fit_their_schemas(name: &str) -> Result<()> {
+    let guest = guests::guest(name)?;
+    let state = checkpoint(&guest, &Wrap::split())?;
+    let programs = guest.truth()?.programs()?;
+    let pid = programs.get("pages").context("no such program")?.to_string();
+    let dir = tempfile::tempdir()?;
+    let mut used = BTreeSet::new();
+    for (number, command) in COMMANDS.iter().enumerate() {
+        let out = dir.path().join(number.to_string());
+        let out = out.to_str().context("not UTF-8")?;
+        let words = command.split(' ').map(|word| match word {
+            "PID" => pid.as_str(),
+            "OUT" => out,
+            word => word,
+        });
+        let output = Command::new(PROGRAM).args(words).arg("--json").arg(&state).output()?;
+        let talk = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{name}: {command}: {}\n{talk}", output.status);
+        let json: Value = serde_json::from_slice(&output.stdout)?;
+        let own = json["schema"].as_str().context("no schema")?;
+        let own = own.strip_prefix("vmss2core/").context("another's schema")?.replace('/', "-");
+        let found = schema::violations(&schema::load(&format!("{own}.json")), &json);
+        ensure!(found.is_empty(), "{name}: {command}: {found:#?}");
+        used.insert(format!("{own}.json"));
+    }
+    ensure!(used == shipped()?, "{name}: {used:?} were checked, there are {:?}", shipped()?);
+    Ok(())
+}
+
+/// Names of all schemas of what is known of a Linux guest.
+fn shipped() -> Result<BTreeSet<String>> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema");
+    let names = fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into()));
+    names.collect()
+}
+
+guest_tests! {
+    (fit_their_schemas)
+    five_level: "linux-6.1",
+    panicked: "linux-6.1-panic",
+    newest: "linux-sid",
+    two_level: "linux-6.1-i386",
+}
