@@ -279,10 +279,8 @@ impl<'a> Writer<'a> {
 
     /// What it is, and what of it is not the guest's own.
     fn comment(self, facts: &WindowsFacts, patches: usize) -> String {
-        let state = match (&facts.bugcheck, self.choices().bugcheck) {
-            (Some(_), _) => "crashed",
-            (None, _) => "live, no bugcheck",
-        };
+        let is_crashed = facts.bugcheck.is_some();
+        let state = if is_crashed { "crashed" } else { "live snapshot, no bugcheck" };
         let files = &self.checkpoint().provenance.files;
         let name = files.first().and_then(|file| file.path.file_name());
         let name = name.map_or_else(|| "memory".into(), |name| name.to_string_lossy());

@@ -13,7 +13,7 @@ use super::{complaints, write, written};
 use crate::{MemoryRuns, WindbgOptions};
 
 /// Physical ranges that a dump may have changed.
-fn patched(guest: &Guest) -> Vec<std::ops::Range<u64>> {
+pub(super) fn patched(guest: &Guest) -> Vec<std::ops::Range<u64>> {
     let (truth, kernel) = (guest.truth(), Kernel::of(guest.truth()));
     let (context, special) = if truth.paging.is_64_bit() { (0x4d0, 0xe8) } else { (0x2cc, 0x3c) };
     let mut ranges = Vec::new();
@@ -30,22 +30,27 @@ fn patched(guest: &Guest) -> Vec<std::ops::Range<u64>> {
     ranges
 }
 
-/// Compares every page that the machine has, but for the `changed` bytes.
-fn assert_memory(guest: &Guest, dump: &Dump, changed: &[std::ops::Range<u64>], what: &str) {
+/// Compares every page that the machine has with what `read` has of it, but for
+/// the `changed` bytes.
+pub(super) fn assert_pages(
+    guest: &Guest,
+    changed: &[std::ops::Range<u64>],
+    what: &str,
+    read: impl Fn(u64, &mut [u8]),
+) {
     let machine = guest.machine();
     let (mut pages, mut differ) = (0, 0);
+    let (mut want, mut is) = (vec![0; 4096], vec![0; 4096]);
     for range in &machine.memory {
         for gpa in (range.gpa..range.gpa + range.len).step_by(4096) {
             let offset = range.offset + (gpa - range.gpa);
-            let at = dump.offset_of(gpa);
             // Large guests are holes: of pages without data a sample will do.
             let has_data = machine.ram.has_data(offset, 4096).unwrap();
             if !has_data && gpa / 4096 % 1021 != 0 {
-                assert!(at.is_some(), "{what}: {gpa:#x} is missing");
                 continue;
             }
-            let (mut want, mut is) = (vec![0; 4096], dump.bytes(at.unwrap(), 4096));
             machine.ram.read(offset, &mut want).unwrap();
+            read(gpa, &mut is);
             differ += usize::from(is != want);
             for changed in changed.iter().filter(|range| range.start & !0xfff == gpa) {
                 let start = usize::try_from(changed.start - gpa).unwrap();
@@ -59,6 +64,17 @@ fn assert_memory(guest: &Guest, dump: &Dump, changed: &[std::ops::Range<u64>], w
     }
     assert!(pages > 100, "{what}: only {pages} pages compared");
     assert_eq!(differ == 0, changed.is_empty(), "{what}");
+}
+
+fn assert_memory(guest: &Guest, dump: &Dump, changed: &[std::ops::Range<u64>], what: &str) {
+    assert_pages(guest, changed, what, |gpa, page| {
+        let at = dump.offset_of(gpa).unwrap_or_else(|| panic!("{what}: {gpa:#x} is missing"));
+        page.copy_from_slice(&dump.bytes(at, 4096));
+    });
+    for range in &guest.machine().memory {
+        let mut pages = (range.gpa..range.gpa + range.len).step_by(4096);
+        assert!(pages.all(|gpa| dump.offset_of(gpa).is_some()), "{what}");
+    }
 }
 
 /// Every page is the guest's but for what debuggers need.

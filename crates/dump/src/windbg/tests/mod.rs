@@ -6,6 +6,7 @@
 )]
 
 mod guests;
+mod judge;
 mod memory;
 mod reader;
 
