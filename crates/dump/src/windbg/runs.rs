@@ -115,6 +115,9 @@ pub(super) fn bitmap(
     memory: &Memory,
     is_64_bit: bool,
 ) -> Result<Vec<Literal>, DumpError> {
+    if memory.pages / 8 > MAX_BITMAP_BYTES {
+        return Err(DumpError::TooLarge);
+    }
     let header = BitmapHeader {
         signature: BITMAP_SIGNATURE,
         options: [0; 24],
@@ -130,6 +133,9 @@ pub(super) fn bitmap(
     );
     Ok(literals)
 }
+
+/// Bitmap of 32 TiB of memory: more than a virtual machine can have.
+const MAX_BITMAP_BYTES: u64 = 1 << 30;
 
 /// Bytes of zeroes between two parts of the bitmap that are worth two parts: it
 /// takes as much memory as there are pages, however far apart they are.

@@ -5,12 +5,12 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use vmss2core_lab::windows::{CpuTruth, Fixture, Layout, fixture};
-use vmss2core_mem::Gpa;
+use vmss2core_mem::{Gpa, Zeroes};
 
 use super::guests::Guest;
 use super::reader::{Dump, Kernel};
 use super::{complaints, write, written};
-use crate::{MemoryRuns, WindbgOptions};
+use crate::{DumpError, MemoryRuns, WindbgOptions};
 
 /// Physical ranges that a dump may have changed.
 pub(super) fn patched(guest: &Guest) -> Vec<std::ops::Range<u64>> {
@@ -188,12 +188,22 @@ fn holes_of_the_input_stay_holes() {
     }
 }
 
-/// Memory that ends beyond what a file can hold is refused, not allocated for.
+/// A few pages at the end of all addresses take no more than their own memory.
 #[test]
-fn addresses_without_end_are_refused() {
+fn far_memory_does_not_take_what_lies_between() {
     let mut guest = Guest::named("win10-19041-x64");
     let far = Arc::new(vec![1; 8192]);
     guest.checkpoint.memory.map(Gpa(u64::MAX - 0x3fff), 8192, far, 0).unwrap();
     let written = write(&guest, "windbg", WindbgOptions::default());
     assert!(written.is_ok_and(|written| written.dump.runs.len() == 2));
+}
+
+/// More memory than there can be is refused before its bitmap is made.
+#[test]
+fn a_bitmap_of_memory_without_end_is_refused() {
+    let mut guest = Guest::named("win10-19041-x64");
+    let memory = &mut guest.checkpoint.memory;
+    memory.map(Gpa(1 << 40), 1 << 60, Arc::new(Zeroes), 0).unwrap();
+    let refused = write(&guest, "windbg-bitmap", WindbgOptions::default());
+    assert!(matches!(refused, Err(DumpError::TooLarge)));
 }
