@@ -47,6 +47,9 @@ enum Command {
         /// Write the table to benches/RESULTS.md too
         #[arg(long)]
         record: bool,
+        /// Measure only this group of rows; a wrong name lists them
+        #[arg(long, conflicts_with = "record")]
+        only: Option<String>,
     },
 }
 
@@ -57,7 +60,7 @@ fn main() -> Result<()> {
         Command::Layers => layers::run(root()?),
         Command::Setup => setup::run(),
         Command::Demo => demo::run(root()?),
-        Command::Bench { record } => bench::run(root()?, record),
+        Command::Bench { record, only } => bench::run(root()?, record, only.as_deref()),
     }
 }
 

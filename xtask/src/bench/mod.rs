@@ -11,7 +11,7 @@ mod table;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use self::inputs::Input;
 use self::measure::{Cache, Cost};
@@ -20,22 +20,21 @@ use self::table::Row;
 /// Runs of each program; the fastest counts.
 const RUNS: usize = 5;
 
-/// Measures everything; `record` also writes `benches/RESULTS.md`.
-pub(crate) fn run(root: &Path, record: bool) -> Result<()> {
+/// Measures everything, or what `only` names; `record` also writes
+/// `benches/RESULTS.md`.
+pub(crate) fn run(root: &Path, record: bool, only: Option<&str>) -> Result<()> {
     let tool = crate::release_binary(root)?;
     let dir = vmss2core_lab::cache::dir()?.join("bench");
     fs::create_dir_all(&dir)?;
     let bench = Bench { tool, dir };
     let mut rows = Vec::new();
-    for input in [inputs::sparse_guest(&bench.dir)?, inputs::random(&bench.dir)?] {
-        for cache in [Cache::Warm, Cache::Cold] {
-            rows.extend(bench.conversions(&input, cache)?);
+    for (name, group) in GROUPS {
+        if only.is_none_or(|only| only == *name) {
+            rows.extend(group(&bench)?);
         }
     }
-    rows.extend(kdump::rows(&bench, &inputs::sparse_guest(&bench.dir)?)?);
-    rows.push(bench.info(&inputs::huge_guest(&bench.dir)?)?);
-    rows.extend(ps::rows(&bench, &inputs::sparse_guest(&bench.dir)?)?);
-    rows.extend(reflink::rows(&bench, &inputs::random(&bench.dir)?)?);
+    let names: Vec<&str> = GROUPS.iter().map(|(name, _)| *name).collect();
+    ensure!(!rows.is_empty(), "nothing to measure; there are: {}", names.join(", "));
     let text = table::render(&rows)?;
     println!("{text}");
     if record {
@@ -46,12 +45,31 @@ pub(crate) fn run(root: &Path, record: bool) -> Result<()> {
     Ok(())
 }
 
+/// Measures some rows of the table.
+type Group = fn(&Bench) -> Result<Vec<Row>>;
+
+/// In the order of the table.
+const GROUPS: &[(&str, Group)] = &[
+    ("sparse", |bench| bench.warm_and_cold(&inputs::sparse_guest(&bench.dir)?)),
+    ("random", |bench| bench.warm_and_cold(&inputs::random(&bench.dir)?)),
+    ("kdump", |bench| kdump::rows(bench, &inputs::sparse_guest(&bench.dir)?)),
+    ("info", |bench| Ok(vec![bench.info(&inputs::huge_guest(&bench.dir)?)?])),
+    ("ps", |bench| ps::rows(bench, &inputs::sparse_guest(&bench.dir)?)),
+    ("reflink", |bench| reflink::rows(bench, &inputs::random(&bench.dir)?)),
+];
+
 struct Bench {
     tool: PathBuf,
     dir: PathBuf,
 }
 
 impl Bench {
+    fn warm_and_cold(&self, input: &Input) -> Result<Vec<Row>> {
+        let mut rows = self.conversions(input, Cache::Warm)?;
+        rows.extend(self.conversions(input, Cache::Cold)?);
+        Ok(rows)
+    }
+
     /// `-M` and `-N6` against `cp --sparse=auto` of the memory file, taking turns.
     fn conversions(&self, input: &Input, cache: Cache) -> Result<Vec<Row>> {
         let out = self.dir.join("out.tmp");
