@@ -100,6 +100,7 @@ impl<'a> Copier<'a> {
     /// Only what the source file does not have as a hole.
     fn file(&mut self, part: Part<'_>, file: &File, offset: u64) -> Result<(), DumpError> {
         require_len(&part, file, offset)?;
+        host::read_ahead(file);
         let end = offset + part.len_bytes;
         let mut at = offset;
         while let Some(data) = host::next_data(file, at..end) {

@@ -10,7 +10,7 @@ mod imp {
     use std::os::unix::fs::FileExt;
     use std::path::Path;
 
-    use rustix::fs::{SeekFrom, copy_file_range, ioctl_ficlone, seek};
+    use rustix::fs::{Advice, SeekFrom, copy_file_range, fadvise, ioctl_ficlone, seek};
     use rustix::io::Errno;
 
     pub(in super::super) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -29,6 +29,12 @@ mod imp {
             Err(Errno::NXIO) => None,
             Err(_) => Some(range),
         }
+    }
+
+    /// Says that `file` will be read from front to back: the kernel then reads
+    /// twice as far ahead, which a cold disk needs. Advice, so a refusal is none.
+    pub(in super::super) fn read_ahead(file: &File) {
+        let _ = fadvise(file, 0, None, Advice::Sequential);
     }
 
     /// Whether files in `directory` can share extents. Tried on two unnamed
@@ -64,6 +70,8 @@ mod imp {
     use std::io;
     use std::ops::Range;
     use std::path::Path;
+
+    pub(in super::super) fn read_ahead(_file: &File) {}
 
     #[cfg(unix)]
     pub(in super::super) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
