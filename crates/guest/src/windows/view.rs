@@ -96,7 +96,8 @@ impl<'a> View<'a> {
         let mut rest = buf;
         while !rest.is_empty() {
             let in_page = usize::try_from(PAGE - at.0 % PAGE).unwrap_or(usize::MAX);
-            let (head, tail) = std::mem::take(&mut rest).split_at_mut(in_page.min(rest.len()));
+            let len = in_page.min(rest.len());
+            let (head, tail) = std::mem::take(&mut rest).split_at_mut(len);
             let gpa = self.translate(at)?;
             let memory = self.space.memory();
             memory.read(gpa, head).map_err(|source| AccessError::Page { gva: at, source })?;
