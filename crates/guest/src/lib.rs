@@ -13,6 +13,7 @@ mod facts;
 pub mod fuzzing;
 pub mod linux;
 pub mod paging;
+mod scan;
 pub mod windows;
 
 use paging::AddressSpace;
@@ -22,6 +23,11 @@ pub use facts::{Facts, Found, KernelText, LinuxFacts, OperatingSystem, VcpuFacts
 /// Finds out what can be known about the guest. Best effort: what could not be
 /// found is `None`, and `problems` says why where that is of use.
 pub fn analyse(checkpoint: &Checkpoint) -> Facts {
+    analyse_with(checkpoint, &windows::Options::default())
+}
+
+/// The same with what the user says of a Windows guest.
+pub fn analyse_with(checkpoint: &Checkpoint, options: &windows::Options) -> Facts {
     let memory = &checkpoint.memory;
     let mut facts = Facts::default();
     let mut cpus = Vec::new();
@@ -31,14 +37,29 @@ pub fn analyse(checkpoint: &Checkpoint) -> Facts {
         facts.vcpus.push(of_vcpu);
         cpus.push(linux::Cpu { index: vcpu.index, vcpu: x86, space });
     }
-    if let Some(analysis) = linux::analyse(memory, &cpus, &mut facts.vcpus) {
-        let banner = analysis.linux.banner.as_ref();
-        let how = banner.map_or("VMCOREINFO", |banner| banner.how.as_str());
-        facts.os = Some(Found::new(OperatingSystem::Linux, how));
-        facts.linux = Some(analysis.linux);
-        facts.problems.extend(analysis.problems);
+    // What is cheap to see goes first. Linux never maps the page that proves Windows.
+    if let Some(found) = windows::quickly(memory, &cpus, options) {
+        add_windows(&mut facts, found);
+    } else if let Some(analysis) = linux::analyse(memory, &cpus, &mut facts.vcpus) {
+        add_linux(&mut facts, analysis);
+    } else if let Some(found) = windows::thoroughly(memory, &cpus, options) {
+        add_windows(&mut facts, found);
     }
     facts
+}
+
+fn add_linux(facts: &mut Facts, analysis: linux::Analysis) {
+    let banner = analysis.linux.banner.as_ref();
+    let how = banner.map_or("VMCOREINFO", |banner| banner.how.as_str());
+    facts.os = Some(Found::new(OperatingSystem::Linux, how));
+    facts.linux = Some(analysis.linux);
+    facts.problems.extend(analysis.problems);
+}
+
+fn add_windows(facts: &mut Facts, found: windows::WindowsFacts) {
+    facts.os = Some(Found::new(OperatingSystem::Windows, found.kernel_root.how.as_str()));
+    windows::set_kernel_roots(&found, &mut facts.vcpus);
+    facts.windows = Some(found);
 }
 
 fn vcpu_facts<'a>(

@@ -10,6 +10,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::{CommandFactory, ValueEnum};
+use vmss2core_guest::windows::{self, ScanDepth};
+use vmss2core_mem::Gva;
 
 use crate::args::{self, Cli, Global, KernelArgs, ProgressWhen};
 
@@ -102,6 +104,17 @@ pub(crate) struct WindowsDump {
     pub(crate) build: Option<u32>,
     /// `-WDDB<hex>`: address of the debugger data block.
     pub(crate) kdbg: Option<u64>,
+}
+
+impl WindowsDump {
+    /// What is told to the search for Windows.
+    pub(crate) fn options(self) -> windows::Options {
+        let scan = match self.kind {
+            WindowsKind::Scan => ScanDepth::AllMemory,
+            WindowsKind::Any | WindowsKind::Kernel => ScanDepth::Kernel,
+        };
+        windows::Options { build: self.build, kdbg: self.kdbg.map(Gva), scan }
+    }
 }
 
 /// What the original had separate code for.

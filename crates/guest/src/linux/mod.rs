@@ -28,7 +28,7 @@ mod task;
 mod time;
 mod uts;
 
-pub(crate) use discovery::{Cpu, analyse};
+pub(crate) use discovery::{Analysis, Cpu, analyse};
 
 pub use btf::{Btf, BtfError, ModuleBtf};
 pub use error::LinuxError;

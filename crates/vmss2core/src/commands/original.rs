@@ -34,7 +34,7 @@ impl Core {
 pub(super) fn run(plan: &OriginalPlan) -> anyhow::Result<Exit> {
     let cancel = Cancel::install().context("cannot handle signals")?;
     say(plan, &format!("vmss2core version {}", env!("CARGO_PKG_VERSION")));
-    let guest = Guest::open_with_memory(&plan.source)?;
+    let guest = Guest::open_windows(&plan.source, plan.windows)?;
     output::problems(guest.serious_reader_problems());
     warn(&plan.notes);
     let cores = cores(plan, &guest)?;

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use vmss2core_checkpoint::{OpenOptions, Opened};
 use vmss2core_dump::Input;
-use vmss2core_guest::Facts;
+use vmss2core_guest::{Facts, windows};
 use vmss2core_mem::{Problem, Severity};
 
 use crate::exit::Exit;
@@ -38,9 +38,18 @@ impl Guest {
         Ok(Self::of(vmss2core_checkpoint::open(&source.inputs, &options(source))?))
     }
 
+    /// The same with what the user says of a Windows guest.
+    pub(super) fn open_windows(source: &Source, said: windows::Options) -> anyhow::Result<Self> {
+        Ok(Self::with(vmss2core_checkpoint::open(&source.inputs, &options(source))?, said))
+    }
+
     fn of(opened: Opened) -> Self {
+        Self::with(opened, windows::Options::default())
+    }
+
+    fn with(opened: Opened, said: windows::Options) -> Self {
         let checkpoint = opened.checkpoint.clone();
-        let facts = Box::new(move || vmss2core_guest::analyse(&checkpoint));
+        let facts = Box::new(move || vmss2core_guest::analyse_with(&checkpoint, &said));
         Self { opened, facts: LazyLock::new(facts) }
     }
 

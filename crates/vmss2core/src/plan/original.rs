@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use vmss2core_dump::WindbgOptions;
 use vmss2core_dump::process::ProcessOptions;
 use vmss2core_guest::linux::LinuxOffsets;
+use vmss2core_guest::windows;
 
 use super::{CorePlan, CoreStyle, Format, GuestPlan, Plan, PsPlan, PsStyle, Source, Wanted, given};
 use crate::args::ProgressWhen;
@@ -17,6 +18,8 @@ pub(crate) struct OriginalPlan {
     pub(crate) cores: Cores,
     /// The kernel as the user states it.
     pub(crate) stated: StatedKernel,
+    /// What the user says of a Windows guest.
+    pub(crate) windows: windows::Options,
     pub(crate) notes: Vec<String>,
     pub(crate) quiet: bool,
     pub(crate) progress: ProgressWhen,
@@ -43,6 +46,7 @@ impl LegacyArgs {
     /// What a command line in the original grammar means.
     pub(crate) fn into_plan(self) -> Result<Plan, String> {
         let mut stated = StatedKernel::default();
+        let mut windows = windows::Options::default();
         let cores = match self.output.as_ref().map(|requested| requested.what) {
             None => Cores::EachVcpu,
             Some(Output::LinearOne(vcpu)) => Cores::OneVcpu(vcpu),
@@ -52,6 +56,7 @@ impl LegacyArgs {
                 Cores::Whole(Format::named(Format::CRASH)?)
             }
             Some(Output::Windows(wanted)) => {
+                windows = wanted.options();
                 let options = WindbgOptions { build: wanted.build, ..WindbgOptions::default() };
                 Cores::Windows(Format::named(Format::WINDBG)?, options)
             }
@@ -69,6 +74,7 @@ impl LegacyArgs {
             },
             cores,
             stated,
+            windows,
             notes,
             quiet: self.quiet,
             progress: self.global.progress,
@@ -88,9 +94,6 @@ impl LegacyArgs {
         if wanted.kind == WindowsKind::Kernel {
             let note = "-WK: all memory is written, not the kernel's alone";
             notes.push(note.to_owned());
-        }
-        if let Some(address) = wanted.kdbg {
-            notes.push(format!("debugger data is looked for, and not only at {address:#x}"));
         }
         notes
     }

@@ -11,13 +11,13 @@ use std::ops::Range;
 use vmss2core_mem::{Gpa, Gva, PhysicalMemory, Problem, X86Vcpu};
 
 use crate::paging::{AddressSpace, PagingMode, Root};
+use crate::scan::Scanned;
 use crate::{Found, KernelText, LinuxFacts, VcpuFacts, VmcoreInfo};
 
 mod banner;
 mod cpus;
 mod image;
 mod roots;
-mod scan;
 mod synthesise;
 #[cfg(test)]
 mod tests;
@@ -25,7 +25,6 @@ mod vmcoreinfo;
 
 use image::{FoundImage, Image, KERNEL_MAP, View};
 use roots::KernelTables;
-use scan::Scanned;
 
 /// Where an x86-64 kernel is linked above `__START_KERNEL_map`
 /// (CONFIG_PHYSICAL_START, which hardly anyone changes).

@@ -16,7 +16,7 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::image::{Content, Image};
-use super::scan::{self, Scanned};
+use crate::scan::{self, Scanned};
 use crate::{Found, VmcoreInfo};
 
 /// Name of the note with the padding behind it.

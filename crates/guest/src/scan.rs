@@ -12,7 +12,7 @@ const BUDGET: u64 = 8 << 30;
 
 /// How far a scan came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scanned {
+pub(crate) enum Scanned {
     /// Everything was seen, or enough.
     Done,
     /// The rest, from this address on, was not looked at.
@@ -22,7 +22,7 @@ pub(super) enum Scanned {
 /// Shows `visit` all memory that is not known to be zero, in the order of its
 /// addresses, each piece with `overlap` bytes of the next. What cannot be read
 /// is passed over.
-pub(super) fn data(
+pub(crate) fn data(
     memory: &PhysicalMemory,
     overlap: usize,
     visit: &mut dyn FnMut(Gpa, &[u8]) -> ControlFlow<()>,
@@ -84,7 +84,7 @@ mod hole {
     /// offset if the rest of the file is one, `None` if it cannot be told.
     ///
     /// This moves the file's position, which positional reads do not use.
-    pub(super) fn data_from(file: &File, offset: u64) -> Option<u64> {
+    pub(crate) fn data_from(file: &File, offset: u64) -> Option<u64> {
         match seek(file, SeekFrom::Data(offset)) {
             Ok(data) => Some(data),
             Err(Errno::NXIO) => Some(u64::MAX),
@@ -98,7 +98,7 @@ mod hole {
     use std::fs::File;
 
     /// Holes cannot be told from zeroes here, only read.
-    pub(super) fn data_from(_file: &File, _offset: u64) -> Option<u64> {
+    pub(crate) fn data_from(_file: &File, _offset: u64) -> Option<u64> {
         None
     }
 }
