@@ -117,8 +117,9 @@ impl Head<'_> {
         Ok(header)
     }
 
+    /// The highest digit of `NtBuildNumber`: F of a free build, C of a checked one.
     fn major(&self) -> u32 {
-        u32::from(if self.facts.is_checked { b'C' } else { b'F' })
+        if self.facts.is_checked { 0xc } else { 0xf }
     }
 
     /// A field of the debugger data that the header repeats.

@@ -9,7 +9,6 @@ const HEADING: &str = "Options of --format windbg and windbg-bitmap";
 
 /// What a Windows dump holds and says.
 #[derive(Clone, Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag that was typed or not")]
 pub(crate) struct WindbgArgs {
     /// Leave out stretches of zeroes; the dump gets a bitmap of its pages
     ///

@@ -90,7 +90,7 @@ impl Case<'_> {
             if dump.wide { value } else { value & 0xffff_ffff }
         };
         assert_eq!(dump.wide, truth.paging.is_64_bit(), "{what}");
-        assert_eq!((dump.u32(8), dump.u32(12)), (u32::from(b'F'), truth.build), "{what}");
+        assert_eq!((dump.u32(8), dump.u32(12)), (0xf, truth.build), "{what}");
         assert_eq!(dump.word(0x10, 0x10), truth.dtb, "{what}");
         assert_eq!(dump.word(0x18, 0x14), plain(0xc0), "{what}");
         assert_eq!(dump.word(0x20, 0x18), truth.symbols["PsLoadedModuleList"], "{what}");
