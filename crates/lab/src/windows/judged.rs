@@ -103,8 +103,13 @@ impl MemProcFs {
             ensure!(same && (put.path.is_empty() || seen.path == file), "{seen:x?} for {put:x?}");
         }
         if truth.paging.is_64_bit() {
-            let put = truth.modules.iter().map(SeenModule::from);
-            ensure!(put.eq(self.modules.iter().cloned()), "modules {:x?}", self.modules);
+            // Of a crash dump it lists the second first.
+            let mut seen = self.modules.clone();
+            let mut put: Vec<_> = truth.modules.iter().map(SeenModule::from).collect();
+            for modules in [&mut seen, &mut put] {
+                modules.sort_by_key(|module| module.base);
+            }
+            ensure!(seen == put, "modules {seen:x?}");
         }
         let user: Vec<_> = self.user_modules.iter().map(|one| one.name.as_str()).collect();
         ensure!(user == ["notepad.exe", "ntdll.dll"], "modules of notepad: {user:?}");
