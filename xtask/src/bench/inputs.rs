@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use vmss2core_lab::vmware::{Contents, Cpu, Machine, MemoryRange, Shape, write_checkpoint};
+use vmss2core_lab::windows::{MiniNt, Truth, fixture, make};
 
 const GIB: u64 = 1 << 30;
 
@@ -60,6 +61,41 @@ pub(super) fn random(dir: &Path) -> Result<Input> {
         fs::remove_file(&noise)?;
     }
     Ok(input)
+}
+
+/// A small Windows guest grown to this many GiB, of which nearly all is hole, and
+/// what is in it.
+pub(super) fn windows(dir: &Path, gib: u64) -> Result<(Input, Truth)> {
+    let (name, folder) = match gib {
+        4 => ("sparse 4 GiB Windows guest", "windows-4g"),
+        _ => ("sparse 64 GiB Windows guest", "windows-64g"),
+    };
+    let MiniNt { mut machine, truth } = small_windows()?;
+    machine.ram.grow_to(gib * GIB);
+    machine.memory = layout(gib * GIB);
+    Ok((wrap(name, &machine, &dir.join(folder))?, truth))
+}
+
+/// The same guest, all pages of 4 GiB that it does not use being random.
+pub(super) fn random_windows(dir: &Path) -> Result<Input> {
+    let dir = dir.join("windows-random-4g");
+    let noise = dir.join("noise");
+    let MiniNt { mut machine, .. } = small_windows()?;
+    if !dir.join("done").exists() {
+        fs::create_dir_all(&dir)?;
+        write_noise(&noise, 4 * GIB - machine.ram.len())?;
+        machine.ram.push(&Contents::of_file(&noise)?);
+    }
+    machine.memory = layout(4 * GIB);
+    let input = wrap("4 GiB Windows guest of random pages", &machine, &dir)?;
+    if noise.exists() {
+        fs::remove_file(&noise)?;
+    }
+    Ok(input)
+}
+
+fn small_windows() -> Result<MiniNt> {
+    make(&fixture("win10-19041-x64").context("no such Windows guest")?)
 }
 
 /// How VMware lays out more than 3 GiB.

@@ -7,6 +7,7 @@ mod measure;
 mod ps;
 mod reflink;
 mod table;
+mod windows;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,7 @@ const GROUPS: &[(&str, Group)] = &[
     ("kdump", |bench| kdump::rows(bench, &inputs::sparse_guest(&bench.dir)?)),
     ("info", |bench| Ok(vec![bench.info(&inputs::huge_guest(&bench.dir)?)?])),
     ("ps", |bench| ps::rows(bench, &inputs::sparse_guest(&bench.dir)?)),
+    ("windows", windows::rows),
     ("reflink", |bench| reflink::rows(bench, &inputs::random(&bench.dir)?)),
 ];
 
