@@ -16,6 +16,7 @@ use vmss2core_mem::{
 
 use crate::next::{self, Step};
 use crate::state::{KernelState, RunningTask};
+use crate::windows::WindowsInfo;
 
 /// Name and version of the JSON form of [`InfoReport`].
 pub const INFO_SCHEMA: &str = "vmss2core/info/1";
@@ -214,6 +215,9 @@ pub struct GuestInfo {
     /// Facts about a Linux kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linux: Option<LinuxInfo>,
+    /// Facts about a Windows kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub windows: Option<WindowsInfo>,
 }
 
 /// Facts about a Linux kernel.
@@ -419,12 +423,14 @@ fn guest_info(facts: &Facts) -> GuestInfo {
     GuestInfo {
         os: facts.os.as_ref().map(|os| known_as(os, |os| os_name(*os))),
         linux: facts.linux.as_ref().map(linux_info),
+        windows: facts.windows.as_ref().map(WindowsInfo::new),
     }
 }
 
 fn os_name(os: OperatingSystem) -> &'static str {
     match os {
         OperatingSystem::Linux => "Linux",
+        OperatingSystem::Windows => "Windows",
         _ => "another operating system",
     }
 }

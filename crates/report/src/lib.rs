@@ -27,6 +27,7 @@ mod symbols;
 mod tags;
 mod text;
 mod units;
+mod windows;
 
 pub use self::core::{CORE_SCHEMA, CoreInfo, CoreReport, CoreThread, MemoryCounts};
 pub use bt::{BT_SCHEMA, BtReport, FrameInfo, StackInfo, StackTask};
@@ -49,3 +50,9 @@ pub use state::{KernelAnswers, KernelState, RunningTask, StoppedInfo, TaskCounts
 pub use symbols::{SYMBOLS_SCHEMA, SymbolInfo, SymbolsReport, matches_pattern};
 pub use tags::{TAGS_SCHEMA, TagInfo, TagsReport};
 pub use units::{human_size, utc_time};
+pub use windows::{
+    BugcheckInfo, BugcheckParameter, PdbInfo, UnloadedModuleInfo, WINDOWS_BT_SCHEMA,
+    WINDOWS_MODULES_SCHEMA, WINDOWS_PS_SCHEMA, WindowsBtReport, WindowsCpuInfo, WindowsForeign,
+    WindowsFrame, WindowsImage, WindowsInfo, WindowsModuleInfo, WindowsModulesReport,
+    WindowsProcess, WindowsPsReport, WindowsStack, WindowsThread,
+};

@@ -30,6 +30,9 @@ pub(crate) fn steps(checkpoint: &Checkpoint, facts: &Facts, inputs: &[PathBuf]) 
         return Vec::new();
     }
     let files = typed(inputs);
+    if facts.windows.is_some() {
+        return windows_steps(checkpoint, &files);
+    }
     match &facts.linux {
         Some(linux) => linux_steps(linux, checkpoint, &files),
         None => unknown_guest_steps(checkpoint, &files),
@@ -139,6 +142,19 @@ fn gdb_step(linux: &LinuxFacts, vmlinux: &str, files: &str) -> Step {
         purpose,
         [format!("vmss2core {files}"), format!("gdb -ex '{load}' -ex 'core-file vmss.core0'")],
     )
+}
+
+fn windows_steps(checkpoint: &Checkpoint, files: &str) -> Vec<Step> {
+    let stacks = (!checkpoint.vcpus.is_empty()).then(|| format!("vmss2core bt {files}"));
+    let questions = [format!("vmss2core ps {files}"), format!("vmss2core modules {files}")];
+    vec![
+        Step::new("what runs, what is loaded, and where", questions.into_iter().chain(stacks)),
+        Step::new("WinDbg: memory.dmp", [format!("vmss2core -W {files}")]),
+        Step::new(
+            "volatility and others that read flat memory",
+            [format!("vmss2core convert {files} -o memory.raw --format raw")],
+        ),
+    ]
 }
 
 fn unknown_guest_steps(checkpoint: &Checkpoint, files: &str) -> Vec<Step> {

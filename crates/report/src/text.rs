@@ -10,6 +10,7 @@ use crate::info::{
 use crate::next::Step;
 use crate::state::{KernelState, RunningTask, TaskCounts};
 use crate::units::{human_size, utc_time};
+use crate::windows::write_windows;
 
 const WIDTH: usize = 80;
 /// Column in which values start.
@@ -48,6 +49,11 @@ impl InfoReport {
         let Some(os) = &self.guest.os else {
             return title("guest", "no operating system recognised", out);
         };
+        if let Some(windows) = &self.guest.windows {
+            let name = windows.name.as_deref().unwrap_or(os.value);
+            title("guest", &format!("{name}, {}-bit ({})", windows.bits, os.how), out)?;
+            return write_windows(windows, out);
+        }
         let Some(linux) = &self.guest.linux else {
             return title("guest", &with_how(os.value, &os.how), out);
         };
@@ -200,7 +206,7 @@ fn write_state(state: &KernelState, out: Out<'_>) -> io::Result<()> {
     known("uptime", uptime, out, |seconds| duration(*seconds))
 }
 
-fn duration(seconds: u64) -> String {
+pub(crate) fn duration(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match days {
         0 => format!("{hours:02}:{minutes:02}:{:02}", seconds % 60),
@@ -238,12 +244,12 @@ fn title(name: &str, value: &str, out: Out<'_>) -> io::Result<()> {
     wrapped(&format!("{name:<INDENT$}{value}"), 0, INDENT, out)
 }
 
-fn field(name: &str, value: Option<&str>, out: Out<'_>) -> io::Result<()> {
+pub(crate) fn field(name: &str, value: Option<&str>, out: Out<'_>) -> io::Result<()> {
     let Some(value) = value else { return Ok(()) };
     wrapped(&format!("{name:<NAME_WIDTH$}{value}"), 2, INDENT, out)
 }
 
-fn known<T>(
+pub(crate) fn known<T>(
     name: &str,
     value: Option<&Known<T>>,
     out: Out<'_>,

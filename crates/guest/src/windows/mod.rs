@@ -2,29 +2,47 @@
 //!
 //! `discovery` puts together what is known for [`crate::Facts`]: page tables
 //! (`roots`), the kernel's `image`, its debugger data (`kdbg`) and processors
-//! (`cpus`). All but the proof of page tables is read through a [`View`], which
-//! follows pages in transition.
+//! (`cpus`). A [`Kernel`] is what is opened on those facts to ask more:
+//! processes, modules, stacks. All but the proof of page tables is read through a
+//! [`View`], which follows pages in transition.
 
+mod bugcheck;
 mod cpus;
 mod discovery;
+mod error;
 mod facts;
 #[cfg(test)]
 mod guests;
+mod headers;
 mod image;
 mod kdbg;
+mod kernel;
+mod layout;
+mod list;
+mod modules;
 mod options;
 mod pe;
+mod processes;
 mod roots;
 mod shared;
+mod stack;
+mod unwind;
 mod view;
 
 pub(crate) use discovery::{quickly, set_kernel_roots, thoroughly};
 
+pub use bugcheck::{bugcheck_name, bugcheck_parameters};
 pub use discovery::debugger_blocks;
+pub use error::WindowsError;
 pub use facts::{
     Completeness, ForeignVcpu, Kdbg, KdbgEncoding, KdbgKeys, KernelImage, PdbIdentity, Section,
     SharedData, WindowsCpu, WindowsFacts,
 };
 pub use kdbg::fields as kdbg_fields;
+pub use kernel::Kernel;
+pub use layout::{Layout, LayoutSource, Member};
+pub use modules::{Module, Modules, Place, UnloadedModule};
 pub use options::{Options, ScanDepth};
+pub use processes::{Process, Processes, Thread};
+pub use stack::{Backtrace, Frame, FrameKind};
 pub use view::View;

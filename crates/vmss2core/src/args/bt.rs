@@ -9,6 +9,9 @@ use super::GuestArgs;
 /// Without options the stack of each vCPU. Functions are named from the guest's
 /// own symbol table and found by its own unwind tables; words of a stack that
 /// are only guesses are marked with a question mark.
+///
+/// Windows' code is unwound by the unwind data of its images, as far as that is in
+/// memory, and named by exported names or by image and distance.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -5,7 +5,8 @@ use super::GuestArgs;
 /// List the modules that the guest's kernel has loaded
 ///
 /// As lsmod lists them, with the address of each. How they were found is said
-/// on stderr.
+/// on stderr. Of a Windows guest: images with the path of the PDB in a symbol
+/// store, and those that were unloaded.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

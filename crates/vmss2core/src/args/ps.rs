@@ -4,13 +4,16 @@ use clap::Args;
 
 use super::GuestArgs;
 
-/// List the processes of a Linux guest
+/// List the processes of a guest
 ///
 /// Everything is read from the guest's memory: no symbol file is needed. A ">"
 /// in front marks what a vCPU was running. UID is the effective user. START is
 /// a date (UTC) if the guest's clock is found, or else counts from its boot. A
 /// name in brackets is a thread of the kernel, or a process whose command line
 /// is empty or not in memory.
+///
+/// Of a Windows guest: number, parent, threads, CPUs that run it, date of creation
+/// (UTC), path of the image; --json has addresses as well.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

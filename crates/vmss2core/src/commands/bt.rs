@@ -7,24 +7,31 @@ use vmss2core_guest::linux::{Kernel, LinuxError, Task, Tasks};
 use vmss2core_mem::Problem;
 use vmss2core_report::{BtReport, StackInfo, write_json};
 
-use super::kernel::with_kernel;
+use super::kernel::with_either_kernel;
+use super::windows;
 use crate::exit::Exit;
 use crate::output;
 use crate::plan::{BtPlan, Stacks, Style};
 
 pub(super) fn run(plan: &BtPlan) -> anyhow::Result<Exit> {
-    with_kernel(&plan.guest, |kernel| {
-        let mut problems = Vec::new();
-        let stacks = stacks(kernel, plan.stacks, &mut problems)?;
-        let report = BtReport::new(stacks);
-        let mut out = output::stdout();
-        match plan.style {
-            Style::Text => report.write_text(&mut out)?,
-            Style::Json => write_json(&report, &mut out)?,
-        }
-        out.flush()?;
-        Ok(problems)
-    })
+    with_either_kernel(
+        &plan.guest,
+        |kernel| of_linux(plan, kernel),
+        |kernel| windows::bt(plan, kernel),
+    )
+}
+
+fn of_linux(plan: &BtPlan, kernel: &Kernel<'_>) -> anyhow::Result<Vec<Problem>> {
+    let mut problems = Vec::new();
+    let stacks = stacks(kernel, plan.stacks, &mut problems)?;
+    let report = BtReport::new(stacks);
+    let mut out = output::stdout();
+    match plan.style {
+        Style::Text => report.write_text(&mut out)?,
+        Style::Json => write_json(&report, &mut out)?,
+    }
+    out.flush()?;
+    Ok(problems)
 }
 
 fn stacks(

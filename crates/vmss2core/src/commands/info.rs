@@ -26,6 +26,12 @@ pub(super) fn run(plan: &InfoPlan) -> anyhow::Result<Exit> {
 fn report(plan: &InfoPlan, style: Style) -> anyhow::Result<Exit> {
     let guest = Guest::open(&plan.source)?;
     let mut report = InfoReport::new(&guest.opened.checkpoint, &guest.facts, &plan.source.inputs);
+    if let Some(windows) = &guest.facts.windows {
+        report.add_windows(&vmss2core_guest::windows::Kernel::open(
+            &guest.opened.checkpoint,
+            windows,
+        ));
+    }
     if let Some(answers) = answers(&guest) {
         report.add_kernel(&answers);
     }

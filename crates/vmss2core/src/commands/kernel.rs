@@ -1,6 +1,8 @@
 //! Opening the guest's kernel to ask it something.
 
+use anyhow::bail;
 use vmss2core_guest::linux::{BetterSources, Kernel};
+use vmss2core_guest::windows;
 use vmss2core_mem::Problem;
 
 use super::source::Guest;
@@ -8,18 +10,36 @@ use crate::exit::Exit;
 use crate::output;
 use crate::plan::GuestPlan;
 
-/// Opens the kernel and lets `ask` have it; says on stderr what was in the way
+/// What can be asked of a Windows guest; said to who asks for something else.
+const WINDOWS_ANSWERS: &str = "this is a Windows guest, and the command is about Linux; of Windows \
+    it can be asked: info, ps, modules, bt, and -W writes memory.dmp for WinDbg";
+
+/// Opens a Linux kernel and lets `ask` have it; says on stderr what was in the way
 /// of a full answer: what the reader, the analysis and `ask` report.
 pub(super) fn with_kernel(
     plan: &GuestPlan,
     ask: impl FnOnce(&Kernel<'_>) -> anyhow::Result<Vec<Problem>>,
 ) -> anyhow::Result<Exit> {
+    with_either_kernel(plan, ask, |_| bail!(WINDOWS_ANSWERS))
+}
+
+/// The same for a question that both kernels have an answer to.
+pub(super) fn with_either_kernel(
+    plan: &GuestPlan,
+    ask: impl FnOnce(&Kernel<'_>) -> anyhow::Result<Vec<Problem>>,
+    ask_windows: impl FnOnce(&windows::Kernel<'_>) -> anyhow::Result<Vec<Problem>>,
+) -> anyhow::Result<Exit> {
     let guest = Guest::open_with_memory(&plan.source)?;
     let checkpoint = &guest.opened.checkpoint;
-    let better = BetterSources::read(&plan.files, checkpoint, &guest.facts)?;
-    let kernel = Kernel::open(checkpoint, &guest.facts, better)?;
-    let mut problems = ask(&kernel)?;
-    problems.extend(kernel.source_problems().cloned());
+    let problems = if let Some(found) = &guest.facts.windows {
+        ask_windows(&windows::Kernel::open(checkpoint, found))?
+    } else {
+        let better = BetterSources::read(&plan.files, checkpoint, &guest.facts)?;
+        let kernel = Kernel::open(checkpoint, &guest.facts, better)?;
+        let mut problems = ask(&kernel)?;
+        problems.extend(kernel.source_problems().cloned());
+        problems
+    };
     output::problems(guest.serious_problems().chain(&problems));
     Ok(guest.exit_with(&problems))
 }

@@ -22,6 +22,7 @@ mod source;
 mod symbols;
 mod tag;
 mod vmcoreinfo;
+mod windows;
 
 use crate::exit::Exit;
 use crate::plan::Plan;

@@ -2,26 +2,35 @@
 
 use std::io::Write;
 
+use vmss2core_guest::linux::Kernel;
+use vmss2core_mem::Problem;
 use vmss2core_report::{ModulesReport, write_json};
 
-use super::kernel::with_kernel;
+use super::kernel::with_either_kernel;
+use super::windows;
 use crate::exit::Exit;
 use crate::output;
 use crate::plan::{ModulesPlan, Style};
 
 pub(super) fn run(plan: &ModulesPlan) -> anyhow::Result<Exit> {
-    with_kernel(&plan.guest, |kernel| {
-        let modules = kernel.modules();
-        let report = ModulesReport::new(modules);
-        let mut out = output::stdout();
-        match plan.style {
-            Style::Json => write_json(&report, &mut out)?,
-            Style::Text => report.write_text(plan.list, kernel.word_len(), &mut out)?,
-        }
-        out.flush()?;
-        if !modules.how.is_empty() {
-            output::talk(&format!("vmss2core: {}", modules.how));
-        }
-        Ok(modules.problems.clone())
-    })
+    with_either_kernel(
+        &plan.guest,
+        |kernel| of_linux(plan, kernel),
+        |kernel| windows::modules(plan, kernel),
+    )
+}
+
+fn of_linux(plan: &ModulesPlan, kernel: &Kernel<'_>) -> anyhow::Result<Vec<Problem>> {
+    let modules = kernel.modules();
+    let report = ModulesReport::new(modules);
+    let mut out = output::stdout();
+    match plan.style {
+        Style::Json => write_json(&report, &mut out)?,
+        Style::Text => report.write_text(plan.list, kernel.word_len(), &mut out)?,
+    }
+    out.flush()?;
+    if !modules.how.is_empty() {
+        output::talk(&format!("vmss2core: {}", modules.how));
+    }
+    Ok(modules.problems.clone())
 }

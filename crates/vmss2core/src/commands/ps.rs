@@ -1,4 +1,4 @@
-//! `ps`: the processes of a Linux guest.
+//! `ps`: the processes of a guest.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -7,29 +7,36 @@ use vmss2core_guest::linux::{Kernel, Tasks};
 use vmss2core_mem::{Gva, Problem};
 use vmss2core_report::{PsOptions, PsReport, write_json};
 
-use super::kernel::with_kernel;
+use super::kernel::with_either_kernel;
+use super::windows;
 use crate::exit::Exit;
 use crate::output;
 use crate::plan::{PsPlan, PsStyle};
 
 pub(super) fn run(plan: &PsPlan) -> anyhow::Result<Exit> {
-    with_kernel(&plan.guest, |kernel| {
-        let tasks = kernel.tasks()?;
-        let (command_lines, problem) = command_lines(kernel, &tasks);
-        let problems: Vec<Problem> = problem.into_iter().collect();
-        // Without the guest's own clock it is better to count from its boot.
-        let boot_unix_ns = kernel.clock(None).boot_unix_ns.map(|boot| boot.value);
-        let options = PsOptions { threads: plan.threads, boot_unix_ns };
-        let report = PsReport::new(&tasks, command_lines, &problems, options);
-        let mut out = output::stdout();
-        match plan.style {
-            PsStyle::Text => report.write_text(&mut out)?,
-            PsStyle::Tree => report.write_tree(&mut out)?,
-            PsStyle::Json => write_json(&report, &mut out)?,
-        }
-        out.flush()?;
-        Ok(tasks.problems.into_iter().chain(problems).collect())
-    })
+    with_either_kernel(
+        &plan.guest,
+        |kernel| of_linux(plan, kernel),
+        |kernel| windows::ps(plan, kernel),
+    )
+}
+
+fn of_linux(plan: &PsPlan, kernel: &Kernel<'_>) -> anyhow::Result<Vec<Problem>> {
+    let tasks = kernel.tasks()?;
+    let (command_lines, problem) = command_lines(kernel, &tasks);
+    let problems: Vec<Problem> = problem.into_iter().collect();
+    // Without the guest's own clock it is better to count from its boot.
+    let boot_unix_ns = kernel.clock(None).boot_unix_ns.map(|boot| boot.value);
+    let options = PsOptions { threads: plan.threads, boot_unix_ns };
+    let report = PsReport::new(&tasks, command_lines, &problems, options);
+    let mut out = output::stdout();
+    match plan.style {
+        PsStyle::Text => report.write_text(&mut out)?,
+        PsStyle::Tree => report.write_tree(&mut out)?,
+        PsStyle::Json => write_json(&report, &mut out)?,
+    }
+    out.flush()?;
+    Ok(tasks.problems.into_iter().chain(problems).collect())
 }
 
 /// By `task_struct`. All threads of a process have the same.

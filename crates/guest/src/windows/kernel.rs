@@ -1,0 +1,139 @@
+//! A Windows kernel to ask questions.
+
+use std::sync::OnceLock;
+
+use vmss2core_mem::{Checkpoint, Gpa, Gva, X86Vcpu};
+
+use super::{Layout, LayoutSource, Modules, View, WindowsCpu, WindowsError, WindowsFacts};
+use crate::paging::{PagingMode, Root};
+
+/// A Windows kernel in a checkpoint.
+#[derive(Debug)]
+pub struct Kernel<'a> {
+    checkpoint: &'a Checkpoint,
+    windows: &'a WindowsFacts,
+    view: View<'a>,
+    mode: PagingMode,
+    source: LayoutSource,
+    layout: OnceLock<Layout>,
+    modules: OnceLock<Modules>,
+}
+
+impl<'a> Kernel<'a> {
+    /// Opens the kernel that was found in `checkpoint`.
+    pub fn open(checkpoint: &'a Checkpoint, windows: &'a WindowsFacts) -> Self {
+        let (mode, root) = windows.kernel_root.value;
+        Self {
+            checkpoint,
+            windows,
+            view: View::new(&checkpoint.memory, mode, root),
+            mode,
+            source: LayoutSource::All,
+            layout: OnceLock::new(),
+            modules: OnceLock::new(),
+        }
+    }
+
+    /// The same, with layouts from these sources only.
+    #[must_use]
+    pub fn with_layout_from(self, source: LayoutSource) -> Self {
+        Self { source, layout: OnceLock::new(), ..self }
+    }
+
+    /// The checkpoint.
+    pub fn checkpoint(&self) -> &'a Checkpoint {
+        self.checkpoint
+    }
+
+    /// What is known of the kernel.
+    pub fn windows(&self) -> &'a WindowsFacts {
+        self.windows
+    }
+
+    /// The kernel's own view of memory.
+    pub fn view(&self) -> &View<'a> {
+        &self.view
+    }
+
+    /// The view of a process with this `DirectoryTableBase`.
+    pub fn view_of(&self, directory_table_base: u64) -> View<'a> {
+        self.view.with_root(self.root_of(directory_table_base))
+    }
+
+    pub(super) fn root_of(&self, directory_table_base: u64) -> Root {
+        self.mode.root_of(directory_table_base)
+    }
+
+    /// Whether addresses have 64 bits.
+    pub fn is_64_bit(&self) -> bool {
+        self.windows.is_64_bit
+    }
+
+    /// Where members of structures lie.
+    pub fn layout(&self) -> &Layout {
+        self.layout.get_or_init(|| Layout::of(self, self.source))
+    }
+
+    /// Images that are loaded in the kernel, and those that were.
+    pub fn modules(&self) -> &Modules {
+        self.modules.get_or_init(|| Modules::of(self))
+    }
+
+    /// The number of `len` bytes at an offset of the debugger data.
+    pub(super) fn kdbg_uint(&self, offset: usize, len: usize) -> Option<u64> {
+        let plain = &self.windows.kdbg.as_ref()?.value.plain;
+        let part = plain.get(offset..offset.checked_add(len)?)?;
+        let mut bytes = [0; 8];
+        bytes.get_mut(..len)?.copy_from_slice(part);
+        Some(u64::from_le_bytes(bytes))
+    }
+
+    /// The address at an offset of the debugger data. 32-bit kernels extend the
+    /// sign of theirs.
+    pub(super) fn kdbg_address(&self, offset: usize) -> Option<Gva> {
+        let address = self.kdbg_uint(offset, 8)?;
+        let gva = Gva(if self.is_64_bit() { address } else { address & 0xffff_ffff });
+        self.view.is_kernel(gva).then_some(gva)
+    }
+
+    /// `PsActiveProcessHead`.
+    pub(super) fn process_head(&self) -> Option<Gva> {
+        self.kdbg_address(0x50)
+    }
+
+    /// `PsLoadedModuleList`: by the debugger data, else as 64-bit kernels export it.
+    pub(super) fn module_head(&self) -> Option<Gva> {
+        self.kdbg_address(0x48).or_else(|| {
+            let base = self.windows.image.as_ref()?.value.base;
+            super::headers::export(&self.view, base, "PsLoadedModuleList")
+        })
+    }
+
+    /// Windows' processor of this number.
+    pub fn cpu(&self, number: u32) -> Result<&'a WindowsCpu, WindowsError> {
+        let found = self.windows.cpus.iter().find(|cpu| cpu.number == number);
+        found.ok_or(WindowsError::NoCpu { cpu: number, known: self.windows.cpus.len() })
+    }
+
+    /// The registers of a vCPU of the checkpoint.
+    pub(super) fn registers(&self, vcpu: u32) -> Option<&'a X86Vcpu> {
+        self.checkpoint.vcpus.iter().find(|known| known.index == vcpu)?.x86()
+    }
+
+    /// What is at a member of a structure, `len` bytes.
+    pub(super) fn member(&self, at: Gva, member: super::Member, len: u64) -> Option<u64> {
+        let offset = self.layout().offset(member)?;
+        self.view.uint(Gva(at.0.checked_add(offset)?), len)
+    }
+
+    /// A member that is a pointer or as long as one.
+    pub(super) fn word(&self, at: Gva, member: super::Member) -> Option<u64> {
+        self.member(at, member, self.view.word_len())
+    }
+
+    /// Physical address of the page tables of a process.
+    pub(super) fn process_root(&self, process: Gva) -> Option<Gpa> {
+        let value = self.word(process, super::Member::DirectoryTableBase)?;
+        Some(self.root_of(value).0)
+    }
+}

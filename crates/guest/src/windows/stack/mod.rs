@@ -1,0 +1,206 @@
+//! Stacks of processors and of threads that wait.
+//!
+//! 64-bit code is unwound by the unwind data of its images, 32-bit code by frame
+//! pointers. Where neither leads on, words that may be return addresses are shown
+//! as what they are: guesses.
+
+mod candidates;
+mod registers;
+
+use std::collections::HashSet;
+
+use vmss2core_mem::{Gpr, Gva};
+
+use super::unwind::{self, Left, Registers};
+use super::{Kernel, Thread, WindowsError};
+use candidates::Stack;
+
+/// Deeper stacks are cut.
+const MAX_FRAMES: usize = 512;
+
+/// The functions that are on a stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backtrace {
+    /// Innermost first.
+    pub frames: Vec<Frame>,
+    /// Where it goes on in user mode: instruction and stack pointer.
+    pub user: Option<(Gva, Gva)>,
+    /// Why the stack could not be followed to its end.
+    pub lost: Option<String>,
+    /// Where the registers come from.
+    pub from: &'static str,
+}
+
+/// One function on a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Address in the code.
+    pub ip: Gva,
+    /// Stack pointer; of a guess, where the word lies.
+    pub sp: Gva,
+    /// How it was found.
+    pub kind: FrameKind,
+}
+
+impl Frame {
+    /// An address inside the instruction that the function is at: that of the call
+    /// for one that called another.
+    pub fn code_address(&self) -> Gva {
+        match self.kind {
+            FrameKind::Registers | FrameKind::Interrupted => self.ip,
+            FrameKind::Return | FrameKind::Guess => Gva(self.ip.0.saturating_sub(1)),
+        }
+    }
+}
+
+/// How a frame was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameKind {
+    /// By registers.
+    Registers,
+    /// It called the one before.
+    Return,
+    /// It was interrupted by the one before.
+    Interrupted,
+    /// A word on the stack that may be a return address.
+    Guess,
+}
+
+impl Kernel<'_> {
+    /// The stack of Windows' processor of this number. Windows' own registers of
+    /// it are taken if it has crashed, else those of the vCPU.
+    pub fn backtrace_of_cpu(&self, number: u32) -> Result<Backtrace, WindowsError> {
+        let cpu = self.cpu(number)?;
+        let bounds = cpu.thread.and_then(|thread| self.thread(thread, None).stack);
+        if self.windows().bugcheck.is_some()
+            && let Some(saved) = registers::saved(self, cpu)
+        {
+            let stack = Stack::around(saved.rsp(), bounds);
+            return Ok(self.backtrace(saved, &stack, "the registers that Windows saved"));
+        }
+        let vcpu = cpu.vcpu.as_ref().map(|vcpu| vcpu.value);
+        let known = vcpu.and_then(|vcpu| self.registers(vcpu));
+        let Some((registers, vcpu)) = known.and_then(|vcpu| Some((registers::of(vcpu)?, vcpu)))
+        else {
+            return Err(WindowsError::NoRegisters { cpu: number, why: self.why_foreign() });
+        };
+        let from = "the registers of the vCPU";
+        let ring = vcpu.segments.cs.selector.map(|selector| selector & 3);
+        if ring == Some(3) {
+            let user = Some((Gva(registers.rip), Gva(registers.rsp())));
+            return Ok(Backtrace { user, from, ..Backtrace::default() });
+        }
+        let stack = Stack::around(registers.rsp(), bounds);
+        Ok(self.backtrace(registers, &stack, from))
+    }
+
+    fn why_foreign(&self) -> String {
+        let foreign = &self.windows().foreign;
+        match foreign.first() {
+            Some(one) => format!("{} had a vCPU ({})", one.holder, one.how),
+            None => "no vCPU of the checkpoint was found to be it".to_owned(),
+        }
+    }
+
+    /// The stack of a thread that waits.
+    pub fn backtrace_of_thread(&self, thread: &Thread) -> Result<Backtrace, WindowsError> {
+        if let Some(cpu) = thread.cpu {
+            return self.backtrace_of_cpu(cpu);
+        }
+        let none =
+            || WindowsError::NoStack { tid: thread.tid.unwrap_or_default(), thread: thread.gva };
+        let kernel_stack = thread.kernel_stack.ok_or_else(none)?;
+        let switched = registers::switched(self, kernel_stack).ok_or_else(none)?;
+        let stack = Stack::around(kernel_stack.0, thread.stack);
+        Ok(self.backtrace(switched, &stack, "the stack that the thread waits on"))
+    }
+
+    fn backtrace(&self, registers: Registers, stack: &Stack, from: &'static str) -> Backtrace {
+        let mut found = Backtrace { from, ..Backtrace::default() };
+        let kind =
+            if from.starts_with("the stack") { FrameKind::Return } else { FrameKind::Registers };
+        let (ip, sp) = (Gva(registers.rip), Gva(registers.rsp()));
+        found.frames.push(Frame { ip, sp, kind });
+        let last = if self.is_64_bit() {
+            self.follow_unwind_data(registers, kind, &mut found)
+        } else {
+            Some(self.follow_frame_pointers(registers, stack, &mut found))
+        };
+        if let Some(last) = last {
+            found.frames.extend(candidates::scan(self, stack, last, MAX_FRAMES));
+        }
+        found
+    }
+
+    /// Adds frames; returns from where on to look for guesses if the end was not
+    /// reached.
+    fn follow_unwind_data(
+        &self,
+        mut registers: Registers,
+        mut kind: FrameKind,
+        found: &mut Backtrace,
+    ) -> Option<Gva> {
+        let mut seen = HashSet::new();
+        while found.frames.len() < MAX_FRAMES && seen.insert((registers.rip, registers.rsp())) {
+            let reached = match kind {
+                FrameKind::Return | FrameKind::Guess => Left::Called,
+                FrameKind::Registers | FrameKind::Interrupted => Left::Interrupted,
+            };
+            let at = Gva(registers.rip);
+            let Some(module) = self.modules().at(at) else {
+                found.lost = Some(format!("{at} is in no image of the kernel"));
+                return Some(Gva(registers.rsp()));
+            };
+            let (left, entered) = match unwind::step(self.view(), module, &registers, reached) {
+                Ok(left) => left,
+                Err(why) => {
+                    found.lost = Some(why);
+                    return Some(Gva(registers.rsp()));
+                }
+            };
+            let (ip, sp) = (Gva(left.rip), Gva(left.rsp()));
+            // Below the first function of a thread there is nothing.
+            if ip.0 == 0 {
+                return None;
+            }
+            if !self.view().is_kernel(ip) {
+                found.user = Some((ip, sp));
+                return None;
+            }
+            kind = match entered {
+                Left::Called => FrameKind::Return,
+                Left::Interrupted => FrameKind::Interrupted,
+            };
+            found.frames.push(Frame { ip, sp, kind });
+            registers = left;
+        }
+        found.lost = Some("the stack leads back to itself, or is too deep".to_owned());
+        None
+    }
+
+    fn follow_frame_pointers(
+        &self,
+        registers: Registers,
+        stack: &Stack,
+        found: &mut Backtrace,
+    ) -> Gva {
+        let mut sp = registers.rsp();
+        let mut frame = registers.get(Gpr::Rbp as u8);
+        while found.frames.len() < MAX_FRAMES
+            && frame >= sp
+            && stack.contains(frame)
+            && frame.is_multiple_of(4)
+        {
+            let read = |at: u64| self.view().uint(Gva(at), 4);
+            let Some((next, ip)) = read(frame).zip(read(frame + 4)) else { break };
+            if !candidates::is_code(self, Gva(ip)) {
+                break;
+            }
+            sp = frame + 8;
+            found.frames.push(Frame { ip: Gva(ip), sp: Gva(sp), kind: FrameKind::Return });
+            frame = next;
+        }
+        found.lost = Some("frame pointers lead no further".to_owned());
+        Gva(sp)
+    }
+}

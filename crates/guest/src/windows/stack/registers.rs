@@ -1,0 +1,64 @@
+//! Registers from where they are: a vCPU, a `CONTEXT`, a stack that was switched
+//! away from.
+
+use vmss2core_mem::{Gpr, Gva, X86Vcpu};
+
+use crate::windows::unwind::Registers;
+use crate::windows::{Kernel, WindowsCpu};
+
+const CONTEXT_AMD64: u64 = 0x10_0000;
+const CONTEXT_I386: u64 = 0x1_0000;
+
+/// Those of a vCPU.
+pub(super) fn of(vcpu: &X86Vcpu) -> Option<Registers> {
+    vcpu.gpr(Gpr::Rsp)?;
+    let general = vcpu.general.map(Option::unwrap_or_default);
+    Some(Registers { general, rip: vcpu.rip? })
+}
+
+/// Those that Windows saved when it crashed, if they are of its kernel. Layout:
+/// `CONTEXT` of the Windows SDK.
+pub(super) fn saved(kernel: &Kernel<'_>, cpu: &WindowsCpu) -> Option<Registers> {
+    let contexts = [cpu.context, cpu.embedded_context];
+    let read = |at| if kernel.is_64_bit() { wide(kernel, at) } else { narrow(kernel, at) };
+    let found = contexts.into_iter().flatten().find_map(read)?;
+    kernel.view().is_kernel(Gva(found.rip)).then_some(found)
+}
+
+fn wide(kernel: &Kernel<'_>, at: Gva) -> Option<Registers> {
+    let read = |offset: u64, len| kernel.view().uint(Gva(at.0.checked_add(offset)?), len);
+    if read(0x30, 4)? & CONTEXT_AMD64 == 0 {
+        return None;
+    }
+    let mut registers = Registers { rip: read(0xf8, 8)?, ..Registers::default() };
+    for (offset, register) in (0x78..).step_by(8).zip(&mut registers.general) {
+        *register = read(offset, 8)?;
+    }
+    Some(registers)
+}
+
+fn narrow(kernel: &Kernel<'_>, at: Gva) -> Option<Registers> {
+    let read = |offset: u64| kernel.view().uint(Gva(at.0.checked_add(offset)?), 4);
+    if read(0)? & CONTEXT_I386 == 0 {
+        return None;
+    }
+    let mut registers = Registers { rip: read(0xb8)?, ..Registers::default() };
+    for (gpr, offset) in [(Gpr::Rbx, 0xa4), (Gpr::Rbp, 0xb4), (Gpr::Rsp, 0xc4)] {
+        registers.set(gpr as u8, read(offset)?);
+    }
+    Some(registers)
+}
+
+/// Those that a thread which waits will have: `KSWITCH_FRAME` at the end of its
+/// stack, whose last words are the frame pointer (64-bit) and a return address.
+pub(super) fn switched(kernel: &Kernel<'_>, stack: Gva) -> Option<Registers> {
+    let view = kernel.view();
+    let (frame_at, ip_at) = if kernel.is_64_bit() { (Some(0x30), 0x38) } else { (None, 8) };
+    let read = |offset: u64| view.uint(Gva(stack.0.checked_add(offset)?), view.word_len());
+    let mut registers = Registers { rip: read(ip_at)?, ..Registers::default() };
+    if let Some(frame) = frame_at.and_then(read) {
+        registers.set(Gpr::Rbp as u8, frame);
+    }
+    registers.set_rsp(stack.0.checked_add(ip_at + view.word_len())?);
+    Some(registers)
+}

@@ -1,0 +1,197 @@
+//! The unwinder against an emulator: a PE that MinGW's gcc made, run instruction
+//! by instruction by Unicorn, which knows every call that was made. At each
+//! instruction, in prologs, bodies and epilogs, the stack must be the true one.
+//!
+//! `unwind/trace.py` says how image and trace were made.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use vmss2core_guest::Found;
+use vmss2core_guest::paging::{PagingMode, Root};
+use vmss2core_guest::windows::{
+    Completeness, FrameKind, Kernel, KernelImage, WindowsCpu, WindowsFacts,
+};
+use vmss2core_mem::{Checkpoint, Gpa, Gva, PhysicalMemory, Vcpu, VcpuState, X86Vcpu};
+
+const IMAGE: &[u8] = include_bytes!("unwind/frames.exe");
+const TRACE: &str = include_str!("unwind/frames.trace");
+
+/// Virtual address of physical 0.
+const START: u64 = 0xffff_f800_0000_0000;
+const BASE: u64 = START + 0x40_0000;
+const STACK: u64 = START + 0x60_0000;
+const STACK_LEN: u64 = 0x4000;
+/// Where the first function returns to.
+const STOP: u64 = BASE + 0x1_0000;
+
+fn u16_at(bytes: &[u8], at: usize) -> usize {
+    usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> usize {
+    u16_at(bytes, at) | u16_at(bytes, at + 2) << 16
+}
+
+/// The image as it is in memory.
+fn loaded() -> Vec<u8> {
+    let pe = u32_at(IMAGE, 0x3c);
+    let mut memory = vec![0; 0x8000];
+    memory[..0x400].copy_from_slice(&IMAGE[..0x400]);
+    let sections = pe + 24 + u16_at(IMAGE, pe + 20);
+    for index in 0..u16_at(IMAGE, pe + 6) {
+        let section = sections + index * 40;
+        let [size, rva, raw_len, raw] = [8, 12, 16, 20].map(|at| u32_at(IMAGE, section + at));
+        let len = size.min(raw_len);
+        memory[rva..rva + len].copy_from_slice(&IMAGE[raw..raw + len]);
+    }
+    memory
+}
+
+/// Page tables that map the first GiB at [`START`].
+fn tables() -> Vec<u8> {
+    let mut tables = vec![0; 0x3000];
+    tables[0x1000 + 0x1f0 * 8..][..8].copy_from_slice(&0x2003_u64.to_le_bytes());
+    tables[0x2000..][..8].copy_from_slice(&0x83_u64.to_le_bytes());
+    tables
+}
+
+fn facts() -> WindowsFacts {
+    let how = "made";
+    let cpu = WindowsCpu {
+        number: 0,
+        kpcr: Gva(0),
+        kprcb: Gva(0),
+        vcpu: Some(Found::new(0, how)),
+        context: None,
+        embedded_context: None,
+        special_registers: None,
+        thread: None,
+        process: None,
+        kernel_root: None,
+    };
+    let image = KernelImage {
+        base: Gva(BASE),
+        size_bytes: 0x8000,
+        timestamp: None,
+        checksum: None,
+        pdb: None,
+        sections: Vec::new(),
+    };
+    WindowsFacts {
+        kernel_root: Found::new((PagingMode::FourLevel, Root(Gpa(0x1000))), how),
+        is_64_bit: true,
+        image: Some(Found::new(image, how)),
+        kdbg: None,
+        shared: None,
+        build: None,
+        is_checked: false,
+        lab: None,
+        system_process: None,
+        cpus: vec![cpu],
+        foreign: Vec::new(),
+        bugcheck: None,
+        completeness: Completeness::KernelOnly,
+        missing: Vec::new(),
+    }
+}
+
+/// What the emulator saw at an instruction.
+struct Moment {
+    rip: u64,
+    registers: [u64; 16],
+    stack: HashMap<u64, u64>,
+    /// Return addresses, the outermost first.
+    calls: Vec<u64>,
+}
+
+impl Moment {
+    fn first() -> Self {
+        let stack = HashMap::from([(STACK + STACK_LEN - 0x100, STOP)]);
+        Self { rip: 0, registers: [0; 16], stack, calls: vec![STOP] }
+    }
+
+    fn go_on(&mut self, line: &str) {
+        let hex = |text: &str| u64::from_str_radix(text, 16).unwrap();
+        let mut words = line.split(' ');
+        self.rip = hex(words.next().unwrap());
+        for word in words {
+            if let Some((register, value)) = word.split_once('=') {
+                self.registers[usize::try_from(hex(register)).unwrap()] = hex(value);
+            } else if let Some((at, value)) = word.split_once(':') {
+                self.stack.insert(hex(at), hex(value));
+            } else if let Some(back) = word.strip_prefix('c') {
+                self.calls.push(hex(back));
+            } else {
+                assert_eq!(word, "r");
+                self.calls.pop().unwrap();
+            }
+        }
+    }
+
+    fn checkpoint(&self, image: &Arc<Vec<u8>>) -> Checkpoint {
+        let mut stack = vec![0; 0x4000];
+        for (at, value) in &self.stack {
+            let at = usize::try_from(at - STACK).unwrap();
+            stack[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        }
+        let mut memory = PhysicalMemory::new();
+        memory.map(Gpa(0), 0x3000, Arc::new(tables()), 0).unwrap();
+        memory.map(Gpa(BASE - START), 0x8000, image.clone(), 0).unwrap();
+        memory.map(Gpa(STACK - START), STACK_LEN, Arc::new(stack), 0).unwrap();
+        let mut x86 = X86Vcpu { rip: Some(self.rip), ..X86Vcpu::default() };
+        x86.general = self.registers.map(Some);
+        x86.segments.cs.selector = Some(0x10);
+        let vcpu = Vcpu { index: 0, halted: None, state: VcpuState::X86(Box::new(x86)) };
+        Checkpoint { memory, vcpus: vec![vcpu], ..Checkpoint::default() }
+    }
+}
+
+#[test]
+fn at_each_instruction_the_stack_is_the_true_one() {
+    let (image, facts) = (Arc::new(loaded()), facts());
+    let mut now = Moment::first();
+    let mut deepest = 0;
+    for line in TRACE.lines() {
+        now.go_on(line);
+        let checkpoint = now.checkpoint(&image);
+        let kernel = Kernel::open(&checkpoint, &facts);
+        let found = kernel.backtrace_of_cpu(0).unwrap();
+        let sure = found.frames.iter().filter(|frame| frame.kind != FrameKind::Guess);
+        let ips: Vec<u64> = sure.map(|frame| frame.ip.0).collect();
+        let expected: Vec<u64> =
+            [now.rip].into_iter().chain(now.calls.iter().rev().copied()).collect();
+        assert_eq!(ips, expected, "at {:#x}: {found:x?}", now.rip);
+        assert!(found.lost.unwrap().contains("is in no image"));
+        deepest = deepest.max(ips.len());
+    }
+    assert!(TRACE.lines().count() > 200);
+    assert!(deepest > 7, "{deepest}");
+}
+
+#[test]
+fn without_unwind_data_return_addresses_are_guessed() {
+    let mut image = loaded();
+    // The page of .pdata is not in memory: nothing says where functions begin.
+    let pe = u32_at(&image, 0x3c);
+    image[pe + 0x88 + 24..][..8].fill(0);
+    let (image, facts) = (Arc::new(image), facts());
+    let mut now = Moment::first();
+    for line in TRACE.lines() {
+        now.go_on(line);
+        let checkpoint = now.checkpoint(&image);
+        let found = Kernel::open(&checkpoint, &facts).backtrace_of_cpu(0).unwrap();
+        let guessed: Vec<u64> = found
+            .frames
+            .iter()
+            .filter(|frame| frame.kind == FrameKind::Guess)
+            .map(|frame| frame.ip.0)
+            .collect();
+        // All but the last, which is outside of the image.
+        for call in &now.calls[1..] {
+            assert!(guessed.contains(call), "at {:#x}: {call:#x} {guessed:x?}", now.rip);
+        }
+    }
+}

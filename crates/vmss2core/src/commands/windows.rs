@@ -1,0 +1,124 @@
+//! Questions that a Windows kernel is asked.
+
+use std::io::Write;
+
+use anyhow::bail;
+use vmss2core_guest::windows::{Kernel, Process, Processes, Thread, WindowsError};
+use vmss2core_mem::Problem;
+use vmss2core_report::{
+    WindowsBtReport, WindowsModulesReport, WindowsPsReport, WindowsStack, write_json,
+};
+
+use crate::output;
+use crate::plan::{BtPlan, ModulesPlan, PsPlan, PsStyle, Stacks, Style};
+
+/// `ps`.
+pub(super) fn ps(plan: &PsPlan, kernel: &Kernel<'_>) -> anyhow::Result<Vec<Problem>> {
+    let found = kernel.processes()?;
+    let report = WindowsPsReport::new(&found);
+    let mut out = output::stdout();
+    match plan.style {
+        PsStyle::Json => write_json(&report, &mut out)?,
+        PsStyle::Tree => report.write_tree(&mut out)?,
+        PsStyle::Text if plan.threads => report.write_threads(&mut out)?,
+        PsStyle::Text => report.write_text(&mut out)?,
+    }
+    out.flush()?;
+    Ok(found.problems)
+}
+
+/// `modules`.
+pub(super) fn modules(plan: &ModulesPlan, kernel: &Kernel<'_>) -> anyhow::Result<Vec<Problem>> {
+    let modules = kernel.modules();
+    let report = WindowsModulesReport::new(modules);
+    let mut out = output::stdout();
+    match plan.style {
+        Style::Json => write_json(&report, &mut out)?,
+        Style::Text => report.write_text(&mut out)?,
+    }
+    out.flush()?;
+    Ok(modules.problems.clone())
+}
+
+/// `bt`.
+pub(super) fn bt(plan: &BtPlan, kernel: &Kernel<'_>) -> anyhow::Result<Vec<Problem>> {
+    let mut problems = Vec::new();
+    let listed = match kernel.processes() {
+        Ok(listed) => listed,
+        // The stack of a processor can be told without knowing its thread.
+        Err(error) if matches!(plan.stacks, Stacks::Processors | Stacks::Processor(_)) => {
+            problems.push(Problem::warning(format!("processes are not known: {error}")));
+            Processes::default()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    problems.extend(listed.problems.iter().cloned());
+    let stacks = stacks(kernel, &listed.processes, plan.stacks, &mut problems)?;
+    let report = WindowsBtReport::new(stacks);
+    let mut out = output::stdout();
+    match plan.style {
+        Style::Text => report.write_text(&mut out)?,
+        Style::Json => write_json(&report, &mut out)?,
+    }
+    out.flush()?;
+    Ok(problems)
+}
+
+fn stacks(
+    kernel: &Kernel<'_>,
+    processes: &[Process],
+    wanted: Stacks,
+    problems: &mut Vec<Problem>,
+) -> anyhow::Result<Vec<WindowsStack>> {
+    match wanted {
+        Stacks::Processors => {
+            let cpus = kernel.windows().cpus.iter().map(|cpu| cpu.number);
+            let stack = |cpu| told(of_cpu(kernel, processes, cpu), problems);
+            Ok(cpus.filter_map(stack).collect())
+        }
+        Stacks::Processor(cpu) => Ok(vec![of_cpu(kernel, processes, cpu)?]),
+        Stacks::All => Ok(of_threads(kernel, processes.iter(), problems)),
+        Stacks::Process(pid) => {
+            let wanted = processes.iter().filter(|process| process.pid == u64::from(pid));
+            if wanted.clone().next().is_none() {
+                bail!("the guest has no process {pid}; vmss2core ps lists them");
+            }
+            Ok(of_threads(kernel, wanted, problems))
+        }
+    }
+}
+
+fn told(
+    stack: Result<WindowsStack, WindowsError>,
+    problems: &mut Vec<Problem>,
+) -> Option<WindowsStack> {
+    stack.map_err(|error| problems.push(Problem::incomplete(error.to_string()))).ok()
+}
+
+fn of_cpu(
+    kernel: &Kernel<'_>,
+    processes: &[Process],
+    cpu: u32,
+) -> Result<WindowsStack, WindowsError> {
+    let found = kernel.backtrace_of_cpu(cpu)?;
+    let runs = |process: &&Process| process.threads.iter().any(|thread| thread.cpu == Some(cpu));
+    let process = processes.iter().find(runs);
+    let mut threads = process.into_iter().flat_map(|process| &process.threads);
+    let thread = threads.find(|thread| thread.cpu == Some(cpu));
+    Ok(WindowsStack::new(kernel, Some(cpu), (process, thread), &found))
+}
+
+fn of_threads<'p>(
+    kernel: &Kernel<'_>,
+    processes: impl Iterator<Item = &'p Process>,
+    problems: &mut Vec<Problem>,
+) -> Vec<WindowsStack> {
+    let threads =
+        processes.flat_map(|process| process.threads.iter().map(move |one| (process, one)));
+    let stack = |(process, thread): (&Process, &Thread)| {
+        let found = kernel.backtrace_of_thread(thread);
+        let owner = (Some(process), Some(thread));
+        told(found.map(|found| WindowsStack::new(kernel, thread.cpu, owner, &found)), problems)
+    };
+    threads.filter_map(stack).collect()
+}
