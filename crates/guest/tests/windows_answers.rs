@@ -305,7 +305,7 @@ fn write(guest: &mut MiniNt, va: u64, value: u64) {
     let range = guest.machine.memory.iter().find(|one| (one.gpa..one.gpa + one.len).contains(&pa));
     let range = range.unwrap();
     let at = usize::try_from(range.offset + pa - range.gpa).unwrap();
-    let mut ram = guest.machine.ram.bytes().unwrap().to_vec();
+    let mut ram = guest.machine.ram.bytes().unwrap().clone();
     ram[at..at + 8].copy_from_slice(&value.to_le_bytes());
     guest.machine.ram = ram.into();
 }
@@ -328,7 +328,7 @@ fn damaged_memory_neither_stops_nor_floods_the_answers() {
     let mut noise = Noise(42);
     let kernel_pages: Vec<_> =
         guest.truth.mappings.iter().filter(|one| one.root == guest.truth.dtb).collect();
-    let clean = guest.machine.ram.bytes().unwrap().to_vec();
+    let clean = guest.machine.ram.bytes().unwrap().clone();
     for _ in 0..24 {
         let mut ram = clean.clone();
         for _ in 0..200 {
