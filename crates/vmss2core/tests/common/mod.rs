@@ -8,6 +8,7 @@
 #![allow(dead_code, unreachable_pub, unused_macros, reason = "each test binary uses its own part")]
 
 pub mod cores;
+pub mod dmp;
 pub mod elf;
 pub mod guests;
 pub mod judges;
@@ -15,6 +16,7 @@ pub mod kdump;
 pub mod rand;
 pub mod text;
 pub mod walker;
+pub mod windows;
 
 /// One module per guest of the lab, with each check, a function of the guest's
 /// name, as a test: a failure tells both.

@@ -16,6 +16,9 @@ import zlib
 
 CHUNK = 1 << 20
 
+# kdmp-parser is asked for each page by itself.
+MANY_PAGES = 1 << 18
+
 
 def ranges(pieces):
     out = []
@@ -46,6 +49,8 @@ def kdmp_parser(path, bits):
     import kdmp_parser as parser
 
     dump = parser.KernelDumpParser(pathlib.Path(path))
+    if len(dump.pages) > MANY_PAGES:
+        raise ValueError("too many pages")
     for address in sorted(dump.pages):
         yield address, bytes(dump.read_physical_page(address))
 
