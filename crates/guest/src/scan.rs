@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use vmss2core_mem::{Gpa, PhysicalMemory, Segment};
 
-/// Bytes read at a time.
-const CHUNK: u64 = 1 << 20;
+/// Bytes read at a time; no piece begins less than this behind another.
+pub(crate) const CHUNK: u64 = 1 << 20;
 /// Most bytes read: a few seconds' worth. A search that has met this much data
 /// ends, so that asking about a large guest stays quick.
 const BUDGET: u64 = 8 << 30;
@@ -27,9 +27,26 @@ pub(crate) fn data(
     overlap: usize,
     visit: &mut dyn FnMut(Gpa, &[u8]) -> ControlFlow<()>,
 ) -> Scanned {
+    data_up_to(BUDGET, memory, overlap, visit)
+}
+
+/// The same however much there is.
+pub(crate) fn all_data(
+    memory: &PhysicalMemory,
+    overlap: usize,
+    visit: &mut dyn FnMut(Gpa, &[u8]) -> ControlFlow<()>,
+) {
+    data_up_to(u64::MAX, memory, overlap, visit);
+}
+
+fn data_up_to(
+    mut left: u64,
+    memory: &PhysicalMemory,
+    overlap: usize,
+    visit: &mut dyn FnMut(Gpa, &[u8]) -> ControlFlow<()>,
+) -> Scanned {
     let chunk = usize::try_from(CHUNK).unwrap_or(usize::MAX);
     let mut buf = vec![0; chunk.saturating_add(overlap)];
-    let mut left = BUDGET;
     for segment in memory.segments() {
         let mut at = 0;
         while let Some(data) = next_data(segment, at) {

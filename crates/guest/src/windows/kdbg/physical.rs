@@ -10,11 +10,10 @@ use super::super::view::View;
 use super::{Search, code, fields};
 use crate::Found;
 use crate::paging::{Leaf, Limits};
+use crate::scan;
 
-/// Bytes read at a time.
-const CHUNK: u64 = 1 << 20;
-/// Longest block, less the byte that every chunk has of its own.
-const OVERLAP: u64 = 0x5ff;
+/// Longest block, less the byte that every piece has of its own.
+const OVERLAP: usize = 0x5ff;
 /// How many blocks are told of.
 const MAX_BLOCKS: usize = 1024;
 
@@ -45,24 +44,14 @@ fn told(gpa: Gpa, kdbg: Kdbg) -> Found<Kdbg> {
 fn blocks(memory: &PhysicalMemory) -> Vec<(Gpa, Kdbg)> {
     let tag = memmem::Finder::new(b"KDBG");
     let mut found: Vec<(Gpa, Kdbg)> = Vec::new();
-    let mut buf = Vec::new();
-    for segment in memory.segments() {
-        for chunk in 0..segment.len_bytes().div_ceil(CHUNK) {
-            let gpa = Gpa(segment.start().0 + chunk * CHUNK);
-            let len = (memory.end().0 - gpa.0).min(CHUNK + OVERLAP);
-            buf.resize(usize::try_from(len).unwrap_or_default(), 0);
-            if memory.read_or_zero(gpa, &mut buf).is_err() {
-                continue;
-            }
-            for at in tag.find_iter(&buf) {
-                let Some((skip, kdbg)) = block(&buf, at) else { continue };
-                let gpa = Gpa(gpa.0 + skip);
-                if skip < CHUNK && found.len() < MAX_BLOCKS {
-                    found.push((gpa, kdbg));
-                }
-            }
-        }
-    }
+    scan::all_data(memory, OVERLAP, &mut |gpa, bytes| {
+        let blocks = tag.find_iter(bytes).filter_map(|at| block(bytes, at));
+        // What begins in the overlap is shown again.
+        let own = blocks.filter(|(skip, _)| *skip < scan::CHUNK);
+        found.extend(own.map(|(skip, kdbg)| (Gpa(gpa.0 + skip), kdbg)));
+        if found.len() < MAX_BLOCKS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    found.truncate(MAX_BLOCKS);
     found
 }
 
