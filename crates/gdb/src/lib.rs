@@ -9,6 +9,8 @@
 
 mod connection;
 pub mod description;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handlers;
 pub mod packet;
 mod parse;
@@ -16,6 +18,8 @@ mod reply;
 mod server;
 mod session;
 mod target;
+#[cfg(test)]
+mod tests;
 pub mod vcpu;
 
 pub use reply::Reply;

@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use vmss2core_guest::paging::Permissions;
+use vmss2core_guest::paging::{AddressSpace, Permissions};
 use vmss2core_mem::{PhysicalMemory, X86Vcpu};
 
 use crate::description::Description;
@@ -94,6 +94,11 @@ pub trait Inferior: Send + Sync {
 
     /// What is mapped around an address.
     fn region(&self, tid: u32, address: u64) -> Option<Region>;
+
+    /// The page tables that a thread uses.
+    fn space(&self, _tid: u32) -> Option<AddressSpace<'_>> {
+        None
+    }
 
     /// Where the symbol file of the kernel belongs, if that is what is debugged.
     fn slide(&self) -> Option<Slide> {

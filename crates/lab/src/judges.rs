@@ -45,6 +45,71 @@ const MAKEDUMPFILE_LIBRARIES: [&str; 11] = [
     "zlib1g",
 ];
 
+/// What gdb needs, down to the C library: it can fetch symbols and run Python.
+const GDB_LIBRARIES: [&str; 61] = [
+    "libbabeltrace1",
+    "libc6",
+    "libdebuginfod1t64",
+    "libexpat1",
+    "libgcc-s1",
+    "libgmp10",
+    "libipt2",
+    "liblzma5",
+    "libmpfr6",
+    "libncursesw6",
+    "libpython3.13",
+    "libreadline8t64",
+    "libsource-highlight4t64",
+    "libstdc++6",
+    "libtinfo6",
+    "libxxhash0",
+    "libzstd1",
+    "zlib1g",
+    "libdw1t64",
+    "libelf1t64",
+    "libglib2.0-0t64",
+    "libuuid1",
+    "libcurl3t64-gnutls",
+    "libjson-c5",
+    "libpython3.13-stdlib",
+    "libbz2-1.0",
+    "libatomic1",
+    "libffi8",
+    "libmount1",
+    "libpcre2-8-0",
+    "libselinux1",
+    "libbrotli1",
+    "libgnutls30t64",
+    "libgssapi-krb5-2",
+    "libidn2-0",
+    "libldap2",
+    "libnettle8t64",
+    "libnghttp2-14",
+    "libnghttp3-9",
+    "libngtcp2-16",
+    "libngtcp2-crypto-gnutls8",
+    "libpsl5t64",
+    "librtmp1",
+    "libssh2-1t64",
+    "libpython3.13-minimal",
+    "libsqlite3-0",
+    "libblkid1",
+    "libhogweed6t64",
+    "libp11-kit0",
+    "libtasn1-6",
+    "libunistring5",
+    "libkrb5-3",
+    "libcom-err2",
+    "libk5crypto3",
+    "libkrb5support0",
+    "libsasl2-2",
+    "libssl3t64",
+    "libkeyutils1",
+    "libcap2",
+    "libsystemd0",
+    "libcrypt1",
+];
+
 /// Python packages in the judges' own environment.
 const PYTHON_PACKAGES: [&str; 6] =
     ["drgn", "volatility3", "leechcorepyc", "memprocfs", "kdmp-parser", "ntoseye"];
@@ -143,6 +208,20 @@ fn find(dir: &Path, name: &str) -> Result<PathBuf> {
 /// The machine's gdb.
 pub fn gdb() -> Result<Judge> {
     Judge::installed("gdb", "gdb")
+}
+
+/// gdb 16, as Debian 13 has it.
+pub fn gdb_trixie() -> Result<Judge> {
+    let (name, suite, architecture) = ("gdb", "trixie", "amd64");
+    let gdb = unpacked(Package { name, libraries: &GDB_LIBRARIES, suite, architecture })?;
+    // Its Python and its own files lie where they were unpacked.
+    let dir = cache::dir()?.join(format!("{name}-{suite}-{architecture}"));
+    let home = format!("PYTHONHOME={}", dir.join("usr").display());
+    let mut argv = vec![PathBuf::from("env"), PathBuf::from(home)];
+    argv.extend(gdb.argv);
+    argv.push(PathBuf::from("--data-directory"));
+    argv.push(dir.join("usr/share/gdb"));
+    Ok(Judge { argv })
 }
 
 /// lldb 19.
@@ -284,11 +363,12 @@ fn install(pip: &Path) -> Result<()> {
 
 /// Makes every judge available, so that tests need not wait for downloads.
 pub fn make_all() -> Result<()> {
-    let all: [fn() -> Result<Judge>; 11] = [
+    let all: [fn() -> Result<Judge>; 12] = [
         crash,
         crash_trixie,
         crash_i386,
         gdb,
+        gdb_trixie,
         lldb,
         makedumpfile,
         makedumpfile_sid,

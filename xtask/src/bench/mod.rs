@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: speed as a ratio to `cp` in the same run, with peak
 //! memory, as a table.
 
+mod gdb;
 mod inputs;
 mod kdump;
 mod measure;
@@ -57,6 +58,9 @@ const GROUPS: &[(&str, Group)] = &[
     ("info", |bench| Ok(vec![bench.info(&inputs::huge_guest(&bench.dir)?)?])),
     ("ps", |bench| ps::rows(bench, &inputs::sparse_guest(&bench.dir)?)),
     ("windows", windows::rows),
+    ("gdb", |bench| {
+        gdb::rows(bench, &inputs::huge_guest(&bench.dir)?, &inputs::sparse_guest(&bench.dir)?)
+    }),
     ("reflink", |bench| reflink::rows(bench, &inputs::random(&bench.dir)?)),
 ];
 

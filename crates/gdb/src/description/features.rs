@@ -39,7 +39,10 @@ fn unmarked(width: Width, feature: Feature) -> Vec<Register> {
         (Feature::Core, _) => core(&GENERAL_32, 32),
         (Feature::Sse, _) => sse(vectors(width)),
         (Feature::Avx, _) => numbered("ymm", "h", vectors(width))
-            .map(|(index, name)| Register { kind: "uint128", ..vector(name, index, fpu::ymm_high) })
+            .map(|(index, name)| Register {
+                kind: "uint128",
+                ..vector(&name, index, fpu::ymm_high)
+            })
             .collect(),
         // gdb knows these of 64-bit code only; else they are with the system's.
         (Feature::Segments, Width::Bits64) => vec![base("fs_base", 4), base("gs_base", 5)],
@@ -163,7 +166,7 @@ fn core(general: &[(&str, Gpr)], bits: u32) -> Vec<Register> {
 
 fn sse(count: usize) -> Vec<Register> {
     let mut all: Vec<Register> =
-        numbered("xmm", "", count).map(|(index, name)| vector(name, index, fpu::xmm)).collect();
+        numbered("xmm", "", count).map(|(index, name)| vector(&name, index, fpu::xmm)).collect();
     all.push(Register {
         kind: "i386_mxcsr",
         group: Some("vector"),
@@ -202,8 +205,8 @@ pub(super) fn register(
     }
 }
 
-fn vector(name: String, index: usize, value: fn(&Registers, usize) -> Option<u128>) -> Register {
-    Register { kind: "vec128", index, ..register(&name, 128, value) }
+fn vector(name: &str, index: usize, value: fn(&Registers, usize) -> Option<u128>) -> Register {
+    Register { kind: "vec128", index, ..register(name, 128, value) }
 }
 
 fn base(name: &str, index: usize) -> Register {

@@ -1,10 +1,137 @@
-//! Packets that only lldb sends.
+//! Packets that only lldb sends (lldb's `docs/resources/lldbgdbremote.md`).
 
-use super::Family;
-use crate::reply::Reply;
-use crate::session::Client;
+use std::fmt::Write;
 
-pub(super) const PACKETS: Family = &[("QThreadSuffixSupported", |session, _| {
-    session.client = Client::Lldb;
-    Reply::ok()
-})];
+use super::{Family, registers};
+use crate::description::Width;
+use crate::parse;
+use crate::reply::{EINVAL, Reply, hex};
+use crate::session::{Client, Session};
+use crate::target::{Inferior, Region, Thread};
+
+pub(super) const PACKETS: Family = &[
+    ("QThreadSuffixSupported", |session, _| {
+        session.client = Client::Lldb;
+        Reply::ok()
+    }),
+    ("QListThreadsInStopReply", |_, _| Reply::ok()),
+    ("qHostInfo", host),
+    ("qProcessInfo", process),
+    ("jThreadsInfo", threads),
+    ("qThreadStopInfo", stop),
+    ("qMemoryRegionInfo:", region),
+];
+
+/// What says of which kind the guest is.
+fn kind(inferior: &dyn Inferior) -> String {
+    let mut text = String::new();
+    if let Some(triple) = inferior.triple() {
+        text = format!("triple:{};", hex(triple.as_bytes()));
+        if triple.contains("linux") {
+            text.push_str("ostype:linux;");
+        }
+    }
+    let ptrsize = if inferior.description().width() == Width::Bits64 { 8 } else { 4 };
+    // Writing to a String cannot fail.
+    let _ = write!(text, "ptrsize:{ptrsize};endian:little;");
+    text
+}
+
+fn host(session: &mut Session<'_>, _: &[u8]) -> Reply {
+    match session.current() {
+        Some(current) => Reply::text(kind(&*current.inferior)),
+        None => Reply::unsupported(),
+    }
+}
+
+fn process(session: &mut Session<'_>, _: &[u8]) -> Reply {
+    let Some(current) = session.current() else { return Reply::error(EINVAL) };
+    let inferior = &current.inferior;
+    Reply::text(format!("pid:{:x};{}", inferior.pid(), kind(&**inferior)))
+}
+
+/// All threads with their names and the registers that a list shows.
+fn threads(session: &mut Session<'_>, _: &[u8]) -> Reply {
+    let Some(current) = session.current() else { return Reply::error(EINVAL) };
+    let inferior = &current.inferior;
+    let one = |thread: &Thread| {
+        let why = reason(thread.tid == current.tid);
+        let (tid, name) = (thread.tid, escape_json(&thread.name));
+        let registers = expedited(&**inferior, thread.tid);
+        format!("{{\"tid\":{tid},\"name\":\"{name}\",{why},\"registers\":{{{registers}}}}}")
+    };
+    let all: Vec<String> = inferior.threads().iter().map(one).collect();
+    Reply::binary("", format!("[{}]", all.join(",")).as_bytes())
+}
+
+/// Why a thread is not running: one of them has to have a reason.
+fn reason(is_current: bool) -> &'static str {
+    if is_current { "\"reason\":\"signal\",\"signal\":5" } else { "\"reason\":\"none\"" }
+}
+
+fn expedited(inferior: &dyn Inferior, tid: u32) -> String {
+    let Some(values) = inferior.registers(tid) else { return String::new() };
+    let known = inferior.description().expedited().filter_map(|(number, register)| {
+        register.value(&values)?;
+        Some(format!("\"{number}\":\"{}\"", registers::digits(register, &values)))
+    });
+    known.collect::<Vec<_>>().join(",")
+}
+
+fn escape_json(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => escaped.extend(['\\', char]),
+            char if char.is_control() => escaped.push('?'),
+            char => escaped.push(char),
+        }
+    }
+    escaped
+}
+
+fn stop(session: &mut Session<'_>, name: &[u8]) -> Reply {
+    let Some(thread) = session.named(name) else { return Reply::error(EINVAL) };
+    let is_current = session.current().is_some_and(|current| current.tid == thread.tid);
+    let all = thread.inferior.threads();
+    let label = all.iter().find(|one| one.tid == thread.tid).map_or("", |one| one.name.as_str());
+    let signal = if is_current { 5 } else { 0 };
+    let id = session.name_of(thread.inferior.pid(), thread.tid);
+    Reply::text(format!("T{signal:02x}thread:{id};hexname:{};", hex(label.as_bytes())))
+}
+
+fn region(session: &mut Session<'_>, address: &[u8]) -> Reply {
+    let found = || {
+        let current = session.current()?;
+        current.inferior.region(current.tid, parse::number(address)?)
+    };
+    match found() {
+        Some(region) => Reply::text(describe(&region)),
+        None => Reply::error(EINVAL),
+    }
+}
+
+fn describe(region: &Region) -> String {
+    let (start, len) = (region.range.start, region.range.end - region.range.start);
+    let mut text = format!("start:{start:x};size:{len:x};");
+    if let Some(permissions) = region.permissions {
+        let write = if permissions.write { "w" } else { "" };
+        let execute = if permissions.execute { "x" } else { "" };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "permissions:r{write}{execute};");
+    }
+    if let Some(name) = &region.name {
+        let _ = write!(text, "name:{};", hex(name.as_bytes()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_a_hostile_guest_stay_within_their_quotes() {
+        assert_eq!(escape_json("a\"},{\"tid\":7\\\n"), "a\\\"},{\\\"tid\\\":7\\\\?");
+    }
+}

@@ -1,21 +1,123 @@
 //! `qRcmd`: what gdb's `monitor` and lldb's `process plugin packet monitor` send.
+//! What is about the session itself is answered here.
+
+use std::fmt::Write;
 
 use super::Family;
 use crate::parse;
 use crate::reply::{EINVAL, Reply};
 use crate::session::Session;
+use crate::target::{MonitorCommand, Selected};
 
 pub(super) const PACKETS: Family = &[("qRcmd,", run)];
+
+const OWN: [MonitorCommand; 3] = [
+    MonitorCommand {
+        name: "help",
+        usage: "[COMMAND]",
+        about: "List the commands, or explain one",
+        details: "",
+    },
+    MonitorCommand {
+        name: "phys",
+        usage: "[on|off]",
+        about: "Read memory by physical address",
+        details: "While it is on, every address is one of guest physical memory. gdb keeps what it \
+                  has read before: type \"maint flush dcache\" too.\n",
+    },
+    MonitorCommand {
+        name: "regs",
+        usage: "",
+        about: "Print every known register of the selected thread",
+        details: "",
+    },
+];
+
+/// Most text in one answer; each byte takes two.
+const MOST_BYTES: usize = crate::packet::PACKET_BYTES / 2 - 1;
 
 fn run(session: &mut Session<'_>, digits: &[u8]) -> Reply {
     let line = parse::bytes(digits).and_then(|bytes| String::from_utf8(bytes).ok());
     let Some(line) = line else { return Reply::error(EINVAL) };
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
-    let text = match words.split_first() {
-        Some((name, arguments)) => {
-            session.look(|at| session.monitor.run(name, arguments, at)).unwrap_or_else(|why| why)
+    let text = answer(session, &words);
+    say(session, &text)
+}
+
+/// The answer itself goes last: long ones come in console packets before it.
+fn say(session: &mut Session<'_>, text: &str) -> Reply {
+    let mut rest = text;
+    while rest.len() > MOST_BYTES {
+        let mut at = MOST_BYTES;
+        while !rest.is_char_boundary(at) {
+            at -= 1;
         }
-        None => String::new(),
-    };
-    if text.is_empty() { Reply::ok() } else { Reply::hex(text.as_bytes()) }
+        let (part, behind) = rest.split_at(at);
+        session.console.push(part.to_owned());
+        rest = behind;
+    }
+    if rest.is_empty() { Reply::ok() } else { Reply::hex(rest.as_bytes()) }
+}
+
+fn answer(session: &mut Session<'_>, words: &[&str]) -> String {
+    let all = || OWN.iter().chain(session.monitor.commands());
+    match *words {
+        [] | ["help"] => list(all()),
+        ["help", name, ..] => {
+            let found = all().find(|command| command.name == name);
+            found.map_or_else(|| unknown(name), explain)
+        }
+        ["phys", ref state @ ..] => physical(session, state),
+        ["regs", ..] => session.look(registers),
+        [name, ref arguments @ ..] if all().any(|command| command.name == name) => {
+            let said = session.look(|at| session.monitor.run(name, arguments, at));
+            said.unwrap_or_else(|why| format!("{name}: {why}\n"))
+        }
+        [name, ..] => unknown(name),
+    }
+}
+
+fn unknown(name: &str) -> String {
+    let name: String = name.chars().filter(|char| !char.is_control()).take(40).collect();
+    format!("no monitor command is called {name}; \"monitor help\" lists them\n")
+}
+
+fn list<'c>(commands: impl Iterator<Item = &'c MonitorCommand>) -> String {
+    let mut text = String::new();
+    for command in commands {
+        let left = format!("{} {}", command.name, command.usage);
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{left:<22} {}", command.about);
+    }
+    text
+}
+
+fn explain(command: &MonitorCommand) -> String {
+    let MonitorCommand { name, usage, about, details } = command;
+    let usage = format!("monitor {name} {usage}");
+    format!("{}\n{about}.\n{details}", usage.trim_end())
+}
+
+fn physical(session: &mut Session<'_>, state: &[&str]) -> String {
+    match state {
+        [] => {}
+        ["on"] => session.agreed.physical = true,
+        ["off"] => session.agreed.physical = false,
+        _ => return "phys: on or off\n".to_owned(),
+    }
+    let kind = if session.agreed.physical { "physical" } else { "virtual" };
+    format!("addresses are {kind}; \"maint flush dcache\" makes gdb forget what it has read\n")
+}
+
+fn registers(at: Selected<'_>) -> String {
+    let found = at.inferior.and_then(|inferior| Some((inferior, inferior.registers(at.tid)?)));
+    let Some((inferior, values)) = found else { return "no thread is selected\n".to_owned() };
+    let mut text = String::new();
+    for register in inferior.description().registers() {
+        if let Some(value) = register.value(&values) {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{:<12} {value:#x}", register.name);
+        }
+    }
+    text
 }

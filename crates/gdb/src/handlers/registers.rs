@@ -4,7 +4,7 @@ use super::Family;
 use crate::description::Register;
 use crate::parse;
 use crate::reply::{EINVAL, EPERM, Reply, hex};
-use crate::session::{Current, Session};
+use crate::session::{Client, Current, Session};
 use crate::target::Registers;
 
 pub(super) const PACKETS: Family = &[
@@ -29,23 +29,25 @@ fn of(current: &Current<'_>) -> Option<Registers> {
 
 fn all(session: &mut Session<'_>, packet: &[u8]) -> Reply {
     let (_, thread) = session.addressed(packet);
-    let Some((thread, registers)) = thread.and_then(|thread| Some((of(&thread)?, thread))) else {
-        return Reply::error(EINVAL);
-    };
-    let (registers, thread) = (thread, registers);
+    let found = thread.and_then(|thread| Some((of(&thread)?, thread)));
+    let Some((registers, thread)) = found else { return Reply::error(EINVAL) };
     let description = thread.inferior.description();
     Reply::text(
         description.registers().iter().map(|one| digits(one, &registers)).collect::<String>(),
     )
 }
 
+/// lldb would take `x` for digits; an error makes it say that there is no value.
 fn one(session: &mut Session<'_>, packet: &[u8]) -> Reply {
     let (number, thread) = session.addressed(packet);
+    let is_lldb = session.client == Client::Lldb;
     let found = || {
         let thread = thread?;
         let number = usize::try_from(parse::number(number)?).ok()?;
         let register = thread.inferior.description().registers().get(number)?;
-        Some(digits(register, &of(&thread)?))
+        let values = of(&thread)?;
+        let is_missing = is_lldb && register.value(&values).is_none();
+        (!is_missing).then(|| digits(register, &values))
     };
     found().map_or_else(|| Reply::error(EINVAL), Reply::text)
 }

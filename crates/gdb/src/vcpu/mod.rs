@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use vmss2core_guest::linux::Kernel;
 use vmss2core_guest::paging::{AddressSpace, vcpu_paging};
-use vmss2core_guest::{Facts, VcpuFacts};
+use vmss2core_guest::{Facts, OperatingSystem, VcpuFacts};
 use vmss2core_mem::{Checkpoint, Gva, PhysicalMemory, Vcpu, X86Vcpu};
 
 use crate::description::{Description, Feature, Width};
 use crate::target::{Inferior, Library, Region, Registers, Slide, Target, Thread};
 
+mod kernel;
 mod memory;
 
+pub use kernel::{PerCpu, modules};
 pub use memory::{read_prefix, region_at};
 
 /// The number of the one inferior.
@@ -24,6 +26,7 @@ pub struct Vcpus<'a> {
     kernel: Option<&'a Kernel<'a>>,
     threads: Vec<Thread>,
     description: Description,
+    percpu: PerCpu,
 }
 
 impl<'a> Vcpus<'a> {
@@ -35,7 +38,7 @@ impl<'a> Vcpus<'a> {
     ) -> Self {
         let description = Description::new(width(checkpoint, facts), &features(checkpoint));
         let threads = checkpoint.vcpus.iter().map(|vcpu| thread(vcpu, facts)).collect();
-        Self { checkpoint, facts, kernel, threads, description }
+        Self { checkpoint, facts, kernel, threads, description, percpu: PerCpu::default() }
     }
 
     /// How wide the guest's code is.
@@ -51,6 +54,11 @@ impl<'a> Vcpus<'a> {
     fn facts_of(&self, tid: u32) -> Option<&'a VcpuFacts> {
         let index = tid.checked_sub(1)?;
         self.facts.vcpus.iter().find(|vcpu| vcpu.index == index)
+    }
+
+    /// Where the per-CPU variable is that a debugger believes at `address`.
+    fn own_variable(&self, tid: u32, address: u64) -> Option<Gva> {
+        self.percpu.own_address(self.kernel?, tid.checked_sub(1)?, address)
     }
 
     /// What a processor sees: its own page tables, then the kernel's where they
@@ -125,11 +133,23 @@ impl Inferior for Vcpus<'_> {
     }
 
     fn read(&self, tid: u32, address: u64, buf: &mut [u8]) -> usize {
-        read_prefix(&self.spaces(tid), Gva(address), buf)
+        let spaces = self.spaces(tid);
+        let got = read_prefix(&spaces, Gva(address), buf);
+        if got > 0 || buf.is_empty() {
+            return got;
+        }
+        match self.own_variable(tid, address) {
+            Some(own) => read_prefix(&spaces, own, buf),
+            None => 0,
+        }
     }
 
     fn region(&self, tid: u32, address: u64) -> Option<Region> {
         self.spaces(tid).first().map(|space| region_at(space, Gva(address)))
+    }
+
+    fn space(&self, tid: u32) -> Option<AddressSpace<'_>> {
+        self.spaces(tid).into_iter().next()
     }
 
     fn slide(&self) -> Option<Slide> {
@@ -141,14 +161,18 @@ impl Inferior for Vcpus<'_> {
     }
 
     fn libraries(&self) -> Option<Vec<Library>> {
-        let _ = self.kernel;
-        None
+        self.kernel.map(modules)
     }
 
+    /// None for what may be macOS: lldb then looks for that kernel by itself, which
+    /// only wastes time elsewhere.
     fn triple(&self) -> Option<String> {
-        let linux = self.facts.linux.as_ref()?;
-        let architecture = if linux.is_64_bit { "x86_64" } else { "i386" };
-        Some(format!("{architecture}-unknown-linux-gnu"))
+        let architecture = if self.width() == Width::Bits64 { "x86_64" } else { "i386" };
+        let system = match self.facts.os.as_ref()?.value {
+            OperatingSystem::Linux => "linux-gnu",
+            _ => "unknown",
+        };
+        Some(format!("{architecture}-unknown-{system}"))
     }
 }
 

@@ -37,6 +37,6 @@ pub(crate) struct GdbArgs {
     #[arg(long)]
     pub(crate) stdio: bool,
     /// Write a script for gdb that connects
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "stdio")]
     pub(crate) write_gdbinit: Option<PathBuf>,
 }

@@ -34,7 +34,8 @@ fn of_linux(plan: &BtPlan, kernel: &Kernel<'_>) -> anyhow::Result<Vec<Problem>> 
     Ok(problems)
 }
 
-fn stacks(
+/// The stacks that are wanted.
+pub(super) fn stacks(
     kernel: &Kernel<'_>,
     wanted: Stacks,
     problems: &mut Vec<Problem>,

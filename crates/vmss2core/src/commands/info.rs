@@ -1,6 +1,7 @@
 //! `info`: what a checkpoint holds, and what to type next.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use anyhow::anyhow;
 use vmss2core_checkpoint::{Inventory, Opened};
@@ -23,18 +24,24 @@ pub(super) fn run(plan: &InfoPlan) -> anyhow::Result<Exit> {
     }
 }
 
-fn report(plan: &InfoPlan, style: Style) -> anyhow::Result<Exit> {
-    let guest = Guest::open(&plan.source)?;
-    let mut report = InfoReport::new(&guest.opened.checkpoint, &guest.facts, &plan.source.inputs);
+/// What there is to tell about a guest.
+pub(super) fn about(guest: &Guest, inputs: &[PathBuf]) -> InfoReport {
+    let mut report = InfoReport::new(&guest.opened.checkpoint, &guest.facts, inputs);
     if let Some(windows) = &guest.facts.windows {
         report.add_windows(&vmss2core_guest::windows::Kernel::open(
             &guest.opened.checkpoint,
             windows,
         ));
     }
-    if let Some(answers) = answers(&guest) {
+    if let Some(answers) = answers(guest) {
         report.add_kernel(&answers);
     }
+    report
+}
+
+fn report(plan: &InfoPlan, style: Style) -> anyhow::Result<Exit> {
+    let guest = Guest::open(&plan.source)?;
+    let report = about(&guest, &plan.source.inputs);
     let mut out = output::stdout();
     match style {
         Style::Text => report.write_text(&mut out)?,

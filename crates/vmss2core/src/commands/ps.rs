@@ -22,13 +22,7 @@ pub(super) fn run(plan: &PsPlan) -> anyhow::Result<Exit> {
 }
 
 fn of_linux(plan: &PsPlan, kernel: &Kernel<'_>) -> anyhow::Result<Vec<Problem>> {
-    let tasks = kernel.tasks()?;
-    let (command_lines, problem) = command_lines(kernel, &tasks);
-    let problems: Vec<Problem> = problem.into_iter().collect();
-    // Without the guest's own clock it is better to count from its boot.
-    let boot_unix_ns = kernel.clock(None).boot_unix_ns.map(|boot| boot.value);
-    let options = PsOptions { threads: plan.threads, boot_unix_ns };
-    let report = PsReport::new(&tasks, command_lines, &problems, options);
+    let (report, problems) = report(kernel, plan.threads)?;
     let mut out = output::stdout();
     match plan.style {
         PsStyle::Text => report.write_text(&mut out)?,
@@ -36,7 +30,22 @@ fn of_linux(plan: &PsPlan, kernel: &Kernel<'_>) -> anyhow::Result<Vec<Problem>> 
         PsStyle::Json => write_json(&report, &mut out)?,
     }
     out.flush()?;
-    Ok(tasks.problems.into_iter().chain(problems).collect())
+    Ok(problems)
+}
+
+/// The processes, or all threads, and what is missing.
+pub(super) fn report(
+    kernel: &Kernel<'_>,
+    threads: bool,
+) -> anyhow::Result<(PsReport, Vec<Problem>)> {
+    let tasks = kernel.tasks()?;
+    let (command_lines, problem) = command_lines(kernel, &tasks);
+    let problems: Vec<Problem> = problem.into_iter().collect();
+    // Without the guest's own clock it is better to count from its boot.
+    let boot_unix_ns = kernel.clock(None).boot_unix_ns.map(|boot| boot.value);
+    let options = PsOptions { threads, boot_unix_ns };
+    let report = PsReport::new(&tasks, command_lines, &problems, options);
+    Ok((report, tasks.problems.into_iter().chain(problems).collect()))
 }
 
 /// By `task_struct`. All threads of a process have the same.

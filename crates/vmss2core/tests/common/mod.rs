@@ -14,6 +14,7 @@ pub mod guests;
 pub mod judges;
 pub mod kdump;
 pub mod rand;
+pub mod server;
 pub mod text;
 pub mod walker;
 pub mod windows;

@@ -92,6 +92,11 @@ impl LinuxOffsets {
         self.thread_size
     }
 
+    /// Structures and paths of the members that it says something of.
+    pub fn members(&self) -> impl Iterator<Item = (&str, &str, Member)> {
+        self.members.iter().map(|((structure, path), member)| (&**structure, &**path, *member))
+    }
+
     /// Whether it says anything about structures.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty() && self.sizes.is_empty()

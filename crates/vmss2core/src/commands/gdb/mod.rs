@@ -1,11 +1,12 @@
 //! `gdb`: serves the checkpoint to debuggers.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use vmss2core_gdb::description::Width;
 use vmss2core_gdb::vcpu::{VcpuTarget, Vcpus};
 use vmss2core_gdb::{Bind, Server, Stop};
@@ -18,6 +19,7 @@ use crate::output;
 use crate::plan::{GdbPlan, Place};
 
 mod monitor;
+mod symbols;
 
 use monitor::Answers;
 
@@ -33,13 +35,15 @@ pub(super) fn run(plan: &GdbPlan) -> anyhow::Result<Exit> {
     let width = vcpus.width();
     let target = VcpuTarget::new(vcpus);
     let answers = Answers { guest: &guest, kernel: kernel.as_ref(), plan };
-    if let Some(script) = &plan.script {
-        anyhow::bail!("--write-gdbinit {}: not yet", script.display());
-    }
-    serve(plan, &Server::new(&target, &answers), width)
+    serve(plan, &Server::new(&target, &answers), &answers, width)
 }
 
-fn serve(plan: &GdbPlan, server: &Server<'_>, width: Width) -> anyhow::Result<Exit> {
+fn serve(
+    plan: &GdbPlan,
+    server: &Server<'_>,
+    answers: &Answers<'_>,
+    width: Width,
+) -> anyhow::Result<Exit> {
     let bind = match &plan.place {
         Place::Stdio => {
             server.serve(&mut io::stdin().lock(), &mut io::stdout().lock())?;
@@ -51,37 +55,82 @@ fn serve(plan: &GdbPlan, server: &Server<'_>, width: Width) -> anyhow::Result<Ex
             Bind::Tcp(SocketAddr::new(*address, port))
         }
     };
-    listen(server, &bind)
+    let cancel = Cancel::install().context("taking over signals")?;
+    let stop = Stop::bind(&bind)?;
+    let address = address(&bind, &stop);
+    if let Some(script) = &plan.script {
+        write_script(script, &symbols::script(&address))?;
+    }
+    announce(plan, answers, &address);
+    run_until_signal(server, &stop, &cancel);
+    Ok(Exit::Done)
 }
 
 /// Until the user has enough of it.
-fn listen(server: &Server<'_>, bind: &Bind) -> anyhow::Result<Exit> {
-    let cancel = Cancel::install().context("taking over signals")?;
-    let stop = Stop::bind(bind)?;
-    announce(bind, &stop);
+fn run_until_signal(server: &Server<'_>, stop: &Stop, cancel: &Cancel) {
     cancel.deferred(|| {
         thread::scope(|scope| {
-            scope.spawn(|| server.run(&stop));
+            scope.spawn(|| server.run(stop));
             while cancel.signal().is_none() {
                 thread::sleep(Duration::from_millis(50));
             }
             stop.stop();
         });
     });
-    Ok(Exit::Done)
 }
 
-fn announce(bind: &Bind, stop: &Stop) {
-    let address = match (bind, stop.address()) {
-        (_, Some(address)) if !address.ip().is_loopback() => {
-            output::talk(&format!(
-                "vmss2core: warning: whoever reaches {address} can read all of the guest's memory"
-            ));
-            address.to_string()
+/// As gdb takes it behind `target remote`.
+fn address(bind: &Bind, stop: &Stop) -> String {
+    match (bind, stop.address()) {
+        (_, Some(address)) if address.ip().is_loopback() && address.is_ipv4() => {
+            format!(":{}", address.port())
         }
-        (_, Some(address)) => format!(":{}", address.port()),
-        (Bind::Unix(path), None) => path.display().to_string(),
+        (_, Some(address)) => address.to_string(),
+        (Bind::Unix(path), None) => {
+            let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
+            whole.display().to_string()
+        }
         (Bind::Tcp(address), None) => address.to_string(),
-    };
-    output::talk(&format!("in gdb:\n  target remote {address}"));
+    }
+}
+
+fn announce(plan: &GdbPlan, answers: &Answers<'_>, address: &str) {
+    if let Place::Tcp(ip, _) = &plan.place
+        && !ip.is_loopback()
+    {
+        output::talk(&format!(
+            "vmss2core: warning: whoever reaches {address} can read all of the guest's memory"
+        ));
+    }
+    let facts = &answers.guest.facts;
+    let vmlinux = plan.guest.files.vmlinux.as_deref();
+    let mut text = String::from("serving; Ctrl-C ends it. In another terminal, one of:\n");
+    for line in symbols::lines(facts, vmlinux, address) {
+        text.push_str(&format!("  {line}\n"));
+    }
+    if let Some(script) = &plan.script {
+        text.push_str(&format!("  gdb -x {}\n", script.display()));
+    }
+    if facts.linux.is_some() && vmlinux.is_none() {
+        text.push_str("the kernel file with symbols:\n");
+        for line in symbols::advice(facts).lines() {
+            text.push_str(&format!("  {line}\n"));
+        }
+    }
+    output::talk(&text);
+}
+
+/// Replaces only a script of ours.
+fn write_script(path: &Path, text: &str) -> anyhow::Result<()> {
+    let is_ours =
+        || std::fs::read(path).is_ok_and(|old| old.starts_with(symbols::SCRIPT_MARK.as_bytes()));
+    if path.exists() && !is_ours() {
+        bail!("{} exists and is no script of vmss2core: not replaced", path.display());
+    }
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(dir)
+        .with_context(|| format!("writing to {}", dir.display()))?;
+    file.write_all(text.as_bytes())?;
+    file.persist(path).with_context(|| format!("writing {}", path.display()))?;
+    Ok(())
 }

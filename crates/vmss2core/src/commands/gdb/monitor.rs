@@ -1,10 +1,21 @@
 //! Answers to `monitor`, by the printers of the commands.
 
-use vmss2core_gdb::{Monitor, MonitorCommand, Selected};
-use vmss2core_guest::linux::Kernel;
+use std::fmt::Write;
 
+use anyhow::{Context, anyhow, bail};
+use vmss2core_gdb::{Monitor, MonitorCommand, Selected};
+use vmss2core_guest::linux::{Kernel, Process, Task};
+use vmss2core_guest::paging::AddressSpace;
+use vmss2core_mem::Gva;
+use vmss2core_report::{BtReport, DmesgReport, ModuleList, ModulesReport, TimeStyle};
+
+use super::symbols;
+use crate::args::hex;
 use crate::commands::source::Guest;
-use crate::plan::GdbPlan;
+use crate::commands::{bt, info, ps};
+use crate::plan::{GdbPlan, Stacks};
+
+mod offsets;
 
 /// Who answers.
 pub(super) struct Answers<'a> {
@@ -13,13 +24,184 @@ pub(super) struct Answers<'a> {
     pub(super) plan: &'a GdbPlan,
 }
 
+const COMMANDS: [MonitorCommand; 13] = [
+    command("ps", "[-T]", "List the processes of the guest; -T: their threads too"),
+    command("dmesg", "[-T]", "Print the kernel's log; -T: with dates"),
+    command("mods", "", "List the modules of the kernel"),
+    command("bt", "[PID]", "Print kernel stacks: of the vCPUs, or of a process's threads"),
+    command("cr3", "[PID]", "Print the root of the page tables of this thread or a process"),
+    command("vtop", "ADDR [PID]", "Translate a virtual address, here or in a process"),
+    command("kaslr", "", "Say where the kernel lies, and how that is known"),
+    command("vmcoreinfo", "", "Print the VMCOREINFO text"),
+    command("find-vmlinux", "", "Say which kernel file belongs to this guest, and its package"),
+    command("info", "", "Say what the checkpoint holds"),
+    command("position", "", "Say when the guest stands still"),
+    MonitorCommand { details: offsets::HELP, ..command("linuxoffsets", "LINE", offsets::ABOUT) },
+    MonitorCommand {
+        details: "A checkpoint is one moment, so there is nothing to go to.\n",
+        ..command("stopat", "[+]N", "Go to a position of a recording, which this is not")
+    },
+];
+
+const fn command(name: &'static str, usage: &'static str, about: &'static str) -> MonitorCommand {
+    MonitorCommand { name, usage, about, details: "" }
+}
+
 impl Monitor for Answers<'_> {
     fn commands(&self) -> &[MonitorCommand] {
-        &[]
+        &COMMANDS
     }
 
-    fn run(&self, name: &str, _: &[&str], _: Selected<'_>) -> Result<String, String> {
-        let _ = (self.guest, self.kernel, self.plan);
-        Err(format!("no monitor command is called {name}\n"))
+    fn run(&self, name: &str, arguments: &[&str], at: Selected<'_>) -> Result<String, String> {
+        self.answer(name, arguments, at).map_err(|error| format!("{error:#}"))
     }
+}
+
+impl Answers<'_> {
+    fn answer(&self, name: &str, arguments: &[&str], at: Selected<'_>) -> anyhow::Result<String> {
+        match name {
+            "ps" => printed(|out| {
+                Ok(ps::report(self.kernel()?, arguments.contains(&"-T"))?.0.write_text(out)?)
+            }),
+            "dmesg" => self.log(arguments),
+            "mods" => printed(|out| {
+                let kernel = self.kernel()?;
+                let report = ModulesReport::new(kernel.modules());
+                Ok(report.write_text(ModuleList::Table, kernel.word_len(), out)?)
+            }),
+            "bt" => self.stacks(arguments),
+            "cr3" => self.root(arguments, at),
+            "vtop" => self.translate(arguments, at),
+            "kaslr" => self.place(),
+            "vmcoreinfo" => {
+                let info = self.kernel()?.linux().vmcoreinfo.as_ref();
+                let info = info.context("the guest has no VMCOREINFO")?;
+                Ok(info.value.text.clone())
+            }
+            "find-vmlinux" => Ok(symbols::advice(&self.guest.facts)),
+            "info" => printed(|out| {
+                Ok(info::about(self.guest, &self.plan.guest.source.inputs).write_text(out)?)
+            }),
+            "position" => Ok(self.position()),
+            "linuxoffsets" => offsets::check(self.kernel()?, &arguments.concat()),
+            _ => bail!("this is a checkpoint: the guest stands still, it cannot go anywhere"),
+        }
+    }
+
+    fn kernel(&self) -> anyhow::Result<&Kernel<'_>> {
+        self.kernel.ok_or_else(|| anyhow!("the guest is not a Linux that is known"))
+    }
+
+    fn log(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let kernel = self.kernel()?;
+        let log = kernel.log()?;
+        let levels: Vec<u8> = (0..=7).collect();
+        let report = DmesgReport::new(&log, &kernel.clock(Some(&log)), &levels, &log.problems);
+        let times = if arguments.contains(&"-T") { TimeStyle::Date } else { TimeStyle::SinceBoot };
+        printed(|out| Ok(report.write_text(times, out)?))
+    }
+
+    fn stacks(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let wanted = match arguments.first() {
+            Some(pid) => Stacks::Process(number(pid)?),
+            None => Stacks::Processors,
+        };
+        let mut problems = Vec::new();
+        let report = BtReport::new(bt::stacks(self.kernel()?, wanted, &mut problems)?);
+        let mut text = printed(|out| Ok(report.write_text(out)?))?;
+        for problem in problems {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{problem}");
+        }
+        Ok(text)
+    }
+
+    fn root(&self, arguments: &[&str], at: Selected<'_>) -> anyhow::Result<String> {
+        self.with_space(arguments.first(), at, |space| {
+            format!("{:#x}  ({})\n", space.root().0.0, space.mode())
+        })
+    }
+
+    fn translate(&self, arguments: &[&str], at: Selected<'_>) -> anyhow::Result<String> {
+        let address = arguments.first().context("which address?")?;
+        let gva = Gva(hex(address).map_err(anyhow::Error::msg)?);
+        self.with_space(arguments.get(1), at, |space| match space.translate(gva) {
+            Ok(found) => {
+                let allowed = found.permissions;
+                let mark = |is: bool, mark| if is { mark } else { "-" };
+                format!(
+                    "{gva} -> {}  page of {:#x} bytes, r{}{}{}\n",
+                    found.gpa,
+                    found.page_len,
+                    mark(allowed.write, "w"),
+                    mark(allowed.execute, "x"),
+                    mark(allowed.user, "u")
+                )
+            }
+            Err(error) => format!("{error}\n"),
+        })
+    }
+
+    /// Page tables of a process, or of the selected thread.
+    fn with_space(
+        &self,
+        pid: Option<&&str>,
+        at: Selected<'_>,
+        tell: impl FnOnce(&AddressSpace<'_>) -> String,
+    ) -> anyhow::Result<String> {
+        let Some(pid) = pid else {
+            let space = at.inferior.and_then(|inferior| inferior.space(at.tid));
+            return Ok(tell(&space.context("no thread with page tables is selected")?));
+        };
+        let (kernel, pid) = (self.kernel()?, number(pid)?);
+        let tasks = kernel.tasks()?.tasks;
+        let of = |task: &&Task| task.tid == pid && pid != 0;
+        let task = tasks.iter().find(of);
+        let task = task.with_context(|| format!("the guest has no process {pid}; see ps"))?;
+        Ok(tell(Process::of(kernel, task)?.space()))
+    }
+
+    fn place(&self) -> anyhow::Result<String> {
+        let linux = self.kernel()?.linux();
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        if let Some(image) = &linux.text {
+            let _ = writeln!(text, "_text      {}  ({})", image.value.start, image.how);
+        }
+        if let Some(offset) = &linux.kaslr_offset {
+            let _ = writeln!(text, "offset     {:#x}  ({})", offset.value, offset.how);
+        }
+        if let Some(base) = &linux.phys_base {
+            let _ = writeln!(text, "phys_base  {:#x}  ({})", base.value, base.how);
+        }
+        Ok(text)
+    }
+
+    fn position(&self) -> String {
+        let machine = &self.guest.opened.checkpoint.machine;
+        let mut text = String::from("a checkpoint: the guest stands still");
+        if let Some(time) = machine.suspended_unix.and_then(vmss2core_report::utc_time) {
+            // Writing to a String cannot fail.
+            let _ = write!(text, ", suspended {time}");
+        }
+        let uptime = self.kernel.and_then(|kernel| kernel.clock(None).uptime_ns);
+        if let Some(uptime) = uptime {
+            let _ = write!(text, ", {} s after its boot", uptime.value / 1_000_000_000);
+        }
+        text.push('\n');
+        text
+    }
+}
+
+fn number(text: &str) -> anyhow::Result<u32> {
+    text.parse().with_context(|| format!("{text} is not the number of a process"))
+}
+
+/// What a printer prints.
+fn printed(
+    print: impl FnOnce(&mut dyn std::io::Write) -> anyhow::Result<()>,
+) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    print(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

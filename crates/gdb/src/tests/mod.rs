@@ -1,0 +1,27 @@
+//! Packets of real debuggers, and of none.
+
+use crate::fuzzing::{Toy, converse, packets};
+use crate::packet::encode;
+use crate::session::Session;
+
+mod malformed;
+mod transcripts;
+
+/// The answers to packets, one session long.
+fn answers(sent: &[&str]) -> Vec<String> {
+    let toy = Toy::default();
+    let mut session = Session::new(&toy, &toy);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    sent.iter().map(|packet| text(session.handle(packet.as_bytes()).payload())).collect()
+}
+
+/// The last answer.
+fn last(sent: &[&str]) -> String {
+    answers(sent).pop().unwrap_or_default()
+}
+
+const GDB: &str = "qSupported:multiprocess+;swbreak+;hwbreak+;qRelocInsn+;fork-events+;\
+                   vfork-events+;exec-events+;vContSupported+;QThreadEvents+;no-resumed+;\
+                   memory-tagging+;xmlRegisters=i386";
+const LLDB: &str = "qSupported:xmlRegisters=i386,arm,mips,arc;multiprocess+;fork-events+;\
+                    vfork-events+";

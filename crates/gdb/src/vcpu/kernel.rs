@@ -1,0 +1,64 @@
+//! What a Linux kernel adds: modules, and the variables of each processor.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use vmss2core_guest::linux::Kernel;
+use vmss2core_mem::Gva;
+
+use crate::target::{Library, LibraryAddresses};
+
+/// Kernels reserve far less for the variables that every processor has of its own.
+const MOST_PERCPU_BYTES: u64 = 64 << 20;
+
+/// The modules as files. Which directory a module is from is not in memory:
+/// debuggers look for the bare name in `solib-search-path`.
+pub fn modules(kernel: &Kernel<'_>) -> Vec<Library> {
+    let library = |module| {
+        let sections = kernel.module_sections(module);
+        let addresses: Vec<u64> = sections.iter().map(|(_, address)| address.0).collect();
+        (!addresses.is_empty()).then(|| Library {
+            name: format!("{}.ko", module.name),
+            addresses: LibraryAddresses::Sections(addresses),
+        })
+    };
+    kernel.modules().modules.iter().filter_map(library).collect()
+}
+
+/// Where symbols of per-CPU variables are, after a debugger has moved them along
+/// with the kernel.
+#[derive(Debug, Default)]
+pub struct PerCpu {
+    range: OnceLock<Option<Range<u64>>>,
+}
+
+impl PerCpu {
+    /// The address at which a processor has its own of the variable that a debugger
+    /// believes at `address`; `None` if that is none of such a variable.
+    ///
+    /// Only for addresses at which nothing is mapped: 64-bit kernels before 6.15 link
+    /// these variables from 0 on, later ones give the pages of the template back.
+    pub fn own_address(&self, kernel: &Kernel<'_>, vcpu: u32, address: u64) -> Option<Gva> {
+        let offset = kernel.linux().kaslr_offset.as_ref().map_or(0, |offset| offset.value);
+        let image = kernel.linux().text.as_ref()?.value;
+        let from_zero = address.wrapping_sub(offset) < MOST_PERCPU_BYTES;
+        let in_image = address.wrapping_sub(image.start.0) < image.len.max(MOST_PERCPU_BYTES);
+        if !from_zero && !in_image {
+            return None;
+        }
+        let range = self.range.get_or_init(|| range(kernel)).clone()?;
+        // A kernel that links from 0 is moved by its slide, those symbols included.
+        let moved = if range.start < MOST_PERCPU_BYTES { offset } else { 0 };
+        let linked = address.wrapping_sub(moved);
+        if !range.contains(&linked) {
+            return None;
+        }
+        Some(Gva(linked.wrapping_add(kernel.percpu_base(vcpu)?.value)))
+    }
+}
+
+fn range(kernel: &Kernel<'_>) -> Option<Range<u64>> {
+    let symbols = &kernel.symbols()?.value;
+    let (start, end) = (symbols.address("__per_cpu_start")?, symbols.address("__per_cpu_end")?);
+    (end.0.checked_sub(start.0)? < MOST_PERCPU_BYTES).then_some(start.0..end.0)
+}

@@ -1,0 +1,499 @@
+//! gdb 13, gdb 16 and lldb 19 on a served checkpoint: registers against QEMU,
+//! memory, stacks and symbols against the guest's own and against `bt`, which
+//! agrees with drgn and crash.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where it stands"
+)]
+
+#[macro_use]
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use common::cores::{self, PROGRAM, Wrap};
+use common::guests::{self, Ram};
+use common::judges;
+use common::server::Server;
+use common::text::{ensure_contains, ensure_registers};
+use common::walker;
+use serde_json::Value;
+use vmss2core_lab::judges::{Judge, gdb, gdb_trixie, lldb};
+use vmss2core_lab::{CpuRegisters, Guest};
+
+const READS: usize = 500;
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts").join(name)
+}
+
+/// A gdb that connects and runs commands; `-x FILE` is `source FILE`.
+fn ask_gdb(judge: &Judge, server: &Server, file: Option<&Path>, lines: &[&str]) -> Result<String> {
+    let mut gdb = judge.command();
+    gdb.args(["-q", "-nx", "-batch", "-iex", "set debuginfod enabled off"]);
+    gdb.args(file).env("SCRIPTS", script("")).env("PYTHONDONTWRITEBYTECODE", "1");
+    let connect = format!("target remote {}", server.socket().display());
+    for line in std::iter::once(connect.as_str()).chain(lines.iter().copied()) {
+        gdb.args(["-ex", line]);
+    }
+    judges::output(&mut gdb)
+}
+
+fn source(name: &str) -> String {
+    format!("source {}", script(name).display())
+}
+
+/// What QEMU has of control registers and tables.
+fn system_registers(cpu: &CpuRegisters) -> BTreeMap<String, u64> {
+    let [.., tr] = cpu.segments;
+    let known = [
+        ("cr0", cpu.cr0),
+        ("cr2", cpu.cr2),
+        ("cr3", cpu.cr3),
+        ("cr4", cpu.cr4),
+        ("idt_base", cpu.idt.base),
+        ("gdt_base", cpu.gdt.base),
+        ("tr_base", tr.base),
+    ];
+    known.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+fn registers_and_memory_in(judge: &Judge, name: &str) -> Result<()> {
+    let guest = guests::guest(name)?;
+    let server = Server::of(&guest)?;
+    let lines = [source("gdb_registers.py"), source("gdb_remote.py")];
+    let said = ask_gdb(judge, &server, None, &lines.each_ref().map(String::as_str))?;
+    let ram = Ram::of(&guest)?;
+    for (index, cpu) in guest.cpus.iter().enumerate() {
+        let what = format!("{name} vCPU {index}");
+        ensure_registers(&what, &said, index + 1, &guests::registers(&guest, cpu))?;
+        ensure_registers(&what, &said, index + 1, &system_registers(cpu))?;
+        // The checkpoint does not have them: they must not read as zero.
+        ensure_contains(&what, &said, &format!("register {} xmm0 unavailable", index + 1))?;
+        let space = guests::address_space(&ram, &guest, cpu)?;
+        let mut samples = walker::samples(&space, &guests::pages(&space)?, READS)?;
+        samples.push(guests::banner(&guest, &space)?);
+        let list = judges::samples_file(&samples)?;
+        let lines = [
+            format!("thread {}", index + 1),
+            format!("python import os; os.environ['SAMPLES'] = '{}'", list.path().display()),
+            source("gdb_reads.py"),
+        ];
+        let said = ask_gdb(judge, &server, None, &lines.each_ref().map(String::as_str))?;
+        judges::all_right(&what, &said, samples.len())?;
+    }
+    Ok(())
+}
+
+fn registers_and_memory(name: &str) -> Result<()> {
+    registers_and_memory_in(&gdb()?, name)
+}
+
+fn registers_and_memory_in_gdb_16(name: &str) -> Result<()> {
+    registers_and_memory_in(&gdb_trixie()?, name)
+}
+
+/// What `bt` says, which other tests compare with drgn and crash.
+fn bt(guest: &Guest) -> Result<Vec<Value>> {
+    let checkpoint = cores::checkpoint(guest, &Wrap::split())?;
+    let mut program = Command::new(PROGRAM);
+    let report = judges::output(program.args(["bt", "--json"]).arg(&checkpoint))?;
+    let report: Value = serde_json::from_str(&report)?;
+    Ok(report["stacks"].as_array().context("no stacks")?.clone())
+}
+
+fn address(value: &Value) -> Result<u64> {
+    let text = value.as_str().context("no address")?;
+    Ok(u64::from_str_radix(text.trim_start_matches("0x"), 16)?)
+}
+
+/// The words behind `KEY TID` on its line, as addresses.
+fn addresses(said: &str, key: &str) -> Result<Vec<u64>> {
+    let line = said.lines().find_map(|line| line.strip_prefix(key));
+    let line = line.with_context(|| format!("no {key:?} in {said}"))?;
+    line.split_whitespace().map(|word| Ok(u64::from_str_radix(word, 16)?)).collect()
+}
+
+/// With nothing but `target remote`: the kernel's symbols where they belong, the
+/// stacks of processors, and each one's own variables.
+fn symbols_and_stacks_in(judge: &Judge, name: &str) -> Result<()> {
+    let (guest, kernel) = guests::guest_with_kernel(name)?;
+    let server = Server::of(&guest)?;
+    let lines = ["p linux_banner", "p init_task.comm", &source("gdb_remote.py")];
+    let said = ask_gdb(judge, &server, Some(&kernel), &lines)?;
+    ensure_contains(name, &said, "<linux_banner> \"Linux version 6.1.")?;
+    ensure_contains(name, &said, "\"swapper/0")?;
+    let mut compared = 0;
+    for stack in bt(&guest)? {
+        let tid = stack["vcpu"].as_u64().context("no vCPU")? + 1;
+        let task = address(&stack["task"]["address"])?;
+        ensure!(addresses(&said, &format!("current {tid} "))? == [task], "{name}: {said}");
+        let frames = stack["frames"].as_array().context("no frames")?;
+        let ours: Vec<u64> =
+            frames.iter().map(|frame| address(&frame["ip"])).collect::<Result<_>>()?;
+        let theirs = addresses(&said, &format!("stack {tid} "))?;
+        let theirs: Vec<u64> = theirs.into_iter().filter(|ip| ip >> 63 == 1).collect();
+        ensure!(ours == theirs, "{name} vCPU {tid}:\n{ours:x?}\nin gdb\n{theirs:x?}\n{said}");
+        compared += ours.len();
+    }
+    ensure!(compared > 5, "{name}: only {compared} frames compared");
+    Ok(())
+}
+
+fn symbols_and_stacks(name: &str) -> Result<()> {
+    symbols_and_stacks_in(&gdb()?, name)
+}
+
+fn symbols_and_stacks_in_gdb_16(name: &str) -> Result<()> {
+    symbols_and_stacks_in(&gdb_trixie()?, name)
+}
+
+fn find(dir: &Path, name: &str) -> Result<Option<PathBuf>> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            if let Some(found) = find(&path, name)? {
+                return Ok(Some(found));
+            }
+        } else if path.file_name().is_some_and(|have| have == name) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+/// The file of a module of Debian's 6.1 kernel.
+fn module_file(name: &str) -> Result<PathBuf> {
+    let kernels = vmss2core_lab::cache::dir()?.join("kernels");
+    for entry in fs::read_dir(&kernels)? {
+        let path = entry?.path();
+        let is_6_1 =
+            path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("linux-6.1-cloud"));
+        if is_6_1 && let Some(found) = find(&path, name)? {
+            return Ok(found);
+        }
+    }
+    anyhow::bail!("no {name} below {}", kernels.display())
+}
+
+/// A module's symbols lie where the guest said.
+#[test]
+fn symbols_of_modules_are_those_of_the_guest() -> Result<()> {
+    let (guest, kernel) = guests::guest_with_kernel("linux-6.1")?;
+    let server = Server::of(&guest)?;
+    let file = module_file("loop.ko")?;
+    let folder = file.parent().context("no folder")?.display().to_string();
+    let symbols = guest.truth()?.symbols()?;
+    let of_loop = |kind: &str| {
+        let fits = |symbol: &&vmss2core_lab::truth::Symbol| {
+            symbol.module.as_deref() == Some("loop") && kind.contains(symbol.kind)
+        };
+        symbols.iter().filter(fits).collect::<Vec<_>>()
+    };
+    let mut compared = 0;
+    for kinds in ["tT", "dDbB", "r"] {
+        for symbol in of_loop(kinds).into_iter().filter(|s| !s.name.contains('.')).take(12) {
+            let search = format!("set solib-search-path {folder}");
+            let lines =
+                [search.as_str(), "sharedlibrary", &format!("info address {}", symbol.name)];
+            let said = ask_gdb(&gdb()?, &server, Some(&kernel), &lines)?;
+            // Names that the kernel has too are not told apart.
+            if said.contains("No symbol") || said.contains("compiled without") {
+                ensure_contains(&symbol.name, &said, &format!("{:#x}", symbol.address))?;
+                compared += 1;
+            }
+        }
+    }
+    ensure!(compared > 10, "only {compared} symbols compared");
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_and_gdb_stays() -> Result<()> {
+    let guest = guests::guest("linux-6.1")?;
+    let server = Server::of(&guest)?;
+    for judge in [gdb()?, gdb_trixie()?] {
+        let mut gdb = judge.command();
+        gdb.args(["-q", "-nx", "-batch"]);
+        let connect = format!("target remote {}", server.socket().display());
+        let lines = [
+            connect.as_str(),
+            "python\ndef run(line):\n  try: gdb.execute(line)\n  except gdb.error as error: print('error:', error)\nend",
+        ];
+        for line in lines {
+            gdb.args(["-ex", line]);
+        }
+        let _ = gdb;
+        let run = |line: &str| {
+            format!(
+                "python\ntry: gdb.execute('{line}')\nexcept gdb.error as error: print('refused:', error)\nend"
+            )
+        };
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("refused.gdb");
+        let lines =
+            ["continue", "stepi", "set var $rax = 1", "set var *(int*)$sp = 1"].map(run).join("\n");
+        fs::write(&file, format!("{lines}\necho still here\\n\np $pc == $pc\n"))?;
+        let said = ask_gdb(&judge, &server, None, &[&format!("source {}", file.display())])?;
+        ensure_contains("refusals", &said, "this is a checkpoint: it cannot run")?;
+        ensure_contains("refusals", &said, "still here\n$1 = 1")?;
+        ensure!(said.matches("refused:").count() >= 2, "{said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn monitor_answers_as_the_commands_do() -> Result<()> {
+    let guest = guests::guest("linux-6.1")?;
+    let server = Server::of(&guest)?;
+    let checkpoint = cores::checkpoint(&guest, &Wrap::split())?;
+    for (monitor, command) in [
+        ("monitor ps", "ps"),
+        ("monitor dmesg", "dmesg"),
+        ("monitor mods", "modules"),
+        ("monitor bt", "bt"),
+        ("monitor vmcoreinfo", "vmcoreinfo"),
+        ("monitor info", "info"),
+    ] {
+        let said = ask_gdb(&gdb()?, &server, None, &[monitor])?;
+        let output = Command::new(PROGRAM).arg(command).arg(&checkpoint).output()?;
+        let direct = String::from_utf8_lossy(&output.stdout).into_owned();
+        let longest = direct.lines().max_by_key(|line| line.len()).unwrap_or_default();
+        ensure!(!longest.is_empty(), "{command} printed nothing");
+        ensure_contains(monitor, &said, &direct)?;
+    }
+    let lines = [
+        "monitor help",
+        "monitor help linuxoffsets",
+        "monitor linuxoffsets",
+        "monitor linuxoffsets 0x20614,0x80,0,0x68,0x194,0xa4,0x1b0,0x24,0x18,0x28,0x2000,0xc4,0xec,0x10",
+        "monitor cr3",
+        "monitor kaslr",
+        "monitor find-vmlinux",
+        "monitor position",
+        "monitor stopat 100",
+        "monitor regs",
+        "monitor nonsense",
+    ];
+    let said = ask_gdb(&gdb()?, &server, None, &lines)?;
+    for part in [
+        "find-vmlinux",
+        "monitor linuxoffsets <version>,<mm>",
+        "task_struct.mm is at ",
+        "not used, it is wrong for this guest",
+        "5 levels",
+        "_text ",
+        "build id ",
+        "apt install linux-image-",
+        "the guest stands still",
+        "no monitor command is called nonsense",
+    ] {
+        ensure_contains("monitor", &said, part)?;
+    }
+    let cr3 = guest.cpus.first().context("no vCPU")?.cr3;
+    ensure_contains("monitor regs", &said, &format!("cr3          {cr3:#x}\n"))?;
+    // The line that it prints is the one that it accepts.
+    let line = said.lines().find(|line| line.starts_with("0x601")).context("no line")?;
+    let said = ask_gdb(&gdb()?, &server, None, &[&format!("monitor linuxoffsets {line}")])?;
+    ensure_contains("its own line", &said, "accepted: ")
+}
+
+#[test]
+fn physical_memory_in_both_ways() -> Result<()> {
+    let guest = guests::guest("linux-6.1-6g")?;
+    let server = Server::of(&guest)?;
+    let samples = Ram::of_checkpoint(&guest, &cores::checkpoint(&guest, &Wrap::split())?)?;
+    let samples = samples.samples(300)?;
+    ensure!(samples.iter().any(|sample| sample.va >= 1 << 32), "nothing above 4 GiB");
+    let list = judges::samples_file(&samples)?;
+    for switch in ["monitor phys on", "maint packet Qqemu.PhyMemMode:1"] {
+        let lines = [
+            switch,
+            "maint flush dcache",
+            &format!("python import os; os.environ['SAMPLES'] = '{}'", list.path().display()),
+            &source("gdb_reads.py"),
+        ];
+        let said = ask_gdb(&gdb()?, &server, None, &lines)?;
+        judges::all_right(switch, &said, samples.len())?;
+    }
+    Ok(())
+}
+
+fn ask_lldb(server: &Server, file: Option<&Path>, lines: &[&str]) -> Result<String> {
+    let mut lldb = lldb()?.command();
+    lldb.args(["--no-lldbinit", "--batch"]).args(file);
+    let connect =
+        format!("process connect --plugin gdb-remote unix-connect://{}", server.socket().display());
+    for line in std::iter::once(connect.as_str()).chain(lines.iter().copied()) {
+        lldb.args(["-o", line]);
+    }
+    judges::output(&mut lldb)
+}
+
+fn in_lldb(name: &str) -> Result<()> {
+    let guest = guests::guest(name)?;
+    let server = Server::of(&guest)?;
+    for (index, cpu) in guest.cpus.iter().enumerate() {
+        let select = format!("thread select {}", index + 1);
+        let lines = [
+            select.as_str(),
+            "register read --all",
+            "continue",
+            "process plugin packet monitor kaslr",
+            "thread list",
+        ];
+        let said = ask_lldb(&server, None, &lines)?;
+        let what = format!("{name} vCPU {index} in lldb");
+        for (register, value) in guests::registers(&guest, cpu) {
+            let width = if guest.is_64_bit && !is_32_bit(&register) { 16 } else { 8 };
+            ensure_contains(&what, &said, &format!(" {register} = 0x{value:0width$x}"))?;
+        }
+        for (register, value) in system_registers(cpu) {
+            ensure_contains(&what, &said, &format!(" {register} = 0x{value:016x}"))?;
+        }
+        ensure_contains(&what, &said, "this is a checkpoint: it cannot run")?;
+        // It is still connected.
+        ensure_contains(&what, &said, "name = 'vCPU 0'")?;
+    }
+    Ok(())
+}
+
+fn is_32_bit(register: &str) -> bool {
+    ["eflags", "cs", "ss", "ds", "es", "fs", "gs"].contains(&register)
+}
+
+#[test]
+fn stacks_in_lldb_have_symbols() -> Result<()> {
+    let (guest, kernel) = guests::guest_with_kernel("linux-6.1")?;
+    let server = Server::of(&guest)?;
+    let is_idle = |cpu: &CpuRegisters| cpu.halted && guests::privilege(cpu) == 0;
+    let idle = guest.cpus.iter().position(is_idle).context("no processor was idle")?;
+    let select = format!("thread select {}", idle + 1);
+    let lines = [select.as_str(), "bt", "print (const char *)linux_banner", "print init_task.comm"];
+    let said = ask_lldb(&server, Some(&kernel), &lines)?;
+    for part in ["`do_idle", "`cpu_startup_entry", "\"Linux version 6.1.", "\"swapper/0"] {
+        ensure_contains("lldb", &said, part)?;
+    }
+    Ok(())
+}
+
+/// The line that is printed is the one that works.
+#[test]
+fn the_lines_that_are_proposed_work() -> Result<()> {
+    let (guest, kernel) = guests::guest_with_kernel("linux-6.1")?;
+    let checkpoint = cores::checkpoint(&guest, &Wrap::split())?;
+    let vmlinux = kernel.display().to_string();
+    let options = ["--port", "0", "--vmlinux", &vmlinux, "--write-gdbinit", "vm.gdb"];
+    let server = Server::start(&checkpoint, &options)?;
+    let line = |beginning: &str| {
+        let found = server.said.lines().map(str::trim).find(|line| line.starts_with(beginning));
+        found.map(str::to_owned).with_context(|| format!("no {beginning:?}: {}", server.said))
+    };
+    let said = judges::output(&mut judges::gdb_line(server.dir(), &line("gdb")?, &["bt 1"])?)?;
+    ensure_contains("gdb", &said, "\n#0 ")?;
+    let said = judges::output(&mut judges::lldb_line(server.dir(), &line("lldb")?, &["bt"])?)?;
+    ensure_contains("lldb", &said, "frame #0")?;
+    let script = "gdb -x vm.gdb";
+    let said = judges::output(&mut judges::gdb_line(server.dir(), script, &["info threads"])?)?;
+    ensure_contains("script", &said, "\"vCPU 1\"")?;
+    let line = format!(
+        "gdb -ex 'target remote | {PROGRAM} gdb --stdio {} 2>/dev/null'",
+        checkpoint.display()
+    );
+    let said = judges::output(&mut judges::gdb_line(server.dir(), &line, &["info threads"])?)?;
+    ensure_contains("stdio", &said, "\"vCPU 1\"")
+}
+
+fn count(dir: &str) -> Result<usize> {
+    Ok(fs::read_dir(dir)?.count())
+}
+
+fn resident_kib(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    Ok(line.context("no VmRSS")?.trim().trim_end_matches(" kB").parse()?)
+}
+
+/// One after the other and many at a time; then Ctrl-C.
+#[test]
+fn fifty_clients_leave_nothing_behind() -> Result<()> {
+    let guest = guests::guest("linux-6.1")?;
+    let server = Server::of(&guest)?;
+    let session = || -> Result<()> {
+        let mut client = server.connect()?;
+        for packet in
+            ["qSupported:multiprocess+;swbreak+", "?", "qXfer:libraries:read::0,7000", "g"]
+        {
+            ensure!(!client.ask(packet)?.is_empty(), "{packet}");
+        }
+        client.ask("qRcmd,7073")?;
+        Ok(())
+    };
+    session()?;
+    let used = || -> Result<(usize, usize, u64)> {
+        let pid = server.pid();
+        let (fds, threads) = (format!("/proc/{pid}/fd"), format!("/proc/{pid}/task"));
+        for _ in 0..100 {
+            // A thread ends soon after its client has gone.
+            if count(&threads)? <= 2 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        Ok((count(&fds)?, count(&threads)?, resident_kib(pid)?))
+    };
+    let before = used()?;
+    for _ in 0..50 {
+        session()?;
+    }
+    let all_at_once: Vec<_> = (0..20).map(|_| server.connect()).collect::<Result<_>>()?;
+    for mut client in all_at_once {
+        ensure!(client.ask("qC")? == "QC1", "one of many");
+    }
+    let after = used()?;
+    ensure!((before.0, before.1) == (after.0, after.1), "{before:?} became {after:?}");
+    ensure!(after.2 < before.2 + 8 * 1024, "{before:?} became {after:?}");
+    let socket = server.socket();
+    ensure!(server.interrupt()? == Some(0) && !socket.exists(), "the end was not clean");
+    Ok(())
+}
+
+guest_tests! {
+    (registers_and_memory, in_lldb)
+    five_level: "linux-6.1",
+    around_the_hole: "linux-6.1-6g",
+    panicked: "linux-6.1-panic",
+    newest: "linux-sid",
+    two_level: "linux-6.1-i386",
+    pae: "linux-6.1-i386-pae",
+}
+
+mod in_gdb_16 {
+    guest_tests! {
+        (registers_and_memory_in_gdb_16)
+        five_level: "linux-6.1",
+        newest: "linux-sid",
+        two_level: "linux-6.1-i386",
+    }
+
+    use super::registers_and_memory_in_gdb_16;
+}
+
+mod with_vmlinux {
+    guest_tests! {
+        (symbols_and_stacks, symbols_and_stacks_in_gdb_16)
+        five_level: "linux-6.1",
+        isolated_four_level: "linux-6.1-4level",
+        around_the_hole: "linux-6.1-6g",
+        panicked: "linux-6.1-panic",
+    }
+
+    use super::{symbols_and_stacks, symbols_and_stacks_in_gdb_16};
+}
