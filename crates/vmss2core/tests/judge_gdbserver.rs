@@ -26,6 +26,7 @@ use common::text::{ensure_contains, ensure_registers};
 use common::walker;
 use serde_json::Value;
 use vmss2core_lab::judges::{Judge, gdb, gdb_trixie, lldb};
+use vmss2core_lab::vmware::{Extra, Machine, Shape, write_checkpoint};
 use vmss2core_lab::{CpuRegisters, Guest};
 
 const READS: usize = 500;
@@ -220,17 +221,6 @@ fn what_cannot_be_done_is_refused_and_gdb_stays() -> Result<()> {
     let guest = guests::guest("linux-6.1")?;
     let server = Server::of(&guest)?;
     for judge in [gdb()?, gdb_trixie()?] {
-        let mut gdb = judge.command();
-        gdb.args(["-q", "-nx", "-batch"]);
-        let connect = format!("target remote {}", server.socket().display());
-        let lines = [
-            connect.as_str(),
-            "python\ndef run(line):\n  try: gdb.execute(line)\n  except gdb.error as error: print('error:', error)\nend",
-        ];
-        for line in lines {
-            gdb.args(["-ex", line]);
-        }
-        let _ = gdb;
         let run = |line: &str| {
             format!(
                 "python\ntry: gdb.execute('{line}')\nexcept gdb.error as error: print('refused:', error)\nend"
@@ -463,6 +453,42 @@ fn fifty_clients_leave_nothing_behind() -> Result<()> {
     let socket = server.socket();
     ensure!(server.interrupt()? == Some(0) && !socket.exists(), "the end was not clean");
     Ok(())
+}
+
+/// Of a memory file alone, memory can be read as the kernel sees it.
+#[test]
+fn without_registers_there_is_still_memory() -> Result<()> {
+    let guest = guests::guest("linux-6.1")?;
+    let memory = cores::checkpoint(&guest, &Wrap::split())?.with_extension("vmem");
+    let dir = tempfile::tempdir()?;
+    let alone = dir.path().join("alone.vmem");
+    std::os::unix::fs::symlink(memory, &alone)?;
+    let server = Server::start(&alone, &[])?;
+    let banner = guest.truth()?.symbol("linux_banner")?;
+    let lines = ["info threads", "p $pc", &format!("x/s {banner:#x}")];
+    let said = ask_gdb(&gdb()?, &server, None, &lines)?;
+    for part in ["\"no registers\"", "<unavailable>", "\"Linux version 6.1."] {
+        ensure_contains("a memory file alone", &said, part)?;
+    }
+    Ok(())
+}
+
+/// The architecture is the one that the processors are in.
+#[test]
+fn real_mode_is_announced() -> Result<()> {
+    let mut machine = Machine::synthetic_32_bit(256, 1);
+    for cpu in &mut machine.cpus {
+        cpu.control = [0x10, 0, 0, 0, 0];
+        cpu.msrs.efer = Some(0);
+        cpu.rip = 0x7c00;
+    }
+    let dir = tempfile::tempdir()?;
+    let shape = Shape { extras: vec![Extra::Msrs], ..Shape::default() };
+    let state = write_checkpoint(&machine, &shape, dir.path(), "real")?.state;
+    let server = Server::start(&state, &[])?;
+    let said = ask_gdb(&gdb()?, &server, None, &["show architecture", "p/x $eip"])?;
+    ensure_contains("real mode", &said, "i8086")?;
+    ensure_contains("real mode", &said, "$1 = 0x7c00")
 }
 
 guest_tests! {

@@ -33,8 +33,12 @@ fn supported(session: &mut Session<'_>, features: &[u8]) -> Reply {
     let mut answer = format!(
         "PacketSize={PACKET_BYTES:x};QStartNoAckMode+;qXfer:features:read+;\
          qXfer:threads:read+;qXfer:auxv:read+;qXfer:exec-file:read+;qXfer:libraries:read+;\
-         qXfer:osdata:read+;binary-upload+;vContSupported+"
+         qXfer:osdata:read+;vContSupported+"
     );
+    // lldb 19 finds out by itself, and means another form of answer.
+    if session.client != Client::Lldb {
+        answer.push_str(";binary-upload+");
+    }
     if session.agreed.multiprocess {
         answer.push_str(";multiprocess+");
     }

@@ -1,6 +1,6 @@
 //! vCPU mode: one inferior whose threads are the processors.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use vmss2core_guest::linux::Kernel;
 use vmss2core_guest::paging::{AddressSpace, vcpu_paging};
@@ -27,6 +27,7 @@ pub struct Vcpus<'a> {
     threads: Vec<Thread>,
     description: Description,
     percpu: PerCpu,
+    modules: OnceLock<Vec<Library>>,
 }
 
 impl<'a> Vcpus<'a> {
@@ -37,8 +38,20 @@ impl<'a> Vcpus<'a> {
         kernel: Option<&'a Kernel<'a>>,
     ) -> Self {
         let description = Description::new(width(checkpoint, facts), &features(checkpoint));
-        let threads = checkpoint.vcpus.iter().map(|vcpu| thread(vcpu, facts)).collect();
-        Self { checkpoint, facts, kernel, threads, description, percpu: PerCpu::default() }
+        let mut threads: Vec<Thread> =
+            checkpoint.vcpus.iter().map(|vcpu| thread(vcpu, facts)).collect();
+        if threads.is_empty() {
+            threads.push(no_processor());
+        }
+        Self {
+            checkpoint,
+            facts,
+            kernel,
+            threads,
+            description,
+            percpu: PerCpu::default(),
+            modules: OnceLock::new(),
+        }
     }
 
     /// How wide the guest's code is.
@@ -67,11 +80,27 @@ impl<'a> Vcpus<'a> {
         let memory = &self.checkpoint.memory;
         let own =
             self.vcpu(tid).and_then(Vcpu::x86).and_then(|vcpu| vcpu_paging(memory, vcpu).ok());
-        let own = own.map(|paging| paging.address_space(memory));
+        let Some(own) = own.map(|paging| paging.address_space(memory)) else {
+            return kernel_space(self.checkpoint, self.facts).into_iter().collect();
+        };
         let kernel_root = self.facts_of(tid).and_then(|facts| facts.kernel_root.as_ref());
-        let kernel = kernel_root.and_then(|root| Some(own?.with_root(root.value)));
-        own.into_iter().chain(kernel).collect()
+        std::iter::once(own).chain(kernel_root.map(|root| own.with_root(root.value))).collect()
     }
+}
+
+/// What the kernel sees, for checkpoints without registers.
+fn kernel_space<'a>(checkpoint: &'a Checkpoint, facts: &Facts) -> Option<AddressSpace<'a>> {
+    let linux = facts.linux.as_ref().and_then(|linux| linux.kernel_root.as_ref());
+    let windows = facts.windows.as_ref().map(|windows| &windows.kernel_root);
+    let (mode, root) = linux.or(windows)?.value;
+    Some(AddressSpace::new(&checkpoint.memory, mode, root))
+}
+
+/// The one thread of a checkpoint without registers: debuggers read memory only for
+/// a thread.
+fn no_processor() -> Thread {
+    let (name, extra) = ("no registers", "the checkpoint has none");
+    Thread { tid: 1, name: name.to_owned(), extra: extra.to_owned(), core: None }
 }
 
 /// Threads are numbered from 1: 0 is no thread.
@@ -128,7 +157,8 @@ impl Inferior for Vcpus<'_> {
     }
 
     fn registers(&self, tid: u32) -> Option<Registers> {
-        let cpu = self.vcpu(tid)?.x86()?.clone();
+        self.threads.iter().find(|thread| thread.tid == tid)?;
+        let cpu = self.vcpu(tid).and_then(Vcpu::x86).cloned().unwrap_or_default();
         Some(Registers { cpu, system_call: None })
     }
 
@@ -161,7 +191,8 @@ impl Inferior for Vcpus<'_> {
     }
 
     fn libraries(&self) -> Option<Vec<Library>> {
-        self.kernel.map(modules)
+        let kernel = self.kernel?;
+        Some(self.modules.get_or_init(|| modules(kernel)).clone())
     }
 
     /// None for what may be macOS: lldb then looks for that kernel by itself, which

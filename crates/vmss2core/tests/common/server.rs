@@ -59,7 +59,7 @@ impl Server {
     /// A client without a debugger.
     pub fn connect(&self) -> Result<Client> {
         let stream = UnixStream::connect(self.socket()).context("connecting")?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.set_read_timeout(Some(Duration::from_mins(1)))?;
         Ok(Client { stream: BufReader::new(stream) })
     }
 

@@ -104,20 +104,17 @@ fn announce(plan: &GdbPlan, answers: &Answers<'_>, address: &str) {
     }
     let facts = &answers.guest.facts;
     let vmlinux = plan.guest.files.vmlinux.as_deref();
-    let mut text = String::from("serving; Ctrl-C ends it. In another terminal, one of:\n");
-    for line in symbols::lines(facts, vmlinux, address) {
-        text.push_str(&format!("  {line}\n"));
-    }
+    let mut lines = vec!["serving; Ctrl-C ends it. In another terminal, one of:".to_owned()];
+    let indented = |line: &str| format!("  {line}");
     if let Some(script) = &plan.script {
-        text.push_str(&format!("  gdb -x {}\n", script.display()));
+        lines.push(format!("  gdb -x {}", script.display()));
     }
+    lines.extend(symbols::lines(facts, vmlinux, address).iter().map(|line| indented(line)));
     if facts.linux.is_some() && vmlinux.is_none() {
-        text.push_str("the kernel file with symbols:\n");
-        for line in symbols::advice(facts).lines() {
-            text.push_str(&format!("  {line}\n"));
-        }
+        lines.push("the kernel file with symbols:".to_owned());
+        lines.extend(symbols::advice(facts).lines().map(indented));
     }
-    output::talk(&text);
+    output::talk(&lines.join("\n"));
 }
 
 /// Replaces only a script of ours.
