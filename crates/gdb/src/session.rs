@@ -124,8 +124,11 @@ impl<'s> Session<'s> {
             Which::One(pid) => vec![pid],
             _ => self.inferiors.iter().map(|inferior| inferior.pid()).collect(),
         };
-        match name.tid {
-            Which::One(tid) => pids.into_iter().find_map(|pid| self.thread(pid, tid)),
+        let current = self.current().filter(|current| pids.contains(&current.inferior.pid()));
+        match (name.tid, current) {
+            (Which::One(tid), _) => pids.into_iter().find_map(|pid| self.thread(pid, tid)),
+            // gdb 16 names a process alone for reads in the thread that it chose before.
+            (_, Some(current)) => Some(current),
             _ => pids.into_iter().find_map(|pid| {
                 let tid = self.inferior(pid)?.threads().first()?.tid;
                 self.thread(pid, tid)

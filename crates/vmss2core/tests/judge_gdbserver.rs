@@ -170,52 +170,6 @@ fn find(dir: &Path, name: &str) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// The file of a module of Debian's 6.1 kernel.
-fn module_file(name: &str) -> Result<PathBuf> {
-    let kernels = vmss2core_lab::cache::dir()?.join("kernels");
-    for entry in fs::read_dir(&kernels)? {
-        let path = entry?.path();
-        let is_6_1 =
-            path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("linux-6.1-cloud"));
-        if is_6_1 && let Some(found) = find(&path, name)? {
-            return Ok(found);
-        }
-    }
-    anyhow::bail!("no {name} below {}", kernels.display())
-}
-
-/// A module's symbols lie where the guest said.
-#[test]
-fn symbols_of_modules_are_those_of_the_guest() -> Result<()> {
-    let (guest, kernel) = guests::guest_with_kernel("linux-6.1")?;
-    let server = Server::of(&guest)?;
-    let file = module_file("loop.ko")?;
-    let folder = file.parent().context("no folder")?.display().to_string();
-    let symbols = guest.truth()?.symbols()?;
-    let of_loop = |kind: &str| {
-        let fits = |symbol: &&vmss2core_lab::truth::Symbol| {
-            symbol.module.as_deref() == Some("loop") && kind.contains(symbol.kind)
-        };
-        symbols.iter().filter(fits).collect::<Vec<_>>()
-    };
-    let mut compared = 0;
-    for kinds in ["tT", "dDbB", "r"] {
-        for symbol in of_loop(kinds).into_iter().filter(|s| !s.name.contains('.')).take(12) {
-            let search = format!("set solib-search-path {folder}");
-            let lines =
-                [search.as_str(), "sharedlibrary", &format!("info address {}", symbol.name)];
-            let said = ask_gdb(&gdb()?, &server, Some(&kernel), &lines)?;
-            // Names that the kernel has too are not told apart.
-            if said.contains("No symbol") || said.contains("compiled without") {
-                ensure_contains(&symbol.name, &said, &format!("{:#x}", symbol.address))?;
-                compared += 1;
-            }
-        }
-    }
-    ensure!(compared > 10, "only {compared} symbols compared");
-    Ok(())
-}
-
 #[test]
 fn what_cannot_be_done_is_refused_and_gdb_stays() -> Result<()> {
     let guest = guests::guest("linux-6.1")?;
@@ -455,24 +409,6 @@ fn fifty_clients_leave_nothing_behind() -> Result<()> {
     Ok(())
 }
 
-/// Of a memory file alone, memory can be read as the kernel sees it.
-#[test]
-fn without_registers_there_is_still_memory() -> Result<()> {
-    let guest = guests::guest("linux-6.1")?;
-    let memory = cores::checkpoint(&guest, &Wrap::split())?.with_extension("vmem");
-    let dir = tempfile::tempdir()?;
-    let alone = dir.path().join("alone.vmem");
-    std::os::unix::fs::symlink(memory, &alone)?;
-    let server = Server::start(&alone, &[])?;
-    let banner = guest.truth()?.symbol("linux_banner")?;
-    let lines = ["info threads", "p $pc", &format!("x/s {banner:#x}")];
-    let said = ask_gdb(&gdb()?, &server, None, &lines)?;
-    for part in ["\"no registers\"", "<unavailable>", "\"Linux version 6.1."] {
-        ensure_contains("a memory file alone", &said, part)?;
-    }
-    Ok(())
-}
-
 /// The architecture is the one that the processors are in.
 #[test]
 fn real_mode_is_announced() -> Result<()> {
@@ -497,8 +433,16 @@ guest_tests! {
     around_the_hole: "linux-6.1-6g",
     panicked: "linux-6.1-panic",
     newest: "linux-sid",
-    two_level: "linux-6.1-i386",
-    pae: "linux-6.1-i386-pae",
+}
+
+mod of_32_bits {
+    guest_tests! {
+        (in_lldb)
+        two_level: "linux-6.1-i386",
+        pae: "linux-6.1-i386-pae",
+    }
+
+    use super::in_lldb;
 }
 
 mod in_gdb_16 {
@@ -506,7 +450,6 @@ mod in_gdb_16 {
         (registers_and_memory_in_gdb_16)
         five_level: "linux-6.1",
         newest: "linux-sid",
-        two_level: "linux-6.1-i386",
     }
 
     use super::registers_and_memory_in_gdb_16;

@@ -28,8 +28,12 @@ pub(super) fn stopped(session: &Session<'_>) -> Reply {
     let mut reply = format!("T05thread:{};", session.name_of(inferior.pid(), current.tid));
     if let Some(registers) = inferior.registers(current.tid) {
         for (number, register) in inferior.description().expedited() {
-            // Writing to a String cannot fail.
-            let _ = write!(reply, "{number:02x}:{};", registers::digits(register, &registers));
+            let digits = registers::digits(register, &registers);
+            // gdb takes no `x` here for what is unknown, as it does everywhere else.
+            if !digits.contains('x') {
+                // Writing to a String cannot fail.
+                let _ = write!(reply, "{number:02x}:{digits};");
+            }
         }
     }
     Reply::text(reply)

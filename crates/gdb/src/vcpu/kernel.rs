@@ -1,9 +1,10 @@
 //! What a Linux kernel adds: modules, and the variables of each processor.
 
 use std::ops::Range;
+use std::path::Path;
 use std::sync::OnceLock;
 
-use vmss2core_guest::linux::Kernel;
+use vmss2core_guest::linux::{Kernel, Module, ModuleFile};
 use vmss2core_mem::Gva;
 
 use crate::target::{Library, LibraryAddresses};
@@ -11,15 +12,18 @@ use crate::target::{Library, LibraryAddresses};
 /// Kernels reserve far less for the variables that every processor has of its own.
 const MOST_PERCPU_BYTES: u64 = 64 << 20;
 
-/// The modules as files. Which directory a module is from is not in memory:
-/// debuggers look for the bare name in `solib-search-path`.
-pub fn modules(kernel: &Kernel<'_>) -> Vec<Library> {
-    let library = |module| {
-        let sections = kernel.module_sections(module);
-        let addresses: Vec<u64> = sections.iter().map(|(_, address)| address.0).collect();
-        (!addresses.is_empty()).then(|| Library {
-            name: format!("{}.ko", module.name),
-            addresses: LibraryAddresses::Sections(addresses),
+/// The modules whose files lie below a directory: gdb wants addresses in the order
+/// of the file's sections, which only the file tells.
+pub fn modules(kernel: &Kernel<'_>, dir: &Path) -> Vec<Library> {
+    let files = ModuleFile::below(dir);
+    let library = |module: &Module| {
+        let path = files.get(&module.name)?;
+        let addresses = kernel.module_addresses(module, &ModuleFile::read(path)?)?;
+        Some(Library {
+            name: path.to_str()?.to_owned(),
+            addresses: LibraryAddresses::Sections(
+                addresses.into_iter().map(|address| address.0).collect(),
+            ),
         })
     };
     kernel.modules().modules.iter().filter_map(library).collect()

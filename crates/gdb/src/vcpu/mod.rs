@@ -1,5 +1,6 @@
 //! vCPU mode: one inferior whose threads are the processors.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use vmss2core_guest::linux::Kernel;
@@ -27,6 +28,7 @@ pub struct Vcpus<'a> {
     threads: Vec<Thread>,
     description: Description,
     percpu: PerCpu,
+    module_dir: Option<PathBuf>,
     modules: OnceLock<Vec<Library>>,
 }
 
@@ -50,8 +52,14 @@ impl<'a> Vcpus<'a> {
             threads,
             description,
             percpu: PerCpu::default(),
+            module_dir: None,
             modules: OnceLock::new(),
         }
+    }
+
+    /// Lists the kernel's modules whose files lie below a directory.
+    pub fn with_module_files(self, dir: Option<PathBuf>) -> Self {
+        Self { module_dir: dir, ..self }
     }
 
     /// How wide the guest's code is.
@@ -191,8 +199,8 @@ impl Inferior for Vcpus<'_> {
     }
 
     fn libraries(&self) -> Option<Vec<Library>> {
-        let kernel = self.kernel?;
-        Some(self.modules.get_or_init(|| modules(kernel)).clone())
+        let (kernel, dir) = (self.kernel?, self.module_dir.as_deref()?);
+        Some(self.modules.get_or_init(|| modules(kernel, dir)).clone())
     }
 
     /// None for what may be macOS: lldb then looks for that kernel by itself, which

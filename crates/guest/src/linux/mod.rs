@@ -32,7 +32,7 @@ pub(crate) use discovery::{Analysis, Cpu, analyse};
 
 pub use btf::{Btf, BtfError, ModuleBtf};
 pub use error::LinuxError;
-pub use files::{FileError, GivenFiles, KernelFile, Vmlinux, read_btf};
+pub use files::{FileError, GivenFiles, KernelFile, ModuleFile, Vmlinux, read_btf};
 pub use kernel::{BetterSources, Kernel};
 pub use layout::{Layout, Member, Types};
 pub use learn::Learned;

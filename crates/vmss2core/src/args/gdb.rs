@@ -36,6 +36,12 @@ pub(crate) struct GdbArgs {
     /// Talk to one debugger on standard input and output
     #[arg(long)]
     pub(crate) stdio: bool,
+    /// Directory of the kernel's modules: their symbols are then told to gdb too
+    ///
+    /// Files NAME.ko below it, as /lib/modules/RELEASE has them, not compressed;
+    /// those of another build than the guest's are left out.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) modules: Option<PathBuf>,
     /// Write a script for gdb that connects
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "stdio")]
     pub(crate) write_gdbinit: Option<PathBuf>,

@@ -11,6 +11,8 @@ use crate::args::{GdbArgs, Global};
 pub(crate) struct GdbPlan {
     pub(crate) guest: GuestPlan,
     pub(crate) place: Place,
+    /// Where files of the kernel's modules are.
+    pub(crate) modules: Option<PathBuf>,
     /// Script for gdb to write.
     pub(crate) script: Option<PathBuf>,
 }
@@ -33,6 +35,7 @@ impl GdbPlan {
                 Place::Tcp(args.listen.unwrap_or(Ipv4Addr::LOCALHOST.into()), args.port)
             }
         };
-        Self { guest: GuestPlan::new(args.guest, global), place, script: args.write_gdbinit }
+        let (modules, script) = (args.modules, args.write_gdbinit);
+        Self { guest: GuestPlan::new(args.guest, global), place, modules, script }
     }
 }

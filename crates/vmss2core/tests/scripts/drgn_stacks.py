@@ -12,8 +12,8 @@ idle = [task for task in idle if task.pid.value_() == 0]
 for task in [*for_each_task(prog), *idle]:
     try:
         trace = prog.stack_trace(task)
-    except ValueError:
-        # A task that has ended.
+    except (ValueError, drgn.FaultError):
+        # A task that has ended; what its stack pointer led to may be gone.
         continue
     frames = [frame.pc for frame in trace if not frame.is_inline]
     print("stack", task.pid.value_(), *(f"{pc:x}" for pc in frames))

@@ -7,6 +7,7 @@
 
 mod elf;
 mod kernel_file;
+mod module;
 mod raw;
 mod system_map;
 mod vmlinux;
@@ -20,6 +21,7 @@ use thiserror::Error;
 use vmss2core_mem::{Checkpoint, Problem};
 
 pub use kernel_file::KernelFile;
+pub use module::ModuleFile;
 pub use vmlinux::Vmlinux;
 
 use super::{BetterSources, Btf, BtfError, Kernel, KernelVersion, LinuxError, LinuxOffsets, Types};

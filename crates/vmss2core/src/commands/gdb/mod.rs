@@ -31,7 +31,8 @@ pub(super) fn run(plan: &GdbPlan) -> anyhow::Result<Exit> {
     let better = BetterSources::read(&plan.guest.files, checkpoint, facts)?;
     let kernel =
         facts.linux.is_some().then(|| Kernel::open(checkpoint, facts, better)).transpose()?;
-    let vcpus = Vcpus::new(checkpoint, facts, kernel.as_ref());
+    let modules = plan.modules.as_ref().map(|dir| dir.canonicalize().unwrap_or(dir.clone()));
+    let vcpus = Vcpus::new(checkpoint, facts, kernel.as_ref()).with_module_files(modules);
     let width = vcpus.width();
     let target = VcpuTarget::new(vcpus);
     let answers = Answers { guest: &guest, kernel: kernel.as_ref(), plan };
