@@ -156,20 +156,6 @@ fn symbols_and_stacks_in_gdb_16(name: &str) -> Result<()> {
     symbols_and_stacks_in(&gdb_trixie()?, name)
 }
 
-fn find(dir: &Path, name: &str) -> Result<Option<PathBuf>> {
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            if let Some(found) = find(&path, name)? {
-                return Ok(Some(found));
-            }
-        } else if path.file_name().is_some_and(|have| have == name) {
-            return Ok(Some(path));
-        }
-    }
-    Ok(None)
-}
-
 #[test]
 fn what_cannot_be_done_is_refused_and_gdb_stays() -> Result<()> {
     let guest = guests::guest("linux-6.1")?;
