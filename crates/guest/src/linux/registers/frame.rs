@@ -8,10 +8,9 @@
 //! taken. 32-bit kernels up to 2.6.29 stored fewer segment registers.
 
 use vmss2core_mem::{Gpr, Gva};
-use zerocopy::FromBytes;
 
 use super::UserRegisters;
-use super::raw::PtRegs64;
+use super::raw::{PT_REGS_32, PT_REGS_64};
 use crate::Found;
 use crate::linux::{Kernel, LinuxError, Task};
 
@@ -29,9 +28,9 @@ const PADS_32: [u64; 3] = [8, 0, 16];
 /// Threads that are asked; more would not change the answer.
 const MAX_ASKED: usize = 256;
 /// Longest `pt_regs`: that of x86-64.
-const MAX_FRAME_BYTES: usize = 168;
+const MAX_FRAME_BYTES: usize = 8 * PT_REGS_64.count;
 /// 15 to 17 words: `ds es fs gs` lost its last ones the older the kernel is.
-const WORDS_32: [usize; 3] = [17, 16, 15];
+const WORDS_32: [usize; 3] = [PT_REGS_32.count, 16, 15];
 
 const FLAGS_ALWAYS: u64 = 2;
 /// Beyond ID (21), EFLAGS has no bits.
@@ -132,35 +131,21 @@ fn parse_64(bytes: &[u8]) -> Option<UserRegisters> {
 }
 
 fn decode_64(bytes: &[u8]) -> Option<UserRegisters> {
-    let regs = PtRegs64::read_from_bytes(bytes).ok()?;
+    let words: Vec<u64> = bytes.chunks_exact(8).map(little_endian).collect();
+    let word = |index: usize| words.get(index).copied();
+    let regs = &PT_REGS_64;
     let mut values = UserRegisters {
-        rip: regs.rip.get(),
-        rflags: regs.eflags.get(),
-        orig_rax: regs.orig_rax.get(),
+        rip: word(regs.ip)?,
+        rflags: word(regs.flags)?,
+        orig_rax: word(regs.orig_ax)?,
         // FRED has event data above the selectors.
-        cs: regs.cs.get() & 0xffff,
-        ss: regs.ss.get() & 0xffff,
+        cs: word(regs.cs)? & 0xffff,
+        ss: word(regs.ss)? & 0xffff,
         ..UserRegisters::default()
     };
-    for (gpr, value) in [
-        (Gpr::Rax, regs.rax),
-        (Gpr::Rcx, regs.rcx),
-        (Gpr::Rdx, regs.rdx),
-        (Gpr::Rbx, regs.rbx),
-        (Gpr::Rsp, regs.rsp),
-        (Gpr::Rbp, regs.rbp),
-        (Gpr::Rsi, regs.rsi),
-        (Gpr::Rdi, regs.rdi),
-        (Gpr::R8, regs.r8),
-        (Gpr::R9, regs.r9),
-        (Gpr::R10, regs.r10),
-        (Gpr::R11, regs.r11),
-        (Gpr::R12, regs.r12),
-        (Gpr::R13, regs.r13),
-        (Gpr::R14, regs.r14),
-        (Gpr::R15, regs.r15),
-    ] {
-        values.set_gpr(gpr, value.get());
+    values.set_gpr(Gpr::Rsp, word(regs.sp)?);
+    for (index, gpr) in regs.general {
+        values.set_gpr(*gpr, word(*index)?);
     }
     Some(values)
 }
@@ -185,7 +170,7 @@ fn parse_32(bytes: &[u8]) -> Option<UserRegisters> {
     let is_data = |word: u64| DATA_32.contains(&(word & 0xffff));
     WORDS_32.iter().find_map(|count| {
         let frame = words.get(words.len().checked_sub(*count)?..)?;
-        let [bx, cx, dx, si, di, bp, ax, ds, es, rest @ ..] = frame else { return None };
+        let [_, _, _, _, _, _, _, ds, es, rest @ ..] = frame else { return None };
         let (extra, [orig_ax, ip, cs, flags, sp, ss]) = rest.split_last_chunk::<6>()?;
         if !is_data(*ds) || !is_data(*es) {
             return None;
@@ -203,17 +188,9 @@ fn parse_32(bytes: &[u8]) -> Option<UserRegisters> {
             gs: selector(1),
             ..UserRegisters::default()
         };
-        for (gpr, value) in [
-            (Gpr::Rax, ax),
-            (Gpr::Rcx, cx),
-            (Gpr::Rdx, dx),
-            (Gpr::Rbx, bx),
-            (Gpr::Rsp, sp),
-            (Gpr::Rbp, bp),
-            (Gpr::Rsi, si),
-            (Gpr::Rdi, di),
-        ] {
-            values.set_gpr(gpr, *value);
+        values.set_gpr(Gpr::Rsp, *sp);
+        for (index, gpr) in PT_REGS_32.general {
+            values.set_gpr(*gpr, *frame.get(*index)?);
         }
         let segments = CODE_32.contains(&values.cs) && DATA_32.contains(&values.ss);
         (segments && is_user_state(&values, 1 << 32)).then_some(values)

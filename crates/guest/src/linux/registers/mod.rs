@@ -21,6 +21,8 @@ use crate::Found;
 use fpu::{Fpu, Saved};
 use frame::FramePlace;
 
+pub(in crate::linux) use raw::{PT_REGS_32, PT_REGS_64};
+
 pub use tls::TlsSegment;
 
 /// The registers that user mode sees, all but floating point and vectors.

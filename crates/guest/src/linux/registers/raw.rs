@@ -2,36 +2,71 @@
 //! (`struct pt_regs`), `<asm/desc_defs.h>` (`struct desc_struct`), and the
 //! header of an XSAVE area (Intel SDM volume 1, 13.4.2).
 
+use vmss2core_mem::Gpr;
 use zerocopy::little_endian::{U16, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
-/// `struct pt_regs` of x86-64. The upper halves of the slots of CS and SS hold
-/// event data on a processor with FRED.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub(super) struct PtRegs64 {
-    pub(super) r15: U64,
-    pub(super) r14: U64,
-    pub(super) r13: U64,
-    pub(super) r12: U64,
-    pub(super) rbp: U64,
-    pub(super) rbx: U64,
-    pub(super) r11: U64,
-    pub(super) r10: U64,
-    pub(super) r9: U64,
-    pub(super) r8: U64,
-    pub(super) rax: U64,
-    pub(super) rcx: U64,
-    pub(super) rdx: U64,
-    pub(super) rsi: U64,
-    pub(super) rdi: U64,
-    pub(super) orig_rax: U64,
-    pub(super) rip: U64,
-    pub(super) cs: U64,
-    pub(super) eflags: U64,
-    pub(super) rsp: U64,
-    pub(super) ss: U64,
+/// `struct pt_regs`, by words. 32-bit kernels up to 2.6.29 have one or two words
+/// less before `orig_ax`.
+pub(in crate::linux) struct PtRegs {
+    pub(in crate::linux) general: &'static [(usize, Gpr)],
+    pub(in crate::linux) orig_ax: usize,
+    pub(in crate::linux) ip: usize,
+    pub(in crate::linux) cs: usize,
+    pub(in crate::linux) flags: usize,
+    pub(in crate::linux) sp: usize,
+    pub(in crate::linux) ss: usize,
+    pub(in crate::linux) count: usize,
 }
+
+/// Of x86-64. The upper halves of the slots of CS and SS hold event data on a
+/// processor with FRED.
+pub(in crate::linux) const PT_REGS_64: PtRegs = PtRegs {
+    general: &[
+        (0, Gpr::R15),
+        (1, Gpr::R14),
+        (2, Gpr::R13),
+        (3, Gpr::R12),
+        (4, Gpr::Rbp),
+        (5, Gpr::Rbx),
+        (6, Gpr::R11),
+        (7, Gpr::R10),
+        (8, Gpr::R9),
+        (9, Gpr::R8),
+        (10, Gpr::Rax),
+        (11, Gpr::Rcx),
+        (12, Gpr::Rdx),
+        (13, Gpr::Rsi),
+        (14, Gpr::Rdi),
+    ],
+    orig_ax: 15,
+    ip: 16,
+    cs: 17,
+    flags: 18,
+    sp: 19,
+    ss: 20,
+    count: 21,
+};
+
+/// Of 32-bit kernels; `ds es fs gs` are words 7 to 10.
+pub(in crate::linux) const PT_REGS_32: PtRegs = PtRegs {
+    general: &[
+        (0, Gpr::Rbx),
+        (1, Gpr::Rcx),
+        (2, Gpr::Rdx),
+        (3, Gpr::Rsi),
+        (4, Gpr::Rdi),
+        (5, Gpr::Rbp),
+        (6, Gpr::Rax),
+    ],
+    orig_ax: 11,
+    ip: 12,
+    cs: 13,
+    flags: 14,
+    sp: 15,
+    ss: 16,
+    count: 17,
+};
 
 /// A segment descriptor, `struct desc_struct`.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
@@ -59,7 +94,6 @@ pub(super) struct XsaveHeader {
 }
 
 const _: () = {
-    assert!(size_of::<PtRegs64>() == 168);
     assert!(size_of::<Descriptor>() == 8);
     assert!(size_of::<XsaveHeader>() == 64);
 };

@@ -6,6 +6,7 @@ use vmss2core_mem::{Gpr, Gva, X86Vcpu};
 
 use super::code::Code;
 use super::{Registers, Step};
+use crate::linux::registers::{PT_REGS_32, PT_REGS_64};
 use crate::linux::{Kernel, LinuxError, Task};
 
 /// Registers of a vCPU.
@@ -98,58 +99,9 @@ pub(super) fn stack_top(kernel: &Kernel<'_>, sp: u64) -> u64 {
     (sp | (stack_len(kernel) - 1)).saturating_add(1)
 }
 
-/// `struct pt_regs`, in words: `arch/x86/include/asm/ptrace.h`.
-struct SavedRegisters {
-    ip: usize,
-    cs: usize,
-    sp: usize,
-    general: &'static [(usize, Gpr)],
-    count: usize,
-}
-
-const SAVED_64: SavedRegisters = SavedRegisters {
-    ip: 16,
-    cs: 17,
-    sp: 19,
-    general: &[
-        (0, Gpr::R15),
-        (1, Gpr::R14),
-        (2, Gpr::R13),
-        (3, Gpr::R12),
-        (4, Gpr::Rbp),
-        (5, Gpr::Rbx),
-        (6, Gpr::R11),
-        (7, Gpr::R10),
-        (8, Gpr::R9),
-        (9, Gpr::R8),
-        (10, Gpr::Rax),
-        (11, Gpr::Rcx),
-        (12, Gpr::Rdx),
-        (13, Gpr::Rsi),
-        (14, Gpr::Rdi),
-    ],
-    count: 21,
-};
-
-const SAVED_32: SavedRegisters = SavedRegisters {
-    ip: 12,
-    cs: 13,
-    sp: 15,
-    general: &[
-        (0, Gpr::Rbx),
-        (1, Gpr::Rcx),
-        (2, Gpr::Rdx),
-        (3, Gpr::Rsi),
-        (4, Gpr::Rdi),
-        (5, Gpr::Rbp),
-        (6, Gpr::Rax),
-    ],
-    count: 17,
-};
-
 /// Goes to what was interrupted when these registers were saved.
 pub(super) fn saved_registers(kernel: &Kernel<'_>, at: u64) -> Step {
-    let layout = if kernel.linux().is_64_bit { &SAVED_64 } else { &SAVED_32 };
+    let layout = if kernel.linux().is_64_bit { &PT_REGS_64 } else { &PT_REGS_32 };
     let words = words(kernel, at, layout.count);
     let word = |index: usize| words.as_ref().and_then(|words| words.get(index)).copied();
     let (Some(ip), Some(cs), Some(sp)) = (word(layout.ip), word(layout.cs), word(layout.sp)) else {
