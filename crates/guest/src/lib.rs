@@ -39,11 +39,11 @@ pub fn analyse_with(checkpoint: &Checkpoint, options: &windows::Options) -> Fact
     }
     // What is cheap to see goes first. Linux never maps the page that proves Windows.
     if let Some(found) = windows::quickly(memory, &cpus, options) {
-        add_windows(&mut facts, found);
+        add_windows(&mut facts, found, options);
     } else if let Some(analysis) = linux::analyse(memory, &cpus, &mut facts.vcpus) {
         add_linux(&mut facts, analysis);
     } else if let Some(found) = windows::thoroughly(memory, &cpus, options) {
-        add_windows(&mut facts, found);
+        add_windows(&mut facts, found, options);
     }
     facts
 }
@@ -56,9 +56,10 @@ fn add_linux(facts: &mut Facts, analysis: linux::Analysis) {
     facts.problems.extend(analysis.problems);
 }
 
-fn add_windows(facts: &mut Facts, found: windows::WindowsFacts) {
+fn add_windows(facts: &mut Facts, found: windows::WindowsFacts, options: &windows::Options) {
     facts.os = Some(Found::new(OperatingSystem::Windows, found.kernel_root.how.as_str()));
     windows::set_kernel_roots(&found, &mut facts.vcpus);
+    facts.problems.extend(windows::contradiction(&found, options));
     facts.windows = Some(found);
 }
 

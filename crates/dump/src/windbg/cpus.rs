@@ -6,11 +6,10 @@
 //! saved better ones itself; the vCPUs only spin.
 
 use vmss2core_guest::paging::{AddressSpace, Root};
-use vmss2core_guest::windows::{WindowsCpu, WindowsFacts};
+use vmss2core_guest::windows::{WindowsCpu, WindowsFacts, kdbg_fields};
 use vmss2core_mem::{Checkpoint, Gva, Problem, X86Vcpu};
 
 use super::context::{self, Context};
-use super::kdbg::{Fields, SAVED_CONTEXT};
 use super::patch::Patch;
 
 /// What the guest is, for one dump.
@@ -179,8 +178,8 @@ impl Guest<'_> {
     fn crashed(&self, origins: &[Origin]) -> Option<Context> {
         const WITH_VECTORS: u8 = 0x40;
         self.facts.bugcheck.as_ref().filter(|_| !self.is_live)?;
-        let fields = self.facts.kdbg.as_ref().map(|kdbg| Fields::new(&kdbg.value, self.facts));
-        let at = fields.and_then(|fields| fields.get(SAVED_CONTEXT)).filter(|at| *at != 0);
+        let at = self.facts.kdbg_pointer(kdbg_fields::SAVED_CONTEXT);
+        let at = at.map(|at| at.0).filter(|at| *at != 0);
         if let Some(saved) = at.and_then(|at| self.read_context(Gva(at))) {
             let same = |context: &&Context| {
                 (context.instruction, context.stack) == (saved.instruction, saved.stack)

@@ -1,12 +1,11 @@
 //! What the header of a dump says.
 
 use vmss2core_guest::paging::PagingMode;
-use vmss2core_guest::windows::WindowsFacts;
+use vmss2core_guest::windows::{WindowsFacts, kdbg_fields};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::context::{Context, low};
-use super::kdbg::{Fields, MODULE_LIST, PFN_DATABASE, PROCESS_HEAD};
 use super::raw::{FULL, FULL_BITMAP, Header32, Header64, RUNS_BYTES, SIGNATURE32, SIGNATURE64};
 use super::runs::{Memory, descriptor, filled};
 use super::{Form, WindbgOptions};
@@ -59,9 +58,9 @@ impl Head<'_> {
         header.major = U32::new(self.major());
         header.minor = U32::new(build(self.facts, self.options).0);
         header.directory_table_base = U64::new(self.facts.kernel_root.value.1.0.0);
-        header.pfn_database = U64::new(self.field(PFN_DATABASE));
-        header.module_list = U64::new(self.field(MODULE_LIST));
-        header.process_head = U64::new(self.field(PROCESS_HEAD));
+        header.pfn_database = U64::new(self.field(kdbg_fields::PFN_DATABASE));
+        header.module_list = U64::new(self.field(kdbg_fields::MODULE_LIST));
+        header.process_head = U64::new(self.field(kdbg_fields::PROCESS_HEAD));
         header.machine = U32::new(MACHINE_AMD64);
         header.processors = U32::new(self.processors());
         header.bugcheck = U32::new(code);
@@ -93,9 +92,9 @@ impl Head<'_> {
         header.major = U32::new(self.major());
         header.minor = U32::new(build(self.facts, self.options).0);
         header.directory_table_base = U32::new(low(root.0.0));
-        header.pfn_database = U32::new(low(self.field(PFN_DATABASE)));
-        header.module_list = U32::new(low(self.field(MODULE_LIST)));
-        header.process_head = U32::new(low(self.field(PROCESS_HEAD)));
+        header.pfn_database = U32::new(low(self.field(kdbg_fields::PFN_DATABASE)));
+        header.module_list = U32::new(low(self.field(kdbg_fields::MODULE_LIST)));
+        header.process_head = U32::new(low(self.field(kdbg_fields::PROCESS_HEAD)));
         header.machine = U32::new(MACHINE_I386);
         header.processors = U32::new(self.processors());
         header.bugcheck = U32::new(code);
@@ -124,9 +123,7 @@ impl Head<'_> {
 
     /// A field of the debugger data that the header repeats.
     fn field(&self, at: usize) -> u64 {
-        let kdbg = self.facts.kdbg.as_ref();
-        let fields = kdbg.map(|kdbg| Fields::new(&kdbg.value, self.facts));
-        fields.and_then(|fields| fields.get(at)).unwrap_or(0)
+        self.facts.kdbg_pointer(at).map_or(0, |gva| gva.0)
     }
 
     fn kdbg(&self) -> u64 {

@@ -9,12 +9,11 @@ use std::ops::Range;
 use std::path::Path;
 
 use vmss2core_guest::paging::AddressSpace;
-use vmss2core_guest::windows::{Completeness, WindowsFacts};
-use vmss2core_mem::{Checkpoint, Gpa, Gva, Problem};
+use vmss2core_guest::windows::{Completeness, WindowsFacts, kdbg_fields};
+use vmss2core_mem::{Checkpoint, Gpa, Problem};
 
 use self::cpus::{Cpus, Guest};
 use self::header::Head;
-use self::kdbg::{Fields, PHYSICAL_MEMORY_BLOCK};
 use self::patch::{Part, Patch};
 use self::runs::Memory;
 use crate::elf::{page_ranges, quoted, runs_64_bit};
@@ -290,9 +289,7 @@ impl<'a> Writer<'a> {
 }
 
 fn of_guest(facts: &WindowsFacts, space: &AddressSpace<'_>) -> Option<Vec<Range<u64>>> {
-    let kdbg = &facts.kdbg.as_ref()?.value;
-    let variable = Fields::new(kdbg, facts).get(PHYSICAL_MEMORY_BLOCK)?;
-    runs::guest_runs(space, Gva(variable))
+    runs::guest_runs(space, facts.kdbg_pointer(kdbg_fields::PHYSICAL_MEMORY_BLOCK)?)
 }
 
 /// Patches with where they are in the guest's physical memory.

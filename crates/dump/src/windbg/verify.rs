@@ -7,13 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use vmss2core_guest::paging::AddressSpace;
-use vmss2core_guest::windows::WindowsFacts;
+use vmss2core_guest::windows::{WindowsFacts, kdbg_fields};
 use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, PhysicalMemory, Problem, ReadAt};
 use zerocopy::FromBytes;
 
 use super::context::Context;
 use super::header_len;
-use super::kdbg::{Fields, KERN_BASE, MODULE_LIST, PROCESS_HEAD};
 use super::patch::Patch;
 use super::raw::{BITMAP_SIGNATURE, BitmapHeader, FULL, Header32, Header64};
 
@@ -91,11 +90,13 @@ impl Dump {
     /// What a debugger will look for and not find.
     fn missing(&self, facts: &WindowsFacts, space: &AddressSpace<'_>) -> Vec<&'static str> {
         let mut missing = Vec::new();
-        let Some(kdbg) = &facts.kdbg else { return missing };
-        let fields = Fields::new(&kdbg.value, facts);
+        if facts.kdbg.is_none() {
+            return missing;
+        }
+        let pointer = |at| facts.kdbg_pointer(at).map(|gva| gva.0);
         let word = |gva: u64| read_word(space, gva);
         let mut magic = [0; 2];
-        let base = fields.get(KERN_BASE).unwrap_or(0);
+        let base = pointer(kdbg_fields::KERN_BASE).unwrap_or(0);
         if space.read(Gva(base), &mut magic).is_err() || magic != *b"MZ" {
             missing.push("the kernel's header is not in memory: debuggers may not find symbols");
         }
@@ -104,11 +105,11 @@ impl Dump {
             missing.push("debuggers will not find Windows' debugger data in the dump");
         }
         let dll_base = if facts.is_64_bit { 0x30 } else { 0x18 };
-        let first = fields.get(MODULE_LIST).and_then(word);
+        let first = pointer(kdbg_fields::MODULE_LIST).and_then(word);
         if first.and_then(|entry| word(entry.checked_add(dll_base)?)) != Some(base) {
             missing.push("the list of modules does not begin with the kernel");
         }
-        let first = fields.get(PROCESS_HEAD).and_then(word);
+        let first = pointer(kdbg_fields::PROCESS_HEAD).and_then(word);
         let is_system = |eprocess: u64| {
             first.is_some_and(|first| (eprocess..eprocess.saturating_add(0x1000)).contains(&first))
         };

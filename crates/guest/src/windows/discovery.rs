@@ -2,7 +2,7 @@
 //! data, processors. Each step takes what those before it found, and goes on
 //! without what they did not.
 
-use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
+use vmss2core_mem::{Gpa, Gva, PhysicalMemory, Problem, Severity};
 
 use super::cpus::{self, directory_table};
 use super::kdbg::fields as kdbg_at;
@@ -291,13 +291,6 @@ impl<'a> Finder<'_, 'a> {
                     .to_owned(),
             );
         }
-        let given = self.options.kdbg;
-        if let (Some(given), Some(kdbg)) = (given, &self.kdbg)
-            && kdbg.value.gva != given
-        {
-            let at = kdbg.value.gva;
-            missing.push(format!("no debugger data at {given}, as given; that at {at} is used"));
-        }
         missing.extend(foreign.iter().map(|vcpu| {
             let ForeignVcpu { vcpu, holder, .. } = vcpu;
             format!("registers of Windows on vCPU {vcpu}: {holder} had it at that time")
@@ -318,6 +311,16 @@ struct Exports {
     process: Option<Gva>,
     build: Option<u32>,
     is_checked: bool,
+}
+
+/// What the user said that turned out to be otherwise.
+pub(crate) fn contradiction(windows: &WindowsFacts, options: &Options) -> Option<Problem> {
+    let given = options.kdbg?;
+    let at = windows.kdbg.as_ref()?.value.gva;
+    (at != given).then(|| {
+        let message = format!("no debugger data at {given}, as given; that at {at} is used");
+        Problem { severity: Severity::Warning, message }
+    })
 }
 
 /// Where debugger data blocks are in physical memory, best first: what `-WSCAN`

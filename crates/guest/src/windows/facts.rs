@@ -41,6 +41,14 @@ pub struct WindowsFacts {
     pub missing: Vec<String>,
 }
 
+impl WindowsFacts {
+    /// The address at an offset of the debugger data ([`super::kdbg_fields`]);
+    /// `None` too if this Windows' block ends before it.
+    pub fn kdbg_pointer(&self, offset: usize) -> Option<Gva> {
+        self.kdbg.as_ref()?.value.pointer(offset, self.is_64_bit)
+    }
+}
+
 /// How much was found: the rungs of the ladder, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Completeness {

@@ -4,7 +4,9 @@ use std::sync::OnceLock;
 
 use vmss2core_mem::{Checkpoint, Gpa, Gva, X86Vcpu};
 
-use super::{Layout, LayoutSource, Modules, View, WindowsCpu, WindowsError, WindowsFacts};
+use super::{
+    Kdbg, Layout, LayoutSource, Modules, View, WindowsCpu, WindowsError, WindowsFacts, kdbg_fields,
+};
 use crate::paging::{PagingMode, Root};
 
 /// A Windows kernel in a checkpoint.
@@ -79,33 +81,26 @@ impl<'a> Kernel<'a> {
         self.modules.get_or_init(|| Modules::of(self))
     }
 
-    /// The number of `len` bytes at an offset of the debugger data.
-    pub(super) fn kdbg_uint(&self, offset: usize, len: usize) -> Option<u64> {
-        let plain = &self.windows.kdbg.as_ref()?.value.plain;
-        let part = plain.get(offset..offset.checked_add(len)?)?;
-        let mut bytes = [0; 8];
-        bytes.get_mut(..len)?.copy_from_slice(part);
-        Some(u64::from_le_bytes(bytes))
+    /// The debugger data block.
+    pub(super) fn kdbg(&self) -> Option<&'a Kdbg> {
+        self.windows.kdbg.as_ref().map(|kdbg| &kdbg.value)
     }
 
-    /// The address at an offset of the debugger data. 32-bit kernels extend the
-    /// sign of theirs.
+    /// The address of the kernel at an offset of the debugger data.
     pub(super) fn kdbg_address(&self, offset: usize) -> Option<Gva> {
-        let address = self.kdbg_uint(offset, 8)?;
-        let gva = Gva(if self.is_64_bit() { address } else { address & 0xffff_ffff });
-        self.view.is_kernel(gva).then_some(gva)
+        self.windows.kdbg_pointer(offset).filter(|gva| self.view.is_kernel(*gva))
     }
 
     /// `PsActiveProcessHead`.
     pub(super) fn process_head(&self) -> Option<Gva> {
-        self.kdbg_address(0x50)
+        self.kdbg_address(kdbg_fields::PROCESS_HEAD)
     }
 
     /// `PsLoadedModuleList`: by the debugger data, else as 64-bit kernels export it.
     pub(super) fn module_head(&self) -> Option<Gva> {
-        self.kdbg_address(0x48).or_else(|| {
+        self.kdbg_address(kdbg_fields::MODULE_LIST).or_else(|| {
             let base = self.windows.image.as_ref()?.value.base;
-            super::headers::export(&self.view, base, "PsLoadedModuleList")
+            super::pe::export(&self.view, base, "PsLoadedModuleList")
         })
     }
 

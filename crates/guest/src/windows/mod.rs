@@ -13,7 +13,6 @@ mod error;
 mod facts;
 #[cfg(test)]
 mod guests;
-mod headers;
 mod image;
 mod kdbg;
 mod kernel;
@@ -29,7 +28,7 @@ mod stack;
 mod unwind;
 mod view;
 
-pub(crate) use discovery::{quickly, set_kernel_roots, thoroughly};
+pub(crate) use discovery::{contradiction, quickly, set_kernel_roots, thoroughly};
 
 pub use bugcheck::{bugcheck_name, bugcheck_parameters};
 pub use discovery::debugger_blocks;

@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use vmss2core_mem::{Gva, Problem};
 
-use super::headers::{self, Headers};
-use super::{Kernel, PdbIdentity, list};
+use super::pe::{self, Headers};
+use super::{Kernel, PdbIdentity, kdbg_fields, list};
 
 const MAX_MODULES: usize = 4096;
 /// `MmUnloadedDrivers` has so many slots.
@@ -105,7 +105,7 @@ impl Module {
     }
 
     fn exports(&self, kernel: &Kernel<'_>) -> &[(u32, String)] {
-        self.exports.get_or_init(|| headers::exports(kernel.view(), self.base))
+        self.exports.get_or_init(|| pe::exports(kernel.view(), self.base))
     }
 }
 
@@ -187,7 +187,7 @@ fn module(kernel: &Kernel<'_>, entry: Gva) -> Option<(Module, Option<u32>)> {
         size_bytes,
         entry_point: view.pointer(at(pick(0x38, 0x1c))?).filter(|at| at.0 != 0),
         timestamp: headers.as_ref().map(|headers| headers.timestamp),
-        pdb: headers.as_ref().and_then(|headers| headers::pdb(view, base, headers)),
+        pdb: headers.as_ref().and_then(|headers| pe::pdb(view, base, headers)),
         headers,
         exports: OnceLock::new(),
     };
@@ -205,7 +205,7 @@ fn kernel_only(kernel: &Kernel<'_>, base: Gva, size_bytes: u32) -> Module {
         size_bytes,
         entry_point: None,
         timestamp: headers.as_ref().map(|headers| headers.timestamp),
-        pdb: headers.as_ref().and_then(|headers| headers::pdb(kernel.view(), base, headers)),
+        pdb: headers.as_ref().and_then(|headers| pe::pdb(kernel.view(), base, headers)),
         headers,
         exports: OnceLock::new(),
     }
@@ -216,8 +216,8 @@ fn kernel_only(kernel: &Kernel<'_>, base: Gva, size_bytes: u32) -> Module {
 fn unloaded(kernel: &Kernel<'_>) -> Vec<UnloadedModule> {
     let view = kernel.view();
     let read = || {
-        let array = view.pointer(kernel.kdbg_address(0x220)?)?;
-        let last = view.uint(kernel.kdbg_address(0x228)?, 4)?;
+        let array = view.pointer(kernel.kdbg_address(kdbg_fields::UNLOADED_DRIVERS)?)?;
+        let last = view.uint(kernel.kdbg_address(kdbg_fields::LAST_UNLOADED_DRIVER)?, 4)?;
         view.is_kernel(array).then_some((array, last))
     };
     let Some((array, last)) = read() else { return Vec::new() };

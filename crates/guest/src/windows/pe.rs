@@ -1,4 +1,4 @@
-//! Images (PE) in memory: identity, exports, sections.
+//! Images (PE) in memory: identity, exports, sections, tables of functions.
 //!
 //! Source of the layouts: Microsoft, "PE Format". Whatever an image says is
 //! bounded: counts, lengths of names, places.
@@ -16,6 +16,7 @@ const MAX_EXPORT_NAME: usize = 128;
 /// `IMAGE_DEBUG_TYPE_CODEVIEW`.
 const CODE_VIEW: u64 = 2;
 const EXPORTS: usize = 0;
+const EXCEPTIONS: usize = 3;
 const DEBUG: usize = 6;
 
 /// What an image begins with.
@@ -67,6 +68,21 @@ impl Headers {
         let (rva, len) = *self.directories.get(index)?;
         let fits = rva != 0 && len != 0 && rva.checked_add(len)? <= self.size;
         fits.then_some((base.checked_add(u64::from(rva))?, u64::from(len)))
+    }
+
+    /// Whether there is code at a distance from the image's start.
+    pub(super) fn is_code(&self, rva: u64) -> bool {
+        let mut code =
+            self.sections.iter().filter(|section| section.characteristics & EXECUTE != 0);
+        code.any(|section| {
+            let at = rva.checked_sub(u64::from(section.rva));
+            at.is_some_and(|at| at < u64::from(section.size_bytes))
+        })
+    }
+
+    /// The table of functions (`.pdata`): address and length in bytes.
+    pub(super) fn functions(&self, base: Gva) -> Option<(Gva, u64)> {
+        self.directory(base, EXCEPTIONS)
     }
 }
 
@@ -168,6 +184,13 @@ pub(super) fn exports(view: &View<'_>, base: Gva) -> Vec<(u32, String)> {
     let mut found = found.unwrap_or_default();
     found.sort_unstable();
     found
+}
+
+/// The address of one export.
+pub(super) fn export(view: &View<'_>, base: Gva, name: &str) -> Option<Gva> {
+    let all = exports(view, base);
+    let (rva, _) = all.into_iter().find(|(_, known)| known == name)?;
+    base.checked_add(u64::from(rva))
 }
 
 fn read_exports(view: &View<'_>, base: Gva, headers: &Headers) -> Option<Vec<(u32, String)>> {

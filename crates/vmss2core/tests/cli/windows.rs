@@ -1,5 +1,8 @@
 //! `-W` and `convert --format windbg`.
 
+use vmss2core_lab::vmware::Shape;
+use vmss2core_lab::windows::{fixture, make};
+
 use crate::run::Place;
 
 /// Each form of the option, as typed.
@@ -47,5 +50,86 @@ fn options_of_windows_dumps_go_with_nothing_else() {
         let line = format!("convert vm.vmss -o x -f elf-physical {option}");
         let said = place.run(&line).expect(2).stderr;
         assert!(said.contains("goes with --format windbg, not with elf-physical"), "{said}");
+    }
+}
+
+/// A small Windows guest as a checkpoint; and where its debugger data is.
+fn windows_guest() -> (Place, u64) {
+    let place = Place::new();
+    let nt = make(&fixture("win10-19041-x64").unwrap()).unwrap();
+    place.add_checkpoint(&nt.machine, &Shape::default(), "vm");
+    (place, nt.truth.kdbg.va)
+}
+
+fn number(dump: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(*dump[at..].first_chunk().unwrap())
+}
+
+/// Build number and address of the debugger data, where a debugger reads them.
+fn build_and_block(place: &Place) -> (u64, u64) {
+    let dump = std::fs::read(place.file("memory.dmp")).unwrap();
+    assert_eq!(dump[..8], *b"PAGEDU64");
+    (number(&dump, 8) >> 32, number(&dump, 0x80))
+}
+
+#[test]
+fn every_form_of_the_option_writes_the_guest() {
+    let (place, kdbg) = windows_guest();
+    let forms = [
+        ("-W".to_owned(), 19041),
+        ("-W8".to_owned(), 19041),
+        ("-W22000".to_owned(), 22000),
+        (format!("-WDDB{kdbg:x}"), 19041),
+        (format!("-Wddb0x{kdbg:X}"), 19041),
+        (format!("-W{kdbg:x}"), 19041),
+        (format!("-W8DDB{kdbg:x}"), 19041),
+        ("-WSCAN".to_owned(), 19041),
+        ("-WK".to_owned(), 19041),
+    ];
+    for (form, build) in forms {
+        place.add_file("memory.dmp", b"of before");
+        let said = place.run(&format!("{form} vm.vmss")).expect(0).stdout;
+        for line in [
+            "Win: ntBuildLab=19041.1.amd64fre.vb_release.191206-1406\n",
+            &format!("CoreDumpScanWin32: MinorVersion set to {build}\n"),
+            " MBs written.\n",
+            "Finished writing core.\n",
+        ] {
+            assert!(said.contains(line), "{form}: {line}\n{said}");
+        }
+        assert_eq!(build_and_block(&place), (build, kdbg), "{form}");
+        assert_eq!(place.names(), ["memory.dmp", "vm.vmem", "vm.vmss"], "{form}");
+    }
+    assert_eq!(place.run("-q -W vm.vmss").expect(0).stdout, "");
+}
+
+#[test]
+fn an_address_without_debugger_data_is_said_and_looked_past() {
+    let (place, kdbg) = windows_guest();
+    let wrong = kdbg + 0x1000;
+    let ended = place.run(&format!("-WDDB{wrong:x} vm.vmss")).expect(0);
+    let said = format!("no debugger data at {wrong:#x}, as given; that at {kdbg:#x} is used");
+    assert!(ended.stderr.contains(&said), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("no debugger data at").count(), 1, "{}", ended.stderr);
+    assert_eq!(build_and_block(&place), (19041, kdbg));
+}
+
+#[test]
+fn commands_answer_of_windows_or_say_that_it_is_windows() {
+    let (place, _) = windows_guest();
+    for (line, parts) in [
+        ("info vm.vmss", &["Windows 10", "19041", "ntkrnlmp.pdb/", "vmss2core -W"][..]),
+        ("ps vm.vmss", &["System", "smss.exe"]),
+        ("modules vm.vmss", &["ntoskrnl.exe", "ntkrnlmp.pdb"]),
+        ("bt vm.vmss --cpu 0", &["nt+0x"]),
+    ] {
+        let said = place.run(line).expect(0).stdout;
+        for part in parts {
+            assert!(said.contains(part), "{line}: {part}\n{said}");
+        }
+    }
+    for line in ["dmesg vm.vmss", "symbols vm.vmss", "crash-args vm.vmss"] {
+        let said = place.run(line).expect(1).stderr;
+        assert!(said.contains("Windows"), "{line}: {said}");
     }
 }

@@ -85,6 +85,10 @@ pub const PCR_CONTAINED_PRCB: usize = 0x2e6;
 pub const PRCB_SPECIAL_REGISTERS: usize = 0x2f2;
 /// `OffsetPrcbContext`, a `u16`: the pointer to the `CONTEXT` of a crash.
 pub const PRCB_CONTEXT: usize = 0x338;
+/// `OffsetKThreadStackLimit`, a `u32`.
+pub const THREAD_STACK_LIMIT: usize = 0x340;
+/// `OffsetKThreadStackBase`, a `u32`.
+pub const THREAD_STACK_BASE: usize = 0x344;
 /// `OffsetPrcbIdleThread`, a `u16`.
 pub const PRCB_IDLE_THREAD: usize = 0x350;
 /// `PteBase`, the value.

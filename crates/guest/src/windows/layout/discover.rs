@@ -3,7 +3,7 @@
 use vmss2core_mem::Gva;
 
 use super::{Layout, Member};
-use crate::windows::{Kernel, View, list};
+use crate::windows::{Kernel, View, kdbg_fields, list};
 
 /// Processes that are looked at.
 const SAMPLES: usize = 64;
@@ -19,18 +19,21 @@ const SHOWN: &str = "shown by the guest's processes";
 const SHOWN_BY_THREADS: &str = "shown by the running threads";
 const STATED: &str = "stated by the debugger data";
 
-/// What debugger data states: offset in it, bytes there, member.
-const STATEMENTS: [(usize, usize, Member); 10] = [
-    (0x29a, 2, Member::Teb),
-    (0x29c, 2, Member::KernelStack),
-    (0x29e, 2, Member::InitialStack),
-    (0x2a0, 2, Member::ApcProcess),
-    (0x2a2, 2, Member::State),
-    (0x2aa, 2, Member::Peb),
-    (0x2ac, 2, Member::InheritedFromUniqueProcessId),
-    (0x2ae, 2, Member::DirectoryTableBase),
-    (0x340, 4, Member::StackLimit),
-    (0x344, 4, Member::StackBase),
+/// Members whose offsets the debugger data states in 2 bytes.
+const STATEMENTS: [(usize, Member); 8] = [
+    (kdbg_fields::THREAD_TEB, Member::Teb),
+    (kdbg_fields::THREAD_KERNEL_STACK, Member::KernelStack),
+    (kdbg_fields::THREAD_INITIAL_STACK, Member::InitialStack),
+    (kdbg_fields::THREAD_APC_PROCESS, Member::ApcProcess),
+    (kdbg_fields::THREAD_STATE, Member::State),
+    (kdbg_fields::PROCESS_PEB, Member::Peb),
+    (kdbg_fields::PROCESS_PARENT, Member::InheritedFromUniqueProcessId),
+    (kdbg_fields::PROCESS_ROOT, Member::DirectoryTableBase),
+];
+/// The same in 4 bytes.
+const LONG_STATEMENTS: [(usize, Member); 2] = [
+    (kdbg_fields::THREAD_STACK_LIMIT, Member::StackLimit),
+    (kdbg_fields::THREAD_STACK_BASE, Member::StackBase),
 ];
 
 /// The bytes of a process as far as they are in memory.
@@ -50,9 +53,12 @@ pub(super) fn processes(kernel: &Kernel<'_>, layout: &mut Layout) {
     if let Some(samples) = Samples::of(kernel, layout) {
         samples.show(layout);
     }
-    for (at, len, member) in STATEMENTS {
-        let stated = kernel.kdbg_uint(at, len).filter(|offset| *offset != 0);
-        if let Some(offset) = stated {
+    let short = |at| kernel.kdbg()?.u16(at).map(u64::from);
+    let long = |at| kernel.kdbg()?.u32(at).map(u64::from);
+    let stated = STATEMENTS.into_iter().map(|(at, member)| (short(at), member));
+    let stated = stated.chain(LONG_STATEMENTS.into_iter().map(|(at, member)| (long(at), member)));
+    for (offset, member) in stated {
+        if let Some(offset) = offset.filter(|offset| *offset != 0) {
             layout.add_stated(member, offset, STATED);
         }
     }
@@ -117,7 +123,8 @@ impl<'k> Samples<'k> {
                 layout.add(member, offset, SHOWN);
             }
         }
-        let stated = self.kernel.kdbg_uint(0x2ac, 2).is_some_and(|offset| offset != 0);
+        let stated = self.kernel.kdbg().and_then(|kdbg| kdbg.u16(kdbg_fields::PROCESS_PARENT));
+        let stated = stated.is_some_and(|offset| offset != 0);
         if !stated && let Some(parent) = self.parent(layout) {
             layout.add(Member::InheritedFromUniqueProcessId, parent, SHOWN);
         }
@@ -262,7 +269,8 @@ fn links_of(view: &View<'_>, head: Gva, system: Gva) -> Option<u64> {
 fn sample_len(kernel: &Kernel<'_>) -> usize {
     let (wide, narrow) = PROCESS_LEN;
     let usual = if kernel.is_64_bit() { wide } else { narrow };
-    let stated = kernel.kdbg_uint(0x2a8, 2).and_then(|len| usize::try_from(len).ok());
+    let stated =
+        kernel.kdbg().and_then(|kdbg| kdbg.u16(kdbg_fields::PROCESS_SIZE)).map(usize::from);
     stated.filter(|len| (0x200..0x2000).contains(len)).unwrap_or(usual)
 }
 
