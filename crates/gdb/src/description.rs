@@ -86,9 +86,15 @@ pub struct Description {
 impl Description {
     /// A description with these features, in this order.
     pub fn new(width: Width, features: &[Feature]) -> Self {
-        let of = |feature| features::registers(width, feature);
-        let registers = features.iter().copied().flat_map(of).collect();
-        Self { width, features: features.to_vec(), registers }
+        // gdb refuses a description with a feature that has none of its registers, as
+        // bases of segments have none in 32-bit guests.
+        let with_registers = features.iter().map(|feature| {
+            let registers = features::registers(width, *feature);
+            (*feature, registers)
+        });
+        let (features, registers): (Vec<_>, Vec<_>) =
+            with_registers.filter(|(_, registers)| !registers.is_empty()).unzip();
+        Self { width, features, registers: registers.into_iter().flatten().collect() }
     }
 
     /// How wide the guest's code is.
@@ -181,6 +187,13 @@ mod tests {
         for (name, number) in [("eax", 0), ("esp", 4), ("eip", 8), ("xmm0", 32), ("mxcsr", 40)] {
             assert_eq!(narrow.number_of(name), Some(number), "{name}");
         }
+    }
+
+    #[test]
+    fn no_feature_is_empty() {
+        let narrow = Description::new(Width::Bits32, &ALL).xml();
+        assert!(!narrow.contains("org.gnu.gdb.i386.segments"), "{narrow}");
+        assert!(Description::new(Width::Bits64, &ALL).xml().contains("org.gnu.gdb.i386.segments"));
     }
 
     #[test]

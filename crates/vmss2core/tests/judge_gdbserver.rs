@@ -395,6 +395,91 @@ fn fifty_clients_leave_nothing_behind() -> Result<()> {
     Ok(())
 }
 
+/// Of a memory file alone, memory can be read as the kernel sees it.
+#[test]
+fn without_registers_there_is_still_memory() -> Result<()> {
+    let guest = guests::guest("linux-6.1")?;
+    let memory = cores::checkpoint(&guest, &Wrap::split())?.with_extension("vmem");
+    let dir = tempfile::tempdir()?;
+    let alone = dir.path().join("alone.vmem");
+    std::os::unix::fs::symlink(memory, &alone)?;
+    let server = Server::start(&alone, &[])?;
+    let banner = guest.truth()?.symbol("linux_banner")?;
+    let lines = ["info threads", "p $rsp", &format!("x/s {banner:#x}")];
+    let said = ask_gdb(&gdb()?, &server, None, &lines)?;
+    for part in ["\"no registers\"", "<unavailable>", "\"Linux version 6.1."] {
+        ensure_contains("a memory file alone", &said, part)?;
+    }
+    Ok(())
+}
+
+fn find(dir: &Path, name: &str) -> Result<Option<PathBuf>> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            if let Some(found) = find(&path, name)? {
+                return Ok(Some(found));
+            }
+        } else if path.file_name().is_some_and(|have| have == name) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+/// The file of a module of Debian's 6.1 kernel.
+fn module_file(name: &str) -> Result<PathBuf> {
+    let kernels = vmss2core_lab::cache::dir()?.join("kernels");
+    for entry in fs::read_dir(&kernels)? {
+        let path = entry?.path();
+        let is_6_1 =
+            path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("linux-6.1-cloud"));
+        if is_6_1 && let Some(found) = find(&path, name)? {
+            return Ok(found);
+        }
+    }
+    anyhow::bail!("no {name} below {}", kernels.display())
+}
+
+/// A module's symbols lie where the guest said.
+#[test]
+fn symbols_of_modules_are_those_of_the_guest() -> Result<()> {
+    let guest = guests::guest("linux-6.1")?;
+    let file = module_file("loop.ko")?;
+    let folder = file.parent().context("no folder")?.display().to_string();
+    let checkpoint = cores::checkpoint(&guest, &Wrap::split())?;
+    let server = Server::start(&checkpoint, &["--modules", &folder])?;
+    let symbols = guest.truth()?.symbols()?;
+    let of_loop = |kind: &str| {
+        let fits = |symbol: &&vmss2core_lab::truth::Symbol| {
+            symbol.module.as_deref() == Some("loop") && kind.contains(symbol.kind)
+        };
+        symbols.iter().filter(fits).collect::<Vec<_>>()
+    };
+    let all: Vec<_> = ["tT", "dDbB", "rR"].into_iter().flat_map(of_loop).collect();
+    let plain = || all.iter().filter(|symbol| !symbol.name.contains('.'));
+    let lines: Vec<String> =
+        plain().map(|symbol| format!("info address {}", symbol.name)).collect();
+    // gdb reads symbols of libraries when it is told to if it has no program; what it
+    // does last decides how it ends.
+    let lines = std::iter::once("sharedlibrary").chain(lines.iter().map(String::as_str));
+    let lines: Vec<&str> = lines.chain(["info threads"]).collect();
+    // Without the kernel's own symbols, so that names it has too are not in the way.
+    let said = ask_gdb(&gdb()?, &server, None, &lines)?;
+    let mut compared = BTreeMap::<char, usize>::new();
+    for symbol in plain() {
+        let line = format!("Symbol \"{}\" is at ", symbol.name);
+        let mut lines = said.lines().filter_map(|said| said.strip_prefix(&line));
+        // gdb has no symbols of sections that its file does not call by them.
+        let Some(at) = lines.next().and_then(|rest| rest.split(' ').next()) else { continue };
+        ensure!(at == format!("{:#x}", symbol.address), "{}: {at}\n{said}", symbol.name);
+        *compared.entry(symbol.kind.to_ascii_lowercase()).or_default() += 1;
+    }
+    ensure!(compared.get(&'t').is_some_and(|count| *count > 10), "{compared:?}\n{said}");
+    ensure!(compared.contains_key(&'d') && compared.contains_key(&'b'), "{compared:?}");
+    Ok(())
+}
+
 /// The architecture is the one that the processors are in.
 #[test]
 fn real_mode_is_announced() -> Result<()> {
@@ -419,16 +504,8 @@ guest_tests! {
     around_the_hole: "linux-6.1-6g",
     panicked: "linux-6.1-panic",
     newest: "linux-sid",
-}
-
-mod of_32_bits {
-    guest_tests! {
-        (in_lldb)
-        two_level: "linux-6.1-i386",
-        pae: "linux-6.1-i386-pae",
-    }
-
-    use super::in_lldb;
+    two_level: "linux-6.1-i386",
+    pae: "linux-6.1-i386-pae",
 }
 
 mod in_gdb_16 {
@@ -436,6 +513,7 @@ mod in_gdb_16 {
         (registers_and_memory_in_gdb_16)
         five_level: "linux-6.1",
         newest: "linux-sid",
+        two_level: "linux-6.1-i386",
     }
 
     use super::registers_and_memory_in_gdb_16;

@@ -8,7 +8,7 @@ use crate::session::Session;
 pub(super) const PACKETS: Family = &[
     ("vAttach;", attach),
     ("D", detach),
-    ("vKill", |session, _| detach_all(session)),
+    ("vKill", detach),
     ("k", kill),
     ("R", |_, _| Reply::unsupported()),
 ];
@@ -27,7 +27,7 @@ fn attach(session: &mut Session<'_>, pid: &[u8]) -> Reply {
     resume::stopped(session)
 }
 
-/// `D`, or `D;PID` for one of several.
+/// `D`, or `D;PID` and `vKill;PID` for one of several: nothing is killed.
 fn detach(session: &mut Session<'_>, rest: &[u8]) -> Reply {
     let Some(pid) = rest.strip_prefix(b";") else { return detach_all(session) };
     let Some(pid) = parse::number(pid) else { return Reply::error(EINVAL) };

@@ -1,7 +1,6 @@
 //! Answers to packets, a file for each family.
 
 mod attach;
-mod files;
 mod lldb;
 mod memory;
 mod monitor;
@@ -20,7 +19,7 @@ type Handler = fn(&mut Session<'_>, &[u8]) -> Reply;
 /// What a family answers: packets by their prefix. The longest that fits counts.
 type Family = &'static [(&'static str, Handler)];
 
-const FAMILIES: [Family; 10] = [
+const FAMILIES: [Family; 9] = [
     query::PACKETS,
     threads::PACKETS,
     registers::PACKETS,
@@ -28,7 +27,6 @@ const FAMILIES: [Family; 10] = [
     transfer::PACKETS,
     resume::PACKETS,
     attach::PACKETS,
-    files::PACKETS,
     monitor::PACKETS,
     lldb::PACKETS,
 ];

@@ -111,6 +111,11 @@ fn no_processor() -> Thread {
     Thread { tid: 1, name: name.to_owned(), extra: extra.to_owned(), core: None }
 }
 
+/// Its registers: gdb drops a thread of which it is not told where it stands.
+fn nowhere() -> X86Vcpu {
+    X86Vcpu { rip: Some(0), ..X86Vcpu::default() }
+}
+
 /// Threads are numbered from 1: 0 is no thread.
 fn thread(vcpu: &Vcpu, facts: &Facts) -> Thread {
     let of = facts.vcpus.iter().find(|of| of.index == vcpu.index);
@@ -128,8 +133,9 @@ fn thread(vcpu: &Vcpu, facts: &Facts) -> Thread {
 fn width(checkpoint: &Checkpoint, facts: &Facts) -> Width {
     let modes = || facts.vcpus.iter().filter_map(|vcpu| vcpu.mode.as_ref());
     let linux = facts.linux.as_ref().is_some_and(|linux| linux.is_64_bit);
+    let windows = facts.windows.as_ref().is_some_and(|windows| windows.is_64_bit);
     let in_real_mode = |vcpu: &X86Vcpu| vcpu.control.cr0.is_some_and(|cr0| cr0 & 1 == 0);
-    if linux || modes().any(|mode| mode.value.is_64_bit()) {
+    if linux || windows || modes().any(|mode| mode.value.is_64_bit()) {
         Width::Bits64
     } else if !checkpoint.vcpus.is_empty()
         && checkpoint.vcpus.iter().filter_map(Vcpu::x86).all(in_real_mode)
@@ -166,7 +172,10 @@ impl Inferior for Vcpus<'_> {
 
     fn registers(&self, tid: u32) -> Option<Registers> {
         self.threads.iter().find(|thread| thread.tid == tid)?;
-        let cpu = self.vcpu(tid).and_then(Vcpu::x86).cloned().unwrap_or_default();
+        let cpu = match self.vcpu(tid) {
+            Some(vcpu) => vcpu.x86().cloned().unwrap_or_default(),
+            None => nowhere(),
+        };
         Some(Registers { cpu, system_call: None })
     }
 

@@ -9,9 +9,9 @@ use super::GuestArgs;
 
 /// Serve the checkpoint to gdb and lldb
 ///
-/// The virtual processors are threads; memory is what each of them sees. KASLR,
-/// modules and per-CPU variables are taken care of: a kernel file with symbols is
-/// all that the debugger needs. Nothing can run or be changed. "monitor help" in
+/// The virtual processors are threads; memory is what each of them sees. KASLR
+/// and per-CPU variables are taken care of: a kernel file with symbols is all that
+/// the debugger needs, --modules adds those of modules. Nothing can run or be changed. "monitor help" in
 /// the debugger lists what else can be asked.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -39,7 +39,8 @@ pub(crate) struct GdbArgs {
     /// Directory of the kernel's modules: their symbols are then told to gdb too
     ///
     /// Files NAME.ko below it, as /lib/modules/RELEASE has them, not compressed;
-    /// those of another build than the guest's are left out.
+    /// those of another build than the guest's are left out. gdb reads their symbols
+    /// at the command "sharedlibrary".
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) modules: Option<PathBuf>,
     /// Write a script for gdb that connects

@@ -1,5 +1,0 @@
-//! `vFile`: files of the guest.
-
-use super::Family;
-
-pub(super) const PACKETS: Family = &[];
