@@ -41,8 +41,11 @@ fn every_guest_lists_its_threads_and_symbols() {
         let truth = guest(recipe.name).truth().unwrap();
         let tasks = truth.tasks().unwrap();
         let named = |comm: &str| tasks.iter().filter(|task| task.comm == comm).count();
-        assert_eq!((named("mt"), named("mt-sleeper"), named("t32")), (1, 1, 2), "{}", recipe.name);
-        assert_eq!(truth.programs().unwrap().len(), 4, "{}", recipe.name);
+        // One guest runs `mt` from a second place, too, and a program of its own.
+        let (copies, programs) = if recipe.name == "linux-6.1-rare" { (2, 6) } else { (1, 4) };
+        let found = (named("mt"), named("mt-sleeper"), named("t32"));
+        assert_eq!(found, (copies, copies, 2), "{}", recipe.name);
+        assert_eq!(truth.programs().unwrap().len(), programs, "{}", recipe.name);
         assert_eq!(truth.program_threads().unwrap().len(), 4, "{}", recipe.name);
         assert!(truth.symbol("_text").unwrap() > 0, "{}", recipe.name);
         let symbols = truth.symbols().unwrap();

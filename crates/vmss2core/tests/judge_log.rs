@@ -101,8 +101,19 @@ fn record_of_drgn(record: &Value) -> Result<String> {
 }
 
 guest_tests! {
-    (same_as_newest_crash, same_as_older_crash, same_as_drgn)
+    (same_as_newest_crash, same_as_drgn)
     five_level: "linux-6.1",
     isolated_four_level: "linux-6.1-4level",
     panicked: "linux-6.1-panic",
+}
+
+/// Of Debian's cloud kernels crash 8.0.6 opens those that panicked only: the others
+/// have an exception stack without a size, which it does not take.
+mod of_older_crash {
+    guest_tests! {
+        (same_as_older_crash)
+        panicked: "linux-6.1-panic",
+    }
+
+    use super::same_as_older_crash;
 }
