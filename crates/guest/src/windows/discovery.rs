@@ -30,7 +30,7 @@ pub(crate) fn thoroughly<'a>(
     cpus: &[Cpu<'a>],
     options: &Options,
 ) -> Option<WindowsFacts> {
-    Some(of_tables(memory, &roots::by_scan(memory)?, cpus, options))
+    Some(of_tables(memory, &roots::by_scan(memory, cpus)?, cpus, options))
 }
 
 /// Says of vCPUs whose page tables hide the kernel which ones do not.

@@ -115,10 +115,21 @@ fn of_low_stub(memory: &PhysicalMemory) -> Option<KernelTables<'_>> {
     KernelTables::of(AddressSpace::new(memory, mode, mode.root_of(stub.cr3)), how)
 }
 
-/// Any page in memory that looks like a root and maps the kernel.
-pub(super) fn by_scan(memory: &PhysicalMemory) -> Option<KernelTables<'_>> {
+/// Any page in memory that looks like a root and maps the kernel. Where nothing
+/// hints at Windows only the lowest memory is looked at, in which the System
+/// process's root mostly is: to read all of a guest of another system takes as long
+/// as to copy it.
+pub(super) fn by_scan<'a>(
+    memory: &'a PhysicalMemory,
+    cpus: &[Cpu<'a>],
+) -> Option<KernelTables<'a>> {
+    const LOW: u64 = 16 << 20;
+    let end = if may_be_windows(cpus) { u64::MAX } else { LOW };
     let mut found = None;
     scan::data(memory, 0, &mut |gpa, bytes| {
+        if gpa.0 >= end {
+            return ControlFlow::Break(());
+        }
         for (page, entries) in (0_u64..).zip(bytes.chunks_exact(0x1000)) {
             found = of_page(memory, Gpa(gpa.0 + page * 0x1000), entries);
             if found.is_some() {
@@ -128,6 +139,14 @@ pub(super) fn by_scan(memory: &PhysicalMemory) -> Option<KernelTables<'_>> {
         ControlFlow::Continue(())
     });
     found
+}
+
+/// Whether there are no page tables to know better by, or a program's show what
+/// every program of Windows sees.
+fn may_be_windows(cpus: &[Cpu<'_>]) -> bool {
+    let mut spaces = cpus.iter().filter_map(|cpu| cpu.space);
+    let has_paging = |space: AddressSpace<'_>| space.mode() != PagingMode::Identity;
+    !spaces.clone().any(has_paging) || spaces.any(|space| shared::of_program(&space).is_some())
 }
 
 fn of_page<'a>(memory: &'a PhysicalMemory, gpa: Gpa, page: &[u8]) -> Option<KernelTables<'a>> {
