@@ -63,17 +63,28 @@ pub(super) fn random(dir: &Path) -> Result<Input> {
     Ok(input)
 }
 
-/// A small Windows guest grown to this many GiB, of which nearly all is hole, and
-/// what is in it.
+/// A small Windows guest grown to `gib` GiB, of which 16 MiB are used in each
+/// `gib` / 32: half a GiB or more, as a guest has that has run a while.
 pub(super) fn windows(dir: &Path, gib: u64) -> Result<(Input, Truth)> {
+    const USED: u64 = 16 << 20;
     let (name, folder) = match gib {
-        4 => ("sparse 4 GiB Windows guest", "windows-4g"),
-        _ => ("sparse 64 GiB Windows guest", "windows-64g"),
+        4 => ("sparse 4 GiB Windows guest", "windows-4g-used"),
+        _ => ("sparse 64 GiB Windows guest", "windows-64g-used"),
     };
+    let dir = dir.join(folder);
     let MiniNt { mut machine, truth } = small_windows()?;
-    machine.ram.grow_to(gib * GIB);
+    if !dir.join("done").exists() {
+        fs::create_dir_all(&dir)?;
+        let noise = dir.join("noise");
+        write_noise(&noise, USED)?;
+        for part in 1..32 {
+            machine.ram.grow_to(part * gib * GIB / 32);
+            machine.ram.push(&Contents::of_file(&noise)?);
+        }
+        machine.ram.grow_to(gib * GIB);
+    }
     machine.memory = layout(gib * GIB);
-    Ok((wrap(name, &machine, &dir.join(folder))?, truth))
+    Ok((wrap(name, &machine, &dir)?, truth))
 }
 
 /// The same guest, all pages of 4 GiB that it does not use being random.
