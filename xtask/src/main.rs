@@ -70,11 +70,18 @@ fn root() -> Result<&'static Path> {
 
 /// The user's release build of the tool.
 fn release_binary(root: &Path) -> Result<PathBuf> {
-    let status = std::process::Command::new(env!("CARGO"))
-        .args(["build", "--release", "--quiet", "--package", "vmss2core"])
-        .current_dir(root)
-        .status()?;
-    anyhow::ensure!(status.success(), "vmss2core does not build");
+    build_release(root, &["--package", "vmss2core"])?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     Ok(target.unwrap_or_else(|| root.join("target")).join("release/vmss2core"))
+}
+
+/// Builds what the arguments name.
+fn build_release(root: &Path, what: &[&str]) -> Result<()> {
+    let status = std::process::Command::new(env!("CARGO"))
+        .args(["build", "--release", "--quiet"])
+        .args(what)
+        .current_dir(root)
+        .status()?;
+    anyhow::ensure!(status.success(), "{} does not build", what.join(" "));
+    Ok(())
 }

@@ -64,13 +64,14 @@ impl Cache {
     }
 }
 
-/// Takes as much memory and a little more, writes to it, and gives it back.
+/// Takes as much memory and half a GiB more, writes to it, and gives it back.
 ///
 /// A host takes back what a guest has free (free page reporting) and charges
 /// whoever gets it next, here 2 s for each GiB: four times what a copy takes.
 /// What was freed a moment ago is handed out first and costs nothing.
 fn back_free_memory(bytes: u64) {
-    let len = usize::try_from(bytes + bytes / 4).unwrap_or_default();
+    const MORE: u64 = 512 << 20;
+    let len = usize::try_from(bytes + MORE).unwrap_or_default();
     drop(std::hint::black_box(vec![1_u8; len]));
 }
 

@@ -31,8 +31,36 @@ pub(super) fn rows(bench: &Bench) -> Result<Vec<Row>> {
         rows.push(conversion(bench, input)?);
         rows.push(bench.info(input)?);
     }
+    rows.push(search(bench, &random)?);
     rows.extend(processes(bench, &sparse, &truth)?);
     Ok(rows)
+}
+
+/// The search of all memory behind `-WSCAN`, against `grep` for the same tag.
+fn search(bench: &Bench, input: &Input) -> Result<Row> {
+    let package = ["--package", "vmss2core-guest", "--example", "debugger_blocks"];
+    crate::build_release(crate::root()?, &package)?;
+    let example = bench.tool.with_file_name("examples/debugger_blocks");
+    let memory = input.memory.display().to_string();
+    let ours = vec![example.display().to_string(), memory.clone()];
+    // Exit code 1, as it would be without a match, is no failure of grep's.
+    let theirs = ["sh", "-c", "LC_ALL=C grep -c KDBG \"$0\" || test $? = 1", &memory];
+    let contestants = [ours, theirs.map(str::to_owned).to_vec()];
+    let mut costs = [Vec::new(), Vec::new()];
+    Cache::Warm.prepare(&input.memory, &bench.tool)?;
+    for _ in 0..RUNS {
+        for (costs, argv) in costs.iter_mut().zip(&contestants) {
+            costs.push(measure::run(argv, &bench.dir)?);
+        }
+    }
+    let [ours, theirs]: [Result<Cost>; 2] = costs.map(measure::best);
+    Ok(Row {
+        what: format!("search of all memory for debugger data, {}", input.name),
+        ours: ours?,
+        data_bytes: input.data_bytes,
+        peer: Some(("grep", theirs?)),
+        target: "3 GB/s per core: at most 0.36 CPU s/GiB",
+    })
 }
 
 /// `--format windbg` against `cp`, taking turns.

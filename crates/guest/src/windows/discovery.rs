@@ -323,8 +323,8 @@ pub(crate) fn contradiction(windows: &WindowsFacts, options: &Options) -> Option
     })
 }
 
-/// Where debugger data blocks are in physical memory, best first: what `-WSCAN`
-/// prints.
+/// Where debugger data blocks are in all of physical memory, best first: the search
+/// behind `-WSCAN`. Stale copies are among them.
 pub fn debugger_blocks(memory: &PhysicalMemory, windows: &WindowsFacts) -> Vec<(Gpa, Found<Kdbg>)> {
     let (mode, root) = windows.kernel_root.value;
     kdbg::scan_memory(memory, &View::new(memory, mode, root))
