@@ -14,6 +14,7 @@ pub mod fuzzing;
 mod handlers;
 pub mod packet;
 mod parse;
+pub mod process;
 mod reply;
 mod server;
 mod session;

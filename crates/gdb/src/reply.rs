@@ -10,8 +10,14 @@ pub struct Reply(pub(crate) Vec<u8>);
 
 /// POSIX' numbers as the protocol's file operations have them.
 pub(crate) const EPERM: u8 = 1;
+pub(crate) const ENOENT: u8 = 2;
+pub(crate) const EIO: u8 = 5;
+pub(crate) const EBADF: u8 = 9;
 pub(crate) const EFAULT: u8 = 14;
 pub(crate) const EINVAL: u8 = 22;
+pub(crate) const EMFILE: u8 = 24;
+pub(crate) const EROFS: u8 = 30;
+pub(crate) const ENAMETOOLONG: u8 = 91;
 
 impl Reply {
     /// Nothing: the packet is not known.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::handlers;
+use crate::handlers::{self, Files, Object};
 use crate::parse::{self, Which};
 use crate::reply::Reply;
 use crate::target::{Inferior, Monitor, Selected, Target};
@@ -53,6 +53,12 @@ pub struct Session<'s> {
     /// What goes to the client's console before the answer.
     pub(crate) console: Vec<String>,
     pub(crate) ended: bool,
+    /// Files of the guest that are open.
+    pub(crate) files: Files<'s>,
+    /// What is being read in parts.
+    pub(crate) object: Option<Object>,
+    /// Why something was refused last, for clients that only show that it was.
+    pub(crate) refusal: Option<String>,
 }
 
 impl<'s> Session<'s> {
@@ -68,6 +74,9 @@ impl<'s> Session<'s> {
             listing: Vec::new().into_iter(),
             console: Vec::new(),
             ended: false,
+            files: Files::default(),
+            object: None,
+            refusal: None,
         }
     }
 

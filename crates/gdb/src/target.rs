@@ -12,6 +12,7 @@ use vmss2core_guest::paging::{AddressSpace, Permissions};
 use vmss2core_mem::{PhysicalMemory, X86Vcpu};
 
 use crate::description::Description;
+use crate::reply::ENOENT;
 
 /// One thread of an inferior.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +121,11 @@ pub trait Inferior: Send + Sync {
         None
     }
 
+    /// What is missing or doubtful, a sentence each.
+    fn problems(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The triple that lldb is told, such as `x86_64-unknown-linux-gnu`. Without
     /// one it looks for a kernel by itself, which is what macOS needs.
     fn triple(&self) -> Option<String> {
@@ -164,13 +170,11 @@ pub trait Target: Send + Sync {
     /// Opens a file of the guest, as `pid` sees it (0: as all do); the error is the
     /// protocol's number.
     fn open(&self, _pid: u32, _path: &str) -> Result<Box<dyn GuestFile + '_>, u8> {
-        const ENOENT: u8 = 2;
         Err(ENOENT)
     }
 
     /// What a symbolic link of the guest says; the error is the protocol's number.
     fn read_link(&self, _pid: u32, _path: &str) -> Result<String, u8> {
-        const ENOENT: u8 = 2;
         Err(ENOENT)
     }
 

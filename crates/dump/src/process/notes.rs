@@ -15,9 +15,6 @@ use crate::elf::raw::{
 };
 use crate::elf::{Machine, fpu};
 
-/// `PIDTYPE_PGID` and `PIDTYPE_SID`, indices of `signal_struct.pids` (since 4.19).
-const GROUP: u64 = 2;
-const SESSION: u64 = 3;
 /// `DEFAULT_PRIO`: a nice value of 0.
 const DEFAULT_PRIORITY: i64 = 120;
 /// Letters of `pr_sname`, by the lowest bit of the state.
@@ -53,8 +50,8 @@ impl Info {
             letter,
             nice: nice(&object).unwrap_or(0),
             flags: object.uint("flags").unwrap_or(0),
-            group: number(kernel, &object, GROUP).unwrap_or(0),
-            session: number(kernel, &object, SESSION).unwrap_or(0),
+            group: kernel.group_of(task).unwrap_or(0),
+            session: kernel.session_of(task).unwrap_or(0),
             arguments,
         }
     }
@@ -71,17 +68,6 @@ fn state(task: &Task) -> (u8, u8) {
 fn nice(task: &Object<'_>) -> Option<u8> {
     let priority = i64::try_from(task.uint("static_prio").ok()?).ok()?;
     i8::try_from(priority - DEFAULT_PRIORITY).ok().map(i8::cast_unsigned)
-}
-
-/// The number of the process group or session.
-fn number(kernel: &Kernel<'_>, task: &Object<'_>, index: u64) -> Option<u32> {
-    let signal = task.follow("signal", "signal_struct").ok()??;
-    let pids = signal.address_of("pids").ok()?;
-    let at = pids.checked_add(index * kernel.word_len())?;
-    let pid = kernel.object(kernel.read_pointer(at, "signal_struct.pids").ok()?, "pid");
-    let numbers = pid.address_of("numbers").ok()?;
-    // `struct upid` begins with the number.
-    u32::try_from(kernel.read_uint(numbers, 4, "pid.numbers").ok()?).ok()
 }
 
 /// All notes.

@@ -8,7 +8,7 @@ use crate::session::Session;
 pub(super) const PACKETS: Family = &[
     ("vAttach;", attach),
     ("D", detach),
-    ("vKill", detach),
+    ("vKill;", detach_one),
     ("k", kill),
     ("R", |_, _| Reply::unsupported()),
 ];
@@ -19,7 +19,10 @@ fn attach(session: &mut Session<'_>, pid: &[u8]) -> Reply {
     if session.inferior(pid).is_none() {
         match session.target.attach(pid) {
             Ok(inferior) => session.inferiors.push(inferior),
-            Err(why) => return session.refuse(&why, EPERM),
+            Err(why) => {
+                session.refusal = Some(why.clone());
+                return session.refuse(&why, EPERM);
+            }
         }
     }
     let first = session.inferior(pid).and_then(|inferior| inferior.threads().first());
@@ -27,17 +30,29 @@ fn attach(session: &mut Session<'_>, pid: &[u8]) -> Reply {
     resume::stopped(session)
 }
 
-/// `D`, or `D;PID` and `vKill;PID` for one of several: nothing is killed.
+/// `D`, or `D;PID` for one of several.
 fn detach(session: &mut Session<'_>, rest: &[u8]) -> Reply {
-    let Some(pid) = rest.strip_prefix(b";") else { return detach_all(session) };
-    let Some(pid) = parse::number(pid) else { return Reply::error(EINVAL) };
-    session.inferiors.retain(|inferior| u64::from(inferior.pid()) != pid);
+    match rest.strip_prefix(b";") {
+        Some(pid) => detach_one(session, pid),
+        None => detach_all(session),
+    }
+}
+
+/// `D;PID` and `vKill;PID`: nothing is killed.
+fn detach_one(session: &mut Session<'_>, pid: &[u8]) -> Reply {
+    let found = parse::number(pid).and_then(|pid| u32::try_from(pid).ok());
+    let Some(pid) = found.filter(|pid| session.inferior(*pid).is_some()) else {
+        return Reply::error(EINVAL);
+    };
+    session.inferiors.retain(|inferior| inferior.pid() != pid);
+    session.selected = session.selected.filter(|(selected, _)| *selected != pid);
     session.ended = session.inferiors.is_empty() && !session.agreed.extended;
     Reply::ok()
 }
 
 fn detach_all(session: &mut Session<'_>) -> Reply {
     session.inferiors.clear();
+    session.selected = None;
     session.ended = !session.agreed.extended;
     Reply::ok()
 }

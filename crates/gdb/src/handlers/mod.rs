@@ -1,6 +1,7 @@
 //! Answers to packets, a file for each family.
 
 mod attach;
+mod files;
 mod lldb;
 mod memory;
 mod monitor;
@@ -9,6 +10,9 @@ mod registers;
 mod resume;
 mod threads;
 mod transfer;
+
+pub(crate) use files::Files;
+pub(crate) use transfer::{Object, escape_xml};
 
 use crate::reply::Reply;
 use crate::session::Session;
@@ -19,12 +23,13 @@ type Handler = fn(&mut Session<'_>, &[u8]) -> Reply;
 /// What a family answers: packets by their prefix. The longest that fits counts.
 type Family = &'static [(&'static str, Handler)];
 
-const FAMILIES: [Family; 9] = [
+const FAMILIES: [Family; 10] = [
     query::PACKETS,
     threads::PACKETS,
     registers::PACKETS,
     memory::PACKETS,
     transfer::PACKETS,
+    files::PACKETS,
     resume::PACKETS,
     attach::PACKETS,
     monitor::PACKETS,

@@ -11,7 +11,7 @@ use crate::target::{MonitorCommand, Selected};
 
 pub(super) const PACKETS: Family = &[("qRcmd,", run)];
 
-const OWN: [MonitorCommand; 3] = [
+const OWN: [MonitorCommand; 4] = [
     MonitorCommand {
         name: "help",
         usage: "[COMMAND]",
@@ -24,6 +24,12 @@ const OWN: [MonitorCommand; 3] = [
         about: "Read memory by physical address",
         details: "While it is on, every address is one of guest physical memory. gdb keeps what it \
                   has read before: type \"maint flush dcache\" too.\n",
+    },
+    MonitorCommand {
+        name: "problems",
+        usage: "",
+        about: "Say what is missing or doubtful, and why something was refused",
+        details: "",
     },
     MonitorCommand {
         name: "regs",
@@ -68,6 +74,7 @@ fn answer(session: &mut Session<'_>, words: &[&str]) -> String {
             found.map_or_else(|| unknown(name), explain)
         }
         ["phys", ref state @ ..] => physical(session, state),
+        ["problems", ..] => problems(session),
         ["regs", ..] => session.look(registers),
         [name, ref arguments @ ..] if all().any(|command| command.name == name) => {
             let said = session.look(|at| session.monitor.run(name, arguments, at));
@@ -107,6 +114,19 @@ fn physical(session: &mut Session<'_>, state: &[&str]) -> String {
     }
     let kind = if session.agreed.physical { "physical" } else { "virtual" };
     format!("addresses are {kind}; \"maint flush dcache\" makes gdb forget what it has read\n")
+}
+
+fn problems(session: &Session<'_>) -> String {
+    let of_selected = session.current().map(|current| current.inferior.problems());
+    let mut text = String::new();
+    for problem in of_selected.unwrap_or_default() {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{problem}");
+    }
+    if let Some(why) = &session.refusal {
+        let _ = writeln!(text, "refused: {why}");
+    }
+    if text.is_empty() { "none\n".to_owned() } else { text }
 }
 
 fn registers(at: Selected<'_>) -> String {

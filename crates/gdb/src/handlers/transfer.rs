@@ -13,24 +13,50 @@ use crate::target::LibraryAddresses;
 const MOST_BYTES: u64 = PACKET_BYTES as u64 / 2 - 1;
 
 pub(super) const PACKETS: Family = &[
-    ("qXfer:features:read:", |session, rest| part(rest, |annex| features(session, annex))),
-    ("qXfer:threads:read:", |session, rest| part(rest, |_| Some(threads(session)))),
-    ("qXfer:libraries:read:", |session, rest| part(rest, |_| libraries(session))),
-    ("qXfer:auxv:read:", |session, rest| part(rest, |_| session.current()?.inferior.auxv())),
-    ("qXfer:exec-file:read:", |session, rest| part(rest, |annex| executable(session, annex))),
-    ("qXfer:osdata:read:", |session, rest| part(rest, |annex| osdata(session, annex))),
+    ("qXfer:features:read:", |session, rest| part(session, ("features", rest), features)),
+    ("qXfer:threads:read:", |session, rest| {
+        part(session, ("threads", rest), |session, _| Some(threads(session)))
+    }),
+    ("qXfer:libraries:read:", |session, rest| {
+        part(session, ("libraries", rest), |session, _| libraries(session))
+    }),
+    ("qXfer:auxv:read:", |session, rest| {
+        part(session, ("auxv", rest), |session, _| session.current()?.inferior.auxv())
+    }),
+    ("qXfer:exec-file:read:", |session, rest| part(session, ("exec-file", rest), executable)),
+    ("qXfer:osdata:read:", |session, rest| part(session, ("osdata", rest), osdata)),
 ];
 
-/// Answers `ANNEX:OFFSET,LENGTH`. The object is made anew for each part: it is
-/// the same each time, because nothing changes.
-fn part(rest: &[u8], make: impl FnOnce(&str) -> Option<Vec<u8>>) -> Reply {
-    let cut = || {
-        let colon = rest.iter().rposition(|byte| *byte == b':')?;
-        let (offset, len) = parse::pair(rest.get(colon + 1..)?)?;
-        Some((std::str::from_utf8(rest.get(..colon)?).ok()?, offset, len))
-    };
-    let Some((annex, offset, len)) = cut() else { return Reply::error(EINVAL) };
-    let Some(object) = make(annex) else { return Reply::error(0) };
+/// An object that a client reads in parts.
+pub(crate) struct Object {
+    kind: &'static str,
+    annex: String,
+    bytes: Vec<u8>,
+}
+
+/// `ANNEX:OFFSET,LENGTH`.
+fn cut(rest: &[u8]) -> Option<(&str, u64, u64)> {
+    let colon = rest.iter().rposition(|byte| *byte == b':')?;
+    let (offset, len) = parse::pair(rest.get(colon + 1..)?)?;
+    Some((std::str::from_utf8(rest.get(..colon)?).ok()?, offset, len))
+}
+
+/// Answers with a part of an object, which is made when its first part is read and
+/// kept until another is.
+fn part(
+    session: &mut Session<'_>,
+    (kind, rest): (&'static str, &[u8]),
+    make: impl FnOnce(&Session<'_>, &str) -> Option<Vec<u8>>,
+) -> Reply {
+    let Some((annex, offset, len)) = cut(rest) else { return Reply::error(EINVAL) };
+    let is_kept = |object: &Object| offset > 0 && object.kind == kind && object.annex == annex;
+    if !session.object.as_ref().is_some_and(is_kept) {
+        session.object = None;
+        let made = make(session, annex);
+        session.object = made.map(|bytes| Object { kind, annex: annex.to_owned(), bytes });
+    }
+    let Some(object) = &session.object else { return Reply::error(0) };
+    let object = &object.bytes;
     let start = usize::try_from(offset).unwrap_or(usize::MAX).min(object.len());
     let len = usize::try_from(len.min(MOST_BYTES)).unwrap_or(0);
     let end = start.saturating_add(len).min(object.len());
@@ -39,7 +65,7 @@ fn part(rest: &[u8], make: impl FnOnce(&str) -> Option<Vec<u8>>) -> Reply {
 }
 
 /// Text for between and within tags.
-pub(super) fn escape_xml(text: &str) -> String {
+pub(crate) fn escape_xml(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for char in text.chars() {
         match char {

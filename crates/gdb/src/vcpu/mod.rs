@@ -244,4 +244,10 @@ impl Target for VcpuTarget<'_> {
     fn inferiors(&self) -> Vec<Arc<dyn Inferior + '_>> {
         vec![self.vcpus.clone()]
     }
+
+    fn attach(&self, _: u32) -> Result<Arc<dyn Inferior + '_>, String> {
+        Err("only processes of Linux guests can be attached to: \"target remote\" shows the \
+             processors of this one"
+            .to_owned())
+    }
 }

@@ -43,6 +43,17 @@ pub(crate) struct GdbArgs {
     /// at the command "sharedlibrary".
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) modules: Option<PathBuf>,
+    /// Serve only this process, to lldb too: its threads with their user-mode
+    /// registers, its memory
+    #[arg(long, value_name = "PID")]
+    pub(crate) pid: Option<u32>,
+    /// Directory with the guest's files, by their paths in the guest
+    ///
+    /// Programs and libraries are read by gdb from there; what is not there comes from
+    /// the guest's page cache, which has what was used of each. Symbolic links do not
+    /// lead out of it.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) sysroot: Option<PathBuf>,
     /// Write a script for gdb that connects
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "stdio")]
     pub(crate) write_gdbinit: Option<PathBuf>,

@@ -13,6 +13,10 @@ pub(crate) struct GdbPlan {
     pub(crate) place: Place,
     /// Where files of the kernel's modules are.
     pub(crate) modules: Option<PathBuf>,
+    /// The one process that is served.
+    pub(crate) pid: Option<u32>,
+    /// Where files of the guest are.
+    pub(crate) sysroot: Option<PathBuf>,
     /// Script for gdb to write.
     pub(crate) script: Option<PathBuf>,
 }
@@ -35,7 +39,13 @@ impl GdbPlan {
                 Place::Tcp(args.listen.unwrap_or(Ipv4Addr::LOCALHOST.into()), args.port)
             }
         };
-        let (modules, script) = (args.modules, args.write_gdbinit);
-        Self { guest: GuestPlan::new(args.guest, global), place, modules, script }
+        Self {
+            guest: GuestPlan::new(args.guest, global),
+            place,
+            modules: args.modules,
+            pid: args.pid,
+            sysroot: args.sysroot,
+            script: args.write_gdbinit,
+        }
     }
 }

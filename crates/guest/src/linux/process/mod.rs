@@ -48,6 +48,8 @@ use start::Auxv;
 /// How many page tables and tree nodes are read for one process: enough to go over
 /// 1 TiB of single pages thirty times.
 const MAX_READS: u64 = 1 << 24;
+/// Page tables and nodes of a page cache on the way to one page: fewer.
+const READS_OF_A_PAGE: u64 = 64;
 /// Longest list of arguments that is read; Linux allows 6 MiB.
 const MAX_ARGUMENTS: u64 = 6 << 20;
 const AT_SYSINFO_EHDR: u64 = 33;
@@ -245,6 +247,26 @@ impl<'k> Process<'k> {
         Ok(())
     }
 
+    /// Fills `buf` from `gva` on, as far as it goes; returns how many bytes there are
+    /// before the first that cannot be had. Page tables may be read for this however
+    /// much was read of the process before, as a debugger goes on asking.
+    pub fn read_prefix(&self, gva: Gva, buf: &mut [u8]) -> usize {
+        let pages = buf.len() as u64 / PAGE_SIZE + 2;
+        self.reads_left.fetch_max(pages * READS_OF_A_PAGE, Ordering::Relaxed);
+        let mut got = 0_usize;
+        while got < buf.len() {
+            let Some(at) = gva.checked_add(got as u64) else { break };
+            let in_page = usize::try_from(PAGE_SIZE - at.page_offset()).unwrap_or(1);
+            let end = got.saturating_add(in_page).min(buf.len());
+            let Some(part) = buf.get_mut(got..end) else { break };
+            if self.read(at, part).is_err() {
+                break;
+            }
+            got = end;
+        }
+        got
+    }
+
     /// Reads what lies in one mapping.
     fn read_in(&self, vma: &Vma, gva: Gva, buf: &mut [u8]) -> Result<(), LinuxError> {
         let end = gva.0 + buf.len() as u64;
@@ -322,6 +344,17 @@ impl<'k> Process<'k> {
         let mut bytes = vec![0; usize::try_from(len).ok()?];
         self.read(start, &mut bytes).ok()?;
         Some(bytes)
+    }
+
+    /// The directory that it works in; `None` if it cannot be told.
+    pub fn directory(&self) -> Option<String> {
+        let task = self.kernel.object(self.task.gva, "task_struct");
+        let place = task.follow("fs", "fs_struct").ok()??;
+        let path = path::PathGva {
+            mount: place.pointer("pwd.mnt").ok()?.0,
+            dentry: place.pointer("pwd.dentry").ok()?.0,
+        };
+        path::Paths::new(self.kernel).text(path).ok()
     }
 
     /// Its libraries, by the names that its dynamic linker loaded them by; none if it

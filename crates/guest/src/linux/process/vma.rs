@@ -1,6 +1,7 @@
 //! One mapping of a process.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use vmss2core_mem::Gva;
@@ -28,6 +29,20 @@ pub struct Vma {
 }
 
 impl Vma {
+    /// A private mapping of a file from its beginning on.
+    pub fn new(range: Range<Gva>, flags: VmaFlags, file: Arc<MappedFile>) -> Self {
+        Self {
+            start: range.start,
+            end: range.end,
+            flags,
+            offset_bytes: 0,
+            name: file.path.clone(),
+            file: Some(file),
+            backing: Backing::File,
+            image: None,
+        }
+    }
+
     /// Length in bytes, never 0.
     pub fn len_bytes(&self) -> u64 {
         self.end.0 - self.start.0

@@ -136,7 +136,7 @@ impl<'k> RegisterFinder<'k> {
             how: format!("vCPU {}", vcpu.index),
             ..ThreadRegisters::default()
         };
-        let missing: Vec<&str> =
+        let missing: Vec<&'static str> =
             Gpr::ALL.iter().filter(|gpr| x86.gpr(**gpr).is_none()).map(|gpr| gpr.name()).collect();
         // A 32-bit processor has only the first eight.
         let missing = if self.kernel.linux().is_64_bit {
@@ -145,6 +145,7 @@ impl<'k> RegisterFinder<'k> {
             missing.into_iter().filter(|name| !name.starts_with("r8") && !is_new(name)).collect()
         };
         if !missing.is_empty() {
+            thread.unreliable.clone_from(&missing);
             thread.problems.push(Problem::incomplete(format!(
                 "{}: the checkpoint lacks registers of vCPU {}: {}",
                 named(task),

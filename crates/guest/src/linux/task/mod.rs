@@ -6,6 +6,7 @@
 
 mod command_line;
 mod current;
+mod family;
 mod idle;
 mod record;
 mod rings;

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use vmss2core_gdb::description::Width;
+use vmss2core_gdb::process::Processes;
 use vmss2core_gdb::vcpu::{VcpuTarget, Vcpus};
-use vmss2core_gdb::{Bind, Server, Stop};
+use vmss2core_gdb::{Bind, Server, Stop, Target};
 use vmss2core_guest::linux::{BetterSources, Kernel};
 
 use super::source::Guest;
@@ -34,9 +35,28 @@ pub(super) fn run(plan: &GdbPlan) -> anyhow::Result<Exit> {
     let modules = plan.modules.as_ref().map(|dir| dir.canonicalize().unwrap_or(dir.clone()));
     let vcpus = Vcpus::new(checkpoint, facts, kernel.as_ref()).with_module_files(modules);
     let width = vcpus.width();
-    let target = VcpuTarget::new(vcpus);
+    let target = target(plan, kernel.as_ref(), vcpus)?;
     let answers = Answers { guest: &guest, kernel: kernel.as_ref(), plan };
-    serve(plan, &Server::new(&target, &answers), &answers, width)
+    serve(plan, &Server::new(&*target, &answers), &answers, width)
+}
+
+/// What debuggers see.
+fn target<'a>(
+    plan: &GdbPlan,
+    kernel: Option<&'a Kernel<'a>>,
+    vcpus: Vcpus<'a>,
+) -> anyhow::Result<Box<dyn Target + 'a>> {
+    let Some(kernel) = kernel else {
+        if let Some(pid) = plan.pid {
+            bail!("no process {pid}: only processes of Linux guests can be served");
+        }
+        return Ok(Box::new(VcpuTarget::new(vcpus)));
+    };
+    let mut processes = Processes::new(kernel, vcpus).with_sysroot(plan.sysroot.clone());
+    if let Some(pid) = plan.pid {
+        processes = processes.with_only(pid).map_err(anyhow::Error::msg)?;
+    }
+    Ok(Box::new(processes))
 }
 
 fn serve(

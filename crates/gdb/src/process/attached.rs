@@ -1,0 +1,239 @@
+//! A process as an inferior.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use vmss2core_guest::linux::{
+    Kernel, Library, MappedFile, Process, RegisterFinder, Task, ThreadRegisters, Vma, VmaFlags,
+};
+use vmss2core_guest::paging::{AddressSpace, Permissions};
+use vmss2core_mem::Gva;
+
+use super::registers;
+use crate::description::{Description, Width};
+use crate::target::{Inferior, Region, Registers, Thread};
+
+/// A process with its threads.
+pub struct Attached<'a> {
+    process: Process<'a>,
+    tasks: Vec<Task>,
+    threads: Vec<Thread>,
+    registers: BTreeMap<u32, Registers>,
+    description: Description,
+    problems: Vec<String>,
+    libraries: OnceLock<Vec<Library>>,
+    made_up: Mutex<BTreeMap<&'static str, Arc<Vec<u8>>>>,
+}
+
+impl<'a> Attached<'a> {
+    /// The process that a task is of; `tasks` are all of the guest's. Threads whose
+    /// registers cannot be found are left out; the error is a sentence.
+    pub(super) fn new(
+        kernel: &'a Kernel<'a>,
+        finder: &RegisterFinder<'a>,
+        task: &Task,
+        tasks: &[Task],
+    ) -> Result<Self, String> {
+        let pid = task.pid;
+        let process = Process::of(kernel, task).map_err(|error| with_reasons(&error))?;
+        let is_leader = |task: &&Task| task.is_leader();
+        let (leaders, others): (Vec<&Task>, Vec<&Task>) =
+            tasks.iter().filter(|task| task.pid == pid).partition(is_leader);
+        let tasks: Vec<Task> = leaders.into_iter().chain(others).cloned().collect();
+        let mut problems: Vec<String> =
+            process.problems().iter().map(|problem| problem.message.clone()).collect();
+        let found = states(finder, &tasks, &mut problems);
+        if found.is_empty() {
+            return Err(format!(
+                "no thread of process {pid} has registers: {}",
+                problems.join("; ")
+            ));
+        }
+        let description = registers::description(
+            !process.is_32_bit(),
+            found.values().filter_map(|state| state.fpu.as_ref()),
+        );
+        let threads = tasks.iter().filter(|task| found.contains_key(&task.tid)).map(thread);
+        Ok(Self {
+            threads: threads.collect(),
+            registers: found.iter().map(|(tid, of)| (*tid, registers::of_thread(of))).collect(),
+            description,
+            problems,
+            process,
+            tasks,
+            libraries: OnceLock::new(),
+            made_up: Mutex::default(),
+        })
+    }
+
+    /// The process.
+    pub fn process(&self) -> &Process<'a> {
+        &self.process
+    }
+
+    /// Its threads as the kernel lists them, the first one in front.
+    pub(super) fn tasks(&self) -> &[Task] {
+        &self.tasks
+    }
+
+    /// The file that it has mapped from this path, or that its dynamic linker
+    /// loaded by it, over symbolic links.
+    pub(super) fn file(&self, path: &str) -> Option<&MappedFile> {
+        let is_it = |file: &&MappedFile| file.path_when_it_existed() == path;
+        let mapped = self.process.vmas().iter().filter_map(|vma| vma.file.as_deref());
+        let by_path = || mapped.chain(self.process.executable()).find(is_it);
+        by_path().or_else(|| {
+            let libraries = self.libraries.get_or_init(|| self.process.libraries());
+            let library = libraries.iter().find(|library| library.name == path)?;
+            self.process.vma_at(library.dynamic)?.file.as_deref()
+        })
+    }
+
+    /// A file of `/proc` that is made once.
+    pub(super) fn made_up(
+        &self,
+        name: &'static str,
+        make: impl FnOnce() -> Option<Vec<u8>>,
+    ) -> Option<Arc<Vec<u8>>> {
+        let mut known = self.made_up.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(name) {
+            return Some(known.clone());
+        }
+        let made = Arc::new(make()?);
+        known.insert(name, made.clone());
+        Some(made)
+    }
+}
+
+/// An error with what it comes from.
+fn with_reasons(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut reason = error.source();
+    while let Some(error) = reason {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        reason = error.source();
+    }
+    text
+}
+
+/// The registers of threads that have any.
+fn states(
+    finder: &RegisterFinder<'_>,
+    tasks: &[Task],
+    problems: &mut Vec<String>,
+) -> BTreeMap<u32, ThreadRegisters> {
+    let mut found = BTreeMap::new();
+    for task in tasks {
+        match finder.registers(task) {
+            Ok(of) => {
+                problems.extend(of.problems.iter().map(|problem| problem.message.clone()));
+                found.insert(task.tid, of);
+            }
+            Err(error) => problems.push(format!(
+                "thread {} ({}) is not listed: {}",
+                task.tid,
+                task.comm,
+                with_reasons(&error)
+            )),
+        }
+    }
+    found
+}
+
+fn thread(task: &Task) -> Thread {
+    let extra = match (task.on_vcpu, task.state) {
+        (Some(vcpu), _) => format!("running on vCPU {vcpu}"),
+        (None, Some(state)) => state_in_words(state.letter).to_owned(),
+        (None, None) => String::new(),
+    };
+    Thread { tid: task.tid, name: task.comm.clone(), extra, core: task.on_vcpu }
+}
+
+/// As `/proc/PID/status` names states (`task_state_array`, fs/proc/array.c).
+pub(super) fn state_in_words(letter: char) -> &'static str {
+    match letter {
+        'R' => "running",
+        'S' => "sleeping",
+        'D' => "disk sleep",
+        'T' => "stopped",
+        't' => "tracing stop",
+        'X' => "dead",
+        'Z' => "zombie",
+        'P' => "parked",
+        'I' => "idle",
+        _ => "unknown",
+    }
+}
+
+/// The mapping at an address, or what is free between two.
+fn region(vmas: &[Vma], gva: Gva, end: u64) -> Region {
+    let behind = vmas.partition_point(|vma| vma.start <= gva);
+    let before = behind.checked_sub(1).and_then(|at| vmas.get(at));
+    if let Some(vma) = before.filter(|vma| vma.contains(gva)) {
+        let permissions = Permissions {
+            write: vma.flags.contains(VmaFlags::WRITE),
+            execute: vma.flags.contains(VmaFlags::EXECUTE),
+            ..Permissions::ALL
+        };
+        let name = (!vma.name.is_empty()).then(|| vma.name.clone());
+        return Region { range: vma.start.0..vma.end.0, permissions: Some(permissions), name };
+    }
+    let start = before.map_or(0, |vma| vma.end.0);
+    let end = vmas.get(behind).map_or(end, |vma| vma.start.0);
+    Region { range: start..end.max(gva.0), permissions: None, name: None }
+}
+
+impl Inferior for Attached<'_> {
+    fn pid(&self) -> u32 {
+        self.process.task().pid
+    }
+
+    fn threads(&self) -> &[Thread] {
+        &self.threads
+    }
+
+    fn description(&self) -> &Description {
+        &self.description
+    }
+
+    fn registers(&self, tid: u32) -> Option<Registers> {
+        self.registers.get(&tid).cloned()
+    }
+
+    fn read(&self, _: u32, address: u64, buf: &mut [u8]) -> usize {
+        self.process.read_prefix(Gva(address), buf)
+    }
+
+    fn region(&self, _: u32, address: u64) -> Option<Region> {
+        let end = if self.process.is_32_bit() { 1 << 32 } else { u64::MAX };
+        Some(region(self.process.vmas(), Gva(address), end))
+    }
+
+    fn space(&self, _: u32) -> Option<AddressSpace<'_>> {
+        Some(*self.process.space())
+    }
+
+    fn auxv(&self) -> Option<Vec<u8>> {
+        let len = if self.description.width() == Width::Bits64 { 8 } else { 4 };
+        let words = self.process.auxv().into_iter().flat_map(|(kind, value)| [kind, value]);
+        let bytes: Vec<u8> =
+            words.flat_map(|word| word.to_le_bytes().into_iter().take(len)).collect();
+        (!bytes.is_empty()).then_some(bytes)
+    }
+
+    fn executable(&self) -> Option<String> {
+        let path = self.process.executable()?.path_when_it_existed();
+        (!path.is_empty()).then(|| path.to_owned())
+    }
+
+    fn triple(&self) -> Option<String> {
+        let is_wide = self.description.width() == Width::Bits64;
+        let architecture = if is_wide { "x86_64" } else { "i386" };
+        Some(format!("{architecture}-unknown-linux-gnu"))
+    }
+
+    fn problems(&self) -> Vec<String> {
+        self.problems.clone()
+    }
+}

@@ -1,0 +1,105 @@
+//! Files of the guest from its page cache.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use vmss2core_guest::linux::{Content, FileRun, Kernel, MappedFile};
+use vmss2core_mem::{Gva, PhysicalMemory};
+
+use super::Attached;
+use crate::reply::EIO;
+use crate::target::GuestFile;
+
+/// Where the bytes of open files are. A file that is opened twice is looked through
+/// once.
+pub(super) struct Caches<'a> {
+    kernel: &'a Kernel<'a>,
+    open: Mutex<HashMap<Gva, Weak<Places>>>,
+}
+
+struct Places {
+    len_bytes: u64,
+    /// Without gaps, in order.
+    runs: Vec<FileRun>,
+}
+
+/// A file of the guest, open.
+struct CachedFile<'a> {
+    memory: &'a PhysicalMemory,
+    content: Arc<Places>,
+}
+
+impl<'a> Caches<'a> {
+    pub(super) fn new(kernel: &'a Kernel<'a>) -> Self {
+        Self { kernel, open: Mutex::default() }
+    }
+
+    /// Opens a file that the process has mapped.
+    pub(super) fn open(
+        &self,
+        process: &Attached<'_>,
+        file: &MappedFile,
+    ) -> impl GuestFile + use<'a> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|_, content| content.strong_count() > 0);
+        let key = file.mapping.unwrap_or(file.gva);
+        let content = open.get(&key).and_then(Weak::upgrade).unwrap_or_else(|| {
+            Arc::new(Places {
+                len_bytes: file.len_bytes.unwrap_or(0),
+                runs: process.process().file_runs(file),
+            })
+        });
+        open.insert(key, Arc::downgrade(&content));
+        CachedFile { memory: self.kernel.memory(), content }
+    }
+}
+
+impl Places {
+    /// The part of a run from an offset on.
+    fn at(&self, offset: u64) -> Option<FileRun> {
+        let behind = self.runs.partition_point(|run| run.offset_bytes <= offset);
+        let run = *self.runs.get(behind.checked_sub(1)?)?;
+        let skip = offset - run.offset_bytes;
+        let len_bytes = run.len_bytes.checked_sub(skip).filter(|len| *len > 0)?;
+        let content = match run.content {
+            Content::Memory(gpa) => Content::Memory(gpa.checked_add(skip)?),
+            Content::PageCache(gpa) => Content::PageCache(gpa.checked_add(skip)?),
+            other => other,
+        };
+        Some(FileRun { offset_bytes: offset, len_bytes, content })
+    }
+}
+
+/// Fills a part of a file; `None` if the checkpoint does not have it.
+fn fill(memory: &PhysicalMemory, content: Content, buf: &mut [u8]) -> Option<()> {
+    match content {
+        Content::Zero => buf.fill(0),
+        Content::Memory(gpa) | Content::PageCache(gpa) => memory.read(gpa, buf).ok()?,
+        Content::Swapped { .. } | Content::Missing(_) => return None,
+    }
+    Some(())
+}
+
+impl GuestFile for CachedFile<'_> {
+    fn len_bytes(&self) -> u64 {
+        self.content.len_bytes
+    }
+
+    /// Up to the first byte that the guest has not in memory; an error if that is the
+    /// very first: nothing is made up.
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize, u8> {
+        let left = self.content.len_bytes.saturating_sub(offset);
+        let wanted = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let mut got = 0_usize;
+        while got < wanted {
+            let Some(run) = self.content.at(offset.saturating_add(got as u64)) else { break };
+            let len = usize::try_from(run.len_bytes).unwrap_or(usize::MAX).min(wanted - got);
+            let Some(part) = buf.get_mut(got..got + len) else { break };
+            if fill(self.memory, run.content, part).is_none() {
+                break;
+            }
+            got += len;
+        }
+        if got == 0 && wanted > 0 { Err(EIO) } else { Ok(got) }
+    }
+}

@@ -1,0 +1,244 @@
+//! Process mode: each process that a client attaches to is an inferior, whose
+//! threads have their user-mode registers and see its memory.
+//!
+//! gdb finds out by itself where the program and its libraries lie; the files come
+//! from the guest's page cache or from a directory, what Linux tells in `/proc` is
+//! made up.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use vmss2core_guest::linux::{Kernel, RegisterFinder, Task};
+use vmss2core_mem::PhysicalMemory;
+
+use crate::description::Description;
+use crate::reply::ENOENT;
+use crate::target::{GuestFile, Inferior, Target};
+use crate::vcpu::Vcpus;
+
+mod attached;
+mod cached;
+mod proc;
+mod registers;
+mod sysroot;
+mod tables;
+
+pub use attached::Attached;
+use cached::Caches;
+use sysroot::Sysroot;
+
+/// What is there for clients: the processors for `target remote`, any process for
+/// `target extended-remote`, or one process for both.
+pub struct Processes<'a> {
+    kernel: &'a Kernel<'a>,
+    vcpus: Arc<Vcpus<'a>>,
+    only: Option<Arc<Attached<'a>>>,
+    sysroot: Option<Sysroot>,
+    /// What a client is told of registers before it attaches.
+    before: Description,
+    tasks: OnceLock<Result<Vec<Task>, String>>,
+    finder: OnceLock<RegisterFinder<'a>>,
+    /// Those that a client has attached: several may look at the same one.
+    attached: Mutex<BTreeMap<u32, Weak<Attached<'a>>>>,
+    caches: Caches<'a>,
+    tables: tables::Tables,
+}
+
+impl<'a> Processes<'a> {
+    /// The processes of a Linux guest, and its processors.
+    pub fn new(kernel: &'a Kernel<'a>, vcpus: Vcpus<'a>) -> Self {
+        Self {
+            kernel,
+            vcpus: Arc::new(vcpus),
+            only: None,
+            sysroot: None,
+            before: registers::before_attaching(kernel.linux().is_64_bit),
+            tasks: OnceLock::new(),
+            finder: OnceLock::new(),
+            attached: Mutex::default(),
+            caches: Caches::new(kernel),
+            tables: tables::Tables::default(),
+        }
+    }
+
+    /// Files of the guest are taken from below a directory, if they are there.
+    pub fn with_sysroot(self, dir: Option<PathBuf>) -> Self {
+        Self { sysroot: dir.map(Sysroot::new), ..self }
+    }
+
+    /// Every client gets this process; the error is a sentence for the user.
+    pub fn with_only(mut self, pid: u32) -> Result<Self, String> {
+        self.only = Some(self.find(pid)?);
+        Ok(self)
+    }
+
+    /// The process that every client gets.
+    pub fn only(&self) -> Option<&Attached<'a>> {
+        self.only.as_deref()
+    }
+
+    fn tasks(&self) -> Result<&[Task], String> {
+        let list = || match self.kernel.tasks() {
+            Ok(tasks) => Ok(tasks.tasks),
+            Err(error) => Err(error.to_string()),
+        };
+        self.tasks.get_or_init(list).as_deref().map_err(Clone::clone)
+    }
+
+    /// A process by its number; the error is a sentence for the user.
+    fn find(&self, pid: u32) -> Result<Arc<Attached<'a>>, String> {
+        let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        attached.retain(|_, process| process.strong_count() > 0);
+        if let Some(known) = attached.get(&pid).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        let tasks = self.tasks()?;
+        let task = choose(tasks, pid)?;
+        let finder = self.finder.get_or_init(|| RegisterFinder::new(self.kernel, tasks));
+        let process = Arc::new(Attached::new(self.kernel, finder, task, tasks)?);
+        attached.insert(pid, Arc::downgrade(&process));
+        Ok(process)
+    }
+
+    /// A file that Linux makes up: `/proc/PID/...`.
+    fn open_made_up(&self, path: proc::ProcPath<'_>) -> Result<Box<dyn GuestFile + '_>, u8> {
+        let process = self.find(path.pid).map_err(|_| ENOENT)?;
+        let file: Box<dyn GuestFile> = Box::new(proc::open(&process, &path).ok_or(ENOENT)?);
+        Ok(file)
+    }
+}
+
+impl Target for Processes<'_> {
+    fn physical(&self) -> &PhysicalMemory {
+        self.kernel.memory()
+    }
+
+    fn description(&self) -> Option<&Description> {
+        Some(&self.before)
+    }
+
+    fn inferiors(&self) -> Vec<Arc<dyn Inferior + '_>> {
+        match &self.only {
+            Some(only) => vec![only.clone()],
+            None => vec![self.vcpus.clone()],
+        }
+    }
+
+    /// Nothing: gdb asks before it leaves one process for another, and the numbers of
+    /// processes are the guest's, which leaves none for the processors.
+    fn extended_inferiors(&self) -> Vec<Arc<dyn Inferior + '_>> {
+        match &self.only {
+            Some(only) => vec![only.clone()],
+            None => Vec::new(),
+        }
+    }
+
+    fn attach(&self, pid: u32) -> Result<Arc<dyn Inferior + '_>, String> {
+        match &self.only {
+            Some(only) if only.pid() != pid => Err(format!(
+                "only process {} is served: start the server without --pid to attach to others",
+                only.pid()
+            )),
+            _ => Ok(self.find(pid)?),
+        }
+    }
+
+    fn open(&self, pid: u32, path: &str) -> Result<Box<dyn GuestFile + '_>, u8> {
+        if let Some(path) = proc::ProcPath::parse(path) {
+            return self.open_made_up(path);
+        }
+        if let Some(file) = self.sysroot.as_ref().and_then(|sysroot| sysroot.open(path)) {
+            return Ok(file);
+        }
+        let process = self.find(pid).map_err(|_| ENOENT)?;
+        let file = process.file(path).ok_or(ENOENT)?;
+        Ok(Box::new(self.caches.open(&process, file)))
+    }
+
+    fn read_link(&self, _: u32, path: &str) -> Result<String, u8> {
+        let path = proc::ProcPath::parse(path).ok_or(ENOENT)?;
+        let process = self.find(path.pid).map_err(|_| ENOENT)?;
+        proc::link(&process, &path).ok_or(ENOENT)
+    }
+
+    fn system_table(&self, name: &str) -> Option<String> {
+        self.tables.get(name, self.kernel, self.tasks().ok()?)
+    }
+}
+
+/// The first thread of a process, if it can be attached to.
+fn choose(tasks: &[Task], pid: u32) -> Result<&Task, String> {
+    let found = tasks.iter().find(|task| task.tid == pid && pid != 0);
+    let Some(task) = found else {
+        return Err(format!(
+            "the guest has no process {pid}: \"info os processes\" or \"monitor ps\" lists them"
+        ));
+    };
+    let name = &task.comm;
+    if !task.is_leader() {
+        let of = task.pid;
+        return Err(format!("{pid} ({name}) is a thread of process {of}: attach to {of}"));
+    }
+    if task.is_kernel_thread {
+        return Err(format!(
+            "{pid} ({name}) is a thread of the kernel, without memory of its own: \"monitor bt \
+             {pid}\" prints its stack"
+        ));
+    }
+    let lives = tasks.iter().find(|task| task.pid == pid && task.mm.is_some());
+    lives.ok_or_else(|| format!("{pid} ({name}) has ended, and its memory is gone"))
+}
+
+#[cfg(test)]
+mod tests {
+    use vmss2core_guest::linux::TaskState;
+    use vmss2core_mem::Gva;
+
+    use super::*;
+
+    fn task(tid: u32, pid: u32, letter: char) -> Task {
+        Task {
+            gva: Gva(u64::from(tid)),
+            tid,
+            pid,
+            ppid: None,
+            uid: None,
+            gid: None,
+            comm: format!("comm{tid}"),
+            state: Some(TaskState { letter, bits: 0 }),
+            mm: (letter == 'S').then_some(Gva(1)),
+            is_kernel_thread: letter == 'I',
+            stack: None,
+            start_ns: None,
+            cpu: None,
+            on_vcpu: None,
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_attached_to_is_refused_with_the_next_step() {
+        let tasks = [
+            task(0, 0, 'I'),
+            task(2, 2, 'I'),
+            task(7, 7, 'S'),
+            task(8, 7, 'S'),
+            task(9, 9, 'Z'),
+            // The first thread has ended, another goes on.
+            task(10, 10, 'Z'),
+            task(11, 10, 'S'),
+        ];
+        assert_eq!(choose(&tasks, 7).unwrap().tid, 7);
+        assert_eq!(choose(&tasks, 10).unwrap().tid, 11);
+        for (pid, why) in [
+            (0, "\"monitor ps\" lists them"),
+            (77, "the guest has no process 77"),
+            (2, "\"monitor bt 2\" prints its stack"),
+            (8, "attach to 7"),
+            (9, "has ended"),
+        ] {
+            let said = choose(&tasks, pid).unwrap_err();
+            assert!(said.contains(why), "{said}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Files of the guest from a directory of the host: `--sysroot DIR`.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Component, Path, PathBuf};
+
+use vmss2core_mem::ReadAt;
+
+use crate::reply::EIO;
+use crate::target::GuestFile;
+
+/// More symbolic links on one path are a loop (`MAXSYMLINKS` of Linux).
+const MOST_LINKS: usize = 40;
+
+/// A directory that is the guest's root.
+pub(super) struct Sysroot {
+    dir: PathBuf,
+}
+
+struct HostFile {
+    file: File,
+    len_bytes: u64,
+}
+
+impl Sysroot {
+    pub(super) fn new(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    /// A regular file by its path in the guest; `None` if there is none.
+    pub(super) fn open(&self, path: &str) -> Option<Box<dyn GuestFile>> {
+        let place = self.place(path)?;
+        // Others, such as pipes, would wait when they are opened.
+        if !fs::symlink_metadata(&place).ok()?.is_file() {
+            return None;
+        }
+        let file = File::open(&place).ok()?;
+        let len_bytes = file.metadata().ok()?.len();
+        Some(Box::new(HostFile { file, len_bytes }))
+    }
+
+    /// Where on the host that is. Symbolic links are followed as in the guest, where
+    /// the directory is the root that nothing leads out of.
+    fn place(&self, path: &str) -> Option<PathBuf> {
+        let mut rest: VecDeque<OsString> = parts(Path::new(path))?;
+        let mut inside = PathBuf::new();
+        let mut links = 0;
+        while let Some(part) = rest.pop_front() {
+            if part == ".." {
+                inside.pop();
+                continue;
+            }
+            let next = inside.join(&part);
+            let Ok(target) = fs::read_link(self.dir.join(&next)) else {
+                inside = next;
+                continue;
+            };
+            links += 1;
+            if links > MOST_LINKS {
+                return None;
+            }
+            if target.has_root() {
+                inside = PathBuf::new();
+            }
+            for part in parts(&target)?.into_iter().rev() {
+                rest.push_front(part);
+            }
+        }
+        Some(self.dir.join(inside))
+    }
+}
+
+/// The names on a path; `None` if it begins with a drive of Windows.
+fn parts(path: &Path) -> Option<VecDeque<OsString>> {
+    let mut parts = VecDeque::new();
+    for component in path.components() {
+        match component {
+            Component::Prefix(_) => return None,
+            Component::RootDir | Component::CurDir => {}
+            Component::ParentDir => parts.push_back("..".into()),
+            Component::Normal(name) => parts.push_back(name.to_owned()),
+        }
+    }
+    Some(parts)
+}
+
+impl GuestFile for HostFile {
+    fn len_bytes(&self) -> u64 {
+        self.len_bytes
+    }
+
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize, u8> {
+        let left = self.len_bytes.saturating_sub(offset);
+        let len = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let part = buf.get_mut(..len).unwrap_or_default();
+        self.file.read_exact_at(offset, part).map_err(|_| EIO)?;
+        Ok(len)
+    }
+}
