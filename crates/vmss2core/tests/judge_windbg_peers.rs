@@ -9,10 +9,12 @@
 #[macro_use]
 mod common;
 
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use vmss2core_lab::vmware::Placement;
-use vmss2core_lab::windows::{Doing, dump_of_memprocfs, fixtures, memprocfs};
+use vmss2core_lab::windows::{Doing, MemProcFs, dump_of_memprocfs, fixtures, memprocfs};
 
 use common::dmp::Dmp;
 use common::windows::{self, Seen, Windows};
@@ -114,12 +116,18 @@ fn judged(name: &str) -> Result<()> {
     let seen = guest.read_by_others(&full, plugins)?;
     same_pages(&guest, &dump, &seen, &expected)?;
     volatility(&guest, name, &seen)?;
+    let answers = Answers::of(&guest, &split)?;
+    if !VOLATILITY_REFUSES.contains(&name) {
+        answers.same_as_volatility(&guest, &seen)?;
+    }
     let opened = memprocfs(&full, &[]);
     if guest.has_five_levels() || MEMPROCFS_REFUSES.contains(&name) {
         let refused = opened.err().context("MemProcFS reads it now")?.to_string();
         ensure!(refused.contains("Initialization of vmm failed"), "{refused}");
     } else {
-        opened?.agrees(&guest.truth)?;
+        let opened = opened?;
+        opened.agrees(&guest.truth)?;
+        answers.same_as_memprocfs(&guest, &opened)?;
     }
     let bitmap = guest.dump(&split, "windbg-bitmap")?;
     let sparse = Dmp::open(&bitmap)?;
@@ -223,6 +231,93 @@ fn volatility(guest: &Windows, name: &str, seen: &Seen) -> Result<()> {
         ensure!(number(&header, name) == value, "{name} of {header}");
     }
     Ok(())
+}
+
+/// What the program itself says of a checkpoint.
+struct Answers {
+    processes: Vec<Value>,
+    modules: Vec<Value>,
+}
+
+impl Answers {
+    fn of(guest: &Windows, state: &Path) -> Result<Self> {
+        let list = |command: &str, name: &str| -> Result<Vec<Value>> {
+            let said = guest.json(command, state)?;
+            said[name].as_array().cloned().with_context(|| format!("{command}: {said}"))
+        };
+        let (processes, modules) = (list("ps", "processes")?, list("modules", "modules")?);
+        Ok(Self { processes, modules })
+    }
+
+    /// Number, parent and address of each process, name and place of each module.
+    fn same_as_volatility(&self, guest: &Windows, seen: &Seen) -> Result<()> {
+        let rows = |plugin: &str| seen.plugins[plugin].as_array().cloned().unwrap_or_default();
+        let plain = |row: &Value, column: &str| row[column].as_u64().unwrap_or_default();
+        let ours = self.processes.iter().map(|one| {
+            let address = guest.shortened(hex(&one["eprocess"]));
+            (plain(one, "pid"), plain(one, "ppid"), address)
+        });
+        let theirs = rows(PLUGINS[0]).into_iter();
+        let theirs =
+            theirs.map(|row| (plain(&row, "PID"), plain(&row, "PPID"), plain(&row, "Offset(V)")));
+        let (ours, theirs): (Vec<_>, Vec<_>) = (ours.collect(), theirs.collect());
+        ensure!(ours == theirs, "ps: {ours:x?}, volatility 3: {theirs:x?}");
+        let ours = self.modules.iter().map(|one| {
+            (one["name"].clone(), guest.shortened(hex(&one["base"])), plain(one, "bytes"))
+        });
+        let theirs = rows(PLUGINS[1]).into_iter();
+        let theirs =
+            theirs.map(|row| (row["Name"].clone(), plain(&row, "Base"), plain(&row, "Size")));
+        let (ours, theirs): (Vec<_>, Vec<_>) = (ours.collect(), theirs.collect());
+        ensure!(ours == theirs, "modules: {ours:x?}, volatility 3: {theirs:x?}");
+        Ok(())
+    }
+
+    /// The same, with names and page tables of processes.
+    fn same_as_memprocfs(&self, guest: &Windows, seen: &MemProcFs) -> Result<()> {
+        let text = |one: &Value| one.as_str().unwrap_or_default().to_owned();
+        // It does not take the longer name from the path.
+        let short = |name: &str| name.chars().take(14).collect::<String>();
+        let mut ours: Vec<_> = self
+            .processes
+            .iter()
+            .map(|one| {
+                let numbers = (one["pid"].as_u64(), one["ppid"].as_u64());
+                (
+                    numbers,
+                    short(&text(&one["name"])),
+                    hex(&one["eprocess"]),
+                    hex(&one["page_tables"]),
+                )
+            })
+            .collect();
+        let mut theirs: Vec<_> = seen
+            .processes
+            .iter()
+            .map(|one| ((Some(one.pid), Some(one.parent)), one.name.clone(), one.address, one.root))
+            .collect();
+        ours.sort();
+        theirs.sort();
+        ensure!(ours == theirs, "ps: {ours:x?}, MemProcFS: {theirs:x?}");
+        let mut theirs: Vec<_> =
+            seen.modules.iter().map(|one| (one.base, one.size, one.name.clone())).collect();
+        theirs.sort();
+        let mut ours: Vec<_> = self
+            .modules
+            .iter()
+            .map(|one| (hex(&one["base"]), one["bytes"].as_u64().unwrap_or(0), text(&one["name"])))
+            .collect();
+        ours.sort();
+        // Of 32-bit guests it lists none.
+        let listed = guest.truth.paging.is_64_bit();
+        ensure!(!listed || ours == theirs, "modules: {ours:x?}, MemProcFS: {theirs:x?}");
+        Ok(())
+    }
+}
+
+fn hex(value: &Value) -> u64 {
+    let digits = value.as_str().and_then(|text| text.strip_prefix("0x"));
+    digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default()
 }
 
 /// MemProcFS makes a dump of the plain image, by its own decoder. Where the two

@@ -71,6 +71,15 @@ impl Windows {
         Ok(out)
     }
 
+    /// What `COMMAND FILE --json` says.
+    pub fn json(&self, command: &str, state: &Path) -> Result<Value> {
+        let output = Command::new(PROGRAM).arg(command).arg(state).arg("--json").output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        // 4: something is missing, which is said.
+        ensure!(matches!(output.status.code(), Some(0 | 4)), "{command}: {said}");
+        serde_json::from_slice(&output.stdout).with_context(|| format!("{command}: {said}"))
+    }
+
     /// Whether Windows' own page tables are walked by no foreign reader.
     pub fn has_five_levels(&self) -> bool {
         self.truth.paging == Paging::FiveLevel

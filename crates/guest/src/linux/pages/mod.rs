@@ -118,15 +118,16 @@ impl PageClasses<'_> {
         let mut pages = self.buffer.chunks_exact(page_len).peekable();
         for pfn in pfns {
             let Some(page) = pages.next() else { break };
-            let seen = self.fields.look(page, pages.peek().copied());
-            classes.push(self.next.class(pfn, seen));
+            let look = || self.fields.look(page, pages.peek().copied());
+            classes.push(self.next.class(pfn, look));
         }
     }
 }
 
 impl Next {
-    /// What a page is, which looks like this, as the next one in order.
-    fn class(&mut self, pfn: u64, seen: Seen) -> PageClass {
+    /// What a page is, which looks like this, as the next one in order. Within a
+    /// block of free pages, which most are, none is looked at.
+    fn class(&mut self, pfn: u64, look: impl FnOnce() -> Seen) -> PageClass {
         if pfn != self.pfn {
             self.compound = None;
         }
@@ -134,7 +135,7 @@ impl Next {
         if pfn < self.free_end {
             return PageClass::Free;
         }
-        match seen {
+        match look() {
             // The first page says it for all: it is the one that lists have.
             Seen::Tail => self.compound.unwrap_or(PageClass::Other),
             Seen::Free { order } => {

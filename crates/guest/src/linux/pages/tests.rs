@@ -230,9 +230,9 @@ fn what_is_missing_is_named() {
 #[test]
 fn nothing_follows_from_pages_that_were_not_asked_for() {
     let mut next = Next::default();
-    assert_eq!(next.class(0, Seen::Head(Cache)), Cache);
-    assert_eq!(next.class(1, Seen::Tail), Cache);
-    assert_eq!(next.class(5, Seen::Tail), Other);
+    assert_eq!(next.class(0, || Seen::Head(Cache)), Cache);
+    assert_eq!(next.class(1, || Seen::Tail), Cache);
+    assert_eq!(next.class(5, || Seen::Tail), Other);
 }
 
 /// A guest whose array of `struct page` is that of section 0, the table of
