@@ -88,6 +88,27 @@ pub struct LinuxFacts {
     pub logical_cpus: Vec<Option<u32>>,
 }
 
+impl LinuxFacts {
+    /// How far the kernel lies from its link address, as far as that is known.
+    pub fn slide(&self) -> u64 {
+        self.kaslr_offset.as_ref().map_or(0, |slide| slide.value)
+    }
+
+    /// Whether a 32-bit kernel lies where it is linked to by default
+    /// (`CONFIG_PHYSICAL_START`), 16 MiB into its direct map. One of which too little
+    /// is known is taken to.
+    pub fn is_at_default_address(&self) -> bool {
+        const PHYSICAL_START: u64 = 16 << 20;
+        match (&self.kaslr_offset, &self.text, &self.direct_map) {
+            (Some(slide), ..) => slide.value == 0,
+            (None, Some(text), Some(map)) => {
+                text.value.start.0.checked_sub(map.value.0) == Some(PHYSICAL_START)
+            }
+            _ => true,
+        }
+    }
+}
+
 /// Extent of the kernel image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelText {

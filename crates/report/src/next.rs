@@ -107,30 +107,18 @@ fn symbols(linux: &LinuxFacts) -> DebugSymbols {
 fn crash(linux: &LinuxFacts, vmlinux: &str) -> Option<String> {
     if !linux.is_64_bit {
         let line = format!("crash --minimal {vmlinux} vmss.core");
-        return is_at_link_address(linux).then_some(line);
+        return linux.is_at_default_address().then_some(line);
     }
     if linux.vmcoreinfo.is_some() {
         return Some(format!("crash {vmlinux} vmss.core"));
     }
-    let (slide, base) = (slide(linux), linux.phys_base.as_ref()?.value);
+    let (slide, base) = (linux.slide(), linux.phys_base.as_ref()?.value);
     Some(format!("crash --kaslr={slide:#x} -m phys_base={base:#x} {vmlinux} vmss.core"))
-}
-
-/// Whether a 32-bit kernel lies 16 MiB into its direct map, as it is linked by
-/// default.
-fn is_at_link_address(linux: &LinuxFacts) -> bool {
-    let (text, map) = (linux.text.as_ref(), linux.direct_map.as_ref());
-    let distance = text.zip(map).map(|(text, map)| text.value.start.0.wrapping_sub(map.value.0));
-    distance.is_none_or(|distance| distance == 16 << 20)
-}
-
-fn slide(linux: &LinuxFacts) -> u64 {
-    linux.kaslr_offset.as_ref().map_or(0, |slide| slide.value)
 }
 
 /// gdb cannot find out by itself how far a kernel lies from where it was linked.
 fn gdb_step(linux: &LinuxFacts, vmlinux: &str, files: &str) -> Step {
-    let load = match slide(linux) {
+    let load = match linux.slide() {
         0 => format!("symbol-file {vmlinux}"),
         slide => format!("symbol-file -o {slide:#x} {vmlinux}"),
     };

@@ -81,26 +81,15 @@ fn crash(linux: &LinuxFacts, core: &Path) -> Option<String> {
     let core = quoted(core);
     if !linux.is_64_bit {
         // crash 9 needs symbols that 32-bit kernels from 4.17 on lack.
-        return is_at_link_address(linux).then(|| format!("crash --minimal vmlinux {core}"));
+        // It takes the base of a slid one for another.
+        return linux.is_at_default_address().then(|| format!("crash --minimal vmlinux {core}"));
     }
     if linux.vmcoreinfo.is_some() {
         return Some(format!("crash vmlinux {core}"));
     }
-    let slide = linux.kaslr_offset.as_ref().map_or(0, |slide| slide.value);
+    let slide = linux.slide();
     let base = linux.phys_base.as_ref()?.value;
     Some(format!("crash --kaslr={slide:#x} -m phys_base={base:#x} vmlinux {core}"))
-}
-
-/// Whether a 32-bit kernel lies where CONFIG_PHYSICAL_START puts it by default.
-/// crash takes the base of a slid one for another.
-fn is_at_link_address(linux: &LinuxFacts) -> bool {
-    match (&linux.kaslr_offset, &linux.text, &linux.direct_map) {
-        (Some(slide), _, _) => slide.value == 0,
-        (None, Some(text), Some(map)) => {
-            text.value.start.0.checked_sub(map.value.0) == Some(0x100_0000)
-        }
-        _ => true,
-    }
 }
 
 fn with_symbols(linux: &LinuxFacts, core: &Path) -> Vec<String> {
