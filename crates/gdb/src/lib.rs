@@ -19,6 +19,7 @@ mod reply;
 mod server;
 mod session;
 mod target;
+pub mod tasks;
 #[cfg(test)]
 mod tests;
 pub mod vcpu;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Family, registers};
-use crate::reply::{EPERM, Reply};
+use crate::reply::{EPERM, Reply, hex};
 use crate::session::{Client, Session};
 
 const CANNOT_RUN: &str = "this is a checkpoint: it cannot run, step or be called into";
@@ -26,6 +26,10 @@ pub(super) fn stopped(session: &Session<'_>) -> Reply {
     let Some(current) = session.current() else { return Reply::text("W00") };
     let inferior = &current.inferior;
     let mut reply = format!("T05thread:{};", session.name_of(inferior.pid(), current.tid));
+    if let Some(thread) = inferior.threads().iter().find(|thread| thread.tid == current.tid) {
+        // lldb shows it; gdb asks for names elsewhere.
+        let _ = write!(reply, "hexname:{};", hex(thread.name.as_bytes()));
+    }
     if let Some(registers) = inferior.registers(current.tid) {
         for (number, register) in inferior.description().expedited() {
             let digits = registers::digits(register, &registers);

@@ -15,7 +15,6 @@ use vmss2core_mem::PhysicalMemory;
 use crate::description::Description;
 use crate::reply::ENOENT;
 use crate::target::{GuestFile, Inferior, Target};
-use crate::vcpu::Vcpus;
 
 mod attached;
 mod cached;
@@ -28,11 +27,11 @@ pub use attached::Attached;
 use cached::Caches;
 use sysroot::Sysroot;
 
-/// What is there for clients: the processors for `target remote`, any process for
+/// What is there for clients: processors or tasks for `target remote`, any process for
 /// `target extended-remote`, or one process for both.
 pub struct Processes<'a> {
     kernel: &'a Kernel<'a>,
-    vcpus: Arc<Vcpus<'a>>,
+    whole: Arc<dyn Inferior + 'a>,
     only: Option<Arc<Attached<'a>>>,
     sysroot: Option<Sysroot>,
     /// What a client is told of registers before it attaches.
@@ -46,11 +45,12 @@ pub struct Processes<'a> {
 }
 
 impl<'a> Processes<'a> {
-    /// The processes of a Linux guest, and its processors.
-    pub fn new(kernel: &'a Kernel<'a>, vcpus: Vcpus<'a>) -> Self {
+    /// The processes of a Linux guest; `whole` is what others get: its processors or
+    /// its tasks.
+    pub fn new(kernel: &'a Kernel<'a>, whole: Arc<dyn Inferior + 'a>) -> Self {
         Self {
             kernel,
-            vcpus: Arc::new(vcpus),
+            whole,
             only: None,
             sysroot: None,
             before: registers::before_attaching(kernel.linux().is_64_bit),
@@ -121,7 +121,7 @@ impl Target for Processes<'_> {
     fn inferiors(&self) -> Vec<Arc<dyn Inferior + '_>> {
         match &self.only {
             Some(only) => vec![only.clone()],
-            None => vec![self.vcpus.clone()],
+            None => vec![self.whole.clone()],
         }
     }
 

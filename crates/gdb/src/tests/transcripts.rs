@@ -56,6 +56,15 @@ fn objects_are_read_in_parts() {
         }
     }
     assert_eq!(whole, format!("l{joined}"));
+    // One session, another object in between.
+    let parts = answers(&[
+        "qXfer:features:read:target.xml:0,3e8",
+        "qXfer:features:read:target.xml:3e8,3e8",
+        "qXfer:threads:read::0,7000",
+        "qXfer:features:read:target.xml:7d0,3e8",
+    ]);
+    let joined_here = format!("{}{}{}", &parts[0][1..], &parts[1][1..], &parts[3][1..]);
+    assert!(joined.starts_with(&joined_here));
     assert!(joined.ends_with("</target>\n"));
     assert_eq!(last(&["qXfer:features:read:target.xml:fffff,10"]), "l");
     assert_eq!(last(&["qXfer:features:read:other.xml:0,10"]), "E00");

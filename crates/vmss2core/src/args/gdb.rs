@@ -19,11 +19,19 @@ Examples:
   vmss2core gdb vm.vmss                          then, in another terminal:
   gdb vmlinux -ex 'target remote :8864'
   gdb vmlinux -ex 'target remote | vmss2core gdb --stdio vm.vmss'
+  vmss2core gdb --tasks vm.vmss                  then 'info threads' lists all tasks
   vmss2core gdb --unix vm.sock --write-gdbinit vm.gdb vm.vmss
   gdb -x vm.gdb vmlinux")]
 pub(crate) struct GdbArgs {
     #[command(flatten)]
     pub(crate) guest: GuestArgs,
+    /// Make every task of a Linux guest a thread, with its kernel stack
+    ///
+    /// Threads have the numbers and names of the tasks; the idle ones, which all
+    /// have number 0, get numbers from 10000000 on. The first is the one that panicked,
+    /// else one that runs.
+    #[arg(long, conflicts_with = "pid")]
+    pub(crate) tasks: bool,
     /// TCP port on this machine's own address [default: 8864, 8832 for 32-bit guests]
     #[arg(long, value_name = "N", conflicts_with_all = ["unix", "stdio"])]
     pub(crate) port: Option<u16>,

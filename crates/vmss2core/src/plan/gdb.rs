@@ -11,6 +11,7 @@ use crate::args::{GdbArgs, Global};
 pub(crate) struct GdbPlan {
     pub(crate) guest: GuestPlan,
     pub(crate) place: Place,
+    pub(crate) threads: Threads,
     /// Where files of the kernel's modules are.
     pub(crate) modules: Option<PathBuf>,
     /// The one process that is served.
@@ -19,6 +20,13 @@ pub(crate) struct GdbPlan {
     pub(crate) sysroot: Option<PathBuf>,
     /// Script for gdb to write.
     pub(crate) script: Option<PathBuf>,
+}
+
+/// What a debugger sees as threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threads {
+    Processors,
+    Tasks,
 }
 
 /// Where debuggers come to.
@@ -42,6 +50,7 @@ impl GdbPlan {
         Self {
             guest: GuestPlan::new(args.guest, global),
             place,
+            threads: if args.tasks { Threads::Tasks } else { Threads::Processors },
             modules: args.modules,
             pid: args.pid,
             sysroot: args.sysroot,

@@ -25,7 +25,7 @@ mod types;
 pub(crate) use bt::{BtPlan, Stacks};
 pub(crate) use convert::{ConvertPlan, Target};
 pub(crate) use crash_args::CrashArgsPlan;
-pub(crate) use gdb::{GdbPlan, Place};
+pub(crate) use gdb::{GdbPlan, Place, Threads};
 pub(crate) use original::{Cores, OriginalPlan, StatedKernel};
 pub(crate) use process::{ExtractPlan, MapsPlan, MapsStyle, WantedFiles};
 pub(crate) use types::{BtfPlan, Offsets, OffsetsPlan};

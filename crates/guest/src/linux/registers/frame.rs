@@ -12,6 +12,7 @@ use vmss2core_mem::{Gpr, Gva};
 use super::UserRegisters;
 use super::raw::{PT_REGS_32, PT_REGS_64};
 use crate::Found;
+use crate::linux::stack::stack_sizes;
 use crate::linux::{Kernel, LinuxError, Task};
 
 /// User code and stack segments of x86-64: 64-bit code, 32-bit code.
@@ -22,7 +23,6 @@ const DATA_64: u64 = 0x2b;
 const CODE_32: [u64; 2] = [0x73, 0x23];
 const DATA_32: [u64; 2] = [0x7b, 0x2b];
 
-const SIZES: [u64; 4] = [16 << 10, 8 << 10, 32 << 10, 4 << 10];
 const PADS_64: [u64; 2] = [0, 16];
 const PADS_32: [u64; 3] = [8, 0, 16];
 /// Threads that are asked; more would not change the answer.
@@ -81,7 +81,8 @@ pub(super) fn calibrate(kernel: &Kernel<'_>, tasks: &[Task]) -> Option<Found<Fra
 fn places(kernel: &Kernel<'_>) -> Vec<FramePlace> {
     let pads: &[u64] = if kernel.linux().is_64_bit { &PADS_64 } else { &PADS_32 };
     let place = |stack_bytes, pad_bytes| FramePlace { stack_bytes, pad_bytes };
-    SIZES.iter().flat_map(|size| pads.iter().map(move |pad| place(*size, *pad))).collect()
+    let of_size = |size| pads.iter().map(move |pad| place(size, *pad));
+    stack_sizes(kernel).into_iter().flat_map(of_size).collect()
 }
 
 /// The registers of a thread that is in the kernel. `place` is what

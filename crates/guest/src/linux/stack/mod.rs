@@ -7,9 +7,10 @@
 
 use std::ops::Range;
 
-use vmss2core_mem::{Gpr, Gva};
+use vmss2core_mem::{Gpr, Gva, X86Vcpu};
 
 use super::{Kernel, LinuxError, Task};
+use crate::Found;
 
 mod code;
 mod frame_pointer;
@@ -20,6 +21,7 @@ mod start;
 mod tests;
 
 use code::Code;
+pub(super) use start::stack_sizes;
 
 /// More frames than any kernel stack has room for.
 const MOST_FRAMES: usize = 512;
@@ -131,13 +133,27 @@ impl Kernel<'_> {
         if let Some(index) = task.on_vcpu {
             return self.backtrace_of_vcpu(index);
         }
+        let (registers, how) = self.sleeping(task)?;
+        let limits = task.stack.map(|stack| start::stack_range(self, stack));
+        Ok(Walk::new(self, limits).run(&registers, FrameKind::Return, how))
+    }
+
+    /// The registers with which a task that does not run goes on in the kernel: its
+    /// instruction and stack pointers and those that functions preserve, as the switch
+    /// to another task saved them. Only the stack pointer if the rest makes no sense.
+    /// What has ended has none.
+    pub fn sleeping_registers(&self, task: &Task) -> Result<Found<X86Vcpu>, LinuxError> {
+        let (registers, how) = self.sleeping(task)?;
+        let rip = Some(registers.ip).filter(|ip| *ip != 0);
+        Ok(Found::new(X86Vcpu { rip, general: registers.general, ..X86Vcpu::default() }, how))
+    }
+
+    fn sleeping(&self, task: &Task) -> Result<(Registers, &'static str), LinuxError> {
         let has_ended = task.state.is_some_and(|state| matches!(state.letter, 'Z' | 'X'));
         if has_ended || task.stack == Some(Gva(0)) {
             return Err(LinuxError::NoStack { tid: task.tid });
         }
-        let (registers, how) = start::of_sleeping(self, task)?;
-        let limits = task.stack.map(|stack| start::stack_range(self, stack));
-        Ok(Walk::new(self, limits).run(&registers, FrameKind::Return, how))
+        start::of_sleeping(self, task)
     }
 
     /// The kernel stack that a vCPU is on; without frames if it is in user mode.

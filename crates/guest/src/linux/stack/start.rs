@@ -81,11 +81,21 @@ impl InactiveFrame {
     }
 }
 
-/// Size of kernel stacks: as the kernel says, or as it is without sanitizers.
-fn stack_len(kernel: &Kernel<'_>) -> u64 {
+/// Sizes that kernel stacks can have, the likeliest first: what the kernel says, then
+/// what it is without sanitizers, then the rest.
+pub(in crate::linux) fn stack_sizes(kernel: &Kernel<'_>) -> Vec<u64> {
     let known = kernel.layout().size_of("thread_union").map(|size| size.value);
-    let usual = if kernel.linux().is_64_bit { 16 << 10 } else { 8 << 10 };
-    known.filter(|size| size.is_power_of_two() && *size <= 64 << 10).unwrap_or(usual)
+    let known = known.filter(|size| size.is_power_of_two() && *size <= 64 << 10);
+    let usual: [u64; 4] = if kernel.linux().is_64_bit {
+        [16 << 10, 8 << 10, 32 << 10, 4 << 10]
+    } else {
+        [8 << 10, 16 << 10, 4 << 10, 32 << 10]
+    };
+    known.into_iter().chain(usual.into_iter().filter(|size| Some(*size) != known)).collect()
+}
+
+fn stack_len(kernel: &Kernel<'_>) -> u64 {
+    stack_sizes(kernel).first().copied().unwrap_or(16 << 10)
 }
 
 /// The stack of a task.

@@ -11,8 +11,15 @@ use crate::paging::AddressSpace;
 const LONGEST: u64 = 32 << 10;
 const PAGE: u64 = 4096;
 
-impl Kernel<'_> {
-    fn space_of_pgd(&self, pgd: Gva) -> Result<AddressSpace<'_>, LinuxError> {
+impl<'a> Kernel<'a> {
+    /// The page tables of a task's process: its own memory and the kernel's. `None`
+    /// for tasks without memory of their own.
+    pub fn space_of(&self, task: &Task) -> Result<Option<AddressSpace<'a>>, LinuxError> {
+        let Some(mm) = task.mm else { return Ok(None) };
+        self.space_of_pgd(self.object(mm, "mm_struct").pointer("pgd")?).map(Some)
+    }
+
+    fn space_of_pgd(&self, pgd: Gva) -> Result<AddressSpace<'a>, LinuxError> {
         let space = self.space();
         let found = space.translate(pgd).map_err(|source| LinuxError::Read {
             what: format!("the page tables at {pgd}"),

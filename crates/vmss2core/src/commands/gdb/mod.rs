@@ -3,26 +3,34 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use vmss2core_gdb::description::Width;
 use vmss2core_gdb::process::Processes;
-use vmss2core_gdb::vcpu::{VcpuTarget, Vcpus};
-use vmss2core_gdb::{Bind, Server, Stop, Target};
+use vmss2core_gdb::tasks::GuestTasks;
+use vmss2core_gdb::vcpu::{KernelTarget, KernelView, Vcpus};
+use vmss2core_gdb::{Bind, Inferior, Server, Stop, Target};
 use vmss2core_guest::linux::{BetterSources, Kernel};
+use vmss2core_mem::Checkpoint;
 
 use super::source::Guest;
 use crate::cancel::Cancel;
 use crate::exit::Exit;
 use crate::output;
-use crate::plan::{GdbPlan, Place};
+use crate::plan::{GdbPlan, Place, Threads};
 
 mod monitor;
 mod symbols;
 
 use monitor::Answers;
+
+const NO_TASKS: &str = "--tasks lists the tasks of Linux, and the guest is no Linux that is known; \
+                        without it the vCPUs are served";
+const NO_LIST: &str = "the tasks of this guest cannot be listed: --vmlinux FILE or --btf FILE may \
+                       say what is missing; without --tasks the vCPUs are served";
 
 pub(super) fn run(plan: &GdbPlan) -> anyhow::Result<Exit> {
     let guest = Guest::open_with_memory(&plan.guest.source)?;
@@ -33,30 +41,53 @@ pub(super) fn run(plan: &GdbPlan) -> anyhow::Result<Exit> {
     let kernel =
         facts.linux.is_some().then(|| Kernel::open(checkpoint, facts, better)).transpose()?;
     let modules = plan.modules.as_ref().map(|dir| dir.canonicalize().unwrap_or(dir.clone()));
-    let vcpus = Vcpus::new(checkpoint, facts, kernel.as_ref()).with_module_files(modules);
-    let width = vcpus.width();
-    let target = target(plan, kernel.as_ref(), vcpus)?;
+    let view = KernelView::new(checkpoint, facts, kernel.as_ref()).with_module_files(modules);
+    let width = view.width();
+    let whole: Arc<dyn Inferior> = match plan.threads {
+        Threads::Processors => Arc::new(Vcpus::new(view)),
+        Threads::Tasks => Arc::new(tasks(view, kernel.as_ref())?),
+    };
+    let target: Box<dyn Target> = match &kernel {
+        Some(kernel) => Box::new(processes(plan, kernel, whole)?),
+        None => Box::new(without_processes(plan, checkpoint, whole)?),
+    };
     let answers = Answers { guest: &guest, kernel: kernel.as_ref(), plan };
     serve(plan, &Server::new(&*target, &answers), &answers, width)
 }
 
-/// What debuggers see.
-fn target<'a>(
+/// What debuggers see of a Linux guest: all of it, or processes.
+fn processes<'a>(
     plan: &GdbPlan,
-    kernel: Option<&'a Kernel<'a>>,
-    vcpus: Vcpus<'a>,
-) -> anyhow::Result<Box<dyn Target + 'a>> {
-    let Some(kernel) = kernel else {
-        if let Some(pid) = plan.pid {
-            bail!("no process {pid}: only processes of Linux guests can be served");
-        }
-        return Ok(Box::new(VcpuTarget::new(vcpus)));
-    };
-    let mut processes = Processes::new(kernel, vcpus).with_sysroot(plan.sysroot.clone());
-    if let Some(pid) = plan.pid {
-        processes = processes.with_only(pid).map_err(anyhow::Error::msg)?;
+    kernel: &'a Kernel<'a>,
+    whole: Arc<dyn Inferior + 'a>,
+) -> anyhow::Result<Processes<'a>> {
+    let processes = Processes::new(kernel, whole).with_sysroot(plan.sysroot.clone());
+    match plan.pid {
+        Some(pid) => processes.with_only(pid).map_err(anyhow::Error::msg),
+        None => Ok(processes),
     }
-    Ok(Box::new(processes))
+}
+
+fn without_processes<'a>(
+    plan: &GdbPlan,
+    checkpoint: &'a Checkpoint,
+    whole: Arc<dyn Inferior + 'a>,
+) -> anyhow::Result<KernelTarget<'a>> {
+    if let Some(pid) = plan.pid {
+        bail!("no process {pid}: only processes of Linux guests can be served");
+    }
+    Ok(KernelTarget::new(&checkpoint.memory, whole))
+}
+
+/// All tasks of the guest.
+fn tasks<'a>(
+    view: KernelView<'a>,
+    kernel: Option<&'a Kernel<'a>>,
+) -> anyhow::Result<GuestTasks<'a>> {
+    let kernel = kernel.context(NO_TASKS)?;
+    let (tasks, problems) = GuestTasks::list(view, kernel).context(NO_LIST)?;
+    output::problems(problems.iter());
+    Ok(tasks)
 }
 
 fn serve(

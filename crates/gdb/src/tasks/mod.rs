@@ -1,0 +1,206 @@
+//! Task mode: one inferior whose threads are the tasks of a Linux guest, with the
+//! registers that each has in the kernel.
+//!
+//! A task that does not run goes on where it was switched away from; one that runs
+//! has the registers of its processor, also if that is in user mode. Each sees the
+//! memory of its process and the kernel's.
+
+use std::collections::HashMap;
+
+use vmss2core_guest::linux::{Kernel, LinuxError, Task};
+use vmss2core_guest::paging::AddressSpace;
+use vmss2core_mem::{Gva, Problem, Vcpu, X86Vcpu};
+
+use crate::description::Description;
+use crate::target::{Inferior, Library, Region, Registers, Slide, Thread};
+use crate::vcpu::{KernelView, nowhere, region_at};
+
+mod words;
+
+/// The number of the one inferior.
+const PID: u32 = 1;
+/// Linux numbers no task so high (`PID_MAX_LIMIT` is 4 << 20). What has no number of
+/// its own, as the idle tasks, gets one from here on.
+const FIRST_MADE_UP: u32 = 10_000_000;
+
+/// The tasks of a guest.
+pub struct GuestTasks<'a> {
+    view: KernelView<'a>,
+    kernel: &'a Kernel<'a>,
+    threads: Vec<Thread>,
+    tasks: HashMap<u32, Task>,
+}
+
+impl<'a> GuestTasks<'a> {
+    /// All tasks that can be listed, and what is in the way of more. Fails if the
+    /// guest's list of tasks cannot be found.
+    pub fn list(
+        view: KernelView<'a>,
+        kernel: &'a Kernel<'a>,
+    ) -> Result<(Self, Vec<Problem>), LinuxError> {
+        let found = kernel.tasks()?;
+        let panicked = kernel.stopped(None).panic_cpu.map(|cpu| cpu.value);
+        let mut listed = found.tasks;
+        // Stable: tasks that are alike stay in the order of their making.
+        listed.sort_by_key(|task| attention(task, panicked));
+        let words = words::Words::of(kernel);
+        let mut threads = Vec::with_capacity(listed.len());
+        let mut tasks = HashMap::with_capacity(listed.len());
+        for task in listed {
+            let tid = number(&task, &tasks);
+            threads.push(words.thread(tid, &task));
+            tasks.insert(tid, task);
+        }
+        Ok((Self { view, kernel, threads, tasks }, found.problems))
+    }
+
+    /// The processor whose own variables a task means: the one that runs it, or did so
+    /// last.
+    fn vcpu(&self, task: &Task) -> Option<u32> {
+        let last = || {
+            let logical = &self.kernel.linux().logical_cpus;
+            let index = logical.iter().position(|cpu| cpu.is_some() && *cpu == task.cpu)?;
+            u32::try_from(index).ok()
+        };
+        task.on_vcpu.or_else(last)
+    }
+
+    fn spaces(&self, task: &Task) -> Vec<AddressSpace<'a>> {
+        if task.on_vcpu.is_some() {
+            return self.view.spaces(task.on_vcpu);
+        }
+        let own = self.kernel.space_of(task).ok().flatten();
+        own.into_iter().chain([*self.kernel.space()]).collect()
+    }
+
+    fn cpu(&self, task: &Task) -> X86Vcpu {
+        let running = task.on_vcpu.and_then(|index| self.view.vcpu(index)).and_then(Vcpu::x86);
+        if let Some(running) = running {
+            return running.clone();
+        }
+        match self.kernel.sleeping_registers(task) {
+            Ok(found) => X86Vcpu { rip: found.value.rip.or(Some(0)), ..found.value },
+            Err(_) => nowhere(),
+        }
+    }
+}
+
+/// What to look at first has the lowest: the task that panicked, then what runs, idle
+/// tasks last.
+fn attention(task: &Task, panicked: Option<u32>) -> (u8, u32) {
+    match task.on_vcpu {
+        Some(vcpu) if panicked.is_some() && task.cpu == panicked => (0, vcpu),
+        Some(vcpu) if task.tid != 0 => (1, vcpu),
+        Some(vcpu) => (2, vcpu),
+        None => (3, 0),
+    }
+}
+
+/// A task's own number; another one for what has 0 or that of a task before it.
+fn number(task: &Task, taken: &HashMap<u32, Task>) -> u32 {
+    if task.tid != 0 && !taken.contains_key(&task.tid) {
+        return task.tid;
+    }
+    let wanted = FIRST_MADE_UP.saturating_add(task.cpu.unwrap_or(0));
+    (wanted..=u32::MAX).find(|tid| !taken.contains_key(tid)).unwrap_or(u32::MAX)
+}
+
+impl Inferior for GuestTasks<'_> {
+    fn pid(&self) -> u32 {
+        PID
+    }
+
+    fn threads(&self) -> &[Thread] {
+        &self.threads
+    }
+
+    fn description(&self) -> &Description {
+        self.view.description()
+    }
+
+    fn registers(&self, tid: u32) -> Option<Registers> {
+        Some(Registers { cpu: self.cpu(self.tasks.get(&tid)?), system_call: None })
+    }
+
+    fn read(&self, tid: u32, address: u64, buf: &mut [u8]) -> usize {
+        let Some(task) = self.tasks.get(&tid) else { return 0 };
+        self.view.read(&self.spaces(task), self.vcpu(task), address, buf)
+    }
+
+    fn region(&self, tid: u32, address: u64) -> Option<Region> {
+        self.space(tid).map(|space| region_at(&space, Gva(address)))
+    }
+
+    fn space(&self, tid: u32) -> Option<AddressSpace<'_>> {
+        self.spaces(self.tasks.get(&tid)?).into_iter().next()
+    }
+
+    fn slide(&self) -> Option<Slide> {
+        self.view.slide()
+    }
+
+    fn libraries(&self) -> Option<Vec<Library>> {
+        self.view.libraries()
+    }
+
+    fn triple(&self) -> Option<String> {
+        self.view.triple()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(tid: u32, cpu: Option<u32>, on_vcpu: Option<u32>) -> Task {
+        Task {
+            gva: Gva(0),
+            tid,
+            pid: tid,
+            ppid: None,
+            uid: None,
+            gid: None,
+            comm: String::new(),
+            state: None,
+            mm: None,
+            is_kernel_thread: false,
+            stack: None,
+            start_ns: None,
+            cpu,
+            on_vcpu,
+        }
+    }
+
+    #[test]
+    fn idle_tasks_and_repeated_numbers_get_numbers_of_their_own() {
+        let mut taken = HashMap::new();
+        for (task, expected) in [
+            (task(7, None, None), 7),
+            (task(0, Some(0), None), FIRST_MADE_UP),
+            (task(0, Some(1), None), FIRST_MADE_UP + 1),
+            (task(0, None, None), FIRST_MADE_UP + 2),
+            (task(7, Some(1), None), FIRST_MADE_UP + 3),
+            (task(0, Some(u32::MAX), None), u32::MAX),
+        ] {
+            let tid = number(&task, &taken);
+            assert_eq!(tid, expected);
+            taken.insert(tid, task);
+        }
+    }
+
+    #[test]
+    fn who_panicked_comes_first_then_who_runs() {
+        let mut tasks = [
+            task(1, Some(0), None),
+            task(0, Some(0), Some(0)),
+            task(9, Some(1), Some(1)),
+            task(8, Some(2), Some(2)),
+            task(2, Some(2), None),
+        ];
+        let order = |tasks: &[Task]| tasks.iter().map(|task| task.tid).collect::<Vec<_>>();
+        tasks.sort_by_key(|task| attention(task, None));
+        assert_eq!(order(&tasks), [9, 8, 0, 1, 2]);
+        tasks.sort_by_key(|task| attention(task, Some(2)));
+        assert_eq!(order(&tasks), [8, 9, 0, 1, 2]);
+    }
+}

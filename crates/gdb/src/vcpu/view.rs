@@ -1,0 +1,179 @@
+//! What all threads of a kernel share, be they processors or tasks: its symbols'
+//! place, its modules, and what each processor sees.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use vmss2core_guest::linux::Kernel;
+use vmss2core_guest::paging::{AddressSpace, vcpu_paging};
+use vmss2core_guest::{Facts, OperatingSystem};
+use vmss2core_mem::{Checkpoint, Gva, Vcpu, X86Vcpu};
+
+use super::{PerCpu, modules, read_prefix};
+use crate::description::{Description, Feature, Width};
+use crate::target::{Library, Slide};
+
+/// A checkpoint as its kernel sees it.
+pub struct KernelView<'a> {
+    checkpoint: &'a Checkpoint,
+    facts: &'a Facts,
+    kernel: Option<&'a Kernel<'a>>,
+    description: Description,
+    percpu: PerCpu,
+    module_dir: Option<PathBuf>,
+    modules: OnceLock<Vec<Library>>,
+}
+
+impl<'a> KernelView<'a> {
+    /// A checkpoint; `kernel` is asked what a Linux guest knows.
+    pub fn new(
+        checkpoint: &'a Checkpoint,
+        facts: &'a Facts,
+        kernel: Option<&'a Kernel<'a>>,
+    ) -> Self {
+        Self {
+            checkpoint,
+            facts,
+            kernel,
+            description: Description::new(width(checkpoint, facts), &features(checkpoint)),
+            percpu: PerCpu::default(),
+            module_dir: None,
+            modules: OnceLock::new(),
+        }
+    }
+
+    /// Lists the kernel's modules whose files lie below a directory.
+    pub fn with_module_files(self, dir: Option<PathBuf>) -> Self {
+        Self { module_dir: dir, ..self }
+    }
+
+    /// How wide the guest's code is.
+    pub fn width(&self) -> Width {
+        self.description.width()
+    }
+
+    /// The registers of its threads.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// The checkpoint.
+    pub fn checkpoint(&self) -> &'a Checkpoint {
+        self.checkpoint
+    }
+
+    /// What is known of the guest.
+    pub fn facts(&self) -> &'a Facts {
+        self.facts
+    }
+
+    /// A processor of the checkpoint.
+    pub fn vcpu(&self, index: u32) -> Option<&'a Vcpu> {
+        self.checkpoint.vcpus.iter().find(|vcpu| vcpu.index == index)
+    }
+
+    /// What a processor sees: its own page tables, then the kernel's where they
+    /// are others. What the kernel sees if there is no such processor.
+    pub fn spaces(&self, vcpu: Option<u32>) -> Vec<AddressSpace<'a>> {
+        let memory = &self.checkpoint.memory;
+        let x86 = vcpu.and_then(|index| self.vcpu(index)).and_then(Vcpu::x86);
+        let own = x86.and_then(|vcpu| vcpu_paging(memory, vcpu).ok());
+        let Some(own) = own.map(|paging| paging.address_space(memory)) else {
+            return self.kernel_space().into_iter().collect();
+        };
+        let facts = self.facts.vcpus.iter().find(|facts| Some(facts.index) == vcpu);
+        let kernel_root = facts.and_then(|facts| facts.kernel_root.as_ref());
+        std::iter::once(own).chain(kernel_root.map(|root| own.with_root(root.value))).collect()
+    }
+
+    /// What the kernel sees.
+    pub fn kernel_space(&self) -> Option<AddressSpace<'a>> {
+        let linux = self.facts.linux.as_ref().and_then(|linux| linux.kernel_root.as_ref());
+        let windows = self.facts.windows.as_ref().map(|windows| &windows.kernel_root);
+        let (mode, root) = linux.or(windows)?.value;
+        Some(AddressSpace::new(&self.checkpoint.memory, mode, root))
+    }
+
+    /// Fills `buf` from an address on; returns how many bytes there are. What is not
+    /// mapped may be a processor's own variable.
+    pub fn read(
+        &self,
+        spaces: &[AddressSpace<'_>],
+        vcpu: Option<u32>,
+        address: u64,
+        buf: &mut [u8],
+    ) -> usize {
+        let got = read_prefix(spaces, Gva(address), buf);
+        if got > 0 || buf.is_empty() {
+            return got;
+        }
+        match self.own_variable(vcpu, address) {
+            Some(own) => read_prefix(spaces, own, buf),
+            None => 0,
+        }
+    }
+
+    /// Where the per-CPU variable is that a debugger believes at `address`.
+    fn own_variable(&self, vcpu: Option<u32>, address: u64) -> Option<Gva> {
+        self.percpu.own_address(self.kernel?, vcpu?, address)
+    }
+
+    /// Where the symbol file of a Linux kernel belongs.
+    pub fn slide(&self) -> Option<Slide> {
+        let linux = self.facts.linux.as_ref()?;
+        Some(Slide {
+            text: linux.text.as_ref()?.value.start.0,
+            offset: linux.kaslr_offset.as_ref().map_or(0, |offset| offset.value),
+        })
+    }
+
+    /// The modules whose files are there.
+    pub fn libraries(&self) -> Option<Vec<Library>> {
+        let (kernel, dir) = (self.kernel?, self.module_dir.as_deref()?);
+        Some(self.modules.get_or_init(|| modules(kernel, dir)).clone())
+    }
+
+    /// None for what may be macOS: lldb then looks for that kernel by itself, which
+    /// only wastes time elsewhere.
+    pub fn triple(&self) -> Option<String> {
+        let architecture = if self.width() == Width::Bits64 { "x86_64" } else { "i386" };
+        let system = match self.facts.os.as_ref()?.value {
+            OperatingSystem::Linux => "linux-gnu",
+            _ => "unknown",
+        };
+        Some(format!("{architecture}-unknown-{system}"))
+    }
+}
+
+/// Registers of which nothing is known: gdb drops a thread of which it is not told
+/// where it stands.
+pub(crate) fn nowhere() -> X86Vcpu {
+    X86Vcpu { rip: Some(0), ..X86Vcpu::default() }
+}
+
+fn width(checkpoint: &Checkpoint, facts: &Facts) -> Width {
+    let modes = || facts.vcpus.iter().filter_map(|vcpu| vcpu.mode.as_ref());
+    let linux = facts.linux.as_ref().is_some_and(|linux| linux.is_64_bit);
+    let windows = facts.windows.as_ref().is_some_and(|windows| windows.is_64_bit);
+    let in_real_mode = |vcpu: &X86Vcpu| vcpu.control.cr0.is_some_and(|cr0| cr0 & 1 == 0);
+    if linux || windows || modes().any(|mode| mode.value.is_64_bit()) {
+        Width::Bits64
+    } else if !checkpoint.vcpus.is_empty()
+        && checkpoint.vcpus.iter().filter_map(Vcpu::x86).all(in_real_mode)
+    {
+        Width::Bits16
+    } else {
+        Width::Bits32
+    }
+}
+
+/// SSE even where the checkpoint lacks it: gdb wants it, and says "unavailable".
+fn features(checkpoint: &Checkpoint) -> Vec<Feature> {
+    let mut features = vec![Feature::Core, Feature::Sse, Feature::Segments];
+    let has_avx = |vcpu: &X86Vcpu| matches!(vcpu.fpu, Some(vmss2core_mem::FpuState::Xsave(_)));
+    if checkpoint.vcpus.iter().filter_map(Vcpu::x86).any(has_avx) {
+        features.push(Feature::Avx);
+    }
+    features.push(Feature::System);
+    features
+}
