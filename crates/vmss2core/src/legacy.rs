@@ -25,7 +25,8 @@ Original options:
   -N4, -N6   the same; warns if the kernel is not a 2.4, or 2.6 and later
   -P         the processes of a Linux guest, listed on standard output
   -P<pid>    core.<pid>: a process of a Linux guest, for gdb and lldb
-  -W         memory.dmp: for WinDbg, any Windows; -W8 and -WSCAN are the same
+  -W, -W8    memory.dmp: for WinDbg, any Windows
+  -WSCAN     the same; searches all memory if the debugger data is not found
   -W<N>      the same; says that the build is N
   -WDDB<X>, -W<X>, -W8DDB<X>
              the same; the debugger data block is at address X
