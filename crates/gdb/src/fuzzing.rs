@@ -1,28 +1,53 @@
 //! An entry point for fuzzing; not for use.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use vmss2core_guest::paging::Permissions;
 use vmss2core_mem::{Gpa, Gpr, PhysicalMemory};
 
 use crate::connection;
 use crate::description::{Description, Feature, Width};
+use crate::reply::{EIO, ENOENT};
 use crate::session::Session;
 use crate::target::{
-    Inferior, Library, LibraryAddresses, Monitor, MonitorCommand, Region, Registers, Selected,
-    Slide, Target, Thread,
+    GuestFile, Inferior, Library, LibraryAddresses, Monitor, MonitorCommand, Region, Registers,
+    Selected, Slide, Target, Thread,
 };
 
 /// A target of two threads and a page of memory; process 7 can be attached.
 pub struct Toy {
     memory: PhysicalMemory,
     kernel: Arc<ToyInferior>,
+    /// How often a table was made.
+    pub tables_made: AtomicUsize,
 }
 
 struct ToyInferior {
     pid: u32,
     threads: Vec<Thread>,
     description: Description,
+}
+
+struct ToyFile;
+
+impl GuestFile for ToyFile {
+    fn len_bytes(&self) -> u64 {
+        0x1000
+    }
+
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize, u8> {
+        let bytes = toy_bytes();
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        if (0x800..0x1000).contains(&start) && !buf.is_empty() {
+            return Err(EIO);
+        }
+        let held = bytes.get(start..0x800).unwrap_or_default();
+        for (to, from) in buf.iter_mut().zip(held) {
+            *to = *from;
+        }
+        Ok(held.len().min(buf.len()))
+    }
 }
 
 /// Where its memory lies.
@@ -33,7 +58,7 @@ impl Default for Toy {
         let mut memory = PhysicalMemory::new();
         // It cannot overlap anything.
         let _ = memory.map(Gpa(TOY_MEMORY), 0x1000, Arc::new(toy_bytes()), 0);
-        Self { memory, kernel: Arc::new(ToyInferior::new(1)) }
+        Self { memory, kernel: Arc::new(ToyInferior::new(1)), tables_made: AtomicUsize::new(0) }
     }
 }
 
@@ -101,6 +126,10 @@ impl Inferior for ToyInferior {
         Some(vec![Library { name: "a&b.ko".to_owned(), addresses }])
     }
 
+    fn problems(&self) -> Vec<String> {
+        vec!["thread 9 is not listed".to_owned()]
+    }
+
     fn triple(&self) -> Option<String> {
         Some("x86_64-unknown-linux-gnu".to_owned())
     }
@@ -117,6 +146,26 @@ impl Target for Toy {
 
     fn attach(&self, pid: u32) -> Result<Arc<dyn Inferior + '_>, String> {
         if pid == 7 { Ok(Arc::new(ToyInferior::new(7))) } else { Err("no such process".into()) }
+    }
+
+    /// Only process 7 has files: `/bin/toy`, whose second half is not in memory.
+    fn open(&self, pid: u32, path: &str) -> Result<Box<dyn GuestFile + '_>, u8> {
+        match (pid, path) {
+            (7, "/bin/toy") => Ok(Box::new(ToyFile)),
+            _ => Err(ENOENT),
+        }
+    }
+
+    fn read_link(&self, pid: u32, path: &str) -> Result<String, u8> {
+        match (pid, path) {
+            (_, "/proc/7/exe") => Ok("/bin/toy#".to_owned()),
+            _ => Err(ENOENT),
+        }
+    }
+
+    fn system_table(&self, name: &str) -> Option<String> {
+        self.tables_made.fetch_add(1, Ordering::Relaxed);
+        (name == "processes").then(|| "<osdata type=\"processes\"></osdata>".to_owned())
     }
 }
 

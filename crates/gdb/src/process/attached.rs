@@ -237,3 +237,26 @@ impl Inferior for Attached<'_> {
         self.problems.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_between_mappings_is_a_region_too() {
+        let vma = |start, end| Vma::new(Gva(start)..Gva(end), VmaFlags(5), Arc::default());
+        let vmas = [vma(0x1000, 0x2000), vma(0x5000, 0x6000)];
+        for (at, range, is_mapped) in [
+            (0x0, 0x0..0x1000, false),
+            (0x1fff, 0x1000..0x2000, true),
+            (0x2000, 0x2000..0x5000, false),
+            (0x7000, 0x6000..u64::MAX, false),
+            (u64::MAX, 0x6000..u64::MAX, false),
+        ] {
+            let found = region(&vmas, Gva(at), u64::MAX);
+            assert_eq!((found.range, found.permissions.is_some()), (range, is_mapped), "{at:#x}");
+        }
+        let executable = region(&vmas, Gva(0x1000), u64::MAX).permissions.unwrap();
+        assert!(executable.execute && !executable.write);
+    }
+}

@@ -103,3 +103,43 @@ impl GuestFile for CachedFile<'_> {
         if got == 0 && wanted > 0 { Err(EIO) } else { Ok(got) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use vmss2core_guest::linux::Missing;
+    use vmss2core_mem::Gpa;
+
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_read_and_holes_are_errors() {
+        let mut memory = PhysicalMemory::new();
+        let ram: Vec<u8> = (0..4).flat_map(|page: u8| [page * 16 + 1; 0x1000]).collect();
+        memory.map(Gpa(0), 0x4000, Arc::new(ram), 0).unwrap();
+        let run = |offset_bytes, len_bytes, content| FileRun { offset_bytes, len_bytes, content };
+        let places = Places {
+            len_bytes: 0x3800,
+            runs: vec![
+                run(0, 0x1000, Content::PageCache(Gpa(0x3000))),
+                run(0x1000, 0x1000, Content::Zero),
+                run(0x2000, 0x1000, Content::Missing(Missing::NotCached)),
+                run(0x3000, 0x800, Content::PageCache(Gpa(0x1000))),
+            ],
+        };
+        let file = CachedFile { memory: &memory, content: Arc::new(places) };
+        let read = |offset, len| {
+            let mut bytes = vec![0xee; len];
+            let got = file.read(offset, &mut bytes);
+            (got, bytes)
+        };
+        let (got, bytes) = read(0xffe, 0x2000);
+        assert_eq!((got, &bytes[..4]), (Ok(0x1002), &[0x31, 0x31, 0, 0][..]));
+        assert_eq!(read(0x2000, 1).0, Err(EIO));
+        assert_eq!(read(0x2fff, 2).0, Err(EIO));
+        let (got, bytes) = read(0x37ff, 16);
+        assert_eq!((got, bytes[0]), (Ok(1), 0x11));
+        assert_eq!(read(0x3800, 16).0, Ok(0));
+        assert_eq!(read(u64::MAX, 16).0, Ok(0));
+        assert_eq!(read(0x2000, 0).0, Ok(0));
+    }
+}

@@ -98,3 +98,63 @@ impl GuestFile for HostFile {
         Ok(len)
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn content(sysroot: &Sysroot, path: &str) -> Option<Vec<u8>> {
+        let file = sysroot.open(path)?;
+        let mut bytes = vec![0; 64];
+        let got = file.read(0, &mut bytes).unwrap();
+        bytes.truncate(got);
+        Some(bytes)
+    }
+
+    #[test]
+    fn nothing_leads_out_of_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        fs::create_dir_all(root.join("usr/lib")).unwrap();
+        fs::write(dir.path().join("secret"), "secret").unwrap();
+        fs::write(root.join("usr/lib/a.so"), "inside").unwrap();
+        symlink("usr/lib", root.join("lib")).unwrap();
+        symlink("/usr/lib/a.so", root.join("absolute")).unwrap();
+        symlink("../../../usr/lib/a.so", root.join("usr/above")).unwrap();
+        symlink("../secret", root.join("out")).unwrap();
+        symlink(dir.path().join("secret"), root.join("out-absolute")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        symlink("../..", root.join("up")).unwrap();
+        let sysroot = Sysroot::new(root);
+        for path in ["/usr/lib/a.so", "/lib/a.so", "/absolute", "/usr/above", "/../lib/./a.so"] {
+            assert_eq!(content(&sysroot, path).as_deref(), Some(&b"inside"[..]), "{path}");
+        }
+        for path in [
+            "/../secret",
+            "/usr/../../secret",
+            "/out",
+            "/out-absolute",
+            "/loop",
+            "/up/secret",
+            "/usr/lib",
+            "/",
+            "",
+            "/nothing",
+        ] {
+            assert_eq!(content(&sysroot, path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_file_ends_where_it_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), "0123456789").unwrap();
+        let file = Sysroot::new(dir.path().to_owned()).open("/a").unwrap();
+        let mut bytes = [0; 4];
+        assert_eq!((file.len_bytes(), file.read(8, &mut bytes)), (10, Ok(2)));
+        assert_eq!(&bytes[..2], b"89");
+        assert_eq!(file.read(u64::MAX, &mut bytes), Ok(0));
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const CUT: [&str; 46] = [
+const CUT: [&str; 66] = [
     "",
     "g",
     "p",
@@ -49,6 +49,26 @@ const CUT: [&str; 46] = [
     "qMemoryRegionInfo:",
     "qThreadStopInfo",
     "Qqemu.PhyMemMode:",
+    "vKill",
+    "vKill;",
+    "vKill;x",
+    "vFile:",
+    "vFile:setfs:",
+    "vFile:setfs:100000007",
+    "vFile:open:",
+    "vFile:open:2f",
+    "vFile:open:2f,0",
+    "vFile:open:2,0,0",
+    "vFile:open:ff,0,0",
+    "vFile:open:00,0,0",
+    "vFile:pread:",
+    "vFile:pread:0",
+    "vFile:pread:0,1",
+    "vFile:pread:x,1,1",
+    "vFile:close:",
+    "vFile:close:ffffffffffffffff",
+    "vFile:fstat:-1",
+    "vFile:readlink:2",
 ];
 
 #[test]
@@ -74,6 +94,11 @@ fn numbers_at_the_edge_take_neither_time_nor_memory() {
                 format!("p{first};thread:{second};"),
                 format!("Hgp{first}.{second}"),
                 format!("vAttach;{first}"),
+                format!("vFile:pread:0,{first},{second}"),
+                format!("vFile:pread:{first},{second},0"),
+                format!("vFile:setfs:{first}"),
+                format!("vFile:open:2f62696e2f746f79,{first},{second}"),
+                format!("qXfer:osdata:read:processes:{first},{second}"),
             ] {
                 let said = answers(&["Qqemu.PhyMemMode:0", &packet, "Qqemu.PhyMemMode:1", &packet]);
                 assert!(said.iter().all(|said| said.len() <= crate::packet::PACKET_BYTES));
@@ -124,6 +149,14 @@ fn mutations_of_every_packet_are_answered() {
         "qMemoryRegionInfo:1000",
         "jThreadsInfo",
         "vCont;c:p1.-1",
+        "vKill;7",
+        "vFile:setfs:7",
+        "vFile:open:2f62696e2f746f79,0,0",
+        "vFile:pread:0,1000,10",
+        "vFile:fstat:0",
+        "vFile:readlink:2f70726f632f372f657865",
+        "vFile:close:0",
+        "qXfer:osdata:read:processes:0,1000",
     ];
     let toy = Toy::default();
     for packet in known {

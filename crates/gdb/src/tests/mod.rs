@@ -4,6 +4,7 @@ use crate::fuzzing::{Toy, converse, packets};
 use crate::packet::encode;
 use crate::session::Session;
 
+mod files;
 mod malformed;
 mod transcripts;
 

@@ -274,7 +274,7 @@ impl<'k> RegisterFinder<'k> {
         }
         if saved.state.is_none() {
             thread.problems.push(Problem::note(format!(
-                "{}: its floating point and vector registers are not in the core: {}",
+                "{}: its floating point and vector registers are not known: {}",
                 named(task),
                 if task.on_vcpu.is_some() {
                     "they were in the processor, and the checkpoint does not have that part"
