@@ -28,7 +28,6 @@ use vmss2core_lab::judges::{Judge, gdb, gdb_trixie, lldb};
 
 /// A server, and what is known of its guest.
 struct Served {
-    name: String,
     guest: Guest,
     server: Server,
 }
@@ -37,7 +36,7 @@ impl Served {
     fn of(name: &str) -> Result<Self> {
         let guest = guests::guest(name)?;
         let server = Server::of(&guest)?;
-        Ok(Self { name: name.to_owned(), guest, server })
+        Ok(Self { guest, server })
     }
 
     fn pid(&self, program: &str) -> Result<u32> {
@@ -453,6 +452,36 @@ fn lldb_sees_one_process(name: &str) -> Result<()> {
     ensure_contains(name, &said, "lab_sleep_deep (depth=3, seed=1592590336) at lablib.c")
 }
 
+/// The lines that are printed for one process are those that work.
+#[test]
+fn the_lines_that_are_proposed_work() -> Result<()> {
+    let guest = guests::guest("linux-6.1")?;
+    let pid = guest.truth()?.programs()?.get("mt").context("no mt")?.to_string();
+    let checkpoint = cores::checkpoint(&guest, &Wrap::split())?;
+    let extract = ["extract", "--pid", &pid, "--maps", "-o"];
+    let dir = tempfile::tempdir()?;
+    let sysroot = dir.path().join("files");
+    judges::output(Command::new(PROGRAM).args(extract).arg(&sysroot).arg(&checkpoint))?;
+    let files = sysroot.display().to_string();
+    let server = Server::start(&checkpoint, &["--pid", &pid, "--port", "0", "--sysroot", &files])?;
+    let line = |beginning: &str| {
+        let found = server.said.lines().map(str::trim).find(|line| line.starts_with(beginning));
+        found.map(str::to_owned).with_context(|| format!("no {beginning:?}: {}", server.said))
+    };
+    let said = judges::output(&mut judges::gdb_line(server.dir(), &line("gdb")?, &["bt"])?)?;
+    ensure_contains("gdb", &said, " in main () at mt.c")?;
+    let said = judges::output(&mut judges::lldb_line(server.dir(), &line("lldb")?, &["bt"])?)?;
+    ensure_contains("lldb", &said, "`main at mt.c")?;
+    // Those for all processes.
+    let server = Server::start(&checkpoint, &["--port", "0"])?;
+    let found = server.said.lines().find(|line| line.contains("extended-remote"));
+    let line = found.with_context(|| server.said.clone())?.split("    (").next();
+    let line = line.context("no line")?.trim();
+    let attach = format!("attach {pid}");
+    let said = judges::output(&mut judges::gdb_line(server.dir(), line, &[&attach, "bt"])?)?;
+    ensure_contains("gdb", &said, " in main () at mt.c")
+}
+
 /// Files come from a directory if it has them; nothing leads out of it.
 #[test]
 fn files_come_from_a_directory_first() -> Result<()> {
@@ -496,7 +525,10 @@ fn count(dir: &str) -> Result<usize> {
 fn fifty_clients_leave_nothing_behind() -> Result<()> {
     let served = Served::of("linux-6.1")?;
     let pid = served.pid("mt")?;
-    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |text: &str| {
+        let bytes: Vec<String> = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+        bytes.concat()
+    };
     let session = || -> Result<()> {
         let mut client = served.server.connect()?;
         client.ask("qSupported:multiprocess+;swbreak+")?;

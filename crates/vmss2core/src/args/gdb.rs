@@ -11,14 +11,21 @@ use super::GuestArgs;
 ///
 /// The virtual processors are threads; memory is what each of them sees. KASLR
 /// and per-CPU variables are taken care of: a kernel file with symbols is all that
-/// the debugger needs, --modules adds those of modules. Nothing can run or be changed. "monitor help" in
-/// the debugger lists what else can be asked.
+/// the debugger needs, --modules adds those of modules.
+///
+/// "target extended-remote" instead of "target remote" is for processes of a Linux
+/// guest: "info os processes" lists them, "attach PID" shows one, several at once
+/// with "add-inferior". Programs and libraries are read from the guest's memory.
+/// Nothing can run or be changed. "monitor help" in the debugger lists what else can
+/// be asked.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   vmss2core gdb vm.vmss                          then, in another terminal:
   gdb vmlinux -ex 'target remote :8864'
   gdb vmlinux -ex 'target remote | vmss2core gdb --stdio vm.vmss'
+  gdb -ex 'target extended-remote :8864' -ex 'attach 1234' -ex 'thread apply all bt'
+  vmss2core gdb --pid 1234 vm.vmss               one process, for lldb too
   vmss2core gdb --tasks vm.vmss                  then 'info threads' lists all tasks
   vmss2core gdb --unix vm.sock --write-gdbinit vm.gdb vm.vmss
   gdb -x vm.gdb vmlinux")]

@@ -12,7 +12,7 @@ use vmss2core_gdb::description::Width;
 use vmss2core_gdb::process::Processes;
 use vmss2core_gdb::tasks::GuestTasks;
 use vmss2core_gdb::vcpu::{KernelTarget, KernelView, Vcpus};
-use vmss2core_gdb::{Bind, Inferior, Server, Stop, Target};
+use vmss2core_gdb::{Bind, Inferior, Server, Stop};
 use vmss2core_guest::linux::{BetterSources, Kernel};
 use vmss2core_mem::Checkpoint;
 
@@ -47,12 +47,18 @@ pub(super) fn run(plan: &GdbPlan) -> anyhow::Result<Exit> {
         Threads::Processors => Arc::new(Vcpus::new(view)),
         Threads::Tasks => Arc::new(tasks(view, kernel.as_ref())?),
     };
-    let target: Box<dyn Target> = match &kernel {
-        Some(kernel) => Box::new(processes(plan, kernel, whole)?),
-        None => Box::new(without_processes(plan, checkpoint, whole)?),
-    };
     let answers = Answers { guest: &guest, kernel: kernel.as_ref(), plan };
-    serve(plan, &Server::new(&*target, &answers), &answers, width)
+    let Some(kernel) = &kernel else {
+        let target = without_processes(plan, checkpoint, whole)?;
+        return serve(plan, &Server::new(&target, &answers), width, &|address| {
+            announcement(plan, &answers, address)
+        });
+    };
+    let target = processes(plan, kernel, whole)?;
+    serve(plan, &Server::new(&target, &answers), width, &|address| match target.only() {
+        Some(only) => symbols::of_process(plan, only, address),
+        None => announcement(plan, &answers, address),
+    })
 }
 
 /// What debuggers see of a Linux guest: all of it, or processes.
@@ -93,8 +99,8 @@ fn tasks<'a>(
 fn serve(
     plan: &GdbPlan,
     server: &Server<'_>,
-    answers: &Answers<'_>,
     width: Width,
+    announcement: &dyn Fn(&str) -> Vec<String>,
 ) -> anyhow::Result<Exit> {
     let bind = match &plan.place {
         Place::Stdio => {
@@ -113,7 +119,8 @@ fn serve(
     if let Some(script) = &plan.script {
         write_script(script, &symbols::script(&address))?;
     }
-    announce(plan, answers, &address);
+    warn(plan, &address);
+    output::talk(&announcement(&address).join("\n"));
     run_until_signal(server, &stop, &cancel);
     Ok(Exit::Done)
 }
@@ -146,7 +153,7 @@ fn address(bind: &Bind, stop: &Stop) -> String {
     }
 }
 
-fn announce(plan: &GdbPlan, answers: &Answers<'_>, address: &str) {
+fn warn(plan: &GdbPlan, address: &str) {
     if let Place::Tcp(ip, _) = &plan.place
         && !ip.is_loopback()
     {
@@ -154,6 +161,10 @@ fn announce(plan: &GdbPlan, answers: &Answers<'_>, address: &str) {
             "vmss2core: warning: whoever reaches {address} can read all of the guest's memory"
         ));
     }
+}
+
+/// What to type, and what is needed for it.
+fn announcement(plan: &GdbPlan, answers: &Answers<'_>, address: &str) -> Vec<String> {
     let facts = &answers.guest.facts;
     let vmlinux = plan.guest.files.vmlinux.as_deref();
     let mut lines = vec!["serving; Ctrl-C ends it. In another terminal, one of:".to_owned()];
@@ -166,7 +177,7 @@ fn announce(plan: &GdbPlan, answers: &Answers<'_>, address: &str) {
         lines.push("the kernel file with symbols:".to_owned());
         lines.extend(symbols::advice(facts).lines().map(indented));
     }
-    output::talk(&lines.join("\n"));
+    lines
 }
 
 /// Replaces only a script of ours.

@@ -1,9 +1,14 @@
 //! Which kernel file a debugger should load, and what to type in it.
 
 use std::fmt::Write;
+use std::path::Path;
 
+use vmss2core_gdb::Inferior;
+use vmss2core_gdb::process::Attached;
 use vmss2core_guest::Facts;
 use vmss2core_report::{debug_symbols, printable, shell_word};
+
+use crate::plan::GdbPlan;
 
 /// The kernel file of this guest by its build id, and the package that has it.
 pub(super) fn advice(facts: &Facts) -> String {
@@ -48,15 +53,56 @@ fn kernel_file(facts: &Facts, given: Option<&std::path::Path>) -> Option<String>
 pub(super) fn lines(facts: &Facts, given: Option<&std::path::Path>, address: &str) -> Vec<String> {
     let file = kernel_file(facts, given).map(|file| shell_word(&file));
     let with = |before: &str| file.as_ref().map(|file| format!("{before}{file}"));
-    let lldb = if address.starts_with('/') {
+    let lldb = lldb_command(address);
+    let mut lines =
+        vec![format!("gdb{} -ex 'target remote {address}'", with(" ").unwrap_or_default())];
+    if facts.linux.is_some() {
+        let processes = format!("gdb -ex 'target extended-remote {address}'");
+        lines.push(format!("{processes}    (then: info os processes, attach PID)"));
+    }
+    lines.push(format!("lldb{} -o '{lldb}'", with(" ").unwrap_or_default()));
+    lines
+}
+
+/// Folder for the files that lldb wants, if the user has none.
+const SYSROOT: &str = "sysroot";
+
+/// The same for the one process that is served. lldb reads files only here, so
+/// they have to be here.
+pub(super) fn of_process(plan: &GdbPlan, process: &Attached<'_>, address: &str) -> Vec<String> {
+    let (pid, name) = (process.pid(), printable(&process.process().task().comm));
+    let mut lines = vec![
+        format!("serving process {pid} ({name}); Ctrl-C ends it. In another terminal, one of:"),
+        format!("  gdb -ex 'target remote {address}'"),
+    ];
+    let sysroot = plan.sysroot.as_deref().unwrap_or(Path::new(SYSROOT));
+    let file = process.executable().map(|path| {
+        let path = sysroot.join(path.trim_start_matches('/'));
+        format!(" {}", shell_word(&printable(&path.display().to_string())))
+    });
+    let platform = format!("platform select --sysroot {} remote-linux", sysroot.display());
+    lines.push(format!(
+        "  lldb -O {}{} -o '{}'",
+        shell_word(&platform),
+        file.unwrap_or_default(),
+        lldb_command(address)
+    ));
+    if plan.sysroot.is_none() {
+        let inputs = plan.guest.source.inputs.iter().map(|input| input.display().to_string());
+        let inputs: Vec<String> = inputs.map(|input| shell_word(&input)).collect();
+        let inputs = inputs.join(" ");
+        lines.push("lldb wants the program's files here:".to_owned());
+        lines.push(format!("  vmss2core extract --pid {pid} --maps -o {SYSROOT} {inputs}"));
+    }
+    lines
+}
+
+fn lldb_command(address: &str) -> String {
+    if address.starts_with('/') {
         format!("process connect unix-connect://{address}")
     } else {
         format!("gdb-remote {}", address.trim_start_matches(':'))
-    };
-    vec![
-        format!("gdb{} -ex 'target remote {address}'", with(" ").unwrap_or_default()),
-        format!("lldb{} -o '{lldb}'", with(" ").unwrap_or_default()),
-    ]
+    }
 }
 
 /// What a script of ours begins with; only such a file is replaced.
@@ -70,6 +116,7 @@ pub(super) fn script(address: &str) -> String {
          set index-cache enabled on\n\
          set pagination off\n\
          set print thread-events off\n\
+         # For processes it is: target extended-remote {address}, then attach PID\n\
          target remote {address}\n"
     )
 }
