@@ -20,12 +20,9 @@ use anyhow::{Context, Result, ensure};
 use common::cores::{self, PROGRAM, Wrap};
 use common::guests;
 use common::judges;
+use common::stacks::{self, Stack, address, addresses};
 use serde_json::Value;
 use vmss2core_lab::Guest;
-use vmss2core_lab::judges::crash;
-
-/// Addresses of the functions on a stack, innermost first.
-type Stack = Vec<u64>;
 
 /// What `bt --json` says.
 fn bt(guest: &Guest, options: &[&str]) -> Result<Vec<Value>> {
@@ -36,16 +33,6 @@ fn bt(guest: &Guest, options: &[&str]) -> Result<Vec<Value>> {
     let violations = schema::violations(&schema::load("bt-1.json"), &report);
     ensure!(violations.is_empty(), "{violations:?}");
     Ok(report["stacks"].as_array().context("no stacks")?.clone())
-}
-
-fn address(value: &Value) -> Result<u64> {
-    let text = value.as_str().context("no address")?;
-    Ok(u64::from_str_radix(text.trim_start_matches("0x"), 16)?)
-}
-
-fn addresses(stack: &Value) -> Result<Stack> {
-    let frames = stack["frames"].as_array().context("no frames")?;
-    frames.iter().map(|frame| address(&frame["ip"])).collect()
 }
 
 /// By number of the thread; those of idle processors, which all have 0, apart.
@@ -61,19 +48,11 @@ fn by_thread(stacks: &[Value]) -> Result<BTreeMap<u64, Stack>> {
 fn same_as_in_drgn(name: &str) -> Result<()> {
     let (guest, kernel) = guests::guest_with_kernel(name)?;
     let ours = by_thread(&bt(&guest, &["--all"])?)?;
-    let core = cores::linux(&guest)?.path("vmss.core");
-    let mut drgn = judges::drgn_script(&core, "drgn_stacks.py")?;
-    let said = judges::output(drgn.env("VMLINUX", &kernel))?;
     let tasks = guest.truth()?.tasks()?;
     let ended = tasks.iter().filter(|task| task.state == 'Z').map(|task| u64::from(task.tid));
     let ended: Vec<u64> = ended.collect();
     let mut compared = 0;
-    for line in said.lines() {
-        let mut words = line.split(' ').skip(1);
-        let tid: u64 = words.next().context("no number")?.parse()?;
-        let theirs = words.map(|word| u64::from_str_radix(word, 16));
-        let theirs: Stack = theirs.collect::<Result<_, _>>()?;
-        let theirs: Stack = theirs.into_iter().filter(|ip| *ip >> 63 == 1).collect();
+    for (tid, theirs) in stacks::in_drgn(&guest, &kernel)? {
         // The stack of what has ended is used for something else by now, which
         // drgn shows nevertheless.
         if tid == 0 || ended.contains(&tid) {
@@ -91,29 +70,13 @@ fn same_as_in_drgn(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Lines ` #3 [ffffc90000013eb0] kthread at ffffffff810bf9ca`.
-fn crash_frame(line: &str) -> Option<u64> {
-    let (_, at) = line.trim_start().strip_prefix('#')?.rsplit_once(" at ")?;
-    u64::from_str_radix(at.split_whitespace().next()?, 16).ok()
-}
-
 /// The same return addresses as crash finds for every task that does not run.
 fn same_as_in_crash(name: &str) -> Result<()> {
     let (guest, kernel) = guests::guest_with_kernel(name)?;
     let stacks = bt(&guest, &["--all"])?;
     let sleeping: Vec<_> = stacks.into_iter().filter(|stack| stack["vcpu"].is_null()).collect();
     let ours = by_thread(&sleeping)?;
-    let checkpoint = cores::checkpoint(&guest, &Wrap::split())?;
-    let said = judges::crash(&crash()?, &[&kernel, &checkpoint], "foreach bt\nquit\n")?;
-    let mut theirs: BTreeMap<u64, Stack> = BTreeMap::new();
-    let mut current = 0;
-    for line in said.lines() {
-        if let Some(rest) = line.strip_prefix("PID: ") {
-            current = rest.split_whitespace().next().context("no number")?.parse()?;
-        } else if let Some(ip) = crash_frame(line) {
-            theirs.entry(current).or_default().push(ip);
-        }
-    }
+    let theirs = stacks::in_crash(&guest, &kernel)?;
     ensure!(ours.len() > 40, "{name}: only {} stacks", ours.len());
     for (tid, stack) in &ours {
         let their = theirs.get(tid).with_context(|| format!("{name}: crash has no {tid}"))?;

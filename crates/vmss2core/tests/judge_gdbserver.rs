@@ -18,38 +18,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use common::clients::{ask_gdb, ask_lldb, source};
 use common::cores::{self, PROGRAM, Wrap};
 use common::guests::{self, Ram};
 use common::judges;
 use common::server::Server;
+use common::stacks::{self, address};
 use common::text::{ensure_contains, ensure_registers};
 use common::walker;
 use serde_json::Value;
-use vmss2core_lab::judges::{Judge, gdb, gdb_trixie, lldb};
+use vmss2core_lab::judges::{Judge, gdb, gdb_trixie};
 use vmss2core_lab::vmware::{Extra, Machine, Shape, write_checkpoint};
 use vmss2core_lab::{CpuRegisters, Guest};
 
 const READS: usize = 500;
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts").join(name)
-}
-
-/// A gdb that connects and runs commands; `-x FILE` is `source FILE`.
-fn ask_gdb(judge: &Judge, server: &Server, file: Option<&Path>, lines: &[&str]) -> Result<String> {
-    let mut gdb = judge.command();
-    gdb.args(["-q", "-nx", "-batch", "-iex", "set debuginfod enabled off"]);
-    gdb.args(file).env("SCRIPTS", script("")).env("PYTHONDONTWRITEBYTECODE", "1");
-    let connect = format!("target remote {}", server.socket().display());
-    for line in std::iter::once(connect.as_str()).chain(lines.iter().copied()) {
-        gdb.args(["-ex", line]);
-    }
-    judges::output(&mut gdb)
-}
-
-fn source(name: &str) -> String {
-    format!("source {}", script(name).display())
-}
 
 /// What QEMU has of control registers and tables.
 fn system_registers(cpu: &CpuRegisters) -> BTreeMap<String, u64> {
@@ -110,11 +92,6 @@ fn bt(guest: &Guest) -> Result<Vec<Value>> {
     Ok(report["stacks"].as_array().context("no stacks")?.clone())
 }
 
-fn address(value: &Value) -> Result<u64> {
-    let text = value.as_str().context("no address")?;
-    Ok(u64::from_str_radix(text.trim_start_matches("0x"), 16)?)
-}
-
 /// The words behind `KEY TID` on its line, as addresses.
 fn addresses(said: &str, key: &str) -> Result<Vec<u64>> {
     let line = said.lines().find_map(|line| line.strip_prefix(key));
@@ -136,9 +113,7 @@ fn symbols_and_stacks_in(judge: &Judge, name: &str) -> Result<()> {
         let tid = stack["vcpu"].as_u64().context("no vCPU")? + 1;
         let task = address(&stack["task"]["address"])?;
         ensure!(addresses(&said, &format!("current {tid} "))? == [task], "{name}: {said}");
-        let frames = stack["frames"].as_array().context("no frames")?;
-        let ours: Vec<u64> =
-            frames.iter().map(|frame| address(&frame["ip"])).collect::<Result<_>>()?;
+        let ours = stacks::addresses(&stack)?;
         let theirs = addresses(&said, &format!("stack {tid} "))?;
         let theirs: Vec<u64> = theirs.into_iter().filter(|ip| ip >> 63 == 1).collect();
         ensure!(ours == theirs, "{name} vCPU {tid}:\n{ours:x?}\nin gdb\n{theirs:x?}\n{said}");
@@ -254,17 +229,6 @@ fn physical_memory_in_both_ways() -> Result<()> {
         judges::all_right(switch, &said, samples.len())?;
     }
     Ok(())
-}
-
-fn ask_lldb(server: &Server, file: Option<&Path>, lines: &[&str]) -> Result<String> {
-    let mut lldb = lldb()?.command();
-    lldb.args(["--no-lldbinit", "--batch"]).args(file);
-    let connect =
-        format!("process connect --plugin gdb-remote unix-connect://{}", server.socket().display());
-    for line in std::iter::once(connect.as_str()).chain(lines.iter().copied()) {
-        lldb.args(["-o", line]);
-    }
-    judges::output(&mut lldb)
 }
 
 fn in_lldb(name: &str) -> Result<()> {

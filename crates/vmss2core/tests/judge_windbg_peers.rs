@@ -242,7 +242,7 @@ struct Answers {
 impl Answers {
     fn of(guest: &Windows, state: &Path) -> Result<Self> {
         let list = |command: &str, name: &str| -> Result<Vec<Value>> {
-            let said = guest.json(command, state)?;
+            let said = Windows::json(command, state)?;
             said[name].as_array().cloned().with_context(|| format!("{command}: {said}"))
         };
         let (processes, modules) = (list("ps", "processes")?, list("modules", "modules")?);

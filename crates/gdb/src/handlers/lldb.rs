@@ -18,6 +18,7 @@ pub(super) const PACKETS: Family = &[
     ("qHostInfo", host),
     ("qProcessInfo", process),
     ("jThreadsInfo", threads),
+    ("jThreadExtendedInfo:", extended),
     ("qThreadStopInfo", stop),
     ("qMemoryRegionInfo:", region),
 ];
@@ -62,6 +63,27 @@ fn threads(session: &mut Session<'_>, _: &[u8]) -> Reply {
     };
     let all: Vec<String> = inferior.threads().iter().map(one).collect();
     Reply::binary("", format!("[{}]", all.join(",")).as_bytes())
+}
+
+/// What `thread info -j` shows of a thread: `{"thread":N}` is asked. Nothing asked for
+/// means whether this is known.
+fn extended(session: &mut Session<'_>, query: &[u8]) -> Reply {
+    if query.is_empty() {
+        return Reply::ok();
+    }
+    let is_digit = |byte: &u8| byte.is_ascii_digit();
+    let digits: Vec<u8> =
+        query.iter().copied().skip_while(|byte| !is_digit(byte)).take_while(is_digit).collect();
+    let tid = std::str::from_utf8(&digits).ok().and_then(|digits| digits.parse::<u32>().ok());
+    let Some(current) = session.current() else { return Reply::error(EINVAL) };
+    let all = current.inferior.threads();
+    match all.iter().find(|thread| Some(thread.tid) == tid) {
+        Some(thread) => {
+            let (name, extra) = (escape_json(&thread.name), escape_json(&thread.extra));
+            Reply::binary("", format!("{{\"name\":\"{name}\",\"about\":\"{extra}\"}}").as_bytes())
+        }
+        None => Reply::error(EINVAL),
+    }
 }
 
 /// Why a thread is not running: one of them has to have a reason.

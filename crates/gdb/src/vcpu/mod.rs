@@ -12,6 +12,7 @@ use crate::target::{Inferior, Library, Region, Registers, Slide, Target, Thread}
 mod kernel;
 mod memory;
 mod view;
+mod windows;
 
 pub use kernel::{PerCpu, modules};
 pub use memory::{read_prefix, region_at};

@@ -6,9 +6,10 @@ use std::sync::OnceLock;
 
 use vmss2core_guest::linux::Kernel;
 use vmss2core_guest::paging::{AddressSpace, vcpu_paging};
-use vmss2core_guest::{Facts, OperatingSystem};
+use vmss2core_guest::{Facts, OperatingSystem, windows};
 use vmss2core_mem::{Checkpoint, Gva, Vcpu, X86Vcpu};
 
+use super::windows::images;
 use super::{PerCpu, modules, read_prefix};
 use crate::description::{Description, Feature, Width};
 use crate::target::{Library, Slide};
@@ -18,6 +19,7 @@ pub struct KernelView<'a> {
     checkpoint: &'a Checkpoint,
     facts: &'a Facts,
     kernel: Option<&'a Kernel<'a>>,
+    windows: Option<&'a windows::Kernel<'a>>,
     description: Description,
     percpu: PerCpu,
     module_dir: Option<PathBuf>,
@@ -35,6 +37,7 @@ impl<'a> KernelView<'a> {
             checkpoint,
             facts,
             kernel,
+            windows: None,
             description: Description::new(width(checkpoint, facts), &features(checkpoint)),
             percpu: PerCpu::default(),
             module_dir: None,
@@ -45,6 +48,11 @@ impl<'a> KernelView<'a> {
     /// Lists the kernel's modules whose files lie below a directory.
     pub fn with_module_files(self, dir: Option<PathBuf>) -> Self {
         Self { module_dir: dir, ..self }
+    }
+
+    /// Lists what a Windows kernel has loaded.
+    pub fn with_windows(self, windows: Option<&'a windows::Kernel<'a>>) -> Self {
+        Self { windows, ..self }
     }
 
     /// How wide the guest's code is.
@@ -127,8 +135,11 @@ impl<'a> KernelView<'a> {
         })
     }
 
-    /// The modules whose files are there.
+    /// The images of Windows; the modules of Linux whose files are there.
     pub fn libraries(&self) -> Option<Vec<Library>> {
+        if let Some(windows) = self.windows {
+            return Some(self.modules.get_or_init(|| images(windows)).clone());
+        }
         let (kernel, dir) = (self.kernel?, self.module_dir.as_deref()?);
         Some(self.modules.get_or_init(|| modules(kernel, dir)).clone())
     }
@@ -176,4 +187,36 @@ fn features(checkpoint: &Checkpoint) -> Vec<Feature> {
     }
     features.push(Feature::System);
     features
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use vmss2core_guest::paging::PagingMode;
+    use vmss2core_guest::{Found, VcpuFacts};
+
+    use super::*;
+    use crate::fuzzing::Toy;
+    use crate::session::Session;
+    use crate::vcpu::{KernelTarget, Vcpus};
+
+    /// lldb looks for the kernel of macOS by itself if it is told of no system.
+    #[test]
+    fn of_a_guest_that_is_not_known_no_system_is_told_and_no_slide() {
+        let checkpoint = Checkpoint::default();
+        let mode = Some(Found::new(PagingMode::FourLevel, "CR4"));
+        let vcpu = VcpuFacts { mode, ..VcpuFacts::default() };
+        let facts = Facts { vcpus: vec![vcpu], ..Facts::default() };
+        let vcpus = Vcpus::new(KernelView::new(&checkpoint, &facts, None));
+        let target = KernelTarget::new(&checkpoint.memory, Arc::new(vcpus));
+        let toy = Toy::default();
+        let mut session = Session::new(&target, &toy);
+        let mut ask = |packet: &str| session.handle(packet.as_bytes()).payload().to_vec();
+        ask("QThreadSuffixSupported");
+        assert_eq!(ask("qHostInfo"), b"ptrsize:8;endian:little;");
+        assert_eq!(ask("qProcessInfo"), b"pid:1;ptrsize:8;endian:little;");
+        assert_eq!(ask("qOffsets"), b"");
+        assert_eq!(ask("qXfer:libraries:read::0,1000"), b"E00");
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use vmss2core_mem::{Gva, Problem};
 
 use super::pe::{self, Headers};
-use super::{Kernel, PdbIdentity, kdbg_fields, list};
+use super::{Kernel, PdbIdentity, Section, kdbg_fields, list};
 
 const MAX_MODULES: usize = 4096;
 /// `MmUnloadedDrivers` has so many slots.
@@ -91,6 +91,11 @@ impl Module {
     /// Whether an address lies in it.
     pub fn contains(&self, gva: Gva) -> bool {
         gva.0.checked_sub(self.base.0).is_some_and(|at| at < u64::from(self.size_bytes))
+    }
+
+    /// Its sections; none if its headers are not in memory.
+    pub fn sections(&self) -> &[Section] {
+        self.headers.as_ref().map_or(&[], |headers| &headers.sections)
     }
 
     /// What a symbol store knows the image by: time stamp and size.

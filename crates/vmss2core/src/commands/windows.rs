@@ -14,53 +14,91 @@ use crate::plan::{BtPlan, ModulesPlan, PsPlan, PsStyle, Stacks, Style};
 
 /// `ps`.
 pub(super) fn ps(plan: &PsPlan, kernel: &Kernel<'_>) -> anyhow::Result<Vec<Problem>> {
+    let threads = if plan.threads { Listed::Threads } else { Listed::Processes };
+    let mut out = output::stdout();
+    let problems = write_ps(kernel, (plan.style, threads), &mut out)?;
+    out.flush()?;
+    Ok(problems)
+}
+
+/// What a list has a line for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listed {
+    Processes,
+    Threads,
+}
+
+/// Writes what `ps` says.
+pub(super) fn write_ps(
+    kernel: &Kernel<'_>,
+    (style, listed): (PsStyle, Listed),
+    mut out: &mut dyn Write,
+) -> anyhow::Result<Vec<Problem>> {
     let found = kernel.processes()?;
     let report = WindowsPsReport::new(&found);
-    let mut out = output::stdout();
-    match plan.style {
-        PsStyle::Json => write_json(&report, &mut out)?,
-        PsStyle::Tree => report.write_tree(&mut out)?,
-        PsStyle::Text if plan.threads => report.write_threads(&mut out)?,
-        PsStyle::Text => report.write_text(&mut out)?,
+    match (style, listed) {
+        (PsStyle::Json, _) => write_json(&report, &mut out)?,
+        (PsStyle::Tree, _) => report.write_tree(&mut out)?,
+        (PsStyle::Text, Listed::Threads) => report.write_threads(&mut out)?,
+        (PsStyle::Text, Listed::Processes) => report.write_text(&mut out)?,
     }
-    out.flush()?;
     Ok(found.problems)
 }
 
 /// `modules`.
 pub(super) fn modules(plan: &ModulesPlan, kernel: &Kernel<'_>) -> anyhow::Result<Vec<Problem>> {
+    let mut out = output::stdout();
+    let problems = write_modules(kernel, plan.style, &mut out)?;
+    out.flush()?;
+    Ok(problems)
+}
+
+/// Writes what `modules` says.
+pub(super) fn write_modules(
+    kernel: &Kernel<'_>,
+    style: Style,
+    mut out: &mut dyn Write,
+) -> anyhow::Result<Vec<Problem>> {
     let modules = kernel.modules();
     let report = WindowsModulesReport::new(modules);
-    let mut out = output::stdout();
-    match plan.style {
+    match style {
         Style::Json => write_json(&report, &mut out)?,
         Style::Text => report.write_text(&mut out)?,
     }
-    out.flush()?;
     Ok(modules.problems.clone())
 }
 
 /// `bt`.
 pub(super) fn bt(plan: &BtPlan, kernel: &Kernel<'_>) -> anyhow::Result<Vec<Problem>> {
+    let mut out = output::stdout();
+    let problems = write_bt(kernel, (plan.style, plan.stacks), &mut out)?;
+    out.flush()?;
+    Ok(problems)
+}
+
+/// Writes what `bt` says.
+pub(super) fn write_bt(
+    kernel: &Kernel<'_>,
+    (style, wanted): (Style, Stacks),
+    mut out: &mut dyn Write,
+) -> anyhow::Result<Vec<Problem>> {
     let mut problems = Vec::new();
     let listed = match kernel.processes() {
         Ok(listed) => listed,
         // The stack of a processor can be told without knowing its thread.
-        Err(error) if matches!(plan.stacks, Stacks::Processors | Stacks::Processor(_)) => {
+        Err(error) if matches!(wanted, Stacks::Processors | Stacks::Processor(_)) => {
             problems.push(Problem::warning(format!("processes are not known: {error}")));
             Processes::default()
         }
         Err(error) => return Err(error.into()),
     };
     problems.extend(listed.problems.iter().cloned());
-    let stacks = stacks(kernel, &listed.processes, plan.stacks, &mut problems)?;
+    let stacks = stacks(kernel, &listed.processes, wanted, &mut problems)?;
     let report = WindowsBtReport::new(stacks);
-    let mut out = output::stdout();
-    match plan.style {
+    match style {
         Style::Text => report.write_text(&mut out)?,
         Style::Json => write_json(&report, &mut out)?,
     }
-    out.flush()?;
     Ok(problems)
 }
 

@@ -7,6 +7,7 @@
 
 #![allow(dead_code, unreachable_pub, unused_macros, reason = "each test binary uses its own part")]
 
+pub mod clients;
 pub mod cores;
 pub mod dmp;
 pub mod elf;
@@ -15,6 +16,7 @@ pub mod judges;
 pub mod kdump;
 pub mod rand;
 pub mod server;
+pub mod stacks;
 pub mod text;
 pub mod walker;
 pub mod windows;

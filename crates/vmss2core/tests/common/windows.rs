@@ -72,7 +72,7 @@ impl Windows {
     }
 
     /// What `COMMAND FILE --json` says.
-    pub fn json(&self, command: &str, state: &Path) -> Result<Value> {
+    pub fn json(command: &str, state: &Path) -> Result<Value> {
         let output = Command::new(PROGRAM).arg(command).arg(state).arg("--json").output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         // 4: something is missing, which is said.

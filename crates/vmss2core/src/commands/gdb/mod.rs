@@ -14,6 +14,7 @@ use vmss2core_gdb::tasks::GuestTasks;
 use vmss2core_gdb::vcpu::{KernelTarget, KernelView, Vcpus};
 use vmss2core_gdb::{Bind, Inferior, Server, Stop};
 use vmss2core_guest::linux::{BetterSources, Kernel};
+use vmss2core_guest::windows;
 use vmss2core_mem::Checkpoint;
 
 use super::source::Guest;
@@ -41,13 +42,18 @@ pub(super) fn run(plan: &GdbPlan) -> anyhow::Result<Exit> {
     let kernel =
         facts.linux.is_some().then(|| Kernel::open(checkpoint, facts, better)).transpose()?;
     let modules = plan.modules.as_ref().map(|dir| dir.canonicalize().unwrap_or(dir.clone()));
-    let view = KernelView::new(checkpoint, facts, kernel.as_ref()).with_module_files(modules);
+    let found = facts.windows.as_ref();
+    let windows = found.map(|found| windows::Kernel::open(checkpoint, found));
+    let view = KernelView::new(checkpoint, facts, kernel.as_ref())
+        .with_windows(windows.as_ref())
+        .with_module_files(modules);
     let width = view.width();
     let whole: Arc<dyn Inferior> = match plan.threads {
         Threads::Processors => Arc::new(Vcpus::new(view)),
         Threads::Tasks => Arc::new(tasks(view, kernel.as_ref())?),
     };
-    let answers = Answers { guest: &guest, kernel: kernel.as_ref(), plan };
+    let answers =
+        Answers { guest: &guest, kernel: kernel.as_ref(), windows: windows.as_ref(), plan };
     let Some(kernel) = &kernel else {
         let target = without_processes(plan, checkpoint, whole)?;
         return serve(plan, &Server::new(&target, &answers), width, &|address| {

@@ -6,6 +6,7 @@ use anyhow::{Context, anyhow, bail};
 use vmss2core_gdb::{Monitor, MonitorCommand, Selected};
 use vmss2core_guest::linux::{Kernel, Process, Task};
 use vmss2core_guest::paging::AddressSpace;
+use vmss2core_guest::windows;
 use vmss2core_mem::Gva;
 use vmss2core_report::{BtReport, DmesgReport, ModuleList, ModulesReport, TimeStyle};
 
@@ -15,12 +16,14 @@ use crate::commands::source::Guest;
 use crate::commands::{bt, info, ps};
 use crate::plan::{GdbPlan, Stacks};
 
+mod of_windows;
 mod offsets;
 
 /// Who answers.
 pub(super) struct Answers<'a> {
     pub(super) guest: &'a Guest,
     pub(super) kernel: Option<&'a Kernel<'a>>,
+    pub(super) windows: Option<&'a windows::Kernel<'a>>,
     pub(super) plan: &'a GdbPlan,
 }
 
@@ -59,6 +62,11 @@ impl Monitor for Answers<'_> {
 
 impl Answers<'_> {
     fn answer(&self, name: &str, arguments: &[&str], at: Selected<'_>) -> anyhow::Result<String> {
+        if let Some(said) =
+            self.windows.and_then(|kernel| of_windows::answer(kernel, name, arguments))
+        {
+            return said;
+        }
         match name {
             "ps" => printed(|out| {
                 Ok(ps::report(self.kernel()?, arguments.contains(&"-T"))?.0.write_text(out)?)
@@ -89,7 +97,11 @@ impl Answers<'_> {
     }
 
     fn kernel(&self) -> anyhow::Result<&Kernel<'_>> {
-        self.kernel.ok_or_else(|| anyhow!("the guest is not a Linux that is known"))
+        let message = match self.windows {
+            Some(_) => "this is a Windows guest, and the command is about Linux",
+            None => "the guest is not a Linux that is known",
+        };
+        self.kernel.ok_or_else(|| anyhow!(message))
     }
 
     fn log(&self, arguments: &[&str]) -> anyhow::Result<String> {

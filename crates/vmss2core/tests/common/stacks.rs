@@ -1,0 +1,65 @@
+//! Kernel stacks as our `bt`, drgn and crash have them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use vmss2core_lab::Guest;
+use vmss2core_lab::judges::crash as crash_judge;
+
+use super::cores::{self, Wrap};
+use super::judges;
+
+/// Addresses of the functions on a stack, innermost first.
+pub type Stack = Vec<u64>;
+
+/// A number of our JSON.
+pub fn address(value: &Value) -> Result<u64> {
+    let text = value.as_str().context("no address")?;
+    Ok(u64::from_str_radix(text.trim_start_matches("0x"), 16)?)
+}
+
+/// The stack of an answer of `bt --json`.
+pub fn addresses(stack: &Value) -> Result<Stack> {
+    let frames = stack["frames"].as_array().context("no frames")?;
+    frames.iter().map(|frame| address(&frame["ip"])).collect()
+}
+
+/// What drgn finds for each thread, without addresses of user mode; those of idle
+/// processors, which all have 0, one after the other.
+pub fn in_drgn(guest: &Guest, kernel: &Path) -> Result<Vec<(u64, Stack)>> {
+    let core = cores::linux(guest)?.path("vmss.core");
+    let mut drgn = judges::drgn_script(&core, "drgn_stacks.py")?;
+    let said = judges::output(drgn.env("VMLINUX", kernel))?;
+    let line = |line: &str| {
+        let mut words = line.split(' ').skip(1);
+        let tid: u64 = words.next().context("no number")?.parse()?;
+        let ips = words.map(|word| u64::from_str_radix(word, 16));
+        let ips: Stack = ips.collect::<Result<_, _>>()?;
+        Ok((tid, ips.into_iter().filter(|ip| *ip >> 63 == 1).collect()))
+    };
+    said.lines().map(line).collect()
+}
+
+/// Lines ` #3 [ffffc90000013eb0] kthread at ffffffff810bf9ca`.
+fn crash_frame(line: &str) -> Option<u64> {
+    let (_, at) = line.trim_start().strip_prefix('#')?.rsplit_once(" at ")?;
+    u64::from_str_radix(at.split_whitespace().next()?, 16).ok()
+}
+
+/// What crash finds for each thread.
+pub fn in_crash(guest: &Guest, kernel: &Path) -> Result<BTreeMap<u64, Stack>> {
+    let checkpoint = cores::checkpoint(guest, &Wrap::split())?;
+    let said = judges::crash(&crash_judge()?, &[kernel, &checkpoint], "foreach bt\nquit\n")?;
+    let mut found: BTreeMap<u64, Stack> = BTreeMap::new();
+    let mut current = 0;
+    for line in said.lines() {
+        if let Some(rest) = line.strip_prefix("PID: ") {
+            current = rest.split_whitespace().next().context("no number")?.parse()?;
+        } else if let Some(ip) = crash_frame(line) {
+            found.entry(current).or_default().push(ip);
+        }
+    }
+    Ok(found)
+}

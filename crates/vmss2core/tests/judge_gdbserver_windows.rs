@@ -1,0 +1,164 @@
+//! Windows guests in gdb 13, gdb 16 and lldb 19: processors, memory and images as
+//! the guest was made; guests that are unknown are called nothing.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where it stands"
+)]
+
+#[macro_use]
+mod common;
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use common::clients::{ask_gdb, ask_lldb, source};
+use common::cores::PROGRAM;
+use common::judges;
+use common::server::Server;
+use common::text::{ensure_contains, ensure_registers};
+use common::walker::Sample;
+use common::windows::Windows;
+use vmss2core_lab::judges::{Judge, gdb, gdb_trixie};
+use vmss2core_lab::registers::GPR_NAMES;
+use vmss2core_lab::vmware::Placement;
+
+/// Bytes that are mapped for the kernel, a few of each mapping.
+fn samples(guest: &Windows) -> Result<Vec<Sample>> {
+    let mut samples = Vec::new();
+    for module in &guest.truth.modules {
+        for (pa, len) in guest.pieces(module.base, u64::from(module.size)) {
+            let mut bytes = vec![0; usize::try_from(len.min(64))?];
+            ensure!(guest.memory(pa, &mut bytes)?, "no {pa:#x}");
+            let va = guest.truth.mappings.iter().find(|one| one.pa <= pa && pa < one.pa + one.len);
+            let va = va.map(|one| one.va + (pa - one.pa)).context("not mapped")?;
+            samples.push(Sample { va, len: bytes.len(), bytes });
+        }
+    }
+    ensure!(samples.len() > 2, "only {} samples", samples.len());
+    Ok(samples)
+}
+
+/// The images as files, as far as they are in memory; returns how many.
+fn write_images(guest: &Windows) -> Result<usize> {
+    let mut written = 0;
+    for module in &guest.truth.modules {
+        let mut image = vec![0; usize::try_from(module.size)?];
+        for (page, va) in image.chunks_mut(4096).zip((module.base..).step_by(4096)) {
+            for (pa, len) in guest.pieces(va, page.len() as u64) {
+                guest.memory(pa, &mut page[..usize::try_from(len)?])?;
+            }
+        }
+        let has_header = image.starts_with(b"MZ");
+        if !has_header {
+            continue;
+        }
+        std::fs::write(guest.dir().join(&module.name), image)?;
+        written += 1;
+    }
+    Ok(written)
+}
+
+fn seen_in(judge: &Judge, name: &str) -> Result<()> {
+    let guest = Windows::guest(name)?;
+    let checkpoint = guest.checkpoint(Placement::Split)?;
+    let server = Server::start(&checkpoint, &[])?;
+    let samples = samples(&guest)?;
+    let list = judges::samples_file(&samples)?;
+    let lines = [
+        format!("python import os; os.environ['SAMPLES'] = '{}'", list.path().display()),
+        source("gdb_reads.py"),
+        source("gdb_registers.py"),
+    ];
+    let said = ask_gdb(judge, &server, None, &lines.each_ref().map(String::as_str))?;
+    judges::all_right(name, &said, samples.len())?;
+    for (index, cpu) in guest.machine.cpus.iter().enumerate() {
+        let mut expected: BTreeMap<String, u64> = GPR_NAMES
+            .iter()
+            .zip(cpu.general)
+            .map(|(name, value)| ((*name).into(), value))
+            .collect();
+        let [es, cs, ss, ds, fs, gs, ..] = cpu.segments;
+        let segments = [("es", es), ("cs", cs), ("ss", ss), ("ds", ds), ("fs", fs), ("gs", gs)];
+        expected.extend(segments.map(|(name, (selector, _))| (name.into(), selector.into())));
+        expected.extend([("rip".into(), cpu.rip), ("eflags".into(), cpu.rflags.into())]);
+        expected.extend([("fs_base".into(), fs.1), ("gs_base".into(), gs.1)]);
+        ensure_registers(name, &said, index + 1, &expected)?;
+    }
+    let images = write_images(&guest)?;
+    let search = format!("set solib-search-path {}", guest.dir().display());
+    let said = ask_gdb(judge, &server, None, &[&search, "sharedlibrary", "info sharedlibrary"])?;
+    for module in &guest.truth.modules {
+        ensure_contains(name, &said, &module.name)?;
+    }
+    let base = guest.truth.kernel.base;
+    let near = |line: &&str| line.starts_with("0x") && line.contains("ntoskrnl.exe");
+    let line =
+        said.lines().find(near).with_context(|| format!("{name}: {images} images\n{said}"))?;
+    let from = line.split_whitespace().next().context("no address")?;
+    let from = u64::from_str_radix(from.trim_start_matches("0x"), 16)?;
+    let size = u64::from(guest.truth.kernel.size);
+    ensure!(from == base + 0x1000, "{name}: {from:#x} of {base:#x} + {size:#x}\n{said}");
+    Ok(())
+}
+
+fn seen(name: &str) -> Result<()> {
+    seen_in(&gdb()?, name)
+}
+
+fn seen_in_gdb_16(name: &str) -> Result<()> {
+    seen_in(&gdb_trixie()?, name)
+}
+
+/// The same answers as those of the commands; those about Linux say why not.
+fn monitor(name: &str) -> Result<()> {
+    let guest = Windows::guest(name)?;
+    let checkpoint = guest.checkpoint(Placement::Split)?;
+    let server = Server::start(&checkpoint, &[])?;
+    for (monitor, command) in [
+        ("ps", "ps"),
+        ("mods", "modules"),
+        ("bt", "bt"),
+        ("info", "info"),
+        ("ps -T", "ps --threads"),
+    ] {
+        let said = ask_gdb(&gdb()?, &server, None, &[&format!("monitor {monitor}")])?;
+        let words = command.split(' ');
+        let output = Command::new(PROGRAM).args(words).arg(&checkpoint).output()?;
+        let direct = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(!direct.is_empty(), "{command} printed nothing");
+        ensure_contains(monitor, &said, &direct)?;
+    }
+    let said = ask_gdb(&gdb()?, &server, None, &["monitor dmesg", "monitor ps 4"])?;
+    ensure_contains(name, &said, "this is a Windows guest, and the command is about Linux")?;
+    let mut client = server.connect()?;
+    ensure!(client.ask("qOffsets")?.is_empty(), "a slide is told of Windows");
+    let said = ask_lldb(&server, None, &["thread list", "register read pc"])?;
+    let pc = guest.machine.cpus.first().context("no vCPU")?.rip;
+    for part in ["name = 'vCPU 0'", &format!(" = 0x{pc:016x}")] {
+        ensure_contains(name, &said, part)?;
+    }
+    let output =
+        Command::new(PROGRAM).args(["gdb", "--tasks", "--stdio"]).arg(&checkpoint).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(!output.status.success(), "{said}");
+    ensure_contains("no Linux", &said, "--tasks lists the tasks of Linux")
+}
+
+guest_tests! {
+    (seen, monitor)
+    win10: "win10-19041-x64",
+    win7: "win7-x64",
+}
+
+mod in_gdb_16 {
+    guest_tests! {
+        (seen_in_gdb_16)
+        win10: "win10-19041-x64",
+    }
+
+    use super::seen_in_gdb_16;
+}
