@@ -11,7 +11,9 @@ use super::GuestArgs;
 ///
 /// The virtual processors are threads; memory is what each of them sees. KASLR
 /// and per-CPU variables are taken care of: a kernel file with symbols is all that
-/// the debugger needs, --modules adds those of modules.
+/// the debugger needs, --modules adds those of modules. With --tasks the threads are
+/// the tasks of a Linux guest. Of Windows, "info sharedlibrary" lists the kernel and
+/// its drivers.
 ///
 /// "target extended-remote" instead of "target remote" is for processes of a Linux
 /// guest: "info os processes" lists them, "attach PID" shows one, several at once

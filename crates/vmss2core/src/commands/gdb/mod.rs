@@ -173,7 +173,11 @@ fn warn(plan: &GdbPlan, address: &str) {
 fn announcement(plan: &GdbPlan, answers: &Answers<'_>, address: &str) -> Vec<String> {
     let facts = &answers.guest.facts;
     let vmlinux = plan.guest.files.vmlinux.as_deref();
-    let mut lines = vec!["serving; Ctrl-C ends it. In another terminal, one of:".to_owned()];
+    let what = match plan.threads {
+        Threads::Processors => "serving",
+        Threads::Tasks => "serving every task as a thread",
+    };
+    let mut lines = vec![format!("{what}; Ctrl-C ends it. In another terminal, one of:")];
     let indented = |line: &str| format!("  {line}");
     if let Some(script) = &plan.script {
         lines.push(format!("  gdb -x {}", script.display()));
