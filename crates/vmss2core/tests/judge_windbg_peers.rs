@@ -116,7 +116,7 @@ fn judged(name: &str) -> Result<()> {
     let seen = guest.read_by_others(&full, plugins)?;
     same_pages(&guest, &dump, &seen, &expected)?;
     volatility(&guest, name, &seen)?;
-    let answers = Answers::of(&guest, &split)?;
+    let answers = Answers::of(&split)?;
     if !VOLATILITY_REFUSES.contains(&name) {
         answers.same_as_volatility(&guest, &seen)?;
     }
@@ -240,7 +240,7 @@ struct Answers {
 }
 
 impl Answers {
-    fn of(guest: &Windows, state: &Path) -> Result<Self> {
+    fn of(state: &Path) -> Result<Self> {
         let list = |command: &str, name: &str| -> Result<Vec<Value>> {
             let said = Windows::json(command, state)?;
             said[name].as_array().cloned().with_context(|| format!("{command}: {said}"))
