@@ -17,29 +17,28 @@ pub(crate) struct GuestArgs {
 
 /// Files and numbers that know the guest's kernel better than the guest does.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = KERNEL)]
 pub(crate) struct KernelArgs {
     /// The guest's kernel file with debug information: layouts and symbols
     ///
     /// Debug information is DWARF, in the file or in one of debug symbols alone, or
     /// BTF. The file is checked to be of this kernel by its build id. It is rarely
     /// needed: the guest's memory holds what is asked of it.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = KERNEL)]
     pub(crate) vmlinux: Option<PathBuf>,
     /// Layouts of structures: BTF, or an ELF file with BTF
     ///
     /// As /sys/kernel/btf/vmlinux has them in the guest, or "vmss2core btf" writes
     /// them.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = KERNEL)]
     pub(crate) btf: Option<PathBuf>,
     /// The kernel's symbols as its build lists them
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = KERNEL)]
     pub(crate) system_map: Option<PathBuf>,
     /// Layouts of structures, as "vmss2core linuxoffsets" prints them
     ///
     /// Either the 14 numbers of the original, 0xHEX,0xHEX,..., or items such as
     /// task_struct.tasks=0x890,mm_struct.pgd=0x48. They go before all else.
-    #[arg(short = 'l', long, value_name = "LINE", value_parser = offsets)]
+    #[arg(short = 'l', long, value_name = "LINE", value_parser = offsets, help_heading = KERNEL)]
     pub(crate) offsets: Option<LinuxOffsets>,
 }
 
