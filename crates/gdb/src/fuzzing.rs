@@ -126,6 +126,11 @@ impl Inferior for ToyInferior {
         Some(vec![Library { name: "a&b.ko".to_owned(), addresses }])
     }
 
+    /// Process 7 is one.
+    fn auxv(&self) -> Option<Vec<u8>> {
+        (self.pid == 7).then(|| vec![0; 16])
+    }
+
     fn problems(&self) -> Vec<String> {
         vec!["thread 9 is not listed".to_owned()]
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::handlers::{self, Files, Object};
+use crate::handlers::{self, Files, Object, Symbols};
 use crate::parse::{self, Which};
 use crate::reply::Reply;
 use crate::target::{Inferior, Monitor, Selected, Target};
@@ -55,6 +55,8 @@ pub struct Session<'s> {
     pub(crate) ended: bool,
     /// Files of the guest that are open.
     pub(crate) files: Files<'s>,
+    /// What gdb said of symbols that were asked for.
+    pub(crate) symbols: Symbols,
     /// What is being read in parts.
     pub(crate) object: Option<Object>,
     /// Why something was refused last, for clients that only show that it was.
@@ -75,6 +77,7 @@ impl<'s> Session<'s> {
             console: Vec::new(),
             ended: false,
             files: Files::default(),
+            symbols: Symbols::default(),
             object: None,
             refusal: None,
         }

@@ -166,6 +166,20 @@ fn values(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// gdb finds them by what glibc says of its structures.
+fn thread_local_values(name: &str) -> Result<()> {
+    let served = Served::of(name)?;
+    for judge in [gdb()?, gdb_trixie()?] {
+        let said = served.ask(&judge, "mt", &["thread apply all p/x lab_thread_value"])?;
+        let shown = by_thread(&said);
+        for thread in served.guest.truth()?.program_threads()? {
+            let part = shown.get(&thread.tid).with_context(|| format!("{name}: {said}"))?;
+            ensure_contains(name, part, &format!("= {:#x}\n", thread.value))?;
+        }
+    }
+    Ok(())
+}
+
 const REGISTERS_64: [&str; 27] = [
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13",
     "r14", "r15", "rip", "eflags", "cs", "ss", "ds", "es", "fs", "gs", "fs_base", "gs_base",
@@ -566,10 +580,24 @@ fn fifty_clients_leave_nothing_behind() -> Result<()> {
 }
 
 guest_tests! {
-    (stacks, values, registers, gcore, proc_files)
+    (stacks, values, thread_local_values, registers, gcore, proc_files)
     five_level: "linux-6.1",
     newest: "linux-sid",
     two_level: "linux-6.1-i386",
+}
+
+mod of_other_kernels {
+    guest_tests! {
+        (stacks, registers, thread_local_values)
+        isolated_four_level: "linux-6.1-4level",
+        panicked: "linux-6.1-panic",
+        linux_5_10: "linux-5.10",
+        linux_6_12: "linux-6.12",
+        pae: "linux-6.1-i386-pae",
+        two_level_5_10: "linux-5.10-i386",
+    }
+
+    use super::{registers, stacks, thread_local_values};
 }
 
 mod in_gdb_16 {

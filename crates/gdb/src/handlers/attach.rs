@@ -45,6 +45,7 @@ fn detach_one(session: &mut Session<'_>, pid: &[u8]) -> Reply {
         return Reply::error(EINVAL);
     };
     session.inferiors.retain(|inferior| inferior.pid() != pid);
+    session.symbols.retain(|(of, _), _| *of != pid);
     session.selected = session.selected.filter(|(selected, _)| *selected != pid);
     session.ended = session.inferiors.is_empty() && !session.agreed.extended;
     Reply::ok()
@@ -52,6 +53,7 @@ fn detach_one(session: &mut Session<'_>, pid: &[u8]) -> Reply {
 
 fn detach_all(session: &mut Session<'_>) -> Reply {
     session.inferiors.clear();
+    session.symbols.clear();
     session.selected = None;
     session.ended = !session.agreed.extended;
     Reply::ok()

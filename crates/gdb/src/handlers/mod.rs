@@ -9,9 +9,11 @@ mod query;
 mod registers;
 mod resume;
 mod threads;
+mod tls;
 mod transfer;
 
 pub(crate) use files::Files;
+pub(crate) use tls::Symbols;
 pub(crate) use transfer::{Object, escape_xml};
 
 use crate::reply::Reply;
@@ -23,13 +25,14 @@ type Handler = fn(&mut Session<'_>, &[u8]) -> Reply;
 /// What a family answers: packets by their prefix. The longest that fits counts.
 type Family = &'static [(&'static str, Handler)];
 
-const FAMILIES: [Family; 10] = [
+const FAMILIES: [Family; 11] = [
     query::PACKETS,
     threads::PACKETS,
     registers::PACKETS,
     memory::PACKETS,
     transfer::PACKETS,
     files::PACKETS,
+    tls::PACKETS,
     resume::PACKETS,
     attach::PACKETS,
     monitor::PACKETS,

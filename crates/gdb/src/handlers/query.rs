@@ -11,7 +11,6 @@ pub(super) const PACKETS: Family = &[
     ("QEnableErrorStrings", |_, _| Reply::ok()),
     ("!", extended),
     ("qOffsets", offsets),
-    ("qSymbol", |_, _| Reply::ok()),
     // No trace experiment can run.
     ("qTStatus", |_, _| Reply::unsupported()),
     ("qAttached", |_, _| Reply::text("1")),

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use vmss2core_guest::linux::{
-    Kernel, Library, MappedFile, Process, RegisterFinder, Task, ThreadRegisters, Vma, VmaFlags,
+    Counts, Kernel, Library, MappedFile, Process, RegisterFinder, Task, ThreadRegisters, Vma,
+    VmaFlags,
 };
 use vmss2core_guest::paging::{AddressSpace, Permissions};
 use vmss2core_mem::Gva;
@@ -21,6 +22,8 @@ pub struct Attached<'a> {
     registers: BTreeMap<u32, Registers>,
     description: Description,
     problems: Vec<String>,
+    /// What is said of files that are not all in memory.
+    incomplete: OnceLock<Vec<String>>,
     libraries: OnceLock<Vec<Library>>,
     made_up: Mutex<BTreeMap<&'static str, Arc<Vec<u8>>>>,
 }
@@ -61,6 +64,7 @@ impl<'a> Attached<'a> {
             problems,
             process,
             tasks,
+            incomplete: OnceLock::new(),
             libraries: OnceLock::new(),
             made_up: Mutex::default(),
         })
@@ -103,6 +107,28 @@ impl<'a> Attached<'a> {
         known.insert(name, made.clone());
         Some(made)
     }
+}
+
+/// Programs and libraries that debuggers will not get all of.
+fn incomplete_files(process: &Process<'_>) -> Vec<String> {
+    let is_code = |vma: &&Vma| vma.flags.contains(VmaFlags::EXECUTE);
+    let mapped = process.vmas().iter().filter(is_code).filter_map(|vma| vma.file.as_deref());
+    let files: BTreeMap<Gva, &MappedFile> = mapped.map(|file| (file.gva, file)).collect();
+    let tell = |file: &MappedFile| {
+        let mut counts = Counts::default();
+        for run in process.file_runs(file) {
+            counts.count(run.content, run.len_bytes);
+        }
+        let (missing, len) = (counts.unavailable(), file.len_bytes?);
+        let path = &file.path;
+        (missing > 0).then(|| {
+            format!(
+                "{path}: {missing} of {len} bytes are not in the guest's memory, symbols may be \
+                 missing: --sysroot DIR takes files from a directory"
+            )
+        })
+    };
+    files.into_values().filter_map(tell).collect()
 }
 
 /// An error with what it comes from.
@@ -234,7 +260,8 @@ impl Inferior for Attached<'_> {
     }
 
     fn problems(&self) -> Vec<String> {
-        self.problems.clone()
+        let files = self.incomplete.get_or_init(|| incomplete_files(&self.process));
+        self.problems.iter().chain(files).cloned().collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The registers of a thread in user mode, as descriptions have them.
 
-use vmss2core_guest::linux::{ThreadRegisters, UserRegisters};
+use vmss2core_guest::linux::ThreadRegisters;
 use vmss2core_mem::{FpuState, Gpr, SegmentRegister, SegmentRegisters, X86Vcpu};
 
 use crate::description::{Description, Feature, Width};
@@ -44,20 +44,29 @@ pub(super) fn of_thread(found: &ThreadRegisters) -> Registers {
         general,
         rip: Some(values.rip),
         rflags: Some(values.rflags),
-        segments: segments(values),
+        segments: segments(found),
         fpu: found.fpu.clone(),
         ..X86Vcpu::default()
     };
     Registers { cpu, system_call: Some(values.orig_rax) }
 }
 
-fn segments(values: &UserRegisters) -> SegmentRegisters {
+fn segments(found: &ThreadRegisters) -> SegmentRegisters {
+    let values = &found.values;
+    // Where the base is not stored, the descriptor has it.
+    let described = |selector| {
+        let segment = found.tls.iter().find(|segment| segment.selector() == selector);
+        segment.map_or(0, |segment| u64::from(segment.base))
+    };
     // Selectors have 16 bits; what is above them is what was pushed along.
     let selector = |value: u64| SegmentRegister {
         selector: u16::try_from(value & 0xffff).ok(),
         ..SegmentRegister::default()
     };
-    let with_base = |value, base| SegmentRegister { base: Some(base), ..selector(value) };
+    let with_base = |value, base| {
+        let base = if base == 0 { described(value) } else { base };
+        SegmentRegister { base: Some(base), ..selector(value) }
+    };
     SegmentRegisters {
         cs: selector(values.cs),
         ss: selector(values.ss),

@@ -126,3 +126,27 @@ fn an_object_is_made_once_however_many_parts_it_is_read_in() {
         assert_eq!(toy.tables_made.load(Ordering::Relaxed), made);
     }
 }
+
+/// The toy's memory has at each address the low byte of it.
+#[test]
+fn thread_local_variables_are_found_by_what_gdb_says_of_symbols() {
+    let name = |name: &str| hex(format!("_thread_db_{name}").as_bytes());
+    let names = ["link_map_l_tls_modid", "pthread_dtvp", "dtv_dtv", "dtv_t_pointer_val"].map(name);
+    let mut sent = vec!["qSymbol::".to_owned()];
+    sent.extend(names.iter().map(|name| format!("qSymbol::{name}")));
+    sent.push("qSymbol::".to_owned());
+    sent.extend(names.iter().map(|name| format!("qSymbol:9000:{name}")));
+    sent.extend(
+        ["qSymbol::", "qGetTLSAddr:p7.1,8,1000", "qGetTLSAddr:p7.9,8,1000"].map(str::to_owned),
+    );
+    let said = of_process(&sent.iter().map(String::as_str).collect::<Vec<_>>());
+    let asked = names.each_ref().map(|name| format!("qSymbol:{name}"));
+    // What gdb does not know is asked for again with the next library.
+    for round in [0, 5] {
+        assert_eq!(said[round..round + 4], asked);
+        assert_eq!(said[round + 4], "OK");
+    }
+    // The constants are nowhere, so nothing is known of the variable.
+    assert_eq!(said[10..], ["OK", "E02", "E16"]);
+    assert_eq!(last(&[GDB, "qSymbol::"]), "OK");
+}

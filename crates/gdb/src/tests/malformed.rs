@@ -2,7 +2,7 @@
 
 use super::*;
 
-const CUT: [&str; 66] = [
+const CUT: [&str; 72] = [
     "",
     "g",
     "p",
@@ -69,6 +69,12 @@ const CUT: [&str; 66] = [
     "vFile:close:ffffffffffffffff",
     "vFile:fstat:-1",
     "vFile:readlink:2",
+    "qSymbol",
+    "qSymbol:",
+    "qSymbol:zz:zz",
+    "qGetTLSAddr:",
+    "qGetTLSAddr:1,2",
+    "qGetTLSAddr:1,2,zz",
 ];
 
 #[test]
@@ -156,6 +162,8 @@ fn mutations_of_every_packet_are_answered() {
         "vFile:fstat:0",
         "vFile:readlink:2f70726f632f372f657865",
         "vFile:close:0",
+        "qSymbol:1000:5f7468726561645f64625f6474765f647476",
+        "qGetTLSAddr:p7.1,8,1000",
         "qXfer:osdata:read:processes:0,1000",
     ];
     let toy = Toy::default();

@@ -60,7 +60,7 @@ impl TlsSegment {
     }
 
     /// The selector of user mode for it.
-    pub(super) fn selector(&self) -> u64 {
+    pub fn selector(&self) -> u64 {
         u64::from(self.entry) << 3 | 3
     }
 }
