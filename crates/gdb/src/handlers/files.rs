@@ -59,6 +59,14 @@ impl<'s> Files<'s> {
     }
 }
 
+/// Whether a client is to ask here for files. Those of kernels and their modules are
+/// where the client runs, and gdb looks there if these packets are not known.
+pub(super) fn are_known(session: &Session<'_>) -> bool {
+    session.current().is_none_or(|current| {
+        current.inferior.auxv().is_some() || current.inferior.executable().is_some()
+    })
+}
+
 /// `F-1,ERRNO`.
 fn failed(number: u8) -> Reply {
     Reply::text(format!("F-1,{number:x}"))

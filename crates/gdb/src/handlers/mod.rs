@@ -41,6 +41,9 @@ const FAMILIES: [Family; 11] = [
 
 /// Answers a packet; what is not known is answered with nothing.
 pub(crate) fn handle(session: &mut Session<'_>, packet: &[u8]) -> Reply {
+    if packet.starts_with(b"vFile:") && !files::are_known(session) {
+        return Reply::unsupported();
+    }
     let all = FAMILIES.iter().copied().flatten();
     let fitting = all.filter(|(prefix, _)| packet.starts_with(prefix.as_bytes()));
     match fitting.max_by_key(|(prefix, _)| prefix.len()) {

@@ -56,7 +56,9 @@ fn paths_mean_the_process_that_was_chosen_or_is_looked_at() {
     assert_eq!(of_process(&[&toy])[0], "F0");
     assert_eq!(of_process(&["vFile:setfs:8", &toy])[1], "F-1,2");
     assert_eq!(of_process(&["vFile:setfs:0", &toy])[1], "F0");
-    assert_eq!(last(&[GDB, &toy]), "F-1,2");
+    // Before anything is attached, and of a kernel, whose files gdb has itself.
+    assert_eq!(last(&[GDB, "D", "vFile:setfs:0", &toy]), "F-1,2");
+    assert_eq!(last(&[GDB, &toy]), "");
 }
 
 #[test]
@@ -74,6 +76,7 @@ fn nothing_is_written_and_odd_paths_are_refused() {
 fn open_files_are_limited_and_numbers_are_used_again() {
     let toy = Toy::default();
     let mut session = Session::new(&toy, &toy);
+    session.handle(b"vAttach;7");
     session.handle(b"vFile:setfs:7");
     let packet = open("/bin/toy");
     let mut open =
