@@ -20,7 +20,7 @@ use self::measure::{Cache, Cost};
 use self::table::Row;
 
 /// Runs of each program; the fastest counts.
-const RUNS: usize = 5;
+const RUNS: usize = 3;
 
 /// Measures everything, or what `only` names; `record` also writes
 /// `benches/RESULTS.md`.
