@@ -1,10 +1,12 @@
 //! Which pages are left out (`-d`).
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use vmss2core_guest::linux::{Kernel, LinuxError, PageClass, PageClasses};
+use vmss2core_guest::linux::{Kernel, LinuxError, PageClass};
 use vmss2core_mem::{PAGE_SIZE, Problem};
 
+use super::pages::{page_numbers, windows};
 use crate::DumpError;
 
 /// Which kinds of pages are left out: the sum of makedumpfile's numbers.
@@ -41,7 +43,7 @@ impl DumpLevel {
     }
 
     /// Whether it matters what pages are used for.
-    pub(super) fn asks_for_classes(self) -> bool {
+    fn asks_for_classes(self) -> bool {
         self.has_any(Self::CACHE | Self::ALL_CACHE | Self::USER | Self::FREE)
     }
 
@@ -56,54 +58,97 @@ impl DumpLevel {
     }
 }
 
-/// Decides what is kept.
-pub(super) struct Filter<'a> {
-    level: DumpLevel,
-    /// Only if the level asks for it.
-    classes: Option<PageClasses<'a>>,
-    left_out: u64,
+/// Which pages are kept.
+///
+/// Found once, before the first page is written, because the file's tables have
+/// room for as many pages as are kept. Takes a bit for each page of a window of
+/// which some are kept: a 32,768th of memory at most.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// Where something is left out: the window's first page, and a bit for each of
+    /// its pages. The last words may be missing, their bits are clear.
+    partly: BTreeMap<u64, Box<[u64]>>,
+    /// How many there are.
+    pub(super) pages: u64,
+    /// What was left out, and what could not be told.
+    pub(super) problems: Vec<Problem>,
 }
 
-impl<'a> Filter<'a> {
-    pub(super) fn new(level: DumpLevel, kernel: Option<&'a Kernel<'a>>) -> Result<Self, DumpError> {
-        let classes = if level.asks_for_classes() {
-            let classes = kernel.ok_or(LinuxError::NoPageTables).and_then(Kernel::page_classes);
-            Some(classes.map_err(|source| DumpError::NoPageClasses { source })?)
-        } else {
-            None
-        };
-        Ok(Self { level, classes, left_out: 0 })
+impl Kept {
+    /// All pages.
+    pub(super) fn all(ranges: &[Range<u64>]) -> Self {
+        let pages = page_numbers(ranges).map(|pages| pages.end - pages.start).sum();
+        Self { pages, ..Self::default() }
     }
 
-    /// The pages of the window that are kept. Windows come in ascending order.
-    pub(super) fn kept(&mut self, window: Range<u64>) -> Vec<Range<u64>> {
-        let Some(classes) = &mut self.classes else { return vec![window] };
-        let mut kept: Vec<Range<u64>> = Vec::new();
-        for (pfn, class) in window.clone().zip(classes.classify(window)) {
-            if self.level.leaves_out(class) {
-                self.left_out += 1;
-                continue;
-            }
-            match kept.last_mut() {
-                Some(last) if last.end == pfn => last.end = pfn + 1,
-                _ => kept.push(pfn..pfn + 1),
+    /// What `level` keeps of these addresses, which ascend.
+    pub(super) fn of(
+        level: DumpLevel,
+        kernel: Option<&Kernel<'_>>,
+        ranges: &[Range<u64>],
+    ) -> Result<Self, DumpError> {
+        let mut kept = Self::all(ranges);
+        if !level.asks_for_classes() {
+            return Ok(kept);
+        }
+        let classes = kernel.ok_or(LinuxError::NoPageTables).and_then(Kernel::page_classes);
+        let mut classes = classes.map_err(|source| DumpError::NoPageClasses { source })?;
+        let all = kept.pages;
+        for window in windows(ranges) {
+            let found = classes.classify(window.clone());
+            kept.leave_out(window.start, |class| level.leaves_out(class), &found);
+        }
+        kept.tell(all - kept.pages, classes.unreadable_pages());
+        Ok(kept)
+    }
+
+    fn leave_out(
+        &mut self,
+        first: u64,
+        is_left_out: impl Fn(PageClass) -> bool,
+        classes: &[PageClass],
+    ) {
+        let mut bits = vec![0; classes.len().div_ceil(64)];
+        let mut left_out = 0;
+        for (classes, word) in classes.chunks(64).zip(&mut bits) {
+            for (bit, class) in classes.iter().enumerate() {
+                let is_left_out = is_left_out(*class);
+                left_out += u64::from(is_left_out);
+                *word |= u64::from(!is_left_out) << bit;
             }
         }
-        kept
+        if left_out != 0 {
+            bits.truncate(bits.iter().rposition(|word| *word != 0).map_or(0, |last| last + 1));
+            self.partly.insert(first, bits.into());
+            self.pages -= left_out;
+        }
     }
 
-    /// What was left out, and what could not be told.
-    pub(super) fn into_problems(self) -> Vec<Problem> {
-        let Some(classes) = self.classes else { return Vec::new() };
-        let mib = (self.left_out * PAGE_SIZE) >> 20;
-        let mut problems =
-            vec![Problem::note(format!("left out for what it is used for: {mib} MiB"))];
-        let unreadable = classes.unreadable_pages();
+    fn tell(&mut self, left_out: u64, unreadable: u64) {
+        let mib = (left_out * PAGE_SIZE) >> 20;
+        let left_out = format!("left out for what it is used for: {mib} MiB");
+        self.problems.push(Problem::note(left_out));
         if unreadable != 0 {
-            problems.push(Problem::warning(format!(
+            self.problems.push(Problem::warning(format!(
                 "the kernel's descriptions of {unreadable} pages cannot be read: these are kept"
             )));
         }
-        problems
+    }
+
+    /// The pages of a window that are kept.
+    pub(super) fn within(&self, window: Range<u64>) -> Vec<Range<u64>> {
+        let Some(bits) = self.partly.get(&window.start) else { return vec![window] };
+        let mut kept: Vec<Range<u64>> = Vec::new();
+        let numbers = (window.start..window.end).step_by(64);
+        for (first, word) in numbers.zip(bits) {
+            let ones = (0..64).filter(|bit| word >> bit & 1 == 1);
+            for pfn in ones.map(|bit| first + bit) {
+                match kept.last_mut() {
+                    Some(last) if last.end == pfn => last.end = pfn + 1,
+                    _ => kept.push(pfn..pfn + 1),
+                }
+            }
+        }
+        kept
     }
 }

@@ -34,9 +34,9 @@ mod tests;
 pub use codec::{Compression, CompressionError};
 pub use filter::DumpLevel;
 
-use filter::Filter;
+use filter::Kept;
 use header::Head;
-use pages::{Portions, count_kept, page_numbers};
+use pages::{Portions, page_numbers};
 use sink::{Flattened, Sink};
 use tables::Bitmap;
 
@@ -153,16 +153,10 @@ impl<'a> Plan<'a> {
     fn write(&self, sink: &dyn Sink, monitor: &dyn Monitor) -> Result<Summary, DumpError> {
         let memory = &self.input.checkpoint.memory;
         let pages: u64 = page_numbers(&self.ranges).map(|pages| pages.end - pages.start).sum();
-        let level = self.options.level;
-        let filter = || Filter::new(level, self.kernel.as_ref());
-        // To count first takes a second look at the kernel's descriptions of the
-        // pages, a hundredth of memory; room for all would leave a hole as large in
-        // the file.
-        let kept =
-            if level.asks_for_classes() { count_kept(&self.ranges, filter()?) } else { pages };
-        let places = self.head.places(kept)?;
+        let kept = Kept::of(self.options.level, self.kernel.as_ref(), &self.ranges)?;
+        let places = self.head.places(kept.pages)?;
         self.write_present(sink)?;
-        let mut portions = Portions::new(memory, &self.ranges, filter()?);
+        let mut portions = Portions::new(memory, &self.ranges, &kept);
         let work = pipeline::Work {
             memory,
             compression: self.options.compression,
@@ -172,7 +166,7 @@ impl<'a> Plan<'a> {
         let written = pipeline::run(&work, &mut portions, places, sink, monitor)?;
         sink.write_at(0, &self.head.bytes(written.pages)?)?;
         let mut problems = elf::linux_problems(self.input);
-        problems.extend(portions.into_filter().into_problems());
+        problems.extend(kept.problems);
         Ok(Summary {
             len_bytes: written.len_bytes,
             memory_bytes: written.pages * PAGE_SIZE,

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use vmss2core_mem::{PAGE_SIZE, PhysicalMemory};
 
-use super::filter::Filter;
+use super::filter::Kept;
 use crate::DumpError;
 use crate::engine::data_ranges;
 
@@ -45,9 +45,9 @@ pub(super) struct Portion {
 /// Makes the portions, in ascending order of their pages.
 pub(super) struct Portions<'a> {
     memory: &'a PhysicalMemory,
-    /// What is left of the memory, as page numbers.
-    ranges: VecDeque<Range<u64>>,
-    filter: Filter<'a>,
+    /// What is left of the memory.
+    windows: Windows,
+    kept: &'a Kept,
     /// What is left of the window.
     runs: VecDeque<Run>,
     next_index: u64,
@@ -57,23 +57,15 @@ pub(super) struct Portions<'a> {
 
 impl<'a> Portions<'a> {
     /// `ranges` are whole pages that the checkpoint holds, by address.
-    pub(super) fn new(
-        memory: &'a PhysicalMemory,
-        ranges: &[Range<u64>],
-        filter: Filter<'a>,
-    ) -> Self {
+    pub(super) fn new(memory: &'a PhysicalMemory, ranges: &[Range<u64>], kept: &'a Kept) -> Self {
         Self {
             memory,
-            ranges: page_numbers(ranges).collect(),
-            filter,
+            windows: windows(ranges),
+            kept,
             runs: VecDeque::new(),
             next_index: 0,
             window_end_bytes: 0,
         }
-    }
-
-    pub(super) fn into_filter(self) -> Filter<'a> {
-        self.filter
     }
 
     /// The next portion; one without runs says only how far it is.
@@ -105,8 +97,8 @@ impl<'a> Portions<'a> {
 
     /// Looks at the next part of memory; `false` if there is none.
     fn open_window(&mut self) -> Result<bool, DumpError> {
-        let Some(window) = next_window(&mut self.ranges) else { return Ok(false) };
-        let kept = self.filter.kept(window.clone());
+        let Some(window) = self.windows.next() else { return Ok(false) };
+        let kept = self.kept.within(window.clone());
         let data = data_pages(self.memory, &window)?;
         self.runs.extend(split(&kept, &data));
         self.window_end_bytes += (window.end - window.start) * PAGE_SIZE;
@@ -114,27 +106,28 @@ impl<'a> Portions<'a> {
     }
 }
 
-/// The next part of memory that is looked at in one go. Windows end where the
-/// kernel's sections do, so each is in one.
-fn next_window(ranges: &mut VecDeque<Range<u64>>) -> Option<Range<u64>> {
-    let range = ranges.front_mut()?;
-    let end = range.end.min((range.start / WINDOW_PAGES + 1) * WINDOW_PAGES);
-    let window = range.start..end;
-    range.start = end;
-    if range.is_empty() {
-        ranges.pop_front();
-    }
-    Some(window)
+/// The parts of memory that are looked at in one go, as page numbers.
+pub(super) struct Windows(VecDeque<Range<u64>>);
+
+/// Parts of these addresses.
+pub(super) fn windows(ranges: &[Range<u64>]) -> Windows {
+    Windows(page_numbers(ranges).collect())
 }
 
-/// How many pages a filter keeps.
-pub(super) fn count_kept(ranges: &[Range<u64>], mut filter: Filter<'_>) -> u64 {
-    let mut ranges: VecDeque<Range<u64>> = page_numbers(ranges).collect();
-    let mut pages = 0;
-    while let Some(window) = next_window(&mut ranges) {
-        pages += filter.kept(window).into_iter().map(|kept| kept.end - kept.start).sum::<u64>();
+impl Iterator for Windows {
+    type Item = Range<u64>;
+
+    /// Windows end where the kernel's sections do, so each is in one.
+    fn next(&mut self) -> Option<Self::Item> {
+        let range = self.0.front_mut()?;
+        let end = range.end.min((range.start / WINDOW_PAGES + 1) * WINDOW_PAGES);
+        let window = range.start..end;
+        range.start = end;
+        if range.is_empty() {
+            self.0.pop_front();
+        }
+        Some(window)
     }
-    pages
 }
 
 /// Ranges of whole pages as page numbers.

@@ -33,9 +33,12 @@ pub enum PageClass {
     Free,
 }
 
-/// Bytes of `struct page`s that are read in one go: what the kernel maps
-/// together.
-const PIECE_BYTES: u64 = 2 << 20;
+/// Pages whose `struct page`s are read in one go, at most: the kernel maps 2 MiB
+/// of these together, and most have 64 bytes.
+const MOST_PAGES: u64 = 32 << 10;
+/// The same behind a block of free pages, where another is likely: what is read
+/// of that one is for nothing, but for its first page.
+const FEWEST_PAGES: u64 = 64;
 /// Blocks of free memory are no larger than this power of two of pages, which is
 /// 1 GiB; the kernel's own limit is 4 or 8 MiB.
 const HIGHEST_ORDER: u64 = 18;
@@ -83,13 +86,23 @@ impl PageClasses<'_> {
     /// order, as blocks of pages go across their borders.
     pub fn classify(&mut self, pfns: Range<u64>) -> Vec<PageClass> {
         let mut classes = Vec::new();
-        let most = (PIECE_BYTES / self.fields.page_len).max(1);
+        let mut pages = FEWEST_PAGES;
         let mut at = pfns.start;
         while at < pfns.end {
-            let end = pfns.end.min((at / most + 1).saturating_mul(most));
+            let free = self.next.skip_free(at..pfns.end);
+            if free != 0 {
+                push(&mut classes, PageClass::Free, free);
+                at += free;
+                pages = FEWEST_PAGES;
+                continue;
+            }
+            // Ends at a power of two, so the second page of a compound one is in the
+            // piece that has the first.
+            let end = pfns.end.min((at / pages + 1).saturating_mul(pages));
             let end = end.min(self.map.section_end(at));
             self.piece(at..end, &mut classes);
             at = end;
+            pages = MOST_PAGES.min(pages * 2);
         }
         classes
     }
@@ -101,18 +114,15 @@ impl PageClasses<'_> {
 
     fn piece(&mut self, pfns: Range<u64>, classes: &mut Vec<PageClass>) {
         let pages = pfns.end - pfns.start;
-        let count = usize::try_from(pages).unwrap_or(0);
-        let len = count.saturating_mul(usize::try_from(self.fields.page_len).unwrap_or(0));
+        let len = usize::try_from(pages.saturating_mul(self.fields.page_len)).unwrap_or(0);
         self.buffer.resize(len, 0);
         // Sections without `struct page`s have no memory that the kernel uses.
         let Some(at) = self.map.page(self.kernel, pfns.start) else {
-            classes.resize(classes.len() + count, PageClass::Other);
-            return;
+            return push(classes, PageClass::Other, pages);
         };
         if self.kernel.read(at, &mut self.buffer, "struct page").is_err() {
             self.unreadable += pages;
-            classes.resize(classes.len() + count, PageClass::Other);
-            return;
+            return push(classes, PageClass::Other, pages);
         }
         let page_len = usize::try_from(self.fields.page_len).unwrap_or(usize::MAX);
         let mut pages = self.buffer.chunks_exact(page_len).peekable();
@@ -124,7 +134,22 @@ impl PageClasses<'_> {
     }
 }
 
+fn push(classes: &mut Vec<PageClass>, class: PageClass, pages: u64) {
+    classes.resize(classes.len().saturating_add(usize::try_from(pages).unwrap_or(0)), class);
+}
+
 impl Next {
+    /// How many of these pages, from the first on, are in a block of free ones that
+    /// is known already.
+    fn skip_free(&mut self, pfns: Range<u64>) -> u64 {
+        let end = self.free_end.min(pfns.end);
+        if end <= pfns.start {
+            return 0;
+        }
+        *self = Self { pfn: end, compound: None, ..*self };
+        end - pfns.start
+    }
+
     /// What a page is, which looks like this, as the next one in order. Within a
     /// block of free pages, which most are, none is looked at.
     fn class(&mut self, pfn: u64, look: impl FnOnce() -> Seen) -> PageClass {
