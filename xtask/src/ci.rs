@@ -11,8 +11,14 @@ use crate::layers;
 /// Tests that boot guests or run foreign programs, by the names of their files.
 const SLOW_TESTS: &str = "binary(/^(judge_|foreign_|guests)/)";
 
+/// What a run from nothing takes: 13 GiB of checkpoints and cores, 5 of programs.
+const NEEDED_GIB: u64 = 18;
+
 /// Runs all steps; with `fast`, without real guests and judges.
 pub(crate) fn run(root: &Path, fast: bool) -> Result<()> {
+    if !fast {
+        warn_of_little_space(root)?;
+    }
     let cargo = |args: &[&str]| step(root, args, &[]);
     cargo(&["fmt", "--all", "--check"])?;
     layers::run(root)?;
@@ -27,6 +33,33 @@ pub(crate) fn run(root: &Path, fast: bool) -> Result<()> {
     }
     tests(root, fast)?;
     cargo(&["test", "--quiet", "--workspace", "--doc"])
+}
+
+/// A full disk fails some test or other late, which then looks broken.
+fn warn_of_little_space(root: &Path) -> Result<()> {
+    let target = root.join("target");
+    let (free, used) = (first_number("df", &["-k", "--output=avail"], root)?, used_kib(&target)?);
+    if (free + used) >> 20 < NEEDED_GIB {
+        println!(
+            "warning: {} GiB are free and {} in use in {}; a run takes {NEEDED_GIB} in all",
+            free >> 20,
+            used >> 20,
+            target.display()
+        );
+    }
+    Ok(())
+}
+
+fn used_kib(target: &Path) -> Result<u64> {
+    if target.exists() { first_number("du", &["-sk"], target) } else { Ok(0) }
+}
+
+/// The first number that a program prints of `path`.
+fn first_number(program: &str, args: &[&str], path: &Path) -> Result<u64> {
+    let output = Command::new(program).args(args).arg(path).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let number = text.split_whitespace().find_map(|word| word.parse().ok());
+    number.with_context(|| format!("{program} {} printed no number: {text}", path.display()))
 }
 
 /// nextest where it is installed, because it runs tests of all crates side by side.

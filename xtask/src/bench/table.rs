@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::RUNS;
+use super::{COPY_RUNS, RUNS};
 use super::measure::Cost;
 
 const GIB: f64 = 1_073_741_824.0;
@@ -29,12 +29,13 @@ pub(super) fn render(rows: &[Row]) -> Result<String> {
     }
     writeln!(
         text,
-        "\nThe fastest of {RUNS} runs each, taking turns with the peer. CPU seconds are per GiB of data"
+        "\nThe fastest of {RUNS} runs each, of {COPY_RUNS} for -M and -N6, taking turns with the peer.\n\
+         CPU seconds are per GiB of data"
     )?;
     text.push_str(
         "\
-         that is not a hole. `warm`: the memory file is in the page cache; `cold`: it is not. The rest\n\
-         of the page cache is emptied before each run, if root runs this.\n\n\
+         that is not a hole. `warm`: the memory file is in the page cache; `cold`: it is not.\n\
+         The rest of the page cache is emptied before each run, if root runs this.\n\n\
          | what | seconds | peer | ratio | CPU s/GiB | peer's | peak MiB | aim |\n\
          |---|---|---|---|---|---|---|---|\n",
     );
