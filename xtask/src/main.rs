@@ -44,11 +44,11 @@ enum Command {
     Setup,
     /// Measure speed as ratios to cp and to peers
     Bench {
-        /// Write the table to benches/RESULTS.md too
+        /// Write the table to benches/RESULTS.md too; with --only, these rows of it
         #[arg(long)]
         record: bool,
         /// Measure only this group of rows; a wrong name lists them
-        #[arg(long, conflicts_with = "record")]
+        #[arg(long)]
         only: Option<String>,
     },
 }

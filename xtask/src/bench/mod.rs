@@ -44,6 +44,11 @@ pub(crate) fn run(root: &Path, record: bool, only: Option<&str>) -> Result<()> {
     println!("{text}");
     if record {
         let path = root.join("benches/RESULTS.md");
+        let text = match only {
+            // Each ratio is of one run, so rows of several make a table.
+            Some(_) => table::replaced(&fs::read_to_string(&path)?, &text)?,
+            None => text,
+        };
         fs::create_dir_all(path.parent().context("benches has a parent")?)?;
         fs::write(path, text)?;
     }

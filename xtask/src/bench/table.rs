@@ -4,11 +4,13 @@ use std::fmt::Write;
 use std::fs;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
-use super::{COPY_RUNS, RUNS};
 use super::measure::Cost;
+use super::{COPY_RUNS, RUNS};
 
+/// Between the table's head and its rows.
+const RULE: &str = "|---|---|---|---|---|---|---|---|\n";
 const GIB: f64 = 1_073_741_824.0;
 
 /// One line of the table.
@@ -36,13 +38,29 @@ pub(super) fn render(rows: &[Row]) -> Result<String> {
         "\
          that is not a hole. `warm`: the memory file is in the page cache; `cold`: it is not.\n\
          The rest of the page cache is emptied before each run, if root runs this.\n\n\
-         | what | seconds | peer | ratio | CPU s/GiB | peer's | peak MiB | aim |\n\
-         |---|---|---|---|---|---|---|---|\n",
+         | what | seconds | peer | ratio | CPU s/GiB | peer's | peak MiB | aim |\n",
     );
+    text.push_str(RULE);
     for row in rows {
         writeln!(text, "{}", line(row))?;
     }
     Ok(text)
+}
+
+/// A recorded page with the rows of `newer` instead of its own of the same name.
+pub(super) fn replaced(recorded: &str, newer: &str) -> Result<String> {
+    let name = |line: &str| line.split('|').nth(1).map(str::to_owned);
+    let (head, old) = recorded.split_once(RULE).context("no table in benches/RESULTS.md")?;
+    let (new_head, new) = newer.split_once(RULE).context("no table")?;
+    ensure!(head == new_head, "benches/RESULTS.md is of another machine or way: record all rows");
+    let mut lines: Vec<&str> = old.lines().collect();
+    for row in new.lines().filter(|line| line.starts_with('|')) {
+        match lines.iter_mut().find(|line| name(line) == name(row)) {
+            Some(line) => *line = row,
+            None => lines.push(row),
+        }
+    }
+    Ok(format!("{head}{RULE}{}\n", lines.join("\n")))
 }
 
 fn line(row: &Row) -> String {
@@ -81,4 +99,20 @@ fn machine() -> Result<Vec<String>> {
         format!("{model}, {cores} cores, {} GiB of memory", kib.unwrap_or(0) >> 20),
         format!("Linux {}, {cp}", kernel.trim()),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_rows_stand_where_the_old_ones_did() {
+        let page = |rows: &str| format!("# Speed\n\n| what |\n{RULE}{rows}");
+        let recorded = page("| a | 1 |\n| b | 2 |\n");
+        let newer = page("| b | 3 |\n| c | 4 |\n");
+        let want = page("| a | 1 |\n| b | 3 |\n| c | 4 |\n");
+        assert_eq!(replaced(&recorded, &newer).unwrap(), want);
+        assert!(replaced("nothing", &newer).is_err());
+        assert!(replaced(&recorded.replace("Speed", "else"), &newer).is_err());
+    }
 }
