@@ -21,6 +21,7 @@ use common::cores::{self, PROGRAM, Run, Wrap};
 use common::elf::{Core, number};
 use common::guests;
 use common::judges;
+use common::mt::{by_thread, ensure_stacks, tid_of};
 use common::server::Server;
 use common::text::ensure_contains;
 use vmss2core_lab::Guest;
@@ -75,58 +76,12 @@ fn ask(judge: &Judge, lines: &[&str]) -> Result<String> {
     judges::output(&mut gdb)
 }
 
-/// What gdb said about each thread, by its number in the guest: behind `Thread 92.97`
-/// of a server, `LWP 97` of a core.
-fn by_thread(said: &str) -> BTreeMap<u32, String> {
-    let mut parts = BTreeMap::new();
-    for part in said.split("\nThread ").skip(1) {
-        let head = part.lines().next().unwrap_or_default();
-        let of_core = head.split_once("LWP ").map(|(_, rest)| rest);
-        let Some(rest) = of_core.or(head.split_once('.').map(|(_, rest)| rest)) else { continue };
-        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        let body = part.split_once('\n').map_or("", |(_, body)| body);
-        if let Ok(tid) = digits.parse() {
-            parts.entry(tid).or_insert_with(String::new).push_str(body);
-        }
-    }
-    parts
-}
-
-fn tid_of(guest: &Guest, name: &str) -> Result<u32> {
-    let threads = guest.truth()?.program_threads()?;
-    Ok(threads.iter().find(|thread| thread.name == name).context("no such thread")?.tid)
-}
-
 /// Library frames and all, with nothing told but the number of the process.
 fn stacks_in(judge: &Judge, name: &str) -> Result<()> {
     let served = Served::of(name)?;
     let said = served.ask(judge, "mt", &["thread apply all bt"])?;
-    let stacks = by_thread(&said);
-    ensure!(stacks.len() == 4, "{name}: not four threads: {said}");
-    for (thread, frames) in [
-        ("mt", &["target:/lib/libc.so.6", " in main () at mt.c"][..]),
-        (
-            "mt-sleeper",
-            &[
-                "nanosleep",
-                "lab_sleep_deep (depth=0, seed=1592590336) at lablib.c",
-                "lab_sleep_deep (depth=1, seed=1592590336) at lablib.c",
-                "lab_sleep_deep (depth=2, seed=1592590336) at lablib.c",
-                "lab_sleep_deep (depth=3, seed=1592590336) at lablib.c",
-                " in sleeper (",
-            ],
-        ),
-        ("mt-waiter", &["target:/lib/libc.so.6", " in waiter ("]),
-        ("mt-spinner", &["#0  0x", " in spinner ("]),
-    ] {
-        let tid = tid_of(&served.guest, thread)?;
-        let stack = stacks.get(&tid).with_context(|| format!("{name}: no {thread}: {said}"))?;
-        let mut rest = stack.as_str();
-        for frame in frames {
-            // In this order.
-            let at = rest.find(frame).with_context(|| format!("{thread}: no {frame}: {stack}"))?;
-            rest = rest.get(at + frame.len()..).unwrap_or_default();
-        }
+    ensure_stacks(&served.guest, &said, ["target:/lib/libc.so.6"; 2])?;
+    for thread in ["mt", "mt-sleeper", "mt-waiter", "mt-spinner"] {
         ensure_contains(name, &said, &format!("\"{thread}\""))?;
     }
     Ok(())

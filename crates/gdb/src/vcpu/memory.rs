@@ -1,6 +1,6 @@
 //! Virtual memory as debuggers ask for it: from an address on, as far as it goes.
 
-use vmss2core_guest::paging::{AccessError, AddressSpace, PagingMode};
+use vmss2core_guest::paging::{AccessError, AddressSpace, PagingMode, read_pages};
 use vmss2core_mem::{Gva, PAGE_SIZE};
 
 use crate::target::Region;
@@ -8,18 +8,7 @@ use crate::target::Region;
 /// Fills `buf` from `gva` on, each page from the first of `spaces` that has it;
 /// returns how many bytes there are before the first that none has.
 pub fn read_prefix(spaces: &[AddressSpace<'_>], gva: Gva, buf: &mut [u8]) -> usize {
-    let mut got = 0_usize;
-    while got < buf.len() {
-        let Some(at) = gva.checked_add(got as u64) else { break };
-        let in_page = usize::try_from(PAGE_SIZE - at.page_offset()).unwrap_or(1);
-        let end = got.saturating_add(in_page).min(buf.len());
-        let Some(part) = buf.get_mut(got..end) else { break };
-        if !spaces.iter().any(|space| space.read(at, part).is_ok()) {
-            break;
-        }
-        got = end;
-    }
-    got
+    read_pages(gva, buf, |at, part| spaces.iter().any(|space| space.read(at, part).is_ok()))
 }
 
 /// What is mapped at an address: one page of whatever size, or the part of the

@@ -22,7 +22,7 @@ mod vcpu;
 mod walk;
 
 pub(crate) use entries::{Part, PartState, Visits};
-pub use space::{AddressSpace, Translation};
+pub use space::{AddressSpace, Translation, read_pages};
 pub use vcpu::{PagingError, VcpuPaging, address_space_of, vcpu_paging};
 pub use walk::{Leaf, Leaves, Limits, WalkSummary};
 

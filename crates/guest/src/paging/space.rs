@@ -1,6 +1,6 @@
 //! Reading by virtual address.
 
-use vmss2core_mem::{Gpa, Gva, MemoryError, PhysicalMemory};
+use vmss2core_mem::{Gpa, Gva, MemoryError, PAGE_SIZE, PhysicalMemory};
 
 use super::entry::{self, Entry, Level};
 use super::{AccessError, PagingMode, Permissions, Root};
@@ -148,4 +148,22 @@ fn page_error(at: Gva, page: Gpa, source: MemoryError) -> AccessError {
         _ => page.0,
     };
     AccessError::Page { gva: Gva(at.0.wrapping_add(failed.saturating_sub(page.0))), source }
+}
+
+/// Fills `buf` from `gva` on by `read`, which gets what lies in one page and tells
+/// whether it could; returns how many bytes there are before the first page that it
+/// could not read.
+pub fn read_pages(gva: Gva, buf: &mut [u8], mut read: impl FnMut(Gva, &mut [u8]) -> bool) -> usize {
+    let mut got = 0_usize;
+    while got < buf.len() {
+        let Some(at) = gva.checked_add(got as u64) else { break };
+        let in_page = usize::try_from(PAGE_SIZE - at.page_offset()).unwrap_or(1);
+        let end = got.saturating_add(in_page).min(buf.len());
+        let Some(part) = buf.get_mut(got..end) else { break };
+        if !read(at, part) {
+            break;
+        }
+        got = end;
+    }
+    got
 }

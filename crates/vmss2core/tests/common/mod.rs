@@ -14,6 +14,7 @@ pub mod elf;
 pub mod guests;
 pub mod judges;
 pub mod kdump;
+pub mod mt;
 pub mod rand;
 pub mod server;
 pub mod stacks;

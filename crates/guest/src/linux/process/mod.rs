@@ -37,7 +37,7 @@ pub use libraries::Library;
 pub use vma::{Backing, MappedFile, Vma, VmaFlags};
 
 use super::{Kernel, LinuxError, Object, Task};
-use crate::paging::{AddressSpace, Root, Visits};
+use crate::paging::{self, AddressSpace, Root, Visits};
 use areas::Area;
 use file::Files;
 use names::Names;
@@ -253,18 +253,7 @@ impl<'k> Process<'k> {
     pub fn read_prefix(&self, gva: Gva, buf: &mut [u8]) -> usize {
         let pages = buf.len() as u64 / PAGE_SIZE + 2;
         self.reads_left.fetch_max(pages * READS_OF_A_PAGE, Ordering::Relaxed);
-        let mut got = 0_usize;
-        while got < buf.len() {
-            let Some(at) = gva.checked_add(got as u64) else { break };
-            let in_page = usize::try_from(PAGE_SIZE - at.page_offset()).unwrap_or(1);
-            let end = got.saturating_add(in_page).min(buf.len());
-            let Some(part) = buf.get_mut(got..end) else { break };
-            if self.read(at, part).is_err() {
-                break;
-            }
-            got = end;
-        }
-        got
+        paging::read_pages(gva, buf, |at, part| self.read(at, part).is_ok())
     }
 
     /// Reads what lies in one mapping.
