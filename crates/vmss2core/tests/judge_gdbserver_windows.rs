@@ -24,7 +24,7 @@ use common::walker::Sample;
 use common::windows::Windows;
 use vmss2core_lab::judges::{Judge, gdb, gdb_trixie};
 use vmss2core_lab::registers::GPR_NAMES;
-use vmss2core_lab::vmware::Placement;
+use vmss2core_lab::vmware::{Cpu, Placement};
 
 /// Bytes that are mapped for the kernel, a few of each mapping.
 fn samples(guest: &Windows) -> Result<Vec<Sample>> {
@@ -62,6 +62,22 @@ fn write_images(guest: &Windows) -> Result<usize> {
     Ok(written)
 }
 
+/// A processor's registers by gdb's names.
+fn registers(cpu: &Cpu, is_64_bit: bool) -> BTreeMap<String, u64> {
+    let [es, cs, ss, ds, fs, gs, ..] = cpu.segments;
+    let segments = [("es", es), ("cs", cs), ("ss", ss), ("ds", ds), ("fs", fs), ("gs", gs)];
+    let bases = [("fs_base", fs.1), ("gs_base", gs.1)];
+    let count = if is_64_bit { GPR_NAMES.len() } else { 8 };
+    let general = GPR_NAMES.into_iter().zip(cpu.general).take(count).chain([("rip", cpu.rip)]);
+    let general = general.map(|(name, value)| match name.strip_prefix('r') {
+        Some(rest) if !is_64_bit => (format!("e{rest}"), value),
+        _ => (name.to_owned(), value),
+    });
+    let others = segments.into_iter().map(|(name, (selector, _))| (name, selector.into()));
+    let others = others.chain(bases).chain([("eflags", cpu.rflags.into())]);
+    general.chain(others.map(|(name, value)| (name.to_owned(), value))).collect()
+}
+
 fn seen_in(judge: &Judge, name: &str) -> Result<()> {
     let guest = Windows::guest(name)?;
     let checkpoint = guest.checkpoint(Placement::Split)?;
@@ -76,16 +92,7 @@ fn seen_in(judge: &Judge, name: &str) -> Result<()> {
     let said = ask_gdb(judge, &server, None, &lines.each_ref().map(String::as_str))?;
     judges::all_right(name, &said, samples.len())?;
     for (index, cpu) in guest.machine.cpus.iter().enumerate() {
-        let mut expected: BTreeMap<String, u64> = GPR_NAMES
-            .iter()
-            .zip(cpu.general)
-            .map(|(name, value)| ((*name).into(), value))
-            .collect();
-        let [es, cs, ss, ds, fs, gs, ..] = cpu.segments;
-        let segments = [("es", es), ("cs", cs), ("ss", ss), ("ds", ds), ("fs", fs), ("gs", gs)];
-        expected.extend(segments.map(|(name, (selector, _))| (name.into(), selector.into())));
-        expected.extend([("rip".into(), cpu.rip), ("eflags".into(), cpu.rflags.into())]);
-        expected.extend([("fs_base".into(), fs.1), ("gs_base".into(), gs.1)]);
+        let expected = registers(cpu, guest.truth.paging.is_64_bit());
         ensure_registers(name, &said, index + 1, &expected)?;
     }
     let images = write_images(&guest)?;
@@ -138,7 +145,8 @@ fn monitor(name: &str) -> Result<()> {
     ensure!(client.ask("qOffsets")?.is_empty(), "a slide is told of Windows");
     let said = ask_lldb(&server, None, &["thread list", "register read pc"])?;
     let pc = guest.machine.cpus.first().context("no vCPU")?.rip;
-    for part in ["name = 'vCPU 0'", &format!(" = 0x{pc:016x}")] {
+    let digits = if guest.truth.paging.is_64_bit() { 16 } else { 8 };
+    for part in ["name = 'vCPU 0'", &format!(" = 0x{pc:0digits$x}")] {
         ensure_contains(name, &said, part)?;
     }
     let output =
@@ -148,10 +156,36 @@ fn monitor(name: &str) -> Result<()> {
     ensure_contains("no Linux", &said, "--tasks lists the tasks of Linux")
 }
 
+/// Processes of Windows are listed, not attached to; gdb stays connected.
+fn attaching_is_refused(name: &str) -> Result<()> {
+    let guest = Windows::guest(name)?;
+    let server = Server::start(&guest.checkpoint(Placement::Split)?, &[])?;
+    let attach = "python\ntry: gdb.execute('attach 4')\nexcept gdb.error as error: \
+                  print('refused:', error)\nend";
+    let connect = format!("target extended-remote {}", server.socket().display());
+    let file = guest.dir().join("attach.gdb");
+    // Beside the processors: gdb would end looking at these to attach.
+    let beside = ["add-inferior", "inferior 2", attach, "monitor problems", "inferior 1"];
+    let lines = [&[connect.as_str()], &beside[..], &["info threads", "p/x $pc"]].concat();
+    std::fs::write(&file, lines.join("\n"))?;
+    for judge in [gdb()?, gdb_trixie()?] {
+        let mut gdb = judge.command();
+        gdb.args(["-q", "-nx", "-batch", "-iex", "set debuginfod enabled off", "-x"]).arg(&file);
+        let said = judges::output(&mut gdb)?;
+        let pc = guest.machine.cpus.first().context("no vCPU")?.rip;
+        let why = "only processes of Linux guests can be attached to";
+        for part in ["refused: Att", why, "vCPU 0", &format!("= {pc:#x}\n")] {
+            ensure_contains(name, &said, part)?;
+        }
+    }
+    Ok(())
+}
+
 guest_tests! {
-    (seen, monitor)
+    (seen, monitor, attaching_is_refused)
     win10: "win10-19041-x64",
     win7: "win7-x64",
+    win7_two_level: "win7-x86",
 }
 
 mod in_gdb_16 {
