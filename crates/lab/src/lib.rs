@@ -17,6 +17,7 @@ pub mod guest;
 pub mod hidden;
 pub mod judges;
 pub mod kernel;
+pub mod macos;
 pub mod make;
 pub mod recipe;
 pub mod registers;
