@@ -2,6 +2,7 @@
 
 use vmss2core_mem::{Gpa, Gva, Problem};
 
+use crate::macos::MacosFacts;
 use crate::paging::{PagingMode, Root};
 use crate::windows::WindowsFacts;
 
@@ -33,6 +34,8 @@ pub struct Facts {
     pub linux: Option<LinuxFacts>,
     /// Facts about a Windows kernel.
     pub windows: Option<WindowsFacts>,
+    /// Facts about a macOS kernel.
+    pub macos: Option<MacosFacts>,
     /// What could not be found, and why that matters.
     pub problems: Vec<Problem>,
 }
@@ -45,6 +48,8 @@ pub enum OperatingSystem {
     Linux,
     /// Windows NT.
     Windows,
+    /// macOS, whatever it was called.
+    MacOs,
 }
 
 /// How a vCPU sees memory.

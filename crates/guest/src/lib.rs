@@ -12,6 +12,7 @@ mod facts;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod linux;
+pub mod macos;
 pub mod paging;
 mod scan;
 pub mod windows;
@@ -37,13 +38,21 @@ pub fn analyse_with(checkpoint: &Checkpoint, options: &windows::Options) -> Fact
         facts.vcpus.push(of_vcpu);
         cpus.push(linux::Cpu { index: vcpu.index, vcpu: x86, space });
     }
-    // What is cheap to see goes first. Linux never maps the page that proves Windows.
+    // What is cheap to see goes first. Linux never maps the page that proves Windows,
+    // nor the header that proves macOS.
     if let Some(found) = windows::quickly(memory, &cpus, options) {
         add_windows(&mut facts, found, options);
+    } else if let Some(found) = macos::quickly(memory, &cpus) {
+        macos::add(&mut facts, found);
     } else if let Some(analysis) = linux::analyse(memory, &cpus, &mut facts.vcpus) {
         add_linux(&mut facts, analysis);
+    } else if let Some(found) = macos::thoroughly(checkpoint, &cpus) {
+        macos::add(&mut facts, found);
     } else if let Some(found) = windows::thoroughly(memory, &cpus, options) {
         add_windows(&mut facts, found, options);
+    }
+    if let Some(found) = &facts.macos {
+        macos::set_kernel_roots(found, &cpus, &mut facts.vcpus);
     }
     facts
 }

@@ -91,6 +91,7 @@ fn facts() -> Facts {
         os: Some(Found::new(OperatingSystem::Linux, "banner")),
         vcpus: vec![vcpu(0, 0), vcpu(1, 3)],
         windows: None,
+        macos: None,
         linux: Some(linux()),
         problems: vec![Problem::note("vCPU 1 is in a program")],
     }

@@ -1,0 +1,157 @@
+//! Where the kernel's image lies: the Mach-O header that lies where it says.
+//!
+//! The boot loader moves the load commands along with a 64-bit kernel and maps its
+//! image at a fixed distance from physical memory. A copy of the kernel's file lies
+//! elsewhere and says other addresses.
+
+use std::ops::ControlFlow;
+
+use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
+
+use super::macho::{Image, START_LEN, Start};
+use super::version::{self, DarwinVersion};
+use super::{KernelImage, Segment};
+use crate::Found;
+use crate::scan;
+
+/// Where a 64-bit kernel maps physical 0 (`VM_MIN_KERNEL_ADDRESS`).
+pub(super) const BASE: u64 = 0xffff_ff80_0000_0000;
+/// The mapping of the image reaches so far (`static` mappings of the boot loader).
+pub(super) const STATIC_LEN: u64 = 4 << 30;
+/// Where `__TEXT` of a kernel lies that was not moved.
+pub(super) const LINKED: u64 = 0x20_0000;
+/// By what kernels are moved.
+pub(super) const STEP: u64 = 0x20_0000;
+/// How many places there are.
+const PLACES: u64 = 256;
+/// Longest image that is searched; kernels have 16 to 100 MiB.
+const MAX_IMAGE: u64 = 256 << 20;
+
+/// The kernel where it may be without looking at all of memory.
+pub(super) fn quickly(memory: &PhysicalMemory) -> Option<Found<KernelImage>> {
+    let steps = (0..PLACES).map(|place| LINKED + place * STEP);
+    let image = steps.map(Gpa).find_map(|gpa| at(memory, gpa))?;
+    Some(found(image))
+}
+
+/// A 32-bit kernel, which lies in the first 3 MiB.
+pub(super) fn narrow(memory: &PhysicalMemory) -> Option<Found<KernelImage>> {
+    let pages = (0x100..0x300).map(|page| Gpa(page * 0x1000));
+    pages.map(|gpa| (gpa, header(memory, gpa))).find_map(|(gpa, header)| {
+        let (start, image) = header?;
+        let text = image.segment("__TEXT")?.start;
+        let is_there = !start.is_64_bit && text.0 == gpa.0;
+        is_there.then(|| found(kernel(gpa, text, image)))
+    })
+}
+
+/// What reading all of memory below 4 GiB found.
+#[derive(Debug, Default)]
+pub(super) struct Everywhere {
+    /// The kernel's image.
+    pub(super) image: Option<Found<KernelImage>>,
+    /// The text that tells most, if there is no image.
+    pub(super) version: Option<Found<DarwinVersion>>,
+}
+
+/// Looks at every page of memory below 4 GiB for a 64-bit kernel, and at what texts
+/// say of its place.
+pub(super) fn everywhere(memory: &PhysicalMemory) -> Everywhere {
+    let mut seen = Everywhere::default();
+    scan::data(memory, version::MAX_LEN, &mut |gpa, bytes| {
+        if gpa.0 >= STATIC_LEN {
+            return ControlFlow::Break(());
+        }
+        for (page, start) in (gpa.0..).step_by(0x1000).zip(bytes.chunks(0x1000)) {
+            if seen.image.is_none() && Start::of(start).is_some_and(Start::may_be_kernel) {
+                seen.image = at(memory, Gpa(page)).map(found);
+            }
+        }
+        seen.add_versions(gpa, bytes);
+        if seen.image.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    seen
+}
+
+impl Everywhere {
+    fn add_versions(&mut self, gpa: Gpa, bytes: &[u8]) {
+        for at in version::places(bytes) {
+            let Some(said) = bytes.get(at..).and_then(DarwinVersion::of) else { continue };
+            let best = self.version.as_ref().map(|version| version.value.worth());
+            if best.is_none_or(|best| said.worth() > best) {
+                let how = format!("text at physical {:#x}", gpa.0.wrapping_add(at as u64));
+                self.version = Some(Found::new(said, how));
+            }
+        }
+    }
+}
+
+fn found(image: KernelImage) -> Found<KernelImage> {
+    let how = format!("Mach-O header at physical {}, which says this address", image.gpa);
+    Found::new(image, how)
+}
+
+/// The 64-bit kernel whose header lies here.
+pub(super) fn at(memory: &PhysicalMemory, gpa: Gpa) -> Option<KernelImage> {
+    let (start, image) = header(memory, gpa)?;
+    let text = image.segment("__TEXT")?.start;
+    let is_there = start.is_64_bit && BASE.checked_add(gpa.0) == Some(text.0);
+    is_there.then(|| kernel(gpa, text, image))
+}
+
+fn kernel(gpa: Gpa, base: Gva, image: Image) -> KernelImage {
+    KernelImage { base, gpa, uuid: image.uuid, segments: image.segments }
+}
+
+/// What may be a kernel's header.
+fn header(memory: &PhysicalMemory, gpa: Gpa) -> Option<(Start, Image)> {
+    let mut bytes = [0; START_LEN];
+    memory.read(gpa, &mut bytes).ok()?;
+    let start = Start::of(&bytes).filter(|start| start.may_be_kernel())?;
+    let mut bytes = vec![0; start.len()];
+    memory.read(gpa, &mut bytes).ok()?;
+    let image = Image::of(start, &bytes);
+    // lldb takes an image for a kernel by this segment.
+    image.segment("__KLD").is_some().then_some((start, image))
+}
+
+/// The parts of the image that are mapped at the fixed distance, as physical addresses
+/// and lengths, each bounded.
+pub(super) fn static_parts(image: &KernelImage) -> impl Iterator<Item = (Gpa, u64)> {
+    let mut left = MAX_IMAGE;
+    let part = move |segment: &Segment| {
+        let gpa = physical(segment.start)?;
+        let len = segment.len_bytes.min(left).min(STATIC_LEN - gpa.0);
+        left -= len;
+        (len > 0).then_some((gpa, len))
+    };
+    image.segments.iter().filter_map(part)
+}
+
+/// The physical address of one that is mapped at the fixed distance.
+pub(super) fn physical(gva: Gva) -> Option<Gpa> {
+    gva.0.checked_sub(BASE).filter(|at| *at < STATIC_LEN).map(Gpa)
+}
+
+/// Shows `visit` a part of memory in pieces, each with `overlap` bytes of the next;
+/// pages that are not there are zeroes.
+pub(super) fn pieces<T>(
+    memory: &PhysicalMemory,
+    (gpa, len): (Gpa, u64),
+    overlap: u64,
+    mut visit: impl FnMut(Gpa, &[u8]) -> Option<T>,
+) -> Option<T> {
+    let end = gpa.0.saturating_add(len).min(memory.end().0);
+    let mut at = gpa.0;
+    while at < end {
+        let piece = (end - at).min(scan::CHUNK + overlap);
+        let mut bytes = vec![0; usize::try_from(piece).ok()?];
+        if memory.read_or_zero(Gpa(at), &mut bytes).is_ok()
+            && let Some(found) = visit(Gpa(at), &bytes)
+        {
+            return Some(found);
+        }
+        at = at.saturating_add(scan::CHUNK);
+    }
+    None
+}
