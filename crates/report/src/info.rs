@@ -14,6 +14,7 @@ use vmss2core_mem::{
     X86Vcpu,
 };
 
+use crate::macos::MacosInfo;
 use crate::next::{self, Step};
 use crate::state::{KernelState, RunningTask};
 use crate::windows::WindowsInfo;
@@ -218,6 +219,9 @@ pub struct GuestInfo {
     /// Facts about a Windows kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub windows: Option<WindowsInfo>,
+    /// Facts about a macOS kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub macos: Option<MacosInfo>,
 }
 
 /// Facts about a Linux kernel.
@@ -424,6 +428,7 @@ fn guest_info(facts: &Facts) -> GuestInfo {
         os: facts.os.as_ref().map(|os| known_as(os, |os| os_name(*os))),
         linux: facts.linux.as_ref().map(linux_info),
         windows: facts.windows.as_ref().map(WindowsInfo::new),
+        macos: facts.macos.as_ref().map(MacosInfo::new),
     }
 }
 
@@ -431,6 +436,7 @@ fn os_name(os: OperatingSystem) -> &'static str {
     match os {
         OperatingSystem::Linux => "Linux",
         OperatingSystem::Windows => "Windows",
+        OperatingSystem::MacOs => "macOS",
         _ => "another operating system",
     }
 }

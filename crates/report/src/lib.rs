@@ -18,6 +18,7 @@ mod extract;
 mod info;
 mod json;
 mod kernel_files;
+mod macos;
 mod maps;
 mod modules;
 mod next;
@@ -42,6 +43,10 @@ pub use info::{
 };
 pub use json::write_json;
 pub use kernel_files::{DebugSymbols, debug_symbols};
+pub use macos::{
+    MACOS_MODULES_SCHEMA, MacosImage, MacosInfo, MacosKernelInfo, MacosKext, MacosModulesReport,
+    MacosSegment,
+};
 pub use maps::{MAPS_SCHEMA, MappingInfo, MapsReport};
 pub use modules::{MODULES_SCHEMA, ModuleInfo, ModuleList, ModulesReport};
 pub use next::Step;

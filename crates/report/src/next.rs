@@ -33,6 +33,9 @@ pub(crate) fn steps(checkpoint: &Checkpoint, facts: &Facts, inputs: &[PathBuf]) 
     if facts.windows.is_some() {
         return windows_steps(checkpoint, &files);
     }
+    if facts.macos.is_some() {
+        return macos_steps(checkpoint, &files);
+    }
     match &facts.linux {
         Some(linux) => linux_steps(linux, checkpoint, &files),
         None => unknown_guest_steps(checkpoint, &files),
@@ -143,6 +146,18 @@ fn windows_steps(checkpoint: &Checkpoint, files: &str) -> Vec<Step> {
             [format!("vmss2core convert {files} -o memory.raw --format raw")],
         ),
     ]
+}
+
+fn macos_steps(checkpoint: &Checkpoint, files: &str) -> Vec<Step> {
+    let served =
+        [format!("vmss2core gdb {files}"), "lldb mach_kernel -o 'gdb-remote 8864'".to_owned()];
+    let listed = [format!("vmss2core modules {files}")];
+    let mut steps = vec![
+        Step::new("kernel extensions, and where they are", listed),
+        Step::new("lldb, which finds the kernel and its extensions by itself", served),
+    ];
+    steps.extend(unknown_guest_steps(checkpoint, files));
+    steps
 }
 
 fn unknown_guest_steps(checkpoint: &Checkpoint, files: &str) -> Vec<Step> {

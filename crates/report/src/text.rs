@@ -7,6 +7,7 @@ use crate::info::{
     Hex, InfoReport, Known, LinuxInfo, Location, MachineInfo, MemoryInfo, ProblemInfo, RangeInfo,
     Space, VcpuInfo,
 };
+use crate::macos::write_macos;
 use crate::next::Step;
 use crate::state::{KernelState, RunningTask, TaskCounts};
 use crate::units::{human_size, utc_time};
@@ -53,6 +54,11 @@ impl InfoReport {
             let name = windows.name.as_deref().unwrap_or(os.value);
             title("guest", &format!("{name}, {}-bit ({})", windows.bits, os.how), out)?;
             return write_windows(windows, out);
+        }
+        if let Some(macos) = &self.guest.macos {
+            let name = macos.name.as_deref().unwrap_or(os.value);
+            title("guest", &format!("{name}, {}-bit", macos.bits), out)?;
+            return write_macos(macos, out);
         }
         let Some(linux) = &self.guest.linux else {
             return title("guest", &with_how(os.value, &os.how), out);

@@ -13,7 +13,7 @@ use super::GuestArgs;
 /// and per-CPU variables are taken care of: a kernel file with symbols is all that
 /// the debugger needs, --modules adds those of modules. With --tasks the threads are
 /// the tasks of a Linux guest. Of Windows, "info sharedlibrary" lists the kernel and
-/// its drivers.
+/// its drivers. Of macOS, lldb finds the kernel and its extensions by itself.
 ///
 /// "target extended-remote" instead of "target remote" is for processes of a Linux
 /// guest: "info os processes" lists them, "attach PID" shows one, several at once

@@ -6,7 +6,7 @@ use super::GuestArgs;
 ///
 /// As lsmod lists them, with the address of each. How they were found is said
 /// on stderr. Of a Windows guest: images with the path of the PDB in a symbol
-/// store, and those that were unloaded.
+/// store, and those that were unloaded. Of macOS: the kernel and its extensions.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -5,6 +5,7 @@ use vmss2core_guest::linux::{BetterSources, Kernel};
 use vmss2core_guest::windows;
 use vmss2core_mem::Problem;
 
+use super::macos;
 use super::source::Guest;
 use crate::exit::Exit;
 use crate::output;
@@ -23,16 +24,28 @@ pub(super) fn with_kernel(
     with_either_kernel(plan, ask, |_| bail!(WINDOWS_ANSWERS))
 }
 
-/// The same for a question that both kernels have an answer to.
+/// The same for a question that both of these kernels have an answer to.
 pub(super) fn with_either_kernel(
     plan: &GuestPlan,
     ask: impl FnOnce(&Kernel<'_>) -> anyhow::Result<Vec<Problem>>,
     ask_windows: impl FnOnce(&windows::Kernel<'_>) -> anyhow::Result<Vec<Problem>>,
 ) -> anyhow::Result<Exit> {
+    with_any_kernel(plan, ask, ask_windows, |_| bail!(macos::ANSWERS))
+}
+
+/// The same for a question that macOS has an answer to as well; that is among the facts.
+pub(super) fn with_any_kernel(
+    plan: &GuestPlan,
+    ask: impl FnOnce(&Kernel<'_>) -> anyhow::Result<Vec<Problem>>,
+    ask_windows: impl FnOnce(&windows::Kernel<'_>) -> anyhow::Result<Vec<Problem>>,
+    ask_macos: impl FnOnce(&Guest) -> anyhow::Result<Vec<Problem>>,
+) -> anyhow::Result<Exit> {
     let guest = Guest::open_with_memory(&plan.source)?;
     let checkpoint = &guest.opened.checkpoint;
     let problems = if let Some(found) = &guest.facts.windows {
         ask_windows(&windows::Kernel::open(checkpoint, found))?
+    } else if guest.facts.macos.is_some() {
+        ask_macos(&guest)?
     } else {
         let better = BetterSources::read(&plan.files, checkpoint, &guest.facts)?;
         let kernel = Kernel::open(checkpoint, &guest.facts, better)?;

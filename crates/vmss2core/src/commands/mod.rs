@@ -12,6 +12,7 @@ mod gdb;
 mod info;
 mod kernel;
 mod linuxoffsets;
+mod macos;
 mod man;
 mod maps;
 mod modules;

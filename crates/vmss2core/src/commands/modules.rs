@@ -6,17 +6,18 @@ use vmss2core_guest::linux::Kernel;
 use vmss2core_mem::Problem;
 use vmss2core_report::{ModulesReport, write_json};
 
-use super::kernel::with_either_kernel;
-use super::windows;
+use super::kernel::with_any_kernel;
+use super::{macos, windows};
 use crate::exit::Exit;
 use crate::output;
 use crate::plan::{ModulesPlan, Style};
 
 pub(super) fn run(plan: &ModulesPlan) -> anyhow::Result<Exit> {
-    with_either_kernel(
+    with_any_kernel(
         &plan.guest,
         |kernel| of_linux(plan, kernel),
         |kernel| windows::modules(plan, kernel),
+        |guest| macos::modules(plan, guest),
     )
 }
 
