@@ -28,6 +28,6 @@ pub use reply::Reply;
 pub use server::{Bind, Server, ServerError, Stop};
 pub use session::Session;
 pub use target::{
-    GuestFile, Inferior, Library, LibraryAddresses, Monitor, MonitorCommand, Region, Registers,
-    Selected, Slide, Target, Thread,
+    GuestFile, Inferior, Library, LibraryAddresses, MachKernel, Monitor, MonitorCommand, Region,
+    Registers, Selected, Slide, Target, Thread,
 };

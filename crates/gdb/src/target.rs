@@ -45,6 +45,15 @@ pub struct Slide {
     pub offset: u64,
 }
 
+/// Where the kernel of macOS lies, for lldb.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachKernel {
+    /// Address of its Mach-O header.
+    pub address: u64,
+    /// Its UUID as lldb shows it.
+    pub uuid: Option<String>,
+}
+
 /// A file that an inferior has in memory, apart from its main one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Library {
@@ -127,8 +136,13 @@ pub trait Inferior: Send + Sync {
     }
 
     /// The triple that lldb is told, such as `x86_64-unknown-linux-gnu`. Without
-    /// one it looks for a kernel by itself, which is what macOS needs.
+    /// one it looks for a kernel by itself.
     fn triple(&self) -> Option<String> {
+        None
+    }
+
+    /// Where lldb finds the kernel of macOS, so that it need not search.
+    fn mach_kernel(&self) -> Option<MachKernel> {
         None
     }
 }

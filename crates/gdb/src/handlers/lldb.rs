@@ -7,7 +7,7 @@ use crate::description::Width;
 use crate::parse;
 use crate::reply::{EINVAL, Reply, hex};
 use crate::session::{Client, Session};
-use crate::target::{Inferior, Region, Thread};
+use crate::target::{Inferior, MachKernel, Region, Thread};
 
 pub(super) const PACKETS: Family = &[
     ("QThreadSuffixSupported", |session, _| {
@@ -21,6 +21,7 @@ pub(super) const PACKETS: Family = &[
     ("jThreadExtendedInfo:", extended),
     ("qThreadStopInfo", stop),
     ("qMemoryRegionInfo:", region),
+    ("qShlibInfoAddr", images),
 ];
 
 /// What says of which kind the guest is.
@@ -30,6 +31,8 @@ fn kind(inferior: &dyn Inferior) -> String {
         text = format!("triple:{};", hex(triple.as_bytes()));
         if triple.contains("linux") {
             text.push_str("ostype:linux;");
+        } else if triple.contains("apple") {
+            text.push_str("vendor:apple;ostype:macosx;");
         }
     }
     let ptrsize = if inferior.description().width() == Width::Bits64 { 8 } else { 4 };
@@ -48,7 +51,24 @@ fn host(session: &mut Session<'_>, _: &[u8]) -> Reply {
 fn process(session: &mut Session<'_>, _: &[u8]) -> Reply {
     let Some(current) = session.current() else { return Reply::error(EINVAL) };
     let inferior = &current.inferior;
-    Reply::text(format!("pid:{:x};{}", inferior.pid(), kind(&**inferior)))
+    let kernel = main_binary(&**inferior);
+    Reply::text(format!("pid:{:x};{}{kernel}", inferior.pid(), kind(&**inferior)))
+}
+
+/// The kernel of macOS: lldb puts a file with this UUID there.
+fn main_binary(inferior: &dyn Inferior) -> String {
+    let of = |kernel: MachKernel| {
+        let uuid = kernel.uuid?;
+        Some(format!("main-binary-uuid:{uuid};main-binary-address:{:x};", kernel.address))
+    };
+    inferior.mach_kernel().and_then(of).unwrap_or_default()
+}
+
+/// Where a list of images is: lldb's plugin for the kernel of macOS takes that for the
+/// kernel's header, and searches memory if it is told nothing.
+fn images(session: &mut Session<'_>, _: &[u8]) -> Reply {
+    let kernel = session.current().and_then(|current| current.inferior.mach_kernel());
+    kernel.map_or_else(Reply::unsupported, |kernel| Reply::text(format!("{:x}", kernel.address)))
 }
 
 /// All threads with their names and the registers that a list shows.

@@ -7,9 +7,10 @@ use vmss2core_guest::paging::AddressSpace;
 use vmss2core_mem::{Gva, PhysicalMemory, Vcpu};
 
 use crate::description::Description;
-use crate::target::{Inferior, Library, Region, Registers, Slide, Target, Thread};
+use crate::target::{Inferior, Library, MachKernel, Region, Registers, Slide, Target, Thread};
 
 mod kernel;
+mod macos;
 mod memory;
 mod view;
 mod windows;
@@ -114,6 +115,10 @@ impl Inferior for Vcpus<'_> {
 
     fn triple(&self) -> Option<String> {
         self.view.triple()
+    }
+
+    fn mach_kernel(&self) -> Option<MachKernel> {
+        self.view.mach_kernel()
     }
 }
 

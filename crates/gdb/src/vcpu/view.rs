@@ -10,9 +10,9 @@ use vmss2core_guest::{Facts, OperatingSystem, windows};
 use vmss2core_mem::{Checkpoint, Gva, Vcpu, X86Vcpu};
 
 use super::windows::images;
-use super::{PerCpu, modules, read_prefix};
+use super::{PerCpu, macos, modules, read_prefix};
 use crate::description::{Description, Feature, Width};
-use crate::target::{Library, Slide};
+use crate::target::{Library, MachKernel, Slide};
 
 /// A checkpoint as its kernel sees it.
 pub struct KernelView<'a> {
@@ -98,7 +98,8 @@ impl<'a> KernelView<'a> {
     pub fn kernel_space(&self) -> Option<AddressSpace<'a>> {
         let linux = self.facts.linux.as_ref().and_then(|linux| linux.kernel_root.as_ref());
         let windows = self.facts.windows.as_ref().map(|windows| &windows.kernel_root);
-        let (mode, root) = linux.or(windows)?.value;
+        let macos = self.facts.macos.as_ref().and_then(|macos| macos.kernel_root.as_ref());
+        let (mode, root) = linux.or(windows).or(macos)?.value;
         Some(AddressSpace::new(&self.checkpoint.memory, mode, root))
     }
 
@@ -135,24 +136,34 @@ impl<'a> KernelView<'a> {
         })
     }
 
-    /// The images of Windows; the modules of Linux whose files are there.
+    /// Where lldb finds the kernel of macOS.
+    pub fn mach_kernel(&self) -> Option<MachKernel> {
+        macos::kernel(self.facts.macos.as_ref()?)
+    }
+
+    /// The images of Windows and the extensions of macOS; the modules of Linux whose
+    /// files are there.
     pub fn libraries(&self) -> Option<Vec<Library>> {
         if let Some(windows) = self.windows {
             return Some(self.modules.get_or_init(|| images(windows)).clone());
+        }
+        if let Some(macos) = &self.facts.macos {
+            return macos::kexts(macos);
         }
         let (kernel, dir) = (self.kernel?, self.module_dir.as_deref()?);
         Some(self.modules.get_or_init(|| modules(kernel, dir)).clone())
     }
 
-    /// None for what may be macOS: lldb then looks for that kernel by itself, which
-    /// only wastes time elsewhere.
+    /// None for what is not known and may be macOS: lldb then looks for that kernel by
+    /// itself, which only wastes time elsewhere.
     pub fn triple(&self) -> Option<String> {
         let architecture = if self.width() == Width::Bits64 { "x86_64" } else { "i386" };
         let system = match self.facts.os.as_ref()?.value {
-            OperatingSystem::Linux => "linux-gnu",
-            _ => "unknown",
+            OperatingSystem::Linux => "unknown-linux-gnu",
+            OperatingSystem::MacOs => "apple-macosx",
+            _ => "unknown-unknown",
         };
-        Some(format!("{architecture}-unknown-{system}"))
+        Some(format!("{architecture}-{system}"))
     }
 }
 
@@ -166,8 +177,9 @@ fn width(checkpoint: &Checkpoint, facts: &Facts) -> Width {
     let modes = || facts.vcpus.iter().filter_map(|vcpu| vcpu.mode.as_ref());
     let linux = facts.linux.as_ref().is_some_and(|linux| linux.is_64_bit);
     let windows = facts.windows.as_ref().is_some_and(|windows| windows.is_64_bit);
+    let macos = facts.macos.as_ref().is_some_and(|macos| macos.is_64_bit);
     let in_real_mode = |vcpu: &X86Vcpu| vcpu.control.cr0.is_some_and(|cr0| cr0 & 1 == 0);
-    if linux || windows || modes().any(|mode| mode.value.is_64_bit()) {
+    if linux || windows || macos || modes().any(|mode| mode.value.is_64_bit()) {
         Width::Bits64
     } else if !checkpoint.vcpus.is_empty()
         && checkpoint.vcpus.iter().filter_map(Vcpu::x86).all(in_real_mode)

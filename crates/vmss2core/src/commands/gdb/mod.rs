@@ -183,7 +183,7 @@ fn announcement(plan: &GdbPlan, answers: &Answers<'_>, address: &str) -> Vec<Str
         lines.push(format!("  gdb -x {}", script.display()));
     }
     lines.extend(symbols::lines(facts, vmlinux, address).iter().map(|line| indented(line)));
-    if facts.linux.is_some() && vmlinux.is_none() {
+    if (facts.linux.is_some() || facts.macos.is_some()) && vmlinux.is_none() {
         lines.push("the kernel file with symbols:".to_owned());
         lines.extend(symbols::advice(facts).lines().map(indented));
     }

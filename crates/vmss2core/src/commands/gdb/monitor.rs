@@ -16,6 +16,7 @@ use crate::commands::source::Guest;
 use crate::commands::{bt, info, ps};
 use crate::plan::{GdbPlan, Stacks};
 
+mod of_macos;
 mod of_windows;
 mod offsets;
 
@@ -65,6 +66,9 @@ impl Answers<'_> {
         if let Some(said) =
             self.windows.and_then(|kernel| of_windows::answer(kernel, name, arguments))
         {
+            return said;
+        }
+        if let Some(said) = of_macos::answer(&self.guest.facts, name) {
             return said;
         }
         match name {

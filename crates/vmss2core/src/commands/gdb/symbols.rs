@@ -6,12 +6,16 @@ use std::path::Path;
 use vmss2core_gdb::Inferior;
 use vmss2core_gdb::process::Attached;
 use vmss2core_guest::Facts;
+use vmss2core_guest::macos::MacosFacts;
 use vmss2core_report::{debug_symbols, printable, shell_word};
 
 use crate::plan::GdbPlan;
 
 /// The kernel file of this guest by its build id, and the package that has it.
 pub(super) fn advice(facts: &Facts) -> String {
+    if let Some(macos) = &facts.macos {
+        return of_macos(macos);
+    }
     let Some(linux) = &facts.linux else {
         return "the guest is not a Linux that is known: there is no vmlinux for it\n".to_owned();
     };
@@ -39,6 +43,26 @@ pub(super) fn advice(facts: &Facts) -> String {
     text
 }
 
+/// Which file lldb should have: it takes none with another UUID.
+fn of_macos(macos: &MacosFacts) -> String {
+    let mut text = String::new();
+    let uuid = macos.image.as_ref().and_then(|image| image.value.uuid);
+    let build = macos.build.as_ref().map(|build| printable(&build.value));
+    // Writing to a String cannot fail.
+    if let Some(uuid) = uuid {
+        let _ = writeln!(text, "UUID       {uuid}");
+    }
+    text.push_str("file       /System/Library/Kernels/kernel of the guest's disk");
+    if let Some(build) = build {
+        let _ = write!(text, ", or of the Kernel Debug Kit for build {build}");
+    }
+    text.push_str(
+        "\nkexts      their files, named as \"modules\" lists them, below a folder that lldb is told:\n           \
+         settings set target.exec-search-paths DIR\n",
+    );
+    text
+}
+
 /// Path of the kernel file for command lines.
 fn kernel_file(facts: &Facts, given: Option<&std::path::Path>) -> Option<String> {
     if let Some(given) = given {
@@ -52,6 +76,8 @@ fn kernel_file(facts: &Facts, given: Option<&std::path::Path>) -> Option<String>
 /// What to type, for each debugger; `address` as gdb takes it.
 pub(super) fn lines(facts: &Facts, given: Option<&std::path::Path>, address: &str) -> Vec<String> {
     let file = kernel_file(facts, given).map(|file| shell_word(&file));
+    let lldb_file = || facts.macos.is_some().then(|| "mach_kernel".to_owned());
+    let for_lldb = file.clone().or_else(lldb_file).map(|file| format!(" {file}"));
     let with = |before: &str| file.as_ref().map(|file| format!("{before}{file}"));
     let lldb = lldb_command(address);
     let mut lines =
@@ -60,7 +86,7 @@ pub(super) fn lines(facts: &Facts, given: Option<&std::path::Path>, address: &st
         let processes = format!("gdb -ex 'target extended-remote {address}'");
         lines.push(format!("{processes}    (then: info os processes, attach PID)"));
     }
-    lines.push(format!("lldb{} -o '{lldb}'", with(" ").unwrap_or_default()));
+    lines.push(format!("lldb{} -o '{lldb}'", for_lldb.unwrap_or_default()));
     lines
 }
 
