@@ -260,6 +260,8 @@ mod no_vmcoreinfo {
 
     guest_tests! {
         (the_same_pages_without_vmcoreinfo)
+        linux_5_10: "linux-5.10",
+        five_level: "linux-6.1",
         linux_6_12: "linux-6.12",
         newest: "linux-sid",
     }

@@ -1,6 +1,6 @@
 //! What a `struct page` says.
 
-use super::PageClass;
+use super::{PageClass, free_lists};
 use crate::linux::{Kernel, LinuxError};
 
 /// Largest `struct page` that is believed; real ones have 32 to 96 bytes.
@@ -131,19 +131,34 @@ impl Keys<'_> {
 
     fn buddy(&self) -> Result<Mark, LinuxError> {
         let by_flag = || self.number("PG_buddy").and(self.flag("PG_buddy")).map(Mark::Flag);
-        self.kind("BUDDY", "PGTY_buddy").or_else(by_flag).ok_or_else(|| {
-            LinuxError::UnknownConstant { name: "PAGE_BUDDY_MAPCOUNT_VALUE".to_owned() }
+        let by_lists = || self.mark_of_lists().map(|count| Mark::of_count(count.into()));
+        let known = self.kind("BUDDY", "PGTY_buddy").or_else(by_flag).or_else(by_lists);
+        known.ok_or_else(|| LinuxError::UnknownConstant {
+            name: "PAGE_BUDDY_MAPCOUNT_VALUE".to_owned(),
         })
+    }
+
+    fn mark_of_lists(&self) -> Option<u32> {
+        let at = |member| u64::try_from(self.offset(member)?).ok();
+        let places = free_lists::Places {
+            list: at("lru")?,
+            mapcount: at("_mapcount")?,
+            private: at("private")?,
+        };
+        free_lists::mapcount(self.0, places)
     }
 
     fn huge(&self) -> Option<HugeMark> {
         if let Some(mark) = self.kind("HUGETLB", "PGTY_hugetlb") {
             return Some(HugeMark::First(mark));
         }
-        if let Some(flag) = self.number("PG_hugetlb").and(self.flag("PG_hugetlb")) {
+        if let Some(flag) = self.flag("PG_hugetlb") {
             return Some(HugeMark::SecondFlag(flag));
         }
-        let number = u64::try_from(self.number("HUGETLB_PAGE_DTOR")?).ok()?;
+        let number = self
+            .number("HUGETLB_PAGE_DTOR")
+            .or_else(|| self.0.layout().enumerator("HUGETLB_PAGE_DTOR").map(|found| found.value));
+        let number = u64::try_from(number?).ok()?;
         Some(HugeMark::SecondDestructor { at: self.offset("compound_dtor")?, number })
     }
 }

@@ -10,6 +10,7 @@ use std::ops::Range;
 use super::{Kernel, LinuxError};
 
 mod fields;
+mod free_lists;
 mod memory_map;
 #[cfg(test)]
 mod tests;
