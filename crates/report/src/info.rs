@@ -291,7 +291,7 @@ impl InfoReport {
     /// The report about a checkpoint. `inputs` are the files as the user named
     /// them; the commands in [`next`](Self::next) name them in the same way.
     pub fn new(checkpoint: &Checkpoint, facts: &Facts, inputs: &[PathBuf]) -> Self {
-        Self {
+        let mut report = Self {
             schema: INFO_SCHEMA,
             checkpoint: checkpoint_info(&checkpoint.provenance),
             machine: machine_info(&checkpoint.machine),
@@ -300,7 +300,11 @@ impl InfoReport {
             guest: guest_info(facts),
             problems: checkpoint.problems.iter().chain(&facts.problems).map(problem_info).collect(),
             next: next::steps(checkpoint, facts, inputs),
+        };
+        if let Some(macos) = &facts.macos {
+            report.add_macos_places(macos);
         }
+        report
     }
 }
 

@@ -60,6 +60,7 @@ fn catalina() -> MacosFacts {
     let image = KernelImage {
         base: Gva(STEXT),
         gpa: Gpa(0x1240_0000),
+        collection: None,
         uuid: Some(Uuid(*b"0123456789abcdef")),
         segments: vec![segment],
     };
@@ -72,6 +73,7 @@ fn catalina() -> MacosFacts {
         slide: Some(Found::new(0x1220_0000, "made")),
         low_globals: Some(Found::new(Gpa(0x1300_0000), "made")),
         kernel_root: Some(Found::new((PagingMode::FourLevel, Root(Gpa(0x5000))), "made")),
+        panic: Some(Found::new("panic(cpu 0 caller 0x1): \"a test\"".to_owned(), "made")),
         kexts: Some(Found::new(KextList { kexts, torn: None }, "made")),
     }
 }
@@ -97,6 +99,7 @@ fn a_guest_is_told_of_in_both_forms() {
         "UUID       30313233-3435-3637-3839-616263646566",
         "kernel lies 0x12200000 above its link address",
         "2 loaded; see modules",
+        "stopped    panic(cpu 0 caller 0x1): \"a test\" (made)",
     ] {
         assert!(said.contains(part), "{part}:\n{said}");
     }

@@ -22,7 +22,7 @@ use common::server::Server;
 use common::text::ensure_contains;
 use tempfile::TempDir;
 use vmss2core_lab::judges::gdb;
-use vmss2core_lab::macos::{Fixture, MiniMac, Root, make};
+use vmss2core_lab::macos::{Fixture, Loaded, MiniMac, Root, make};
 use vmss2core_lab::vmware::{Placement, Shape, write_checkpoint};
 
 /// A guest and its checkpoint and files in a folder.
@@ -33,8 +33,8 @@ struct Mac {
 }
 
 impl Mac {
-    fn new(root: Root) -> Result<Self> {
-        let guest = make(Fixture { root, ..Fixture::default() })?;
+    fn new(fixture: Fixture) -> Result<Self> {
+        let guest = make(fixture)?;
         let dir = TempDir::new()?;
         let shape = Shape { placement: Placement::Split, ..Shape::default() };
         let state = write_checkpoint(&guest.machine, &shape, dir.path(), "mac")?.state;
@@ -92,12 +92,27 @@ fn lldb_with_settings(server: &Server, file: &Path, lines: &[String]) -> Result<
 
 #[test]
 fn lldb_finds_the_kernel_and_its_extensions_by_itself() -> Result<()> {
-    let mac = Mac::new(Root::Process)?;
+    found_by_lldb(&Mac::new(Fixture::default())?)
+}
+
+#[test]
+fn lldb_finds_them_if_the_kernel_was_not_moved() -> Result<()> {
+    found_by_lldb(&Mac::new(Fixture { slide: 0, ..Fixture::default() })?)
+}
+
+#[test]
+fn lldb_finds_them_in_a_collection() -> Result<()> {
+    found_by_lldb(&Mac::new(Fixture { loaded: Loaded::InCollection, ..Fixture::default() })?)
+}
+
+fn found_by_lldb(mac: &Mac) -> Result<()> {
     let server = Server::start(&mac.state, &[])?;
-    let said = seen_in_lldb(&mac, &server)?;
+    let said = seen_in_lldb(mac, &server)?;
     let truth = &mac.guest.truth;
     let slide = truth.gpa - 0x20_0000;
-    ensure_contains("slide", &said, &format!("Kernel slid {slide:#x} in memory."))?;
+    if slide > 0 {
+        ensure_contains("slide", &said, &format!("Kernel slid {slide:#x} in memory."))?;
+    }
     ensure_contains("UUID", &said, &format!("Kernel UUID: {}", truth.uuid()))?;
     for (number, (function, pc)) in truth.frames.iter().enumerate() {
         let frame = format!("frame #{number}: {pc:#018x} mach_kernel`{function}");
@@ -119,7 +134,7 @@ fn lldb_finds_the_kernel_and_its_extensions_by_itself() -> Result<()> {
 
 #[test]
 fn lldb_finds_them_if_all_processors_are_on_page_tables_of_programs() -> Result<()> {
-    let mac = Mac::new(Root::Shadow)?;
+    let mac = Mac::new(Fixture { root: Root::Shadow, ..Fixture::default() })?;
     let server = Server::start(&mac.state, &[])?;
     let said = seen_in_lldb(&mac, &server)?;
     ensure_contains("slide", &said, "Kernel slid 0x1400000 in memory.")?;
@@ -133,7 +148,7 @@ fn lldb_finds_them_if_all_processors_are_on_page_tables_of_programs() -> Result<
 
 #[test]
 fn lldb_without_the_file_shows_registers_and_memory() -> Result<()> {
-    let mac = Mac::new(Root::Process)?;
+    let mac = Mac::new(Fixture::default())?;
     let server = Server::start(&mac.state, &[])?;
     let truth = &mac.guest.truth;
     let counter = truth.symbols["sample_counter"];
@@ -149,7 +164,7 @@ fn lldb_without_the_file_shows_registers_and_memory() -> Result<()> {
 /// gdb reads no Mach-O file; what it can show without is there.
 #[test]
 fn gdb_shows_registers_memory_and_extensions() -> Result<()> {
-    let mac = Mac::new(Root::Process)?;
+    let mac = Mac::new(Fixture::default())?;
     let server = Server::start(&mac.state, &[])?;
     let truth = &mac.guest.truth;
     let read = format!("x/gx {:#x}", truth.symbols["sample_counter"]);
@@ -169,6 +184,7 @@ fn gdb_shows_registers_memory_and_extensions() -> Result<()> {
     let said = ask_gdb(&gdb()?, &server, None, &["monitor ps", "monitor info"])?;
     ensure_contains("monitor ps", &said, "this is a macOS guest")?;
     let (_, info) = mac.say(&["info"])?;
+    ensure_contains("info", &info, "mach_kernel+0x1105")?;
     ensure_contains("monitor info", &said, &info)
 }
 
@@ -176,7 +192,7 @@ fn gdb_shows_registers_memory_and_extensions() -> Result<()> {
 /// memory, and would move them twice.
 #[test]
 fn lldb_is_told_the_kernels_place_and_need_not_search() -> Result<()> {
-    let mac = Mac::new(Root::Process)?;
+    let mac = Mac::new(Fixture::default())?;
     let server = Server::start(&mac.state, &[])?;
     let mut client = server.connect()?;
     client.ask("QThreadSuffixSupported")?;
@@ -193,7 +209,7 @@ fn lldb_is_told_the_kernels_place_and_need_not_search() -> Result<()> {
 
 #[test]
 fn what_is_not_there_for_macos_names_what_is() -> Result<()> {
-    let mac = Mac::new(Root::Process)?;
+    let mac = Mac::new(Fixture::default())?;
     for arguments in [&["ps"][..], &["bt"], &["dmesg"], &["symbols"]] {
         let (code, said) = mac.say(arguments)?;
         ensure!(code != Some(0), "{arguments:?}: {said}");
@@ -216,7 +232,7 @@ fn what_is_not_there_for_macos_names_what_is() -> Result<()> {
 /// lldb reads the files that the lab makes as it reads Apple's.
 #[test]
 fn the_files_are_sound_to_lldb() -> Result<()> {
-    let mac = Mac::new(Root::Process)?;
+    let mac = Mac::new(Fixture::default())?;
     let mut lldb = vmss2core_lab::judges::lldb()?.command();
     lldb.args(["--no-lldbinit", "--batch"]).arg(mac.kernel());
     let said = output(lldb.args(["-o", "image dump symtab", "-o", "image dump sections"]))?;

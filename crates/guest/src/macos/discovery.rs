@@ -6,7 +6,7 @@ use vmss2core_mem::{Checkpoint, PhysicalMemory, Problem};
 
 use super::low_globals::{self, LowGlobals};
 use super::version::{self, DarwinVersion};
-use super::{KernelImage, KextList, MacosFacts, kexts, place, roots};
+use super::{KernelImage, KextList, MacosFacts, kexts, panic, place, roots};
 use crate::linux::Cpu;
 use crate::paging::AddressSpace;
 use crate::{Facts, Found, OperatingSystem, VcpuFacts};
@@ -102,6 +102,7 @@ fn of_image(memory: &PhysicalMemory, cpus: &[Cpu<'_>], image: Found<KernelImage>
         slide: slide(&image.value),
         low_globals: low.as_ref().map(|low| Found::new(low.gpa, "its mark in the kernel's image")),
         kernel_root: root,
+        panic: panic::find(memory, &image.value),
         kexts: kexts.map(|kexts| Found::new(kexts, format!("lgKmodptr of {}", low_how()))),
         image: Some(image),
     };
@@ -162,11 +163,13 @@ fn of_kernel(
     best
 }
 
-/// Kernels that are part of a collection lie anywhere in that.
+/// Kernels that are part of a collection lie anywhere in that, and are moved with it.
 fn slide(image: &KernelImage) -> Option<Found<u64>> {
-    let slide = image.gpa.0.checked_sub(place::LINKED)?;
+    let slide = image.collection.unwrap_or(image.gpa).0.checked_sub(place::LINKED)?;
     let is_slide = slide.is_multiple_of(place::STEP) && slide < MAX_SLIDE;
-    is_slide.then(|| Found::new(slide, "distance of the header from 0xffffff8000200000"))
+    let whose = image.collection.map_or("the header", |_| "the collection's header");
+    let how = format!("distance of {whose} from 0xffffff8000200000");
+    is_slide.then(|| Found::new(slide, how))
 }
 
 /// What is missing, and why that matters.

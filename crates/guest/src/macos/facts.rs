@@ -25,8 +25,29 @@ pub struct MacosFacts {
     pub low_globals: Option<Found<Gpa>>,
     /// Page tables that map the kernel.
     pub kernel_root: Option<Found<(PagingMode, Root)>>,
+    /// What the kernel said when it panicked; `None` if it runs.
+    pub panic: Option<Found<String>>,
     /// Kernel extensions that are loaded.
     pub kexts: Option<Found<KextList>>,
+}
+
+impl MacosFacts {
+    /// The image that an address lies in, `mach_kernel` or the identifier of an extension,
+    /// and how far from its start.
+    pub fn place(&self, gva: Gva) -> Option<(&str, u64)> {
+        let in_kernel = |image: &KernelImage| {
+            let is_in = image.segments.iter().any(|segment| segment.contains(gva));
+            gva.0.checked_sub(image.base.0).filter(|_| is_in)
+        };
+        let image = self.image.as_ref().and_then(|image| in_kernel(&image.value));
+        let in_kext = |kext: &Kext| {
+            let offset = gva.0.checked_sub(kext.base?.0)?;
+            (offset < kext.size_bytes).then_some(offset)
+        };
+        let mut kexts = self.kexts.iter().flat_map(|list| &list.value.kexts);
+        let kext = || kexts.find_map(|kext| Some((kext.name.as_str(), in_kext(kext)?)));
+        image.map(|offset| ("mach_kernel", offset)).or_else(kext)
+    }
 }
 
 /// The kernel's image in memory.
@@ -36,6 +57,8 @@ pub struct KernelImage {
     pub base: Gva,
     /// Its physical address.
     pub gpa: Gpa,
+    /// Physical address of the collection that it is part of, from Darwin 20 on.
+    pub collection: Option<Gpa>,
     /// `LC_UUID`.
     pub uuid: Option<Uuid>,
     /// Its segments, at the addresses where they are.

@@ -12,11 +12,14 @@ const CPU_X86_64: u32 = 0x0100_0007;
 pub(super) const EXECUTE: u32 = 2;
 /// `MH_KEXT_BUNDLE`.
 pub(super) const KEXT_BUNDLE: u32 = 11;
+/// `MH_FILESET`: a collection of a kernel and extensions.
+pub(super) const FILESET: u32 = 12;
 /// `MH_DYLDLINK`: a program that needs the dynamic linker, so no kernel.
 const DYLDLINK: u32 = 4;
 const SEGMENT: u32 = 1;
 const SEGMENT_64: u32 = 0x19;
 const UUID: u32 = 0x1b;
+const FILESET_ENTRY: u32 = 0x8000_0035;
 
 /// Longest load commands that are read; kernels have 4 KiB.
 pub(super) const MAX_COMMANDS: usize = 64 << 10;
@@ -72,6 +75,8 @@ impl Start {
 pub(super) struct Image {
     pub(super) uuid: Option<Uuid>,
     pub(super) segments: Vec<Segment>,
+    /// Of a collection: where its kernel is.
+    pub(super) kernel: Option<Gva>,
 }
 
 impl Image {
@@ -85,6 +90,7 @@ impl Image {
                 SEGMENT | SEGMENT_64 if image.segments.len() < MAX_SEGMENTS => {
                     image.segments.extend(segment(command, kind == SEGMENT_64));
                 }
+                FILESET_ENTRY => image.kernel = image.kernel.or_else(|| kernel_entry(command)),
                 UUID => image.uuid = image.uuid.or_else(|| uuid(command)),
                 _ => {}
             }
@@ -117,6 +123,13 @@ fn segment(command: &[u8], is_64_bit: bool) -> Option<Segment> {
 
 fn uuid(command: &[u8]) -> Option<Uuid> {
     Some(Uuid(*command.get(8..)?.first_chunk()?))
+}
+
+/// The address of `com.apple.kernel`, if that is what the command is about.
+fn kernel_entry(command: &[u8]) -> Option<Gva> {
+    let name = usize::try_from(u32_at(command, 24)?).ok()?;
+    let is_kernel = text(command.get(name..)?) == "com.apple.kernel";
+    is_kernel.then(|| u64_at(command, 8).map(Gva))?
 }
 
 /// Text up to the first NUL.

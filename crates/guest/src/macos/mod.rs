@@ -11,6 +11,7 @@ mod facts;
 mod kexts;
 mod low_globals;
 mod macho;
+mod panic;
 mod place;
 mod roots;
 #[cfg(test)]

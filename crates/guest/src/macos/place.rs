@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
 
-use super::macho::{Image, START_LEN, Start};
+use super::macho::{FILESET, Image, START_LEN, Start};
 use super::version::{self, DarwinVersion};
 use super::{KernelImage, Segment};
 use crate::Found;
@@ -30,8 +30,8 @@ const MAX_IMAGE: u64 = 256 << 20;
 /// The kernel where it may be without looking at all of memory.
 pub(super) fn quickly(memory: &PhysicalMemory) -> Option<Found<KernelImage>> {
     let steps = (0..PLACES).map(|place| LINKED + place * STEP);
-    let image = steps.map(Gpa).find_map(|gpa| at(memory, gpa))?;
-    Some(found(image))
+    let here = |gpa| at(memory, gpa).or_else(|| in_collection(memory, gpa));
+    Some(found(steps.map(Gpa).find_map(here)?))
 }
 
 /// A 32-bit kernel, which lies in the first 3 MiB.
@@ -99,20 +99,41 @@ pub(super) fn at(memory: &PhysicalMemory, gpa: Gpa) -> Option<KernelImage> {
     is_there.then(|| kernel(gpa, text, image))
 }
 
+/// The kernel of the collection whose header lies here. Whether that says the addresses
+/// from before it was moved does not matter: the kernel's own header is asked.
+fn in_collection(memory: &PhysicalMemory, gpa: Gpa) -> Option<KernelImage> {
+    let (_, image) = image(memory, gpa, |start| start.filetype == FILESET)?;
+    let kernel = image.kernel?;
+    let moved = kernel.0.checked_sub(image.segment("__TEXT")?.start.0);
+    let moved = moved.and_then(|distance| gpa.checked_add(distance));
+    let found = [moved, physical(kernel)].into_iter().flatten().find_map(|gpa| at(memory, gpa))?;
+    Some(KernelImage { collection: Some(gpa), ..found })
+}
+
 fn kernel(gpa: Gpa, base: Gva, image: Image) -> KernelImage {
-    KernelImage { base, gpa, uuid: image.uuid, segments: image.segments }
+    let Image { uuid, segments, .. } = image;
+    KernelImage { base, gpa, collection: None, uuid, segments }
 }
 
 /// What may be a kernel's header.
 fn header(memory: &PhysicalMemory, gpa: Gpa) -> Option<(Start, Image)> {
+    let found = image(memory, gpa, Start::may_be_kernel)?;
+    // lldb takes an image for a kernel by this segment.
+    found.1.segment("__KLD").is_some().then_some(found)
+}
+
+/// An image of the kind that is wanted.
+fn image(
+    memory: &PhysicalMemory,
+    gpa: Gpa,
+    is_wanted: impl Fn(Start) -> bool,
+) -> Option<(Start, Image)> {
     let mut bytes = [0; START_LEN];
     memory.read(gpa, &mut bytes).ok()?;
-    let start = Start::of(&bytes).filter(|start| start.may_be_kernel())?;
+    let start = Start::of(&bytes).filter(|start| is_wanted(*start))?;
     let mut bytes = vec![0; start.len()];
     memory.read(gpa, &mut bytes).ok()?;
-    let image = Image::of(start, &bytes);
-    // lldb takes an image for a kernel by this segment.
-    image.segment("__KLD").is_some().then_some((start, image))
+    Some((start, Image::of(start, &bytes)))
 }
 
 /// The parts of the image that are mapped at the fixed distance, as physical addresses

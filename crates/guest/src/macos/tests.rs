@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use vmss2core_lab::macos::{Fixture, MiniMac, Root, make};
+use vmss2core_lab::macos::{Fixture, Loaded, MiniMac, Root, make};
 use vmss2core_mem::{
     Checkpoint, DescriptorTable, Gpa, Gva, PhysicalMemory, Vcpu, VcpuState, X86Vcpu,
 };
@@ -65,7 +65,7 @@ fn is_all_found(guest: &MiniMac, facts: &Facts) {
     assert_eq!(version.uuid, image.uuid);
     let names: Vec<&str> = image.segments.iter().map(|segment| segment.name.as_str()).collect();
     assert_eq!(names, ["__TEXT", "__DATA", "__KLD", "__LINKEDIT"]);
-    assert_eq!(macos.slide.as_ref().unwrap().value, truth.gpa - 0x20_0000);
+    assert_eq!(macos.slide.as_ref().unwrap().value, (truth.gpa - 0x20_0000) & !0x1f_ffff);
     let low = truth.symbols["lowGlo"] - truth.base + truth.gpa;
     assert_eq!(macos.low_globals.as_ref().unwrap().value, Gpa(low));
     let kexts = &macos.kexts.as_ref().unwrap().value;
@@ -108,6 +108,47 @@ fn the_kernels_own_root_is_found_if_all_processors_are_on_those_of_programs() {
 fn a_kernel_that_was_not_moved_is_found() {
     let guest = make(Fixture { slide: 0, ..Fixture::default() }).unwrap();
     is_all_found(&guest, &facts_of(&guest, &[]));
+}
+
+#[test]
+fn a_kernel_in_a_collection_is_found() {
+    let guest = make(Fixture { loaded: Loaded::InCollection, ..Fixture::default() }).unwrap();
+    let facts = facts_of(&guest, &[]);
+    is_all_found(&guest, &facts);
+    let image = found(&facts).image.as_ref().unwrap();
+    assert_eq!(image.value.collection, Some(Gpa(guest.truth.gpa - 0x5000)));
+    // Without the collection's header a processor in the kernel leads to it.
+    let facts = facts_of(&guest, &[(guest.truth.gpa - 0x5000, &[0; 4])]);
+    let macos = found(&facts);
+    assert_eq!(macos.image.as_ref().unwrap().value.gpa, Gpa(guest.truth.gpa));
+    assert!(macos.slide.is_none() && macos.kexts.is_some());
+}
+
+#[test]
+fn a_panic_is_told_by_the_kernels_own_text() {
+    let guest = make(Fixture::default()).unwrap();
+    let at = guest.truth.gpa + 0x2400;
+    // What it is made by, and the text of an old one in the page cache.
+    let format = b"panic(cpu %d caller 0x%016llx): \0";
+    let old = b"panic(cpu 7 caller 0xffffff8000111111): \"old\"\n";
+    let facts = facts_of(&guest, &[(at, format), (0x51_0000, old)]);
+    assert_eq!(found(&facts).panic, None);
+    let text = b"panic(cpu 1 caller 0xffffff8001601234): \"a test\"@file.c:1\nBacktrace (CPU 1)\0";
+    let facts = facts_of(&guest, &[(at, format), (at + 0x100, text)]);
+    let said = &found(&facts).panic.as_ref().unwrap().value;
+    assert_eq!(said, "panic(cpu 1 caller 0xffffff8001601234): \"a test\"@file.c:1");
+}
+
+#[test]
+fn places_are_in_the_kernel_or_in_an_extension() {
+    let guest = make(Fixture::default()).unwrap();
+    let facts = facts_of(&guest, &[]);
+    let macos = found(&facts);
+    assert_eq!(macos.place(Gva(guest.truth.base + 0x1105)), Some(("mach_kernel", 0x1105)));
+    let beta = guest.truth.kexts.first().unwrap();
+    assert_eq!(macos.place(Gva(beta.base + 0x1000)), Some((beta.name, 0x1000)));
+    assert_eq!(macos.place(Gva(beta.base + beta.size)), None);
+    assert_eq!(macos.place(Gva(0)), None);
 }
 
 /// No page that is at the right place says so without the kernel's own header.

@@ -25,6 +25,8 @@ const PROGRAM: u64 = 0x1000_0000;
 /// Where copies of files lie: the first at a place where a kernel might.
 const PAGE_CACHE: [u64; 2] = [0x60_0000, 0x50_0000];
 
+/// Where the kernel is in a collection.
+const IN_COLLECTION: u64 = 0x5000;
 /// `MH_EXECUTE`.
 const EXECUTE: u32 = 2;
 /// `MH_KEXT_BUNDLE`.
@@ -53,6 +55,15 @@ pub enum Root {
     Shadow,
 }
 
+/// How the kernel was loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    /// By itself.
+    Alone,
+    /// As part of a collection, as from Darwin 20 on.
+    InCollection,
+}
+
 /// What is to be made.
 #[derive(Clone, Copy, Debug)]
 pub struct Fixture {
@@ -60,11 +71,13 @@ pub struct Fixture {
     pub root: Root,
     /// How far the kernel was moved, a multiple of 2 MiB below 32 MiB.
     pub slide: u64,
+    /// How it was loaded.
+    pub loaded: Loaded,
 }
 
 impl Default for Fixture {
     fn default() -> Self {
-        Self { root: Root::Process, slide: 0x140_0000 }
+        Self { root: Root::Process, slide: 0x140_0000, loaded: Loaded::Alone }
     }
 }
 
@@ -132,13 +145,18 @@ struct Maker {
 
 /// Makes a guest.
 pub fn make(fixture: Fixture) -> Result<MiniMac> {
-    let gpa = LINKED + fixture.slide;
+    let within = if fixture.loaded == Loaded::Alone { 0 } else { IN_COLLECTION };
+    let slide = fixture.slide + within;
+    let gpa = LINKED + slide;
     let base = BASE + gpa;
     let kernel = kernel();
-    let image = kernel.bytes(fixture.slide);
+    let image = kernel.bytes(slide);
     let root = gpa + image.len() as u64;
     let mut maker = Maker { ram: Ram::new(root), root, base, pages: BTreeMap::new() };
     maker.lay_out(&image, gpa);
+    if fixture.loaded == Loaded::InCollection {
+        maker.ram.put(gpa - within, &collection(BASE + gpa - within, base));
+    }
     let version = "Darwin Kernel Version 19.6.0: Mon Nov  2 12:00:00 PST 2020; \
                    test:xnu-6153.141.2~1/RELEASE_X86_64";
     let kexts = maker.extensions();
@@ -150,7 +168,7 @@ pub fn make(fixture: Fixture) -> Result<MiniMac> {
         Root::Process => vec![maker.idle(process_root), program(process_root)],
         Root::Shadow => vec![program(shadow), program(shadow)],
     };
-    let symbols = kernel.symbols.iter().map(|(name, at)| (*name, at + fixture.slide)).collect();
+    let symbols = kernel.symbols.iter().map(|(name, at)| (*name, at + slide)).collect();
     let truth = Truth {
         base,
         gpa,
@@ -389,6 +407,18 @@ fn extension(name: &'static str, number: u8) -> MachFile {
         ],
         symbols: vec![(symbol, 0x1000), ("kmod_info", 0x2000)],
     }
+}
+
+/// The header of a collection: its `__TEXT` and an entry for the kernel
+/// (`LC_FILESET_ENTRY`).
+fn collection(base: u64, kernel: u64) -> Vec<u8> {
+    let mut out = Bytes::default();
+    out.u32(0, 0xfeed_facf).u32(4, 0x0100_0007).u32(8, 3).u32(12, 12).u32(16, 2);
+    out.u32(20, 72 + 56).u32(24, 0).u32(28, 0);
+    out.u32(32, 0x19).u32(36, 72).put(40, b"__TEXT").u64(56, base).u64(64, IN_COLLECTION);
+    out.u32(104, 0x8000_0035).u32(108, 56).u64(112, kernel).u64(120, IN_COLLECTION);
+    out.u32(128, 32).u32(132, 0).put(136, b"com.apple.kernel").put(159, &[0]);
+    out.0
 }
 
 /// `kmod_info_64_v1`, packed to 4 bytes.

@@ -17,4 +17,4 @@ mod guest;
 mod tables;
 
 pub use file::MachFile;
-pub use guest::{Fixture, KextTruth, MiniMac, Root, Truth, make};
+pub use guest::{Fixture, KextTruth, Loaded, MiniMac, Root, Truth, make};

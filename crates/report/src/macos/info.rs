@@ -4,8 +4,9 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 use vmss2core_guest::macos::{DarwinVersion, KernelImage, MacosFacts};
+use vmss2core_mem::Gva;
 
-use crate::info::{Hex, Known, known_as};
+use crate::info::{Hex, InfoReport, Known, known_as};
 use crate::text::{field, known};
 
 /// Facts about a macOS kernel.
@@ -37,6 +38,9 @@ pub struct MacosInfo {
     /// Physical address of page tables that map the kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub page_tables: Option<Known<Hex>>,
+    /// What the kernel said when it panicked; absent if it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub panic: Option<Known<String>>,
     /// How many kernel extensions are loaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kexts: Option<Known<usize>>,
@@ -83,6 +87,7 @@ impl MacosInfo {
                 .kernel_root
                 .as_ref()
                 .map(|root| known_as(root, |(_, root)| Hex(root.0.0))),
+            panic: macos.panic.as_ref().map(|panic| known_as(panic, Clone::clone)),
             kexts: macos.kexts.as_ref().map(|list| known_as(list, |list| list.kexts.len())),
         }
     }
@@ -114,6 +119,18 @@ pub(super) fn image_info(image: &KernelImage) -> MacosImage {
     }
 }
 
+impl InfoReport {
+    /// Adds the places in the kernel and its extensions that processors are at.
+    pub(crate) fn add_macos_places(&mut self, macos: &MacosFacts) {
+        for vcpu in &mut self.vcpus {
+            if let (Some(location), Some(ip)) = (&mut vcpu.location, vcpu.instruction_pointer) {
+                let place = macos.place(Gva(ip.0));
+                location.symbol = place.map(|(name, offset)| format!("{name}+{offset:#x}"));
+            }
+        }
+    }
+}
+
 /// The text form.
 pub(crate) fn write_macos(macos: &MacosInfo, out: &mut dyn Write) -> io::Result<()> {
     known("version", macos.version.as_ref(), out, Clone::clone)?;
@@ -129,5 +146,6 @@ pub(crate) fn write_macos(macos: &MacosInfo, out: &mut dyn Write) -> io::Result<
     })?;
     known("lowGlo", macos.low_globals.as_ref(), out, |at| format!("physical {at}"))?;
     known("page table", macos.page_tables.as_ref(), out, |root| format!("physical {root}"))?;
+    known("stopped", macos.panic.as_ref(), out, Clone::clone)?;
     known("kexts", macos.kexts.as_ref(), out, |count| format!("{count} loaded; see modules"))
 }
