@@ -1,4 +1,4 @@
-//! A small Windows guest with words of its memory changed: found, asked, and planned as
+//! A small Windows or macOS guest with words of its memory changed: found, asked, and planned as
 //! a dump. The data is a byte for the guest, then changes of 11 bytes: page (of those that
 //! hold something), place in it, value.
 #![no_main]
@@ -10,11 +10,14 @@ use std::sync::{Arc, OnceLock};
 
 use vmss2core_dump::{Input, Monitor, WriteOptions, format};
 use vmss2core_guest::{Facts, analyse, windows};
+use vmss2core_lab::macos;
 use vmss2core_lab::vmware::{Shape, write_checkpoint};
 use vmss2core_lab::windows::{fixture, make};
 use vmss2core_mem::{Checkpoint, Gpa, PhysicalMemory, ReadAt};
 
-const GUESTS: [&str; 4] = ["win10-19041-x64", "win7-pae", "winxp-x86", "one-in-user-mode-shadowed"];
+const GUESTS: [&str; 5] =
+    ["win10-19041-x64", "win7-pae", "winxp-x86", "one-in-user-mode-shadowed", MACOS];
+const MACOS: &str = "macos";
 const PAGE: usize = 4096;
 const MOST_CHANGES: usize = 64;
 
@@ -25,10 +28,13 @@ struct Base {
 }
 
 fn base(name: &str) -> Base {
-    let nt = make(&fixture(name).unwrap()).unwrap();
+    let machine = match name {
+        MACOS => macos::make(macos::Fixture::default()).unwrap().machine,
+        _ => make(&fixture(name).unwrap()).unwrap().machine,
+    };
     let dir = std::env::temp_dir().join(format!("fuzz-windows-{}-{name}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
-    let written = write_checkpoint(&nt.machine, &Shape::default(), &dir, "vm").unwrap();
+    let written = write_checkpoint(&machine, &Shape::default(), &dir, "vm").unwrap();
     let opened = vmss2core_checkpoint::open(&[written.state], &Default::default()).unwrap();
     let memory = &opened.checkpoint.memory;
     let mut page = [0; PAGE];

@@ -33,7 +33,7 @@ pub(crate) fn steps(checkpoint: &Checkpoint, facts: &Facts, inputs: &[PathBuf]) 
     if facts.windows.is_some() {
         return windows_steps(checkpoint, &files);
     }
-    if facts.macos.is_some() {
+    if facts.macos.as_ref().is_some_and(|macos| macos.is_64_bit) {
         return macos_steps(checkpoint, &files);
     }
     match &facts.linux {

@@ -67,16 +67,17 @@ pub(super) fn everywhere(memory: &PhysicalMemory) -> Everywhere {
                 seen.image = at(memory, Gpa(page)).map(found);
             }
         }
-        seen.add_versions(gpa, bytes);
+        seen.add_versions(memory, gpa, bytes);
         if seen.image.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     seen
 }
 
 impl Everywhere {
-    fn add_versions(&mut self, gpa: Gpa, bytes: &[u8]) {
+    fn add_versions(&mut self, memory: &PhysicalMemory, gpa: Gpa, bytes: &[u8]) {
         for at in version::places(bytes) {
             let Some(said) = bytes.get(at..).and_then(DarwinVersion::of) else { continue };
+            self.image = self.image.take().or_else(|| by_text(memory, &said));
             let best = self.version.as_ref().map(|version| version.value.worth());
             if best.is_none_or(|best| said.worth() > best) {
                 let how = format!("text at physical {:#x}", gpa.0.wrapping_add(at as u64));
@@ -108,6 +109,21 @@ fn in_collection(memory: &PhysicalMemory, gpa: Gpa) -> Option<KernelImage> {
     let moved = moved.and_then(|distance| gpa.checked_add(distance));
     let found = [moved, physical(kernel)].into_iter().flatten().find_map(|gpa| at(memory, gpa))?;
     Some(KernelImage { collection: Some(gpa), ..found })
+}
+
+/// The kernel whose place and UUID a text for debuggers says, if it is there: even if its
+/// header says the addresses from before it was moved.
+fn by_text(memory: &PhysicalMemory, said: &DarwinVersion) -> Option<Found<KernelImage>> {
+    let stext = Gva(said.stext?);
+    let gpa = physical(stext)?;
+    let (_, mut image) = header(memory, gpa)?;
+    let moved = stext.0.wrapping_sub(image.segment("__TEXT")?.start.0);
+    for segment in &mut image.segments {
+        segment.start = Gva(segment.start.0.wrapping_add(moved));
+    }
+    let how = format!("Mach-O header at physical {gpa}, which the kernel's text names");
+    (image.uuid.is_some() && image.uuid == said.uuid)
+        .then(|| Found::new(kernel(gpa, stext, image), how))
 }
 
 fn kernel(gpa: Gpa, base: Gva, image: Image) -> KernelImage {

@@ -183,6 +183,58 @@ fn without_any_page_tables_the_image_is_told() {
     assert!(facts.problems.iter().any(|problem| problem.message.contains("no page tables")));
 }
 
+/// The text for debuggers says where the kernel is.
+#[test]
+fn a_kernel_whose_header_was_not_moved_along_is_found() {
+    let guest = make(Fixture::default()).unwrap();
+    let file = guest.truth.kernel.bytes(0);
+    let facts = facts_of(&guest, &[(guest.truth.gpa, &file[..0x1000])]);
+    is_all_found(&guest, &facts);
+    assert!(found(&facts).image.as_ref().unwrap().how.contains("text names"));
+    // That of another kernel does not.
+    let mut file = file;
+    let uuid = memchr::memmem::find(&file, &guest.truth.kernel.uuid).unwrap();
+    file[uuid] ^= 1;
+    let facts = facts_of(&guest, &[(guest.truth.gpa, &file[..0x1000])]);
+    assert!(found(&facts).image.is_none());
+}
+
+/// Words of the kernel, its page tables and extensions are changed.
+#[test]
+fn no_change_of_a_guest_does_harm() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let values = [0, 1, u64::MAX, 1 << 63, 0xffff_ff80_0000_0000, 0x1_0000_0000, 0x160_0000];
+    for root in [Root::Process, Root::Shadow] {
+        let guest = make(Fixture { root, loaded: Loaded::InCollection, ..Fixture::default() });
+        let guest = guest.unwrap();
+        let mut pages: Vec<u64> = guest.truth.pages.values().copied().collect();
+        pages.extend((0..20).map(|page| guest.truth.gpa - 0x5000 + page * 0x1000));
+        for _ in 0..20 {
+            let mut change = || {
+                let page = pages[usize::try_from(next(pages.len() as u64)).unwrap()];
+                // Headers and lists are at the front.
+                let words = if next(3) == 0 { 0x200 } else { 0x20 };
+                let at = next(words) * 8;
+                let value = values[usize::try_from(next(values.len() as u64)).unwrap()];
+                (page + at, value.wrapping_add(next(0x100)).to_le_bytes())
+            };
+            let changes: Vec<(u64, [u8; 8])> = (0..8).map(|_| change()).collect();
+            let changes: Vec<(u64, &[u8])> =
+                changes.iter().map(|(at, bytes)| (*at, bytes.as_slice())).collect();
+            let facts = facts_of(&guest, &changes);
+            if let Some(macos) = &facts.macos {
+                assert!(macos.kexts.iter().all(|list| list.value.kexts.len() <= 4096));
+            }
+        }
+    }
+}
+
 fn in_heap(guest: &MiniMac, va: u64) -> u64 {
     guest.truth.pages[&(va & !0xfff)] + (va & 0xfff)
 }
