@@ -21,7 +21,7 @@ use common::judges::output;
 use common::server::Server;
 use common::text::ensure_contains;
 use tempfile::TempDir;
-use vmss2core_lab::judges::gdb;
+use vmss2core_lab::judges::{Judge, gdb, gdb_trixie};
 use vmss2core_lab::macos::{Fixture, Loaded, MiniMac, Root, make};
 use vmss2core_lab::vmware::{Placement, Shape, write_checkpoint};
 
@@ -164,12 +164,21 @@ fn lldb_without_the_file_shows_registers_and_memory() -> Result<()> {
 /// gdb reads no Mach-O file; what it can show without is there.
 #[test]
 fn gdb_shows_registers_memory_and_extensions() -> Result<()> {
+    seen_in_gdb(&gdb()?)
+}
+
+#[test]
+fn gdb_16_shows_registers_memory_and_extensions() -> Result<()> {
+    seen_in_gdb(&gdb_trixie()?)
+}
+
+fn seen_in_gdb(judge: &Judge) -> Result<()> {
     let mac = Mac::new(Fixture::default())?;
     let server = Server::start(&mac.state, &[])?;
     let truth = &mac.guest.truth;
     let read = format!("x/gx {:#x}", truth.symbols["sample_counter"]);
     let lines = ["p/x $rip", &read, "info sharedlibrary", "monitor mods", "monitor kaslr"];
-    let said = ask_gdb(&gdb()?, &server, None, &lines)?;
+    let said = ask_gdb(judge, &server, None, &lines)?;
     let (_, pc) = truth.frames[0];
     ensure_contains("register", &said, &format!("= {pc:#x}"))?;
     ensure_contains("memory", &said, &format!("{:#018x}", truth.counter))?;
@@ -181,11 +190,26 @@ fn gdb_shows_registers_memory_and_extensions() -> Result<()> {
         ensure_contains("monitor mods", monitor, kext.name)?;
     }
     ensure_contains("monitor kaslr", monitor, &format!("slide      {:#x}", truth.gpa - 0x20_0000))?;
-    let said = ask_gdb(&gdb()?, &server, None, &["monitor ps", "monitor info"])?;
+    let said = ask_gdb(judge, &server, None, &["monitor ps", "monitor info"])?;
     ensure_contains("monitor ps", &said, "this is a macOS guest")?;
     let (_, info) = mac.say(&["info"])?;
     ensure_contains("info", &info, "mach_kernel+0x1105")?;
     ensure_contains("monitor info", &said, &info)
+}
+
+/// A core of a processor's address space has the kernel too where programs do not see it.
+#[test]
+fn cores_of_processors_in_programs_have_the_kernel() -> Result<()> {
+    let mac = Mac::new(Fixture { root: Root::Shadow, ..Fixture::default() })?;
+    let core = mac.dir.path().join("cpu0.core");
+    let (code, said) =
+        mac.say(&["convert", "--format", "elf-linear", "-o", &core.display().to_string()])?;
+    ensure!(core.exists(), "{code:?}: {said}");
+    let truth = &mac.guest.truth;
+    let mut gdb = gdb()?.command();
+    gdb.args(["-q", "-nx", "-batch", "-iex", "set debuginfod enabled off", "-c"]).arg(&core);
+    gdb.args(["-ex", &format!("x/gx {:#x}", truth.symbols["sample_counter"])]);
+    ensure_contains("core", &output(&mut gdb)?, &format!("{:#018x}", truth.counter))
 }
 
 /// What lldb is told, and that it is told no slide: it moves segments by what is in
