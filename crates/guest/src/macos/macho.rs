@@ -88,7 +88,7 @@ impl Image {
         while let Some((kind, command, behind)) = next_command(rest) {
             match kind {
                 SEGMENT | SEGMENT_64 if image.segments.len() < MAX_SEGMENTS => {
-                    image.segments.extend(segment(command, kind == SEGMENT_64));
+                    image.segments.extend(segment(command));
                 }
                 FILESET_ENTRY => image.kernel = image.kernel.or_else(|| kernel_entry(command)),
                 UUID => image.uuid = image.uuid.or_else(|| uuid(command)),
@@ -111,9 +111,9 @@ fn next_command(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
     (len >= 8).then_some((kind, command, behind))
 }
 
-fn segment(command: &[u8], is_64_bit: bool) -> Option<Segment> {
+fn segment(command: &[u8]) -> Option<Segment> {
     let name = command.get(8..24)?;
-    let (start, len_bytes) = if is_64_bit {
+    let (start, len_bytes) = if u32_at(command, 0)? == SEGMENT_64 {
         (u64_at(command, 24)?, u64_at(command, 32)?)
     } else {
         (u32_at(command, 24)?.into(), u32_at(command, 28)?.into())

@@ -28,7 +28,7 @@ pub(super) fn find(memory: &PhysicalMemory, image: &KernelImage) -> Option<Found
 
 fn line(bytes: &[u8]) -> Option<String> {
     let bytes = bytes.get(..MAX_LEN.min(bytes.len()))?;
-    let is_filled_in = bytes.get(PREFIX.len()).is_some_and(u8::is_ascii_digit);
+    bytes.get(PREFIX.len()).filter(|digit| digit.is_ascii_digit())?;
     let line = text(bytes).lines().next()?.trim_end().to_owned();
-    (is_filled_in && line.contains(" caller 0x")).then_some(line)
+    line.contains(" caller 0x").then_some(line)
 }

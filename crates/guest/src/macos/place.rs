@@ -24,6 +24,8 @@ pub(super) const LINKED: u64 = 0x20_0000;
 pub(super) const STEP: u64 = 0x20_0000;
 /// How many places there are.
 const PLACES: u64 = 256;
+/// How many headers are read at most where everything may look like one.
+const MAX_HEADERS: u32 = 4096;
 /// Longest image that is searched; kernels have 16 to 100 MiB.
 const MAX_IMAGE: u64 = 256 << 20;
 
@@ -52,6 +54,7 @@ pub(super) struct Everywhere {
     pub(super) image: Option<Found<KernelImage>>,
     /// The text that tells most, if there is no image.
     pub(super) version: Option<Found<DarwinVersion>>,
+    headers_read: u32,
 }
 
 /// Looks at every page of memory below 4 GiB for a 64-bit kernel, and at what texts
@@ -63,8 +66,8 @@ pub(super) fn everywhere(memory: &PhysicalMemory) -> Everywhere {
             return ControlFlow::Break(());
         }
         for (page, start) in (gpa.0..).step_by(0x1000).zip(bytes.chunks(0x1000)) {
-            if seen.image.is_none() && Start::of(start).is_some_and(Start::may_be_kernel) {
-                seen.image = at(memory, Gpa(page)).map(found);
+            if Start::of(start).is_some_and(Start::may_be_kernel) {
+                seen.consider(|| at(memory, Gpa(page)).map(found));
             }
         }
         seen.add_versions(memory, gpa, bytes);
@@ -74,10 +77,19 @@ pub(super) fn everywhere(memory: &PhysicalMemory) -> Everywhere {
 }
 
 impl Everywhere {
+    fn consider(&mut self, image: impl FnOnce() -> Option<Found<KernelImage>>) {
+        if self.image.is_none() && self.headers_read < MAX_HEADERS {
+            self.headers_read += 1;
+            self.image = image();
+        }
+    }
+
     fn add_versions(&mut self, memory: &PhysicalMemory, gpa: Gpa, bytes: &[u8]) {
         for at in version::places(bytes) {
             let Some(said) = bytes.get(at..).and_then(DarwinVersion::of) else { continue };
-            self.image = self.image.take().or_else(|| by_text(memory, &said));
+            if said.stext.is_some() {
+                self.consider(|| by_text(memory, &said));
+            }
             let best = self.version.as_ref().map(|version| version.value.worth());
             if best.is_none_or(|best| said.worth() > best) {
                 let how = format!("text at physical {:#x}", gpa.0.wrapping_add(at as u64));
@@ -191,4 +203,25 @@ pub(super) fn pieces<T>(
         at = at.saturating_add(scan::CHUNK);
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// Memory of pages that each look like a header with long load commands.
+    #[test]
+    fn not_more_headers_are_read_than_there_may_be() {
+        let mut page = [0_u8; 0x1000];
+        for (at, value) in [(0, 0xfeed_facf_u32), (4, 0x0100_0007), (12, 2), (20, 0x1_0000)] {
+            page[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        let bytes = page.repeat(5000);
+        let mut memory = PhysicalMemory::new();
+        memory.map(Gpa(0), bytes.len() as u64, Arc::new(bytes), 0).unwrap();
+        let seen = everywhere(&memory);
+        assert_eq!((seen.headers_read, seen.image), (MAX_HEADERS, None));
+    }
 }

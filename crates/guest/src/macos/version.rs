@@ -72,9 +72,10 @@ impl DarwinVersion {
     }
 }
 
-/// Where such texts may begin in `bytes`.
+/// Where such texts may begin in `bytes`: the first of a hostile number.
 pub(super) fn places(bytes: &[u8]) -> impl Iterator<Item = usize> {
-    memmem::find_iter(bytes, PREFIX)
+    const MOST: usize = 1024;
+    memmem::find_iter(bytes, PREFIX).take(MOST)
 }
 
 /// The word behind a name.
