@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use vmss2core_guest::linux::{
-    Counts, Kernel, Library, MappedFile, Process, RegisterFinder, Task, ThreadRegisters, Vma,
-    VmaFlags,
+    Kernel, Library, MappedFile, Process, RegisterFinder, Task, ThreadRegisters, Vma, VmaFlags,
 };
 use vmss2core_guest::paging::{AddressSpace, Permissions};
 use vmss2core_mem::Gva;
@@ -22,8 +21,8 @@ pub struct Attached<'a> {
     registers: BTreeMap<u32, Registers>,
     description: Description,
     problems: Vec<String>,
-    /// What is said of files that are not all in memory.
-    incomplete: OnceLock<Vec<String>>,
+    /// What is said of files that a client has opened and that are not all in memory.
+    incomplete: Mutex<BTreeMap<Gva, String>>,
     libraries: OnceLock<Vec<Library>>,
     made_up: Mutex<BTreeMap<&'static str, Arc<Vec<u8>>>>,
 }
@@ -64,7 +63,7 @@ impl<'a> Attached<'a> {
             problems,
             process,
             tasks,
-            incomplete: OnceLock::new(),
+            incomplete: Mutex::default(),
             libraries: OnceLock::new(),
             made_up: Mutex::default(),
         })
@@ -93,6 +92,13 @@ impl<'a> Attached<'a> {
         })
     }
 
+    /// Keeps what a client misses in a file that it opened.
+    pub(super) fn keep_problem(&self, file: &MappedFile, problem: Option<String>) {
+        let Some(problem) = problem else { return };
+        let mut incomplete = self.incomplete.lock().unwrap_or_else(PoisonError::into_inner);
+        incomplete.insert(file.mapping.unwrap_or(file.gva), format!("{}: {problem}", file.path));
+    }
+
     /// A file of `/proc` that is made once.
     pub(super) fn made_up(
         &self,
@@ -107,28 +113,6 @@ impl<'a> Attached<'a> {
         known.insert(name, made.clone());
         Some(made)
     }
-}
-
-/// Programs and libraries that debuggers will not get all of.
-fn incomplete_files(process: &Process<'_>) -> Vec<String> {
-    let is_code = |vma: &&Vma| vma.flags.contains(VmaFlags::EXECUTE);
-    let mapped = process.vmas().iter().filter(is_code).filter_map(|vma| vma.file.as_deref());
-    let files: BTreeMap<Gva, &MappedFile> = mapped.map(|file| (file.gva, file)).collect();
-    let tell = |file: &MappedFile| {
-        let mut counts = Counts::default();
-        for run in process.file_runs(file) {
-            counts.count(run.content, run.len_bytes);
-        }
-        let (missing, len) = (counts.unavailable(), file.len_bytes?);
-        let path = &file.path;
-        (missing > 0).then(|| {
-            format!(
-                "{path}: {missing} of {len} bytes are not in the guest's memory, symbols may be \
-                 missing: --sysroot DIR takes files from a directory"
-            )
-        })
-    };
-    files.into_values().filter_map(tell).collect()
 }
 
 /// An error with what it comes from.
@@ -260,8 +244,8 @@ impl Inferior for Attached<'_> {
     }
 
     fn problems(&self) -> Vec<String> {
-        let files = self.incomplete.get_or_init(|| incomplete_files(&self.process));
-        self.problems.iter().chain(files).cloned().collect()
+        let files = self.incomplete.lock().unwrap_or_else(PoisonError::into_inner);
+        self.problems.iter().chain(files.values()).cloned().collect()
     }
 }
 

@@ -20,6 +20,7 @@ mod attached;
 mod cached;
 mod proc;
 mod registers;
+mod sections;
 mod sysroot;
 mod tables;
 
@@ -153,7 +154,9 @@ impl Target for Processes<'_> {
         }
         let process = self.find(pid).map_err(|_| ENOENT)?;
         let file = process.file(path).ok_or(ENOENT)?;
-        Ok(Box::new(self.caches.open(&process, file)))
+        let opened = self.caches.open(&process, file);
+        process.keep_problem(file, opened.problem());
+        Ok(Box::new(opened))
     }
 
     fn read_link(&self, _: u32, path: &str) -> Result<String, u8> {

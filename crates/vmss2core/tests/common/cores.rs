@@ -17,6 +17,7 @@ use vmss2core_lab::Guest;
 use vmss2core_lab::vmware::{Machine, Shape, Written, write_checkpoint};
 
 use super::elf::Core;
+use super::evicted;
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_vmss2core");
@@ -61,7 +62,7 @@ impl Run {
 }
 
 /// A change to a guest before it is wrapped.
-type Change = fn(&mut Machine) -> Result<()>;
+type Change = fn(&Guest, &mut Machine) -> Result<()>;
 
 /// How a guest is wrapped.
 pub struct Wrap {
@@ -92,10 +93,20 @@ impl Wrap {
     pub fn without_vmcoreinfo() -> Self {
         Self { name: "no-vmcoreinfo", change: Some(remove_vmcoreinfo), ..Self::split() }
     }
+
+    /// Split, from a guest whose page cache has lost the ends of libraries.
+    pub fn without_ends_of_libraries() -> Self {
+        Self { name: "evicted-libraries", change: Some(evicted::libraries), ..Self::split() }
+    }
+
+    /// The same, and the end of the program `mt`.
+    pub fn without_ends_of_files() -> Self {
+        Self { name: "evicted-all", change: Some(evicted::all), ..Self::split() }
+    }
 }
 
 /// Overwrites every text of VMCOREINFO, and the note with one, by zeroes.
-fn remove_vmcoreinfo(machine: &mut Machine) -> Result<()> {
+fn remove_vmcoreinfo(_: &Guest, machine: &mut Machine) -> Result<()> {
     const PIECE: usize = 1 << 20;
     let mut found = Vec::new();
     // What spans two pieces is in the overlap.
@@ -123,7 +134,7 @@ pub fn checkpoint(guest: &Guest, wrap: &Wrap) -> Result<PathBuf> {
     let state = dir.join("guest.vmss");
     once(&dir, || {
         let mut machine = Machine::of_guest(guest)?;
-        wrap.change.map_or(Ok(()), |change| change(&mut machine))?;
+        wrap.change.map_or(Ok(()), |change| change(guest, &mut machine))?;
         let Written { state: written, .. } =
             write_checkpoint(&machine, &wrap.shape, &dir, "guest")?;
         ensure!(written == state, "unexpected name of a checkpoint: {}", written.display());

@@ -11,6 +11,7 @@ pub mod clients;
 pub mod cores;
 pub mod dmp;
 pub mod elf;
+pub mod evicted;
 pub mod guests;
 pub mod judges;
 pub mod kdump;

@@ -101,6 +101,42 @@ pub struct Client {
 
 impl Client {
     pub fn ask(&mut self, packet: &str) -> Result<String> {
+        Ok(String::from_utf8_lossy(&self.ask_bytes(packet)?).into_owned())
+    }
+
+    /// A file of the guest: parts that cannot be read are zero, and counted in bytes.
+    pub fn file(&mut self, path: &str) -> Result<(Vec<u8>, usize)> {
+        const PIECE: usize = 0x1000;
+        const STEP: usize = 8;
+        let name: Vec<String> = path.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let name = name.concat();
+        let opened = self.ask(&format!("vFile:open:{name},0,0"))?;
+        let number = opened.strip_prefix('F').with_context(|| format!("{path}: {opened}"))?;
+        let (mut bytes, mut missing) = (Vec::new(), 0);
+        loop {
+            let wanted = PIECE - bytes.len() % PIECE;
+            let at = bytes.len();
+            let read = self.ask_bytes(&format!("vFile:pread:{number},{wanted:x},{at:x}"))?;
+            if read.starts_with(b"F-1") {
+                // What is missing may end anywhere.
+                let skipped = STEP - at % STEP;
+                bytes.resize(at + skipped, 0);
+                missing += skipped;
+                continue;
+            }
+            let behind = read.iter().position(|byte| *byte == b';').context("no data")?;
+            let mut escaped = read.iter().skip(behind + 1);
+            while let Some(byte) = escaped.next() {
+                let is_escape = *byte == b'}';
+                bytes.push(if is_escape { escaped.next().context("cut")? ^ 0x20 } else { *byte });
+            }
+            if bytes.len() == at {
+                return Ok((bytes, missing));
+            }
+        }
+    }
+
+    fn ask_bytes(&mut self, packet: &str) -> Result<Vec<u8>> {
         let sum = packet.bytes().fold(0_u8, u8::wrapping_add);
         write!(self.stream.get_mut(), "${packet}#{sum:02x}")?;
         let mut before = Vec::new();
@@ -109,6 +145,6 @@ impl Client {
         self.stream.read_until(b'#', &mut answer)?;
         ensure!(answer.pop() == Some(b'#'), "the server broke off");
         self.stream.read_exact(&mut [0; 2])?;
-        Ok(String::from_utf8_lossy(&answer).into_owned())
+        Ok(answer)
     }
 }
