@@ -69,10 +69,10 @@ impl<'s> Image<'s> {
     /// Where in the file the bytes from an address on are, up to the end of their
     /// segment.
     pub(super) fn place_of(&self, address: u64) -> Option<Range<u64>> {
-        let holds = |load: &&Segment| address.wrapping_sub(load.address) < load.file_len;
-        let load = self.loads().find(holds)?;
-        let skip = address - load.address;
-        Some(load.offset + skip..load.offset + load.file_len)
+        self.loads().find_map(|load| {
+            let skip = address.checked_sub(load.address).filter(|skip| *skip < load.file_len)?;
+            Some(load.offset + skip..load.offset + load.file_len)
+        })
     }
 
     /// The loaded segment that has all of a range of the file, at the address that is

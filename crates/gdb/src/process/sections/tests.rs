@@ -167,6 +167,7 @@ fn nonsense_is_bounded() {
         ("the hash table is huge", HASH, most, ".dynsym"),
         ("a load wraps", 64 + 8, most - 0xfff, ".nothing"),
         ("a load is huge", 64 + 32, most, ".nothing"),
+        ("addresses of a load wrap", 64 + 16, most - 0xf, ".nothing"),
         ("a record is huge", FRAMES, 0xffff_fff0, ".eh_frame"),
         ("a long record is huge", FRAMES, most, ".eh_frame"),
         ("the frames are nowhere", FRAME_HEADER + 4, 0x7fff_ffff, ".eh_frame"),
@@ -216,17 +217,23 @@ fn a_file_that_is_cut_off_is_served_as_it_is() {
     }
 }
 
-/// Any byte may be anything.
+/// Any byte may be anything, and any number too.
 #[test]
-fn flipped_bytes_are_survived() {
+fn changed_bytes_are_survived() {
     let whole = library();
     let parts =
         [0..64 + 4 * 56, DYNAMIC..DYNAMIC + 0x80, HASH..HASH + 20, FRAME_HEADER..FRAMES + 40];
     for at in parts.into_iter().flatten() {
-        for value in [0, 1, 0x7f, 0x80, 0xff] {
+        let survive = |change: &dyn Fn(&mut [u8])| {
             let mut file = Bytes { all: whole.all.clone(), missing: whole.missing.clone() };
-            file.all[at] = value;
+            change(&mut file.all);
             let _ = Sections::of(&file);
+        };
+        for value in [0, 1, 0x7f, 0x80, 0xff] {
+            survive(&|file| file[at] = value);
+        }
+        for value in [0, 1 << 31, 1 << 63, u64::MAX - 0xfff, u64::MAX - 7, u64::MAX] {
+            survive(&|file| words(file, at, &[value]));
         }
     }
 }
