@@ -47,9 +47,14 @@ pub(super) fn render(rows: &[Row]) -> Result<String> {
     Ok(text)
 }
 
-/// A recorded page with the rows of `newer` instead of its own of the same name.
+/// A recorded page with the rows of `newer` instead of its own of the same name and
+/// peer.
 pub(super) fn replaced(recorded: &str, newer: &str) -> Result<String> {
-    let name = |line: &str| line.split('|').nth(1).map(str::to_owned);
+    fn name(line: &str) -> Option<(&str, &str)> {
+        let mut cells = line.split('|').skip(1);
+        let (what, peer) = (cells.next()?, cells.nth(1)?);
+        Some((what, peer.split_once('(').map_or("", |(_, name)| name)))
+    }
     let (head, old) = recorded.split_once(RULE).context("no table in benches/RESULTS.md")?;
     let (new_head, new) = newer.split_once(RULE).context("no table")?;
     ensure!(head == new_head, "benches/RESULTS.md is of another machine or way: record all rows");
@@ -108,9 +113,9 @@ mod tests {
     #[test]
     fn new_rows_stand_where_the_old_ones_did() {
         let page = |rows: &str| format!("# Speed\n\n| what |\n{RULE}{rows}");
-        let recorded = page("| a | 1 |\n| b | 2 |\n");
-        let newer = page("| b | 3 |\n| c | 4 |\n");
-        let want = page("| a | 1 |\n| b | 3 |\n| c | 4 |\n");
+        let recorded = page("| a | 1 | |\n| b | 2 | 1 (cp) |\n| b | 2 | 1 (cat) |\n");
+        let newer = page("| b | 3 | 4 (cat) |\n| c | 4 | |\n");
+        let want = page("| a | 1 | |\n| b | 2 | 1 (cp) |\n| b | 3 | 4 (cat) |\n| c | 4 | |\n");
         assert_eq!(replaced(&recorded, &newer).unwrap(), want);
         assert!(replaced("nothing", &newer).is_err());
         assert!(replaced(&recorded.replace("Speed", "else"), &newer).is_err());
