@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod apt;
+mod bytes;
 pub mod cache;
 pub mod command;
 pub mod foreign;

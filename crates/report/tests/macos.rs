@@ -7,36 +7,21 @@
     reason = "a test may stop where it stands"
 )]
 
+mod forms;
 mod schema;
 
 use std::path::PathBuf;
 
-use serde_json::Value;
+use forms::{fits, json, text};
 use vmss2core_guest::macos::{
     DarwinVersion, KernelImage, Kext, KextList, MacosFacts, Segment, Uuid,
 };
 use vmss2core_guest::paging::{PagingMode, Root};
 use vmss2core_guest::{Facts, Found, OperatingSystem};
 use vmss2core_mem::{Checkpoint, Gpa, Gva, Problem};
-use vmss2core_report::{InfoReport, MacosModulesReport, write_json};
+use vmss2core_report::{InfoReport, MacosModulesReport};
 
 const STEXT: u64 = 0xffff_ff80_1240_0000;
-
-fn json<T: serde::Serialize>(report: &T) -> Value {
-    let mut out = Vec::new();
-    write_json(report, &mut out).unwrap();
-    serde_json::from_slice(&out).unwrap()
-}
-
-fn text(write: impl Fn(&mut dyn std::io::Write) -> std::io::Result<()>) -> String {
-    let mut out = Vec::new();
-    write(&mut out).unwrap();
-    String::from_utf8(out).unwrap()
-}
-
-fn fits(name: &str, value: &Value) {
-    assert_eq!(schema::violations(&schema::load(name), value), [""; 0]);
-}
 
 fn kext(name: &str, base: Option<u64>) -> Kext {
     Kext {

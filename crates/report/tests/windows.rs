@@ -7,11 +7,12 @@
     reason = "a test may stop where it stands"
 )]
 
+mod forms;
 mod schema;
 
 use std::path::PathBuf;
 
-use serde_json::Value;
+use forms::{fits, json, text};
 use vmss2core_guest::paging::{PagingMode, Root};
 use vmss2core_guest::windows::{
     Completeness, ForeignVcpu, KernelImage, Modules, PdbIdentity, Process, Processes, SharedData,
@@ -19,23 +20,7 @@ use vmss2core_guest::windows::{
 };
 use vmss2core_guest::{Facts, Found, OperatingSystem};
 use vmss2core_mem::{Checkpoint, Gpa, Gva, PhysicalMemory, Problem, Zeroes};
-use vmss2core_report::{InfoReport, WindowsModulesReport, WindowsPsReport, write_json};
-
-fn json<T: serde::Serialize>(report: &T) -> Value {
-    let mut out = Vec::new();
-    write_json(report, &mut out).unwrap();
-    serde_json::from_slice(&out).unwrap()
-}
-
-fn text(write: impl Fn(&mut dyn std::io::Write) -> std::io::Result<()>) -> String {
-    let mut out = Vec::new();
-    write(&mut out).unwrap();
-    String::from_utf8(out).unwrap()
-}
-
-fn fits(name: &str, value: &Value) {
-    assert_eq!(schema::violations(&schema::load(name), value), [""; 0]);
-}
+use vmss2core_report::{InfoReport, WindowsModulesReport, WindowsPsReport};
 
 fn crashed() -> WindowsFacts {
     let how = "made";

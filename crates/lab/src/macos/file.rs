@@ -1,16 +1,16 @@
 //! Mach-O files of 64 bits (`mach-o/loader.h`, `mach-o/nlist.h`).
 
-use super::bytes::Bytes;
+use crate::bytes::Bytes;
 
 const PAGE: u64 = 0x1000;
-const MAGIC_64: u32 = 0xfeed_facf;
-const CPU_X86_64: u32 = 0x0100_0007;
-const CPU_SUBTYPE: u32 = 3;
-const SEGMENT_64: u32 = 0x19;
-const SYMTAB: u32 = 2;
-const UUID: u32 = 0x1b;
+const MAGIC_64: u64 = 0xfeed_facf;
+const CPU_X86_64: u64 = 0x0100_0007;
+const CPU_SUBTYPE: u64 = 3;
+const SEGMENT_64: u64 = 0x19;
+const SYMTAB: u64 = 2;
+const UUID: u64 = 0x1b;
 /// Section type and attributes of code: `S_ATTR_PURE_INSTRUCTIONS | S_ATTR_SOME_INSTRUCTIONS`.
-const CODE: u32 = 0x8000_0400;
+const CODE: u64 = 0x8000_0400;
 /// `N_SECT | N_EXT`.
 const DEFINED: u8 = 0x0f;
 
@@ -19,7 +19,7 @@ const DEFINED: u8 = 0x0f;
 #[derive(Clone, Debug)]
 pub struct MachFile {
     /// `MH_EXECUTE` and the like.
-    pub filetype: u32,
+    pub filetype: u64,
     /// Where it is linked.
     pub base: u64,
     /// Its identity.
@@ -97,18 +97,17 @@ impl MachFile {
             0,
         );
         let at = commands.len();
-        let count = u32::try_from(self.symbols.len()).unwrap_or_default();
-        let low = |value: u64| u32::try_from(value).unwrap_or_default();
-        commands.u32(at, SYMTAB).u32(at + 4, 24).u32(at + 8, low(link)).u32(at + 12, count);
-        commands.u32(at + 16, low(link + list.len())).u32(at + 20, low(names.len()));
+        let count = self.symbols.len() as u64;
+        commands.u32(at, SYMTAB).u32(at + 4, 24).u32(at + 8, link).u32(at + 12, count);
+        commands.u32(at + 16, link + list.len()).u32(at + 20, names.len());
         let at = commands.len();
         commands.u32(at, UUID).u32(at + 4, 24).put(at + 8, &self.uuid);
         out.put(link, &list.0).put(link + list.len(), &names.0);
         let total = pages(out.len());
         out.put(total - 1, &[0]);
-        let count = u32::try_from(self.parts.len() + 3).unwrap_or_default();
+        let count = self.parts.len() as u64 + 3;
         out.u32(0, MAGIC_64).u32(4, CPU_X86_64).u32(8, CPU_SUBTYPE).u32(12, self.filetype);
-        out.u32(16, count).u32(20, low(commands.len())).u32(24, 1).put(32, &commands.0);
+        out.u32(16, count).u32(20, commands.len()).u32(24, 1).put(32, &commands.0);
         out.0
     }
 
@@ -117,7 +116,7 @@ impl MachFile {
         let at = out.len();
         segment(out, part.segment, (start, place.len), (place.at, place.len), 1);
         let section = at + 72;
-        let offset = u32::try_from(place.at + place.skip).unwrap_or_default();
+        let offset = place.at + place.skip;
         out.put(section, part.section.as_bytes()).put(section + 16, part.segment.as_bytes());
         out.u64(section + 32, start + place.skip).u64(section + 40, part.bytes.len() as u64);
         out.u32(section + 48, offset).u32(section + 52, 12).u32(section + 76, 0);
@@ -136,7 +135,7 @@ impl MachFile {
             let within = |place: &Place| (place.at..place.at + place.len).contains(&offset);
             let section = places.iter().position(within).unwrap_or_default() + 1;
             let section = u8::try_from(section).unwrap_or_default();
-            list.u32(at, u32::try_from(names.len()).unwrap_or_default());
+            list.u32(at, names.len());
             list.put(at + 4, &[DEFINED, section, 0, 0]).u64(at + 8, *value);
             let end = names.len();
             names
@@ -149,7 +148,7 @@ impl MachFile {
 }
 
 /// Appends the command of a segment with so many sections, whose room follows.
-fn segment(out: &mut Bytes, name: &str, memory: (u64, u64), file: (u64, u64), sections: u32) {
+fn segment(out: &mut Bytes, name: &str, memory: (u64, u64), file: (u64, u64), sections: u64) {
     let at = out.len();
     let protection = match name {
         "__TEXT" | "__KLD" => 5,

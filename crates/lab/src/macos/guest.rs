@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::bytes::Bytes;
 use super::file::{MachFile, Part};
 use super::tables::Ram;
+use crate::bytes::Bytes;
 use crate::vmware::{Contents, Cpu, Machine, MemoryRange, ModelRegisters, TableRegister};
 
 const BASE: u64 = 0xffff_ff80_0000_0000;
@@ -28,9 +28,9 @@ const PAGE_CACHE: [u64; 2] = [0x60_0000, 0x50_0000];
 /// Where the kernel is in a collection.
 const IN_COLLECTION: u64 = 0x5000;
 /// `MH_EXECUTE`.
-const EXECUTE: u32 = 2;
+const EXECUTE: u64 = 2;
 /// `MH_KEXT_BUNDLE`.
-const KEXT: u32 = 11;
+const KEXT: u64 = 11;
 
 /// Offsets in the kernel.
 mod at {
@@ -298,7 +298,7 @@ impl Maker {
     fn summaries(&mut self, kexts: &[KextTruth]) {
         let with_image: Vec<&KextTruth> = kexts.iter().filter(|kext| kext.file.is_some()).collect();
         let mut out = Bytes::default();
-        out.u32(0, 2).u32(4, 120).u32(8, u32::try_from(with_image.len()).unwrap_or_default());
+        out.u32(0, 2).u32(4, 120).u32(8, with_image.len() as u64);
         out.u32(12, 0);
         for kext in with_image {
             let at = out.len();
@@ -422,7 +422,7 @@ fn collection(base: u64, kernel: u64) -> Vec<u8> {
 }
 
 /// `kmod_info_64_v1`, packed to 4 bytes.
-fn kmod_info(kext: &KextTruth, next: u64, number: u32) -> Vec<u8> {
+fn kmod_info(kext: &KextTruth, next: u64, number: u64) -> Vec<u8> {
     let mut out = Bytes::default();
     out.u64(0, next).u32(8, 1).u32(12, number).put(16, kext.name.as_bytes());
     out.put(80, kext.version.as_bytes()).u32(144, 0).u64(148, 0);

@@ -11,7 +11,6 @@
 //! No memory of a real Mac was at hand: what XNU's sources say of where things lie is
 //! followed, not seen. There are no tasks, no zones, no compressed memory.
 
-mod bytes;
 mod file;
 mod guest;
 mod tables;

@@ -3,7 +3,8 @@
 //! Sources: Microsoft's "PE Format" document for the object file, `cvinfo.h` of
 //! microsoft-pdb (MIT) for the type records.
 
-use super::bytes::{Bytes, align};
+use super::bytes::align;
+use crate::bytes::Bytes;
 
 /// A type by its number: below 0x1000 one of the format's own.
 pub(super) type Type = u64;

@@ -1,6 +1,6 @@
 //! Processors: their control regions, descriptor tables and registers.
 
-use super::bytes::{Bytes, align};
+use super::bytes::align;
 use super::fixture::{Doing, Known, Trap};
 use super::kdbg::{context, pcr_head, pcr_len, special_registers};
 use super::make::Maker;
@@ -8,6 +8,7 @@ use super::pe::{self, Image};
 use super::processes::{Planned, Spaces, running, user_code, user_stack};
 use super::space::{Access, Paging, SpaceId};
 use super::truth::{CpuTruth, Module, Process};
+use crate::bytes::Bytes;
 use crate::vmware::{Cpu, ModelRegisters, TableRegister};
 
 /// All processors.

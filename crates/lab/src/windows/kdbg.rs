@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use super::build::Build;
-use super::bytes::Bytes;
 use super::truth::Keys;
+use crate::bytes::Bytes;
 
 /// Fields that hold the address of a variable, and which.
 const ADDRESSES: [(u64, &str); 37] = [

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::build::Build;
-use super::bytes::{Bytes, align, wide};
+use super::bytes::{align, wide};
 use super::cpus::Cpus;
 use super::fixture::Trap;
 use super::make::{Maker, NOW, UP};
 use super::pe::{self, Image};
 use super::space::{Access, Paging};
 use super::truth::{Kdbg, Keys, Pdb};
+use crate::bytes::Bytes;
 
 /// Variables and their lengths. Known addresses come from the build, the seed
 /// decides on the rest.

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 
 use super::build::{BUILDS, Build};
-use super::bytes::{Bytes, align, wide};
+use super::bytes::{align, wide};
 use super::fixture::{Fixture, Trap};
 use super::ram::Ram;
 use super::space::{Memory, Paging};
 use super::truth::Truth;
 use super::{cpus, kdbg, kernel, modules, processes, traps};
+use crate::bytes::Bytes;
 use crate::vmware::{Machine, Random};
 
 /// A guest and what is in it.

@@ -1,11 +1,12 @@
 //! Images in the kernel, and the memory of those that are gone.
 
-use super::bytes::{Bytes, align};
+use super::bytes::align;
 use super::kernel;
 use super::make::{Maker, NOW};
 use super::pe::{self, Image};
 use super::space::Access;
 use super::truth::{Module, Unloaded};
+use crate::bytes::Bytes;
 
 /// Name, folder, length of the image, time stamp.
 const DRIVERS: [(&str, &str, u32, u32); 5] = [

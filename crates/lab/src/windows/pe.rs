@@ -2,7 +2,8 @@
 //!
 //! Source: Microsoft's "PE Format" document.
 
-use super::bytes::{Bytes, align};
+use super::bytes::align;
+use crate::bytes::Bytes;
 
 /// A section: name, address in the image, length, characteristics.
 pub(super) type Section = (&'static str, u32, u32, u32);

@@ -1,12 +1,13 @@
 //! Processes, their threads, and the little user space that readers look at.
 
-use super::bytes::{Bytes, wide};
+use super::bytes::wide;
 use super::fixture::Doing;
 use super::make::{Maker, NOW, UP};
 use super::pe::Image;
 use super::space::SpaceId;
 use super::truth::{Process, Thread};
 use super::{build, kernel};
+use crate::bytes::Bytes;
 
 /// Number, parent, path; the name is its last part.
 const PROCESSES: [(u64, u64, &str); 15] = [

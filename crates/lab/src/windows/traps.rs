@@ -1,11 +1,11 @@
 //! What makes a guest hard to read.
 
-use super::bytes::Bytes;
 use super::fixture::Trap;
 use super::make::Maker;
 use super::pe::{self, Image};
 use super::space::Residence;
 use super::truth::Module;
+use crate::bytes::Bytes;
 
 /// Sets the traps that are left when everything else is in place.
 pub(super) fn set(maker: &mut Maker<'_>, modules: &[Module], kdbg: &[u8]) {
