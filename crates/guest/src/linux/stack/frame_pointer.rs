@@ -20,7 +20,7 @@ const MARGIN: u64 = 128;
 pub(super) fn step(kernel: &Kernel<'_>, registers: &Registers, kind: FrameKind) -> Step {
     let sp = registers.sp().unwrap_or_default();
     let top = stack_top(kernel, sp);
-    let is_first = top - sp <= MARGIN;
+    let is_first = top.saturating_sub(sp) <= MARGIN;
     if is_first && let Some(step) = from_user_mode(kernel, sp, top) {
         return step;
     }
@@ -48,7 +48,7 @@ fn just_entered(kernel: &Kernel<'_>, sp: u64) -> Option<Step> {
     let word_len = kernel.word_len();
     let word = |at: u64| Some(kernel.read_pointer(Gva(at), "stack").ok()?.0);
     [sp, sp.checked_add(word_len)?].into_iter().find_map(|at| {
-        let field = |index: u64| word(at.checked_add(index * word_len)?);
+        let field = |index: u64| word(at.checked_add(index.checked_mul(word_len)?)?);
         let (ip, cs, flags) = (field(0)?, field(1)?, field(2)?);
         let is_user = is_code_selector(cs) && cs & 3 == 3 && flags & ALWAYS_SET != 0;
         is_user.then_some(Step::User { ip, sp: field(3)? })
@@ -60,7 +60,7 @@ fn follow(kernel: &Kernel<'_>, bp: Option<u64>, sp: u64) -> Step {
     if let Some(saved) = encoded(kernel, bp) {
         return saved_registers(kernel, saved);
     }
-    if bp < sp || bp % kernel.word_len() != 0 {
+    if bp < sp || !bp.is_multiple_of(kernel.word_len()) {
         return Step::Lost("a frame pointer that is not in the stack");
     }
     caller(kernel, bp).unwrap_or(Step::Lost("a frame pointer that leads nowhere"))
@@ -69,7 +69,7 @@ fn follow(kernel: &Kernel<'_>, bp: Option<u64>, sp: u64) -> Step {
 fn caller(kernel: &Kernel<'_>, bp: u64) -> Option<Step> {
     let word_len = kernel.word_len();
     let word = |index: u64| {
-        let at = Gva(bp.checked_add(index * word_len)?);
+        let at = Gva(bp.checked_add(index.checked_mul(word_len)?)?);
         Some(kernel.read_pointer(at, "stack").ok()?.0)
     };
     let (next, ip) = (word(0)?, word(1)?);
@@ -78,14 +78,14 @@ fn caller(kernel: &Kernel<'_>, bp: u64) -> Option<Step> {
     }
     let mut caller = Registers { ip, ..Registers::default() };
     caller.set(Gpr::Rbp, Some(next));
-    caller.set(Gpr::Rsp, Some(bp.checked_add(2 * word_len)?));
+    caller.set(Gpr::Rsp, Some(bp.checked_add(word_len.checked_mul(2)?)?));
     Some(Step::Caller(caller))
 }
 
 /// Where registers were saved, if a frame pointer says that.
 fn encoded(kernel: &Kernel<'_>, bp: u64) -> Option<u64> {
     if kernel.linux().is_64_bit {
-        return (bp & 7 == 1).then_some(bp - 1);
+        return bp.checked_sub(1).filter(|saved| saved.is_multiple_of(8));
     }
     let top = 1 << 31;
     (bp != 0 && bp & top == 0).then_some(bp | top)

@@ -18,21 +18,21 @@ pub(super) fn words<'a>(
     range: Range<u64>,
 ) -> impl Iterator<Item = Frame> + 'a {
     let word_len = kernel.word_len();
-    let start = range.start.next_multiple_of(word_len);
+    let start = range.start.checked_next_multiple_of(word_len).unwrap_or(range.end);
     let len = range.end.saturating_sub(start).min(MOST_BYTES);
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
     if kernel.read(Gva(start), &mut bytes, "stack").is_err() {
         bytes.clear();
     }
-    (0..bytes.len() as u64 / word_len).filter_map(move |index| {
-        let ip = word(&bytes, index, word_len)?;
-        let sp = Gva(start + index * word_len);
+    let places = (start..range.end).step_by(usize::try_from(word_len).unwrap_or(8));
+    let word_len = usize::try_from(word_len).unwrap_or(8);
+    let words = bytes.chunks_exact(word_len).map(word).collect::<Vec<_>>();
+    words.into_iter().zip(places).filter_map(move |(ip, at)| {
+        let sp = Gva(at);
         code.holds(ip).then_some(Frame { ip: Gva(ip), sp, kind: FrameKind::Guess })
     })
 }
 
-fn word(bytes: &[u8], index: u64, word_len: u64) -> Option<u64> {
-    let (at, len) = (usize::try_from(index * word_len).ok()?, usize::try_from(word_len).ok()?);
-    let word = bytes.get(at..at.checked_add(len)?)?;
-    Some(word.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+fn word(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }

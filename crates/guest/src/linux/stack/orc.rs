@@ -153,7 +153,7 @@ impl Table {
     }
 
     fn ip(&self, kernel: &Kernel<'_>, index: u64) -> Option<u64> {
-        let at = self.ips.checked_add(index * IP_LEN)?;
+        let at = self.ips.checked_add(index.checked_mul(IP_LEN)?)?;
         let distance = kernel.read_uint(at, IP_LEN, "ORC address").ok()?;
         let distance = i64::from(u32::try_from(distance).ok()?.cast_signed());
         Some(at.0.wrapping_add_signed(distance))
@@ -161,17 +161,18 @@ impl Table {
 
     fn entry(&self, kernel: &Kernel<'_>, index: u64) -> Option<RawEntry> {
         let mut bytes = [0; size_of::<RawEntry>()];
-        let at = self.entries.checked_add(index * ENTRY_LEN)?;
+        let at = self.entries.checked_add(index.checked_mul(ENTRY_LEN)?)?;
         kernel.read(at, &mut bytes, "ORC entry").ok()?;
         RawEntry::read_from_bytes(&bytes).ok()
     }
 
     /// The entry for an address: the last that starts at or before it.
     fn find(&self, kernel: &Kernel<'_>, ip: u64) -> Option<RawEntry> {
-        let (mut low, mut high) = (0, self.count);
+        let (mut low, mut high) = (0_u64, self.count);
         while low < high {
-            let middle = low + (high - low) / 2;
-            if self.ip(kernel, middle)? <= ip { low = middle + 1 } else { high = middle }
+            let middle = low.midpoint(high);
+            let is_before = self.ip(kernel, middle)? <= ip;
+            if is_before { low = middle.checked_add(1)? } else { high = middle }
         }
         self.entry(kernel, low.checked_sub(1)?)
     }
@@ -304,7 +305,7 @@ fn interrupted(
     entry: Entry,
     at: u64,
 ) -> Option<Step> {
-    let field = |index: u64| word(at.checked_add(index * 8)?);
+    let field = |index: u64| word(at.checked_add(index.checked_mul(8)?)?);
     let (ip, cs, sp) = (field(0)?, field(1)?, field(3)?);
     if !is_code_selector(cs) {
         return None;

@@ -106,7 +106,7 @@ pub(super) fn stack_range(kernel: &Kernel<'_>, stack: Gva) -> Range<u64> {
 /// The end of the stack that a stack pointer is in: stacks are aligned to their
 /// size.
 pub(super) fn stack_top(kernel: &Kernel<'_>, sp: u64) -> u64 {
-    (sp | (stack_len(kernel) - 1)).saturating_add(1)
+    (sp | stack_len(kernel).saturating_sub(1)).saturating_add(1)
 }
 
 /// Goes to what was interrupted when these registers were saved.
@@ -128,7 +128,7 @@ pub(super) fn saved_registers(kernel: &Kernel<'_>, at: u64) -> Step {
         registers.set(*gpr, word(*index));
     }
     // A 32-bit processor saves no stack pointer for what was the kernel already.
-    let above = at.wrapping_add(layout.sp as u64 * kernel.word_len());
+    let above = at.wrapping_add((layout.sp as u64).wrapping_mul(kernel.word_len()));
     registers.set(Gpr::Rsp, Some(if kernel.linux().is_64_bit { sp } else { above }));
     Step::Interrupted(registers)
 }
@@ -143,10 +143,10 @@ pub(super) fn is_code_selector(cs: u64) -> bool {
 fn words(kernel: &Kernel<'_>, at: u64, count: usize) -> Option<Vec<u64>> {
     let word_len = kernel.word_len();
     let word = |index: usize| {
-        let at = Gva(at.checked_add(index as u64 * word_len)?);
+        let at = Gva(at.checked_add((index as u64).checked_mul(word_len)?)?);
         Some(kernel.read_pointer(at, "saved registers").ok()?.0)
     };
     // The last two are there only if the privilege changed.
     let most: Vec<u64> = (0..count).map_while(word).collect();
-    (most.len() + 2 > count).then_some(most)
+    (most.len() > count.saturating_sub(2)).then_some(most)
 }

@@ -293,6 +293,38 @@ fn frame_pointers_that_go_down_end_a_stack() {
     assert!(matches!(found.end, StackEnd::Lost(why) if why.contains("not in the stack")));
 }
 
+/// A frame pointer leads to two words; their numbers, and what follows from them.
+fn called_by(words: [u64; 2]) -> Backtrace {
+    let mut machine = Machine::new();
+    let top = STACK + 0x4000;
+    machine.registers(CODE + 0x10, top - 0x400, top - 0x300);
+    machine.words(top - 0x300, &[top - 0x200, CODE + 0x20]);
+    machine.words(top - 0x200, &words);
+    machine.backtrace()
+}
+
+#[test]
+fn frame_pointers_that_are_none_end_a_stack() {
+    for none in [0, 1, 3, u64::MAX, u64::MAX - 6, u64::MAX - 7] {
+        let found = called_by([none, CODE + 0x30]);
+        assert_eq!(ips(&found)[..3], [CODE + 0x10, CODE + 0x20, CODE + 0x30], "{none:#x}");
+        assert!(matches!(found.end, StackEnd::Lost(_)), "{none:#x}: {:?}", found.end);
+    }
+}
+
+#[test]
+fn registers_of_any_value_are_survived() {
+    for extreme in [0, 1, 7, 8, BASE, u64::MAX, u64::MAX - 6, u64::MAX - 7, 1 << 63] {
+        for tables in [false, true] {
+            for (sp, bp) in [(extreme, extreme), (STACK, extreme), (extreme, STACK)] {
+                let mut machine = if tables { called(Orc::New) } else { Machine::new() };
+                machine.registers(CODE + 0x110, sp, bp);
+                assert!(matches!(machine.backtrace().end, StackEnd::Lost(_)), "{sp:#x} {bp:#x}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_stack_that_is_not_there_has_one_frame() {
     let mut machine = called(Orc::New);
