@@ -29,6 +29,19 @@ pub fn analyse(checkpoint: &Checkpoint) -> Facts {
 
 /// The same with what the user says of a Windows guest.
 pub fn analyse_with(checkpoint: &Checkpoint, options: &windows::Options) -> Facts {
+    let mut facts = look(checkpoint, options);
+    // What was not found may lie there.
+    facts.problems.extend(unreadable(checkpoint));
+    facts
+}
+
+/// That part of the memory could not be read, if that has happened.
+pub fn unreadable(checkpoint: &Checkpoint) -> Option<Problem> {
+    let failure = checkpoint.memory.failure()?;
+    Some(Problem::incomplete(format!("{failure}; what lies there is missing from every answer")))
+}
+
+fn look(checkpoint: &Checkpoint, options: &windows::Options) -> Facts {
     let memory = &checkpoint.memory;
     let mut facts = Facts::default();
     let mut cpus = Vec::new();

@@ -17,7 +17,7 @@ pub use address::{Gpa, Gva, PAGE_SIZE, Pfn};
 pub use checkpoint::{
     Architecture, Checkpoint, Machine, Problem, Provenance, Severity, SourceFile,
 };
-pub use physical::{MapError, MemoryError, PhysicalMemory, Piece, Segment};
+pub use physical::{MapError, MemoryError, PhysicalMemory, Piece, ReadFailure, Segment};
 pub use read_at::{ReadAt, Zeroes};
 pub use vcpu::{
     Arm64Vcpu, ControlRegisters, DescriptorTable, FpuState, Gpr, Msrs, SegmentRegister,

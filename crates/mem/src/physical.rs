@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use thiserror::Error;
 
@@ -120,6 +120,18 @@ pub enum Piece<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct PhysicalMemory {
     segments: Vec<Segment>,
+    /// The first read that failed although the bytes are there, of all clones.
+    failure: Arc<OnceLock<ReadFailure>>,
+}
+
+/// A read that failed: the disk is broken, the share is gone, the file was cut.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the guest's memory at {gpa} could not be read: {why}")]
+pub struct ReadFailure {
+    /// Start of the piece.
+    pub gpa: Gpa,
+    /// What the operating system said.
+    pub why: String,
 }
 
 impl PhysicalMemory {
@@ -214,7 +226,7 @@ impl PhysicalMemory {
             let (Piece::Present { len, .. } | Piece::Absent { len, .. }) = piece;
             // A wrapped range is shorter than the buffer, never longer.
             let (head, tail) = std::mem::take(&mut rest).split_at_mut(to_usize(len));
-            read_piece(&piece, head)?;
+            self.read_piece(&piece, head)?;
             rest = tail;
         }
         if rest.is_empty() { Ok(()) } else { Err(MemoryError::NotPresent { gpa: Gpa(u64::MAX) }) }
@@ -229,13 +241,34 @@ impl PhysicalMemory {
         for piece in self.pieces(gpa, rest.len() as u64) {
             let (Piece::Present { len, .. } | Piece::Absent { len, .. }) = piece;
             let (head, tail) = std::mem::take(&mut rest).split_at_mut(to_usize(len));
-            match read_piece(&piece, head) {
+            match self.read_piece(&piece, head) {
                 Err(MemoryError::NotPresent { .. }) => absent += len,
                 other => other?,
             }
             rest = tail;
         }
         Ok(absent + rest.len() as u64)
+    }
+
+    /// The first read that failed although the checkpoint has the bytes. Whoever looks
+    /// for something and does not find it asks here whether that says anything.
+    pub fn failure(&self) -> Option<&ReadFailure> {
+        self.failure.get()
+    }
+
+    fn read_piece(&self, piece: &Piece<'_>, buf: &mut [u8]) -> Result<(), MemoryError> {
+        match *piece {
+            Piece::Absent { gpa, .. } => Err(MemoryError::NotPresent { gpa }),
+            Piece::Present { gpa, segment, skip, .. } => segment
+                .source
+                .read_exact_at(segment.offset + skip, buf)
+                .map_err(|source| self.failed(gpa, source)),
+        }
+    }
+
+    fn failed(&self, gpa: Gpa, source: io::Error) -> MemoryError {
+        self.failure.get_or_init(|| ReadFailure { gpa, why: source.to_string() });
+        MemoryError::Io { gpa, source }
     }
 
     /// The little-endian `u32` at `gpa`.
@@ -250,16 +283,6 @@ impl PhysicalMemory {
         let mut bytes = [0; 8];
         self.read(gpa, &mut bytes)?;
         Ok(u64::from_le_bytes(bytes))
-    }
-}
-
-fn read_piece(piece: &Piece<'_>, buf: &mut [u8]) -> Result<(), MemoryError> {
-    match *piece {
-        Piece::Absent { gpa, .. } => Err(MemoryError::NotPresent { gpa }),
-        Piece::Present { gpa, segment, skip, .. } => segment
-            .source
-            .read_exact_at(segment.offset + skip, buf)
-            .map_err(|source| MemoryError::Io { gpa, source }),
     }
 }
 
@@ -325,6 +348,27 @@ mod tests {
         assert!(memory.read(Gpa(u64::MAX - 7), &mut [0; 7]).is_ok());
         assert!(memory.read(Gpa(u64::MAX - 3), &mut [0; 16]).is_err());
         assert_eq!(memory.read_or_zero(Gpa(u64::MAX - 3), &mut [0; 16]).unwrap(), 13);
+    }
+
+    struct Broken;
+
+    impl ReadAt for Broken {
+        fn read_exact_at(&self, _: u64, _: &mut [u8]) -> io::Result<()> {
+            Err(io::Error::other("bad sector"))
+        }
+    }
+
+    #[test]
+    fn a_read_that_fails_is_remembered_and_one_of_absent_memory_is_not() {
+        let mut memory = memory(&[(0, b"abcd")]);
+        memory.map(Gpa(8), 8, Arc::new(Broken), 0).unwrap();
+        let clone = memory.clone();
+        assert!(memory.read(Gpa(2), &mut [0; 4]).is_err());
+        assert_eq!(memory.failure(), None);
+        assert!(clone.read_or_zero(Gpa(2), &mut [0; 10]).is_err());
+        assert!(clone.read(Gpa(12), &mut [0; 1]).is_err());
+        let failure = memory.failure().unwrap().to_string();
+        assert_eq!(failure, "the guest's memory at 0x8 could not be read: bad sector");
     }
 
     /// Against a flat copy: random segments, random reads.

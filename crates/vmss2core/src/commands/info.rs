@@ -48,7 +48,9 @@ fn report(plan: &InfoPlan, style: Style) -> anyhow::Result<Exit> {
         Style::Json => write_json(&report, &mut out)?,
     }
     out.flush()?;
-    Ok(guest.exit_with(&[]))
+    let failure = guest.read_failure();
+    output::problems(&failure);
+    Ok(guest.exit_with(failure.as_slice()))
 }
 
 /// What the guest's kernel itself answers, if it can be asked.

@@ -40,9 +40,9 @@ pub(super) fn with_any_kernel(
     ask_windows: impl FnOnce(&windows::Kernel<'_>) -> anyhow::Result<Vec<Problem>>,
     ask_macos: impl FnOnce(&Guest) -> anyhow::Result<Vec<Problem>>,
 ) -> anyhow::Result<Exit> {
-    let guest = Guest::open_with_memory(&plan.source)?;
+    let guest = Guest::open_to_ask(plan)?;
     let checkpoint = &guest.opened.checkpoint;
-    let problems = if let Some(found) = &guest.facts.windows {
+    let mut problems = if let Some(found) = &guest.facts.windows {
         ask_windows(&windows::Kernel::open(checkpoint, found))?
     } else if guest.facts.macos.is_some() {
         ask_macos(&guest)?
@@ -53,6 +53,7 @@ pub(super) fn with_any_kernel(
         problems.extend(kernel.source_problems().cloned());
         problems
     };
+    problems.extend(guest.read_failure());
     output::problems(guest.serious_problems().chain(&problems));
     Ok(guest.exit_with(&problems))
 }
