@@ -4,9 +4,10 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 #[cfg(unix)]
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use thiserror::Error;
@@ -15,7 +16,8 @@ use crate::connection;
 use crate::session::Session;
 use crate::target::{Monitor, Target};
 
-/// More clients than that are turned away.
+/// If more come, one that has said nothing yet goes for each; without such, they are
+/// turned away.
 const MOST_CLIENTS: usize = 64;
 
 /// Where to listen.
@@ -55,8 +57,17 @@ pub struct Server<'a> {
 pub struct Stop {
     listener: Listener,
     is_asked: AtomicBool,
-    clients: Mutex<Vec<(usize, Stream)>>,
+    /// In the order in which they came.
+    clients: Mutex<Vec<Client>>,
     next: AtomicUsize,
+}
+
+/// A client that is connected.
+#[derive(Debug)]
+struct Client {
+    number: usize,
+    stream: Stream,
+    has_spoken: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -111,9 +122,7 @@ impl Stop {
     pub fn stop(&self) {
         self.is_asked.store(true, Ordering::SeqCst);
         if let Ok(clients) = self.clients.lock() {
-            for (_, stream) in clients.iter() {
-                stream.shut_down();
-            }
+            clients.iter().for_each(|client| client.stream.shut_down());
         }
         // What waits for a client gets one.
         match &self.listener {
@@ -144,20 +153,58 @@ impl Stop {
     }
 
     /// Remembers a client; `None` if there are too many or the end has come.
-    fn enter(&self, stream: &Stream) -> Option<usize> {
+    fn enter(&self, stream: Stream) -> Option<Visit<'_>> {
         let mut clients = self.clients.lock().ok()?;
-        if clients.len() >= MOST_CLIENTS || self.is_asked.load(Ordering::SeqCst) {
+        if self.is_asked.load(Ordering::SeqCst) {
             return None;
         }
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        clients.push((number, stream.try_clone().ok()?));
-        Some(number)
-    }
-
-    fn leave(&self, number: usize) {
-        if let Ok(mut clients) = self.clients.lock() {
-            clients.retain(|(other, _)| *other != number);
+        if clients.len() >= MOST_CLIENTS {
+            let is_silent = |client: &Client| !client.has_spoken.load(Ordering::Relaxed);
+            let oldest = clients.iter().position(is_silent)?;
+            clients.remove(oldest).stream.shut_down();
         }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let has_spoken = Arc::new(AtomicBool::new(false));
+        clients.push(Client {
+            number,
+            stream: stream.try_clone().ok()?,
+            has_spoken: Arc::clone(&has_spoken),
+        });
+        Some(Visit { stop: self, number, stream, has_spoken })
+    }
+}
+
+/// A client's place among the others, which is free again when this goes, however that
+/// comes about.
+struct Visit<'s> {
+    stop: &'s Stop,
+    number: usize,
+    stream: Stream,
+    has_spoken: Arc<AtomicBool>,
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        self.stream.shut_down();
+        if let Ok(mut clients) = self.stop.clients.lock() {
+            clients.retain(|client| client.number != self.number);
+        }
+    }
+}
+
+/// What a client sends; notes when that is a packet.
+struct Heard<'h, R> {
+    input: R,
+    has_spoken: &'h AtomicBool,
+}
+
+impl<R: Read> Read for Heard<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let got = self.input.read(buf)?;
+        if buf.iter().take(got).any(|byte| *byte == b'#') {
+            self.has_spoken.store(true, Ordering::Relaxed);
+        }
+        Ok(got)
     }
 }
 
@@ -174,16 +221,21 @@ impl Drop for Stop {
 /// replaced; one that a server listens on, or another kind of file, is not.
 #[cfg(unix)]
 fn bind_private(path: &std::path::Path) -> io::Result<UnixListener> {
-    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    use std::os::unix::fs::FileTypeExt;
+
+    use rustix::fs::Mode;
+    use rustix::process::umask;
 
     let is_socket =
         std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     if is_socket && UnixStream::connect(path).is_err() {
         std::fs::remove_file(path)?;
     }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    // Not afterwards: until then others could connect.
+    let before = umask(Mode::from_raw_mode(0o177));
+    let listener = UnixListener::bind(path);
+    umask(before);
+    listener
 }
 
 impl Stream {
@@ -220,30 +272,33 @@ impl<'a> Server<'a> {
                     thread::sleep(std::time::Duration::from_millis(50));
                     continue;
                 };
-                let Some(number) = stop.enter(&stream) else { continue };
-                let spawned = thread::Builder::new().spawn_scoped(scope, move || {
-                    // A client that is gone is no matter of ours.
-                    let _ = self.talk(&stream);
-                    stream.shut_down();
-                    stop.leave(number);
-                });
-                if spawned.is_err() {
-                    stop.leave(number);
-                }
+                let Some(visit) = stop.enter(stream) else { continue };
+                // If there is no thread for it, the visit ends here. A client that is
+                // gone is no matter of ours.
+                let _ = thread::Builder::new().spawn_scoped(scope, move || self.talk(&visit));
             }
         });
     }
 
-    fn talk(&self, stream: &Stream) -> io::Result<()> {
-        match stream {
-            Stream::Tcp(stream) => self.serve(&mut &*stream, &mut &*stream),
+    fn talk(&self, visit: &Visit<'_>) -> io::Result<()> {
+        let has_spoken = &*visit.has_spoken;
+        match &visit.stream {
+            Stream::Tcp(stream) => {
+                self.serve(&mut Heard { input: stream, has_spoken }, &mut &*stream)
+            }
             #[cfg(unix)]
-            Stream::Unix(stream) => self.serve(&mut &*stream, &mut &*stream),
+            Stream::Unix(stream) => {
+                self.serve(&mut Heard { input: stream, has_spoken }, &mut &*stream)
+            }
         }
     }
 
-    /// Answers one client until it leaves.
+    /// Answers one client until it leaves. A fault of ours ends its session and no other.
     pub fn serve(&self, input: &mut dyn Read, output: &mut dyn Write) -> io::Result<()> {
-        connection::serve(Session::new(self.target, self.monitor), input, output)
+        let session = || connection::serve(Session::new(self.target, self.monitor), input, output);
+        // Nothing of the session is looked at afterwards.
+        catch_unwind(AssertUnwindSafe(session)).unwrap_or_else(|_| {
+            Err(io::Error::other("the session ended by a fault of the program"))
+        })
     }
 }

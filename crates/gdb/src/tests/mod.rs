@@ -6,6 +6,7 @@ use crate::session::Session;
 
 mod files;
 mod malformed;
+mod server;
 mod transcripts;
 
 /// The answers to packets, one session long.

@@ -41,7 +41,8 @@ pub(crate) struct GdbArgs {
     /// else one that runs.
     #[arg(long, conflicts_with = "pid")]
     pub(crate) tasks: bool,
-    /// TCP port on this machine's own address [default: 8864, 8832 for 32-bit guests]
+    /// TCP port on this machine's own address, which all of its users can read the
+    /// guest by [default: 8864, 8832 for 32-bit guests]
     #[arg(long, value_name = "N", conflicts_with_all = ["unix", "stdio"])]
     pub(crate) port: Option<u16>,
     /// Listen on another address: whoever reaches it can read all of the guest

@@ -1,9 +1,10 @@
 //! `gdb`: serves the checkpoint to debuggers.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use vmss2core_gdb::vcpu::{KernelTarget, KernelView, Vcpus};
 use vmss2core_gdb::{Bind, Inferior, Server, Stop};
 use vmss2core_guest::linux::{BetterSources, Kernel};
 use vmss2core_guest::windows;
-use vmss2core_mem::Checkpoint;
+use vmss2core_mem::{Checkpoint, Provenance};
 
 use super::source::Guest;
 use crate::cancel::Cancel;
@@ -27,6 +28,7 @@ mod monitor;
 mod symbols;
 
 use monitor::Answers;
+use symbols::SCRIPT_MARK;
 
 const NO_TASKS: &str = "--tasks lists the tasks of Linux, and the guest is no Linux that is known; \
                         without it the vCPUs are served";
@@ -34,7 +36,7 @@ const NO_LIST: &str = "the tasks of this guest cannot be listed: --vmlinux FILE 
                        say what is missing; without --tasks the vCPUs are served";
 
 pub(super) fn run(plan: &GdbPlan) -> anyhow::Result<Exit> {
-    let guest = Guest::open_with_memory(&plan.guest.source)?;
+    let guest = Guest::open_to_ask(&plan.guest)?;
     let checkpoint = &guest.opened.checkpoint;
     let facts = &*guest.facts;
     output::problems(guest.serious_problems());
@@ -48,20 +50,26 @@ pub(super) fn run(plan: &GdbPlan) -> anyhow::Result<Exit> {
         .with_windows(windows.as_ref())
         .with_module_files(modules);
     let width = view.width();
+    let inputs = &checkpoint.provenance;
     let whole: Arc<dyn Inferior> = match plan.threads {
         Threads::Processors => Arc::new(Vcpus::new(view)),
         Threads::Tasks => Arc::new(tasks(view, kernel.as_ref())?),
     };
-    let answers =
-        Answers { guest: &guest, kernel: kernel.as_ref(), windows: windows.as_ref(), plan };
+    let answers = Answers {
+        guest: &guest,
+        kernel: kernel.as_ref(),
+        windows: windows.as_ref(),
+        plan,
+        info: OnceLock::new(),
+    };
     let Some(kernel) = &kernel else {
         let target = without_processes(plan, checkpoint, whole)?;
-        return serve(plan, &Server::new(&target, &answers), width, &|address| {
+        return serve(plan, &Server::new(&target, &answers), width, inputs, &|address| {
             announcement(plan, &answers, address)
         });
     };
     let target = processes(plan, kernel, whole)?;
-    serve(plan, &Server::new(&target, &answers), width, &|address| match target.only() {
+    serve(plan, &Server::new(&target, &answers), width, inputs, &|address| match target.only() {
         Some(only) => symbols::of_process(plan, only, address),
         None => announcement(plan, &answers, address),
     })
@@ -106,6 +114,7 @@ fn serve(
     plan: &GdbPlan,
     server: &Server<'_>,
     width: Width,
+    inputs: &Provenance,
     announcement: &dyn Fn(&str) -> Vec<String>,
 ) -> anyhow::Result<Exit> {
     let bind = match &plan.place {
@@ -122,8 +131,9 @@ fn serve(
     let cancel = Cancel::install().context("taking over signals")?;
     let stop = Stop::bind(&bind)?;
     let address = address(&bind, &stop);
+    check_address(&address)?;
     if let Some(script) = &plan.script {
-        write_script(script, &symbols::script(&address))?;
+        cancel.deferred(|| write_script(script, &symbols::script(&address), inputs))?;
     }
     warn(plan, &address);
     output::talk(&announcement(&address).join("\n"));
@@ -160,9 +170,13 @@ fn address(bind: &Bind, stop: &Stop) -> String {
 }
 
 fn warn(plan: &GdbPlan, address: &str) {
-    if let Place::Tcp(ip, _) = &plan.place
-        && !ip.is_loopback()
-    {
+    let Place::Tcp(ip, _) = &plan.place else { return };
+    if ip.is_loopback() {
+        output::talk(
+            "every user of this machine can connect and read all of the guest's memory; with \
+             --unix PATH only you can",
+        );
+    } else {
         output::talk(&format!(
             "vmss2core: warning: whoever reaches {address} can read all of the guest's memory"
         ));
@@ -191,16 +205,29 @@ fn announcement(plan: &GdbPlan, answers: &Answers<'_>, address: &str) -> Vec<Str
 }
 
 /// Replaces only a script of ours.
-fn write_script(path: &Path, text: &str) -> anyhow::Result<()> {
-    let is_ours =
-        || std::fs::read(path).is_ok_and(|old| old.starts_with(symbols::SCRIPT_MARK.as_bytes()));
-    if path.exists() && !is_ours() {
+fn write_script(path: &Path, text: &str, inputs: &Provenance) -> anyhow::Result<()> {
+    let mut start = Vec::new();
+    let is_ours = path.is_file()
+        && File::open(path)
+            .and_then(|old| old.take(SCRIPT_MARK.len() as u64).read_to_end(&mut start))
+            .is_ok()
+        && start == SCRIPT_MARK.as_bytes();
+    if !is_ours && path.symlink_metadata().is_ok() {
         bail!("{} exists and is no script of vmss2core: not replaced", path.display());
     }
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir)
-        .with_context(|| format!("writing to {}", dir.display()))?;
-    file.write_all(text.as_bytes())?;
-    file.persist(path).with_context(|| format!("writing {}", path.display()))?;
+    let existing = crate::plan::existing(is_ours, true);
+    Ok(vmss2core_dump::output::write(path, existing, inputs, text.as_bytes())?)
+}
+
+/// A line break in it would begin a line of its own in what is printed, and a command
+/// in a script.
+fn check_address(address: &str) -> anyhow::Result<()> {
+    if address.chars().any(char::is_control) {
+        bail!(
+            "the path of the socket has control characters in it, which debuggers would take for \
+             something else: {}",
+            vmss2core_report::printable(address)
+        );
+    }
     Ok(())
 }

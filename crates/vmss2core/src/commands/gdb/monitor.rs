@@ -1,6 +1,7 @@
 //! Answers to `monitor`, by the printers of the commands.
 
 use std::fmt::Write;
+use std::sync::OnceLock;
 
 use anyhow::{Context, anyhow, bail};
 use vmss2core_gdb::{Monitor, MonitorCommand, Selected};
@@ -26,6 +27,8 @@ pub(super) struct Answers<'a> {
     pub(super) kernel: Option<&'a Kernel<'a>>,
     pub(super) windows: Option<&'a windows::Kernel<'a>>,
     pub(super) plan: &'a GdbPlan,
+    /// What `info` says; it takes its time and never changes.
+    pub(super) info: OnceLock<String>,
 }
 
 const COMMANDS: [MonitorCommand; 13] = [
@@ -91,13 +94,20 @@ impl Answers<'_> {
                 Ok(info.value.text.clone())
             }
             "find-vmlinux" => Ok(symbols::advice(&self.guest.facts)),
-            "info" => printed(|out| {
-                Ok(info::about(self.guest, &self.plan.guest.source.inputs).write_text(out)?)
-            }),
+            "info" => self.info(),
             "position" => Ok(self.position()),
             "linuxoffsets" => offsets::check(self.kernel()?, &arguments.concat()),
             _ => bail!("this is a checkpoint: the guest stands still, it cannot go anywhere"),
         }
+    }
+
+    fn info(&self) -> anyhow::Result<String> {
+        if let Some(said) = self.info.get() {
+            return Ok(said.clone());
+        }
+        let inputs = &self.plan.guest.source.inputs;
+        let said = printed(|out| Ok(info::about(self.guest, inputs).write_text(out)?))?;
+        Ok(self.info.get_or_init(|| said).clone())
     }
 
     fn kernel(&self) -> anyhow::Result<&Kernel<'_>> {
