@@ -95,7 +95,7 @@ fn dump(checkpoint: &Checkpoint, facts: Facts) {
     let facts = Box::new(facts);
     let input = Input { checkpoint, facts: &facts };
     let path = format!("/dev/shm/fuzz-windows-{}.dmp", std::process::id());
-    let options = WriteOptions { overwrite: true, ..WriteOptions::default() };
+    let options = WriteOptions { existing: vmss2core_dump::Existing::IsReplaced, ..WriteOptions::default() };
     for name in ["windbg", "windbg-bitmap"] {
         let _ = format(name).unwrap().write(
             input,

@@ -128,7 +128,11 @@ pub enum OpenError {
         limit: usize,
     },
     /// Unpacking would take more than the caller allows.
-    #[error("{}: unpacks to more than {limit:#x} bytes", path.display())]
+    #[error(
+        "{}: unpacks to more than {limit} bytes, which is more than a file of its size should: if \
+         that is meant, unpack it first",
+        path.display()
+    )]
     TooLarge {
         /// The compressed file.
         path: PathBuf,

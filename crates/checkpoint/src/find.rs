@@ -3,21 +3,28 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::companion::{Place, Tie};
+use vmss2core_mem::Problem;
+
+use crate::companion::{Place, Tie, split};
 use crate::format::{Case, Format, Recognition, recognise};
-use crate::source::{Content, Entry, Folder, HEAD_LEN, Item, Peek, Source, Unpacker, parent};
+use crate::source::{
+    Content, Entry, Folder, HEAD_LEN, Item, Ledger, Peek, Source, Unpacker, parent,
+};
 use crate::{ErrorKind, OpenError, OpenOptions, Opened};
 
 mod choose;
 
 /// Opens what `inputs` name.
 pub(crate) fn open(inputs: &[PathBuf], options: &OpenOptions) -> Result<Opened, OpenError> {
-    let unpacker = Unpacker { options };
+    let ledger = Ledger::default();
+    let unpacker = Unpacker { options, ledger: &ledger };
     let mut given = Given::default();
     for path in inputs {
         given.add(path, unpacker)?;
     }
-    given.open(unpacker)
+    let mut opened = given.open(unpacker)?;
+    opened.checkpoint.provenance.host_files = ledger.into_host_files();
+    Ok(opened)
 }
 
 /// Opens byte objects that lie in no directory, as fuzzing does.
@@ -25,7 +32,7 @@ pub(crate) fn open_sources(
     sources: Vec<Source>,
     options: &OpenOptions,
 ) -> Result<Opened, OpenError> {
-    let unpacker = Unpacker { options };
+    let unpacker = Unpacker { options, ledger: &Ledger::default() };
     let mut given = Given::default();
     for source in sources {
         let name = source.path.to_string_lossy().into_owned();
@@ -150,12 +157,35 @@ impl File {
     /// it, or else as it is.
     fn open_as_memory(self, unpacker: Unpacker<'_>) -> Result<Opened, OpenError> {
         let owner = find_owner(&self.folder, &self.name, unpacker)?;
-        let Some(owner) = owner else { return self.open(None, unpacker) };
+        let Some(owner) = owner else {
+            let unreadable = unreadable_namesakes(&self.folder, &self.name);
+            let mut opened = self.open(None, unpacker)?;
+            opened.checkpoint.problems.splice(0..0, unreadable);
+            return Ok(opened);
+        };
         let lead = owner.lead;
         let place = Place { folder: &self.folder, name: lead.name };
         let memory = Some(self.item);
         lead.format.open(Case { lead: lead.item, memory, place, unpacker })
     }
+}
+
+/// That files with the name of the memory file `name` cannot be read, which may hold
+/// the registers.
+fn unreadable_namesakes(folder: &Folder, name: &str) -> Vec<Problem> {
+    let memory = Place { folder, name: name.to_owned() };
+    let stem = split(memory.base_name()).0;
+    let namesakes = memory.siblings().filter(|entry| split(entry.base_name()).0 == stem);
+    let errors = namesakes.filter_map(|entry| Unpacker::peek(entry).err());
+    errors
+        .map(|error| {
+            let why = std::error::Error::source(&error).map(|why| format!(": {why}"));
+            Problem::incomplete(format!(
+                "{error}{}; if it is the state of this machine, its registers are missing",
+                why.unwrap_or_default()
+            ))
+        })
+        .collect()
 }
 
 /// A file of a folder that can be opened as a checkpoint.

@@ -51,7 +51,13 @@ pub fn archive(data: &[u8], spill_dir: &Path) {
 
 fn source(name: &str, bytes: Vec<u8>) -> Source {
     let len = bytes.len() as u64;
-    Source { path: name.into(), bytes: Arc::new(bytes), len, found: "given".to_owned() }
+    Source {
+        path: name.into(),
+        bytes: Arc::new(bytes),
+        len,
+        found: "given".to_owned(),
+        host_files: Vec::new(),
+    }
 }
 
 fn look(opened: Result<Opened, OpenError>) {

@@ -11,7 +11,13 @@ use crate::source::Source;
 /// A source in memory.
 pub(crate) fn source(path: &str, bytes: Vec<u8>) -> Source {
     let len = bytes.len() as u64;
-    Source { path: path.into(), bytes: Arc::new(bytes), len, found: "given".to_owned() }
+    Source {
+        path: path.into(),
+        bytes: Arc::new(bytes),
+        len,
+        found: "given".to_owned(),
+        host_files: Vec::new(),
+    }
 }
 
 /// Options with a temporary directory, which lives as long as its guard.

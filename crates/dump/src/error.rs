@@ -17,6 +17,15 @@ pub enum DumpError {
         /// The file.
         path: PathBuf,
     },
+    /// A symbolic link has the output's name, which nobody typed.
+    #[error(
+        "{} is a symbolic link, which may lead anywhere: remove it, or choose another name",
+        path.display()
+    )]
+    IsLink {
+        /// The link.
+        path: PathBuf,
+    },
     /// The output is a directory, a device, a pipe or a socket.
     #[error("{} is not a regular file; name a new file", path.display())]
     NotAFile {

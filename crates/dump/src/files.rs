@@ -10,7 +10,7 @@ use vmss2core_guest::Facts;
 use vmss2core_guest::linux::{Content, Counts, MappedFile, Process};
 
 use crate::engine::{self, Extent, Layout};
-use crate::{DumpError, Input, Monitor, WriteOptions};
+use crate::{DumpError, Existing, Input, Monitor, WriteOptions};
 
 /// A file that was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub fn write(
     process: &Process<'_>,
     file: &MappedFile,
     path: &Path,
-    overwrite: bool,
+    existing: Existing,
     monitor: &dyn Monitor,
 ) -> Result<FileSummary, DumpError> {
     let mut summary = FileSummary { path: path.to_owned(), ..FileSummary::default() };
@@ -52,7 +52,7 @@ pub fn write(
     }
     let facts: &Facts = process.kernel().facts();
     let input = Input { checkpoint: process.kernel().checkpoint(), facts: &facts };
-    let options = WriteOptions { overwrite, ..WriteOptions::default() };
+    let options = WriteOptions { existing, ..WriteOptions::default() };
     engine::write(&layout, input, &options, path, monitor)?;
     Ok(summary)
 }

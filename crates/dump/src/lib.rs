@@ -18,6 +18,7 @@ mod engine;
 mod error;
 pub mod files;
 mod kdump;
+pub mod output;
 pub mod process;
 mod raw;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod windbg;
 
 pub use error::DumpError;
 pub use kdump::{Compression, CompressionError, DumpLevel, KdumpOptions};
+pub use output::Existing;
 pub use windbg::{MemoryRuns, WindbgOptions};
 
 /// Told how far a writer has come, and asked whether to go on.
@@ -61,10 +63,9 @@ pub struct Input<'a> {
 
 /// What a user may choose about the output.
 #[derive(Clone, Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct WriteOptions {
-    /// Replace an existing file.
-    pub overwrite: bool,
+    /// What happens to an existing file.
+    pub existing: Existing,
     /// Linear view: index of the vCPU whose address space to write.
     pub vcpu: u32,
     /// Linear view: the file lists the other vCPUs as threads too.

@@ -67,6 +67,9 @@ pub struct Provenance {
     pub format: &'static str,
     /// The files it was read from.
     pub files: Vec<SourceFile>,
+    /// Every file of the host that was read for it, archives and pieces too. No
+    /// output replaces one.
+    pub host_files: Vec<PathBuf>,
 }
 
 /// One file that took part.

@@ -40,6 +40,7 @@ fn checkpoint() -> Checkpoint {
                 file("vm/web 01.vmss", "state", "given"),
                 file("vm/web 01.vmem", "memory", "same name"),
             ],
+            ..Provenance::default()
         },
         problems: vec![Problem::warning(
             "the state was resumed once before: memory may be newer than the registers, and so some \

@@ -18,7 +18,7 @@ Exit codes:
   3    the file is not a checkpoint that this program knows
   4    done, but part of the guest is missing from the result
   5    the checkpoint is encrypted
-  130  stopped with Ctrl-C (143: with SIGTERM)";
+  130  stopped with Ctrl-C (143: with SIGTERM, 129: its terminal closed)";
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

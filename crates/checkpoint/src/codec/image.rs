@@ -9,7 +9,7 @@ use vmss2core_mem::ReadAt;
 
 use super::{Codec, CodecError, Containers, expand, inflate, unknown};
 use crate::OpenOptions;
-use crate::source::write_sparse;
+use crate::source::{Room, write_sparse};
 
 /// A bare FastLZ stream has no index, so it is expanded in one go; larger ones
 /// are refused.
@@ -136,13 +136,14 @@ fn copy_sparse(
     limit: u64,
 ) -> io::Result<(u64, Option<io::Error>)> {
     let mut buf = vec![0; SPILL_CHUNK];
+    let mut room = Room::default();
     let mut done = 0;
     while done < limit {
         let want = usize::try_from(limit - done).map_or(SPILL_CHUNK, |n| n.min(SPILL_CHUNK));
         let (chunk, _) = buf.split_at_mut(want);
         let (len, flaw) = fill(reader, chunk);
         let (chunk, _) = chunk.split_at(len);
-        write_sparse(file, done, chunk)?;
+        write_sparse(file, &mut room, done, chunk)?;
         done += len as u64;
         if flaw.is_some() || len < want {
             return Ok((done, flaw));

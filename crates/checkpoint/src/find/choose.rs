@@ -66,7 +66,8 @@ impl Choice<'_> {
         if self.is_undecided() {
             self.look_into_archives(&sorted.archives, nesting)?;
         }
-        if self.is_undecided() {
+        // A file that cannot be read may be what the memory belongs to.
+        if self.is_undecided() && sorted.unreadable.is_empty() {
             for entry in sorted.refused.iter().take(1).chain(&sorted.images) {
                 self.try_entry(folder, entry);
             }

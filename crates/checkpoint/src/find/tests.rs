@@ -275,7 +275,9 @@ fn a_socket_or_device_is_not_opened() {
 fn an_unpacked_source_keeps_the_name_of_its_file() {
     let (_dir, options) = crate::testing::spilling();
     let packed = source("x.vmem.gz", gzip(&memory(1)));
-    let Content::File(item) = (Unpacker { options: &options }).unpack(packed).unwrap() else {
+    let Content::File(item) =
+        (Unpacker { options: &options, ledger: &Ledger::default() }).unpack(packed).unwrap()
+    else {
         panic!("an archive");
     };
     assert_eq!(item.source.path, Path::new("x.vmem.gz"));

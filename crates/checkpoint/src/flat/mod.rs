@@ -106,6 +106,7 @@ fn provenance(format: &'static str, layout: &Layout, source: &Source) -> Provena
         kind: format!("memory image without description, laid out {layout}"),
         format,
         files: vec![SourceFile { path, role: "memory", found }],
+        ..Provenance::default()
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::source::{Folder, Unpacker};
+use crate::source::{Folder, Ledger, Unpacker};
 use crate::testing::{put, source};
 use crate::{ErrorKind, OpenOptions};
 use std::collections::BTreeMap;
@@ -61,7 +61,7 @@ fn open(image: Pages, len: u64, beside: &[(&str, &[u8])]) -> Result<Opened, Open
     let options = OpenOptions::default();
     let lead = Source { bytes: Arc::new(image), len, ..source("x.vmem", Vec::new()) };
     let place = Place { folder: &folder, name: "x.vmem".to_owned() };
-    let unpacker = Unpacker { options: &options };
+    let unpacker = Unpacker { options: &options, ledger: &Ledger::default() };
     FlatMemory.open(Case { lead: lead.into(), memory: None, place, unpacker })
 }
 

@@ -186,6 +186,7 @@ fn provenance(
         kind: format!("VMware guest dump version {number} ({product})"),
         format,
         files: vec![file(state, "state"), file(memory, "memory")],
+        ..Provenance::default()
     }
 }
 

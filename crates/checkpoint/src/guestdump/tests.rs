@@ -1,7 +1,8 @@
 use super::*;
 use crate::source::Folder;
+use crate::source::{Ledger, Unpacker};
 use crate::testing::source;
-use crate::{ErrorKind, OpenOptions, source::Unpacker};
+use crate::{ErrorKind, OpenOptions};
 use vmss2core_mem::Gpr;
 
 /// Version, offset of the memory description, offset of the processors without
@@ -58,7 +59,7 @@ fn open(state: Vec<u8>, memory: Option<Vec<u8>>) -> Result<Checkpoint, OpenError
         lead: source("debug.guest", state).into(),
         memory: memory.map(|bytes| source("debug.vmem", bytes).into()),
         place: Place { folder: &folder, name: "debug.guest".to_owned() },
-        unpacker: Unpacker { options: &options },
+        unpacker: Unpacker { options: &options, ledger: &Ledger::default() },
     };
     GuestDump.open(case).map(|opened| opened.checkpoint)
 }

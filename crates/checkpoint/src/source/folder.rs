@@ -10,7 +10,7 @@ use super::{Source, frag};
 use crate::OpenError;
 
 /// Files looked at most; a vm-support bundle has some ten thousand.
-pub(super) const MAX_FILES: usize = 200_000;
+pub(super) const MAX_FILES: usize = 50_000;
 
 /// Directories below the one given; a bundle nests about six.
 const MAX_DEPTH: u32 = 24;
@@ -66,6 +66,8 @@ impl Entry {
                 bytes: bytes.clone(),
                 len: self.len,
                 found: found.to_owned(),
+                // Those of the archive, which was opened before.
+                host_files: Vec::new(),
             }),
         }
     }

@@ -4,13 +4,21 @@
 //! integer; the order of a directory listing breaks where the width changes.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use vmss2core_mem::ReadAt;
 
 use super::folder::{Entry, Origin};
 use super::{Extents, Source};
 use crate::OpenError;
 
 const MARK: &str = ".FRAG-";
+
+/// Pieces that are kept open; a process may have 1024 files, or 256.
+const MAX_OPEN: usize = 128;
 
 /// The name of the whole file and the number of the piece, if `name` is that of
 /// a piece. What lies before the last mark is the file, whatever it contains.
@@ -54,16 +62,49 @@ fn without_mark(path: &Path) -> PathBuf {
 pub(super) fn join(path: &Path, found: &str, pieces: &[(u64, Entry)]) -> Result<Source, OpenError> {
     check_numbers(path, pieces)?;
     let mut joined = Extents::default();
-    for (_, piece) in pieces {
-        let part = piece.open(found)?;
-        joined.push(part.bytes, 0, part.len).ok_or_else(|| OpenError::Pieces {
+    let mut host_files = Vec::new();
+    let last = Arc::new(Mutex::default());
+    for (index, (_, piece)) in pieces.iter().enumerate() {
+        let bytes = match piece.origin {
+            Origin::File if pieces.len() > MAX_OPEN => {
+                host_files.push(piece.path.clone());
+                Arc::new(Shelved { path: piece.path.clone(), index, last: Arc::clone(&last) })
+            }
+            _ => {
+                let part = piece.open(found)?;
+                host_files.extend(part.host_files);
+                part.bytes
+            }
+        };
+        joined.push(bytes, 0, piece.len).ok_or_else(|| OpenError::Pieces {
             path: path.to_owned(),
             detail: "pieces of more than 2^64 bytes".to_owned(),
         })?;
     }
     let found = format!("{found}, joined from {} pieces", pieces.len());
     let len = joined.len();
-    Ok(Source { path: path.to_owned(), bytes: std::sync::Arc::new(joined), len, found })
+    Ok(Source { path: path.to_owned(), bytes: Arc::new(joined), len, found, host_files })
+}
+
+/// A piece of a file that has more of them than may be open at a time.
+struct Shelved {
+    path: PathBuf,
+    index: usize,
+    /// The one that was read last, of all pieces of the file.
+    last: Arc<Mutex<Option<(usize, File)>>>,
+}
+
+impl ReadAt for Shelved {
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = match last.take() {
+            Some((index, file)) if index == self.index => file,
+            _ => File::open(&self.path)?,
+        };
+        let read = file.read_exact_at(offset, buf);
+        *last = Some((self.index, file));
+        read
+    }
 }
 
 fn check_numbers(path: &Path, pieces: &[(u64, Entry)]) -> Result<(), OpenError> {
@@ -108,6 +149,20 @@ mod tests {
         let numbers: Vec<&str> = numbers.iter().map(String::as_str).collect();
         let want: Vec<String> = numbers.iter().rev().map(|n| format!("<{n}>")).collect();
         assert_eq!(joined(&numbers).unwrap(), want.concat().as_bytes());
+    }
+
+    /// As many as a process may not have open at a time.
+    #[test]
+    fn pieces_without_end_are_not_all_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let count: u64 = 3000;
+        for number in 0..count {
+            put(dir.path(), &format!("x.FRAG-{number:05}"), &number.to_le_bytes());
+        }
+        let source = Folder::read(dir.path()).unwrap().entries[0].open("given").unwrap();
+        let want: Vec<u8> = (0..count).flat_map(u64::to_le_bytes).collect();
+        assert!(source.start(1 << 20).unwrap() == want);
+        assert_eq!(source.host_files.len(), 3000);
     }
 
     /// As text, "100000" sorts before "99999".

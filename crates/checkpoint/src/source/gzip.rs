@@ -31,9 +31,13 @@ pub(super) fn peek(source: &Source) -> Vec<u8> {
     head
 }
 
-/// Unpacks `source`.
-pub(super) fn unpack(source: &Source, options: &OpenOptions) -> Result<Item, OpenError> {
-    let mut spill = Spill::create(options, source)?;
+/// Unpacks `source`, to `limit` bytes at most.
+pub(super) fn unpack(
+    source: &Source,
+    options: &OpenOptions,
+    limit: u64,
+) -> Result<Item, OpenError> {
+    let mut spill = Spill::create(options, limit, source)?;
     let mut input = BufReader::with_capacity(CHUNK, Stream::new(source));
     let problem = loop {
         match unpack_member(&mut input, &mut spill)? {
@@ -140,7 +144,7 @@ mod tests {
 
     fn unpacked(bytes: Vec<u8>) -> (Vec<u8>, Vec<Problem>) {
         let (_dir, options) = spilling();
-        let item = unpack(&source("x.gz", bytes), &options).unwrap();
+        let item = unpack(&source("x.gz", bytes), &options, u64::MAX).unwrap();
         let mut content = vec![0; usize::try_from(item.source.len).unwrap()];
         item.source.bytes.read_exact_at(0, &mut content).unwrap();
         (content, item.problems)
@@ -193,7 +197,8 @@ mod tests {
     #[test]
     fn a_file_that_gives_nothing_is_an_error_with_its_offset() {
         let (_dir, options) = spilling();
-        let error = unpack(&source("x.gz", gzip(b"abc")[..10].to_vec()), &options).unwrap_err();
+        let error =
+            unpack(&source("x.gz", gzip(b"abc")[..10].to_vec()), &options, u64::MAX).unwrap_err();
         assert!(matches!(error, OpenError::Broken { offset: 10, .. }), "{error:?}");
     }
 
@@ -201,7 +206,8 @@ mod tests {
     fn a_bomb_stops_at_the_limit() {
         let (_dir, options) = spilling();
         let options = OpenOptions { max_unpacked_bytes: 1 << 20, ..options };
-        let error = unpack(&source("x.gz", gzip(&vec![0; 4 << 20])), &options).unwrap_err();
+        let error =
+            unpack(&source("x.gz", gzip(&vec![0; 4 << 20])), &options, u64::MAX).unwrap_err();
         assert!(matches!(error, OpenError::TooLarge { limit: 0x10_0000, .. }), "{error}");
     }
 

@@ -18,6 +18,7 @@ mod extents;
 mod folder;
 mod frag;
 mod gzip;
+mod room;
 mod spill;
 mod stream;
 mod tar;
@@ -25,8 +26,9 @@ mod unpack;
 
 pub(crate) use extents::Extents;
 pub(crate) use folder::{Entry, Folder, base_name, parent};
+pub(crate) use room::Room;
 pub(crate) use spill::{is_zero, write_sparse};
-pub(crate) use unpack::{Content, Peek, Unpacker};
+pub(crate) use unpack::{Content, Ledger, Peek, Unpacker};
 
 /// Bytes of an object that are looked at to tell what it is.
 pub(crate) const HEAD_LEN: usize = 8192;
@@ -43,6 +45,8 @@ pub(crate) struct Source {
     pub(crate) len: u64,
     /// How it was found: "given", "same name", "named in x.vmx".
     pub(crate) found: String,
+    /// The files of the host that it was opened from.
+    pub(crate) host_files: Vec<PathBuf>,
 }
 
 /// A byte object ready to be read, with what went wrong on the way to it.
@@ -72,7 +76,13 @@ impl Source {
         }
         let file = File::open(path).map_err(failed)?;
         let len = file.metadata().map_err(failed)?.len();
-        Ok(Self { path: path.to_owned(), bytes: Arc::new(file), len, found: found.to_owned() })
+        Ok(Self {
+            path: path.to_owned(),
+            bytes: Arc::new(file),
+            len,
+            found: found.to_owned(),
+            host_files: vec![path.to_owned()],
+        })
     }
 
     /// Fills `buf` with the bytes at `offset`.

@@ -9,7 +9,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Source;
+use super::{Room, Source};
 use crate::{OpenError, OpenOptions};
 
 /// Unit in which zeroes become holes: the block size of common file systems.
@@ -20,19 +20,25 @@ pub(super) struct Spill {
     file: File,
     len: u64,
     limit: u64,
+    room: Room,
     path: PathBuf,
     dir: PathBuf,
 }
 
 impl Spill {
     /// An empty one, for what `source` unpacks to.
-    pub(super) fn create(options: &OpenOptions, source: &Source) -> Result<Self, OpenError> {
+    pub(super) fn create(
+        options: &OpenOptions,
+        limit: u64,
+        source: &Source,
+    ) -> Result<Self, OpenError> {
+        let limit = limit.min(options.max_unpacked_bytes);
         let path = source.path.clone();
         let Some(dir) = options.spill_dir.clone() else {
             return Err(OpenError::NoSpillDirectory { path });
         };
         match tempfile::tempfile_in(&dir) {
-            Ok(file) => Ok(Self { file, len: 0, limit: options.max_unpacked_bytes, path, dir }),
+            Ok(file) => Ok(Self { file, len: 0, limit, room: Room::default(), path, dir }),
             Err(source) => Err(OpenError::Spill { path, dir, source }),
         }
     }
@@ -49,7 +55,8 @@ impl Spill {
         let Some(end) = end else {
             return Err(OpenError::TooLarge { path: self.path.clone(), limit: self.limit });
         };
-        write_sparse(&mut self.file, self.len, bytes).map_err(|source| self.error(source))?;
+        write_sparse(&mut self.file, &mut self.room, self.len, bytes)
+            .map_err(|source| self.error(source))?;
         self.len = end;
         Ok(())
     }
@@ -66,11 +73,17 @@ impl Spill {
 }
 
 /// Writes `bytes` at `offset`, blocks of zeroes as holes.
-pub(crate) fn write_sparse(file: &mut File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_sparse(
+    file: &mut File,
+    room: &mut Room,
+    offset: u64,
+    bytes: &[u8],
+) -> io::Result<()> {
     let mut at = offset;
     for run in bytes.chunks(BLOCK).collect::<Vec<_>>().chunk_by(|a, b| is_zero(a) == is_zero(b)) {
         let len = run.iter().map(|block| block.len()).sum::<usize>();
         if !run.first().is_some_and(|block| is_zero(block)) {
+            room.take(file, len as u64)?;
             file.seek(SeekFrom::Start(at))?;
             let skip = usize::try_from(at - offset).unwrap_or(usize::MAX);
             file.write_all(bytes.get(skip..skip.saturating_add(len)).unwrap_or_default())?;
@@ -92,7 +105,7 @@ mod tests {
 
     fn source(name: &str) -> Source {
         let (path, bytes) = (name.into(), Arc::new(Vec::new()));
-        Source { path, bytes, len: 0, found: String::new() }
+        Source { path, bytes, len: 0, found: String::new(), host_files: Vec::new() }
     }
 
     fn options(dir: &tempfile::TempDir) -> OpenOptions {
@@ -103,7 +116,7 @@ mod tests {
     fn zero_pages_become_holes_and_read_back_as_zero() {
         let dir = tempfile::tempdir().unwrap();
         let source = source("a.gz");
-        let mut spill = Spill::create(&options(&dir), &source).unwrap();
+        let mut spill = Spill::create(&options(&dir), u64::MAX, &source).unwrap();
         let mut bytes = vec![0; 1 << 20];
         bytes[5000] = 7;
         spill.append(&bytes).unwrap();
@@ -131,7 +144,8 @@ mod tests {
 
     #[test]
     fn without_a_directory_the_message_says_what_to_do() {
-        let Err(error) = Spill::create(&OpenOptions::default(), &source("a.vmem.gz")) else {
+        let Err(error) = Spill::create(&OpenOptions::default(), u64::MAX, &source("a.vmem.gz"))
+        else {
             panic!("created");
         };
         assert!(matches!(error, OpenError::NoSpillDirectory { .. }));
@@ -142,7 +156,7 @@ mod tests {
     fn more_than_the_limit_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let options = OpenOptions { max_unpacked_bytes: 8192, ..options(&dir) };
-        let mut spill = Spill::create(&options, &source("bomb.gz")).unwrap();
+        let mut spill = Spill::create(&options, u64::MAX, &source("bomb.gz")).unwrap();
         spill.append(&[0; 8192]).unwrap();
         let error = spill.append(&[0]).unwrap_err();
         assert!(matches!(error, OpenError::TooLarge { limit: 8192, .. }), "{error}");

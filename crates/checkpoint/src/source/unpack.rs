@@ -1,11 +1,21 @@
 //! From what lies on disk to what can be read: gzip and tar taken off.
 
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+
 use super::{Entry, Folder, HEAD_LEN, Item, Source, gzip, tar};
 use crate::{OpenError, OpenOptions};
 
 /// Compressed files within compressed files that are followed; `x.tgz` in a
 /// packed bundle makes two.
 const MAX_LAYERS: u32 = 4;
+
+/// Bytes that one of gzip can hold, with some to spare. Packing twice makes no more of
+/// what people pack: only files made to fill a disk have more in them.
+const MAX_RATIO: u64 = 1100;
+
+/// What may come out of the smallest file.
+const SLACK: u64 = 64 << 20;
 
 /// What is in a file.
 #[derive(Debug)]
@@ -29,16 +39,54 @@ pub(crate) enum Peek {
 pub(crate) struct Unpacker<'a> {
     /// What the caller of the crate decided.
     pub(crate) options: &'a OpenOptions,
+    /// What was read so far.
+    pub(crate) ledger: &'a Ledger,
+}
+
+/// What was read and unpacked so far.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    host_files: RefCell<Vec<PathBuf>>,
+    packed_bytes: Cell<u64>,
+    unpacked_bytes: Cell<u64>,
+}
+
+impl Ledger {
+    /// Files of the host that were read, each once.
+    pub(crate) fn into_host_files(self) -> Vec<PathBuf> {
+        let mut files = self.host_files.into_inner();
+        files.sort();
+        files.dedup();
+        files
+    }
+
+    fn read(&self, source: &Source) {
+        if !source.host_files.is_empty() {
+            self.host_files.borrow_mut().extend_from_slice(&source.host_files);
+            self.packed_bytes.set(self.packed_bytes.get().saturating_add(source.len));
+        }
+    }
+
+    /// Bytes that may still be unpacked.
+    fn limit(&self) -> u64 {
+        let most = self.packed_bytes.get().saturating_mul(MAX_RATIO).saturating_add(SLACK);
+        most.saturating_sub(self.unpacked_bytes.get())
+    }
+
+    fn unpacked(&self, len: u64) {
+        self.unpacked_bytes.set(self.unpacked_bytes.get().saturating_add(len));
+    }
 }
 
 impl Unpacker<'_> {
     /// Takes all packing off `source`, short of the members of an archive.
     pub(crate) fn unpack(self, source: Source) -> Result<Content, OpenError> {
+        self.ledger.read(&source);
         let mut item = Item::from(source);
         for _ in 0..MAX_LAYERS {
             let head = item.source.start(HEAD_LEN)?;
             if gzip::is_gzip(&head) {
-                let inner = gzip::unpack(&item.source, self.options)?;
+                let inner = self.ungzip(&item.source)?;
                 item.source = inner.source;
                 item.problems.extend(inner.problems);
             } else if tar::is_tar(&head) {
@@ -50,6 +98,14 @@ impl Unpacker<'_> {
             }
         }
         Err(OpenError::TooDeep { path: item.source.path, limit: MAX_LAYERS })
+    }
+
+    fn ungzip(self, source: &Source) -> Result<Item, OpenError> {
+        let limit = self.ledger.limit();
+        let unpacked = gzip::unpack(source, self.options, limit);
+        // The work is done whether it ends well or not.
+        self.ledger.unpacked(unpacked.as_ref().map_or(limit, |item| item.source.len));
+        unpacked
     }
 
     /// Opens `entry` as one object; `None` if it is an archive.
@@ -80,7 +136,7 @@ mod tests {
     #[test]
     fn packing_is_taken_off_in_any_order_up_to_a_limit() {
         let (_dir, options) = spilling();
-        let unpacker = Unpacker { options: &options };
+        let unpacker = Unpacker { options: &options, ledger: &Ledger::default() };
         let packed = gzip(&gzip(&tar(&[("a", b"1")])));
         let Content::Archive(folder) = unpacker.unpack(source("x", packed.clone())).unwrap() else {
             panic!("not an archive");
@@ -89,5 +145,19 @@ mod tests {
         let deep = gzip(&gzip(&gzip(&packed)));
         let error = unpacker.unpack(source("x", deep)).unwrap_err();
         assert!(matches!(error, OpenError::TooDeep { .. }), "{error}");
+    }
+
+    /// 256 MiB of zeroes, packed twice into some 2 kB.
+    #[test]
+    fn what_is_packed_twice_may_not_hold_more_than_what_is_packed_once() {
+        let (_dir, options) = spilling();
+        let bomb = gzip(&gzip(&vec![0; 256 << 20]));
+        let ledger = Ledger::default();
+        let unpacker = Unpacker { options: &options, ledger: &ledger };
+        let error = unpacker.unpack(source("x.gz", bomb)).unwrap_err();
+        assert!(matches!(error, OpenError::TooLarge { .. }), "{error}");
+        assert!(ledger.unpacked_bytes.get() <= SLACK);
+        let honest = gzip(&gzip(&vec![0; 32 << 20]));
+        assert!(unpacker.unpack(source("y.gz", honest)).is_ok());
     }
 }

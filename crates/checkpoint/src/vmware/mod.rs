@@ -52,10 +52,9 @@ pub(crate) fn is_state(head: &[u8]) -> bool {
 pub(crate) fn open_compressed_image(source: &Source) -> Result<Option<Source>, VmwareError> {
     let containers = memory::open_containers(source)?;
     Ok(containers.map(|containers| Source {
-        path: source.path.clone(),
         len: containers.len(),
-        found: source.found.clone(),
         bytes: Arc::new(containers),
+        ..source.clone()
     }))
 }
 
@@ -115,7 +114,7 @@ impl StateFile {
         let problems = std::mem::take(&mut self.problems);
         let kind = self.kind("without its memory", Codec::Stored);
         let files = vec![source_file(&self.source, "state")];
-        let provenance = Provenance { kind, format: "vmware", files };
+        let provenance = Provenance { kind, format: "vmware", files, ..Provenance::default() };
         self.finish(PhysicalMemory::new(), provenance, problems)
     }
 
@@ -203,7 +202,12 @@ impl StateFile {
         let place = if inside { "memory inside" } else { "memory in a separate file" };
         let mut files = vec![source_file(&self.source, "state")];
         files.extend(memory.filter(|_| !inside).map(|memory| source_file(&memory, "memory")));
-        Provenance { kind: self.kind(place, image.codec), format: "vmware", files }
+        Provenance {
+            kind: self.kind(place, image.codec),
+            format: "vmware",
+            files,
+            ..Provenance::default()
+        }
     }
 
     /// What kind of checkpoint this is, in words. Suspended states and snapshots

@@ -5,8 +5,8 @@ use std::io;
 
 use vmss2core_mem::{Gpa, MemoryError, PAGE_SIZE, PhysicalMemory, Piece, ReadAt};
 
-use super::output::Output;
 use super::{Extent, host};
+use crate::output::Output;
 use crate::{DumpError, Monitor};
 
 /// Bytes per read: 128 KiB measured best on ext4; from 256 KiB on it takes twice

@@ -1,6 +1,6 @@
 //! What operating systems do differently: positional writes, holes, clones.
 
-pub(super) use imp::*;
+pub(crate) use imp::*;
 
 #[cfg(target_os = "linux")]
 mod imp {
@@ -13,13 +13,13 @@ mod imp {
     use rustix::fs::{Advice, SeekFrom, copy_file_range, fadvise, ioctl_ficlone, seek};
     use rustix::io::Errno;
 
-    pub(in super::super) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         file.write_all_at(bytes, offset)
     }
 
     /// The next part of `range` that is not a hole. A file system that cannot
     /// tell has no holes.
-    pub(in super::super) fn next_data(file: &File, range: Range<u64>) -> Option<Range<u64>> {
+    pub(crate) fn next_data(file: &File, range: Range<u64>) -> Option<Range<u64>> {
         match seek(file, SeekFrom::Data(range.start)) {
             Ok(start) if start >= range.end => None,
             Ok(start) => {
@@ -33,14 +33,14 @@ mod imp {
 
     /// Says that `file` will be read from front to back: the kernel then reads
     /// twice as far ahead, which a cold disk needs. Advice, so a refusal is none.
-    pub(in super::super) fn read_ahead(file: &File) {
+    pub(crate) fn read_ahead(file: &File) {
         let _ = fadvise(file, 0, None, Advice::Sequential);
     }
 
     /// Whether files in `directory` can share extents. Tried on two unnamed
     /// files rather than looked up by file system: XFS, for one, can or cannot
     /// depending on how it was made.
-    pub(in super::super) fn can_clone_in(directory: &Path) -> bool {
+    pub(crate) fn can_clone_in(directory: &Path) -> bool {
         let probe = || -> io::Result<()> {
             let from = tempfile::tempfile_in(directory)?;
             from.write_all_at(&[1], 0)?;
@@ -52,7 +52,7 @@ mod imp {
     /// Copies within the kernel; returns how many bytes. Where [`can_clone_in`]
     /// said yes and both files lie on the same file system, they share the
     /// extents after that. Fails with EXDEV between file systems.
-    pub(in super::super) fn copy_range(
+    pub(crate) fn copy_range(
         from: &File,
         mut from_offset: u64,
         to: &File,
@@ -71,19 +71,15 @@ mod imp {
     use std::ops::Range;
     use std::path::Path;
 
-    pub(in super::super) fn read_ahead(_file: &File) {}
+    pub(crate) fn read_ahead(_file: &File) {}
 
     #[cfg(unix)]
-    pub(in super::super) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
     }
 
     #[cfg(windows)]
-    pub(in super::super) fn write_all_at(
-        file: &File,
-        mut bytes: &[u8],
-        mut offset: u64,
-    ) -> io::Result<()> {
+    pub(crate) fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
         while !bytes.is_empty() {
             let done = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
             if done == 0 {
@@ -95,15 +91,15 @@ mod imp {
         Ok(())
     }
 
-    pub(in super::super) fn next_data(_file: &File, range: Range<u64>) -> Option<Range<u64>> {
+    pub(crate) fn next_data(_file: &File, range: Range<u64>) -> Option<Range<u64>> {
         Some(range)
     }
 
-    pub(in super::super) fn can_clone_in(_directory: &Path) -> bool {
+    pub(crate) fn can_clone_in(_directory: &Path) -> bool {
         false
     }
 
-    pub(in super::super) fn copy_range(
+    pub(crate) fn copy_range(
         _from: &File,
         _from_offset: u64,
         _to: &File,

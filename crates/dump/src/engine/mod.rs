@@ -13,20 +13,19 @@ use std::thread;
 
 use vmss2core_mem::{Gpa, PhysicalMemory};
 
+use crate::output::{Existing, Output};
 use crate::{DumpError, Input, Monitor, WriteOptions};
 
 mod copy;
 #[cfg(test)]
 mod early_tests;
 mod holes;
-mod host;
-mod output;
+pub(crate) mod host;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use copy::is_zero;
 pub(crate) use holes::data_ranges;
-pub(crate) use output::Output;
 
 /// Guest memory at a place in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +95,7 @@ pub(crate) fn write(
     path: &Path,
     monitor: &dyn Monitor,
 ) -> Result<(), DumpError> {
-    let output = Output::create(path, options.overwrite, input.checkpoint)?;
+    let output = Output::create(path, options.existing, &input.checkpoint.provenance)?;
     let companions = write_rest(layout, &output, input, options, path)?;
     copy_memory(&layout.extents, &input.checkpoint.memory, &output, monitor)?;
     write_literals(&layout.overlay, &output)?;
@@ -121,7 +120,7 @@ pub(crate) fn write_early(
         write(&layout, input, options, path, monitor)?;
         return Ok(layout);
     }
-    let output = Output::create(path, options.overwrite, input.checkpoint)?;
+    let output = Output::create(path, options.existing, &input.checkpoint.provenance)?;
     let stoppable = Stoppable { monitor, stop: AtomicBool::new(false) };
     let memory = &input.checkpoint.memory;
     let (copied, rest) = thread::scope(|scope| {
@@ -183,7 +182,12 @@ fn write_rest(
     // Before the long part, so that one that is in the way is found early.
     let companion = |companion: &Companion| {
         let path = with_suffix(path, companion.suffix);
-        let file = Output::create(&path, options.overwrite, input.checkpoint)?;
+        // Nobody typed this name.
+        let existing = match options.existing {
+            Existing::Stays => Existing::Stays,
+            _ => Existing::IsReplacedUnlessLink,
+        };
+        let file = Output::create(&path, existing, &input.checkpoint.provenance)?;
         file.write_all_at(companion.text.as_bytes(), 0)?;
         Ok(file)
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use vmss2core_guest::Facts;
-use vmss2core_mem::{Checkpoint, Gpa, PAGE_SIZE, ReadAt, SourceFile};
+use vmss2core_mem::{Checkpoint, Gpa, PAGE_SIZE, ReadAt};
 
 use crate::test_support::{Scratch, guest, marked, write, write_to};
 use crate::{DumpError, Input, Monitor, Silent, WriteOptions};
@@ -12,7 +12,7 @@ use crate::{DumpError, Input, Monitor, Silent, WriteOptions};
 use super::{Extent, Layout, Literal, write_early};
 
 const REPLACE: WriteOptions = WriteOptions {
-    overwrite: true,
+    existing: crate::Existing::IsReplaced,
     vcpu: 0,
     all_threads: false,
     no_dedup: false,
@@ -179,8 +179,7 @@ fn directories_and_inputs_are_no_outputs() {
 
     fs::write(&scratch.path, "memory").unwrap();
     let path = scratch.dir.path().join(".").join("out.core");
-    checkpoint.provenance.files =
-        vec![SourceFile { path, role: "memory", found: "given".to_owned() }];
+    checkpoint.provenance.host_files = vec![path];
     let refused = write_to(&scratch, "raw", &checkpoint, &facts, &REPLACE, &Silent);
     assert!(matches!(refused, Err(DumpError::IsInput { .. })), "{refused:?}");
     assert_eq!(fs::read(&scratch.path).unwrap(), b"memory");

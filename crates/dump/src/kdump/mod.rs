@@ -16,7 +16,7 @@ use vmss2core_guest::linux::{BetterSources, Kernel, UtsName};
 use vmss2core_mem::PAGE_SIZE;
 
 use crate::elf;
-use crate::engine::Output;
+use crate::output::Output;
 use crate::{DumpError, DumpFormat, Input, Monitor, Summary, WriteOptions};
 
 mod codec;
@@ -76,7 +76,7 @@ impl DumpFormat for KdumpCore {
         monitor: &dyn Monitor,
     ) -> Result<Summary, DumpError> {
         let plan = Plan::new(input, options.kdump)?;
-        let output = Output::create(path, options.overwrite, input.checkpoint)?;
+        let output = Output::create(path, options.existing, &input.checkpoint.provenance)?;
         let summary = if options.kdump.flatten {
             let failed = |source| output.error(source);
             let mut file = output.file();

@@ -8,7 +8,7 @@ use zerocopy::IntoBytes;
 
 use super::raw::{BLOCK, FlatHeader, FlatPiece};
 use crate::DumpError;
-use crate::engine::Output;
+use crate::output::Output;
 
 /// Takes the pieces of a file.
 pub(super) trait Sink: Sync {

@@ -19,7 +19,7 @@ use vmss2core_mem::Problem;
 
 use crate::elf::assemble::{Kind, assemble_segments};
 use crate::elf::{Class, Machine};
-use crate::{DumpError, Input, Monitor, Summary, WriteOptions, engine};
+use crate::{DumpError, Existing, Input, Monitor, Summary, WriteOptions, engine};
 use memory::Memory;
 
 /// gdb reads the table of segments one by one, and every access goes through it.
@@ -28,8 +28,8 @@ const MANY_SEGMENTS: usize = 100_000;
 /// What a user may choose about the core of a process.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProcessOptions {
-    /// Replace an existing file.
-    pub overwrite: bool,
+    /// What happens to an existing file.
+    pub existing: Existing,
     /// Write zeroes for what the checkpoint does not have, as Linux itself does.
     pub zero_fill: bool,
 }
@@ -115,7 +115,7 @@ impl<'p, 'k> ProcessCore<'p, 'k> {
             memory.extents,
             memory.len_bytes,
         )?;
-        let options = WriteOptions { overwrite: options.overwrite, ..WriteOptions::default() };
+        let options = WriteOptions { existing: options.existing, ..WriteOptions::default() };
         engine::write(&layout, input, &options, path, monitor)?;
         let mut problems = self.problems.clone();
         problems.extend(memory.problems);

@@ -1,25 +1,31 @@
 //! `btf`: the kernel's type information as a file.
 
-use std::fs::File;
 use std::io::Write;
-use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
+use vmss2core_dump::output::{self as file, check_existing};
 use vmss2core_guest::linux::Kernel;
 
 use super::kernel::with_kernel;
+use crate::cancel::Cancel;
 use crate::exit::Exit;
 use crate::output;
-use crate::plan::BtfPlan;
+use crate::plan::{BtfPlan, existing};
 
 pub(super) fn run(plan: &BtfPlan) -> anyhow::Result<Exit> {
+    let cancel = Cancel::install().context("cannot handle signals")?;
+    let existing = existing(plan.overwrite, true);
+    if let Some(path) = &plan.output {
+        check_existing(path, existing)?;
+    }
     with_kernel(&plan.guest, |kernel| {
         let (bytes, how) = match &plan.module {
             Some(name) => of_module(kernel, name)?,
             None => of_kernel(kernel)?,
         };
         if let Some(path) = &plan.output {
-            write(path, &bytes, plan.overwrite)?;
+            let inputs = &kernel.checkpoint().provenance;
+            cancel.deferred(|| file::write(path, existing, inputs, &bytes))?;
         } else {
             let mut out = output::stdout();
             out.write_all(&bytes)?;
@@ -46,19 +52,4 @@ fn of_module(kernel: &Kernel<'_>, name: &str) -> anyhow::Result<(Vec<u8>, String
     };
     let bytes = module.read(kernel)?;
     Ok((bytes, format!("types of module {name}, which refer to those of the kernel")))
-}
-
-/// Gives the file its name when it is complete.
-fn write(path: &Path, bytes: &[u8], overwrite: bool) -> anyhow::Result<()> {
-    let context = || format!("writing {}", path.display());
-    if !overwrite && path.try_exists().with_context(context)? {
-        bail!("{} exists; --force replaces it", path.display());
-    }
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .make_in(dir, |temporary| File::create_new(temporary))
-        .with_context(context)?;
-    file.write_all(bytes).with_context(context)?;
-    file.persist(path).map_err(|error| error.error).with_context(context)?;
-    Ok(())
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
+use vmss2core_dump::output::check_existing;
 use vmss2core_dump::{DumpError, Summary, WriteOptions};
 use vmss2core_report::human_size;
 
@@ -15,11 +16,10 @@ use crate::progress::Progress;
 
 pub(super) fn run(plan: &ConvertPlan) -> anyhow::Result<Exit> {
     let name = match &plan.output {
-        // The writer looks too; this is to say it before the work, not after it.
-        Target::File(path) if !plan.options.overwrite && path.symlink_metadata().is_ok() => {
-            return Err(DumpError::Exists { path: path.clone() }.into());
+        Target::File(path) => {
+            check_existing(path, plan.options.existing)?;
+            path.to_string_lossy()
         }
-        Target::File(path) => path.to_string_lossy(),
         Target::Stdout => "standard output".into(),
     };
     let cancel = Cancel::install().context("cannot handle signals")?;

@@ -8,8 +8,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use vmss2core_dump::DumpError;
-use vmss2core_dump::process::{ProcessCore, ProcessSummary};
+use vmss2core_dump::output::check_existing;
+use vmss2core_dump::process::{ProcessCore, ProcessOptions, ProcessSummary};
+use vmss2core_dump::{DumpError, Existing};
 use vmss2core_guest::linux::{Kernel, Process, RegisterFinder, Task};
 use vmss2core_mem::Problem;
 use vmss2core_report::{CoreInfo, CoreReport, write_json};
@@ -18,7 +19,7 @@ use super::kernel::with_kernel;
 use crate::cancel::Cancel;
 use crate::exit::{Exit, Stopped};
 use crate::output;
-use crate::plan::{CorePlan, CoreStyle};
+use crate::plan::{CorePlan, CoreStyle, existing};
 use crate::progress::Progress;
 
 pub(super) fn run(plan: &CorePlan) -> anyhow::Result<Exit> {
@@ -76,14 +77,11 @@ struct Writer<'a, 'k> {
 
 impl Writer<'_, '_> {
     fn write(&self, task: &Task) -> anyhow::Result<(CoreInfo, Vec<Problem>)> {
-        let path = self.path(task);
-        // The writer looks too; this is to say it before the work, not after it.
-        if !self.plan.options.overwrite && path.symlink_metadata().is_ok() {
-            return Err(DumpError::Exists { path }.into());
-        }
+        let (path, existing) = self.place(task);
+        check_existing(&path, existing)?;
         let process = Process::of(self.kernel, task)?;
         let core = ProcessCore::new(self.kernel, &process, self.tasks, &self.finder);
-        let written = self.write_file(&core, &path)?;
+        let written = self.write_file(&core, &path, existing)?;
         let told = told::Told {
             inputs: &self.plan.guest.source.inputs,
             process: &process,
@@ -105,6 +103,7 @@ impl Writer<'_, '_> {
         &self,
         core: &ProcessCore<'_, '_>,
         path: &Path,
+        existing: Existing,
     ) -> anyhow::Result<ProcessSummary> {
         let progress = Progress::new(self.plan.progress, &path.to_string_lossy(), self.cancel);
         let progress = match self.plan.style {
@@ -112,7 +111,7 @@ impl Writer<'_, '_> {
             CoreStyle::Original { quiet: true } => progress.silent(),
             CoreStyle::Text | CoreStyle::Json => progress,
         };
-        let options = self.plan.options;
+        let options = ProcessOptions { existing, zero_fill: self.plan.zero_fill };
         let written = self.cancel.deferred(|| core.write(options, path, &progress));
         progress.finish();
         written.map_err(|error| match error {
@@ -124,14 +123,16 @@ impl Writer<'_, '_> {
         })
     }
 
-    /// The name that was given, unless that is a directory or there are several.
-    fn path(&self, task: &Task) -> PathBuf {
+    /// The name that was given, unless that is a directory or there are several; and
+    /// what happens to a file that has it.
+    fn place(&self, task: &Task) -> (PathBuf, Existing) {
         let name = format!("core.{}", task.tid);
-        match &self.plan.output {
-            None => name.into(),
-            Some(output) if output.is_dir() => output.join(name),
-            Some(output) => output.clone(),
-        }
+        let (path, is_typed) = match &self.plan.output {
+            None => (name.into(), false),
+            Some(output) if output.is_dir() => (output.join(name), false),
+            Some(output) => (output.clone(), true),
+        };
+        (path, existing(self.plan.overwrite, is_typed))
     }
 }
 

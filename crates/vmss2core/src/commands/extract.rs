@@ -29,10 +29,11 @@ const SHOWN: usize = 4;
 pub(super) fn run(plan: &ExtractPlan) -> anyhow::Result<Exit> {
     let cancel = Cancel::install().context("cannot handle signals")?;
     with_kernel(&plan.guest, |kernel| {
+        let inputs = &kernel.checkpoint().provenance;
         let (process, mut problems) = process::of(kernel, plan.pid)?;
         problems.extend(process.problems().iter().cloned());
         let wanted = wanted::files(&process, &plan.files, &mut problems)?;
-        let destination = Destination::new(plan)?;
+        let destination = Destination::new(plan, inputs)?;
         let mut written = Vec::new();
         for file in &wanted {
             let one = Extraction { plan, process: &process, destination: &destination };
@@ -69,8 +70,9 @@ impl Extraction<'_, '_> {
         let name = path.to_string_lossy();
         let progress = Progress::new(ProgressWhen::Never, &name, cancel);
         let overwrite = self.plan.overwrite;
+        let existing = self.destination.existing(overwrite);
         let written =
-            cancel.deferred(|| files::write(self.process, file, &path, overwrite, &progress));
+            cancel.deferred(|| files::write(self.process, file, &path, existing, &progress));
         let written = written.map_err(|error| match cancel.signal() {
             Some(signal) => {
                 let text = format!("stopped; {name} was not written");
@@ -81,7 +83,8 @@ impl Extraction<'_, '_> {
         problems.extend(missing(&file.path, &written));
         let mut also = Vec::new();
         for other in &wanted.also {
-            match self.destination.link(&path, other, overwrite) {
+            let inputs = &self.process.kernel().checkpoint().provenance;
+            match cancel.deferred(|| self.destination.link(&path, other, overwrite, inputs)) {
                 Ok(link) => also.extend(link.map(|link| link.to_string_lossy().into_owned())),
                 Err(error) => problems.push(Problem::warning(format!(
                     "{} is not there under its other name {other}: {error:#}",

@@ -11,6 +11,7 @@ use std::path::Path;
 use anyhow::Context;
 use clap::Command;
 use clap_mangen::Man;
+use vmss2core_dump::output as file;
 
 use crate::exit::Exit;
 use crate::{args, output};
@@ -36,7 +37,7 @@ fn write_pages(main: &Command, dir: &Path) -> anyhow::Result<()> {
         let path = dir.join(format!("{name}.1"));
         let mut page = Vec::new();
         write_page(command, &mut page)?;
-        fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
+        file::write_readable(&path, &page)?;
     }
     Ok(())
 }

@@ -136,8 +136,8 @@ fn write(
     cancel: &Cancel,
 ) -> anyhow::Result<Summary> {
     let windbg = core.windbg;
-    let options =
-        WriteOptions { overwrite: true, vcpu: core.vcpu, windbg, ..WriteOptions::default() };
+    let existing = crate::plan::existing(true, false);
+    let options = WriteOptions { existing, vcpu: core.vcpu, windbg, ..WriteOptions::default() };
     let progress = progress(plan, &core.path, cancel);
     convert::write(guest, core.format, &options, &core.path, progress, cancel)
 }

@@ -4,11 +4,12 @@ use std::sync::LazyLock;
 
 use vmss2core_checkpoint::{OpenOptions, Opened};
 use vmss2core_dump::Input;
+use vmss2core_guest::linux::GivenFiles;
 use vmss2core_guest::{Facts, windows};
 use vmss2core_mem::{Problem, Severity};
 
 use crate::exit::Exit;
-use crate::plan::Source;
+use crate::plan::{GuestPlan, Source};
 
 /// A checkpoint with what is known of its guest.
 pub(super) struct Guest {
@@ -31,6 +32,15 @@ impl Guest {
     /// A guest to tell about.
     pub(super) fn open(source: &Source) -> anyhow::Result<Self> {
         Ok(Self::of(open(source)?))
+    }
+
+    /// A guest whose kernel will be asked, with the help of files that the user gives.
+    pub(super) fn open_to_ask(plan: &GuestPlan) -> anyhow::Result<Self> {
+        let mut opened = vmss2core_checkpoint::open(&plan.source.inputs, &options(&plan.source))?;
+        let GivenFiles { vmlinux, btf, system_map, .. } = &plan.files;
+        let given = [vmlinux, btf, system_map].into_iter().flatten().cloned();
+        opened.checkpoint.provenance.host_files.extend(given);
+        Ok(Self::of(opened))
     }
 
     /// A guest whose memory will be written.
@@ -77,6 +87,12 @@ impl Guest {
     /// while a core is being written.
     pub(super) fn serious_analysis_problems(&self) -> impl Iterator<Item = &Problem> {
         serious(&self.facts.problems)
+    }
+
+    /// That memory could not be read, if that came after the analysis.
+    pub(super) fn read_failure(&self) -> Option<Problem> {
+        let failure = vmss2core_guest::unreadable(&self.opened.checkpoint)?;
+        (!self.facts.problems.contains(&failure)).then_some(failure)
     }
 
     /// How a command ends that came across these problems as well.

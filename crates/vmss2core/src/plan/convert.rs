@@ -37,7 +37,7 @@ impl ConvertPlan {
             format,
             output: if to_stdout { Target::Stdout } else { Target::File(args.output) },
             options: WriteOptions {
-                overwrite: args.force,
+                existing: super::existing(args.force, true),
                 vcpu: args.vcpu.unwrap_or(0),
                 all_threads: args.all_threads,
                 no_dedup: args.no_dedup,

@@ -4,8 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap_complete::Shell;
-use vmss2core_dump::DumpFormat;
-use vmss2core_dump::process::ProcessOptions;
+use vmss2core_dump::{DumpFormat, Existing};
 use vmss2core_guest::linux::GivenFiles;
 use vmss2core_report::{ModuleList, TimeStyle};
 
@@ -58,6 +57,16 @@ pub(crate) enum Plan {
 pub(crate) struct Source {
     pub(crate) inputs: Vec<PathBuf>,
     pub(crate) spill_dir: PathBuf,
+}
+
+/// What happens to a file that has the name of an output: one that the user typed, or
+/// one that nobody did.
+pub(crate) fn existing(overwrite: bool, is_typed: bool) -> Existing {
+    match (overwrite, is_typed) {
+        (false, _) => Existing::Stays,
+        (true, true) => Existing::IsReplaced,
+        (true, false) => Existing::IsReplacedUnlessLink,
+    }
 }
 
 /// A checkpoint whose kernel is asked something.
@@ -113,7 +122,10 @@ pub(crate) struct CorePlan {
     pub(crate) guest: GuestPlan,
     pub(crate) wanted: Vec<Wanted>,
     pub(crate) output: Option<PathBuf>,
-    pub(crate) options: ProcessOptions,
+    /// Existing files are replaced.
+    pub(crate) overwrite: bool,
+    /// Zeroes are written for what the checkpoint does not have.
+    pub(crate) zero_fill: bool,
     pub(crate) style: CoreStyle,
     pub(crate) progress: ProgressWhen,
 }
@@ -301,7 +313,8 @@ fn core(args: CoreArgs, global: &Global) -> CorePlan {
         guest: GuestPlan::new(args.guest, global),
         wanted: pids.chain(args.name.into_iter().map(Wanted::Name)).collect(),
         output: args.output,
-        options: ProcessOptions { overwrite: args.force, zero_fill: args.zero_fill },
+        overwrite: args.force,
+        zero_fill: args.zero_fill,
         style: if args.json { CoreStyle::Json } else { CoreStyle::Text },
         progress: global.progress,
     }

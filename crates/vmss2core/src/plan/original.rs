@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use vmss2core_dump::WindbgOptions;
-use vmss2core_dump::process::ProcessOptions;
 use vmss2core_guest::linux::LinuxOffsets;
 use vmss2core_guest::windows;
 
@@ -111,7 +110,8 @@ impl LegacyArgs {
             },
             wanted: vec![Wanted::Pid(pid)],
             output: None,
-            options: ProcessOptions { overwrite: true, zero_fill: false },
+            overwrite: true,
+            zero_fill: false,
             style: CoreStyle::Original { quiet: self.quiet },
             progress: self.global.progress,
         }))

@@ -13,6 +13,11 @@ mod exit_codes;
 mod help;
 mod info;
 mod original;
+#[cfg(unix)]
+#[path = "../common/outputs.rs"]
+mod outputs;
+#[cfg(unix)]
+mod outputs_of_commands;
 mod run;
 #[path = "../../../report/tests/schema/mod.rs"]
 mod schema;

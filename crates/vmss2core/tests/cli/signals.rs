@@ -33,7 +33,10 @@ fn place() -> Place {
 
 /// The program after its first lines, waiting for more room in the pipe.
 fn start(place: &Place) -> (Child, ChildStdout) {
-    let mut command = place.command(&["-M", "vm.vmss"]);
+    running(place.command(&["-M", "vm.vmss"]))
+}
+
+fn running(mut command: Command) -> (Child, ChildStdout) {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdout = child.stdout.take().unwrap();
     let mut seen = Vec::new();
@@ -74,7 +77,7 @@ fn finish(mut child: Child, mut stdout: ChildStdout) -> (ExitStatus, String, Str
 
 #[test]
 fn a_signal_stops_the_writer_and_leaves_nothing() {
-    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+    for (signal, code) in [("-HUP", 129), ("-INT", 130), ("-TERM", 143)] {
         let place = place();
         let (child, stdout) = start(&place);
         send(&child, signal);
@@ -109,5 +112,38 @@ fn a_second_signal_does_not_wait() {
     let status = child.wait().unwrap();
     drop(stdout);
     assert!(matches!(status.signal(), Some(2 | 15)), "{status}");
-    assert!(!place.file("vmss.core").exists());
+    assert_eq!(place.names(), ["vm.vmem", "vm.vmss"]);
+}
+
+/// Each second signal ends it at once and leaves nothing, at whatever moment the first
+/// one has it.
+#[test]
+fn nothing_is_left_after_two_signals_whenever_they_come() {
+    for pause_us in (0..4000).step_by(400) {
+        let place = place();
+        let (mut child, stdout) = start(&place);
+        wait_until_stuck(&stdout);
+        send(&child, "-INT");
+        std::thread::sleep(Duration::from_micros(pause_us));
+        send(&child, "-INT");
+        drop(stdout);
+        let status = child.wait().unwrap();
+        assert!(status.signal() == Some(2) || status.code() == Some(130), "{status}");
+        assert_eq!(place.names(), ["vm.vmem", "vm.vmss"], "after {pause_us} us");
+    }
+}
+
+/// As under `nohup`: who started it wants it to go on.
+#[test]
+fn a_hangup_that_is_ignored_stays_ignored() {
+    let place = place();
+    let program = env!("CARGO_BIN_EXE_vmss2core");
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("trap '' HUP; exec {program} -M vm.vmss")]);
+    command.current_dir(place.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (child, stdout) = running(command);
+    send(&child, "-HUP");
+    let (status, lines, talk) = finish(child, stdout);
+    assert_eq!(status.code(), Some(0), "{talk}");
+    assert!(lines.contains("Finished"), "{lines}");
 }

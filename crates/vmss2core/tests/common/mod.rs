@@ -16,6 +16,7 @@ pub mod guests;
 pub mod judges;
 pub mod kdump;
 pub mod mt;
+pub mod outputs;
 pub mod rand;
 pub mod server;
 pub mod stacks;

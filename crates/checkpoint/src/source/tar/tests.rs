@@ -46,7 +46,13 @@ fn a_member_lies_in_the_file_of_its_archive() {
     let file = tempfile::tempfile().unwrap();
     std::io::Write::write_all(&mut &file, &tar(&[("x", b"0123456789")])).unwrap();
     let len = file.metadata().unwrap().len();
-    let archive = Source { path: "a.tar".into(), bytes: Arc::new(file), len, found: String::new() };
+    let archive = Source {
+        path: "a.tar".into(),
+        bytes: Arc::new(file),
+        len,
+        found: String::new(),
+        host_files: Vec::new(),
+    };
     let folder = members(&archive).unwrap();
     let member = folder.entries[0].open("").unwrap();
     assert_eq!(member.bytes.file_at(3).map(|(_, offset)| offset), Some(515));

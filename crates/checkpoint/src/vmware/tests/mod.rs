@@ -25,6 +25,7 @@ fn source(name: &str, bytes: Vec<u8>) -> Source {
         len: bytes.len() as u64,
         bytes: Arc::new(bytes),
         found: "given".to_owned(),
+        host_files: Vec::new(),
     }
 }
 

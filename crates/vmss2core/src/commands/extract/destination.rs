@@ -1,13 +1,15 @@
 //! Where files of a guest go. Their names are the guest's, and it may be hostile.
 
-use std::fs::{self, DirBuilder};
+use std::fs::DirBuilder;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use vmss2core_dump::output::{self, Existing};
+use vmss2core_mem::Provenance;
 use vmss2core_report::ExtractedFile;
 
-use crate::plan::{ExtractPlan, WantedFiles};
+use crate::plan::{ExtractPlan, WantedFiles, existing};
 
 /// The directory for `--maps` where none is named.
 const SYSROOT: &str = "sysroot";
@@ -24,7 +26,17 @@ pub(super) enum Destination {
 }
 
 impl Destination {
-    pub(super) fn new(plan: &ExtractPlan) -> Result<Self> {
+    pub(super) fn new(plan: &ExtractPlan, inputs: &Provenance) -> Result<Self> {
+        let destination = Self::of(plan)?;
+        if let Self::Tree(root) | Self::Flat(root) = &destination
+            && plan.overwrite
+        {
+            refuse_inputs_in(root, inputs)?;
+        }
+        Ok(destination)
+    }
+
+    fn of(plan: &ExtractPlan) -> Result<Self> {
         if plan.files == WantedFiles::Programs {
             let root = plan.output.clone().unwrap_or_else(|| SYSROOT.into());
             make_directory(&root)?;
@@ -59,12 +71,18 @@ impl Destination {
         Ok(path)
     }
 
+    /// What happens to a file that is there already.
+    pub(super) fn existing(&self, overwrite: bool) -> Existing {
+        existing(overwrite, matches!(self, Self::File(_)))
+    }
+
     /// Gives a file a second name, if that is another one. Only in a tree.
     pub(super) fn link(
         &self,
         file: &Path,
         guest_path: &str,
         overwrite: bool,
+        inputs: &Provenance,
     ) -> Result<Option<PathBuf>> {
         if !matches!(self, Self::Tree(_)) {
             return Ok(None);
@@ -73,19 +91,24 @@ impl Destination {
         if path == file {
             return Ok(None);
         }
-        if overwrite && path.is_file() {
-            fs::remove_file(&path).with_context(|| format!("replacing {}", path.display()))?;
-        }
-        match fs::hard_link(file, &path) {
-            Ok(()) => Ok(Some(path)),
-            // File systems without hard links.
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                fs::copy(file, &path).with_context(|| format!("writing {}", path.display()))?;
-                Ok(Some(path))
-            }
-            Err(error) => Err(error).with_context(|| format!("writing {}", path.display())),
-        }
+        output::link(file, &path, self.existing(overwrite), inputs)?;
+        Ok(Some(path))
     }
+}
+
+/// Where the guest chooses the names, it could choose those of the machine's disks.
+fn refuse_inputs_in(root: &Path, inputs: &Provenance) -> Result<()> {
+    let Ok(root) = root.canonicalize() else { return Ok(()) };
+    let is_inside = |input: &&PathBuf| input.canonicalize().is_ok_and(|at| at.starts_with(&root));
+    if let Some(input) = inputs.host_files.iter().find(is_inside) {
+        bail!(
+            "{} has {} in it, and the guest chooses the names of what would be replaced there: name \
+             another directory",
+            root.display(),
+            input.display()
+        );
+    }
+    Ok(())
 }
 
 /// The directory that `--maps` wrote to: where the first file's path in the guest
@@ -135,6 +158,8 @@ fn private(_builder: &mut DirBuilder) {}
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -193,11 +218,33 @@ mod tests {
         let tree = Destination::Tree(dir.path().to_owned());
         let file = tree.path_of("/usr/lib/libc-2.31.so").unwrap();
         fs::write(&file, b"x").unwrap();
-        assert_eq!(tree.link(&file, "/usr/lib/libc-2.31.so", false).unwrap(), None);
-        let link = tree.link(&file, "/lib/libc.so.6", false).unwrap().unwrap();
-        assert_eq!(fs::read(&link).unwrap(), b"x");
-        assert!(tree.link(&file, "/lib/libc.so.6", false).is_err());
-        assert!(tree.link(&file, "/lib/libc.so.6", true).unwrap().is_some());
-        assert!(tree.link(&file, "/../libc.so.6", true).is_err());
+        let link = |name, overwrite| tree.link(&file, name, overwrite, &Provenance::default());
+        assert_eq!(link("/usr/lib/libc-2.31.so", false).unwrap(), None);
+        let second = link("/lib/libc.so.6", false).unwrap().unwrap();
+        assert_eq!(fs::read(&second).unwrap(), b"x");
+        assert!(link("/lib/libc.so.6", false).is_err());
+        assert!(link("/lib/libc.so.6", true).unwrap().is_some());
+        assert!(link("/../libc.so.6", true).is_err());
+        fs::write(&second, b"another").unwrap();
+        assert!(link("/lib/libc.so.6", true).unwrap().is_some());
+        assert_eq!(fs::read(&second).unwrap(), b"x");
+        let there = fs::read_dir(second.parent().unwrap()).unwrap();
+        assert_eq!(there.count(), 1, "a temporary name is left");
+    }
+
+    #[test]
+    fn a_second_name_never_takes_that_of_an_input() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = Destination::Tree(dir.path().to_owned());
+        let (file, input) = (dir.path().join("libc.so.6"), dir.path().join("g.vmem"));
+        fs::write(&file, b"libc").unwrap();
+        fs::write(&input, b"memory").unwrap();
+        let inputs = Provenance { host_files: vec![input.clone()], ..Provenance::default() };
+        let refused = tree.link(&file, "/g.vmem", true, &inputs).unwrap_err();
+        assert!(refused.to_string().contains("part of the checkpoint"), "{refused}");
+        assert_eq!(fs::read(&input).unwrap(), b"memory");
+        let refused = refuse_inputs_in(dir.path(), &inputs).unwrap_err();
+        assert!(refused.to_string().contains("name another directory"), "{refused}");
+        refuse_inputs_in(&dir.path().join("out"), &inputs).unwrap();
     }
 }
