@@ -12,6 +12,7 @@ mod ci;
 mod demo;
 mod lab;
 mod layers;
+mod mutate;
 mod setup;
 
 use std::path::{Path, PathBuf};
@@ -42,6 +43,9 @@ enum Command {
     Layers,
     /// Install the Debian packages that guests and judges need
     Setup,
+    /// Damage checkpoints where the program looks, or send it packets, and see that it
+    /// never panics, hangs, takes much memory or changes its inputs
+    Mutate(mutate::MutateArgs),
     /// Measure speed as ratios to cp and to peers
     Bench {
         /// Write the table to benches/RESULTS.md too; with --only, these rows of it
@@ -60,6 +64,7 @@ fn main() -> Result<()> {
         Command::Layers => layers::run(root()?),
         Command::Setup => setup::run(),
         Command::Demo => demo::run(root()?),
+        Command::Mutate(args) => mutate::run(root()?, &args),
         Command::Bench { record, only } => bench::run(root()?, record, only.as_deref()),
     }
 }

@@ -20,6 +20,7 @@ pub mod judges;
 pub mod kernel;
 pub mod macos;
 pub mod make;
+pub mod mutate;
 pub mod recipe;
 pub mod registers;
 pub mod truth;

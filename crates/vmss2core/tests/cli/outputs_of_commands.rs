@@ -14,10 +14,10 @@ use crate::run::Place;
 /// [`Lab::check`]'s hands, here or in `judge_outputs`, or has a test of its own.
 const WRITERS: [(&str, &str); 6] = [
     ("convert", "--output <OUT>"),
-    ("core", "--output <PATH>"),
-    ("extract", "--output <PATH>"),
+    ("core", "--output <OUT>"),
+    ("extract", "--output <OUT>"),
     ("gdb", "--write-gdbinit <FILE>"),
-    ("btf", "--output <FILE>"),
+    ("btf", "--output <OUT>"),
     ("man", "[DIR]"),
 ];
 

@@ -41,7 +41,8 @@ impl Lab<'_> {
         for input in self.inputs {
             symlink(input, self.dir.join("link")).unwrap();
             fs::hard_link(self.dir.join(input), self.dir.join("hard")).unwrap();
-            for name in [input, "link", "hard", &format!("dir/{input}")] {
+            let through_dir = format!("dir/{input}");
+            for name in [*input, "link", "hard", through_dir.as_str()] {
                 self.refuses(writer, name, writer.force, "part of the checkpoint");
             }
             self.remove(&["link", "hard"]);
@@ -124,6 +125,8 @@ impl Lab<'_> {
     }
 
     fn remove(&self, names: &[&str]) {
-        names.iter().for_each(|name| fs::remove_file(self.dir.join(name)).unwrap());
+        for name in names {
+            fs::remove_file(self.dir.join(name)).unwrap();
+        }
     }
 }
