@@ -14,7 +14,7 @@ use mini_nt::Guest;
 use vmss2core_guest::paging::{PagingMode, Root};
 use vmss2core_guest::windows::{Completeness, Options, ScanDepth, WindowsFacts, debugger_blocks};
 use vmss2core_guest::{OperatingSystem, analyse, analyse_with};
-use vmss2core_lab::windows::{Doing, Paging, Trap, Truth, fixture, fixtures};
+use vmss2core_lab::windows::{Doing, Fixture, Paging, Trap, Truth, fixture, fixtures};
 use vmss2core_mem::{Gpa, Gva};
 
 fn windows_of(guest: &Guest, what: &str) -> WindowsFacts {
@@ -32,8 +32,9 @@ fn every_guest_is_found_as_it_was_made() {
         let found = windows_of(&guest, what);
         let truth = &guest.nt.truth;
         root_and_mode(&found, truth, what);
-        image(&found, truth, what, fixture.has(Trap::HeaderPagedOut));
+        image(&found, truth, &fixture);
         debugger_data(&found, truth, what);
+        way_to_debugger_data(&found, &fixture);
         facts_about_the_system(&found, truth, what);
         processors(&found, truth, what);
     }
@@ -54,15 +55,20 @@ fn root_and_mode(found: &WindowsFacts, truth: &Truth, what: &str) {
     assert_eq!(system.value, Gva(truth.processes[0].eprocess), "{what}: {}", system.how);
 }
 
-fn image(found: &WindowsFacts, truth: &Truth, what: &str, is_headless: bool) {
+fn image(found: &WindowsFacts, truth: &Truth, fixture: &Fixture) {
+    let what = fixture.name;
     let image = found.image.as_ref().unwrap_or_else(|| panic!("{what}: no image"));
     assert_eq!(image.value.base, Gva(truth.kernel.base), "{what}: {}", image.how);
-    if is_headless {
+    if fixture.has(Trap::HeaderPagedOut) {
         assert_eq!(image.value.timestamp, None, "{what}");
         return;
     }
     assert_eq!(image.value.size_bytes, truth.kernel.size, "{what}");
     assert_eq!(image.value.timestamp, Some(truth.kernel.timestamp), "{what}");
+    if fixture.has(Trap::OtherLinker) {
+        assert_eq!(image.value.pdb, None, "{what}");
+        return;
+    }
     let pdb = image.value.pdb.as_ref().unwrap_or_else(|| panic!("{what}: no PDB"));
     let want = (&truth.pdb.name, &truth.pdb.guid, truth.pdb.age);
     assert_eq!((&pdb.name, &pdb.guid, pdb.age), want, "{what}");
@@ -78,6 +84,14 @@ fn debugger_data(found: &WindowsFacts, truth: &Truth, what: &str) {
     let keys = keys.map(|keys| (keys.wait_never, keys.wait_always, keys.flag));
     let want = truth.kdbg.keys.map(|keys| (keys.never, keys.always, Gva(keys.flag)));
     assert_eq!(keys, want, "{what}");
+}
+
+/// 32-bit kernels say themselves where it is, unless their regions do not.
+fn way_to_debugger_data(found: &WindowsFacts, fixture: &Fixture) {
+    let how = &found.kdbg.as_ref().unwrap().how;
+    let is_told = !found.is_64_bit && !fixture.has(Trap::NoVersionBlock);
+    assert_eq!(how.contains("version block"), is_told, "{}: {how}", fixture.name);
+    assert_eq!(how.contains("search"), !is_told, "{}: {how}", fixture.name);
 }
 
 fn facts_about_the_system(found: &WindowsFacts, truth: &Truth, what: &str) {
@@ -159,4 +173,19 @@ fn without_registers_windows_is_still_found() {
         assert_eq!(found.kdbg.unwrap().value.gva, Gva(guest.nt.truth.kdbg.va), "{name}");
         assert_eq!(found.completeness, Completeness::SomeProcessors, "{name}");
     }
+}
+
+/// Images of other kinds, or none, where the kernel should be: what is said of it must
+/// be true of all.
+#[test]
+fn a_kernel_that_is_not_found_is_not_called_paged_out() {
+    let mut guest = Guest::of(&fixture("no-version-block").unwrap());
+    let at = guest.nt.truth.kernel.base;
+    guest.overwrite(at, &[0; 4096]);
+    guest.overwrite(guest.nt.truth.kdbg.va, &[0; 0x20]);
+    let found = windows_of(&guest, "no header");
+    assert_eq!((&found.image, &found.kdbg), (&None, &None));
+    let said = found.missing.join("; ");
+    assert!(said.contains("no image that is mapped where kernels are"), "{said}");
+    assert!(!said.contains("not in memory"), "{said}");
 }

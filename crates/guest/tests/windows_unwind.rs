@@ -195,3 +195,121 @@ fn without_unwind_data_return_addresses_are_guessed() {
         }
     }
 }
+
+#[test]
+fn an_image_s_first_address_is_no_return_address() {
+    let mut image = loaded();
+    // Neither the header is in memory, which knows the sections, nor the page before.
+    image[..0x1000].fill(0);
+    let (image, facts) = (Arc::new(image), facts());
+    let mut now = Moment::first();
+    let beyond = STACK + STACK_LEN - 0x80;
+    now.stack.insert(beyond, BASE);
+    // Code, but no call before it; a call before it, but to where no code is.
+    now.stack.insert(beyond + 8, BASE + 0x1008);
+    now.stack.insert(beyond + 16, BASE + 0x7005);
+    let mut deepest = 0;
+    for line in TRACE.lines() {
+        now.go_on(line);
+        let checkpoint = now.checkpoint(&image);
+        let found = Kernel::open(&checkpoint, &facts).backtrace_of_cpu(0).unwrap();
+        let guesses = found.frames.iter().filter(|frame| frame.kind == FrameKind::Guess);
+        let guessed: Vec<u64> = guesses.map(|frame| frame.ip.0).collect();
+        for wrong in [BASE, BASE + 0x1008, BASE + 0x7005] {
+            assert!(!guessed.contains(&wrong), "at {:#x}: {guessed:x?}", now.rip);
+        }
+        assert!(now.calls[1..].iter().all(|call| guessed.contains(call)), "{guessed:x?}");
+        deepest = deepest.max(guessed.len());
+    }
+    assert!(deepest > 5, "{deepest}");
+}
+
+/// Writes little-endian numbers of 4 bytes.
+fn put(image: &mut [u8], at: usize, values: &[u32]) {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    image[at..at + bytes.len()].copy_from_slice(&bytes);
+}
+
+/// The image with these exports and this table of functions.
+fn with_names(exports: &[(&str, u32)], functions: &[[u32; 3]]) -> Vec<u8> {
+    const EXPORTS: u32 = 0x6000;
+    const FUNCTIONS: u32 = 0x6800;
+    let mut image = loaded();
+    let pe = u32_at(&image, 0x3c);
+    // `SizeOfImage`.
+    put(&mut image, pe + 0x50, &[0x8000]);
+    let directories = pe + 0x88;
+    put(&mut image, directories, &[EXPORTS, 0x400]);
+    put(&mut image, directories + 24, &[FUNCTIONS, u32::try_from(functions.len() * 12).unwrap()]);
+    put(&mut image, FUNCTIONS as usize, functions.as_flattened());
+    let count = u32::try_from(exports.len()).unwrap();
+    put(&mut image, EXPORTS as usize + 0x14, &[count, count, 0x6100, 0x6200, 0x6300]);
+    for (index, (name, rva)) in (0..).zip(exports) {
+        let text = 0x6400 + index * 0x20;
+        put(&mut image, 0x6100 + index * 4, &[*rva]);
+        put(&mut image, 0x6200 + index * 4, &[u32::try_from(text).unwrap()]);
+        image[0x6300 + index * 2] = u8::try_from(index).unwrap();
+        image[text..text + name.len()].copy_from_slice(name.as_bytes());
+    }
+    image
+}
+
+fn place_in(image: Vec<u8>, rva: u64) -> String {
+    let (checkpoint, facts) = (Moment::first().checkpoint(&Arc::new(image)), facts());
+    Kernel::open(&checkpoint, &facts).place(Gva(BASE + rva)).unwrap().to_string()
+}
+
+/// The functions that gcc made, and a part of the second that lies elsewhere.
+const FUNCTIONS: [[u32; 3]; 9] = [
+    [0x1000, 0x1008, 0x4000],
+    [0x1008, 0x106c, 0x4004],
+    [0x106c, 0x10c0, 0x4018],
+    [0x10c0, 0x110b, 0x4020],
+    [0x110b, 0x116e, 0x4030],
+    [0x116e, 0x11be, 0x4040],
+    [0x11be, 0x11fe, 0x4048],
+    [0x11fe, 0x1228, 0x4054],
+    [0x7000, 0x7040, 0x7800],
+];
+
+#[test]
+fn places_are_named_by_the_function_that_they_are_in() {
+    let exports = [("first", 0x1008), ("label", 0x1120), ("leaf", 0x1228), ("last", 0x11fe)];
+    let mut image = with_names(&exports, &FUNCTIONS);
+    // Version 1 with the flag of a part, and of what.
+    image[0x7800] = 4 << 3 | 1;
+    put(&mut image, 0x7804, &FUNCTIONS[1]);
+    for (rva, name) in [
+        (0x1000, "nt+0x1000"),
+        (0x1008, "nt!first"),
+        (0x106b, "nt!first+0x63"),
+        (0x106c, "nt+0x106c"),
+        (0x1120, "nt!label"),
+        (0x1121, "nt+0x1121"),
+        (0x1200, "nt!last+0x2"),
+        // Without an entry in the table nothing says where it ends.
+        (0x1228, "nt!leaf"),
+        (0x1229, "nt+0x1229"),
+        (0x7010, "nt!first+0x6008"),
+        (0x7040, "nt+0x7040"),
+    ] {
+        assert_eq!(place_in(image.clone(), rva), name);
+    }
+    // The names end where the functions do that the emulator entered.
+    let mut now = Moment::first();
+    for line in TRACE.lines() {
+        now.go_on(line);
+        let rva = now.rip - BASE;
+        let inside = |range: [u32; 3]| (u64::from(range[0])..u64::from(range[1])).contains(&rva);
+        let name = place_in(image.clone(), rva);
+        let known = inside(FUNCTIONS[1]) || inside(FUNCTIONS[7]);
+        assert_eq!(name.contains('!'), known || rva == 0x1120, "{name}");
+    }
+}
+
+#[test]
+fn without_a_table_of_functions_only_exports_themselves_are_named() {
+    let image = with_names(&[("first", 0x1008)], &[]);
+    assert_eq!(place_in(image.clone(), 0x1008), "nt!first");
+    assert_eq!(place_in(image, 0x1009), "nt+0x1009");
+}

@@ -16,7 +16,7 @@ use vmss2core_lab::windows::{
 };
 
 /// What MemProcFS cannot open as a raw image, and why as far as it is known.
-const MEMPROCFS_REFUSES: [&str; 9] = [
+const MEMPROCFS_REFUSES: [&str; 14] = [
     // It knows four levels only.
     "win10-19041-la57",
     // Without the low stub it does not know where the kernel is.
@@ -25,16 +25,27 @@ const MEMPROCFS_REFUSES: [&str; 9] = [
     // It finds the kernel by its header page, which it reads when present.
     "header-in-transition",
     "header-paged-out",
+    "header-paged-out-pae",
     // And by the name in its exports.
     "exports-paged-out",
     // Not known: it reads the same guests with PAE.
     "winxp-x86",
+    "win2003-x86",
     "win7-x86",
     "crashed-winxp",
+    "crashed-win2003",
+    "no-version-block",
+    "other-linker",
 ];
 
 /// What volatility 3 cannot open.
-const VOLATILITY_REFUSES: [&str; 2] = ["win10-19041-la57", "header-paged-out"];
+const VOLATILITY_REFUSES: [&str; 4] = [
+    "win10-19041-la57",
+    "header-paged-out",
+    "header-paged-out-pae",
+    // It knows a kernel by its PDB.
+    "other-linker",
+];
 
 fn made(name: &str) -> MiniNt {
     make(&fixture(name).unwrap()).unwrap()

@@ -23,19 +23,30 @@ const PLUGINS: [&str; 3] =
     ["windows.pslist.PsList", "windows.modules.Modules", "windows.crashinfo.Crashinfo"];
 
 /// What MemProcFS cannot open as a dump, and why as far as it is known.
-const MEMPROCFS_REFUSES: [&str; 6] = [
+const MEMPROCFS_REFUSES: [&str; 11] = [
     // It finds the kernel by its header page and the name in its exports.
     "header-in-transition",
     "header-paged-out",
+    "header-paged-out-pae",
     "exports-paged-out",
     // Not known: it reads the same guests with PAE.
     "winxp-x86",
+    "win2003-x86",
     "win7-x86",
     "crashed-winxp",
+    "crashed-win2003",
+    "no-version-block",
+    "other-linker",
 ];
 
 /// What volatility 3 cannot list processes of.
-const VOLATILITY_REFUSES: [&str; 2] = ["win10-19041-la57", "header-paged-out"];
+const VOLATILITY_REFUSES: [&str; 4] = [
+    "win10-19041-la57",
+    "header-paged-out",
+    "header-paged-out-pae",
+    // It knows a kernel by its PDB.
+    "other-linker",
+];
 
 macro_rules! judged {
     ($($test:ident: $name:literal,)*) => {
@@ -63,6 +74,8 @@ judged! {
     five_levels: "win10-19041-la57",
     xp: "winxp-x86",
     xp_pae: "winxp-pae",
+    win2003: "win2003-x86",
+    win2003_pae: "win2003-pae",
     win7_x86: "win7-x86",
     win7_pae: "win7-pae",
     build_19041_pae: "win10-19041-pae",
@@ -91,6 +104,11 @@ judged! {
     crashed: "crashed",
     crashed_win7_pae: "crashed-win7-pae",
     crashed_xp: "crashed-winxp",
+    crashed_win2003: "crashed-win2003",
+    no_version_block: "no-version-block",
+    no_version_block_pae: "no-version-block-pae",
+    other_linker: "other-linker",
+    header_paged_out_pae: "header-paged-out-pae",
     hole: "hole",
     many_ranges: "many-ranges",
 }

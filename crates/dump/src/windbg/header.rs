@@ -1,4 +1,5 @@
-//! What the header of a dump says.
+//! What the header of a dump says. What is not known, or is 0 in dumps that Windows
+//! wrote (`KdSecondaryVersion`, `WriterStatus`, ...), is 0.
 
 use vmss2core_guest::paging::PagingMode;
 use vmss2core_guest::windows::{WindowsFacts, kdbg_fields};
@@ -14,6 +15,8 @@ use crate::DumpError;
 const MACHINE_I386: u32 = 0x14c;
 const MACHINE_AMD64: u32 = 0x8664;
 const STATUS_BREAKPOINT: u32 = 0x8000_0003;
+/// `EXCEPTION_NONCONTINUABLE`, as Windows states it of a bugcheck.
+const NONCONTINUABLE: u32 = 1;
 /// `LIVE_SYSTEM_DUMP`.
 const LIVE: u32 = 0x161;
 /// What the original states if no build is known: Windows 2000 and Vista.
@@ -69,6 +72,7 @@ impl Head<'_> {
         header.runs = self.runs()?;
         put(&mut header.context, self.context.map_or(&[], |context| &context.bytes));
         header.exception.code = U32::new(STATUS_BREAKPOINT);
+        header.exception.flags = U32::new(NONCONTINUABLE);
         header.exception.address = U64::new(self.instruction());
         header.dump_type = U32::new(self.dump_type());
         header.required_space = U64::new(self.memory.end);
@@ -77,8 +81,6 @@ impl Head<'_> {
         header.up_time = U64::new(shared.map_or(0, |shared| shared.interrupt_time));
         header.product = U32::new(shared.map_or(0, |shared| shared.product));
         header.suite = U32::new(shared.map_or(0, |shared| shared.suite));
-        // The second form of CONTEXT, as the debugger protocol numbers them.
-        header.kd_secondary_version = 2;
         header.boot_id = U32::new(shared.and_then(|shared| shared.boot_id).unwrap_or(0));
         Ok(header)
     }
@@ -104,6 +106,7 @@ impl Head<'_> {
         header.runs = self.runs()?;
         put(&mut header.context, self.context.map_or(&[], |context| &context.bytes));
         header.exception.code = U32::new(STATUS_BREAKPOINT);
+        header.exception.flags = U32::new(NONCONTINUABLE);
         header.exception.address = U32::new(low(self.instruction()));
         header.comment = self.comment();
         header.boot_id = U32::new(shared.and_then(|shared| shared.boot_id).unwrap_or(0));

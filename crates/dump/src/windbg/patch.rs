@@ -26,7 +26,7 @@ pub(super) struct Part {
 pub(super) fn parts(patch: &Patch, space: &AddressSpace<'_>) -> Option<Vec<Part>> {
     let (mut parts, mut at, mut rest) = (Vec::new(), patch.gva, patch.bytes.as_slice());
     while !rest.is_empty() {
-        let in_page = usize::try_from(PAGE_SIZE - at.page_offset()).ok()?;
+        let in_page = usize::try_from(PAGE_SIZE.saturating_sub(at.page_offset())).ok()?;
         let (now, later) = rest.split_at(rest.len().min(in_page));
         parts.push(Part { gpa: space.translate(at).ok()?.gpa, bytes: now.to_vec() });
         at = at.checked_add(now.len() as u64)?;

@@ -30,9 +30,9 @@ impl Memory {
     fn place(runs: &[Range<u64>], first_page: u64) -> Result<Self, DumpError> {
         let mut memory = Self { end: first_page, ..Self::default() };
         for run in runs {
-            let len_bytes = run.end - run.start;
+            let len_bytes = run.end.saturating_sub(run.start);
             memory.extents.push(Extent { offset: memory.end, gpa: Gpa(run.start), len_bytes });
-            memory.pages += len_bytes / PAGE_SIZE;
+            memory.pages = memory.pages.saturating_add(len_bytes / PAGE_SIZE);
             memory.end = memory.end.checked_add(len_bytes).ok_or(DumpError::TooLarge)?;
         }
         if i64::try_from(memory.end).is_err() {
@@ -52,10 +52,11 @@ impl Memory {
 
     /// File offset of physical memory, with how much follows it in the file.
     pub(super) fn offset_of(&self, gpa: Gpa) -> Option<(u64, u64)> {
-        let at = self.extents.partition_point(|extent| extent.gpa.0 + extent.len_bytes <= gpa.0);
+        let end = |extent: &Extent| extent.gpa.0.saturating_add(extent.len_bytes);
+        let at = self.extents.partition_point(|extent| end(extent) <= gpa.0);
         let extent = self.extents.get(at)?;
         let skip = gpa.0.checked_sub(extent.gpa.0)?;
-        Some((extent.offset + skip, extent.len_bytes - skip))
+        Some((extent.offset.checked_add(skip)?, extent.len_bytes.checked_sub(skip)?))
     }
 }
 
@@ -105,8 +106,13 @@ fn bits(runs: &[Range<u64>]) -> Result<u64, DumpError> {
 }
 
 fn first_page(runs: &[Range<u64>], is_64_bit: bool) -> Result<u64, DumpError> {
-    let tables = header_len(is_64_bit) + size_of::<BitmapHeader>() as u64 + bits(runs)? / 8;
-    Ok(tables.next_multiple_of(PAGE_SIZE))
+    let end = bitmap_at(is_64_bit).checked_add(bits(runs)? / 8);
+    end.and_then(|end| end.checked_next_multiple_of(PAGE_SIZE)).ok_or(DumpError::TooLarge)
+}
+
+/// File offset of the bitmap itself.
+pub(super) fn bitmap_at(is_64_bit: bool) -> u64 {
+    header_len(is_64_bit).saturating_add(size_of::<BitmapHeader>() as u64)
 }
 
 /// The bitmap and its header.
@@ -125,11 +131,13 @@ pub(super) fn bitmap(
         present: U64::new(memory.pages),
         bits: U64::new(bits(runs)?),
     };
-    let at = header_len(is_64_bit);
-    let mut literals = vec![Literal { offset: at, bytes: header.as_bytes().to_vec() }];
-    let map = at + size_of::<BitmapHeader>() as u64;
+    let header = header.as_bytes().to_vec();
+    let mut literals = vec![Literal { offset: header_len(is_64_bit), bytes: header }];
+    let map = bitmap_at(is_64_bit);
     literals.extend(
-        set_bits(runs).into_iter().map(|(byte, bytes)| Literal { offset: map + byte, bytes }),
+        set_bits(runs)
+            .into_iter()
+            .map(|(byte, bytes)| Literal { offset: map.saturating_add(byte), bytes }),
     );
     Ok(literals)
 }
@@ -147,13 +155,15 @@ fn set_bits(runs: &[Range<u64>]) -> Vec<(u64, Vec<u8>)> {
     for run in runs {
         let pages = run.start / PAGE_SIZE..run.end / PAGE_SIZE;
         let first = pages.start / 8;
-        let is_near =
-            |(start, bytes): &(u64, Vec<u8>)| first <= start + bytes.len() as u64 + GAP_BYTES;
+        let is_near = |(start, bytes): &(u64, Vec<u8>)| {
+            first.saturating_sub(*start) <= GAP_BYTES.saturating_add(bytes.len() as u64)
+        };
         if !parts.last().is_some_and(is_near) {
             parts.push((first, Vec::new()));
         }
         if let Some((start, bytes)) = parts.last_mut() {
-            set(bytes, pages.start - *start * 8..pages.end - *start * 8);
+            let before = start.saturating_mul(8);
+            set(bytes, pages.start.saturating_sub(before)..pages.end.saturating_sub(before));
         }
     }
     parts
@@ -166,10 +176,10 @@ fn set(bytes: &mut Vec<u8>, bits: Range<u64>) {
         bytes.resize(len, 0);
     }
     let first = usize::try_from(bits.start / 8).unwrap_or(usize::MAX);
-    for (byte, start) in bytes.iter_mut().skip(first).zip((bits.start / 8 * 8..).step_by(8)) {
+    for (byte, start) in bytes.iter_mut().skip(first).zip((bits.start & !7..).step_by(8)) {
         let low = bits.start.saturating_sub(start).min(8);
         let high = bits.end.saturating_sub(start).min(8);
-        *byte |= (((1_u16 << high) - (1 << low.min(high))) & 0xff) as u8;
+        *byte |= (0xff_u16 << low & !(0xff << high) & 0xff) as u8;
     }
 }
 
@@ -177,12 +187,12 @@ fn set(bytes: &mut Vec<u8>, bits: Range<u64>) {
 pub(super) fn guest_runs(space: &AddressSpace<'_>, variable: Gva) -> Option<Vec<Range<u64>>> {
     let is_64_bit = space.mode().is_64_bit();
     let word = |at: u64| if is_64_bit { space.read_u64(Gva(at)).ok() } else { read32(space, at) };
-    let (width, list) = if is_64_bit { (8, 0x10) } else { (4, 8) };
+    let (width, list, run_len) = if is_64_bit { (8, 0x10, 16) } else { (4, 8, 8) };
     let block = word(variable.0)?;
     let count = space.read_u32(Gva(block)).ok().filter(|count| *count <= MAX_GUEST_RUNS)?;
     let mut runs = Vec::new();
-    for index in 0..u64::from(count) {
-        let at = block.checked_add(list + index * 2 * width)?;
+    let list = (block.checked_add(list)?..).step_by(run_len);
+    for at in list.take(usize::try_from(count).ok()?) {
         let (first, pages) = (word(at)?, word(at.checked_add(width)?)?);
         let start = first.checked_mul(PAGE_SIZE)?;
         runs.push(start..start.checked_add(pages.checked_mul(PAGE_SIZE)?)?);

@@ -24,8 +24,9 @@ pub(super) fn nonzero(
     for run in runs {
         for data in data_ranges(&input.checkpoint.memory, run.clone())? {
             // Holes of a file need not begin with a page.
-            let pages = data.start & !(PAGE_SIZE - 1)..data.end.next_multiple_of(PAGE_SIZE);
-            scan.range(pages.start.max(run.start)..pages.end.min(run.end), &mut found, monitor)?;
+            let start = Gpa(data.start).page_start().0;
+            let end = data.end.checked_next_multiple_of(PAGE_SIZE).unwrap_or(u64::MAX);
+            scan.range(start.max(run.start)..end.min(run.end), &mut found, monitor)?;
         }
     }
     Ok(with_pages(found, runs, keep))
@@ -45,7 +46,8 @@ impl Scan<'_> {
     ) -> Result<(), DumpError> {
         let mut at = range.start;
         while at < range.end {
-            let end = (at + 1).next_multiple_of(BLOCK_BYTES).min(range.end);
+            let next = at.saturating_add(1).checked_next_multiple_of(BLOCK_BYTES);
+            let end = next.unwrap_or(u64::MAX).min(range.end);
             if !self.is_zero(at..end)? {
                 push(found, at..end);
             }
@@ -58,7 +60,7 @@ impl Scan<'_> {
     }
 
     fn is_zero(&mut self, block: Range<u64>) -> Result<bool, DumpError> {
-        let len = usize::try_from(block.end - block.start).unwrap_or(usize::MAX);
+        let len = usize::try_from(block.end.saturating_sub(block.start)).unwrap_or(usize::MAX);
         let Some(bytes) = self.buffer.get_mut(..len) else { return Ok(false) };
         self.input.checkpoint.memory.read(Gpa(block.start), bytes)?;
         Ok(bytes.chunks(4096).all(is_zero))
@@ -69,8 +71,8 @@ impl Scan<'_> {
 fn with_pages(found: Vec<Range<u64>>, runs: &[Range<u64>], keep: &[Gpa]) -> Vec<Range<u64>> {
     let is_ram = |gpa: u64| runs.iter().any(|run| run.contains(&gpa));
     let pages = keep.iter().map(|gpa| gpa.page_start().0).filter(|gpa| is_ram(*gpa));
-    let mut all: Vec<Range<u64>> =
-        found.into_iter().chain(pages.map(|gpa| gpa..gpa + PAGE_SIZE)).collect();
+    let pages = pages.map(|gpa| gpa..gpa.saturating_add(PAGE_SIZE));
+    let mut all: Vec<Range<u64>> = found.into_iter().chain(pages).collect();
     all.sort_unstable_by_key(|range| range.start);
     let mut joined = Vec::new();
     for range in all {

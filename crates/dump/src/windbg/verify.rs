@@ -7,14 +7,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use vmss2core_guest::paging::AddressSpace;
-use vmss2core_guest::windows::{WindowsFacts, kdbg_fields};
+use vmss2core_guest::windows::{View, WindowsFacts, kdbg_fields};
 use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, PhysicalMemory, Problem, ReadAt};
 use zerocopy::FromBytes;
+use zerocopy::little_endian::{U32, U64};
 
 use super::context::Context;
 use super::header_len;
 use super::patch::Patch;
 use super::raw::{BITMAP_SIGNATURE, BitmapHeader, FULL, Header32, Header64};
+use super::runs::bitmap_at;
 
 /// What a debugger will miss, or that the file is not what it should be.
 pub(super) fn problems(path: &Path, facts: &WindowsFacts, patches: &[Patch]) -> Vec<Problem> {
@@ -59,7 +61,7 @@ impl Dump {
         let memory = if head.is_full {
             full(&source, &head, header_len(is_64_bit))
         } else {
-            bitmap(&source, header_len(is_64_bit))
+            bitmap(&source, is_64_bit)
         };
         Ok(Self { len_bytes, head, memory: memory.ok_or("its list of memory makes no sense")? })
     }
@@ -95,11 +97,8 @@ impl Dump {
         }
         let pointer = |at| facts.kdbg_pointer(at).map(|gva| gva.0);
         let word = |gva: u64| read_word(space, gva);
-        let mut magic = [0; 2];
         let base = pointer(kdbg_fields::KERN_BASE).unwrap_or(0);
-        if space.read(Gva(base), &mut magic).is_err() || magic != *b"MZ" {
-            missing.push("the kernel's header is not in memory: debuggers may not find symbols");
-        }
+        missing.extend(self.missing_header(space, Gva(base)));
         let tag = space.read_u32(Gva(self.head.kdbg.saturating_add(0x10)));
         if tag.ok().map(u32::to_le_bytes) != Some(*b"KDBG") {
             missing.push("debuggers will not find Windows' debugger data in the dump");
@@ -117,6 +116,25 @@ impl Dump {
             missing.push("the list of processes does not begin with System");
         }
         missing
+    }
+
+    /// What is wrong with the kernel's header, by which debuggers know its symbols.
+    fn missing_header(&self, space: &AddressSpace<'_>, base: Gva) -> Option<&'static str> {
+        let mut magic = [0; 2];
+        if space.read(base, &mut magic).is_ok() {
+            let text = "no image begins where the debugger data says that the kernel does: is \
+                        the address that was given for it right?";
+            return (magic != *b"MZ").then_some(text);
+        }
+        let is_in_transition = View::new(&self.memory, space.mode(), space.root())
+            .read(base, &mut magic)
+            .is_ok_and(|()| magic == *b"MZ");
+        Some(if is_in_transition {
+            "the kernel's header is in a page in transition, which debuggers may not look into: \
+             they may not find symbols"
+        } else {
+            "the kernel's header is not in memory: debuggers may not find symbols"
+        })
     }
 
     /// Whether the header has the registers of one of the processors, as a
@@ -174,24 +192,24 @@ fn head32(bytes: &[u8]) -> Option<Head> {
 }
 
 fn runs64(list: &[u8]) -> Option<Vec<(u64, u64)>> {
-    let count = usize::try_from(u32_at(list, 0)?).ok()?;
-    let run = |index| Some((u64_at(list, 16 + index * 16)?, u64_at(list, 24 + index * 16)?));
-    (0..count).map(run).collect()
+    let (runs, _) = list.get(16..)?.as_chunks::<16>();
+    let runs = runs.get(..count(list)?)?.iter();
+    runs.map(|run| <[U64; 2]>::read_from_bytes(run).ok().map(pair)).collect()
 }
 
 fn runs32(list: &[u8]) -> Option<Vec<(u64, u64)>> {
-    let count = usize::try_from(u32_at(list, 0)?).ok()?;
-    let run =
-        |index| Some((u32_at(list, 8 + index * 8)?.into(), u32_at(list, 12 + index * 8)?.into()));
-    (0..count).map(run).collect()
+    let (runs, _) = list.get(8..)?.as_chunks::<8>();
+    let runs = runs.get(..count(list)?)?.iter();
+    runs.map(|run| <[U32; 2]>::read_from_bytes(run).ok().map(pair)).collect()
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes)
+/// How many runs a list has: its first 4 bytes.
+fn count(list: &[u8]) -> Option<usize> {
+    usize::try_from(U32::read_from_prefix(list).ok()?.0.get()).ok()
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes)
+fn pair<T: Into<u64>>([first, pages]: [T; 2]) -> (u64, u64) {
+    (first.into(), pages.into())
 }
 
 /// Memory of a full dump.
@@ -206,29 +224,27 @@ fn full(source: &Arc<dyn ReadAt>, head: &Head, header_len: u64) -> Option<Physic
 }
 
 /// Bytes of the bitmap that are read at once.
-const CHUNK: u64 = 64 * 1024;
+const CHUNK: usize = 64 * 1024;
 
 /// Memory of a dump with a bitmap.
-fn bitmap(source: &Arc<dyn ReadAt>, header_len: u64) -> Option<PhysicalMemory> {
+fn bitmap(source: &Arc<dyn ReadAt>, is_64_bit: bool) -> Option<PhysicalMemory> {
     let mut bytes = vec![0; size_of::<BitmapHeader>()];
-    source.read_exact_at(header_len, &mut bytes).ok()?;
+    source.read_exact_at(header_len(is_64_bit), &mut bytes).ok()?;
     let header = BitmapHeader::ref_from_bytes(&bytes).ok()?;
     if header.signature != BITMAP_SIGNATURE {
         return None;
     }
-    let map = header_len + size_of::<BitmapHeader>() as u64;
     let len = header.bits.get() / 8;
     let mut runs = Runs::default();
-    let mut at = 0;
-    while at < len {
-        let mut chunk = vec![0; usize::try_from(CHUNK.min(len - at)).ok()?];
-        source.read_exact_at(map + at, &mut chunk).ok()?;
-        runs.chunk(at * 8, &chunk);
-        at += CHUNK;
+    for at in (0..len).step_by(CHUNK) {
+        let mut chunk = vec![0; usize::try_from(len.saturating_sub(at)).ok()?.min(CHUNK)];
+        let place = bitmap_at(is_64_bit).checked_add(at)?;
+        source.read_exact_at(place, &mut chunk).ok()?;
+        runs.chunk(at.checked_mul(8)?, &chunk);
     }
     let (mut memory, mut offset) = (PhysicalMemory::new(), header.first_page.get());
     for run in runs.0 {
-        let (start, pages) = (run.start.checked_mul(PAGE_SIZE)?, run.end - run.start);
+        let (start, pages) = (run.start.checked_mul(PAGE_SIZE)?, run.end.checked_sub(run.start)?);
         let len = pages.checked_mul(PAGE_SIZE)?;
         memory.map(Gpa(start), len, Arc::clone(source), offset).ok()?;
         offset = offset.checked_add(len)?;
@@ -245,10 +261,12 @@ impl Runs {
         for (byte, bit) in bytes.iter().zip((first_bit..).step_by(8)) {
             match byte {
                 0 => {}
-                0xff => self.push(bit..bit + 8),
+                0xff => self.push(bit..bit.saturating_add(8)),
                 byte => {
-                    let set = (0..8).filter(|shift| byte >> shift & 1 == 1);
-                    set.for_each(|shift| self.push(bit + shift..bit + shift + 1));
+                    let set = (0..8_u64).filter(|shift| byte >> shift & 1 == 1);
+                    // The first bit's number is a multiple of 8.
+                    set.map(|shift| bit | shift)
+                        .for_each(|one| self.push(one..one.saturating_add(1)));
                 }
             }
         }

@@ -9,6 +9,7 @@ use vmss2core_mem::{Gva, X86Vcpu};
 
 use super::kdbg::fields as kdbg_at;
 use super::pe::{self, Headers};
+use super::view::{element, pages_down};
 use super::{ForeignVcpu, Kdbg, View, WindowsCpu, shared};
 use crate::Found;
 use crate::linux::Cpu;
@@ -82,38 +83,42 @@ impl Search<'_, '_> {
         let head = ControlRegion::of(self.is_64_bit);
         let most = u64::from(self.count.unwrap_or(1024)).min(MAX_CPUS);
         let slots = (0..most).map_while(|slot| {
-            let prcb = self.word(list.0.checked_add(slot * self.view.word_len())?)?;
+            let prcb = self.word(element(list, slot, self.view.word_len())?.0)?;
             (prcb != 0).then_some(prcb)
         });
         slots
-            .map(|prcb| prcb.wrapping_sub(head.contained_prcb))
+            .map(|prcb| Gva(prcb.wrapping_sub(head.contained_prcb)))
             .filter(|kpcr| self.is_region(*kpcr))
-            .map(Gva)
             .collect()
     }
 
-    /// Control regions that the vCPUs' own registers lead to.
-    fn of_registers(&self) -> Vec<Gva> {
+    /// Control regions that the vCPUs' own registers lead to, and the one that 32-bit
+    /// kernels up to Windows Server 2003 have at a fixed address.
+    pub(super) fn of_registers(&self) -> Vec<Gva> {
+        const FIXED: Gva = Gva(0xffdf_f000);
         let mut found: Vec<Gva> = Vec::new();
-        for cpu in self.vcpus {
-            let region = self.candidates(cpu.vcpu).into_iter().find(|kpcr| self.is_region(*kpcr));
-            found.extend(region.map(Gva).filter(|kpcr| !found.contains(kpcr)));
+        let of_vcpu = |cpu: &Cpu<'_>| {
+            self.candidates(cpu.vcpu).into_iter().find(|kpcr| self.is_region(*kpcr))
+        };
+        let fixed = (!self.is_64_bit && self.is_region(FIXED)).then_some(FIXED);
+        for region in self.vcpus.iter().filter_map(of_vcpu).chain(fixed) {
+            if !found.contains(&region) {
+                found.push(region);
+            }
         }
         found
     }
 
-    fn candidates(&self, vcpu: &X86Vcpu) -> Vec<u64> {
+    fn candidates(&self, vcpu: &X86Vcpu) -> Vec<Gva> {
         let segments = &vcpu.segments;
         let bases = if self.is_64_bit {
             vec![segments.gs.base, vcpu.msrs.kernel_gs_base]
         } else {
-            vec![segments.fs.base, self.base_of_selector(vcpu), Some(0xffdf_f000)]
+            vec![segments.fs.base, self.base_of_selector(vcpu)]
         };
         // A processor's tables mostly lie in one allocation behind its region.
-        let below = vcpu.idtr.base.into_iter().flat_map(|idt| {
-            (0..=0x20_u64).map(move |page| (idt & !0xfff).wrapping_sub(page * 0x1000))
-        });
-        bases.into_iter().flatten().chain(below).collect()
+        let below = vcpu.idtr.base.into_iter().flat_map(|idt| pages_down(Gva(idt)).take(0x21));
+        bases.into_iter().flatten().map(Gva).chain(below).collect()
     }
 
     /// Base of the descriptor with which a 32-bit kernel finds its region; in user
@@ -124,7 +129,7 @@ impl Search<'_, '_> {
         Some(low >> 16 & 0xff_ffff | low >> 56 << 24)
     }
 
-    fn is_region(&self, kpcr: u64) -> bool {
+    fn is_region(&self, Gva(kpcr): Gva) -> bool {
         let head = ControlRegion::of(self.is_64_bit);
         let is = |at: u64, value: u64| self.word(kpcr.wrapping_add(at)) == Some(value);
         let prcb = kpcr.wrapping_add(head.contained_prcb);
@@ -257,10 +262,9 @@ fn holder(cpu: &Cpu<'_>) -> String {
 /// PDB name of the image that holds an address.
 fn pdb_around(space: &AddressSpace<'_>, gva: Gva) -> Option<String> {
     /// 16 MiB.
-    const PAGES: u64 = 4096;
+    const PAGES: usize = 4096;
     let view = View::new(space.memory(), space.mode(), space.root());
-    let pages = (0..PAGES).map_while(|page| (gva.0 & !0xfff).checked_sub(page * 0x1000));
-    pages.map(Gva).find_map(|base| {
+    pages_down(gva).take(PAGES).find_map(|base| {
         let headers = Headers::read(&view, base)?;
         Some(pe::pdb(&view, base, &headers)?.name)
     })

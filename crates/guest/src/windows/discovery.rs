@@ -5,8 +5,9 @@
 use vmss2core_mem::{Gpa, Gva, PhysicalMemory, Problem, Severity};
 
 use super::cpus::{self, directory_table};
-use super::kdbg::fields as kdbg_at;
+use super::kdbg::{VersionBlock, fields as kdbg_at};
 use super::roots::{self, KernelTables};
+use super::view::element;
 use super::{
     Completeness, ForeignVcpu, Kdbg, KernelImage, Options, ScanDepth, View, WindowsCpu,
     WindowsFacts, image, kdbg, shared,
@@ -65,6 +66,7 @@ fn of_tables<'a>(
         is_64_bit: space.mode().is_64_bit(),
         vcpus,
         options,
+        version: None,
         image: None,
         kdbg: None,
     };
@@ -78,23 +80,35 @@ struct Finder<'s, 'a> {
     is_64_bit: bool,
     vcpus: &'s [Cpu<'a>],
     options: &'s Options,
+    version: Option<Found<VersionBlock>>,
     image: Option<Found<KernelImage>>,
     kdbg: Option<Found<Kdbg>>,
 }
 
 impl<'a> Finder<'_, 'a> {
     fn find_image_and_block(&mut self) {
+        self.version = VersionBlock::of_regions(&self.view, &self.processors(None).of_registers());
         self.image = image::find(&self.view, &self.hints());
         self.kdbg = self.block();
-        if let (None, Some(kdbg)) = (&self.image, &self.kdbg) {
-            self.image = image::from_kdbg(&self.view, &kdbg.value);
+        if self.image.is_none() {
+            let of_block = self.kdbg.as_ref().map(|kdbg| &kdbg.value);
+            let stated = of_block.and_then(|kdbg| image::from_kdbg(&self.view, kdbg));
+            self.image = stated.or_else(|| self.image_of_version());
         }
+    }
+
+    /// The kernel at the base that its version block states.
+    fn image_of_version(&self) -> Option<Found<KernelImage>> {
+        let Found { value: version, how } = self.version.as_ref()?;
+        let image = image::from_base(&self.view, version.kern_base, None);
+        Some(Found::new(image, format!("KernBase of the {how}")))
     }
 
     fn block(&self) -> Option<Found<Kdbg>> {
         let image = self.image.as_ref().map(|image| &image.value);
         let given = self.options.kdbg.and_then(|gva| kdbg::find(&self.view, image, Some(gva)));
-        let found = given.or_else(|| kdbg::find(&self.view, image, None));
+        let listed = || kdbg::of_version(&self.view, image, self.version.as_ref()?);
+        let found = given.or_else(listed).or_else(|| kdbg::find(&self.view, image, None));
         if found.is_some() || self.options.scan != ScanDepth::AllMemory {
             return found;
         }
@@ -115,6 +129,10 @@ impl<'a> Finder<'_, 'a> {
             })
             .into_iter()
             .collect();
+        let version = self.version.as_ref();
+        hints.extend(
+            version.map(|found| (found.value.kern_base, format!("KernBase of the {}", found.how))),
+        );
         for cpu in self.vcpus {
             hints.extend(self.hints_of(cpu));
         }
@@ -141,12 +159,12 @@ impl<'a> Finder<'_, 'a> {
     fn gate(&self, cpu: &Cpu<'_>, number: u64) -> Option<u64> {
         let base = cpu.vcpu.idtr.base?;
         let len = if self.is_64_bit { 16 } else { 8 };
-        let at = Gva(base.wrapping_add(number * len));
+        let at = element(Gva(base), number, len)?;
         let low = self.view.uint(at, 8)?;
         if !self.is_64_bit {
             return Some(low & 0xffff | low >> 32 & 0xffff_0000);
         }
-        let high = self.view.uint(Gva(at.0.wrapping_add(8)), 4)?;
+        let high = self.view.uint(at.checked_add(8)?, 4)?;
         Some(low & 0xffff | low >> 32 & 0xffff_0000 | high << 32)
     }
 
@@ -155,12 +173,9 @@ impl<'a> Finder<'_, 'a> {
         let system_process = self.system_process(exports.process);
         let (lab, build) = (self.lab(), self.build(&exports, tables));
         let search = cpus::Search {
-            view: self.view,
-            is_64_bit: self.is_64_bit,
-            kdbg: self.kdbg.as_ref().map(|kdbg| &kdbg.value),
             build: build.as_ref().map(|build| build.value),
             count: tables.shared.processors,
-            vcpus: self.vcpus,
+            ..self.processors(self.kdbg.as_ref().map(|kdbg| &kdbg.value))
         };
         let (cpus, foreign) = search.run();
         let completeness = self.completeness(&cpus);
@@ -170,7 +185,8 @@ impl<'a> Finder<'_, 'a> {
             missing: self.missing(&cpus, &foreign),
             bugcheck: self.bugcheck(),
             shared: Some(tables.shared.clone()),
-            is_checked: exports.is_checked,
+            is_checked: exports.is_checked
+                || self.version.as_ref().is_some_and(|version| version.value.is_checked),
             image: self.image,
             kdbg: self.kdbg,
             build,
@@ -180,6 +196,11 @@ impl<'a> Finder<'_, 'a> {
             foreign,
             completeness,
         }
+    }
+
+    fn processors<'k>(&'k self, kdbg: Option<&'k Kdbg>) -> cpus::Search<'k, 'a> {
+        let Self { view, is_64_bit, vcpus, .. } = *self;
+        cpus::Search { view, is_64_bit, kdbg, build: None, count: None, vcpus }
     }
 
     fn exports(&self) -> Exports {
@@ -199,12 +220,16 @@ impl<'a> Finder<'_, 'a> {
     fn build(&self, exports: &Exports, tables: &KernelTables<'_>) -> Option<Found<u32>> {
         let given = self.options.build.map(|build| Found::new(build, "given by the user"));
         let exported = || exports.build.map(|build| Found::new(build, "NtBuildNumber"));
+        let version = || {
+            let version = self.version.as_ref()?;
+            Some(Found::new(version.value.build, version.how.clone()))
+        };
         let shared = || Some(Found::new(tables.shared.build?, "KUSER_SHARED_DATA.NtBuildNumber"));
         let lab = || {
             let digits = self.lab()?.value;
             Some(Found::new(digits.split('.').next()?.parse().ok()?, "NtBuildLab"))
         };
-        given.or_else(exported).or_else(shared).or_else(lab)
+        given.or_else(exported).or_else(shared).or_else(version).or_else(lab)
     }
 
     fn lab(&self) -> Option<Found<String>> {
@@ -218,8 +243,8 @@ impl<'a> Finder<'_, 'a> {
     fn bugcheck(&self) -> Option<Found<[u64; 5]>> {
         let at = self.pointer(kdbg_at::BUGCHECK_DATA)?;
         let word = |index: u64| {
-            let at = at.0.wrapping_add(index * self.view.word_len());
-            self.view.pointer(Gva(at)).map(|value| value.0)
+            let at = element(at, index, self.view.word_len())?;
+            self.view.pointer(at).map(|value| value.0)
         };
         let code = word(0).filter(|code| *code != 0 && u32::try_from(*code).is_ok())?;
         let data = [code, word(1)?, word(2)?, word(3)?, word(4)?];
@@ -279,8 +304,9 @@ impl<'a> Finder<'_, 'a> {
         let mut missing = Vec::new();
         if self.image.is_none() {
             missing.push(
-                "the kernel's image was not found: its header is not in memory; neither modules \
-                 nor symbols can be told"
+                "the kernel's image was not found: no image that is mapped where kernels are \
+                 exports as ntoskrnl.exe, has a kernel's PDB or sections, and no debugger data \
+                 says where it is; neither modules nor symbols can be told"
                     .to_owned(),
             );
         }

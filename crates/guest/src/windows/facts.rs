@@ -79,6 +79,13 @@ pub struct KernelImage {
     pub sections: Vec<Section>,
 }
 
+impl KernelImage {
+    /// Whether an address lies in it.
+    pub fn contains(&self, gva: Gva) -> bool {
+        gva.0.checked_sub(self.base.0).is_some_and(|at| at < u64::from(self.size_bytes))
+    }
+}
+
 /// A section of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Section {

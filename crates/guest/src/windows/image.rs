@@ -1,10 +1,10 @@
 //! The kernel's image in memory.
 //!
 //! Code of the kernel is at hand: handlers of interrupts and system calls, a
-//! processor's place. The image begins below it, at some page: its header has
-//! the sections that only kernels have and names a kernel's PDB or exports as
-//! `ntoskrnl.exe`. Other images may lie between. Without code that leads there
-//! every page that is mapped where kernels are is looked at.
+//! processor's place. The image begins below it, at some page: it names a kernel's
+//! PDB or exports as `ntoskrnl.exe`; where neither name is in memory, it has
+//! sections that only kernels have. Other images may lie between. Without code that
+//! leads there every page that is mapped where kernels are is looked at.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::{ControlFlow, Range};
@@ -13,18 +13,21 @@ use memchr::memmem;
 use vmss2core_mem::{Gva, PAGE_SIZE};
 
 use super::pe::{self, Headers};
-use super::view::View;
+use super::view::{View, pages_down, pages_up};
 use super::{Kdbg, KernelImage, PdbIdentity};
 use crate::Found;
 use crate::paging::Limits;
 
 /// Longest kernel.
 pub(super) const MAX_LEN: u64 = 32 << 20;
-const MIN_LEN: u64 = 2 << 20;
+/// Shortest kernel: those of Windows XP with PAE have a little less than 2 MiB, older
+/// ones less.
+const MIN_LEN: u64 = 1 << 20;
+const MAX_LEN_PAGES: usize = (MAX_LEN / PAGE_SIZE) as usize;
 /// How many hints are followed.
 const MAX_HINTS: usize = 64;
 /// How many mapped pages are looked at without a hint: 8 GiB.
-const MAX_PAGES: u64 = 1 << 21;
+const MAX_PAGES: u32 = 1 << 21;
 /// How many headers are read: more than there are drivers.
 const MAX_HEADERS: u32 = 4096;
 const X64: u16 = 0x8664;
@@ -44,7 +47,7 @@ pub(super) fn find(view: &View<'_>, hints: &[(Gva, String)]) -> Option<Found<Ker
 struct Search<'a, 'm> {
     view: &'a View<'m>,
     /// Pages below hints that begin no kernel.
-    seen: HashSet<u64>,
+    seen: HashSet<Gva>,
     /// How many more headers are read.
     headers_left: u32,
 }
@@ -52,20 +55,18 @@ struct Search<'a, 'm> {
 impl Search<'_, '_> {
     /// The kernel that has code at `hint`.
     fn below(&mut self, hint: Gva) -> Option<KernelImage> {
-        let top = hint.page_start().0;
         let view = self.view;
-        (0..MAX_LEN / PAGE_SIZE)
-            .map_while(|page| top.checked_sub(page * PAGE_SIZE))
-            .take_while(|page| view.is_kernel(Gva(*page)))
-            .find_map(|page| {
-                let image = if self.seen.insert(page) { self.at(Gva(page)) } else { None }?;
-                let is_inside = hint.0 - page < u64::from(image.size_bytes);
+        pages_down(hint).take(MAX_LEN_PAGES).take_while(|page| view.is_kernel(*page)).find_map(
+            |page| {
+                let image = if self.seen.insert(page) { self.at(page) } else { None }?;
+                let is_inside = image.contains(hint);
                 if !is_inside {
                     // Another hint may lie in it.
                     self.seen.remove(&page);
                 }
                 is_inside.then_some(image)
-            })
+            },
+        )
     }
 
     /// The kernel at any mapped page, or at one in transition before mapped ones.
@@ -75,10 +76,10 @@ impl Search<'_, '_> {
         self.view.space().walk_range(range, &Limits::default(), &mut |leaf| {
             let first = leaf.gva.0;
             let before = (behind != first).then(|| first.wrapping_sub(PAGE_SIZE));
-            let pages = u64::from(leaf.pages).min(left);
-            let own = (0..pages).map(|page| first.wrapping_add(page * PAGE_SIZE));
-            found = before.into_iter().chain(own).find_map(|page| self.at(Gva(page)));
-            left -= pages;
+            let pages = leaf.pages.min(left);
+            let own = pages_up(leaf.gva).take(usize::try_from(pages).unwrap_or(usize::MAX));
+            found = before.map(Gva).into_iter().chain(own).find_map(|page| self.at(page));
+            left = left.saturating_sub(pages);
             behind = first.wrapping_add(leaf.len_bytes());
             let ends = found.is_some() || left == 0;
             if ends { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -111,14 +112,14 @@ fn at(view: &View<'_>, base: Gva) -> Option<KernelImage> {
     let headers = Headers::read(view, base)?;
     let machine = if view.word_len() == 8 { X64 } else { X86 };
     let fits = (MIN_LEN..=MAX_LEN).contains(&u64::from(headers.size));
-    if headers.machine != machine || !fits || !has_kernel_section(&headers) {
+    if headers.machine != machine || !fits {
         return None;
     }
     let pdb = pe::pdb(view, base, &headers);
     let name = pe::export_name(view, base, &headers);
     let is_kernel = match (&pdb, &name) {
-        // Both may be paged out; the sections have to do.
-        (None, None) => true,
+        // Both may be paged out.
+        (None, None) => has_kernel_section(&headers),
         (pdb, name) => {
             pdb.as_ref().is_some_and(|pdb| is_kernel_pdb(&pdb.name))
                 || name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case("ntoskrnl.exe"))
@@ -138,7 +139,8 @@ fn of_headers(base: Gva, headers: Headers, pdb: Option<PdbIdentity>) -> KernelIm
     }
 }
 
-/// Sections that no other image has: `hal.dll` and `ci.dll` are built alike.
+/// Whether it has sections that no other image has: `hal.dll` and `ci.dll` are built
+/// alike. Kernels of other linkers have none of them.
 fn has_kernel_section(headers: &Headers) -> bool {
     const NAMES: [&str; 4] = ["POOLCODE", "INITKDBG", "PAGEKD", "PAGELK"];
     headers.sections.iter().any(|section| NAMES.contains(&section.name.as_str()))
@@ -181,8 +183,8 @@ pub(super) fn from_base(view: &View<'_>, base: Gva, size_bytes: Option<u32>) -> 
 
 /// A CodeView record of a kernel anywhere in the image.
 fn any_kernel_pdb(view: &View<'_>, base: Gva, len: u64) -> Option<PdbIdentity> {
-    (0..len / PAGE_SIZE).find_map(|page| {
-        let at = base.checked_add(page * PAGE_SIZE)?;
+    let pages = usize::try_from(len / PAGE_SIZE).unwrap_or(usize::MAX);
+    pages_up(base).take(pages).find_map(|at| {
         let bytes = view.bytes(at, 4096)?;
         memmem::find_iter(&bytes, b"RSDS").find_map(|skip| {
             // The record may go on in the next page.

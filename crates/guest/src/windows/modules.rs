@@ -5,14 +5,12 @@ use std::sync::OnceLock;
 use vmss2core_mem::{Gva, Problem};
 
 use super::pe::{self, Headers};
+use super::view::element;
 use super::{Kernel, PdbIdentity, Section, kdbg_fields, list};
 
 const MAX_MODULES: usize = 4096;
 /// `MmUnloadedDrivers` has so many slots.
 const MAX_UNLOADED: u64 = 50;
-/// A function is taken to end this far behind an exported name if the image does
-/// not say where.
-const REACH: u64 = 0x1000;
 
 /// What the kernel has loaded.
 #[derive(Debug, Default)]
@@ -71,8 +69,8 @@ pub struct Place<'k> {
     pub module: &'k str,
     /// Distance from its start.
     pub offset: u64,
-    /// The exported name before it and the distance from that, if the place seems
-    /// to be in the same function.
+    /// The exported name of the function that it is in, and the distance from its
+    /// start; `None` where nothing vouches for that.
     pub symbol: Option<(&'k str, u64)>,
 }
 
@@ -109,8 +107,12 @@ impl Module {
         if stem.eq_ignore_ascii_case("ntoskrnl") { "nt" } else { stem }
     }
 
-    fn exports(&self, kernel: &Kernel<'_>) -> &[(u32, String)] {
-        self.exports.get_or_init(|| pe::exports(kernel.view(), self.base))
+    /// The name by which it exports what is at a distance from its start.
+    fn export_at(&self, kernel: &Kernel<'_>, rva: u32) -> Option<&str> {
+        let exports = self.exports.get_or_init(|| pe::exports(kernel.view(), self.base));
+        let first = exports.partition_point(|(at, _)| *at < rva);
+        let (at, name) = exports.get(first)?;
+        (*at == rva).then_some(name.as_str())
     }
 }
 
@@ -234,7 +236,7 @@ fn unloaded_slot(kernel: &Kernel<'_>, array: Gva, slot: u64) -> Option<UnloadedM
     let view = kernel.view();
     let word = view.word_len();
     let len = if kernel.is_64_bit() { 0x28 } else { 0x18 };
-    let at = |words: u64| Some(Gva(array.0.checked_add(slot * len)?.checked_add(words * word)?));
+    let at = |words: u64| element(element(array, slot, len)?, words, word);
     let name = view.unicode(at(0)?)?;
     let (start, end) = (view.pointer(at(2)?)?, view.pointer(at(3)?)?);
     let time = view.uint(at(4)?, 8)?;
@@ -249,17 +251,15 @@ impl Kernel<'_> {
         Some(Place { module: module.stem(), offset, symbol: self.symbol(module, offset) })
     }
 
-    /// The last exported name before a place, unless a function begins between.
+    /// The exported name of what begins at a place, or of the function that it is in
+    /// by the image's table of functions. The exported name before a place says
+    /// nothing: most functions are not exported.
     fn symbol<'m>(&self, module: &'m Module, offset: u64) -> Option<(&'m str, u64)> {
-        let exports = module.exports(self);
-        let behind = exports.partition_point(|(rva, _)| u64::from(*rva) <= offset);
-        let (rva, name) = exports.get(behind.checked_sub(1)?)?;
-        let distance = offset.checked_sub(u64::from(*rva))?;
-        let function = super::unwind::function(self.view(), module, offset);
-        let is_inside = match function {
-            Some(function) => function.begin <= *rva,
-            None => distance < REACH,
+        let exact = || Some((module.export_at(self, u32::try_from(offset).ok()?)?, 0));
+        let inside = || {
+            let start = super::unwind::start(self.view(), module, offset)?;
+            Some((module.export_at(self, start)?, offset.checked_sub(u64::from(start))?))
         };
-        is_inside.then_some((name.as_str(), distance))
+        exact().or_else(inside)
     }
 }

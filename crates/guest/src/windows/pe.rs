@@ -5,11 +5,13 @@
 
 use vmss2core_mem::Gva;
 
-use super::{PdbIdentity, Section, view::View};
+use super::view::{View, element};
+use super::{PdbIdentity, Section};
 
 const MAX_SECTIONS: u64 = 96;
 const MAX_EXPORTS: u64 = 65_536;
-const MAX_NAME: usize = 512;
+/// Longest CodeView record: 24 bytes and a name.
+const MAX_CODE_VIEW: usize = 24 + 512;
 const MAX_DEBUG_ENTRIES: u64 = 32;
 /// Longest name of an export.
 const MAX_EXPORT_NAME: usize = 128;
@@ -107,27 +109,30 @@ impl Fields<'_, '_> {
 
     /// The section headers that are in memory, of an image whose `PE\0\0` is here.
     fn sections(&self) -> Option<Vec<Section>> {
-        let first = 0x18 + self.uint(0x14, 2)?;
+        let first = self.base.checked_add(0x18)?.checked_add(self.uint(0x14, 2)?)?;
         let count = self.uint(6, 2)?.min(MAX_SECTIONS);
-        Some((0..count).map_while(|index| self.section(first + index * 40)).collect())
+        let section = |index| Self { base: element(first, index, 40)?, ..*self }.section();
+        Some((0..count).map_while(section).collect())
     }
 
-    fn section(&self, at: u64) -> Option<Section> {
-        let name = self.view.bytes(self.base.checked_add(at)?, 8)?;
+    /// The section whose header is here.
+    fn section(&self) -> Option<Section> {
         Some(Section {
-            name: text(&name),
-            size_bytes: self.u32(at + 8)?,
-            rva: self.u32(at + 12)?,
-            characteristics: self.u32(at + 36)?,
+            name: text(&self.view.bytes(self.base, 8)?),
+            size_bytes: self.u32(8)?,
+            rva: self.u32(12)?,
+            characteristics: self.u32(36)?,
         })
     }
 
     fn directories(&self) -> Option<Vec<(u32, u32)>> {
-        let first = if self.uint(0x18, 2)? == 0x20b { 0x88 } else { 0x78 };
-        let count = self.uint(first - 4, 4)?.min(16);
+        let (count_at, first) =
+            if self.uint(0x18, 2)? == 0x20b { (0x84, 0x88) } else { (0x74, 0x78) };
+        let first = self.base.checked_add(first)?;
+        let count = self.uint(count_at, 4)?.min(16);
         let directory = |index: u64| {
-            let at = first + index * 8;
-            Some((self.u32(at)?, self.u32(at + 4)?))
+            let entry = Self { base: element(first, index, 8)?, ..*self };
+            Some((entry.u32(0)?, entry.u32(4)?))
         };
         Some((0..count).map_while(directory).collect())
     }
@@ -137,11 +142,11 @@ impl Fields<'_, '_> {
 pub(super) fn pdb(view: &View<'_>, base: Gva, headers: &Headers) -> Option<PdbIdentity> {
     let (directory, len) = headers.directory(base, DEBUG)?;
     (0..(len / 28).min(MAX_DEBUG_ENTRIES)).find_map(|index| {
-        let entry = Fields { view, base: directory.checked_add(index * 28)? };
+        let entry = Fields { view, base: element(directory, index, 28)? };
         if entry.uint(0xc, 4)? != CODE_VIEW {
             return None;
         }
-        let len = usize::try_from(entry.uint(0x10, 4)?).ok()?.min(24 + MAX_NAME);
+        let len = usize::try_from(entry.uint(0x10, 4)?).ok()?.min(MAX_CODE_VIEW);
         code_view(&view.prefix(base.checked_add(entry.uint(0x14, 4)?)?, len))
     })
 }
@@ -197,17 +202,16 @@ fn read_exports(view: &View<'_>, base: Gva, headers: &Headers) -> Option<Vec<(u3
     let (directory, len) = headers.directory(base, EXPORTS)?;
     let own = directory.0..directory.0.checked_add(len)?;
     let fields = Fields { view, base: directory };
-    let place =
-        |offset: u64| Some(Fields { view, base: base.checked_add(fields.uint(offset, 4)?)? });
+    let place = |offset: u64| base.checked_add(fields.uint(offset, 4)?);
     let (functions, count) = (fields.uint(0x14, 4)?, fields.uint(0x18, 4)?.min(MAX_EXPORTS));
     let (addresses, names, ordinals) = (place(0x1c)?, place(0x20)?, place(0x24)?);
     let entry = |index: u64| {
-        let ordinal = ordinals.uint(index * 2, 2)?;
-        let name = base.checked_add(names.uint(index * 4, 4)?)?;
+        let ordinal = view.uint(element(ordinals, index, 2)?, 2)?;
+        let name = base.checked_add(view.uint(element(names, index, 4)?, 4)?)?;
         if ordinal >= functions {
             return None;
         }
-        let rva = addresses.u32(ordinal * 4)?;
+        let rva = u32::try_from(view.uint(element(addresses, ordinal, 4)?, 4)?).ok()?;
         // What lies in the directory names an export of another image.
         if own.contains(&base.0.checked_add(u64::from(rva))?) {
             return None;

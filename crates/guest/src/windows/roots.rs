@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 
 use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
 
+use super::view::pages_down;
 use super::{SharedData, shared};
 use crate::linux::Cpu;
 use crate::paging::{AddressSpace, PagingMode, Root};
@@ -51,12 +52,12 @@ pub(super) fn quickly<'a>(
 /// control region, which even the programs' page tables map. How far behind its
 /// start differs by build.
 fn of_hidden_kernel<'a>(cpus: &[Cpu<'a>]) -> Option<KernelTables<'a>> {
-    const SLOTS: std::ops::RangeInclusive<u64> = 5..=12;
+    let slots = (0x5000..=0xc000_u64).step_by(0x1000);
     cpus.iter().find_map(|cpu| {
         let space = cpu.space.filter(|space| space.mode().is_64_bit())?;
         control_regions(cpu, &space).find_map(|kpcr| {
-            SLOTS.clone().find_map(|slot| {
-                let value = space.read_u64(Gva(kpcr.0.wrapping_add(slot * 0x1000))).ok()?;
+            slots.clone().find_map(|slot| {
+                let value = space.read_u64(Gva(kpcr.0.wrapping_add(slot))).ok()?;
                 let root = space.mode().root_of(value);
                 let how = format!("KernelDirectoryTableBase of vCPU {}'s KPCR", cpu.index);
                 KernelTables::of(space.with_root(root), how).filter(|_| value != 0)
@@ -71,13 +72,11 @@ fn control_regions<'s>(
     space: &'s AddressSpace<'_>,
 ) -> impl Iterator<Item = Gva> + 's {
     /// Pages from the interrupt table down to the region's start.
-    const PAGES: u64 = 0x20;
+    const PAGES: usize = 0x21;
     let by_gs = [cpu.vcpu.segments.gs.base, cpu.vcpu.msrs.kernel_gs_base].into_iter().flatten();
-    let idt = cpu.vcpu.idtr.base;
-    let below = idt
-        .into_iter()
-        .flat_map(|idt| (0..=PAGES).map(move |page| (idt & !0xfff).wrapping_sub(page * 0x1000)));
-    by_gs.chain(below).map(Gva).filter(move |kpcr| {
+    let idt = cpu.vcpu.idtr.base.map(Gva);
+    let below = idt.into_iter().flat_map(|idt| pages_down(idt).take(PAGES));
+    by_gs.map(Gva).chain(below).filter(move |kpcr| {
         let word = |at: u64| space.read_u64(Gva(kpcr.0.wrapping_add(at))).ok();
         word(0x18) == Some(kpcr.0) && word(0x20) == Some(kpcr.0.wrapping_add(0x180))
     })
@@ -96,8 +95,8 @@ pub(super) struct LowStub {
 
 /// Looks for a processor start block (`PROCESSOR_START_BLOCK`).
 pub(super) fn low_stub(memory: &PhysicalMemory) -> Option<LowStub> {
-    (1..0xa0).map(|page| Gpa(page * 0x1000)).find_map(|gpa| {
-        let word = |at: u64| memory.read_u64(Gpa(gpa.0 + at)).ok();
+    (0x1000..0xa_0000).step_by(0x1000).map(Gpa).find_map(|gpa| {
+        let word = |at: u64| memory.read_u64(gpa.checked_add(at)?).ok();
         let (target, cr3) = (word(0x70)?, word(0xa0)?);
         let is_stub = word(0)? & 0xffff_ffff_ffff_00ff == 0x0000_0001_0006_00e9
             && target & 0xffff_f800_0000_0003 == 0xffff_f800_0000_0000
@@ -130,8 +129,8 @@ pub(super) fn by_scan<'a>(
         if gpa.0 >= end {
             return ControlFlow::Break(());
         }
-        for (page, entries) in (0_u64..).zip(bytes.chunks_exact(0x1000)) {
-            found = of_page(memory, Gpa(gpa.0 + page * 0x1000), entries);
+        for (page, entries) in (gpa.0..).step_by(0x1000).zip(bytes.chunks_exact(0x1000)) {
+            found = of_page(memory, Gpa(page), entries);
             if found.is_some() {
                 return ControlFlow::Break(());
             }
@@ -163,7 +162,7 @@ fn of_page<'a>(memory: &'a PhysicalMemory, gpa: Gpa, page: &[u8]) -> Option<Kern
     };
     let extended = || {
         pae_roots(page).into_iter().find_map(|at| {
-            tables(PagingMode::Pae, Gpa(gpa.0 + at), "a table of four page directories")
+            tables(PagingMode::Pae, gpa.checked_add(at)?, "a table of four page directories")
         })
     };
     found.or_else(narrow).or_else(extended)

@@ -18,7 +18,8 @@ const INTERRUPT_TIME: usize = 0x8;
 const SYSTEM_TIME: usize = 0x14;
 const TIME_ZONE_BIAS: usize = 0x20;
 const SYSTEM_ROOT: usize = 0x30;
-const SYSTEM_ROOT_UNITS: usize = 260;
+/// 260 units of UTF-16.
+const SYSTEM_ROOT_LEN: usize = 520;
 const BUILD: usize = 0x260;
 const PRODUCT: usize = 0x264;
 const MAJOR: usize = 0x26c;
@@ -84,13 +85,15 @@ impl Page<'_> {
     /// A `KSYSTEM_TIME`, whose high half is there twice: they differ while it is
     /// written.
     fn time(&self, at: usize) -> Option<u64> {
-        let (low, high) = (self.u32(at)?, self.u32(at + 4)?);
-        (self.u32(at + 8)? == high).then_some(u64::from(high) << 32 | u64::from(low))
+        let (words, _) = self.0.get(at..)?.first_chunk::<12>()?.as_chunks();
+        let [low, high, again] = *words.first_chunk()?;
+        let [low, high, again] = [low, high, again].map(u32::from_le_bytes);
+        (high == again).then_some(u64::from(high) << 32 | u64::from(low))
     }
 
     /// A path such as `C:\Windows`, ended by a zero.
     fn system_root(&self) -> Option<String> {
-        let bytes = self.0.get(SYSTEM_ROOT..)?.get(..2 * SYSTEM_ROOT_UNITS)?;
+        let bytes = self.0.get(SYSTEM_ROOT..)?.get(..SYSTEM_ROOT_LEN)?;
         let units = bytes.as_chunks().0.iter().map(|unit| u16::from_le_bytes(*unit));
         let units: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
         let text = String::from_utf16(&units).ok()?;

@@ -5,14 +5,15 @@
 //! The same holds for a page table. Source: the spec's 3.1, public symbols'
 //! `MMPTE_TRANSITION`.
 
-use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
+use std::iter;
+
+use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, PhysicalMemory};
 
 use crate::paging::{AccessError, AddressSpace, PagingMode, Root};
 
 const PRESENT: u64 = 1;
 const PROTOTYPE: u64 = 1 << 10;
 const TRANSITION: u64 = 1 << 11;
-const PAGE: u64 = 4096;
 
 /// The kernel's view of memory.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +51,11 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Whether page tables let code run at an address.
+    pub(super) fn is_executable(&self, gva: Gva) -> bool {
+        self.space.translate(gva).is_ok_and(|found| found.permissions.execute)
+    }
+
     /// Where a page in transition, or the one of a table in transition, lies.
     fn in_transition(&self, gva: Gva, error: &AccessError) -> Option<Gpa> {
         let AccessError::NotMapped { level, entry, .. } = error else { return None };
@@ -59,17 +65,17 @@ impl<'a> View<'a> {
             2 => self.of_table(frame, gva)?,
             _ => return None,
         };
-        Some(Gpa(page.0 | gva.0 & (PAGE - 1)))
+        Some(Gpa(page.0 | gva.page_offset()))
     }
 
     /// The page that a page table at `table` names for `gva`.
     fn of_table(&self, table: Gpa, gva: Gva) -> Option<Gpa> {
-        let number = gva.0 / PAGE;
         let memory = self.space.memory();
+        // The number of the page, in bytes of entries of the table.
         let entry = if self.has_short_entries() {
-            u64::from(memory.read_u32(Gpa(table.0 + number % 1024 * 4)).ok()?)
+            u64::from(memory.read_u32(Gpa(table.0 | gva.0 >> 12 << 2 & 0xffc)).ok()?)
         } else {
-            memory.read_u64(Gpa(table.0 + number % 512 * 8)).ok()?
+            memory.read_u64(Gpa(table.0 | gva.0 >> 12 << 3 & 0xff8)).ok()?
         };
         if entry & PRESENT == 1 { Some(self.address(entry)) } else { self.frame(entry) }
     }
@@ -95,8 +101,7 @@ impl<'a> View<'a> {
         let mut at = gva;
         let mut rest = buf;
         while !rest.is_empty() {
-            let in_page = usize::try_from(PAGE - at.0 % PAGE).unwrap_or(usize::MAX);
-            let len = in_page.min(rest.len());
+            let len = left_in_page(at).min(rest.len());
             let (head, tail) = std::mem::take(&mut rest).split_at_mut(len);
             let gpa = self.translate(at)?;
             let memory = self.space.memory();
@@ -120,8 +125,7 @@ impl<'a> View<'a> {
         let mut done = 0;
         while done < len {
             let at = Gva(gva.0.wrapping_add(done as u64));
-            let in_page = usize::try_from(PAGE - at.0 % PAGE).unwrap_or(len);
-            let end = len.min(done + in_page);
+            let end = len.min(left_in_page(at).saturating_add(done));
             let Some(part) = bytes.get_mut(done..end) else { break };
             if self.read(at, part).is_err() {
                 break;
@@ -170,6 +174,26 @@ impl<'a> View<'a> {
             (0x8000_0000..1 << 32).contains(&gva.0)
         }
     }
+}
+
+/// Bytes of a page from an address on.
+pub(super) fn left_in_page(at: Gva) -> usize {
+    usize::try_from(PAGE_SIZE.saturating_sub(at.page_offset())).unwrap_or(usize::MAX)
+}
+
+/// Address of an element of an array at `first`, of elements of `len` bytes.
+pub(super) fn element(first: Gva, index: u64, len: u64) -> Option<Gva> {
+    first.checked_add(index.checked_mul(len)?)
+}
+
+/// The page of an address and all below it, downwards.
+pub(super) fn pages_down(gva: Gva) -> impl Iterator<Item = Gva> {
+    iter::successors(Some(gva.page_start()), |page| page.0.checked_sub(PAGE_SIZE).map(Gva))
+}
+
+/// The page of an address and all above it, upwards.
+pub(super) fn pages_up(gva: Gva) -> impl Iterator<Item = Gva> {
+    iter::successors(Some(gva.page_start()), |page| page.checked_add(PAGE_SIZE))
 }
 
 /// Text of UTF-16; what is no text becomes a replacement character.

@@ -1,6 +1,7 @@
 //! Small Windows guests of the lab as checkpoints.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use tempfile::NamedTempFile;
@@ -14,7 +15,7 @@ use vmss2core_mem::{
 pub(crate) struct Guest {
     pub(crate) nt: MiniNt,
     pub(crate) checkpoint: Checkpoint,
-    _ram: NamedTempFile,
+    ram: NamedTempFile,
 }
 
 impl Guest {
@@ -29,7 +30,20 @@ impl Guest {
         }
         let cpus = (0..).zip(&nt.machine.cpus);
         checkpoint.vcpus = cpus.map(|(at, cpu)| vcpu(at, cpu, fixture.registers)).collect();
-        Self { nt, checkpoint, _ram: ram }
+        Self { nt, checkpoint, ram }
+    }
+
+    /// Writes to the kernel's memory, at most a page.
+    #[allow(dead_code, reason = "not all tests damage their guest")]
+    pub(crate) fn overwrite(&mut self, va: u64, bytes: &[u8]) {
+        let truth = &self.nt.truth;
+        let mut pages = truth.mappings.iter().filter(|one| one.root == truth.dtb);
+        let page = pages.find(|one| (one.va..one.va + one.len).contains(&va)).unwrap();
+        let pa = page.pa + (va - page.va);
+        let mut ranges = self.nt.machine.memory.iter();
+        let range = ranges.find(|one| (one.gpa..one.gpa + one.len).contains(&pa)).unwrap();
+        let file = File::options().write(true).open(self.ram.path()).unwrap();
+        file.write_all_at(bytes, range.offset + pa - range.gpa).unwrap();
     }
 }
 

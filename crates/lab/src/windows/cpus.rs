@@ -89,7 +89,7 @@ fn tables(maker: &Maker<'_>, number: u64) -> Tables {
         let start = match (build.bits, build.number) {
             (64, 0..10240) => 0xffff_f880_009e_5000,
             (64, _) => 0xffff_9c80_1234_0000,
-            (_, 2600) => 0xf772_7000,
+            (_, 2600 | 3790) => 0xf772_7000,
             _ => 0x807c_0000,
         };
         let kpcr = start + number * 0x2_0000;
@@ -108,7 +108,7 @@ fn tables(maker: &Maker<'_>, number: u64) -> Tables {
             let (gdt, tss) = (idt + 0x2fb0, idt + 0x1000);
             Tables { kpcr: build.base - 0x372_c000, idt, gdt, tss }
         }
-        (_, 2600) => {
+        (_, 2600 | 3790) => {
             Tables { kpcr: 0xffdf_f000, idt: 0x8003_f400, gdt: 0x8003_f000, tss: 0x8004_2000 }
         }
         _ => Tables { kpcr: inside, idt: 0x80b9_5400, gdt: 0x80b9_5000, tss: 0x801d_a000 },
@@ -136,7 +136,10 @@ fn region(maker: &mut Maker<'_>, one: &One, process: &Process, thread: usize) ->
     }
     let at = pcr_head(build);
     if !wide {
-        maker.set(&mut out, 0x34, maker.symbol("KdVersionBlock"));
+        let version = maker.symbol("KdVersionBlock");
+        // The region of the first processor has it.
+        let is_told = one.number == 0 && !maker.has(Trap::NoVersionBlock);
+        maker.set(&mut out, 0x34, if is_told { version } else { 0 });
         out.u8(0x51, u8::try_from(one.number).unwrap_or_default());
     }
     out.u32(at + build.prcb.number, one.number).u32(at + build.prcb.mhz, 2904);

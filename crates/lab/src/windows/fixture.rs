@@ -89,6 +89,11 @@ pub enum Trap {
     CodeViewLast,
     /// Windows has crashed; the other processors are frozen.
     Crashed,
+    /// The 32-bit kernel's processors do not say where its version block is.
+    NoVersionBlock,
+    /// The kernel is of another linker: it has none of the sections that Microsoft's
+    /// have, its data is not in one of its own, and no PDB is named.
+    OtherLinker,
 }
 
 impl Fixture {
@@ -161,6 +166,8 @@ fn builds() -> Vec<Fixture> {
         Fixture::plain("win10-19041-la57", 19041, FiveLevel),
         Fixture::plain("winxp-x86", 2600, TwoLevel),
         Fixture::plain("winxp-pae", 2600, Pae),
+        Fixture::plain("win2003-x86", 3790, TwoLevel),
+        Fixture::plain("win2003-pae", 3790, Pae),
         Fixture::plain("win7-x86", 7601, TwoLevel),
         Fixture::plain("win7-pae", 7601, Pae),
         Fixture::plain("win10-19041-pae", 19041, Pae),
@@ -206,6 +213,11 @@ fn traps() -> Vec<Fixture> {
         one("crashed", Trap::Crashed),
         Fixture::plain("crashed-win7-pae", 7601, Paging::Pae).with(&[Trap::Crashed]),
         Fixture::plain("crashed-winxp", 2600, Paging::TwoLevel).with(&[Trap::Crashed]),
+        Fixture::plain("crashed-win2003", 3790, Paging::TwoLevel).with(&[Trap::Crashed]),
+        Fixture::plain("no-version-block", 7601, Paging::TwoLevel).with(&[Trap::NoVersionBlock]),
+        Fixture::plain("no-version-block-pae", 2600, Paging::Pae).with(&[Trap::NoVersionBlock]),
+        Fixture::plain("other-linker", 3790, Paging::TwoLevel).with(&[Trap::OtherLinker]),
+        Fixture::plain("header-paged-out-pae", 7601, Paging::Pae).with(&[Trap::HeaderPagedOut]),
         win10("hole").in_memory(Layout::Hole(64 << 20)),
         win10("many-ranges").in_memory(Layout::Many(50)),
     ]

@@ -1,7 +1,10 @@
 //! The debugger data block.
 //!
 //! Source of the layout: `KDDEBUGGER_DATA64` of the Windows SDK (`wdbgexts.h`);
-//! one for all architectures.
+//! one for all architectures, but for the list that the block is in: a 32-bit
+//! kernel links it by 32-bit pointers, behind which 8 bytes stay zero (seen in a
+//! kernel of NT 5.2; what Xen's `kdd`, libvmi and volatility 2 search 32-bit
+//! guests for).
 
 use std::collections::BTreeMap;
 
@@ -67,7 +70,12 @@ pub(super) fn plain(
     // 32-bit kernels extend the sign of their addresses.
     let wide = |va: u64| if build.bits == 64 || va == 0 { va } else { va | 0xffff_ffff_0000_0000 };
     let symbol = |name: &str| wide(symbols.get(name).copied().unwrap_or_default());
-    out.u64(0, symbol("KdpDebuggerDataListHead")).u64(8, symbol("KdpDebuggerDataListHead"));
+    let head = symbol("KdpDebuggerDataListHead");
+    if build.bits == 64 {
+        out.u64(0, head).u64(8, head);
+    } else {
+        out.u32(0, head & 0xffff_ffff).u32(4, head & 0xffff_ffff);
+    }
     out.put(0x10, b"KDBG").u32(0x14, build.kdbg_len.into());
     out.u64(0x18, wide(build.base)).u64(0x28, wide(values.saved_context));
     out.u16(0x36, values.pae.into()).u64(0x138, 0x1000);

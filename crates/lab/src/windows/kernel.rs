@@ -180,6 +180,12 @@ pub(super) fn image(maker: &Maker<'_>) -> Image {
     let build = maker.build;
     let (start, end) = build.data;
     let rest = build.size - 0x2_2000 - end;
+    let is_other = maker.has(Trap::OtherLinker);
+    let [shadow, pool, data, paged] = if is_other {
+        [(".text1", pe::CODE), (".text2", pe::CODE), (".bss", pe::MIXED), (".text3", pe::CODE)]
+    } else {
+        [("KVASCODE", pe::CODE), ("POOLCODE", pe::CODE), (".data", pe::DATA), ("PAGE", pe::CODE)]
+    };
     Image {
         bits: build.bits,
         base: build.base,
@@ -190,15 +196,15 @@ pub(super) fn image(maker: &Maker<'_>) -> Image {
             (".rdata", 0x1000, 0x8000, pe::CONSTANT),
             (".edata", EXPORTS, 0x4000, pe::CONSTANT),
             (".text", TEXT, shadow_code(build) - TEXT, pe::CODE),
-            ("KVASCODE", shadow_code(build), 0x2000, pe::CODE),
-            ("POOLCODE", start - 0x4000, 0x4000, pe::CODE),
-            (".data", start, end - start, pe::DATA),
-            ("PAGE", end, rest, pe::CODE),
+            (shadow.0, shadow_code(build), 0x2000, shadow.1),
+            (pool.0, start - 0x4000, 0x4000, pool.1),
+            (data.0, start, end - start, data.1),
+            (paged.0, end, rest, paged.1),
             ("INIT", build.size - 0x2_2000, 0x2_0000, pe::DISCARDABLE),
             (".rsrc", build.size - 0x2000, 0x2000, pe::CONSTANT),
         ],
         exports: (EXPORTS, 0x400),
-        debug: (DEBUG, 28 * 4),
+        debug: if is_other { (0, 0) } else { (DEBUG, 28 * 4) },
     }
 }
 
@@ -219,14 +225,16 @@ fn write_image(maker: &mut Maker<'_>) {
     for (_, at, len, flags) in &image.sections {
         let access = match *flags {
             pe::CODE | pe::DISCARDABLE => Access::Code,
-            pe::DATA => Access::Data,
+            pe::DATA | pe::MIXED => Access::Data,
             _ => Access::Constant,
         };
         maker.memory.region(build.base + u64::from(*at), (*len).into(), access);
     }
     code(maker);
     maker.put(build.base, &image.headers());
-    debug_directory(maker);
+    if image.debug.1 != 0 {
+        debug_directory(maker);
+    }
     let mut names = EXPORTED.to_vec();
     if maker.is_64_bit() {
         names.push("PsLoadedModuleList");
@@ -341,7 +349,9 @@ fn shared_page(maker: &mut Maker<'_>) {
     if build.number >= 10240 {
         out.u32(0x260, build.number.into());
     }
-    out.u32(0x264, 1).u8(0x268, 1).u32(0x26c, build.version.0.into());
+    out.u32(0x264, super::make::product(build).into())
+        .u8(0x268, 1)
+        .u32(0x26c, build.version.0.into());
     out.u32(0x270, build.version.1.into()).u32(0x2d0, 0x110).u32(0x2e8, 0x2000);
     if build.number >= 10240 {
         out.u32(0x2c4, 7);

@@ -61,7 +61,7 @@ pub fn make(fixture: &Fixture) -> Result<MiniNt> {
         build: maker.build.number,
         version: maker.build.version,
         lab: maker.build.lab.to_owned(),
-        product: 1,
+        product: product(maker.build),
         suite: 0x110,
         service_pack: maker.build.service_pack,
         system_time: NOW,
@@ -197,6 +197,11 @@ impl<'a> Maker<'a> {
             self.pointer(next + self.width(), *entry);
         }
     }
+}
+
+/// 1 workstation, 3 server.
+pub(super) fn product(build: &Build) -> u32 {
+    if build.number == 3790 { 3 } else { 1 }
 }
 
 /// The layouts that a reader may want to compare with its own.

@@ -50,7 +50,7 @@ fn first_driver(maker: &Maker<'_>) -> u64 {
     match (build.bits, build.number) {
         (64, 7601) => 0xffff_f880_0100_0000,
         (64, _) => build.base + 0x2c0_0000,
-        (_, 2600) => 0xf800_0000,
+        (_, 2600 | 3790) => 0xf800_0000,
         _ => 0x8be0_0000,
     }
 }

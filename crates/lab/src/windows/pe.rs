@@ -11,6 +11,8 @@ pub(super) type Section = (&'static str, u32, u32, u32);
 pub(super) const CODE: u32 = 0x6800_0020;
 pub(super) const CONSTANT: u32 = 0x4800_0040;
 pub(super) const DATA: u32 = 0xc800_0040;
+/// Data and code in one.
+pub(super) const MIXED: u32 = 0xe800_0060;
 pub(super) const DISCARDABLE: u32 = 0x6200_0020;
 
 /// Offset of `PE\0\0` in the kernel.

@@ -52,10 +52,12 @@ pub(super) fn marketing_name(windows: &WindowsFacts) -> Option<String> {
     let (from, client, server) = NAMES.iter().rev().find(|(from, _, _)| *from <= build)?;
     let shared = windows.shared.as_ref();
     let is_server = shared.is_some_and(|shared| shared.product > 1);
+    // Of 32 bits this build was a server's only.
+    let is_unknown = *from == 3790 && !windows.is_64_bit && !is_server;
     let name = if is_server { server } else { client };
     // Service packs and their like count on from the first build.
     let is_exact = *from == build || build < 10_000 && build - from < 10;
-    Some(format!("{name}{}", if is_exact { "" } else { "?" }))
+    (!is_unknown).then(|| format!("{name}{}", if is_exact { "" } else { "?" }))
 }
 
 /// "domain controller, Enterprise": what kind of product it is.

@@ -72,6 +72,46 @@ fn build_and_block(place: &Place) -> (u64, u64) {
     (number(&dump, 8) >> 32, number(&dump, 0x80))
 }
 
+/// 32-bit kernels, whose debugger data is linked by pointers of 32 bits.
+#[test]
+fn commands_answer_of_32_bit_windows() {
+    for (name, system, paging) in [
+        ("crashed-win2003", "Windows Server 2003", "32-bit, 2 levels"),
+        ("crashed-win7-pae", "Windows 7", "32-bit PAE"),
+        ("crashed-winxp", "Windows XP", "32-bit, 2 levels"),
+    ] {
+        let place = Place::new();
+        let nt = make(&fixture(name).unwrap()).unwrap();
+        place.add_checkpoint(&nt.machine, &Shape::default(), "vm");
+        let info = place.run("info vm.vmss").expect(0).stdout;
+        let block = format!("{:#x}", nt.truth.kdbg.va);
+        let stop = "stop code 0xd1 DRIVER_IRQL_NOT_LESS_OR_EQUAL";
+        let driver = "in vmmemctl+0x2034: instruction";
+        for part in [system, paging, &nt.truth.lab, &block, "version block at", stop, driver] {
+            assert!(info.contains(part), "{name}: {part}\n{info}");
+        }
+        assert!(!info.contains("missing"), "{name}: {info}");
+        for (line, parts) in [
+            ("ps vm.vmss", &["System", "smss.exe", "notepad.exe"][..]),
+            ("modules vm.vmss", &["ntoskrnl.exe", "hal.dll", "vmmemctl.sys"]),
+            ("bt vm.vmss --cpu 1", &["the registers that Windows saved", "nt+0x"]),
+        ] {
+            let said = place.run(line).expect(0).stdout;
+            for part in parts {
+                assert!(said.contains(part), "{name}: {line}: {part}\n{said}");
+            }
+        }
+        // Where the function ends that is exported nothing says.
+        let bt = place.run("bt vm.vmss --cpu 1").expect(0).stdout;
+        assert!(!bt.contains("nt!"), "{name}: {bt}");
+        place.run("-W vm.vmss").expect(0);
+        let dump = std::fs::read(place.file("memory.dmp")).unwrap();
+        assert_eq!(&dump[..8], b"PAGEDUMP");
+        assert_eq!(number(&dump, 0x60) & 0xffff_ffff, nt.truth.kdbg.va, "{name}");
+        assert_eq!(dump[0x5c], u8::from(name.ends_with("pae")), "{name}");
+    }
+}
+
 #[test]
 fn every_form_of_the_option_writes_the_guest() {
     let (place, kdbg) = windows_guest();

@@ -26,8 +26,7 @@ pub(super) fn find(
         let never = words.iter().enumerate();
         let rotates = |word: u64| word & 0x3f == u64::from(encoding.rotation);
         for (at, never) in never.filter(|(_, word)| rotates(**word)) {
-            let always = words.get(at + FIRST..words.len().min(at + LAST + 1)).unwrap_or_default();
-            for always in always {
+            for always in words.iter().skip(at).take(LAST + 1).skip(FIRST) {
                 let keys = keys(*never, *always, encoding);
                 let is_new = is_variable(variables, keys.flag) && !found.contains(&keys);
                 if is_new && view.uint(keys.flag, 1) == Some(1) {

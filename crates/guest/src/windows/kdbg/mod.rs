@@ -1,11 +1,12 @@
 //! The debugger data block (`KDDEBUGGER_DATA64`): in the open, or encoded as
-//! Windows 8 and later keep it while no debugger is attached.
+//! 64-bit Windows 8 and later keep it while no debugger is attached. 32-bit kernels
+//! lead to it (`version`); elsewhere it is searched for.
 
 use vmss2core_mem::Gva;
 
 use super::image::MAX_LEN;
-use super::view::View;
-use super::{Kdbg, KdbgEncoding, KernelImage, pe};
+use super::view::{View, element};
+use super::{Kdbg, KdbgEncoding, KernelImage, list, pe};
 use crate::Found;
 
 mod code;
@@ -15,15 +16,33 @@ mod physical;
 mod places;
 #[cfg(test)]
 mod tests;
+mod version;
 
 use code::{Distances, TAG};
 pub(super) use physical::scan_memory;
 use places::Place;
+pub(super) use version::VersionBlock;
 
 /// How many blocks are looked at, and how many windows for the image of zero.
 const MAX_BLOCKS: u32 = 1 << 16;
 const MAX_WINDOWS: u32 = 1 << 20;
+/// Elements of the list of debugger data that are looked at: components of the
+/// kernel may add blocks of their own.
+const MAX_LISTED: usize = 64;
 const WINDOW_LEN: usize = code::WINDOW * 8;
+
+/// The block that the list of a version block has.
+pub(super) fn of_version(
+    view: &View<'_>,
+    image: Option<&KernelImage>,
+    version: &Found<VersionBlock>,
+) -> Option<Found<Kdbg>> {
+    let search = Search { view, image };
+    let listed = list::walk(view, version.value.list, MAX_LISTED).entries;
+    let blocks = listed.into_iter().filter_map(|gva| search.plain_at(gva));
+    let found = { blocks }.find(|kdbg| search.is_sound(kdbg))?;
+    Some(Found::new(found, format!("list of debugger data ({})", version.how)))
+}
 
 /// The block: at the address that the user gave, else in the kernel's data;
 /// without an image, in what is mapped where kernels are.
@@ -73,7 +92,8 @@ impl Search<'_, '_> {
     fn plain_at(&self, gva: Gva) -> Option<Kdbg> {
         let number = |offset: usize| self.view.uint(gva.checked_add(offset as u64)?, 4);
         let len = u32::try_from(number(fields::SIZE)?).ok()?;
-        let is_block = gva.0.is_multiple_of(8)
+        // A compiler may align its 64-bit members as 32-bit ones.
+        let is_block = gva.0.is_multiple_of(self.view.word_len())
             && number(fields::OWNER_TAG)? == u64::from(TAG)
             && code::is_length(len);
         let plain = self.view.bytes(gva, usize::try_from(len).ok().filter(|_| is_block)?)?;
@@ -94,7 +114,7 @@ impl Search<'_, '_> {
                     return None;
                 }
                 let encoding = code::by_known_word(encoded, base.0, tag)?;
-                self.sound_at(start.checked_add(at as u64 * 8)?, encoding)
+                self.sound_at(element(start, at as u64, 8)?, encoding)
             })
         });
         found
@@ -111,14 +131,15 @@ impl Search<'_, '_> {
         let found = places::search(self.view, places, &mut |start, bytes| {
             let words = code::words(bytes);
             (0..words.len()).step_by(2).find_map(|at| {
-                let window = words.get(at..words.len().min(at + code::WINDOW))?;
+                let window = words.get(at..)?;
+                let window = window.get(..code::WINDOW).unwrap_or(window);
                 if !code::may_begin(window) {
                     return None;
                 }
                 left = left.checked_sub(1)?;
                 let zero = code::image_of_zero(window)?;
                 let encoding = code::by_known_word(zero, 0, *window.get(2)?)?;
-                self.sound_at(start.checked_add(at as u64 * 8)?, encoding)
+                self.sound_at(element(start, at as u64, 8)?, encoding)
             })
         });
         found.map(|kdbg| Found::new(kdbg, "search of mapped data for an encoding of zero"))
@@ -191,15 +212,28 @@ impl Kdbg {
     pub(super) fn first_module(&self, view: &View<'_>) -> Option<(Gva, u32)> {
         let head = self.address(view, fields::MODULE_LIST)?;
         let entry = view.pointer(head).filter(|entry| *entry != head)?;
-        let base = view.pointer(entry.checked_add(6 * view.word_len())?)?;
-        let size = view.uint(entry.checked_add(8 * view.word_len())?, 4)?;
+        let base = view.pointer(element(entry, 6, view.word_len())?)?;
+        let size = view.uint(element(entry, 8, view.word_len())?, 4)?;
         Some((base, u32::try_from(size).ok()?))
+    }
+
+    /// Both links of the list of blocks. They are as long as the kernel's own
+    /// pointers: 32-bit kernels have zero where the second link of 64-bit ones is.
+    fn links(&self, view: &View<'_>) -> Option<[Gva; 2]> {
+        let is_64_bit = view.word_len() == 8;
+        let links = if is_64_bit {
+            [self.field(0)?, self.field(8)?]
+        } else {
+            [self.u32(0)?.into(), self.u32(4)?.into()]
+        };
+        let links = links.map(Gva);
+        links.iter().all(|link| view.is_kernel(*link) && link.0.is_multiple_of(4)).then_some(links)
     }
 
     /// Whether the list of blocks leads back to this one.
     fn is_linked(&self, view: &View<'_>) -> bool {
-        let head = self.address(view, 0);
-        head.and_then(|head| view.pointer(head)) == Some(self.gva)
+        let links = self.links(view);
+        links.and_then(|[head, _]| view.pointer(head)) == Some(self.gva)
     }
 
     /// Whether what the block says agrees with the kernel at `base`.
@@ -210,9 +244,7 @@ impl Kdbg {
             let address = self.address(view, *offset);
             address.is_some_and(|at| at.0.checked_sub(base.0).is_some_and(|rva| rva < len))
         };
-        let lists = [0, 8].map(|offset| self.address(view, offset));
-        let linked = lists.iter().all(|list| list.is_some_and(|list| list.0.is_multiple_of(4)));
-        linked
+        self.links(view).is_some()
             && IN_IMAGE.iter().all(inside)
             && view.uint(base, 2).is_none_or(|start| start == u64::from(pe::MZ))
             && self.first_module(view).is_none_or(|(dll, _)| dll == base)

@@ -3,10 +3,10 @@
 use std::ops::ControlFlow;
 
 use memchr::memmem;
-use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, PhysicalMemory};
+use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
 
 use super::super::Kdbg;
-use super::super::view::View;
+use super::super::view::{View, left_in_page};
 use super::{Search, code, fields};
 use crate::Found;
 use crate::paging::{Leaf, Limits};
@@ -48,7 +48,7 @@ fn blocks(memory: &PhysicalMemory) -> Vec<(Gpa, Kdbg)> {
         let blocks = tag.find_iter(bytes).filter_map(|at| block(bytes, at));
         // What begins in the overlap is shown again.
         let own = blocks.filter(|(skip, _)| *skip < scan::CHUNK);
-        found.extend(own.map(|(skip, kdbg)| (Gpa(gpa.0 + skip), kdbg)));
+        found.extend(own.filter_map(|(skip, kdbg)| Some((gpa.checked_add(skip)?, kdbg))));
         if found.len() < MAX_BLOCKS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     found.truncate(MAX_BLOCKS);
@@ -58,7 +58,7 @@ fn blocks(memory: &PhysicalMemory) -> Vec<(Gpa, Kdbg)> {
 /// The block whose tag is here, and where it begins. Its next page may be
 /// anywhere, so what lies there is only a guess until it is mapped.
 fn block(bytes: &[u8], tag: usize) -> Option<(u64, Kdbg)> {
-    let start = tag.checked_sub(fields::OWNER_TAG).filter(|start| start.is_multiple_of(8))?;
+    let start = tag.checked_sub(fields::OWNER_TAG).filter(|start| start.is_multiple_of(4))?;
     let rest = bytes.get(start..)?;
     let len = u32::from_le_bytes(*rest.get(fields::SIZE..)?.first_chunk()?);
     let plain = rest.get(..usize::try_from(len).ok().filter(|_| code::is_length(len))?)?;
@@ -82,8 +82,9 @@ fn map(view: &View<'_>, blocks: &mut [(Gpa, Kdbg)]) {
 }
 
 fn place(view: &View<'_>, leaf: Leaf, gpa: Gpa, kdbg: &mut Kdbg) {
-    kdbg.gva = Gva(leaf.gva.0.wrapping_add(gpa.0 - leaf.gpa.0));
-    let crosses = gpa.page_offset() + kdbg.plain.len() as u64 > PAGE_SIZE;
+    let skip = gpa.0.wrapping_sub(leaf.gpa.0);
+    kdbg.gva = Gva(leaf.gva.0.wrapping_add(skip));
+    let crosses = kdbg.plain.len() > left_in_page(kdbg.gva);
     if let Some(plain) = view.bytes(kdbg.gva, kdbg.plain.len()).filter(|_| crosses) {
         kdbg.plain = plain;
     }

@@ -2,16 +2,16 @@
 
 use std::ops::{ControlFlow, Range};
 
-use vmss2core_mem::{Gva, PAGE_SIZE};
+use vmss2core_mem::Gva;
 
 use super::super::image::{MAX_LEN, kernel_range};
-use super::super::view::View;
+use super::super::view::{View, left_in_page};
 use super::super::{KernelImage, Section, pe};
 use crate::paging::Limits;
 
 /// Bytes looked at together, and how much of the next are with them.
-const CHUNK: u64 = 1 << 20;
-const OVERLAP: u64 = 0x600;
+const CHUNK: usize = 1 << 20;
+const CHUNK_LEN: u64 = CHUNK as u64 + 0x600;
 /// Most data looked at where the kernel is not known.
 const MAX_UNKNOWN: u64 = 256 << 20;
 
@@ -20,6 +20,12 @@ const MAX_UNKNOWN: u64 = 256 << 20;
 pub(super) struct Place {
     pub(super) start: Gva,
     pub(super) len: u64,
+}
+
+impl Place {
+    fn end(&self) -> Option<Gva> {
+        self.start.checked_add(self.len)
+    }
 }
 
 /// Where the block may be, the likeliest first: in the data of the image, in its
@@ -72,9 +78,11 @@ fn mapped(view: &View<'_>, range: Range<u64>, most: u64) -> Vec<Place> {
         let end = leaf.gva.0.saturating_add(leaf.len_bytes()).min(range.end);
         let len = end.saturating_sub(start).min(left);
         if leaf.permissions.write && len != 0 {
-            left -= len;
+            left = left.saturating_sub(len);
             match places.last_mut() {
-                Some(last) if last.start.0.wrapping_add(last.len) == start => last.len += len,
+                Some(last) if last.end() == Some(Gva(start)) => {
+                    last.len = last.len.saturating_add(len);
+                }
                 _ => places.push(Place { start: Gva(start), len }),
             }
         }
@@ -91,10 +99,10 @@ pub(super) fn search<T>(
     visit: &mut dyn FnMut(Gva, &[u8]) -> Option<T>,
 ) -> Option<T> {
     places.iter().find_map(|place| {
-        let starts = (0..place.len.div_ceil(CHUNK)).map(|chunk| chunk * CHUNK);
-        starts.into_iter().find_map(|skip| {
+        (0..place.len).step_by(CHUNK).find_map(|skip| {
             let start = place.start.checked_add(skip)?;
-            visit(start, &filled(view, start, (place.len - skip).min(CHUNK + OVERLAP)))
+            let len = place.len.saturating_sub(skip).min(CHUNK_LEN);
+            visit(start, &filled(view, start, len))
         })
     })
 }
@@ -104,8 +112,7 @@ fn filled(view: &View<'_>, start: Gva, len: u64) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
     let (mut at, mut rest) = (start, bytes.as_mut_slice());
     while !rest.is_empty() {
-        let in_page = usize::try_from(PAGE_SIZE - at.page_offset()).unwrap_or(usize::MAX);
-        let (page, tail) = rest.split_at_mut(in_page.min(rest.len()));
+        let (page, tail) = rest.split_at_mut(left_in_page(at).min(rest.len()));
         if view.read(at, page).is_err() {
             page.fill(0);
         }

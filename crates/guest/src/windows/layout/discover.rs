@@ -3,6 +3,7 @@
 use vmss2core_mem::Gva;
 
 use super::{Layout, Member};
+use crate::windows::view::element;
 use crate::windows::{Kernel, View, kdbg_fields, list};
 
 /// Processes that are looked at.
@@ -64,7 +65,7 @@ pub(super) fn processes(kernel: &Kernel<'_>, layout: &mut Layout) {
     }
     // `InitialStack` is followed by `StackLimit` in every Windows.
     if let Some(stack) = layout.offset(Member::InitialStack) {
-        let limit = stack + kernel.view().word_len();
+        let limit = stack.saturating_add(kernel.view().word_len());
         layout.add(Member::StackLimit, limit, "the member behind KTHREAD.InitialStack");
     }
 }
@@ -139,7 +140,9 @@ impl<'k> Samples<'k> {
             text.first().is_some_and(u8::is_ascii_graphic)
         };
         let good = self.all.iter().filter(|sample| is_name(sample)).count();
-        (good * 4 >= self.all.len() * 3).then(|| u64::try_from(found).ok()).flatten()
+        // Three of four.
+        let enough = self.all.len().saturating_sub(self.all.len() / 4);
+        (good >= enough).then(|| u64::try_from(found).ok()).flatten()
     }
 
     fn latest(&self) -> u64 {
@@ -188,7 +191,7 @@ impl<'k> Samples<'k> {
             |offset| {
                 let fits = |sample: &&Sample| self.names_itself(sample, offset, name);
                 let named = self.all.iter().filter(fits).count();
-                named >= 2 && named * 2 >= self.all.len()
+                named >= 2 && named >= self.all.len().div_ceil(2)
             },
             self.word,
         )
@@ -228,7 +231,7 @@ impl<'k> Samples<'k> {
             let base = if self.word == 8 { 0x28 } else { 0x18 };
             let root = uint(&sample.bytes, base, self.word)?;
             let view = self.kernel.view_of(root);
-            let image = view.pointer(Gva(peb.checked_add(2 * view.word_len())?))?;
+            let image = view.pointer(element(Gva(peb), 2, view.word_len())?)?;
             Some(image.0 != 0 && image.0 % 0x1_0000 == 0)
         };
         read().unwrap_or(false)
@@ -332,7 +335,8 @@ fn client_id(kernel: &Kernel<'_>, layout: &Layout, (process, thread): (Gva, Gva)
     let word = usize::try_from(word).ok()?;
     let is_cid = |offset: &usize| {
         let own = uint(&bytes, *offset, word);
-        let tid = uint(&bytes, offset + word, word).unwrap_or_default();
+        let tid = offset.checked_add(word).and_then(|at| uint(&bytes, at, word));
+        let tid = tid.unwrap_or_default();
         own == Some(pid) && pid != 0 && tid != 0 && tid.is_multiple_of(4) && tid < 0x100_0000
     };
     let mut found = (0..bytes.len()).step_by(word).filter(is_cid);

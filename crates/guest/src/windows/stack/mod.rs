@@ -192,11 +192,13 @@ impl Kernel<'_> {
             && frame.is_multiple_of(4)
         {
             let read = |at: u64| self.view().uint(Gva(at), 4);
-            let Some((next, ip)) = read(frame).zip(read(frame + 4)) else { break };
+            let Some(above) = frame.checked_add(8) else { break };
+            let ip = frame.checked_add(4).and_then(read);
+            let Some((next, ip)) = read(frame).zip(ip) else { break };
             if !candidates::is_code(self, Gva(ip)) {
                 break;
             }
-            sp = frame + 8;
+            sp = above;
             found.frames.push(Frame { ip: Gva(ip), sp: Gva(sp), kind: FrameKind::Return });
             frame = next;
         }

@@ -53,12 +53,13 @@ fn narrow(kernel: &Kernel<'_>, at: Gva) -> Option<Registers> {
 /// stack, whose last words are the frame pointer (64-bit) and a return address.
 pub(super) fn switched(kernel: &Kernel<'_>, stack: Gva) -> Option<Registers> {
     let view = kernel.view();
-    let (frame_at, ip_at) = if kernel.is_64_bit() { (Some(0x30), 0x38) } else { (None, 8) };
+    let (frame_at, ip_at, len) =
+        if kernel.is_64_bit() { (Some(0x30), 0x38, 0x40) } else { (None, 8, 12) };
     let read = |offset: u64| view.uint(Gva(stack.0.checked_add(offset)?), view.word_len());
     let mut registers = Registers { rip: read(ip_at)?, ..Registers::default() };
     if let Some(frame) = frame_at.and_then(read) {
         registers.set(Gpr::Rbp as u8, frame);
     }
-    registers.set_rsp(stack.0.checked_add(ip_at + view.word_len())?);
+    registers.set_rsp(stack.0.checked_add(len)?);
     Some(registers)
 }

@@ -2,7 +2,7 @@
 
 use vmss2core_mem::Gva;
 
-use super::Registers;
+use super::{Function, Registers, read_function};
 use crate::windows::View;
 use crate::windows::modules::Module;
 
@@ -12,14 +12,13 @@ const CHAINED: u8 = 4;
 /// Unwind data of a function.
 pub(super) struct Info {
     version: u8,
-    flags: u8,
     prolog_len: u8,
     frame_register: u8,
     /// In bytes.
     frame_offset: u64,
     codes: Vec<u8>,
-    /// The unwind data that this continues.
-    next: Option<u32>,
+    /// The function that this is a part of.
+    next: Option<Function>,
 }
 
 /// One operation of a prolog.
@@ -49,26 +48,24 @@ impl Info {
         if !(1..=2).contains(&version) {
             return None;
         }
-        let codes = view.bytes(Gva(at.checked_add(4)?), usize::from(count) * 2)?;
+        let codes = view.bytes(Gva(at.checked_add(4)?), usize::from(count).checked_mul(2)?)?;
         let flags = first >> 3;
-        let behind = 4 + u64::from(count).next_multiple_of(2) * 2;
+        let behind = u64::from(count.div_ceil(2)).saturating_mul(4).saturating_add(4);
         let next = if flags & CHAINED == 0 {
             None
         } else {
-            // A `RUNTIME_FUNCTION`, whose last word names unwind data.
-            let word = view.uint(Gva(at.checked_add(behind + 8)?), 4)?;
-            Some(u32::try_from(word).ok()?)
+            Some(read_function(view, Gva(at.checked_add(behind)?))?)
         };
-        let (frame_register, frame_offset) = (frame & 15, u64::from(frame >> 4) * 16);
-        Some(Self { version, flags, prolog_len, frame_register, frame_offset, codes, next })
+        let (frame_register, frame_offset) = (frame & 15, u64::from(frame & 0xf0));
+        Some(Self { version, prolog_len, frame_register, frame_offset, codes, next })
     }
 
     pub(super) fn frame_register(&self) -> Option<u8> {
         (self.frame_register != 0).then_some(self.frame_register)
     }
 
-    pub(super) fn chained(&self) -> Option<u32> {
-        if self.flags & CHAINED == 0 { None } else { self.next }
+    pub(super) fn chained(&self) -> Option<Function> {
+        self.next
     }
 
     /// Undoes what was executed up to an offset in the function, all if there is
@@ -119,11 +116,11 @@ impl Info {
             let info = operation >> 4;
             let operation = match (operation & 15, self.version) {
                 (0, _) => Operation::Push(info),
-                (1, _) if info == 0 => Operation::Allocate(number()? * 8),
+                (1, _) if info == 0 => Operation::Allocate(number()? << 3),
                 (1, _) => Operation::Allocate(number()? | number()? << 16),
-                (2, _) => Operation::Allocate(u64::from(info) * 8 + 8),
+                (2, _) => Operation::Allocate((u64::from(info) << 3).saturating_add(8)),
                 (3, _) => Operation::SetFrame,
-                (4, _) => Operation::Save(info, number()? * 8),
+                (4, _) => Operation::Save(info, number()? << 3),
                 (5, _) => Operation::Save(info, number()? | number()? << 16),
                 // Where epilogs are: version 2 only.
                 (6, 2) => Operation::Nothing,

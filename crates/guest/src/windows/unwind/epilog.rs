@@ -19,27 +19,25 @@ pub(super) fn leave(
 ) -> Option<Registers> {
     let code = view.prefix(Gva(registers.rip), LONGEST);
     let mut left = *registers;
-    let mut at = 0;
-    let freed = free(&code, frame_register, &mut left);
-    at += freed;
+    let mut at = free(&code, frame_register, &mut left);
     loop {
         let rest = code.get(at..)?;
         if let Some((len, register)) = pop(rest) {
             let value = left.pop(view)?;
             left.set(register, value);
-            at += len;
+            at = len.saturating_add(at);
             continue;
         }
-        let jumps = |target: i64| {
+        let jumps = |distance: i64, len: u64| {
             let here = left.rip.wrapping_add(at as u64).wrapping_sub(module.base.0);
-            let target = here.wrapping_add_signed(target);
+            let target = here.wrapping_add(len).wrapping_add_signed(distance);
             // A jump to its own start calls itself anew.
             target <= u64::from(function.begin) || target >= u64::from(function.end)
         };
         let ends = match rest {
             [0xc3, ..] | [0xc2, _, _, ..] | [0xf3, 0xc3, ..] => true,
-            [0xeb, near, ..] => jumps(2 + i64::from(i8::from_le_bytes([*near]))),
-            [0xe9, a, b, c, d, ..] => jumps(5 + i64::from(i32::from_le_bytes([*a, *b, *c, *d]))),
+            [0xeb, near, ..] => jumps(i64::from(i8::from_le_bytes([*near])), 2),
+            [0xe9, a, b, c, d, ..] => jumps(i64::from(i32::from_le_bytes([*a, *b, *c, *d])), 5),
             // Through a pointer or a register: only behind something of an epilog.
             [0xff, 0x25, ..] | [0x48, 0xff, 0x25, ..] => true,
             [0xff, 0xe0..=0xe7, ..] | [0x40..=0x4f, 0xff, 0xe0..=0xe7, ..] => at > 0,

@@ -83,12 +83,12 @@ pub(super) fn function(view: &View<'_>, module: &Module, offset: u64) -> Option<
     let (table, len) = module.headers.as_ref()?.functions(module.base)?;
     let (mut low, mut high) = (0, (len / ENTRY).min(MAX_FUNCTIONS));
     while low < high {
-        let middle = low + (high - low) / 2;
-        let entry = read_function(view, Gva(table.0.checked_add(middle * ENTRY)?))?;
+        let middle = u64::midpoint(low, high);
+        let entry = read_function(view, table.checked_add(middle.checked_mul(ENTRY)?)?)?;
         if offset < u64::from(entry.begin) {
             high = middle;
         } else if offset >= u64::from(entry.end) {
-            low = middle + 1;
+            low = middle.checked_add(1)?;
         } else {
             return Some(entry);
         }
@@ -107,10 +107,11 @@ fn read_function(view: &View<'_>, at: Gva) -> Option<Function> {
 fn has_table(view: &View<'_>, module: &Module) -> bool {
     let table = || {
         let (table, len) = module.headers.as_ref()?.functions(module.base)?;
-        let pages = (0..len.min(MAX_FUNCTIONS * ENTRY)).step_by(4096);
-        let is_there =
-            |at: u64| table.0.checked_add(at).is_some_and(|at| view.translate(Gva(at)).is_ok());
-        Some(pages.map(|at| at.min(len - 1)).all(is_there))
+        const LONGEST: u64 = MAX_FUNCTIONS.saturating_mul(ENTRY);
+        let len = len.min(LONGEST);
+        let places = (0..len).step_by(4096).chain(len.checked_sub(1));
+        let is_there = |at: u64| table.checked_add(at).is_some_and(|at| view.translate(at).is_ok());
+        Some({ places }.all(is_there))
     };
     table().unwrap_or(false)
 }
@@ -168,15 +169,13 @@ fn unwind(
 ) -> Option<(Registers, Left)> {
     let mut left = *registers;
     let mut executed = offset.checked_sub(u64::from(function.begin));
-    let mut unwind = function.unwind;
+    let mut part = function;
     for _ in 0..MAX_CHAIN {
-        if unwind & 1 == 1 {
-            // It names another entry instead of unwind data.
-            let at = module.base.0.checked_add(u64::from(unwind & !1))?;
-            unwind = read_function(view, Gva(at))?.unwind;
+        if let Some(other) = forwarded(view, module, part) {
+            part = other?;
             continue;
         }
-        let info = Info::read(view, module, unwind)?;
+        let info = Info::read(view, module, part.unwind)?;
         if info.undo(view, &mut left, executed)? {
             return Some((left, Left::Interrupted));
         }
@@ -184,7 +183,32 @@ fn unwind(
             left.ret(view)?;
             return Some((left, Left::Called));
         };
-        (unwind, executed) = (next, None);
+        (part, executed) = (next, None);
+    }
+    None
+}
+
+/// The entry that another names in place of unwind data, if it does; `Some(None)` if
+/// that is not in memory.
+fn forwarded(view: &View<'_>, module: &Module, function: Function) -> Option<Option<Function>> {
+    (function.unwind & 1 == 1).then(|| {
+        let at = module.base.0.checked_add(u64::from(function.unwind & !1))?;
+        read_function(view, Gva(at))
+    })
+}
+
+/// Where the function begins that a place belongs to, which may be a part of it that
+/// lies elsewhere. `None` if the image's table does not say.
+pub(super) fn start(view: &View<'_>, module: &Module, offset: u64) -> Option<u32> {
+    let mut part = function(view, module, offset)?;
+    for _ in 0..MAX_CHAIN {
+        part = match forwarded(view, module, part) {
+            Some(other) => other?,
+            None => match Info::read(view, module, part.unwind)?.chained() {
+                Some(next) => next,
+                None => return Some(part.begin),
+            },
+        };
     }
     None
 }
