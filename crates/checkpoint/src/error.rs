@@ -80,6 +80,16 @@ pub enum OpenError {
         /// What was looked for, and where.
         looked_for: String,
     },
+    /// A configuration names a checkpoint that is not there.
+    #[error("{}: {}", path.display(), unmet(name.as_deref(), encryption.as_deref()))]
+    NamedFileMissing {
+        /// The configuration.
+        path: PathBuf,
+        /// The file that it names, if it can be read that far.
+        name: Option<String>,
+        /// The setting that says that the machine is encrypted.
+        encryption: Option<String>,
+    },
     /// A VMware state file cannot be read.
     #[error(transparent)]
     Vmware(#[from] VmwareError),
@@ -183,6 +193,20 @@ pub enum OpenError {
         /// What the operating system said.
         source: io::Error,
     },
+}
+
+fn unmet(name: Option<&str>, encryption: Option<&str>) -> String {
+    let missing = match name {
+        Some(name) => format!("it names the checkpoint {name}, which is not in this directory"),
+        None => "no checkpoint is beside it".to_owned(),
+    };
+    let Some(encryption) = encryption else {
+        return format!("{missing}; copy it, and its memory file, beside this one");
+    };
+    format!(
+        "{missing}, and it says that the machine is encrypted ({encryption}): decrypt the machine \
+         in the product that made it, then copy the checkpoint and its memory file beside this one"
+    )
 }
 
 /// What an [`OpenError`] means for whoever called.

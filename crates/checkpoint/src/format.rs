@@ -79,6 +79,13 @@ pub(crate) trait Format: Sync {
         Ok(Vec::new())
     }
 
+    /// What to say of a `guide` next to which there is no checkpoint; `names` are
+    /// those that it names.
+    fn unmet(&self, guide: &Source, names: &[String]) -> Option<OpenError> {
+        let (_, _) = (guide, names);
+        None
+    }
+
     /// The parts of the address space that a machine of this format's product
     /// leaves without memory, likeliest first; `place` is where a memory image
     /// lies of which nothing is known.

@@ -12,6 +12,7 @@ mod checkpoint;
 mod physical;
 mod read_at;
 mod vcpu;
+pub mod xsave;
 
 pub use address::{Gpa, Gva, PAGE_SIZE, Pfn};
 pub use checkpoint::{

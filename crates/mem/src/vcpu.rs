@@ -3,6 +3,10 @@
 //! Every register is an `Option`: a source that lacks it says `None`, so that a
 //! writer can tell "zero" from "not known".
 
+use std::collections::BTreeMap;
+
+use crate::xsave::END_OF_AVX;
+
 /// One virtual processor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vcpu {
@@ -55,6 +59,8 @@ pub struct X86Vcpu {
     pub idtr: DescriptorTable,
     /// Model-specific registers.
     pub msrs: Msrs,
+    /// Model-specific registers that have no name in [`Msrs`], by number.
+    pub other_msrs: BTreeMap<u32, u64>,
     /// x87, SSE and later vector state.
     pub fpu: Option<FpuState>,
 }
@@ -174,7 +180,9 @@ pub struct DescriptorTable {
     pub limit: Option<u16>,
 }
 
-/// Model-specific registers that debuggers and guests care about.
+/// Model-specific registers that debuggers and guests care about, and two that
+/// are read in other ways but saved beside them: XCR0 and the shadow stack's
+/// pointer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are the registers'")]
 pub struct Msrs {
@@ -191,6 +199,7 @@ pub struct Msrs {
     pub tsc: Option<u64>,
     pub tsc_aux: Option<u64>,
     pub xcr0: Option<u64>,
+    pub ssp: Option<u64>,
 }
 
 /// The floating point and vector registers as the processor saves them.
@@ -210,6 +219,11 @@ impl FpuState {
             Self::Fxsave(bytes) => Some(bytes.as_slice()),
             Self::Xsave(bytes) => bytes.get(..512),
         }
+    }
+
+    /// Whether the upper halves of the YMM registers are known.
+    pub fn has_avx(&self) -> bool {
+        matches!(self, Self::Xsave(area) if area.len() >= END_OF_AVX)
     }
 }
 

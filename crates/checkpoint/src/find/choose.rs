@@ -47,6 +47,7 @@ struct Sorted<'a> {
     refused: Vec<&'a Entry>,
     archives: Vec<&'a Entry>,
     images: Vec<&'a Entry>,
+    guides: Vec<&'a Entry>,
     unreadable: Vec<OpenError>,
 }
 
@@ -72,6 +73,10 @@ impl Choice<'_> {
                 self.try_entry(folder, entry);
             }
         }
+        if self.is_undecided() {
+            let unmet = sorted.guides.iter().find_map(|guide| unmet(guide, folder));
+            self.failed.extend(unmet);
+        }
         // Any of these may have been the one; a set of pieces surely is asked for.
         let undecided = self.is_undecided();
         let wanted = |error: &OpenError| undecided || matches!(error, OpenError::Pieces { .. });
@@ -95,7 +100,8 @@ impl Choice<'_> {
                     Some(Recognition::Memory) if entry.len >= MIN_IMAGE_LEN => {
                         sorted.images.push(entry);
                     }
-                    Some(Recognition::Memory | Recognition::Guide) | None => {}
+                    Some(Recognition::Guide) => sorted.guides.push(entry),
+                    Some(Recognition::Memory) | None => {}
                 },
             }
         }
@@ -165,4 +171,18 @@ impl Choice<'_> {
         opened.checkpoint.problems.extend(notes);
         Ok(opened)
     }
+}
+
+/// What a guide says of checkpoints that are not there.
+fn unmet(entry: &Entry, folder: &Folder) -> Option<OpenError> {
+    let source = entry.open("in the directory").ok()?;
+    let (format, _) = recognise(&source.start(crate::source::HEAD_LEN).ok()?)?;
+    let named = format.named_by(&source).ok()?;
+    let is_there = |name: &String| {
+        folder.entries.iter().any(|entry| name.eq_ignore_ascii_case(entry.base_name()))
+    };
+    if named.iter().any(is_there) {
+        return None;
+    }
+    format.unmet(&source, &named)
 }

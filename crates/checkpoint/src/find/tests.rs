@@ -224,6 +224,51 @@ fn encrypted_files_ask_for_decryption_wherever_they_turn_up() {
     }
 }
 
+/// The configuration knows which file is missing, and that it is encrypted.
+#[test]
+fn a_configuration_without_its_checkpoint_names_what_is_missing() {
+    const VMX: &str = "virtualHW.version = \"20\"\ncheckpoint.vmState = \"w-1f.vmss\"\n";
+    let partial = format!("{VMX}vmx.encryptionType = \"partial\"\n");
+    let sealed = "displayName = \"w\"\nencryption.keySafe = \"x\"\nencryption.data = \"y\"\n";
+    let dir = dir_with(&[
+        ("plain/w.vmx", VMX.as_bytes()),
+        ("partial/w.vmx", partial.as_bytes()),
+        ("partial/w.nvram", b"x"),
+        ("sealed/w.vmx", sealed.as_bytes()),
+        ("there/w.vmx", VMX.as_bytes()),
+        ("there/w-1f.vmss", b""),
+    ]);
+    for input in ["partial", "partial/w.vmx"] {
+        let error = open_one(&dir, input).unwrap_err();
+        assert!(matches!(error, OpenError::NamedFileMissing { .. }), "{input}: {error}");
+        let text = error.to_string();
+        for word in ["w.vmx", "w-1f.vmss", "vmx.encryptionType = \"partial\"", "decrypt"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+    }
+    let text = open_one(&dir, "plain/w.vmx").unwrap_err().to_string();
+    assert!(text.contains("w-1f.vmss") && !text.contains("encrypt"), "{text}");
+    let text = open_one(&dir, "sealed").unwrap_err().to_string();
+    assert!(text.contains("encryption.data") && text.contains("no checkpoint"), "{text}");
+    // What lies there is not said to be missing.
+    let error = open_one(&dir, "there").unwrap_err();
+    assert!(matches!(error, OpenError::NothingInside { .. }), "{error}");
+}
+
+#[test]
+fn an_empty_memory_file_is_named_and_the_state_is_read() {
+    let dir = dir_with(&[("a.vmss", &split_state()), ("a.vmem", b"")]);
+    let error = open_one(&dir, "a.vmss").unwrap_err().to_string();
+    assert!(error.contains("a.vmem: this memory file is empty, it should have"), "{error}");
+    let options = OpenOptions { without_memory: true, ..OpenOptions::default() };
+    let opened = open(&[dir.path().join("a.vmss")], &options).unwrap();
+    assert_eq!(opened.checkpoint.memory.len_bytes(), 0);
+    let messages: Vec<&str> =
+        opened.checkpoint.problems.iter().map(|problem| problem.message.as_str()).collect();
+    assert!(messages.iter().any(|m| m.contains("a.vmem") && m.contains("empty")), "{messages:?}");
+    assert!(!messages.iter().any(|m| m.contains("short of")), "{messages:?}");
+}
+
 #[test]
 fn what_is_no_checkpoint_is_said_to_be_none() {
     let mut core = b"\x7fELF\x02\x01\x01".to_vec();

@@ -106,8 +106,14 @@ fn parse(source: &Source) -> Result<Vmx, OpenError> {
 /// Whether a file that begins with `head` is a `.vmx` or `.vmsd`: text with one
 /// of the settings that each of them has.
 pub(super) fn is_configuration(head: &[u8]) -> bool {
-    const TELLING: [&str; 4] =
-        ["virtualhw.version", "config.version", "snapshot.numsnapshots", "snapshot0.filename"];
+    const TELLING: [&str; 5] = [
+        "virtualhw.version",
+        "config.version",
+        "snapshot.numsnapshots",
+        "snapshot0.filename",
+        // All that an encrypted one shows.
+        "encryption.data",
+    ];
     if head.contains(&0) {
         return false;
     }
@@ -126,6 +132,22 @@ pub(super) fn checkpoints_named_in(source: &Source) -> Result<Vec<String>, OpenE
     });
     let names = names.map(|(_, value)| base_name(value).to_owned());
     Ok(names.filter(|name| !name.is_empty()).collect())
+}
+
+/// The setting by which a configuration says that its machine is encrypted.
+pub(super) fn encryption_of(source: &Source) -> Option<String> {
+    let vmx = parse(source).ok()?;
+    if let Some(kind) = vmx.get("vmx.encryptiontype") {
+        return Some(format!("vmx.encryptionType = \"{}\"", plain(kind)));
+    }
+    let key =
+        ["encryption.data", "encryption.keysafe"].into_iter().find(|key| vmx.get(key).is_some());
+    key.map(str::to_owned)
+}
+
+/// A setting's value as it can be shown.
+pub(super) fn plain(value: &str) -> String {
+    value.chars().filter(|char| !char.is_control()).take(255).collect()
 }
 
 fn decimal(text: &str) -> bool {

@@ -92,6 +92,18 @@ pub enum VmwareError {
         /// How long the memory file should be, if known.
         expected: Option<u64>,
     },
+    /// The memory lies in another file, which has nothing in it.
+    #[error(
+        "{}: this memory file is empty{}: copy it again",
+        path.display(),
+        expected.map_or(String::new(), |len| format!(", it should have {len} bytes"))
+    )]
+    MemoryFileEmpty {
+        /// The memory file.
+        path: PathBuf,
+        /// How long it should be, if known.
+        expected: Option<u64>,
+    },
     /// The memory inside the file is compressed and could not be expanded.
     #[error("{}: cannot expand the memory block at offset {offset:#x}", path.display())]
     CompressedMemory {

@@ -1,9 +1,9 @@
 //! What a state file says about the machine.
 //!
-//! Sources: published listings of the `Checkpoint` and `Snapshot` groups; the
-//! group of the time stamps is not known, so they are matched by their names.
+//! Sources: published listings of the `Checkpoint` and `Snapshot` groups; real
+//! files for the time stamps (group `MStats`).
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use vmss2core_mem::{Architecture, Machine};
 
@@ -13,6 +13,10 @@ use crate::inventory::{Inventory, Item};
 
 /// Strings are blocks of 256 bytes, the configuration some KiB.
 const MAX_TEXT: u64 = 1 << 20;
+
+/// From 1999, when the first product appeared, to 2106: other numbers are not
+/// times of a machine.
+const TIMES: RangeInclusive<u64> = 915_148_800..=0xffff_ffff;
 
 /// Name endings of the time stamps.
 const POWERED_ON: &str = "vm.powerOnTimeStamp.clientData";
@@ -73,8 +77,10 @@ fn read_text(inventory: &Inventory, item: &Item) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// A time stamp in Unix seconds, 0 meaning "not set".
+/// A time stamp in Unix seconds. Files have `suspendTime` twice with the same
+/// index: first a number that is not a time, then the time.
 fn time(inventory: &Inventory, suffix: &str) -> Option<u64> {
-    let mut named = inventory.items.iter().filter(|item| item.name.ends_with(suffix));
-    named.find_map(Item::number).filter(|&seconds| seconds != 0)
+    let named = inventory.items.iter().filter(|item| item.name.ends_with(suffix));
+    let mut times = named.filter_map(Item::number).filter(|seconds| TIMES.contains(seconds));
+    times.next_back()
 }

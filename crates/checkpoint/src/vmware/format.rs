@@ -48,8 +48,15 @@ impl Format for Vmware {
             case.memory(&ties, &mut problems)?
         };
         let options = case.unpacker.options;
-        let mut opened = if memory.is_none() && !state.has_memory() {
-            let missing = explain(state.no_memory(), &case.place, &facts);
+        let empty = memory.as_ref().filter(|memory| memory.len == 0).map(|memory| {
+            VmwareError::MemoryFileEmpty {
+                path: memory.path.clone(),
+                expected: state.expected_memory_len(),
+            }
+        });
+        let missing = empty.or_else(|| memory.is_none().then(|| state.no_memory()));
+        let mut opened = if let Some(missing) = missing.filter(|_| !state.has_memory()) {
+            let missing = explain(missing, &case.place, &facts);
             if !options.without_memory {
                 return Err(missing);
             }
@@ -114,6 +121,17 @@ impl Format for Configuration {
 
     fn named_by(&self, guide: &Source) -> Result<Vec<String>, OpenError> {
         companions::checkpoints_named_in(guide)
+    }
+
+    fn unmet(&self, guide: &Source, names: &[String]) -> Option<OpenError> {
+        let path = guide.path.clone();
+        let encryption = companions::encryption_of(guide);
+        let name = names.first().map(|name| companions::plain(name));
+        (name.is_some() || encryption.is_some()).then_some(OpenError::NamedFileMissing {
+            path,
+            name,
+            encryption,
+        })
     }
 
     fn open(&self, case: Case<'_>) -> Result<Opened, OpenError> {

@@ -9,11 +9,15 @@
 //! format and from published listings, none from VMware's own documents.
 
 mod companions;
+mod cut;
+mod draft;
 mod error;
 mod facts;
 mod format;
+mod fpu;
 mod gpregs;
 mod groups;
+mod hotplug;
 mod memory;
 mod msrs;
 mod problems;
@@ -64,6 +68,8 @@ pub(crate) struct StateFile {
     header: VmwareHeader,
     inventory: Inventory,
     problems: Problems,
+    /// Whether the file ends too early.
+    is_cut: bool,
 }
 
 impl StateFile {
@@ -72,9 +78,11 @@ impl StateFile {
         let header = groups::read_header(source)?;
         let walk = walk(source, &header)?;
         let mut problems = walk.problems;
+        problems.extend(cut::problem(source.len, &walk.cut));
         problems.extend(completeness_problem(header.magic));
+        let is_cut = !walk.cut.is_empty();
         let inventory = Inventory::new(walk.items, Arc::clone(&source.bytes));
-        Ok(Self { source: source.clone(), header, inventory, problems })
+        Ok(Self { source: source.clone(), header, inventory, problems, is_cut })
     }
 
     /// Whether the file holds the guest's memory itself.
@@ -82,12 +90,14 @@ impl StateFile {
         self.memory_block().is_some()
     }
 
-    /// How long the memory image is by the memory map, or else by the configured
-    /// size.
+    /// How long the memory image is by the memory map, or else by the machine's
+    /// memory slots or its configured size.
     pub(crate) fn expected_memory_len(&self) -> Option<u64> {
         let regions = regions::tagged(&self.inventory, &mut Problems::default());
-        let mapped = Some(regions::image_len(&regions)).filter(|&len| len != 0);
-        mapped.or_else(|| self.configured_len())
+        let mapped = regions::image_len(&regions);
+        let in_slots = hotplug::len_bytes(&hotplug::ram(&self.inventory));
+        let known = [mapped, in_slots].into_iter().find(|&len| len != 0);
+        known.or_else(|| self.configured_len())
     }
 
     /// The machine's configuration, if the file carries it.
@@ -125,7 +135,8 @@ impl StateFile {
         mut problems: Problems,
     ) -> Opened {
         let vcpus = vcpu::read(&self.inventory, self.architecture(), &mut problems);
-        if vcpus.is_empty() {
+        // Of a file that is cut off it is said what is missing.
+        if vcpus.is_empty() && !self.is_cut {
             problems.push(Problem::warning("the state file holds no vCPU registers"));
         }
         let machine = facts::machine(&self.inventory);
@@ -179,17 +190,22 @@ impl StateFile {
 
     fn map(&self, image: &Image, problems: &mut Problems) -> PhysicalMemory {
         let mut regions = regions::tagged(&self.inventory, problems);
+        let slots = hotplug::ram(&self.inventory);
         if regions.is_empty() {
-            regions = self.untagged_regions(image.len, problems);
+            let len = image.len.max(self.configured_len().unwrap_or_default());
+            regions = if hotplug::len_bytes(&slots) == len {
+                hotplug::regions(&slots)
+            } else {
+                self.untagged_regions(len, problems)
+            };
         }
+        hotplug::check(&slots, &regions, problems);
         memory::map(&regions, image, problems)
     }
 
     /// Without a map, all of the image is guest memory, and more if the machine
-    /// is configured to have more.
-    fn untagged_regions(&self, image_len: u64, problems: &mut Problems) -> Vec<VmwareRegion> {
-        let configured = self.configured_len().unwrap_or_default();
-        let len = image_len.max(configured);
+    /// is configured to have more: `len` bytes.
+    fn untagged_regions(&self, len: u64, problems: &mut Problems) -> Vec<VmwareRegion> {
         let layout = match self.architecture() {
             Architecture::Arm64 => Layout::Arm64,
             _ => Layout::X86 { pci_hole: facts::pci_hole(&self.inventory) },

@@ -1,8 +1,7 @@
 //! Which tag of group `cpu` holds which register.
 //!
-//! Sources: crash's reader for the block form and the segment tags, published
-//! listings of ESX 4 files for the indexed form. The first index is always the
-//! processor's number.
+//! Sources: tags of three state files of 2012, 2016 and 2022, published listings
+//! of ESX 4 files. The first index is always the processor's number.
 
 use std::fmt;
 
@@ -15,9 +14,9 @@ pub(super) enum Register {
     /// By hardware number.
     General(u8),
     Rip,
-    /// `eflags`.
+    /// `eflags`: the arithmetic ones.
     Flags,
-    /// `EFLAGS`: crash joins both spellings.
+    /// `EFLAGS`: those of the system. Both together are the register.
     MoreFlags,
     Control(u8),
     Debug(u8),
@@ -25,9 +24,18 @@ pub(super) enum Register {
     /// By position in the segment tags: ES CS SS DS FS GS LDTR TR.
     Selector(u8),
     Base(u8),
+    /// The 20 bits of the descriptor.
     Limit(u8),
+    /// The upper word of the descriptor without base and limit.
+    Rights(u8),
+    /// Those of the code segment once more.
+    CsRights,
     Msr(Msr),
     Halted,
+    /// Whether the processor is in system management mode.
+    InSmm,
+    /// Not 0 while it runs a guest of its own.
+    InNestedGuest,
     /// Arm's translation table bases 0 and 1.
     Ttbr(u8),
 }
@@ -64,8 +72,12 @@ impl fmt::Display for Register {
             Self::Selector(n) => write!(f, "{} selector", segment(n)),
             Self::Base(n) => write!(f, "{} base", segment(n)),
             Self::Limit(n) => write!(f, "{} limit", segment(n)),
+            Self::Rights(n) => write!(f, "{} rights", segment(n)),
+            Self::CsRights => f.write_str("cs rights"),
             Self::Msr(msr) => write!(f, "{msr}"),
             Self::Halted => f.write_str("the halt state"),
+            Self::InSmm => f.write_str("system management mode"),
+            Self::InNestedGuest => f.write_str("the state of nested guests"),
             Self::Ttbr(n) => write!(f, "ttbr{n}_el1"),
         }
     }
@@ -115,6 +127,21 @@ pub(super) enum Meaning {
     TableBlock(Table),
     /// The sixteen general registers.
     GeneralBlock,
+    /// A part of the floating point and vector state.
+    Fpu(FpuPart),
+}
+
+/// Parts of an XSAVE area.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum FpuPart {
+    /// The FXSAVE image.
+    Image,
+    /// One byte of it.
+    Byte(u32),
+    /// The header behind it.
+    Header,
+    /// A component by number.
+    Component(u32),
 }
 
 /// Hardware order; the 32-bit names go with it.
@@ -159,6 +186,15 @@ pub(super) fn meaning(item: &Item) -> Option<Meaning> {
         ("S.base64", [_, n]) => whole(Register::Base(segment(*n)?), Form::Tag),
         ("S.base", [_, n]) => whole(Register::Base(segment(*n)?), Form::LowHalf),
         ("S.limit", [_, n]) => whole(Register::Limit(segment(*n)?), Form::Tag),
+        ("S.rights", [_, n]) => whole(Register::Rights(segment(*n)?), Form::Tag),
+        ("csRights", [_]) => whole(Register::CsRights, Form::Tag),
+        ("syscallMSR", [_]) => Some(Meaning::Array { width: 8, register: system_call }),
+        ("fpu:fxstate", [_]) => Some(Meaning::Fpu(FpuPart::Image)),
+        ("fpu:fxstate", [_, n]) => Some(Meaning::Fpu(FpuPart::Byte(*n))),
+        ("xsave:xheader", [_]) => Some(Meaning::Fpu(FpuPart::Header)),
+        ("xsave:subleaf", [_, n]) => Some(Meaning::Fpu(FpuPart::Component(*n))),
+        (name, [_]) if is_last_word(name, "inSMM") => whole(Register::InSmm, Form::Tag),
+        (name, [_]) if is_last_word(name, "hvState") => whole(Register::InNestedGuest, Form::Tag),
         ("hv:ttbrEL1[0]", [_]) | ("hv:ttbrEL1", [_, 0]) => whole(Register::Ttbr(0), Form::Tag),
         ("hv:ttbrEL1[1]", [_]) | ("hv:ttbrEL1", [_, 1]) => whole(Register::Ttbr(1), Form::Tag),
         (name, [_]) => general(name),
@@ -191,11 +227,21 @@ fn msr(item: &Item) -> Option<Meaning> {
         return None;
     }
     let msr = match item.indices.as_slice() {
-        [_] => msrs::by_name(&item.name)?,
+        [_] => msrs::by_tag(&item.name).or_else(|| msrs::by_spelling(&item.name))?,
         [_, number] => msrs::by_number(&item.name, *number)?,
         _ => return None,
     };
     Some(Meaning::One(Register::Msr(msr), Form::Tag))
+}
+
+/// Whether a name is `word`, alone or after a colon or full stop.
+fn is_last_word(name: &str, word: &str) -> bool {
+    name.rsplit([':', '.']).next() == Some(word)
+}
+
+/// `STAR LSTAR CSTAR SFMASK`, whose numbers follow one another.
+fn system_call(n: u8) -> Option<Register> {
+    (n < 4).then(|| Register::Msr(Msr(Msr::STAR.0 + u32::from(n))))
 }
 
 /// CR1 and CR5 to CR7 do not exist; blocks have room for them.

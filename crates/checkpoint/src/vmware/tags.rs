@@ -38,6 +38,17 @@ pub(super) struct Walk {
     pub(super) problems: Problems,
     /// How many groups could not be walked to their end.
     pub(super) broken: usize,
+    /// Groups that the end of the file has cut, or that lie after it.
+    pub(super) cut: Vec<CutGroup>,
+}
+
+/// A group that is not all there, because the file ends too early.
+pub(super) struct CutGroup {
+    pub(super) name: String,
+    /// Whether its start is there.
+    pub(super) in_part: bool,
+    /// Where it ends by its own word.
+    pub(super) end: u64,
 }
 
 /// Form of block headers.
@@ -83,11 +94,17 @@ enum Step {
     End,
     /// Nothing that can be read; why not.
     Broken(String),
+    /// The file ends; where.
+    FileEnds(String),
 }
 
 impl Walker<'_> {
     fn group(&mut self, group: &VmwareGroup) -> Result<(), VmwareError> {
         let start = group.position;
+        if start >= self.window.len() {
+            self.cut(group);
+            return Ok(());
+        }
         let before = self.walked.range(..=start).next_back();
         if before.is_some_and(|(_, &end)| start < end) {
             let message = format!("it starts at {start:#x}, within another group");
@@ -111,20 +128,37 @@ impl Walker<'_> {
                     at = next;
                     self.push(item);
                 }
-                Step::End => break,
+                Step::End => {
+                    self.check_size(group);
+                    break;
+                }
                 Step::Broken(why) => {
                     self.broken(group, &why);
+                    break;
+                }
+                Step::FileEnds(_) if stated_end(group) > self.window.len() => {
+                    self.cut(group);
+                    break;
+                }
+                Step::FileEnds(place) => {
+                    self.broken(group, &place);
                     break;
                 }
             }
         }
         // What a damaged tag swallowed of the next group is read again there.
         self.walked.insert(start, at.min(stated_end(group)));
-        self.check_size(group);
         Ok(())
     }
 
-    /// A stated end past that of the file: one of the two is wrong.
+    fn cut(&mut self, group: &VmwareGroup) {
+        self.walk.broken += 1;
+        let (name, in_part) = (group.name.clone(), group.position < self.window.len());
+        let end = group.position.saturating_add(group.size);
+        self.walk.cut.push(CutGroup { name, in_part, end });
+    }
+
+    /// A stated end past that of the file, which has the real one before it.
     fn check_size(&mut self, group: &VmwareGroup) {
         let (end, len) = (group.position.saturating_add(group.size), self.window.len());
         if end > len {
@@ -232,7 +266,7 @@ impl Walker<'_> {
             item.name
         );
         self.push(item);
-        Step::Broken(why)
+        Step::FileEnds(why)
     }
 
     fn block_header(&mut self, at: u64) -> Result<Option<BlockHeader>, VmwareError> {
@@ -281,5 +315,5 @@ fn stated_end(group: &VmwareGroup) -> u64 {
 }
 
 fn ends(at: u64, place: &str) -> Step {
-    Step::Broken(format!("the file ends {place} at {at:#x}"))
+    Step::FileEnds(format!("the file ends {place} at {at:#x}"))
 }

@@ -6,45 +6,42 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vmss2core_mem::{
-    Architecture, Arm64Vcpu, DescriptorTable, Problem, SegmentRegister, SegmentRegisters, Vcpu,
-    VcpuState, X86Vcpu,
-};
+use vmss2core_mem::{Architecture, Problem, Vcpu, VcpuState};
 
-use super::gpregs::{self, Order, Reason, Witness};
+use super::draft::Draft;
+use super::gpregs;
 use super::msrs::{self, Msr};
 use super::problems::Problems;
-use super::registers::{self, Form, Meaning, Reading, Register, Table, TablePart};
+use super::registers::{self, Form, FpuPart, Meaning, Reading, Register};
 use crate::inventory::{Inventory, Item};
 
 /// More than any product offers.
 const MAX_VCPUS: u32 = 4096;
-/// Register blocks have 128 bytes and less.
-const MAX_BLOCK: u64 = 4096;
+/// The largest block of registers is that of the AMX tiles, 8 KiB.
+const MAX_BLOCK: u64 = 16 << 10;
 
 /// Names of model-specific registers that are listed.
 const MAX_NAMES: usize = 32;
-
-/// Positions in the segment tags.
-const FS: u8 = 4;
-const GS: u8 = 5;
-const CS: u8 = 1;
-
-/// What was read for one processor.
-#[derive(Default)]
-struct Draft {
-    registers: BTreeMap<Register, (Form, u64)>,
-    /// The general registers block as it lies in the file.
-    general: Option<[u64; 16]>,
-}
 
 /// All drafts, and what was noticed on the way.
 #[derive(Default)]
 struct Collected {
     drafts: BTreeMap<u32, Draft>,
     msr_names: BTreeSet<(Msr, String)>,
+    conflicts: Vec<Conflict>,
     problems: Problems,
 }
+
+/// Two values for one register.
+struct Conflict {
+    cpu: u32,
+    register: Register,
+    first: (Form, u64),
+    second: (Form, u64),
+}
+
+/// More are not kept.
+const MAX_CONFLICTS: usize = 4096;
 
 /// The processors that the state file describes.
 pub(super) fn read(
@@ -57,6 +54,8 @@ pub(super) fn read(
         collected.item(inventory, item);
     }
     collected.resolve_general();
+    collected.report_conflicts();
+    collected.report_contexts();
     let count = collected.count(inventory);
     let vcpus = (0..count).map(|index| collected.vcpu(index, architecture)).collect();
     collected.report_names();
@@ -69,49 +68,63 @@ impl Collected {
     fn item(&mut self, inventory: &Inventory, item: &Item) {
         let Some(&cpu) = item.indices.first() else { return };
         let Some(meaning) = registers::meaning(item).filter(|_| cpu < MAX_VCPUS) else { return };
-        if let Meaning::One(register, form) = meaning {
-            if let Register::Msr(msr) = register {
-                self.msr_names.insert((msr, item.name.clone()));
-            }
-            if let Some(value) = item.number() {
-                self.offer(cpu, (register, form, value));
-            }
-            return;
+        match meaning {
+            Meaning::One(register, form) => self.one(cpu, item, register, form),
+            Meaning::Fpu(FpuPart::Byte(at)) => self.fpu_byte(cpu, item, at),
+            _ => match inventory.read(item, MAX_BLOCK) {
+                Ok(bytes) => self.block(cpu, item, &meaning, &bytes),
+                Err(error) => self.problems.push(Problem::warning(format!(
+                    "{item} at {:#x} cannot be read: {error}",
+                    item.offset
+                ))),
+            },
         }
-        match inventory.read(item, MAX_BLOCK) {
-            Ok(bytes) => self.block(cpu, item, &meaning, &bytes),
-            Err(error) => self.problems.push(Problem::warning(format!(
-                "{item} at {:#x} cannot be read: {error}",
-                item.offset
-            ))),
+    }
+
+    fn one(&mut self, cpu: u32, item: &Item, register: Register, form: Form) {
+        if let Register::Msr(msr) = register
+            && msrs::by_tag(&item.name).is_none()
+            && item.name != "MSR"
+        {
+            self.msr_names.insert((msr, item.name.clone()));
+        }
+        if let Some(value) = item.number() {
+            self.offer(cpu, (register, form, value));
+        }
+    }
+
+    fn fpu_byte(&mut self, cpu: u32, item: &Item, at: u32) {
+        if let Some(&[byte]) = item.value.as_deref() {
+            self.drafts.entry(cpu).or_default().fpu.byte(at, byte);
         }
     }
 
     fn block(&mut self, cpu: u32, item: &Item, meaning: &Meaning, bytes: &[u8]) {
-        let readings = match *meaning {
-            Meaning::One(..) => Vec::new(),
-            Meaning::Array { width, register } => registers::array(bytes, width, register),
-            Meaning::TableBlock(table) => {
-                registers::table_block(table, bytes).map(Vec::from).unwrap_or_default()
+        let draft = self.drafts.entry(cpu).or_default();
+        let taken = match *meaning {
+            Meaning::GeneralBlock => draft.take_general(bytes),
+            Meaning::Fpu(FpuPart::Image) => draft.fpu.image(bytes),
+            Meaning::Fpu(FpuPart::Header) => draft.fpu.header(bytes),
+            Meaning::Fpu(FpuPart::Component(number)) => draft.fpu.component(number, bytes),
+            Meaning::Array { width, register } => {
+                self.offer_all(cpu, &registers::array(bytes, width, register))
             }
-            Meaning::GeneralBlock => {
-                let (words, _) = bytes.as_chunks();
-                let words = words.first_chunk().filter(|_| bytes.len() == 128);
-                let draft = self.drafts.entry(cpu).or_default();
-                if let Some(words) = words {
-                    draft.general.get_or_insert(words.map(u64::from_le_bytes));
-                    return;
-                }
-                Vec::new()
-            }
+            Meaning::TableBlock(table) => registers::table_block(table, bytes)
+                .and_then(|readings| self.offer_all(cpu, &readings)),
+            Meaning::One(..) | Meaning::Fpu(FpuPart::Byte(_)) => None,
         };
-        if readings.is_empty() {
+        if taken.is_none() {
             let message = format!("{item} has an unknown form: {} bytes", bytes.len());
             self.problems.push(Problem::warning(message));
         }
+    }
+
+    /// Takes all values; `None` if there are none.
+    fn offer_all(&mut self, cpu: u32, readings: &[Reading]) -> Option<()> {
         for reading in readings {
-            self.offer(cpu, reading);
+            self.offer(cpu, *reading);
         }
+        readings.first().map(drop)
     }
 
     /// Takes a value if it is the first, or of full width where there was only
@@ -127,34 +140,63 @@ impl Collected {
         }
         let low = form == Form::LowHalf || old_form == Form::LowHalf;
         let mask = if low { 0xffff_ffff } else { u64::MAX };
-        if (old ^ value) & mask != 0 {
-            let kept = if old_form == Form::LowHalf { value } else { old };
+        if (old ^ value) & mask != 0 && self.conflicts.len() < MAX_CONFLICTS {
+            let (first, second) = ((old_form, old), (form, value));
+            self.conflicts.push(Conflict { cpu, register, first, second });
+        }
+    }
+
+    /// Spreads the general registers blocks.
+    fn resolve_general(&mut self) {
+        let blocks: Vec<(u32, [u64; 16], bool)> = self
+            .drafts
+            .iter()
+            .filter_map(|(cpu, draft)| Some((*cpu, draft.general?, draft.general_is_swapped())))
+            .collect();
+        for (cpu, values, swapped) in blocks {
+            if swapped {
+                self.problems.push(Problem::warning(format!(
+                    "vCPU {cpu}: its gpregs block is read with rbp before rsp, as its rsp and rbp \
+                     tags show"
+                )));
+            }
+            for (slot, value) in (0..).zip(values) {
+                let number = if swapped { gpregs::swapped(slot) } else { slot };
+                self.offer(cpu, (Register::General(number), Form::Block, value));
+            }
+        }
+    }
+
+    fn report_conflicts(&mut self) {
+        for conflict in std::mem::take(&mut self.conflicts) {
+            let draft = self.drafts.get(&conflict.cpu);
+            if draft.is_some_and(|draft| conflict.is_normal(draft)) {
+                continue;
+            }
+            let Conflict { cpu, register, first: (form, old), second: (other, value) } = conflict;
+            let kept = if form == Form::LowHalf { value } else { old };
             self.problems.push(Problem::warning(format!(
-                "vCPU {cpu}: {register} is {old:#x} in {old_form} and {value:#x} in {form}; \
-                 {kept:#x} is used"
+                "vCPU {cpu}: {register} is {old:#x} in {form} and {value:#x} in {other}; {kept:#x} \
+                 is used"
             )));
         }
     }
 
-    /// Spreads the general registers blocks, once their order is decided.
-    fn resolve_general(&mut self) {
-        let witnesses: Vec<Witness> = self.drafts.values().filter_map(Draft::witness).collect();
-        let (order, reason) = gpregs::judge(&witnesses);
-        if order == Order::StackFirst {
-            let why = match reason {
-                Reason::Tags => "as the individual tags show",
-                _ => "since the usual order gives impossible stack pointers",
-            };
-            self.problems.push(Problem::warning(format!(
-                "gpregs blocks are read with rsp before rbp, {why}"
-            )));
-        }
-        let blocks: Vec<(u32, [u64; 16])> =
-            self.drafts.iter().filter_map(|(cpu, d)| Some((*cpu, d.general?))).collect();
-        for (cpu, values) in blocks {
-            for (slot, value) in (0..).zip(values) {
-                let register = Register::General(gpregs::slot_register(slot, order));
-                self.offer(cpu, (register, Form::Block, value));
+    /// Registers that are not those of the guest's kernel.
+    fn report_contexts(&mut self) {
+        for (cpu, draft) in &self.drafts {
+            let is_set = |register| draft.get(register).is_some_and(|value| value != 0);
+            if is_set(Register::InSmm) {
+                self.problems.push(Problem::warning(format!(
+                    "vCPU {cpu} is in system management mode: its registers are those of the \
+                     firmware's handler, not of the guest's kernel"
+                )));
+            }
+            if is_set(Register::InNestedGuest) {
+                self.problems.push(Problem::note(format!(
+                    "vCPU {cpu} runs a guest of its own (hvState): its registers are those of this \
+                     inner guest, not of the hypervisor in the machine"
+                )));
             }
         }
     }
@@ -216,106 +258,17 @@ impl Collected {
     }
 }
 
-impl Draft {
-    fn get(&self, register: Register) -> Option<u64> {
-        self.registers.get(&register).map(|(_, value)| *value)
-    }
-
-    fn witness(&self) -> Option<Witness> {
-        let &[_, _, _, _, first, second, ..] = &self.general?;
-        Some(Witness {
-            slots: [first, second],
-            rsp: self.full(Register::General(4)),
-            rbp: self.full(Register::General(5)),
-            rip: self.get(Register::Rip),
-            cs: self.get(Register::Selector(CS)),
-        })
-    }
-
-    /// A register's value, unless only its low half is known.
-    fn full(&self, register: Register) -> Option<u64> {
-        self.registers.get(&register).filter(|(form, _)| *form != Form::LowHalf).map(|(_, v)| *v)
-    }
-
-    fn arm64(&self) -> Arm64Vcpu {
-        // Which of the two tables the tag without a sibling means is not known;
-        // what uses it as the kernel's root finds the kernel.
-        let ttbr1_el1 = self.get(Register::Ttbr(1)).or_else(|| self.get(Register::Ttbr(0)));
-        Arm64Vcpu { ttbr1_el1 }
-    }
-
-    fn x86(&self) -> X86Vcpu {
-        let mut x86 = X86Vcpu::default();
-        for (number, slot) in (0..).zip(&mut x86.general) {
-            *slot = self.get(Register::General(number));
-        }
-        for (number, slot) in (0..).zip(&mut x86.debug) {
-            *slot = self.get(Register::Debug(number));
-        }
-        x86.rip = self.get(Register::Rip);
-        x86.rflags = self.flags();
-        x86.segments = self.segments();
-        x86.control.cr0 = self.get(Register::Control(0));
-        x86.control.cr2 = self.get(Register::Control(2));
-        x86.control.cr3 = self.get(Register::Control(3));
-        x86.control.cr4 = self.get(Register::Control(4));
-        x86.control.cr8 = self.get(Register::Control(8));
-        x86.gdtr = self.table(Table::Gdtr);
-        x86.idtr = self.table(Table::Idtr);
-        for (register, (_, value)) in &self.registers {
-            if let Register::Msr(msr) = register
-                && let Some(slot) = msrs::slot(&mut x86.msrs, *msr)
-            {
-                *slot = Some(*value);
-            }
-        }
-        x86
-    }
-
-    /// Both spellings joined, as crash does.
-    fn flags(&self) -> Option<u64> {
-        match (self.get(Register::Flags), self.get(Register::MoreFlags)) {
-            (Some(flags), Some(more)) => Some(flags | more),
-            (flags, more) => flags.or(more),
-        }
-    }
-
-    fn table(&self, table: Table) -> DescriptorTable {
-        let part = |part| self.get(Register::Table(table, part));
-        let high = part(TablePart::BaseHigh).unwrap_or_default();
-        DescriptorTable {
-            // A whole base in one tag has its upper half already.
-            base: part(TablePart::BaseLow).map(|low| low | high << 32),
-            limit: part(TablePart::Limit).and_then(|limit| u16::try_from(limit).ok()),
-        }
-    }
-
-    fn segments(&self) -> SegmentRegisters {
-        let segment = |n| self.segment(n);
-        SegmentRegisters {
-            es: segment(0),
-            cs: segment(CS),
-            ss: segment(2),
-            ds: segment(3),
-            fs: segment(FS),
-            gs: segment(GS),
-            ldt: segment(6),
-            tr: segment(7),
-        }
-    }
-
-    fn segment(&self, n: u8) -> SegmentRegister {
-        let msr = match n {
-            FS => self.get(Register::Msr(Msr::FsBase)),
-            GS => self.get(Register::Msr(Msr::GsBase)),
-            _ => None,
-        };
-        SegmentRegister {
-            // Products may keep more than a selector's 16 bits in the tag.
-            selector: self.get(Register::Selector(n)).and_then(|s| u16::try_from(s & 0xffff).ok()),
-            base: self.get(Register::Base(n)).or(msr),
-            limit: self.get(Register::Limit(n)).and_then(|limit| u32::try_from(limit).ok()),
-            attributes: None,
-        }
+impl Conflict {
+    /// A halted processor has two instruction pointers: `rip` is after the HLT
+    /// instruction and `eip` on it.
+    fn is_normal(&self, draft: &Draft) -> bool {
+        let full = if self.first.0 == Form::LowHalf { self.second } else { self.first };
+        let low = if self.first.0 == Form::LowHalf { self.first } else { self.second };
+        let after_low = low.1.wrapping_add(1) & 0xffff_ffff;
+        self.register == Register::Rip
+            && low.0 == Form::LowHalf
+            && full.0 != Form::LowHalf
+            && draft.get(Register::Halted).is_some_and(|halted| halted != 0)
+            && full.1 & 0xffff_ffff == after_low
     }
 }

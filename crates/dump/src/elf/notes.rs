@@ -238,8 +238,8 @@ fn qemu_state(x86: &X86Vcpu) -> QemuCpuState {
     }
 }
 
-/// `flags` are the upper four bytes of the descriptor without the base: type to
-/// P in bits 8 to 15, limit bits 16 to 19 in bits 16 to 19, AVL to G above.
+/// `flags` are the upper word of the descriptor, as QEMU keeps it: bits 16 to 23
+/// of the base, type to P, limit bits 16 to 19, AVL to G, bits 24 to 31 of the base.
 fn qemu_segment(segment: SegmentRegister) -> QemuSegment {
     const GRANULARITY: u32 = 1 << 15;
     let attributes = segment.attributes.unwrap_or(0) & 0xf0ff;
@@ -248,10 +248,25 @@ fn qemu_segment(segment: SegmentRegister) -> QemuSegment {
     QemuSegment {
         selector: U32::new(segment.selector.unwrap_or(0).into()),
         limit: U32::new(limit),
-        flags: U32::new((attributes << 8) | (stored & 0xf_0000)),
+        flags: U32::new((attributes << 8) | (stored & 0xf_0000) | base_in_descriptor(segment)),
         padding: U32::ZERO,
         base: U64::new(segment.base.unwrap_or(0)),
     }
+}
+
+/// The upper half of the base as the descriptor's upper word has it. Bases of
+/// present code and data segments beyond 4 GiB were set without a descriptor;
+/// system segments have the upper half of theirs elsewhere.
+fn base_in_descriptor(segment: SegmentRegister) -> u32 {
+    const PRESENT: u32 = 1 << 7;
+    const CODE_OR_DATA: u32 = 1 << 4;
+    let (attributes, base) = (segment.attributes.unwrap_or(0), segment.base.unwrap_or(0));
+    let from_descriptor = attributes & CODE_OR_DATA == 0 || base >> 32 == 0;
+    if attributes & PRESENT == 0 || !from_descriptor {
+        return 0;
+    }
+    let base = low(Some(base)).get();
+    base & 0xff00_0000 | base >> 16 & 0xff
 }
 
 fn qemu_table(table: DescriptorTable) -> QemuSegment {

@@ -5,7 +5,7 @@ use object::elf::{FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
 use vmss2core_guest::paging::PagingMode;
 use vmss2core_guest::{Facts, Found, KernelText, LinuxFacts, VmcoreInfo};
-use vmss2core_mem::{Checkpoint, FpuState, Gpa, Gva, PAGE_SIZE};
+use vmss2core_mem::{Checkpoint, FpuState, Gpa, Gva, PAGE_SIZE, SegmentRegister};
 
 use super::assemble::{Access, Body, Kind, Load, assemble};
 use super::{Machine, notes};
@@ -511,6 +511,35 @@ fn registers_lie_where_the_kernel_puts_them() {
     assert_eq!((u64_at(qemu, 8), u64_at(qemu, 16), u64_at(qemu, 56)), (ones(1), ones(4), ones(5)));
     assert_eq!((u32_at(qemu, 152), u32_at(qemu, 160)), (0x10, 0x00af_9b00));
     assert_eq!((u64_at(qemu, 416), u64_at(qemu, 432)), (0x1000, 0xffff_8880_0000_3000));
+}
+
+/// As QEMU's own dump of a 64-bit guest has them: a flat code segment, the task's
+/// with the lower half of its base, and a base that no descriptor gave.
+#[test]
+fn segments_in_the_note_of_qemu_are_as_qemu_writes_them() {
+    let mut checkpoint = paged_guest();
+    let segment = |selector, base, limit, attributes| SegmentRegister {
+        selector: Some(selector),
+        base: Some(base),
+        limit: Some(limit),
+        attributes: Some(attributes),
+    };
+    let segments = &mut x86_of(&mut checkpoint.vcpus[0]).segments;
+    segments.cs = segment(0x33, 0, u32::MAX, 0xa0fb);
+    segments.fs = segment(0, 0x7f00_1234_5000, 0, 0);
+    segments.gs = segment(0x63, 0x1234_5678, 0xf_ffff, 0xd0f3);
+    segments.tr = segment(0x40, 0xffff_fe00_5603_e000, 0x4087, 0x89);
+    let (core, _) = write_core("elf-linear", &checkpoint, &Facts::default());
+    let qemu = &core.notes.last().unwrap().desc;
+    // cs ds es fs gs ss ldt tr, 24 bytes each, after 8 + 18 * 8 bytes.
+    let entry = |index: usize| {
+        let at = 152 + 24 * index;
+        (u32_at(qemu, at + 4), u32_at(qemu, at + 8), u64_at(qemu, at + 16))
+    };
+    assert_eq!(entry(0), (u32::MAX, 0x00af_fb00, 0));
+    assert_eq!(entry(3), (0, 0, 0x7f00_1234_5000));
+    assert_eq!(entry(4), (0xf_ffff, 0x12d0_f334, 0x1234_5678));
+    assert_eq!(entry(7), (0x4087, 0x5600_8903, 0xffff_fe00_5603_e000));
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! x87 and vector registers, taken from an FXSAVE or XSAVE area (Intel SDM volume
 //! 1, chapters 10.5 and 13.4).
 
+use vmss2core_mem::FpuState;
+use vmss2core_mem::xsave::{AVX, XSTATE_BV};
+
 use crate::target::Registers;
 
 /// gdb's names for what controls x87, in its order.
@@ -10,10 +13,6 @@ pub(super) const CONTROLS: [&str; 8] =
 const STACK: usize = 32;
 const XMM: usize = 160;
 const MXCSR: usize = 24;
-/// Bits of the components that an area holds; a component without its bit is in
-/// its initial state, which is zero.
-const XSTATE_BV: usize = 512;
-const AVX: u64 = 1 << 2;
 /// Of the standard format (CPUID.0DH.2: EBX is 576 on every processor with AVX).
 const YMM_HIGH: usize = 576;
 
@@ -78,10 +77,13 @@ pub(super) fn mxcsr(of: &Registers, _: usize) -> Option<u128> {
     legacy(of, MXCSR, 4)
 }
 
-/// Upper half of `ymm0` and on; `None` if the area is not one of XSAVE.
+/// Upper half of `ymm0` and on; `None` if the state does not reach so far.
 pub(super) fn ymm_high(of: &Registers, index: usize) -> Option<u128> {
-    let vmss2core_mem::FpuState::Xsave(area) = of.cpu.fpu.as_ref()? else { return None };
+    let FpuState::Xsave(area) = of.cpu.fpu.as_ref().filter(|state| state.has_avx())? else {
+        return None;
+    };
     let held = number(area, XSTATE_BV, 8)?;
+    // Without its bit it is in its initial state, which is zero.
     if held & u128::from(AVX) == 0 {
         return Some(0);
     }
@@ -90,8 +92,6 @@ pub(super) fn ymm_high(of: &Registers, index: usize) -> Option<u128> {
 
 #[cfg(test)]
 mod tests {
-    use vmss2core_mem::FpuState;
-
     use super::*;
 
     fn with_area(change: impl FnOnce(&mut [u8])) -> Registers {

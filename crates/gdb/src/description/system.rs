@@ -10,7 +10,7 @@ use crate::target::Registers;
 /// A register by name, type (empty for a plain number) and value.
 type Entry = (&'static str, &'static str, fn(&Registers, usize) -> Option<u128>);
 
-const ENTRIES: [Entry; 33] = [
+const ENTRIES: [Entry; 36] = [
     ("cr0", "x86_cr0", |of, _| wide(of.cpu.control.cr0)),
     ("cr2", "", |of, _| wide(of.cpu.control.cr2)),
     ("cr3", "", |of, _| wide(of.cpu.control.cr3)),
@@ -44,6 +44,22 @@ const ENTRIES: [Entry; 33] = [
     ("dr3", "", |of, _| debug(of, 3)),
     ("dr6", "", |of, _| debug(of, 6)),
     ("dr7", "", |of, _| debug(of, 7)),
+    ("pat", "", |of, _| wide(of.cpu.msrs.pat)),
+    ("xcr0", "", |of, _| wide(of.cpu.msrs.xcr0)),
+    ("tsc_aux", "", |of, _| wide(of.cpu.msrs.tsc_aux)),
+];
+
+/// Limits in bytes; attributes as in the access rights of Intel's VMCS (type, S,
+/// DPL and P, then AVL, L, D/B and G from bit 12 on).
+const HIDDEN_PARTS: [[&str; 2]; 8] = [
+    ["cs_limit", "cs_attr"],
+    ["ss_limit", "ss_attr"],
+    ["ds_limit", "ds_attr"],
+    ["es_limit", "es_attr"],
+    ["fs_limit", "fs_attr"],
+    ["gs_limit", "gs_attr"],
+    ["ldt_limit", "ldt_attr"],
+    ["tr_limit", "tr_attr"],
 ];
 
 fn wide(value: Option<u64>) -> Option<u128> {
@@ -60,6 +76,12 @@ pub(super) fn registers(width: Width) -> Vec<Register> {
         // The feature that gdb has for these is one of 64-bit code.
         let base: fn(&Registers, usize) -> Option<u128> = |of, at| wide(segment(of, at).base);
         all.extend([system(&("fs_base", "", base), 4), system(&("gs_base", "", base), 5)]);
+    }
+    for (index, [limit, attributes]) in HIDDEN_PARTS.into_iter().enumerate() {
+        let limit: Entry = (limit, "", |of, at| segment(of, at).limit.map(u128::from));
+        let attributes: Entry =
+            (attributes, "", |of, at| segment(of, at).attributes.map(u128::from));
+        all.extend([system(&limit, index), system(&attributes, index)]);
     }
     all
 }

@@ -6,9 +6,6 @@ use vmss2core_mem::{FpuState, Gpr, SegmentRegister, SegmentRegisters, X86Vcpu};
 use crate::description::{Description, Feature, Width};
 use crate::target::Registers;
 
-/// An XSAVE area of this length has room for the upper halves of YMM registers.
-const AREA_WITH_AVX: usize = 832;
-
 /// What gdb is told before it attaches to a process: those that all have.
 pub(super) fn before_attaching(is_64_bit: bool) -> Description {
     description(is_64_bit, std::iter::empty())
@@ -22,12 +19,8 @@ pub(super) fn description<'f>(
     states: impl IntoIterator<Item = &'f FpuState>,
 ) -> Description {
     let width = if is_64_bit { Width::Bits64 } else { Width::Bits32 };
-    let has_avx = |state: &FpuState| match state {
-        FpuState::Xsave(area) => area.len() >= AREA_WITH_AVX,
-        _ => false,
-    };
     let mut features = vec![Feature::Core, Feature::Sse, Feature::Linux, Feature::Segments];
-    if states.into_iter().any(has_avx) {
+    if states.into_iter().any(FpuState::has_avx) {
         features.push(Feature::Avx);
     }
     Description::new(width, &features)

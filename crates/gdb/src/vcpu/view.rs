@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use vmss2core_guest::linux::Kernel;
 use vmss2core_guest::paging::{AddressSpace, vcpu_paging};
 use vmss2core_guest::{Facts, OperatingSystem, windows};
-use vmss2core_mem::{Checkpoint, Gva, Vcpu, X86Vcpu};
+use vmss2core_mem::{Checkpoint, FpuState, Gva, Vcpu, X86Vcpu};
 
 use super::windows::images;
 use super::{PerCpu, macos, modules, read_prefix};
@@ -193,7 +193,7 @@ fn width(checkpoint: &Checkpoint, facts: &Facts) -> Width {
 /// SSE even where the checkpoint lacks it: gdb wants it, and says "unavailable".
 fn features(checkpoint: &Checkpoint) -> Vec<Feature> {
     let mut features = vec![Feature::Core, Feature::Sse, Feature::Segments];
-    let has_avx = |vcpu: &X86Vcpu| matches!(vcpu.fpu, Some(vmss2core_mem::FpuState::Xsave(_)));
+    let has_avx = |vcpu: &X86Vcpu| vcpu.fpu.as_ref().is_some_and(FpuState::has_avx);
     if checkpoint.vcpus.iter().filter_map(Vcpu::x86).any(has_avx) {
         features.push(Feature::Avx);
     }

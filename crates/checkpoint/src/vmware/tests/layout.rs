@@ -291,6 +291,52 @@ fn files_cut_anywhere_give_what_is_before_the_cut() {
 }
 
 #[test]
+fn a_file_cut_off_is_one_sentence_however_many_groups_are_lost() {
+    let filler = || vec![Tag::block("b", &[], &[7; 100])];
+    let mut state = State::new()
+        .group("Checkpoint", filler())
+        .group("cpu", vec![Tag::u32("cpu:numVCPUs", &[], 1), Tag::u64("rip", &[0], 7)])
+        .group("Cs440bx", filler());
+    for n in 0..100 {
+        state = state.group(&format!("late{n}"), filler());
+    }
+    let whole = state.group("memory", vec![Tag::u32("regionsCount", &[], 0)]).bytes();
+    let third = 12 + 2 * 80 + 64;
+    let start = u64::from_le_bytes(whole[third..third + 8].try_into().unwrap());
+    let file = open_state(whole[..usize::try_from(start).unwrap() + 50].to_vec()).unwrap();
+    let [problem] = file.problems.listed() else { panic!("{:?}", file.problems.listed()) };
+    assert_eq!(problem.severity, Severity::Incomplete);
+    for words in [
+        &format!("ends at {:#x}", start + 50),
+        &format!("go on to {:#x}", whole.len()),
+        "group Cs440bx is there in part",
+        "101 groups are missing (late0, late1, late2 and 98 more)",
+        "the registers are there",
+        "the memory map is missing",
+    ] {
+        assert!(problem.message.contains(words), "{words}: {}", problem.message);
+    }
+    // Nor does what follows from it add sentences.
+    let first = whole[12 + 64..12 + 72].try_into().unwrap();
+    let file = open_state(whole[..usize::try_from(u64::from_le_bytes(first)).unwrap()].to_vec());
+    let opened = file.unwrap().into_opened(Some(source("x.vmem", vec![0; 4096])), &no_spill());
+    let problems = opened.unwrap().checkpoint.problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].message.contains("the registers are missing"), "{problems:?}");
+}
+
+/// A group that claims too much is odd; the file is not cut.
+#[test]
+fn a_group_that_claims_to_end_past_the_file_is_not_cut_off() {
+    let mut bytes = State::new().group("a", vec![Tag::u32("x", &[], 1)]).bytes();
+    let size = 12 + 64 + 8;
+    bytes[size..size + 8].copy_from_slice(&(1_u64 << 40).to_le_bytes());
+    let file = open_state(bytes).unwrap();
+    let [problem] = file.problems.listed() else { panic!("{:?}", file.problems.listed()) };
+    assert!(problem.message.contains("claims to end at"), "{problem:?}");
+}
+
+#[test]
 fn compressed_values_can_be_read() {
     use flate2::{Compression, write::ZlibEncoder};
     use std::io::Write;

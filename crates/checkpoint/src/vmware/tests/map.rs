@@ -199,7 +199,11 @@ fn a_memory_block_that_is_cut_is_used_as_far_as_it_goes() {
     bytes.truncate(bytes.len() - 2 - 4096);
     let opened = open_state(bytes).unwrap().into_opened(None, &no_spill()).unwrap();
     assert_eq!(opened.checkpoint.memory.ranges(), [0..0x3000]);
-    assert!(has_problem(&opened, Severity::Incomplete, &["Memory", "past the end of the file"]));
+    assert!(has_problem(
+        &opened,
+        Severity::Incomplete,
+        &["cut off", "group memory is there in part"]
+    ));
 }
 
 #[test]
@@ -334,4 +338,97 @@ fn a_checkpoint_taken_without_memory_differs_from_a_lost_memory_file() {
         "{error}"
     );
     assert!(error.to_string().contains("8192 bytes long"), "{error}");
+}
+
+/// Slots as (first, end, present).
+fn slots(slots: &[(u64, u64, u8)]) -> Vec<Tag> {
+    let count = u32::try_from(slots.len()).unwrap();
+    let mut tags = vec![Tag::u32("entries", &[], count)];
+    for (i, (base, end, present)) in (0..).zip(slots) {
+        tags.push(Tag::u64("base", &[i], *base));
+        tags.push(Tag::u64("end", &[i], *end));
+        tags.push(Tag::value("present", &[i], &[*present]));
+    }
+    tags
+}
+
+/// The slots of a machine of 2 GiB (2022), and what of them is RAM.
+const SLOTS_2022: [(u64, u64, u8); 5] = [
+    (0, 0xa_0000, 1),
+    (0x10_0000, 0x1000_0000, 1),
+    (0x1000_0000, 0x8000_0000, 1),
+    (0x8000_0000, 0xc000_0000, 0),
+    (0x1_0000_0000, 0x8_4000_0000, 0),
+];
+
+fn machine_with_slots(memory: Vec<Tag>, list: &[(u64, u64, u8)]) -> State {
+    machine(memory).group("MemoryHotplug", slots(list))
+}
+
+fn opened_sized(state: &State, len: u64) -> Opened {
+    open_state(state.bytes()).unwrap().into_opened(Some(sized(len)), &no_spill()).unwrap()
+}
+
+#[test]
+fn memory_slots_are_a_map_where_there_are_no_regions() {
+    let none = || vec![Tag::u32("regionsCount", &[], 0)];
+    let state = machine_with_slots(none(), &SLOTS_2022);
+    assert_eq!(open_state(state.bytes()).unwrap().expected_memory_len(), Some(2 * GIB));
+    let opened = opened_sized(&state, 2 * GIB);
+    assert_eq!(opened.checkpoint.memory.ranges(), [0..2 * GIB]);
+    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
+    // A hole that is not where it usually is, without a word of doubt.
+    let mut moved = SLOTS_2022;
+    (moved[3].2, moved[4]) = (0, (5 * GIB, 6 * GIB, 1));
+    let opened = opened_sized(&machine_with_slots(none(), &moved), 3 * GIB);
+    assert_eq!(opened.checkpoint.memory.ranges(), [0..2 * GIB, 5 * GIB..6 * GIB]);
+    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
+    // Slots of another memory than the image are not believed.
+    let opened = opened_sized(&machine_with_slots(none(), &SLOTS_2022), 4 * GIB);
+    assert_eq!(opened.checkpoint.memory.ranges(), [0..3 * GIB, 4 * GIB..5 * GIB]);
+    assert!(has_problem(&opened, Severity::Warning, &["two maps", "0x0..0x80000000"]));
+}
+
+#[test]
+fn memory_slots_and_regions_must_agree() {
+    let two = || regions(&[(0, 0, 0x8_0000)]);
+    let opened = opened_sized(&machine_with_slots(two(), &SLOTS_2022), 2 * GIB);
+    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
+    let hot_added = regions(&[(0, 0, 0x8_0000), (0x10_0000, 0x8_0000, 0x4_0000)]);
+    let opened = opened_sized(&machine_with_slots(hot_added.clone(), &SLOTS_2022), 3 * GIB);
+    assert!(has_problem(&opened, Severity::Warning, &["two maps", "0x100000000..0x140000000"]));
+    let mut with_added = SLOTS_2022;
+    with_added[4] = (4 * GIB, 5 * GIB, 1);
+    let opened = opened_sized(&machine_with_slots(hot_added, &with_added), 3 * GIB);
+    assert_eq!(opened.checkpoint.memory.ranges(), [0..2 * GIB, 4 * GIB..5 * GIB]);
+    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
+}
+
+#[test]
+fn hostile_memory_slots_are_no_map() {
+    let none = || vec![Tag::u32("regionsCount", &[], 0)];
+    for list in [
+        [(0, u64::MAX, 1), (1, 0, 1)],
+        [(0, 8 * 4096, 1), (4096, 8 * 4096, 1)],
+        [(1, 8 * 4096, 1), (0, 0, 0)],
+        [(4096, 0, 1), (0, 4096, 1)],
+    ] {
+        let opened = opened(&machine_with_slots(none(), &list), Some(numbered_pages(8)));
+        assert_eq!(opened.checkpoint.memory.ranges(), [0..8 * 4096], "{list:?}");
+    }
+}
+
+/// Files since 2016 have 8-byte page numbers elsewhere; regions may get them.
+#[test]
+fn region_tags_may_have_eight_bytes() {
+    let quad = |name: &str, value: u64| Tag::u64(name, &[0], value);
+    let tags = vec![
+        Tag::u64("regionsCount", &[], 1),
+        quad("regionPPN", 0x10_0000),
+        quad("regionPageNum", 0),
+        quad("regionSize", 2),
+    ];
+    let opened = opened(&machine(tags), Some(numbered_pages(2)));
+    assert_eq!(opened.checkpoint.memory.ranges(), [4 * GIB..4 * GIB + 0x2000]);
+    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
 }

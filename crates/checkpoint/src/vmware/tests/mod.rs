@@ -8,6 +8,7 @@ mod layout;
 mod map;
 mod mutation;
 mod processors;
+mod products;
 
 use std::io;
 use std::path::PathBuf;

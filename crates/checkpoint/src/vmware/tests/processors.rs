@@ -89,10 +89,7 @@ fn block_form() {
         Tag::block("GDTR", &[0], &table(0x7f, 0xffff_fe00_0000_1000)).aligned(64),
     ]);
     let vcpu = x86(&opened, 0);
-    // Slots 4 and 5 are rbp and rsp, in this order.
-    assert_eq!(vcpu.gpr(Gpr::Rbp), Some(0x104));
-    assert_eq!(vcpu.gpr(Gpr::Rsp), Some(0x105));
-    for gpr in Gpr::ALL.into_iter().filter(|gpr| !matches!(gpr, Gpr::Rsp | Gpr::Rbp)) {
+    for gpr in Gpr::ALL {
         assert_eq!(vcpu.gpr(gpr), Some(0x100 + gpr as u64));
     }
     let cr = vcpu.control;
@@ -140,46 +137,31 @@ fn names_of_32_bits_are_extended_and_yield_to_full_width() {
     assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
 }
 
+/// crash's reader has the two the other way round.
 #[test]
-fn individual_tags_decide_the_order_of_a_gpregs_block() {
+fn only_tags_of_the_same_processor_turn_the_order_of_its_gpregs_block() {
     let mut values = [0; 16];
     (values[4], values[5]) = (0x1000, 0x2000);
-    let usual = open_cpu(vec![Tag::u64("rsp", &[0], 0x2000), gpregs(0, values)]);
-    assert_eq!(x86(&usual, 0).gpr(Gpr::Rbp), Some(0x1000));
+    let usual = open_cpu(vec![Tag::u64("rsp", &[0], 0x1000), gpregs(0, values)]);
+    assert_eq!(x86(&usual, 0).gpr(Gpr::Rbp), Some(0x2000));
     assert!(usual.checkpoint.problems.is_empty(), "{:?}", usual.checkpoint.problems);
-    // The tag of one processor decides for the other, too.
-    let other = open_cpu(vec![Tag::u64("rsp", &[0], 0x1000), gpregs(0, values), gpregs(1, values)]);
-    for index in 0..2 {
-        assert_eq!(x86(&other, index).gpr(Gpr::Rsp), Some(0x1000));
-        assert_eq!(x86(&other, index).gpr(Gpr::Rbp), Some(0x2000));
+    let other = open_cpu(vec![Tag::u64("rsp", &[0], 0x2000), gpregs(0, values), gpregs(1, values)]);
+    for (index, rsp, rbp) in [(0, 0x2000, 0x1000), (1, 0x1000, 0x2000)] {
+        assert_eq!(x86(&other, index).gpr(Gpr::Rsp), Some(rsp));
+        assert_eq!(x86(&other, index).gpr(Gpr::Rbp), Some(rbp));
     }
-    assert!(has_problem(&other, Severity::Warning, &["rsp before rbp", "individual tags"]));
+    assert!(has_problem(&other, Severity::Warning, &["vCPU 0", "rbp before rsp"]));
+    assert!(!has_problem(&other, Severity::Warning, &["vCPU 1"]));
 }
 
+/// Values that would be no stack pointers prove nothing.
 #[test]
-fn an_impossible_kernel_stack_pointer_turns_the_order() {
-    const STACK: u64 = 0xffff_c900_0001_2340;
-    const CODE: u64 = 0xffff_ffff_8100_0000;
-    let with = |first, second, rip: u64| {
-        let mut values = [0; 16];
-        (values[4], values[5]) = (first, second);
-        open_cpu(vec![Tag::u64("rip", &[0], rip), gpregs(0, values)])
-    };
-    // (slot 4, slot 5, rip, what must be rsp)
-    for (first, second, rip, rsp) in [
-        (STACK, 0, CODE, STACK),
-        (STACK, 0x17, CODE, STACK),
-        (0, STACK, CODE, STACK),
-        // Both possible, neither possible, user code: the usual order.
-        (STACK, STACK + 64, CODE, STACK + 64),
-        (1, 2, CODE, 2),
-        (0x7fff_0000_1000, 0x7fff_0000_2001, 0x40_1000, 0x7fff_0000_2001),
-    ] {
-        let opened = with(first, second, rip);
-        assert_eq!(x86(&opened, 0).gpr(Gpr::Rsp), Some(rsp), "{first:#x} {second:#x}");
-        let turned = rsp == first;
-        assert_eq!(has_problem(&opened, Severity::Warning, &["impossible"]), turned);
-    }
+fn implausible_values_do_not_turn_the_order_of_a_gpregs_block() {
+    let mut values = [0; 16];
+    (values[4], values[5]) = (0x17, 0xffff_c900_0001_2340);
+    let opened = open_cpu(vec![Tag::u64("rip", &[0], 0xffff_ffff_8100_0000), gpregs(0, values)]);
+    assert_eq!(x86(&opened, 0).gpr(Gpr::Rsp), Some(0x17));
+    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
 }
 
 #[test]

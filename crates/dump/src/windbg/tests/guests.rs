@@ -13,7 +13,7 @@ use vmss2core_guest::{Facts, Found, OperatingSystem};
 use vmss2core_lab::vmware::{Cpu, Machine};
 use vmss2core_lab::windows::{CpuTruth, Doing, Fixture, MiniNt, Paging, Truth, fixture, make};
 use vmss2core_mem::{
-    Checkpoint, DescriptorTable, Gpa, Gpr, Gva, SegmentRegister, Vcpu, VcpuState, X86Vcpu,
+    Checkpoint, DescriptorTable, FpuState, Gpa, Gpr, Gva, SegmentRegister, Vcpu, VcpuState, X86Vcpu,
 };
 
 /// A guest whose memory lies in a file.
@@ -94,6 +94,8 @@ fn vcpu(index: u32, cpu: &Cpu) -> Vcpu {
     x86.msrs.lstar = cpu.msrs.lstar;
     x86.msrs.cstar = cpu.msrs.cstar;
     x86.msrs.kernel_gs_base = cpu.msrs.kernel_gs_base;
+    let image = cpu.vectors.as_ref().and_then(|vectors| vectors.fxsave.as_slice().try_into().ok());
+    x86.fpu = image.map(|image| FpuState::Fxsave(Box::new(image)));
     Vcpu { index, halted: None, state: VcpuState::X86(Box::new(x86)) }
 }
 

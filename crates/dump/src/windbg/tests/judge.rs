@@ -10,6 +10,7 @@ use std::process::Stdio;
 use kdmp_parser::gxa::{Gpa, Gva};
 use kdmp_parser::parse::KernelDumpParser;
 use kdmp_parser::phys;
+use kdmp_parser::structs::Context;
 use vmss2core_lab::judges;
 use vmss2core_lab::windows::{Paging, Residence, fixtures};
 
@@ -53,6 +54,7 @@ fn in_the_crate(guest: &Guest, written: &Written, what: &str) {
     assert_eq!(header.kd_debugger_data_block, truth.kdbg.va, "{what}");
     let context = parser.context_record();
     assert_eq!((context.rip, context.rsp), place(&dump.context(), true), "{what}");
+    has_the_registers_of_its_processor(guest, context, what);
     let reader = phys::Reader::new(&parser);
     assert_pages(guest, &patched(guest), what, |gpa, page| {
         reader.read_exact(Gpa::new(gpa), page).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -61,6 +63,26 @@ fn in_the_crate(guest: &Guest, written: &Written, what: &str) {
     if truth.paging == Paging::FourLevel {
         modules_are_found(guest, &parser, what);
     }
+}
+
+/// All of them, vectors too, if the context is that of a processor as it was.
+fn has_the_registers_of_its_processor(guest: &Guest, context: &Context, what: &str) {
+    let mut cpus = guest.machine().cpus.iter();
+    let place = (context.rip, context.rsp);
+    let Some(cpu) = cpus.find(|cpu| (cpu.rip, cpu.general[4]) == place) else { return };
+    let general = [context.rax, context.rcx, context.rdx, context.rbx, context.rsp, context.rbp];
+    assert_eq!(general, cpu.general[..6], "{what}");
+    let selectors = cpu.segments.map(|(selector, _)| selector);
+    let shown = [context.seg_es, context.seg_cs, context.seg_ss, context.seg_ds];
+    assert_eq!(shown, selectors[..4], "{what}");
+    let image = &cpu.vectors.as_ref().unwrap().fxsave;
+    let number = |at: usize| u128::from_le_bytes(image[at..at + 16].try_into().unwrap());
+    assert_eq!((context.mxcsr, context.control_word), (0x1f80, 0x37f), "{what}");
+    let (stack, xmm) = (context.float_registers, context.xmm_registers);
+    assert_eq!(stack, std::array::from_fn(|index| number(32 + 16 * index)), "{what}");
+    assert_eq!(xmm, std::array::from_fn(|index| number(160 + 16 * index)), "{what}");
+    // Control, integers, segments, floating point.
+    assert_eq!(context.context_flags & 0xf, 0xf, "{what}");
 }
 
 /// By way of the header, the list of modules and the page tables.

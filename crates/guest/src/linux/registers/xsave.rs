@@ -4,59 +4,18 @@
 //! states). Debuggers read the standard format only, where each component has a
 //! place of its own; the compacted one closes the gaps.
 
+pub(super) use vmss2core_mem::xsave::{COMPONENTS_START, FXSAVE_BYTES};
+
 use vmss2core_mem::FpuState;
+use vmss2core_mem::xsave::{COMPONENTS, Component, SSE, X87, XSTATE_BV, initialise_legacy, put};
 use zerocopy::FromBytes;
 
 use super::raw::XsaveHeader;
 
-/// Bytes of the FXSAVE image that every area begins with.
-pub(super) const FXSAVE_BYTES: usize = 512;
-/// Where the components begin.
-pub(super) const COMPONENTS_START: usize = 576;
-const XSTATE_BV: usize = 512;
 const COMPACTED: u64 = 1 << 63;
-const X87: u64 = 1;
-const SSE: u64 = 2;
 const MXCSR: usize = 24;
-/// `FCW` and `MXCSR` of a processor that was just initialised.
-const INITIAL_FCW: u16 = 0x37f;
-const INITIAL_MXCSR: u32 = 0x1f80;
 /// Largest area that is believed: AMX, the largest there is, needs 11,008.
 pub(super) const MAX_AREA_BYTES: usize = 64 * 1024;
-
-/// Place and size of a component in the standard format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Component {
-    pub(super) number: usize,
-    pub(super) offset: usize,
-    pub(super) len: usize,
-    /// In the compacted format at a multiple of 64 bytes.
-    pub(super) aligned: bool,
-}
-
-const fn component(number: usize, offset: usize, len: usize, aligned: bool) -> Component {
-    Component { number, offset, len, aligned }
-}
-
-/// What Intel's processors report in CPUID leaf 0xd; AMD's have PKRU elsewhere.
-/// Supervisor components (offset 0) have no place in the standard format, but
-/// take room in the compacted one.
-const USUAL: [Component; 14] = [
-    component(2, 576, 256, false),
-    component(3, 960, 64, false),
-    component(4, 1024, 64, false),
-    component(5, 1088, 64, false),
-    component(6, 1152, 512, false),
-    component(7, 1664, 1024, false),
-    component(8, 0, 128, false),
-    component(9, 2688, 8, false),
-    component(10, 0, 8, false),
-    component(11, 0, 16, false),
-    component(12, 0, 24, false),
-    component(15, 0, 808, false),
-    component(17, 2752, 64, true),
-    component(18, 2816, 8192, true),
-];
 
 /// Where this machine's components lie.
 #[derive(Clone, Debug)]
@@ -64,7 +23,7 @@ pub(super) struct Places(Vec<Component>);
 
 impl Default for Places {
     fn default() -> Self {
-        Self(USUAL.to_vec())
+        Self(COMPONENTS.to_vec())
     }
 }
 
@@ -176,28 +135,6 @@ pub(super) fn looks_saved(area: &[u8]) -> bool {
     control_is_sane && mxcsr != 0 && mxcsr & !0x2_ffff == 0 && mask_is_sane
 }
 
-/// What lies in memory for a component in its initial state is not defined.
-fn initialise_legacy(out: &mut [u8], present: u64) {
-    if present & X87 == 0 {
-        put(out, 0, &[0; MXCSR]);
-        put(out, 0, &INITIAL_FCW.to_le_bytes());
-        put(out, 32, &[0; 128]);
-    }
-    if present & SSE == 0 {
-        put(out, 160, &[0; 256]);
-    }
-    // MXCSR belongs to SSE and AVX: XRSTOR initialises it only without both.
-    if present & (SSE | 4) == 0 {
-        put(out, MXCSR, &INITIAL_MXCSR.to_le_bytes());
-    }
-}
-
-fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
-    for (to, from) in out.iter_mut().skip(at).zip(bytes) {
-        *to = *from;
-    }
-}
-
 fn little_endian(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
@@ -300,8 +237,9 @@ mod tests {
         (offsets[5], sizes[5]) = (u32::MAX, 64);
         let places = Places::measured(&offsets, &sizes);
         let place = |number| *places.iter().find(|place| place.number == number).unwrap();
-        assert_eq!(place(9), component(9, 832, 8, false));
-        assert_eq!(place(5), component(5, 1088, 64, false));
+        let component = |number, offset, len| Component { number, offset, len, aligned: false };
+        assert_eq!(place(9), component(9, 832, 8));
+        assert_eq!(place(5), component(5, 1088, 64));
     }
 
     #[test]
