@@ -32,7 +32,8 @@ const BOTH: &[ForeignReader] = &[ForeignReader::Volatility3, ForeignReader::Leec
 
 #[test]
 fn foreign_readers_see_the_same_memory_in_every_register_form() {
-    for registers in [Registers::Indexed, Registers::Block, Registers::Both] {
+    let products = [Registers::Year2012, Registers::Year2016, Registers::Year2022];
+    for registers in products.into_iter().chain([Registers::BareTags, Registers::BareBlocks]) {
         assert_same(&machine(), &Shape { registers, ..Shape::default() }, BOTH);
     }
 }

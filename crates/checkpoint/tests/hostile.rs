@@ -85,7 +85,7 @@ fn mutated_shapes() -> Vec<Shape> {
     vec![
         Shape::default(),
         inside.clone(),
-        Shape { registers: Registers::Both, extras, ..inside.clone() },
+        Shape { registers: Registers::BareBoth, extras, ..inside.clone() },
         Shape { magic: 0xbed0_bed0, table: Table::Narrow72, ..inside.clone() },
         packed(Packing::FastLz(Level::One)),
         packed(Packing::FastLz(Level::Two)),

@@ -38,12 +38,22 @@ fn two_ranges() -> Machine {
     Machine::synthetic(&[(0, 0x30_0000), (4 << 30, 0x12_3000)], 3)
 }
 
+/// Each form, and what it holds.
+const FORMS: [(Registers, Known); 6] = [
+    (Registers::Year2012, Known::Year2012),
+    (Registers::Year2016, Known::All),
+    (Registers::Year2022, Known::All),
+    (Registers::BareTags, Known::Bare),
+    (Registers::BareBlocks, Known::Bare),
+    (Registers::BareBoth, Known::Bare),
+];
+
 #[test]
 fn every_register_form_in_either_place() {
     for placement in [Placement::Split, Placement::Monolithic] {
-        for registers in [Registers::Indexed, Registers::Block, Registers::Both] {
+        for (registers, known) in FORMS {
             let shape = Shape { placement, registers, ..Shape::default() };
-            assert_round_trip(&two_ranges(), &shape, Known::All);
+            assert_round_trip(&two_ranges(), &shape, known);
         }
         let shape = Shape { placement, registers: Registers::Absent, ..Shape::default() };
         assert_memory(&opened(&two_ranges(), &shape).checkpoint, &two_ranges(), &[]);
@@ -118,7 +128,8 @@ fn extras_come_out_of_the_inventory_and_the_machine_facts() {
 
 #[test]
 fn model_registers_are_told_apart() {
-    let shape = Shape { extras: vec![Extra::Msrs], ..Shape::default() };
+    let (registers, extras) = (Registers::BareTags, vec![Extra::Msrs]);
+    let shape = Shape { registers, extras, ..Shape::default() };
     let checkpoint = opened(&two_ranges(), &shape).checkpoint;
     for (vcpu, cpu) in checkpoint.vcpus.iter().zip(two_ranges().cpus) {
         let (got, want) = (&vcpu.x86().unwrap().msrs, cpu.msrs);
@@ -129,6 +140,16 @@ fn model_registers_are_told_apart() {
         assert_eq!(got.sysenter_esp, want.sysenter_esp);
         assert_eq!(got.sysenter_eip, want.sysenter_eip);
         assert_eq!([got.tsc, got.pat, got.xcr0], [want.tsc, want.pat, want.xcr0]);
+    }
+}
+
+#[test]
+fn numbered_msrs_come_from_files_of_2022() {
+    let checkpoint = opened(&two_ranges(), &Shape::default()).checkpoint;
+    for (vcpu, cpu) in checkpoint.vcpus.iter().zip(two_ranges().cpus) {
+        let got = &vcpu.x86().unwrap().other_msrs;
+        assert!(!cpu.other_msrs.is_empty());
+        assert_eq!(*got, cpu.other_msrs.into_iter().collect());
     }
 }
 

@@ -78,6 +78,12 @@ impl Guest {
         Truth::load(&self.dir.join("truth"))
     }
 
+    /// QEMU's own dump (`dump-guest-memory`) of the registers, with one page of
+    /// memory. Guests that were kept before it was made have none.
+    pub fn qemu_dump(&self) -> PathBuf {
+        self.dir.join(crate::qemu::DUMP)
+    }
+
     /// A program of the lab, or a library that `mt` uses, as it ran in the guest.
     pub fn program(&self, name: &str) -> PathBuf {
         self.dir.join("programs").join(name)

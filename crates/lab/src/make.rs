@@ -76,7 +76,7 @@ fn boot(recipe: &Recipe, kernel: &Kernel, initramfs: &Path, dir: &Path) -> Resul
     for stale in [&files.ram, &files.serial, &files.truth] {
         let _ = fs::remove_file(stale);
     }
-    if let Some(extra) = recipe.extra() {
+    if let Some(extra) = recipe.extra().filter(|extra| extra.disk_mib != 0) {
         fs::File::create(&files.disk)?.set_len(extra.disk_mib << 20)?;
     }
     let mut qemu = Qemu::start(recipe, &kernel.image(), initramfs, files.clone())?;
@@ -150,7 +150,9 @@ fn add_extra(archive: &mut Initramfs, extra: &Extra, kernel: &Kernel, dir: &Path
         archive.program_from(&format!("modules/{module}.ko"), &file)?;
     }
     let (name, text) = extra.script;
-    archive.program(&format!("programs/{name}"), text.as_bytes())?;
+    if !name.is_empty() {
+        archive.program(&format!("programs/{name}"), text.as_bytes())?;
+    }
     let (name, text) = extra.program;
     programs::compile_alone(dir, name, text)?;
     archive.program_from(&format!("programs/{name}"), &dir.join(name))

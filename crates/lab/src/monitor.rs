@@ -26,6 +26,7 @@ fn parse_cpu(text: &str) -> Result<CpuRegisters> {
         idt: table(text, "IDT")?,
         halted: number(text, "HLT")? == 1,
         fxsave: Some(fxsave(text)?),
+        ymm_high: upper_halves(text)?,
         ..CpuRegisters::default()
     };
     for (slot, name) in cpu.gpr.iter_mut().zip(GPR_NAMES) {
@@ -133,18 +134,39 @@ fn stack_register(text: &str, index: u64) -> Result<Vec<u8>> {
 /// `XMM00=high low`, or `YMM00=` with two more words in front. A 32-bit
 /// processor has 8 of them.
 fn vector_register(text: &str, index: usize) -> Result<Vec<u8>> {
-    let line =
-        ["XMM", "YMM", "ZMM"].iter().find_map(|kind| after(text, &format!("{kind}{index:02}")));
-    let Some(line) = line else {
+    let Some(digits) = vector_digits(text, index, &["XMM", "YMM", "ZMM"]) else {
         ensure!(index >= 8, "no XMM{index:02}");
         return Ok(vec![0; 16]);
     };
+    lane(&digits, 0).with_context(|| format!("XMM{index:02}: {digits}"))
+}
+
+/// The upper halves of all YMM registers; `None` if the monitor prints none.
+fn upper_halves(text: &str) -> Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    for index in 0..16 {
+        let Some(digits) = vector_digits(text, index, &["YMM", "ZMM"]) else { break };
+        bytes.extend(lane(&digits, 1).with_context(|| format!("YMM{index:02}: {digits}"))?);
+    }
+    if !bytes.is_empty() {
+        bytes.resize(256, 0);
+    }
+    Ok(Some(bytes).filter(|bytes| !bytes.is_empty()))
+}
+
+/// The digits of a register under one of these names, the highest first.
+fn vector_digits(text: &str, index: usize, kinds: &[&str]) -> Option<String> {
+    let line = kinds.iter().find_map(|kind| after(text, &format!("{kind}{index:02}")))?;
     // An XMM line has two registers in it, a YMM line one.
     let own = line.split("XMM").next().unwrap_or_default();
-    let joined: String = own.split_whitespace().collect();
-    let low = joined.len().checked_sub(32).and_then(|start| joined.get(start..));
-    let value = low.and_then(|low| u128::from_str_radix(low, 16).ok());
-    Ok(value.with_context(|| format!("XMM{index:02}: {own}"))?.to_le_bytes().to_vec())
+    Some(own.split_whitespace().collect())
+}
+
+/// 16 bytes of a register, counted from the lowest.
+fn lane(digits: &str, number: usize) -> Option<Vec<u8>> {
+    let end = digits.len().checked_sub(32 * number)?;
+    let value = u128::from_str_radix(digits.get(end.checked_sub(32)?..end)?, 16).ok()?;
+    Some(value.to_le_bytes().to_vec())
 }
 
 #[cfg(test)]

@@ -24,6 +24,9 @@ const BOOT_LIMIT: Duration = Duration::from_mins(4);
 /// What the guest does last: processors go idle, the console drains.
 const SETTLE: Duration = Duration::from_millis(300);
 
+/// Name of the file with QEMU's own dump.
+pub(crate) const DUMP: &str = "qemu.elf";
+
 /// The files that a running guest writes.
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
@@ -37,6 +40,8 @@ pub(crate) struct Files {
     pub(crate) log: PathBuf,
     /// Its disk, if it has one.
     pub(crate) disk: PathBuf,
+    /// QEMU's own dump of its first page, for the registers in it.
+    pub(crate) dump: PathBuf,
 }
 
 impl Files {
@@ -44,7 +49,8 @@ impl Files {
     pub(crate) fn in_dir(dir: &Path) -> Self {
         let file = |name| dir.join(name);
         let (ram, serial) = (file("ram"), file("serial.log"));
-        Self { ram, serial, truth: file("truth"), log: file("qemu.log"), disk: file("disk") }
+        let (truth, log) = (file("truth"), file("qemu.log"));
+        Self { ram, serial, truth, log, disk: file("disk"), dump: file(DUMP) }
     }
 }
 
@@ -114,6 +120,9 @@ impl Qemu {
             cpu.cr8 = stub.register(index, "cr8")?;
         }
         drop(stub);
+        let protocol = format!("file:{}", self.files.dump.display());
+        let page = json!({"paging": false, "protocol": protocol, "begin": 0, "length": 4096});
+        qmp.execute("dump-guest-memory", &page)?;
         qmp.execute("quit", &json!({}))?;
         self.child.wait().context("waiting for QEMU to end")?;
         Ok(cpus)
@@ -161,7 +170,7 @@ fn arguments(recipe: &Recipe, files: &Files, sockets: &Path) -> Vec<String> {
     for (name, value) in pairs {
         list.extend([name.to_owned(), value]);
     }
-    if recipe.extra().is_some() {
+    if recipe.extra().is_some_and(|extra| extra.disk_mib != 0) {
         let drive = format!("file={},format=raw,if=none,id=disk", file(&files.disk));
         // Every kernel has its driver built in.
         let device = "nvme,drive=disk,serial=lab";

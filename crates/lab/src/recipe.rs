@@ -34,19 +34,28 @@ pub(crate) struct Extra {
     pub(crate) modules: &'static [&'static str],
     /// A program of one file, and its source.
     pub(crate) program: (&'static str, &'static str),
-    /// A script that runs beside the programs, and its text.
+    /// A script that runs beside the programs, and its text; no name, no script.
     pub(crate) script: (&'static str, &'static str),
-    /// An empty disk.
+    /// An empty disk, if it has a size.
     pub(crate) disk_mib: u64,
 }
 
-const EXTRAS: [Extra; 1] = [Extra {
-    guest: "linux-6.1-rare",
-    modules: &["overlay"],
-    program: ("rare", include_str!("../programs/rare.c")),
-    script: ("linked", include_str!("../programs/linked")),
-    disk_mib: 64,
-}];
+const EXTRAS: [Extra; 2] = [
+    Extra {
+        guest: "linux-6.1-rare",
+        modules: &["overlay"],
+        program: ("rare", include_str!("../programs/rare.c")),
+        script: ("linked", include_str!("../programs/linked")),
+        disk_mib: 64,
+    },
+    Extra {
+        guest: "linux-6.1-vectors",
+        modules: &[],
+        program: ("vectors", include_str!("../programs/vectors.c")),
+        script: ("", ""),
+        disk_mib: 0,
+    },
+];
 
 impl Recipe {
     /// What it has beyond all others.
@@ -99,7 +108,7 @@ const fn two_level(name: &'static str, kernel: KernelRecipe) -> Recipe {
     Recipe { name, kernel, about: "32-bit, 2-level paging", cpu: "qemu32", ..DEFAULT }
 }
 
-const RECIPES: [Recipe; 12] = [
+const RECIPES: [Recipe; 13] = [
     DEFAULT,
     Recipe {
         name: "linux-6.1-4level",
@@ -120,6 +129,13 @@ const RECIPES: [Recipe; 12] = [
         about: "swapped pages, a page of 1 GiB, an overlay, linked libraries",
         memory_mib: 6144,
         command_line: "panic=-1 hugepagesz=1G hugepages=1",
+        ..DEFAULT
+    },
+    Recipe {
+        name: "linux-6.1-vectors",
+        about: "known values in x87 and vector registers",
+        cpu: "max,la57=off",
+        cpus: 3,
         ..DEFAULT
     },
     Recipe {

@@ -38,6 +38,10 @@ pub struct CpuRegisters {
     pub kernel_gs_base: Option<u64>,
     /// x87 and SSE state in the layout of the `FXSAVE` instruction, 512 bytes.
     pub fxsave: Option<Vec<u8>>,
+    /// Upper halves of the YMM registers, 256 bytes, if the guest has them
+    /// switched on. Guests that were kept before this was read have none.
+    #[serde(default)]
+    pub ymm_high: Option<Vec<u8>>,
     /// Whether the processor sat in a halt instruction.
     pub halted: bool,
 }

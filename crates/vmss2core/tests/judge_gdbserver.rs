@@ -25,6 +25,7 @@ use common::judges;
 use common::server::Server;
 use common::stacks::{self, address};
 use common::text::{ensure_contains, ensure_registers};
+use common::vectors;
 use common::walker;
 use serde_json::Value;
 use vmss2core_lab::judges::{Judge, gdb, gdb_trixie};
@@ -51,15 +52,15 @@ fn system_registers(cpu: &CpuRegisters) -> BTreeMap<String, u64> {
 fn registers_and_memory_in(judge: &Judge, name: &str) -> Result<()> {
     let guest = guests::guest(name)?;
     let server = Server::of(&guest)?;
-    let lines = [source("gdb_registers.py"), source("gdb_remote.py")];
+    let lines = ["gdb_registers.py", "gdb_vectors.py", "gdb_remote.py"].map(source);
     let said = ask_gdb(judge, &server, None, &lines.each_ref().map(String::as_str))?;
     let ram = Ram::of(&guest)?;
     for (index, cpu) in guest.cpus.iter().enumerate() {
         let what = format!("{name} vCPU {index}");
         ensure_registers(&what, &said, index + 1, &guests::registers(&guest, cpu))?;
         ensure_registers(&what, &said, index + 1, &system_registers(cpu))?;
-        // The checkpoint does not have them: they must not read as zero.
-        ensure_contains(&what, &said, &format!("register {} xmm0 unavailable", index + 1))?;
+        let of_qemu = vectors::of(cpu, if guest.is_64_bit { 16 } else { 8 })?;
+        vectors::ensure_shown(&what, &said, index as u64 + 1, &of_qemu)?;
         let space = guests::address_space(&ram, &guest, cpu)?;
         let mut samples = walker::samples(&space, &guests::pages(&space)?, READS)?;
         samples.push(guests::banner(&guest, &space)?);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use vmss2core_checkpoint::{OpenError, OpenOptions, Opened, open};
 use vmss2core_lab::foreign::ForeignReader;
 use vmss2core_lab::vmware::{Cpu, Known, Machine};
-use vmss2core_mem::{Checkpoint, Gpa, VcpuState, X86Vcpu};
+use vmss2core_mem::{Checkpoint, FpuState, Gpa, SegmentRegister, VcpuState, X86Vcpu};
 
 /// Opens `inputs`, temporary files allowed in `dir`.
 pub(crate) fn open_in(dir: &Path, inputs: &[PathBuf]) -> Result<Opened, OpenError> {
@@ -97,7 +97,7 @@ pub(crate) fn assert_registers(checkpoint: &Checkpoint, machine: &Machine, known
                 assert_eq!(arm.ttbr1_el1, Some(cpu.control[3]));
             }
             VcpuState::X86(x86) => {
-                if matches!(known, Known::All | Known::Narrow) {
+                if matches!(known, Known::All | Known::Bare | Known::Year2012 | Known::Narrow) {
                     assert_eq!(vcpu.halted, Some(cpu.halted));
                 }
                 assert_x86(x86, cpu, known, index);
@@ -123,7 +123,42 @@ fn assert_x86(got: &X86Vcpu, cpu: &Cpu, known: Known, index: usize) {
         assert_eq!(got.gdtr.limit, Some(cpu.gdtr.limit), "gdtr limit");
     }
     assert_debug(got, cpu, known);
-    assert_eq!(got.fpu, None);
+    assert_vectors(got, cpu, known);
+    if matches!(known, Known::All | Known::Year2012) {
+        assert_msrs(got, cpu);
+    }
+}
+
+fn assert_msrs(got: &X86Vcpu, cpu: &Cpu) {
+    let (got, want) = (&got.msrs, &cpu.msrs);
+    assert_eq!(got.efer, want.efer);
+    assert_eq!([got.star, got.lstar], [want.star, want.lstar]);
+    assert_eq!([got.cstar, got.sfmask], [want.cstar, want.sfmask]);
+    assert_eq!(got.kernel_gs_base, want.kernel_gs_base);
+    assert_eq!([got.sysenter_cs, got.sysenter_esp], [want.sysenter_cs, want.sysenter_esp]);
+    assert_eq!(got.sysenter_eip, want.sysenter_eip);
+    assert_eq!([got.pat, got.xcr0, got.tsc_aux], [want.pat, want.xcr0, want.tsc_aux]);
+}
+
+/// The FXSAVE image, and the components at the places that Intel gives them.
+fn assert_vectors(got: &X86Vcpu, cpu: &Cpu, known: Known) {
+    let is_known = matches!(known, Known::All | Known::Year2012);
+    let Some(want) = cpu.vectors.as_ref().filter(|_| is_known) else {
+        assert_eq!(got.fpu, None);
+        return;
+    };
+    let fpu = got.fpu.as_ref().expect("the state of the FPU");
+    assert_eq!(fpu.fxsave(), Some(want.fxsave.as_slice()));
+    if known == Known::Year2012 || want.components.is_empty() {
+        assert!(matches!(fpu, FpuState::Fxsave(_)), "{fpu:?}");
+        return;
+    }
+    let FpuState::Xsave(area) = fpu else { panic!("{fpu:?}") };
+    for (number, bytes) in &want.components {
+        let at = [(2, 576), (9, 2688)].iter().find(|(n, _)| n == number).unwrap().1;
+        assert_eq!(&area[at..at + bytes.len()], bytes, "component {number}");
+        assert_eq!(area[512 + *number as usize / 8] >> (number % 8) & 1, 1);
+    }
 }
 
 fn assert_general(got: &X86Vcpu, cpu: &Cpu, known: Known, index: usize) {
@@ -146,7 +181,7 @@ fn assert_control(got: &X86Vcpu, cpu: &Cpu, known: Known) {
         return;
     }
     assert_eq!(read, [Some(cr0), Some(cr2), Some(cr3), Some(cr4)]);
-    if matches!(known, Known::All) {
+    if matches!(known, Known::All | Known::Bare | Known::Year2012) {
         assert_eq!(control.cr8, Some(cpu.task_priority));
     }
 }
@@ -165,8 +200,16 @@ fn assert_segments(got: &X86Vcpu, cpu: &Cpu, known: Known) {
             Known::GuestDump if !(4..6).contains(&number) => {}
             _ => assert_eq!(got.base, Some(base), "base {number}"),
         }
-        assert_eq!((got.limit, got.attributes), (None, None), "no tag of limits is known");
+        assert_hidden(got, cpu, number, known);
     }
+}
+
+fn assert_hidden(got: &SegmentRegister, cpu: &Cpu, number: usize, known: Known) {
+    let is_known = matches!(known, Known::All | Known::Year2012);
+    let want = cpu.hidden[number].filter(|_| is_known);
+    assert_eq!(got.limit, want.map(|hidden| hidden.limit), "limit {number}");
+    let attributes = want.map(|hidden| hidden.rights >> 8);
+    assert_eq!(got.attributes, attributes, "attributes {number}");
 }
 
 fn assert_debug(got: &X86Vcpu, cpu: &Cpu, known: Known) {

@@ -31,6 +31,18 @@ fn the_fxsave_image_starts_with_the_top_of_the_stack() {
 }
 
 #[test]
+fn upper_halves_are_read_where_they_are_printed() {
+    let lowest = "YMM03=0000000000000000 0000000000000000 0000000000000003";
+    let marked = "YMM03=0f0e0d0c0b0a0908 0706050403020100 0000000000000003";
+    let cpu = &parse(&LONG.replace(lowest, marked)).unwrap()[0];
+    let halves = cpu.ymm_high.as_ref().unwrap();
+    assert_eq!(halves.len(), 256);
+    assert!(halves[48..64].iter().copied().eq(0..16), "{halves:?}");
+    assert!(halves[64..].iter().all(|byte| *byte == 0));
+    assert_eq!(parse(PROTECTED).unwrap()[0].ymm_high, None);
+}
+
+#[test]
 fn a_32_bit_processor_is_read_in_full() {
     let cpus = parse(&PROTECTED.repeat(2)).unwrap();
     let cpu = &cpus[1];

@@ -65,8 +65,10 @@ fn state_files() -> Result<Vec<Seed>> {
     let shapes = [
         ("split", Shape::default()),
         ("indexed", inside()),
-        ("blocks", Shape { registers: Registers::Block, ..inside() }),
-        ("both", Shape { registers: Registers::Both, magic: 0xbad1_bad1, ..inside() }),
+        ("blocks", Shape { registers: Registers::BareBlocks, ..inside() }),
+        ("year-2012", Shape { registers: Registers::Year2012, ..inside() }),
+        ("year-2016", Shape { registers: Registers::Year2016, ..inside() }),
+        ("both", Shape { registers: Registers::BareBoth, magic: 0xbad1_bad1, ..inside() }),
         ("extras", Shape { extras, ..inside() }),
         ("regions", Shape { regions, ..inside() }),
         ("untagged", Shape { region_tags: RegionTags::Absent, ..inside() }),

@@ -1,4 +1,7 @@
-//! The `cpu` group: one tag per register, blocks of registers, or both.
+//! The `cpu` group: as products wrote it, and in bare forms that nobody writes:
+//! one tag per register, blocks of registers, or both.
+
+mod products;
 
 use super::emit::{Group, Item};
 use super::machine::{Cpu, TableRegister};
@@ -21,16 +24,28 @@ pub(super) fn group(cpus: &[Cpu], shape: &Shape) -> Option<Group> {
 }
 
 fn x86(items: &mut Vec<Item>, index: u32, cpu: &Cpu, shape: &Shape) {
-    let narrow = shape.platform_is_32_bit();
-    if shape.registers != Registers::Block {
-        if narrow { indexed_32(items, index, cpu) } else { indexed(items, index, cpu) }
+    if shape.platform_is_32_bit() {
+        indexed_32(items, index, cpu);
+        common(items, index, cpu, true);
+        return;
     }
-    if shape.registers != Registers::Indexed {
-        blocks(items, index, cpu);
+    match shape.registers {
+        Registers::Year2012 => products::year_2012(items, index, cpu),
+        Registers::Year2016 => products::year_2016(items, index, cpu),
+        Registers::Year2022 => products::year_2022(items, index, cpu),
+        Registers::BareTags => indexed(items, index, cpu),
+        Registers::BareBlocks => blocks(items, index, cpu),
+        Registers::BareBoth => {
+            indexed(items, index, cpu);
+            blocks(items, index, cpu);
+        }
+        Registers::Absent => {}
     }
-    common(items, index, cpu, narrow);
-    if shape.has(Extra::Msrs) {
-        msrs(items, index, cpu);
+    if shape.registers.is_bare() {
+        common(items, index, cpu, false);
+        if shape.has(Extra::Msrs) {
+            msrs(items, index, cpu);
+        }
     }
 }
 
@@ -76,16 +91,16 @@ fn indexed_tables(items: &mut Vec<Item>, index: u32, cpu: &Cpu) {
 }
 
 fn blocks(items: &mut Vec<Item>, index: u32, cpu: &Cpu) {
-    let [rax, rcx, rdx, rbx, rsp, rbp, rest @ ..] = cpu.general;
-    // The block has rbp before rsp, unlike the encoding of instructions.
-    let mut general = vec![rax, rcx, rdx, rbx, rbp, rsp];
-    general.extend_from_slice(&rest);
-    let [cr0, cr1, cr2, cr3, cr4] = cpu.control;
-    let control = [cr0, cr1, cr2, cr3, cr4, 0, 0, 0, cpu.task_priority];
-    items.push(Item::plain_block("gpregs", &[index], quads(&general)));
-    items.push(Item::plain_block("CR64", &[index], quads(&control)));
+    items.push(Item::plain_block("gpregs", &[index], quads(&cpu.general)));
+    items.push(Item::plain_block("CR64", &[index], quads(&control(cpu))));
     items.push(Item::plain_block("GDTR", &[index], table(cpu.gdtr)));
     items.push(Item::plain_block("IDTR", &[index], table(cpu.idtr)));
+}
+
+/// CR0 to CR8; CR1 and CR5 to CR7 do not exist.
+fn control(cpu: &Cpu) -> [u64; 9] {
+    let [cr0, cr1, cr2, cr3, cr4] = cpu.control;
+    [cr0, cr1, cr2, cr3, cr4, 0, 0, 0, cpu.task_priority]
 }
 
 fn quads(values: &[u64]) -> Vec<u8> {
@@ -120,7 +135,7 @@ fn common(items: &mut Vec<Item>, index: u32, cpu: &Cpu, narrow: bool) {
     }
 }
 
-/// No list of these names was ever published; these follow the few that were.
+/// Spellings that no file is known to have.
 fn msrs(items: &mut Vec<Item>, index: u32, cpu: &Cpu) {
     let msrs = &cpu.msrs;
     let named = [

@@ -39,6 +39,8 @@ pub struct Cpu {
     pub rflags: u32,
     /// ES CS SS DS FS GS LDTR TR, as (selector, base).
     pub segments: [(u16, u64); 8],
+    /// What else the segment registers hold, in the same order, if known.
+    pub hidden: [Option<HiddenPart>; 8],
     /// CR0 to CR4; CR1 does not exist and stays 0.
     pub control: [u64; 5],
     /// CR8.
@@ -53,6 +55,28 @@ pub struct Cpu {
     pub halted: bool,
     /// Model-specific registers.
     pub msrs: ModelRegisters,
+    /// Others, by number.
+    pub other_msrs: Vec<(u32, u64)>,
+    /// x87, SSE and later registers, if known.
+    pub vectors: Option<Vectors>,
+}
+
+/// What a segment register holds besides selector and base.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HiddenPart {
+    /// Limit in bytes.
+    pub limit: u32,
+    /// The descriptor's upper word without base and limit.
+    pub rights: u32,
+}
+
+/// x87, SSE and later registers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vectors {
+    /// The image that `FXSAVE` makes, 512 bytes.
+    pub fxsave: Vec<u8>,
+    /// Components of an XSAVE area that are in use, by number.
+    pub components: Vec<(u32, Vec<u8>)>,
 }
 
 /// GDTR or IDTR.
@@ -72,6 +96,7 @@ pub struct ModelRegisters {
     pub star: Option<u64>,
     pub lstar: Option<u64>,
     pub cstar: Option<u64>,
+    pub sfmask: Option<u64>,
     pub kernel_gs_base: Option<u64>,
     pub sysenter_cs: Option<u64>,
     pub sysenter_esp: Option<u64>,
@@ -79,6 +104,7 @@ pub struct ModelRegisters {
     pub tsc: Option<u64>,
     pub pat: Option<u64>,
     pub xcr0: Option<u64>,
+    pub tsc_aux: Option<u64>,
 }
 
 impl Machine {
@@ -168,12 +194,46 @@ impl Cpu {
             idtr: TableRegister { base: number(), limit: 0xfff },
             halted: index % 2 == 1,
             msrs: ModelRegisters::synthetic(index),
+            hidden: std::array::from_fn(|number| Some(HiddenPart::synthetic(number))),
+            other_msrs: vec![(0x179, 0xf00 + u64::from(index)), (0xda0, 0x1800)],
+            vectors: Some(Vectors::synthetic(index)),
         }
+    }
+}
+
+impl HiddenPart {
+    /// With the limit in pages and in bytes by turns.
+    fn synthetic(number: usize) -> Self {
+        let number = u32::try_from(number).unwrap_or_default();
+        match number % 2 {
+            0 => Self { limit: 0x67 + number, rights: 0x0040_9300 + (number << 8) },
+            _ => Self { limit: (number << 20) + 0xfff, rights: 0x00a0_9b00 + (number << 8) },
+        }
+    }
+}
+
+impl Vectors {
+    /// No two registers of which are equal.
+    pub fn synthetic(index: u32) -> Self {
+        let noise = page_of(u64::from(index) * 3 + 5);
+        let (image, rest) = noise.split_at(512);
+        let (upper_halves, rest) = rest.split_at(256);
+        let (keys, _) = rest.split_at(8);
+        let mut fxsave = image.to_vec();
+        // The two control words, and the mask of the second.
+        fxsave.splice(..2, 0x37f_u16.to_le_bytes());
+        fxsave.splice(24..32, 0xffff_0000_1f80_u64.to_le_bytes());
+        let components = vec![(2, upper_halves.to_vec()), (9, keys.to_vec())];
+        Self { fxsave, components }
     }
 }
 
 impl From<&CpuRegisters> for Cpu {
     fn from(cpu: &CpuRegisters) -> Self {
+        let vectors = cpu.fxsave.clone().map(|fxsave| {
+            let upper = cpu.ymm_high.clone().map(|halves| (2, halves));
+            Vectors { fxsave, components: upper.into_iter().collect() }
+        });
         Self {
             general: cpu.gpr,
             rip: cpu.rip,
@@ -188,8 +248,16 @@ impl From<&CpuRegisters> for Cpu {
             msrs: ModelRegisters {
                 efer: Some(cpu.efer),
                 kernel_gs_base: cpu.kernel_gs_base,
+                // QEMU does not say it, but shows YMM registers where it has their bit.
+                xcr0: cpu.ymm_high.is_some().then_some(7),
                 ..ModelRegisters::default()
             },
+            hidden: cpu.segments.map(|segment| {
+                let rights = segment.flags & 0x00f0_ff00;
+                Some(HiddenPart { limit: segment.limit, rights })
+            }),
+            other_msrs: Vec::new(),
+            vectors,
         }
     }
 }
@@ -204,6 +272,7 @@ impl Cpu {
         self.segments = self.segments.map(|(selector, _)| (selector, 0));
         self.task_priority = 0;
         self.msrs = ModelRegisters::default();
+        (self.hidden, self.vectors, self.other_msrs) = ([None; 8], None, Vec::new());
     }
 }
 
@@ -221,7 +290,9 @@ impl ModelRegisters {
             sysenter_eip: at(6),
             tsc: at(7),
             pat: Some(0x0407_0506_0007_0106),
-            xcr0: Some(7),
+            xcr0: Some(0x207),
+            sfmask: at(8),
+            tsc_aux: at(9),
         }
     }
 }

@@ -150,6 +150,31 @@ fn region_tags(items: &mut Vec<Item>, regions: &[Region], tags: RegionTags) -> R
     Ok(())
 }
 
+/// The `MemoryHotplug` group: slots with memory, and one that has room for more.
+pub(super) fn slots(machine: &Machine) -> Result<Group> {
+    const VIDEO: u64 = 0xa_0000;
+    const ABOVE_VIDEO: u64 = 0x10_0000;
+    let mut slots = Vec::new();
+    for range in &machine.memory {
+        let end = range.gpa + range.len;
+        if range.gpa < VIDEO && end > ABOVE_VIDEO {
+            slots.extend([(range.gpa, VIDEO, 1), (ABOVE_VIDEO, end, 1)]);
+        } else {
+            slots.push((range.gpa, end, 1));
+        }
+    }
+    let end = slots.last().map_or(0, |(_, end, _)| *end).max(4 << 30);
+    slots.push((end, end + (8 << 30), 0));
+    let mut items = Vec::new();
+    for (index, (base, end, present)) in (0..).zip(&slots) {
+        items.push(Item::quad("base", &[index], *base));
+        items.push(Item::quad("end", &[index], *end));
+        items.push(Item::inline("present", &[index], &[*present]));
+    }
+    items.push(Item::word("entries", &[], u32::try_from(slots.len())?));
+    Ok(Group::new("MemoryHotplug", items))
+}
+
 fn bitmaps(items: &mut Vec<Item>, flat: &Contents) -> Result<()> {
     let mut zero = vec![0_u8; usize::try_from(flat.len() / PAGE)?.div_ceil(8)];
     let mut page = [0; 4096];

@@ -6,8 +6,8 @@
 //! for, [`write_guest_dump`] as the debug dump of a monitor, and [`vectors`]
 //! holds small files that go wrong in one way each.
 //!
-//! Not written: encrypted contents (only their header), segment limits and
-//! attributes, floating point registers: no name of their tags is known.
+//! Registers come as in files of three products ([`Registers`]), or in forms that
+//! nobody was seen to write. Not written: encrypted contents (only their header).
 
 mod bundle;
 mod configuration;
@@ -30,7 +30,9 @@ pub use corpus::{Random, Seed, mutate, seeds};
 pub use emit::{Block, Emitted, Group, Header, Item, Table, emit};
 pub use fastlz::{CONTAINER_BLOCK, Level, compress, container_block};
 pub use guestdump::{guest_dump, guest_dump_len};
-pub use machine::{Cpu, Machine, MemoryRange, ModelRegisters, TableRegister, page_of};
+pub use machine::{
+    Cpu, HiddenPart, Machine, MemoryRange, ModelRegisters, TableRegister, Vectors, page_of,
+};
 pub use shape::{
     Companion, Delivery, Extra, Kind, Order, Packing, Placement, Platform, RegionTags, Regions,
     Registers, Shape,

@@ -58,14 +58,27 @@ pub enum Kind {
 /// How registers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Registers {
-    /// One tag per register.
-    Indexed,
-    /// General and control registers and table registers in blocks.
-    Block,
-    /// Both of the above.
-    Both,
+    /// As a product of 2012 did: a tag for each register and each byte of FXSAVE.
+    Year2012,
+    /// As one of 2016 did: blocks in the hardware's order.
+    Year2016,
+    /// As one of 2022 did: more of them, other MSRs by number, and memory slots.
+    Year2022,
+    /// Nobody's: one tag per register, without hidden parts, MSRs and vectors.
+    BareTags,
+    /// Nobody's: general, control and table registers in blocks, and no more.
+    BareBlocks,
+    /// Nobody's: both of the above.
+    BareBoth,
     /// No `cpu` group.
     Absent,
+}
+
+impl Registers {
+    /// Whether nobody writes them like that.
+    pub fn is_bare(self) -> bool {
+        matches!(self, Self::BareTags | Self::BareBlocks | Self::BareBoth)
+    }
 }
 
 /// How the memory is packed.
@@ -136,7 +149,7 @@ pub enum Platform {
 /// Something that a state file may hold besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extra {
-    /// Model-specific registers.
+    /// Model-specific registers, beside bare forms.
     Msrs,
     /// Group `Snapshot` with the configuration file in it.
     Config,
@@ -182,7 +195,7 @@ impl Default for Shape {
             kind: Kind::Suspend,
             magic: 0xbed2_bed2,
             table: Table::Wide,
-            registers: Registers::Indexed,
+            registers: Registers::Year2022,
             packing: Packing::Plain,
             alignment: 0x1_0000,
             region_tags: RegionTags::Full,

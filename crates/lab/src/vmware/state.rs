@@ -10,7 +10,7 @@ use super::contents::Contents;
 use super::emit::{Emitted, Group, Header, Item, emit};
 use super::machine::Machine;
 use super::memory::{self, Image};
-use super::shape::{Extra, Placement, Platform, Shape};
+use super::shape::{Extra, Placement, Platform, Registers, Shape};
 use super::{configuration, cpu};
 
 /// A state file and the memory file that belongs beside it, if any.
@@ -47,6 +47,9 @@ pub(super) fn groups(
     let mut groups = vec![checkpoint(machine, shape)?];
     groups.extend(cpu::group(&machine.cpus, shape));
     groups.push(memory::group(image, shape)?);
+    if shape.registers == Registers::Year2022 && shape.platform == Platform::X86 {
+        groups.push(memory::slots(machine)?);
+    }
     groups.extend(trailing_groups(machine, shape, stem)?);
     Ok(groups)
 }
@@ -89,10 +92,13 @@ fn trailing_groups(machine: &Machine, shape: &Shape, stem: &str) -> Result<Vec<G
     }
     if shape.has(Extra::Times) {
         let items = vec![
-            Item::quad("vm.powerOnTimeStamp.clientData", &[], 1_700_000_000),
-            Item::quad("vm.suspendTime.clientData", &[], 1_700_086_400),
+            Item::quad("vm.powerOnTimeStamp.clientData", &[0], 1_700_000_000),
+            // Twice, and the first is not a time.
+            Item::quad("vm.suspendTime.clientData", &[0], 62_840),
+            Item::quad("vm.suspendTime.clientData", &[0], 1_700_086_400),
+            Item::inline("vm.uptime.clientData", &[0], &86_400.25_f64.to_le_bytes()),
         ];
-        groups.push(Group::new("Statistics", items));
+        groups.push(Group::new("MStats", items));
     }
     Ok(groups)
 }

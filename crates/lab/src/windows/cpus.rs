@@ -9,7 +9,7 @@ use super::processes::{Planned, Spaces, running, user_code, user_stack};
 use super::space::{Access, Paging, SpaceId};
 use super::truth::{CpuTruth, Module, Process};
 use crate::bytes::Bytes;
-use crate::vmware::{Cpu, ModelRegisters, TableRegister};
+use crate::vmware::{Cpu, ModelRegisters, TableRegister, Vectors};
 
 /// All processors.
 pub(super) struct Cpus {
@@ -280,7 +280,8 @@ impl One {
         spaces: Spaces,
         foreign: &Foreign,
     ) -> Cpu {
-        let mut cpu = Cpu { rflags: 0x246, ..Cpu::default() };
+        let vectors = u32::try_from(self.number).ok().map(Vectors::synthetic);
+        let mut cpu = Cpu { rflags: 0x246, vectors, ..Cpu::default() };
         for register in &mut cpu.general {
             *register = maker.noise() & if maker.is_64_bit() { u64::MAX } else { 0xffff_ffff };
         }

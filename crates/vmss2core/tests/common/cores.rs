@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 use vmss2core_lab::Guest;
-use vmss2core_lab::vmware::{Machine, Shape, Written, write_checkpoint};
+use vmss2core_lab::vmware::{Machine, Registers, Shape, Written, write_checkpoint};
 
 use super::elf::Core;
 use super::evicted;
@@ -75,6 +75,18 @@ impl Wrap {
     /// State and memory in two files, as today's products write them.
     pub fn split() -> Self {
         Self { name: "split", shape: Shape::default(), change: None }
+    }
+
+    /// Split, with registers as a product of 2012 wrote them.
+    pub fn year_2012() -> Self {
+        let shape = Shape { registers: Registers::Year2012, ..Shape::default() };
+        Self { name: "year-2012", shape, change: None }
+    }
+
+    /// Split, with registers as one of 2016 wrote them.
+    pub fn year_2016() -> Self {
+        let shape = Shape { registers: Registers::Year2016, ..Shape::default() };
+        Self { name: "year-2016", shape, change: None }
     }
 
     /// Everything in one file.

@@ -21,6 +21,7 @@ pub mod rand;
 pub mod server;
 pub mod stacks;
 pub mod text;
+pub mod vectors;
 pub mod walker;
 pub mod windows;
 

@@ -6,7 +6,9 @@ EXTRA = ["fs_base", "gs_base"] + [f"xmm{index}" for index in range(16)]
 
 def value(name):
     if name.startswith("xmm"):
-        return f"{int(gdb.parse_and_eval(f'${name}.uint128')):x}"
+        # gdb 13 makes no Python numbers of more than 64 bits.
+        low, high = (int(gdb.parse_and_eval(f"${name}.v2_int64[{part}]")) % (1 << 64) for part in (0, 1))
+        return f"{high << 64 | low:x}"
     # "name  0xhex  the same in another form": also for flags, which are no number.
     return gdb.execute(f"info registers {name}", to_string=True).split()[1].removeprefix("0x")
 

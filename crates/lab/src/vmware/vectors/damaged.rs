@@ -18,7 +18,7 @@ fn truncated() -> Result<Vec<Vector>> {
     let (state, split) = plain(&small(), &Shape::default())?;
     let (inner, whole) = plain(&small(), &monolithic())?;
     let table = state.mark("table/memory")? + 30;
-    let tag = state.mark("cpu/rdx[1]")? + 4;
+    let tag = state.mark("cpu/rip[1]")? + 4;
     let block = inner.mark("memory/Memory[0][0]/data")? + 0x1_8000;
     let short = with_memory_len(&split, 0x1_8000);
     let long = with_memory_len(&split, 0x2_3000);

@@ -62,6 +62,10 @@ pub enum Known {
     Nothing,
     /// Those of [`Cpu`](super::Cpu).
     All,
+    /// Those that bare forms have: no hidden parts, MSRs and vectors.
+    Bare,
+    /// All, without components of XSAVE and MSRs by number.
+    Year2012,
     /// Those of a 32-bit processor, without segment bases.
     Narrow,
     /// Those that a debug dump has.

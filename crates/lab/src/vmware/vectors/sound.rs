@@ -53,21 +53,27 @@ fn memory_maps() -> Result<Vec<Vector>> {
 
 fn register_forms() -> Result<Vec<Vector>> {
     let shape = |registers| Shape { registers, ..Shape::default() };
-    let both = shape(Registers::Both);
+    let both = shape(Registers::BareBoth);
     let (state, files) = plain(&small(), &both)?;
     // Tag word, name and one index stand before the value.
     let rbx = state.mark("cpu/rbx[0]")? + 2 + 3 + 4;
     let conflict = patched(files, rbx, &0x1234_5678_u64.to_le_bytes());
     let (_, no_group) = plain(&small(), &shape(Registers::Absent))?;
-    let (_, no_control) = changed(&small(), &shape(Registers::Indexed), |groups| {
+    let (_, no_control) = changed(&small(), &shape(Registers::BareTags), |groups| {
         in_group(groups, "cpu", |items| items.retain(|item| !item.name().starts_with("CR")));
     })?;
     let expect = |known| Expect::opens(&small(), known);
     let twice = Expect::opens_with(&small(), Known::WithoutFirstRbx, &["rbx"]);
+    let form = |name: &str, registers, known| -> Result<Vector> {
+        Ok(Vector::new(name, plain(&small(), &shape(registers))?.1, expect(known)))
+    };
     Ok(vec![
-        whole("06-block-registers", &small(), &shape(Registers::Block))?,
-        whole("07-indexed-registers", &small(), &shape(Registers::Indexed))?,
-        whole("08-both-registers", &small(), &both)?,
+        form("06-registers-2012", Registers::Year2012, Known::Year2012)?,
+        form("06-registers-2016", Registers::Year2016, Known::All)?,
+        form("06-registers-2022", Registers::Year2022, Known::All)?,
+        form("06-block-registers", Registers::BareBlocks, Known::Bare)?,
+        form("07-indexed-registers", Registers::BareTags, Known::Bare)?,
+        form("08-both-registers", Registers::BareBoth, Known::Bare)?,
         Vector::new("08-conflicting-registers", conflict, twice),
         Vector::new("09-no-cpu-group", no_group, expect(Known::Nothing)),
         Vector::new("09-no-control-registers", no_control, expect(Known::WithoutControl)),
@@ -203,7 +209,7 @@ fn others() -> Result<Vec<Vector>> {
     let arm = Shape {
         platform: Platform::Arm64,
         region_tags: RegionTags::Absent,
-        registers: Registers::Block,
+        registers: Registers::BareBlocks,
         ..Shape::default()
     };
     let arm_machine = Machine::synthetic(&[(0x8000_0000, 17 << 20)], 2);
