@@ -24,7 +24,7 @@ pub fn container(data: &[u8]) {
     let Ok(Some(image)) = vmware::open_compressed_image(&source) else { return };
     let mut page = [0; 4096];
     for number in 0..LOOKS {
-        let _ = image.bytes.read_exact_at(number * 4096, &mut page);
+        let _ = image.bytes.read_exact_at(number.saturating_mul(4096), &mut page);
     }
     let _ = image.bytes.read_exact_at(image.len.saturating_sub(4096), &mut page);
 }
@@ -77,7 +77,7 @@ fn read_around(memory: &PhysicalMemory) {
     let mut page = [0; 4096];
     for segment in memory.segments().iter().take(16) {
         for number in 0..LOOKS {
-            let Some(gpa) = segment.start().checked_add(number * 4096) else { break };
+            let Some(gpa) = segment.start().checked_add(number.saturating_mul(4096)) else { break };
             let _ = memory.read_or_zero(gpa, &mut page);
         }
         let _ = memory.read_or_zero(Gpa(segment.end().0.saturating_sub(4096)), &mut page);

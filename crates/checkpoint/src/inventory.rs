@@ -110,14 +110,14 @@ impl Inventory {
     /// Copies the bytes of `item` as they lie in the file.
     pub fn copy_to(&self, item: &Item, out: &mut dyn Write) -> io::Result<()> {
         let mut buf = [0; 16 * 1024];
-        let mut done = 0;
+        let mut done = 0_u64;
         while done < item.size_in_file {
-            let len =
-                usize::try_from(item.size_in_file - done).map_or(buf.len(), |n| n.min(buf.len()));
+            let len = usize::try_from(item.size_in_file.saturating_sub(done))
+                .map_or(buf.len(), |n| n.min(buf.len()));
             let (chunk, _) = buf.split_at_mut(len);
             self.source.read_exact_at(item.offset.saturating_add(done), chunk)?;
             out.write_all(chunk)?;
-            done += len as u64;
+            done = done.saturating_add(len as u64);
         }
         Ok(())
     }
@@ -176,7 +176,7 @@ impl Inventory {
         let end =
             memchr::memmem::find(&bytes, PNG_END).filter(|_| bytes.starts_with(PNG_SIGNATURE));
         Ok(end.map(|end| {
-            bytes.truncate(end + PNG_END.len());
+            bytes.truncate(end.saturating_add(PNG_END.len()));
             bytes
         }))
     }

@@ -48,7 +48,7 @@ fn layout(memory: &PhysicalMemory) -> Result<Layout, DumpError> {
         .map(|range| Extent {
             offset: range.start,
             gpa: Gpa(range.start),
-            len_bytes: range.end - range.start,
+            len_bytes: range.end.saturating_sub(range.start),
         })
         .collect();
     if extents.is_empty() {

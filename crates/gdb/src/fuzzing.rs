@@ -70,9 +70,9 @@ impl ToyInferior {
     fn new(pid: u32) -> Self {
         let thread = |tid| Thread {
             tid,
-            name: format!("vCPU {}\"<", tid - 1),
+            name: format!("vCPU {}\"<", tid.saturating_sub(1)),
             extra: "halted".to_owned(),
-            core: Some(tid - 1),
+            core: Some(tid.saturating_sub(1)),
         };
         let features = [Feature::Core, Feature::Sse, Feature::Segments, Feature::System];
         let description = Description::new(Width::Bits64, &features);

@@ -100,7 +100,7 @@ impl Decoder {
 /// A payload with what goes around it.
 pub fn encode(payload: &[u8]) -> Vec<u8> {
     let sum = payload.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
-    let mut packet = Vec::with_capacity(payload.len() + 4);
+    let mut packet = Vec::with_capacity(payload.len().saturating_add(4));
     packet.push(b'$');
     packet.extend_from_slice(payload);
     packet.extend_from_slice(format!("#{sum:02x}").as_bytes());

@@ -19,7 +19,7 @@ pub(crate) fn pair(text: &[u8]) -> Option<(u64, u64)> {
 /// The parts before and behind the first `separator`.
 pub(crate) fn split(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
     let at = text.iter().position(|byte| *byte == separator)?;
-    Some((text.get(..at)?, text.get(at + 1..)?))
+    Some((text.get(..at)?, text.get(at.saturating_add(1)..)?))
 }
 
 /// Bytes from hexadecimal digits.

@@ -48,20 +48,20 @@ fn data_up_to(
     let chunk = usize::try_from(CHUNK).unwrap_or(usize::MAX);
     let mut buf = vec![0; chunk.saturating_add(overlap)];
     for segment in memory.segments() {
-        let mut at = 0;
+        let mut at = 0_u64;
         while let Some(data) = next_data(segment, at) {
             let Some(after) = left.checked_sub(CHUNK) else {
-                return Scanned::UpTo(Gpa(segment.start().0 + data));
+                return Scanned::UpTo(Gpa(segment.start().0.saturating_add(data)));
             };
             left = after;
-            let gpa = Gpa(segment.start().0 + data);
-            let rest = usize::try_from(memory.end().0 - gpa.0).unwrap_or(usize::MAX);
+            let gpa = Gpa(segment.start().0.saturating_add(data));
+            let rest = usize::try_from(memory.end().0.saturating_sub(gpa.0)).unwrap_or(usize::MAX);
             let len = rest.min(buf.len());
             let piece = buf.split_at_mut(len).0;
             if memory.read_or_zero(gpa, piece).is_ok() && visit(gpa, piece).is_break() {
                 return Scanned::Done;
             }
-            at = data + CHUNK;
+            at = data.saturating_add(CHUNK);
         }
     }
     Scanned::Done
@@ -73,7 +73,7 @@ fn next_data(segment: &Segment, at: u64) -> Option<u64> {
         return None;
     }
     let (source, start) = segment.source();
-    let Some((file, offset)) = source.file_at(start + at) else {
+    let Some((file, offset)) = source.file_at(start.saturating_add(at)) else {
         return Some(at);
     };
     let Some(data) = hole::data_from(file, offset) else {
@@ -81,13 +81,14 @@ fn next_data(segment: &Segment, at: u64) -> Option<u64> {
     };
     // The segment may be a mosaic of pieces of files. A jump is right only if it
     // lands where one file throughout would have it.
-    let last = segment.len_bytes() - 1;
-    let jump = data.saturating_sub(offset).min(last - at);
-    let landed = source.file_at(start + at + jump).map(|(_, offset)| offset);
+    let last = segment.len_bytes().saturating_sub(1);
+    let jump = data.saturating_sub(offset).min(last.saturating_sub(at));
+    let landed =
+        source.file_at(start.saturating_add(at).saturating_add(jump)).map(|(_, offset)| offset);
     if landed != offset.checked_add(jump) {
         return Some(at);
     }
-    (data - offset == jump).then_some(at + jump)
+    (data.saturating_sub(offset) == jump).then_some(at.saturating_add(jump))
 }
 
 #[cfg(target_os = "linux")]

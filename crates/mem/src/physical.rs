@@ -30,7 +30,7 @@ impl Segment {
 
     /// First address behind the segment.
     pub fn end(&self) -> Gpa {
-        Gpa(self.start + self.len)
+        Gpa(self.start.saturating_add(self.len))
     }
 
     /// Where the segment's bytes are read from, and at which offset they start.
@@ -41,7 +41,13 @@ impl Segment {
 
 impl std::fmt::Debug for Segment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Segment({:#x}..{:#x} @ {:#x})", self.start, self.start + self.len, self.offset)
+        write!(
+            f,
+            "Segment({:#x}..{:#x} @ {:#x})",
+            self.start,
+            self.start.saturating_add(self.len),
+            self.offset
+        )
     }
 }
 
@@ -171,7 +177,7 @@ impl PhysicalMemory {
 
     /// Number of bytes held.
     pub fn len_bytes(&self) -> u64 {
-        self.segments.iter().map(|s| s.len).sum()
+        self.segments.iter().map(|s| s.len).fold(0, u64::saturating_add)
     }
 
     /// First address behind the last segment, 0 if there is none.
@@ -210,11 +216,16 @@ impl PhysicalMemory {
             let segment = self.segments.get(index).filter(|s| s.start < end);
             let Some(segment) = segment.filter(|s| s.start <= at) else {
                 at = segment.map_or(end, |s| s.start);
-                return Some(Piece::Absent { gpa, len: at - gpa.0 });
+                return Some(Piece::Absent { gpa, len: at.saturating_sub(gpa.0) });
             };
             at = segment.end().0.min(end);
-            index += 1;
-            Some(Piece::Present { gpa, len: at - gpa.0, segment, skip: gpa.0 - segment.start })
+            index = index.saturating_add(1);
+            Some(Piece::Present {
+                gpa,
+                len: at.saturating_sub(gpa.0),
+                segment,
+                skip: gpa.0.saturating_sub(segment.start),
+            })
         })
     }
 
@@ -236,18 +247,18 @@ impl PhysicalMemory {
     /// how many were absent.
     pub fn read_or_zero(&self, gpa: Gpa, buf: &mut [u8]) -> Result<u64, MemoryError> {
         buf.fill(0);
-        let mut absent = 0;
+        let mut absent = 0_u64;
         let mut rest = buf;
         for piece in self.pieces(gpa, rest.len() as u64) {
             let (Piece::Present { len, .. } | Piece::Absent { len, .. }) = piece;
             let (head, tail) = std::mem::take(&mut rest).split_at_mut(to_usize(len));
             match self.read_piece(&piece, head) {
-                Err(MemoryError::NotPresent { .. }) => absent += len,
+                Err(MemoryError::NotPresent { .. }) => absent = absent.saturating_add(len),
                 other => other?,
             }
             rest = tail;
         }
-        Ok(absent + rest.len() as u64)
+        Ok(absent.saturating_add(rest.len() as u64))
     }
 
     /// The first read that failed although the checkpoint has the bytes. Whoever looks
@@ -261,7 +272,7 @@ impl PhysicalMemory {
             Piece::Absent { gpa, .. } => Err(MemoryError::NotPresent { gpa }),
             Piece::Present { gpa, segment, skip, .. } => segment
                 .source
-                .read_exact_at(segment.offset + skip, buf)
+                .read_exact_at(segment.offset.saturating_add(skip), buf)
                 .map_err(|source| self.failed(gpa, source)),
         }
     }

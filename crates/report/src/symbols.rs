@@ -98,23 +98,23 @@ impl<'k> SymbolsReport<'k> {
 /// ```
 pub fn matches_pattern(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
-    let (mut at, mut in_name) = (0, 0);
+    let (mut at, mut in_name) = (0_usize, 0_usize);
     // Where to go on if what follows the last `*` does not fit here.
     let mut retry: Option<(usize, usize)> = None;
     while let Some(byte) = name.get(in_name) {
         match pattern.get(at) {
             Some(b'*') => {
-                retry = Some((at + 1, in_name));
-                at += 1;
+                retry = Some((at.saturating_add(1), in_name));
+                at = at.saturating_add(1);
             }
             Some(wanted) if *wanted == b'?' || wanted == byte => {
-                at += 1;
-                in_name += 1;
+                at = at.saturating_add(1);
+                in_name = in_name.saturating_add(1);
             }
             _ => {
                 let Some((behind, start)) = retry else { return false };
-                retry = Some((behind, start + 1));
-                (at, in_name) = (behind, start + 1);
+                retry = Some((behind, start.saturating_add(1)));
+                (at, in_name) = (behind, start.saturating_add(1));
             }
         }
     }

@@ -128,7 +128,7 @@ fn text(value: &[u8]) -> Option<String> {
 }
 
 fn hex_bytes(value: &[u8]) -> String {
-    let mut digits = String::with_capacity(2 * value.len());
+    let mut digits = String::with_capacity(value.len().saturating_mul(2));
     for byte in value {
         // Writing to a String cannot fail.
         let _ = write!(digits, "{byte:02x}");

@@ -11,7 +11,7 @@ pub fn human_size(bytes: u64) -> String {
     const UNITS: [(u32, &str); 6] =
         [(60, "EiB"), (50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     for (shift, unit) in UNITS {
-        let (whole, rest) = (bytes >> shift, bytes & ((1 << shift) - 1));
+        let (whole, rest) = (bytes.unbounded_shr(shift), bytes & !u64::MAX.unbounded_shl(shift));
         if whole == 0 {
             continue;
         }
@@ -44,7 +44,7 @@ pub(crate) fn ctime(unix: u64) -> Option<String> {
     let days = unix / 86_400;
     let (year, month, day) = civil(i64::try_from(days).ok()?)?;
     let weekday = DAYS.get(usize::try_from(days % 7).ok()?)?;
-    let month = MONTHS.get(usize::try_from(month - 1).ok()?)?;
+    let month = MONTHS.get(usize::try_from(month.checked_sub(1)?).ok()?)?;
     let second = unix % 86_400;
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     Some(format!("{weekday} {month} {day:>2} {hour:02}:{minute:02}:{second:02} {year}"))
@@ -53,6 +53,7 @@ pub(crate) fn ctime(unix: u64) -> Option<String> {
 /// Date of the day `days` after 1970-01-01. Years are counted from March, so
 /// that the leap day is the last of its year, and in eras of 400 years, which
 /// all have 146097 days.
+#[expect(clippy::arithmetic_side_effects, reason = "of numbers below 146,097 but for the era's")]
 fn civil(days: i64) -> Option<(i64, i64, i64)> {
     let days = days.checked_add(719_468)?;
     let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));

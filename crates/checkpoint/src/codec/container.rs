@@ -87,14 +87,19 @@ impl Containers {
         end: u64,
     ) -> io::Result<Option<Self>> {
         let mut blocks = Vec::new();
-        let (mut at, mut output) = (start, 0);
+        let (mut at, mut output) = (start, 0_u64);
         while blocks.len() < MAX_BLOCKS {
             let Some((expanded, compressed)) = read_header(source.as_ref(), at, end)? else {
                 break;
             };
-            blocks.push(Block { at: at + HEADER_LEN, start: output, compressed, expanded });
-            at += HEADER_LEN + u64::from(compressed);
-            output += u64::from(expanded);
+            blocks.push(Block {
+                at: at.saturating_add(HEADER_LEN),
+                start: output,
+                compressed,
+                expanded,
+            });
+            at = at.saturating_add(HEADER_LEN.saturating_add(u64::from(compressed)));
+            output = output.saturating_add(u64::from(expanded));
         }
         if blocks.is_empty() {
             return Ok(None);
@@ -105,7 +110,7 @@ impl Containers {
 
     /// Length of the expanded image.
     pub(crate) fn len(&self) -> u64 {
-        self.blocks.last().map_or(0, |b| b.start + u64::from(b.expanded))
+        self.blocks.last().map_or(0, |b| b.start.saturating_add(u64::from(b.expanded)))
     }
 
     /// File offset behind the last whole container.
@@ -128,7 +133,7 @@ impl Containers {
     fn find(&self, offset: u64) -> io::Result<(usize, Block)> {
         let index = self.blocks.partition_point(|b| b.start <= offset).saturating_sub(1);
         let block = self.block(index)?;
-        if offset - block.start.min(offset) >= u64::from(block.expanded) {
+        if offset.saturating_sub(block.start.min(offset)) >= u64::from(block.expanded) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok((index, block))
@@ -142,7 +147,7 @@ impl Containers {
     fn read_block(&self, index: usize, skip: u64, buf: &mut [u8]) -> io::Result<()> {
         let block = self.block(index)?;
         if block.is_stored() {
-            return self.source.read_exact_at(block.at + skip, buf);
+            return self.source.read_exact_at(block.at.saturating_add(skip), buf);
         }
         let expanded = self.expanded(index)?;
         expanded.read_exact_at(skip, buf)
@@ -192,7 +197,7 @@ impl Containers {
         let block = self.block(index)?;
         // Not each time: blocks may be much shorter than the history.
         if history.len() > 2 * MAX_DISTANCE {
-            history.drain(..history.len() - MAX_DISTANCE);
+            history.drain(..history.len().saturating_sub(MAX_DISTANCE));
         }
         let start = history.len();
         let decoded = self.decode(block, std::mem::take(history), Before::Zero)?;
@@ -230,10 +235,10 @@ impl Containers {
             }
             first = previous;
         };
-        let stride = self.blocks.len() / MAX_WINDOWS + 1;
+        let stride = (self.blocks.len() / MAX_WINDOWS).saturating_add(1);
         for passed in first..index {
             self.append(passed, &mut history)?;
-            if passed % stride == 0 {
+            if passed.is_multiple_of(stride) {
                 let window = Arc::new(last_window(&history).to_vec());
                 self.cache().windows.insert(passed, window);
             }
@@ -264,12 +269,12 @@ impl ReadAt for Containers {
         let (mut at, mut rest) = (offset, buf);
         while !rest.is_empty() {
             let (index, block) = self.find(at)?;
-            let skip = at - block.start;
-            let left = u64::from(block.expanded) - skip;
+            let skip = at.saturating_sub(block.start);
+            let left = u64::from(block.expanded).saturating_sub(skip);
             let len = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
             let (head, tail) = rest.split_at_mut(len);
             self.read_block(index, skip, head)?;
-            at += len as u64;
+            at = at.saturating_add(len as u64);
             rest = tail;
         }
         Ok(())
@@ -303,7 +308,7 @@ impl Cache {
     }
 
     fn held(&self) -> usize {
-        self.blocks.iter().map(|(_, bytes)| bytes.len()).sum()
+        self.blocks.iter().map(|(_, bytes)| bytes.len()).fold(0, usize::saturating_add)
     }
 }
 
@@ -321,7 +326,7 @@ fn read_header(source: &dyn ReadAt, at: u64, end: u64) -> io::Result<Option<(u32
     source.read_exact_at(at, &mut bytes)?;
     let Ok(header) = ContainerHeader::read_from_bytes(&bytes) else { return Ok(None) };
     let (expanded, compressed) = (header.expanded.get(), header.compressed.get());
-    let whole = compressed <= end - at - HEADER_LEN;
+    let whole = compressed <= end.saturating_sub(at).saturating_sub(HEADER_LEN);
     if compressed == 0 || compressed > expanded || expanded > MAX_BLOCK || !whole {
         return Ok(None);
     }

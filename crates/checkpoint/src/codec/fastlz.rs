@@ -49,7 +49,7 @@ pub(crate) fn decode(
     let far = match first >> 5 {
         0 => false,
         1 => true,
-        other => return Err(FastLzError::Level { level: other + 1 }),
+        other => return Err(FastLzError::Level { level: other.saturating_add(1) }),
     };
     let end = out.len().saturating_add(len);
     let mut decoder = Decoder { input, at: 1, out, end, far, before, zeroed: false };
@@ -58,7 +58,7 @@ pub(crate) fn decode(
         let control = decoder.byte()?;
         if control < 0x20 { decoder.literals(control)? } else { decoder.repeat(control)? }
     }
-    let left = input.len() - decoder.at;
+    let left = input.len().saturating_sub(decoder.at);
     if left > 0 {
         return Err(FastLzError::Trailing { at: decoder.at, left });
     }
@@ -79,12 +79,12 @@ struct Decoder<'a> {
 
 impl Decoder<'_> {
     fn room(&self) -> usize {
-        self.end - self.out.len()
+        self.end.saturating_sub(self.out.len())
     }
 
     fn byte(&mut self) -> Result<u8, FastLzError> {
         let byte = self.input.get(self.at).copied().ok_or_else(|| self.truncated())?;
-        self.at += 1;
+        self.at = self.at.saturating_add(1);
         Ok(byte)
     }
 
@@ -95,16 +95,17 @@ impl Decoder<'_> {
     fn literals(&mut self, control: u8) -> Result<(), FastLzError> {
         let len = usize::from(control) + 1;
         if len > self.room() {
-            return Err(FastLzError::TooLong { at: self.at - 1 });
+            return Err(FastLzError::TooLong { at: self.at.saturating_sub(1) });
         }
-        let run = self.input.get(self.at..self.at + len).ok_or_else(|| self.truncated())?;
+        let run =
+            self.input.get(self.at..self.at.saturating_add(len)).ok_or_else(|| self.truncated())?;
         self.out.extend_from_slice(run);
-        self.at += len;
+        self.at = self.at.saturating_add(len);
         Ok(())
     }
 
     fn repeat(&mut self, control: u8) -> Result<(), FastLzError> {
-        let at = self.at - 1;
+        let at = self.at.saturating_sub(1);
         let len = self.length(control >> 5)?;
         let distance = self.distance(control & 0x1f)?;
         if len > self.room() {
@@ -142,14 +143,14 @@ impl Decoder<'_> {
             let word = u16::from_be_bytes([self.byte()?, self.byte()?]);
             return Ok(FAR_BASE + usize::from(word));
         }
-        Ok((usize::from(high) << 8) + usize::from(low) + 1)
+        Ok((usize::from(high) << 8).saturating_add(usize::from(low)).saturating_add(1))
     }
 
     /// Puts `count` zeroes in place of unknown history; what is left of `len`.
     fn zeroes(&mut self, count: usize, len: usize) -> usize {
         self.zeroed = true;
-        self.out.resize(self.out.len() + count, 0);
-        len - count
+        self.out.resize(self.out.len().saturating_add(count), 0);
+        len.saturating_sub(count)
     }
 
     /// Repeats what lies `distance` back; source and target may overlap, in
@@ -157,9 +158,9 @@ impl Decoder<'_> {
     fn copy(&mut self, distance: usize, mut len: usize) {
         let start = self.out.len().saturating_sub(distance);
         while len > 0 {
-            let part = len.min(self.out.len() - start);
-            self.out.extend_from_within(start..start + part);
-            len -= part;
+            let part = len.min(self.out.len().saturating_sub(start));
+            self.out.extend_from_within(start..start.saturating_add(part));
+            len = len.saturating_sub(part);
         }
     }
 }

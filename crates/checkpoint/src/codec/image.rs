@@ -72,7 +72,7 @@ fn containers_image(containers: Containers, end: u64, expanded: u64) -> Image {
     let flaw = (stop != end).then(|| {
         format!(
             "compressed memory is cut or damaged at file offset {stop:#x}, {:#x} bytes left",
-            end - stop
+            end.saturating_sub(stop)
         )
     });
     let len = len.min(expanded);
@@ -137,14 +137,15 @@ fn copy_sparse(
 ) -> io::Result<(u64, Option<io::Error>)> {
     let mut buf = vec![0; SPILL_CHUNK];
     let mut room = Room::default();
-    let mut done = 0;
+    let mut done = 0_u64;
     while done < limit {
-        let want = usize::try_from(limit - done).map_or(SPILL_CHUNK, |n| n.min(SPILL_CHUNK));
+        let want =
+            usize::try_from(limit.saturating_sub(done)).map_or(SPILL_CHUNK, |n| n.min(SPILL_CHUNK));
         let (chunk, _) = buf.split_at_mut(want);
         let (len, flaw) = fill(reader, chunk);
         let (chunk, _) = chunk.split_at(len);
         write_sparse(file, &mut room, done, chunk)?;
-        done += len as u64;
+        done = done.saturating_add(len as u64);
         if flaw.is_some() || len < want {
             return Ok((done, flaw));
         }
@@ -154,11 +155,11 @@ fn copy_sparse(
 
 /// Reads until `buf` is full, the data end, or an error comes.
 fn fill(reader: &mut dyn Read, buf: &mut [u8]) -> (usize, Option<io::Error>) {
-    let mut done = 0;
+    let mut done = 0_usize;
     while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
         match reader.read(rest) {
             Ok(0) => break,
-            Ok(len) => done += len,
+            Ok(len) => done = done.saturating_add(len),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return (done, Some(error)),
         }
@@ -179,7 +180,7 @@ impl Read for RangeReader<'_> {
         let len = usize::try_from(left).map_or(buf.len(), |left| left.min(buf.len()));
         let (buf, _) = buf.split_at_mut(len);
         self.source.read_exact_at(self.at, buf)?;
-        self.at += len as u64;
+        self.at = self.at.saturating_add(len as u64);
         Ok(len)
     }
 }

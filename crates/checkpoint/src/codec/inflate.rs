@@ -23,7 +23,7 @@ pub(super) fn exactly(codec: Codec, packed: &[u8], len: usize) -> Option<Vec<u8>
     }
     let mut bytes = Vec::new();
     // One more than promised, to see a stream that goes on.
-    reader(codec, packed)?.take(len as u64 + 1).read_to_end(&mut bytes).ok()?;
+    reader(codec, packed)?.take((len as u64).saturating_add(1)).read_to_end(&mut bytes).ok()?;
     (bytes.len() == len).then_some(bytes)
 }
 

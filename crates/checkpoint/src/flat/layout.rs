@@ -33,7 +33,7 @@ impl Layout {
                 layouts.iter().any(|l| l.hole.as_ref().is_some_and(|h| h.range == hole.range));
             let whole_pages = [hole.range.start, hole.range.end].map(|at| at % PAGE_SIZE) == [0; 2];
             let fits = hole.range.start < hole.range.end
-                && len.checked_add(hole.range.end - hole.range.start).is_some();
+                && len.checked_add(hole.range.end.saturating_sub(hole.range.start)).is_some();
             if hole.range.start < len && fits && whole_pages && !known {
                 layouts.push(Self { hole: Some(hole), len });
             }
@@ -46,7 +46,9 @@ impl Layout {
     pub(super) fn offset(&self, gpa: u64) -> Option<u64> {
         let offset = match &self.hole {
             Some(hole) if hole.range.contains(&gpa) => return None,
-            Some(hole) if gpa >= hole.range.end => gpa - (hole.range.end - hole.range.start),
+            Some(hole) if gpa >= hole.range.end => {
+                gpa.saturating_sub(hole.range.end.saturating_sub(hole.range.start))
+            }
             _ => gpa,
         };
         (offset < self.len).then_some(offset)
@@ -56,7 +58,8 @@ impl Layout {
     pub(super) fn map(&self, source: &Source, problems: &mut Vec<Problem>) -> PhysicalMemory {
         let mut memory = PhysicalMemory::new();
         let low = self.low_len();
-        let high = self.hole.as_ref().map(|hole| (hole.range.end, low, self.len - low));
+        let high =
+            self.hole.as_ref().map(|hole| (hole.range.end, low, self.len.saturating_sub(low)));
         for (start, offset, len) in [(0, 0, low)].into_iter().chain(high) {
             if let Err(error) = memory.map(Gpa(start), len, source.bytes.clone(), offset) {
                 problems.push(Problem::incomplete(error.to_string()));

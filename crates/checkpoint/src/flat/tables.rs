@@ -54,7 +54,7 @@ pub(super) struct Evidence {
 impl Evidence {
     /// How much speaks for the layout, to be compared.
     pub(super) fn weight(&self) -> i128 {
-        i128::from(self.good) - i128::from(self.bad)
+        i128::from(self.good).saturating_sub(i128::from(self.bad))
     }
 }
 
@@ -62,7 +62,7 @@ impl Evidence {
 pub(super) fn survey(source: &Source, layouts: &[Layout]) -> Result<Vec<Evidence>, OpenError> {
     let mut walks: Vec<Walk<'_>> = layouts.iter().map(|layout| Walk::new(source, layout)).collect();
     for at in chunks(source.len, layouts) {
-        let len = CHUNK.min(source.len - at);
+        let len = CHUNK.min(source.len.saturating_sub(at));
         let mut chunk = vec![0; usize::try_from(len).unwrap_or_default()];
         source.read(at, &mut chunk)?;
         for page in chunk.as_chunks::<4096>().0.iter().filter(|page| !is_zero(*page)) {
@@ -84,7 +84,7 @@ pub(super) fn survey(source: &Source, layouts: &[Layout]) -> Result<Vec<Evidence
 fn is_clear(walks: &[Walk<'_>]) -> bool {
     let best = walks.iter().max_by_key(|walk| walk.evidence.weight());
     let Some(best) = best.map(|walk| walk.evidence) else { return true };
-    let near = |walk: &&Walk<'_>| walk.evidence.weight() + CLEAR_LEAD > best.weight();
+    let near = |walk: &&Walk<'_>| walk.evidence.weight().saturating_add(CLEAR_LEAD) > best.weight();
     match walks {
         [_] => best.roots > 0,
         _ => best.roots >= ENOUGH_ROOTS && walks.iter().filter(near).count() == 1,
@@ -94,9 +94,11 @@ fn is_clear(walks: &[Walk<'_>]) -> bool {
 /// The chunks to scan, by turns from the start of the image and from where
 /// memory goes on above the hole.
 fn chunks(len: u64, layouts: &[Layout]) -> impl Iterator<Item = u64> {
-    let middle = layouts.first().map_or(len, Layout::low_len) / CHUNK * CHUNK;
+    let middle = (layouts.first().map_or(len, Layout::low_len) / CHUNK).saturating_mul(CHUNK);
     let from = move |start: u64, end: u64| {
-        (0_u64..).map(move |i| start + i * CHUNK).take_while(move |at| *at < end)
+        (0_u64..)
+            .map(move |i| start.saturating_add(i.saturating_mul(CHUNK)))
+            .take_while(move |at| *at < end)
     };
     let (mut low, mut high) = (from(0, middle), from(middle, len));
     let turns = (0..).map_while(move |turn| {
@@ -182,11 +184,11 @@ impl<'a> Walk<'a> {
         }
         // One stray entry in a real root is possible; chance hits are not nearly
         // as good.
-        if tally.good >= 4 && tally.bad * 8 <= tally.good {
+        if tally.good >= 4 && tally.bad.saturating_mul(8) <= tally.good {
             self.seen.extend(tally.seen);
-            self.evidence.roots += 1;
-            self.evidence.good += tally.good;
-            self.evidence.bad += tally.bad;
+            self.evidence.roots = self.evidence.roots.saturating_add(1);
+            self.evidence.good = self.evidence.good.saturating_add(tally.good);
+            self.evidence.bad = self.evidence.bad.saturating_add(tally.bad);
         }
         Ok(())
     }
@@ -195,10 +197,10 @@ impl<'a> Walk<'a> {
         if tally.budget == 0 {
             return Ok(());
         }
-        tally.budget -= 1;
-        let inside = |offset: &u64| self.source.len - offset >= PAGE_SIZE;
+        tally.budget = tally.budget.saturating_sub(1);
+        let inside = |offset: &u64| self.source.len.saturating_sub(*offset) >= PAGE_SIZE;
         let Some(offset) = self.layout.offset(gpa).filter(inside) else {
-            tally.bad += 1;
+            tally.bad = tally.bad.saturating_add(1);
             return Ok(());
         };
         let mut page = [0; 4096];
@@ -210,16 +212,16 @@ impl<'a> Walk<'a> {
         }
         let entries = entries(&page);
         if !looks_like_table(&entries) {
-            tally.bad += 1;
+            tally.bad = tally.bad.saturating_add(1);
             return Ok(());
         }
-        tally.good += 1;
+        tally.good = tally.good.saturating_add(1);
         // What is shared with another root is proved, and was followed there.
         if levels == 0 || self.seen.contains(&offset) {
             return Ok(());
         }
         for entry in entries.iter().filter(|entry| is_table_pointer(**entry)) {
-            self.descend(entry & ADDRESS, levels - 1, tally)?;
+            self.descend(entry & ADDRESS, levels.saturating_sub(1), tally)?;
         }
         Ok(())
     }

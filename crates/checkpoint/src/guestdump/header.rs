@@ -74,14 +74,18 @@ impl Header {
 
     /// Bytes of the record of one processor.
     pub(super) fn record_len(&self) -> u64 {
-        (size_of::<VcpuState1>() + size_of::<VcpuState2>()) as u64 + self.version.gap + RECORD_TAIL
+        const STATES: u64 = (size_of::<VcpuState1>() + size_of::<VcpuState2>()) as u64;
+        STATES.saturating_add(self.version.gap).saturating_add(RECORD_TAIL)
     }
 
     /// Offset of the record of processor `index`.
     pub(super) fn record_offset(&self, index: u32) -> u64 {
         // Version 1 alone has a variable number of holes in front.
         let holes = if self.version.number == 1 { self.memory.holes.len() as u64 } else { 0 };
-        self.version.vcpus + 8 * holes + u64::from(index) * self.record_len()
+        self.version
+            .vcpus
+            .saturating_add(holes.saturating_mul(8))
+            .saturating_add(u64::from(index).saturating_mul(self.record_len()))
     }
 
     /// Length that the whole file must have.
@@ -127,6 +131,6 @@ impl MainMemory {
 
     /// Length of the memory file.
     pub(super) fn len_bytes(&self) -> u64 {
-        self.pages * PAGE_SIZE
+        self.pages.saturating_mul(PAGE_SIZE)
     }
 }

@@ -4,6 +4,8 @@
 //! `monitor.suspend_on_triplefault` in the configuration. Versions 1 and 3 to 7
 //! are known; version 2 and the processors of AArch64 guests are not.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
+
 use vmss2core_mem::{
     Architecture, Checkpoint, Gpa, Machine, PAGE_SIZE, PhysicalMemory, Problem, Provenance,
     SourceFile, Vcpu,
@@ -104,7 +106,7 @@ fn read_vcpus(
     header: &Header,
     problems: &mut Vec<Problem>,
 ) -> Result<Vec<Vcpu>, OpenError> {
-    let there = |index: &u32| header.record_offset(*index + 1) <= source.len;
+    let there = |index: &u32| header.record_offset((*index).saturating_add(1)) <= source.len;
     let vcpus: Vec<Vcpu> = (0..header.num_vcpus)
         .take_while(there)
         .map(|index| vcpu::read(source, header, index))
@@ -129,17 +131,19 @@ fn read_vcpus(
 /// Puts the image in its place: it leaves the holes out.
 fn map(source: &Source, main: &MainMemory, problems: &mut Vec<Problem>) -> PhysicalMemory {
     let mut memory = PhysicalMemory::new();
-    let (mut offset, mut start) = (0, 0);
-    let end = main.holes.iter().map(|hole| hole.pages).sum::<u64>() + main.pages;
-    let holes = main.holes.iter().map(|hole| (hole.start.0, hole.start.0 + hole.pages));
+    let (mut offset, mut start) = (0_u64, 0_u64);
+    let end = main.holes.iter().map(|hole| hole.pages).fold(main.pages, u64::saturating_add);
+    let holes =
+        main.holes.iter().map(|hole| (hole.start.0, hole.start.0.saturating_add(hole.pages)));
     for (hole_start, hole_end) in holes.chain([(end, end)]) {
-        let len = (hole_start - start) * PAGE_SIZE;
+        let len = hole_start.saturating_sub(start).saturating_mul(PAGE_SIZE);
         let there = len.min(source.len.saturating_sub(offset));
-        if let Err(error) = memory.map(Gpa(start * PAGE_SIZE), there, source.bytes.clone(), offset)
+        if let Err(error) =
+            memory.map(Gpa(start.saturating_mul(PAGE_SIZE)), there, source.bytes.clone(), offset)
         {
             problems.push(Problem::incomplete(error.to_string()));
         }
-        offset += len;
+        offset = offset.saturating_add(len);
         start = hole_end;
     }
     problems.extend(size_problem(source, main.len_bytes()));

@@ -17,7 +17,10 @@ pub(super) fn read(source: &Source, header: &Header, index: u32) -> Result<Vcpu,
     let mut second = [0; size_of::<VcpuState2>()];
     let at = header.record_offset(index);
     source.read(at, &mut first)?;
-    source.read(at + first.len() as u64 + header.version.gap, &mut second)?;
+    source.read(
+        at.saturating_add(first.len() as u64).saturating_add(header.version.gap),
+        &mut second,
+    )?;
     let mut x86 = X86Vcpu::default();
     if let Ok(state) = VcpuState1::ref_from_bytes(&first) {
         x86.control = control(state);

@@ -57,13 +57,16 @@ impl ReadAt for Extents {
         let end = offset.checked_add(buf.len() as u64).filter(|end| *end <= self.len);
         let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
         buf.fill(0);
-        let first = self.extents.partition_point(|e| e.start + e.len <= offset);
+        let first = self.extents.partition_point(|e| e.start.saturating_add(e.len) <= offset);
         for extent in self.extents.iter().skip(first).take_while(|e| e.start < end) {
             let from = extent.start.max(offset);
-            let to = (extent.start + extent.len).min(end);
-            let within = |at: u64| usize::try_from(at - offset).unwrap_or(usize::MAX);
+            let to = extent.start.saturating_add(extent.len).min(end);
+            let within = |at: u64| usize::try_from(at.saturating_sub(offset)).unwrap_or(usize::MAX);
             let part = buf.get_mut(within(from)..within(to)).ok_or(io::ErrorKind::InvalidInput)?;
-            extent.bytes.read_exact_at(extent.offset + (from - extent.start), part)?;
+            extent.bytes.read_exact_at(
+                extent.offset.saturating_add(from.saturating_sub(extent.start)),
+                part,
+            )?;
         }
         Ok(())
     }
@@ -75,7 +78,7 @@ impl ReadAt for Extents {
         if extent.len != self.len || offset >= self.len {
             return None;
         }
-        extent.bytes.file_at(extent.offset + offset)
+        extent.bytes.file_at(extent.offset.saturating_add(offset))
     }
 }
 

@@ -160,12 +160,12 @@ impl Listing {
             let name = format!("{prefix}{}", item.file_name().to_string_lossy());
             if is_directory {
                 if depth > 0 {
-                    self.to_do.push((item.path(), format!("{name}/"), depth - 1));
+                    self.to_do.push((item.path(), format!("{name}/"), depth.saturating_sub(1)));
                 }
             } else {
                 self.add_file(item.path(), name);
             }
-            if self.entries.len() + self.to_do.len() > MAX_FILES {
+            if self.entries.len().saturating_add(self.to_do.len()) > MAX_FILES {
                 let path = dir.to_owned();
                 return Err(OpenError::TooManyFiles { path, limit: MAX_FILES });
             }

@@ -73,11 +73,11 @@ fn unpack_member(
 /// Reads until `buf` is full, or until the end or an error, which is returned
 /// beside what was read before.
 fn fill(input: &mut impl Read, buf: &mut [u8]) -> (usize, Option<io::Result<()>>) {
-    let mut len = 0;
+    let mut len = 0_usize;
     while let Some(rest) = buf.get_mut(len..).filter(|rest| !rest.is_empty()) {
         match input.read(rest) {
             Ok(0) => return (len, Some(Ok(()))),
-            Ok(more) => len += more,
+            Ok(more) => len = len.saturating_add(more),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return (len, Some(Err(error))),
         }

@@ -81,14 +81,14 @@ pub(crate) fn write_sparse(
 ) -> io::Result<()> {
     let mut at = offset;
     for run in bytes.chunks(BLOCK).collect::<Vec<_>>().chunk_by(|a, b| is_zero(a) == is_zero(b)) {
-        let len = run.iter().map(|block| block.len()).sum::<usize>();
+        let len = run.iter().map(|block| block.len()).fold(0, usize::saturating_add);
         if !run.first().is_some_and(|block| is_zero(block)) {
             room.take(file, len as u64)?;
             file.seek(SeekFrom::Start(at))?;
-            let skip = usize::try_from(at - offset).unwrap_or(usize::MAX);
+            let skip = usize::try_from(at.saturating_sub(offset)).unwrap_or(usize::MAX);
             file.write_all(bytes.get(skip..skip.saturating_add(len)).unwrap_or_default())?;
         }
-        at += len as u64;
+        at = at.saturating_add(len as u64);
     }
     Ok(())
 }

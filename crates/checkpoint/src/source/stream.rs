@@ -27,11 +27,11 @@ impl Stream {
 
 impl Read for Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let left = self.len - self.at;
+        let left = self.len.saturating_sub(self.at);
         let len = usize::try_from(left).map_or(buf.len(), |left| left.min(buf.len()));
         let (head, _) = buf.split_at_mut(len);
         self.bytes.read_exact_at(self.at, head)?;
-        self.at += len as u64;
+        self.at = self.at.saturating_add(len as u64);
         Ok(len)
     }
 }

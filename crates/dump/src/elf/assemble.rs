@@ -109,7 +109,7 @@ impl From<&Load> for Segment {
         // A segment that ends at 2^64 ends at 0 for gdb and lldb, and is lost. One
         // byte less, and both show all but that byte.
         let wraps = load.vaddr.checked_add(load.len_bytes).is_none() && load.vaddr != u64::MAX;
-        let len_bytes = load.len_bytes - u64::from(wraps);
+        let len_bytes = load.len_bytes.saturating_sub(u64::from(wraps));
         Self {
             vaddr: load.vaddr,
             paddr: load.paddr,
@@ -146,7 +146,7 @@ pub(crate) fn assemble_segments(
         return Err(DumpError::TooLarge);
     }
     for extent in &mut extents {
-        extent.offset += start;
+        extent.offset = extent.offset.saturating_add(start);
     }
     let header = header_bytes(kind, class, notes, segments, start)?;
     let literals = vec![Literal { offset: 0, bytes: header }];
@@ -168,7 +168,7 @@ pub(super) fn header_len(class: Class, loads: usize, notes: usize) -> Result<u64
     let escape = if has_escape(count) { shdr } else { 0 };
     let bytes = count
         .checked_mul(phdr)
-        .and_then(|table| table.checked_add(ehdr + escape))
+        .and_then(|table| table.checked_add(ehdr.saturating_add(escape)))
         .and_then(|headers| headers.checked_add(notes))
         .and_then(|bytes| u64::try_from(bytes).ok())
         .and_then(|bytes| bytes.checked_next_multiple_of(MEMORY_ALIGNMENT));
@@ -195,10 +195,10 @@ fn header_bytes(
     start: u64,
 ) -> Result<Vec<u8>, DumpError> {
     let (ehdr, phdr, shdr) = sizes(class);
-    let count = segments.len() + 1;
-    let phoff = if has_escape(count) { ehdr + shdr } else { ehdr };
-    let notes_at = phoff + count * phdr;
-    let mut out = Vec::with_capacity(notes_at + notes.len());
+    let count = segments.len().saturating_add(1);
+    let phoff = if has_escape(count) { ehdr.saturating_add(shdr) } else { ehdr };
+    let notes_at = phoff.saturating_add(count.saturating_mul(phdr));
+    let mut out = Vec::with_capacity(notes_at.saturating_add(notes.len()));
     push_ehdr(&mut out, kind, class, count, phoff)?;
     if has_escape(count) {
         push_shdr(&mut out, class, count)?;
@@ -214,7 +214,7 @@ fn header_bytes(
     };
     Phdr { kind: PT_NOTE, segment: note, align: 4 }.push(&mut out, class)?;
     for segment in segments {
-        let segment = Segment { offset: start + segment.offset, ..*segment };
+        let segment = Segment { offset: start.saturating_add(segment.offset), ..*segment };
         Phdr { kind: PT_LOAD, segment, align: kind.load_align }.push(&mut out, class)?;
     }
     out.extend_from_slice(notes);

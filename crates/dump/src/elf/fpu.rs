@@ -76,8 +76,8 @@ pub(crate) fn fsave(fxsave: &[u8; FXSAVE_BYTES]) -> [u8; FSAVE_BYTES] {
     ];
     let mut out = [0; FSAVE_BYTES];
     put(&mut out, 0, head.map(U32::new).as_bytes());
-    for index in 0..8 {
-        put(&mut out, 28 + index * 10, register(fxsave, index));
+    for index in 0..8_usize {
+        put(&mut out, index.saturating_mul(10).saturating_add(28), register(fxsave, index));
     }
     out
 }
@@ -88,10 +88,10 @@ fn full_tags(fxsave: &[u8; FXSAVE_BYTES]) -> u16 {
     const EMPTY: u16 = 3;
     let top = usize::from((u16_at(fxsave, 2) >> 11) & 7);
     let in_use = fxsave.get(4).copied().unwrap_or(0);
-    (0..8).fold(0, |tags, physical| {
-        let st = (physical + 8 - top) % 8;
+    (0..8_usize).fold(0, |tags, physical| {
+        let st = physical.saturating_add(8).saturating_sub(top) % 8;
         let tag = if in_use & (1 << physical) == 0 { EMPTY } else { tag(register(fxsave, st)) };
-        tags | (tag << (physical * 2))
+        tags | (tag << physical.saturating_mul(2))
     })
 }
 
@@ -111,8 +111,8 @@ fn tag(register: &[u8]) -> u16 {
 
 /// The 10 bytes of register st(`index`).
 fn register(fxsave: &[u8; FXSAVE_BYTES], index: usize) -> &[u8] {
-    let start = 32 + index * 16;
-    fxsave.get(start..start + 10).unwrap_or_default()
+    let start = index.saturating_mul(16).saturating_add(32);
+    fxsave.get(start..start.saturating_add(10)).unwrap_or_default()
 }
 
 fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
@@ -122,13 +122,19 @@ fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    bytes.get(at..at + 2).and_then(|b| b.try_into().ok()).map_or(0, u16::from_le_bytes)
+    bytes
+        .get(at..at.saturating_add(2))
+        .and_then(|b| b.try_into().ok())
+        .map_or(0, u16::from_le_bytes)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
+    bytes
+        .get(at..at.saturating_add(4))
+        .and_then(|b| b.try_into().ok())
+        .map_or(0, u32::from_le_bytes)
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes)
+    bytes.get(at..at.saturating_add(8)).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes)
 }

@@ -109,7 +109,7 @@ fn add_memory(
     range: std::ops::Range<u64>,
 ) -> Result<(), DumpError> {
     for (part, vaddr) in map.split(range) {
-        let len_bytes = part.end - part.start;
+        let len_bytes = part.end.saturating_sub(part.start);
         let offset = body.append(Gpa(part.start), len_bytes)?;
         let paddr = part.start;
         body.loads.push(Load { vaddr, paddr, offset, len_bytes, access: Access::ALL });
@@ -126,16 +126,15 @@ fn without_video(range: std::ops::Range<u64>) -> impl Iterator<Item = std::ops::
 /// The kernel image at its own addresses, in the bytes of the segment that
 /// holds it. It gives gdb its symbols, crash and makedumpfile the load address.
 fn text_load(body: &Body, text: KernelText) -> Option<Load> {
-    let holder = body
-        .loads
-        .iter()
-        .find(|load| load.paddr <= text.gpa.0 && text.gpa.0 - load.paddr < load.len_bytes)?;
-    let skip = text.gpa.0 - holder.paddr;
-    let len_bytes = text.len.min(holder.len_bytes - skip);
+    let holder = body.loads.iter().find(|load| {
+        load.paddr <= text.gpa.0 && text.gpa.0.saturating_sub(load.paddr) < load.len_bytes
+    })?;
+    let skip = text.gpa.0.saturating_sub(holder.paddr);
+    let len_bytes = text.len.min(holder.len_bytes.saturating_sub(skip));
     (len_bytes != 0).then_some(Load {
         vaddr: text.start.0,
         paddr: text.gpa.0,
-        offset: holder.offset + skip,
+        offset: holder.offset.saturating_add(skip),
         len_bytes,
         access: Access::ALL,
     })
@@ -155,7 +154,9 @@ impl DirectMap {
             return Self { base: found, end: u64::MAX };
         }
         let base = linux.map(|_| found.unwrap_or(0xc000_0000));
-        let low = |base: u64| (1 << 32) - VMALLOC_RESERVE - base.min((1 << 32) - VMALLOC_RESERVE);
+        let low = |base: u64| {
+            ((1 << 32) - VMALLOC_RESERVE).saturating_sub(base.min((1 << 32) - VMALLOC_RESERVE))
+        };
         Self { base, end: base.map_or(u64::MAX, low) }
     }
 

@@ -69,7 +69,7 @@ pub(crate) fn runs_64_bit(checkpoint: &Checkpoint) -> bool {
 fn expected_extents(parts: impl Iterator<Item = Range<u64>>) -> Vec<Extent> {
     let mut offset = MEMORY_ALIGNMENT;
     let extent = |part: Range<u64>| {
-        let len_bytes = part.end - part.start;
+        let len_bytes = part.end.saturating_sub(part.start);
         let extent = Extent { offset, gpa: Gpa(part.start), len_bytes };
         offset = offset.saturating_add(len_bytes);
         extent

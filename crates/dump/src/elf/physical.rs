@@ -58,7 +58,7 @@ impl DumpFormat for PhysicalCore {
 fn body(input: Input<'_>) -> Result<Body, DumpError> {
     let mut body = Body::default();
     for range in page_ranges(&input.checkpoint.memory) {
-        let len_bytes = range.end - range.start;
+        let len_bytes = range.end.saturating_sub(range.start);
         let offset = body.append(Gpa(range.start), len_bytes)?;
         let (vaddr, paddr) = (range.start, range.start);
         body.loads.push(Load { vaddr, paddr, offset, len_bytes, access: Access::ALL });

@@ -65,7 +65,7 @@ fn choose_copied(leaves: &[Leaf], budget: u64) -> Vec<Range<usize>> {
         .into_iter()
         .filter_map(|group| {
             let prefix = affordable(leaves, group, left)?;
-            left -= len_bytes(leaves, &prefix);
+            left = left.saturating_sub(len_bytes(leaves, &prefix));
             Some(prefix)
         })
         .collect();
@@ -77,11 +77,11 @@ fn choose_copied(leaves: &[Leaf], budget: u64) -> Vec<Range<usize>> {
 /// that it could be joined to.
 fn short_groups(leaves: &[Leaf]) -> Vec<Range<usize>> {
     let is_short = |leaf: &Leaf| leaf.len_bytes() < LONG_RUN_BYTES;
-    let mut start = 0;
+    let mut start = 0_usize;
     leaves
         .chunk_by(|leaf, next| is_short(leaf) && is_short(next) && adjacent(leaf, next))
         .filter_map(|group| {
-            let range = start..start + group.len();
+            let range = start..start.saturating_add(group.len());
             start = range.end;
             (group.len() > 1).then_some(range)
         })
@@ -90,11 +90,16 @@ fn short_groups(leaves: &[Leaf]) -> Vec<Range<usize>> {
 
 fn bytes_per_saved_segment(leaves: &[Leaf], group: &Range<usize>) -> u64 {
     let saved = group.len().saturating_sub(1).max(1);
-    len_bytes(leaves, group) / u64::try_from(saved).unwrap_or(u64::MAX)
+    len_bytes(leaves, group).checked_div(u64::try_from(saved).unwrap_or(u64::MAX)).unwrap_or(0)
 }
 
 fn len_bytes(leaves: &[Leaf], group: &Range<usize>) -> u64 {
-    leaves.get(group.clone()).unwrap_or_default().iter().map(Leaf::len_bytes).sum()
+    leaves
+        .get(group.clone())
+        .unwrap_or_default()
+        .iter()
+        .map(Leaf::len_bytes)
+        .fold(0, u64::saturating_add)
 }
 
 /// The first leaves of a group that cost at most `budget`, if they are worth it.
@@ -108,7 +113,7 @@ fn affordable(leaves: &[Leaf], group: Range<usize>, budget: u64) -> Option<Range
             spent <= budget
         })
         .count();
-    (count > 1).then_some(group.start..group.start + count)
+    (count > 1).then_some(group.start..group.start.saturating_add(count))
 }
 
 /// Physical ranges of all leaves that are not copied, sorted and joined.
@@ -121,7 +126,7 @@ fn direct_ranges(leaves: &[Leaf], copied: &[Range<usize>]) -> Vec<Range<u64>> {
             while skip.next_if(|group| group.end <= *index).is_some() {}
             skip.peek().is_none_or(|group| *index < group.start)
         })
-        .map(|(_, leaf)| leaf.gpa.0..leaf.gpa.0 + leaf.len_bytes())
+        .map(|(_, leaf)| leaf.gpa.0..leaf.gpa.0.saturating_add(leaf.len_bytes()))
         .collect();
     ranges.sort_unstable_by_key(|range| range.start);
     let mut joined: Vec<Range<u64>> = Vec::new();
@@ -145,7 +150,8 @@ impl Image {
         let parts: Result<_, DumpError> = ranges
             .iter()
             .map(|range| {
-                let offset = body.append(Gpa(range.start), range.end - range.start)?;
+                let offset =
+                    body.append(Gpa(range.start), range.end.saturating_sub(range.start))?;
                 Ok((range.clone(), offset))
             })
             .collect();
@@ -155,7 +161,7 @@ impl Image {
     fn offset_of(&self, gpa: Gpa) -> Option<u64> {
         let at = self.parts.partition_point(|(range, _)| range.end <= gpa.0);
         let (range, offset) = self.parts.get(at)?;
-        Some(offset + gpa.0.checked_sub(range.start)?)
+        Some(offset.saturating_add(gpa.0.checked_sub(range.start)?))
     }
 }
 
@@ -188,7 +194,7 @@ fn push_copied(body: &mut Body, leaves: &[Leaf]) -> Result<(), DumpError> {
     }
     // A mixture has no physical address.
     let paddr = if rest.is_empty() { first.gpa.0 } else { 0 };
-    let len_bytes = body.len_bytes - start;
+    let len_bytes = body.len_bytes.saturating_sub(start);
     body.loads.push(Load { vaddr: first.gva.0, paddr, offset: start, len_bytes, access });
     Ok(())
 }

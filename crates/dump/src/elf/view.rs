@@ -145,7 +145,10 @@ fn add_around_registers(
         for gva in [page.checked_sub(PAGE_SIZE), Some(page), page.checked_add(PAGE_SIZE)] {
             let Some(gva) = gva.filter(|gva| range.contains(gva)).map(Gva) else { continue };
             let walked = leaves.get(first..).unwrap_or_default();
-            if walked.iter().any(|leaf| gva >= leaf.gva && gva.0 - leaf.gva.0 < leaf.len_bytes()) {
+            if walked
+                .iter()
+                .any(|leaf| gva >= leaf.gva && gva.0.saturating_sub(leaf.gva.0) < leaf.len_bytes())
+            {
                 continue;
             }
             leaves.extend(single_page(space, gva));

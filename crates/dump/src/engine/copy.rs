@@ -35,16 +35,16 @@ pub(super) struct Part<'a> {
 impl Part<'_> {
     fn slice(&self, start: u64, len_bytes: u64) -> Self {
         Self {
-            gpa: Gpa(self.gpa.0 + start),
-            to_offset: self.to_offset + start,
-            from_offset: self.from_offset + start,
+            gpa: Gpa(self.gpa.0.saturating_add(start)),
+            to_offset: self.to_offset.saturating_add(start),
+            from_offset: self.from_offset.saturating_add(start),
             len_bytes,
             ..*self
         }
     }
 
     fn error(&self, done: u64, source: io::Error) -> DumpError {
-        DumpError::Read(MemoryError::Io { gpa: Gpa(self.gpa.0 + done), source })
+        DumpError::Read(MemoryError::Io { gpa: Gpa(self.gpa.0.saturating_add(done)), source })
     }
 }
 
@@ -79,8 +79,14 @@ impl<'a> Copier<'a> {
                 }
             };
             let (source, start) = segment.source();
-            let to_offset = extent.offset + (gpa.0 - extent.gpa.0);
-            self.part(Part { gpa, to_offset, source, from_offset: start + skip, len_bytes })?;
+            let to_offset = extent.offset.saturating_add(gpa.0.saturating_sub(extent.gpa.0));
+            self.part(Part {
+                gpa,
+                to_offset,
+                source,
+                from_offset: start.saturating_add(skip),
+                len_bytes,
+            })?;
         }
         Ok(())
     }
@@ -101,17 +107,18 @@ impl<'a> Copier<'a> {
     fn file(&mut self, part: Part<'_>, file: &File, offset: u64) -> Result<(), DumpError> {
         require_len(&part, file, offset)?;
         host::read_ahead(file);
-        let end = offset + part.len_bytes;
+        let end = offset.saturating_add(part.len_bytes);
         let mut at = offset;
         while let Some(data) = host::next_data(file, at..end) {
-            self.advance(data.start - at)?;
-            let data_part = part.slice(data.start - offset, data.end - data.start);
+            self.advance(data.start.saturating_sub(at))?;
+            let data_part =
+                part.slice(data.start.saturating_sub(offset), data.end.saturating_sub(data.start));
             let cloned = self.clone(&data_part, file, data.start)?;
-            let rest = data_part.slice(cloned, data_part.len_bytes - cloned);
-            self.data(rest, file, data.start + cloned)?;
+            let rest = data_part.slice(cloned, data_part.len_bytes.saturating_sub(cloned));
+            self.data(rest, file, data.start.saturating_add(cloned))?;
             at = data.end;
         }
-        self.advance(end - at)
+        self.advance(end.saturating_sub(at))
     }
 
     /// Shares as much of the part as the file system will; returns how much.
@@ -127,20 +134,26 @@ impl<'a> Copier<'a> {
     /// follows a chunk without any: as much again as there was before, until a
     /// chunk has zero pages again.
     fn data(&mut self, part: Part<'_>, file: &File, offset: u64) -> Result<(), DumpError> {
-        let mut done = 0;
+        let mut done = 0_u64;
         let mut trusted = CHUNK_BYTES;
         while done < part.len_bytes {
-            let chunk = part.slice(done, CHUNK_BYTES.min(part.len_bytes - done));
+            let chunk = part.slice(done, CHUNK_BYTES.min(part.len_bytes.saturating_sub(done)));
             let has_zero_pages = self.chunk(&chunk)?;
-            done += chunk.len_bytes;
+            done = done.saturating_add(chunk.len_bytes);
             if has_zero_pages {
                 trusted = CHUNK_BYTES;
                 continue;
             }
-            let len = trusted.min(part.len_bytes - done);
+            let len = trusted.min(part.len_bytes.saturating_sub(done));
             let rest = part.slice(done, len);
-            done += self.in_kernel(&rest, file, offset + done, len, MAX_KERNEL_BYTES)?;
-            trusted = (trusted * 2).min(MAX_KERNEL_BYTES);
+            done = done.saturating_add(self.in_kernel(
+                &rest,
+                file,
+                offset + done,
+                len,
+                MAX_KERNEL_BYTES,
+            )?);
+            trusted = trusted.saturating_mul(2).min(MAX_KERNEL_BYTES);
         }
         Ok(())
     }
@@ -155,14 +168,15 @@ impl<'a> Copier<'a> {
         len_bytes: u64,
         step: u64,
     ) -> Result<u64, DumpError> {
-        let mut done = 0;
+        let mut done = 0_u64;
         while done < len_bytes {
-            let len = usize::try_from((len_bytes - done).min(step)).unwrap_or(usize::MAX);
-            let (from, to) = (offset + done, part.to_offset + done);
+            let len =
+                usize::try_from(len_bytes.saturating_sub(done).min(step)).unwrap_or(usize::MAX);
+            let (from, to) = (offset.saturating_add(done), part.to_offset.saturating_add(done));
             match host::copy_range(file, from, self.output.file(), to, len) {
                 Ok(0) | Err(_) => break,
                 Ok(copied) => {
-                    done += copied;
+                    done = done.saturating_add(copied);
                     self.advance(copied)?;
                 }
             }
@@ -172,11 +186,11 @@ impl<'a> Copier<'a> {
 
     /// Copies by reading and writing.
     fn bytes(&mut self, part: Part<'_>) -> Result<(), DumpError> {
-        let mut done = 0;
+        let mut done = 0_u64;
         while done < part.len_bytes {
-            let chunk = part.slice(done, CHUNK_BYTES.min(part.len_bytes - done));
+            let chunk = part.slice(done, CHUNK_BYTES.min(part.len_bytes.saturating_sub(done)));
             self.chunk(&chunk)?;
-            done += chunk.len_bytes;
+            done = done.saturating_add(chunk.len_bytes);
         }
         Ok(())
     }
@@ -192,7 +206,7 @@ impl<'a> Copier<'a> {
     }
 
     fn advance(&mut self, bytes: u64) -> Result<(), DumpError> {
-        self.done += bytes;
+        self.done = self.done.saturating_add(bytes);
         self.monitor.progress(self.done, self.total);
         if self.monitor.is_cancelled() { Err(DumpError::Cancelled) } else { Ok(()) }
     }
@@ -201,10 +215,10 @@ impl<'a> Copier<'a> {
 /// Writes the pages that are not all zero, the file being a hole before; returns
 /// how many bytes that were.
 fn write_nonzero(output: &Output, chunk: &[u8], offset: u64) -> Result<usize, DumpError> {
-    let mut written = 0;
+    let mut written = 0_usize;
     for (start, bytes) in nonzero_runs(chunk) {
-        output.write_all_at(bytes, offset + start as u64)?;
-        written += bytes.len();
+        output.write_all_at(bytes, offset.saturating_add(start as u64))?;
+        written = written.saturating_add(bytes.len());
     }
     Ok(written)
 }
@@ -222,7 +236,7 @@ pub(super) fn plain_file<'a>(part: &Part<'a>) -> Option<(&'a File, u64)> {
 pub(super) fn require_len(part: &Part<'_>, file: &File, offset: u64) -> Result<(), DumpError> {
     let len = file.metadata().map_err(|source| part.error(0, source))?.len();
     // A device holds more than the 0 bytes it reports.
-    let is_short = len != 0 && len < offset + part.len_bytes;
+    let is_short = len != 0 && len < offset.saturating_add(part.len_bytes);
     if is_short {
         let held = len.saturating_sub(offset);
         return Err(part.error(held, io::ErrorKind::UnexpectedEof.into()));
@@ -232,16 +246,21 @@ pub(super) fn require_len(part: &Part<'_>, file: &File, offset: u64) -> Result<(
 
 /// Runs of pages that are not all zero, each with its position.
 fn nonzero_runs(chunk: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    let mut at = 0;
+    let mut at = 0_usize;
     std::iter::from_fn(move || {
         let rest = chunk.get(at..)?;
-        let start =
-            at + pages(rest).take_while(|page| is_zero(page)).map(<[u8]>::len).sum::<usize>();
+        let start = at.saturating_add(len_while(rest, is_zero));
         let rest = chunk.get(start..).filter(|rest| !rest.is_empty())?;
-        let len = pages(rest).take_while(|page| !is_zero(page)).map(<[u8]>::len).sum::<usize>();
-        at = start + len;
+        let len = len_while(rest, |page| !is_zero(page));
+        at = start.saturating_add(len);
         Some((start, rest.get(..len)?))
     })
+}
+
+/// Bytes of the pages at the start for which `holds`.
+fn len_while(bytes: &[u8], holds: impl Fn(&[u8]) -> bool) -> usize {
+    let pages = pages(bytes).take_while(|page| holds(page));
+    pages.map(<[u8]>::len).fold(0, usize::saturating_add)
 }
 
 fn pages(bytes: &[u8]) -> std::slice::Chunks<'_, u8> {

@@ -16,15 +16,20 @@ pub(crate) fn data_ranges(
     range: Range<u64>,
 ) -> Result<Vec<Range<u64>>, DumpError> {
     let mut found = Vec::new();
-    for piece in memory.pieces(Gpa(range.start), range.end - range.start) {
+    for piece in memory.pieces(Gpa(range.start), range.end.saturating_sub(range.start)) {
         match piece {
             Piece::Absent { gpa, .. } => {
                 return Err(DumpError::Read(MemoryError::NotPresent { gpa }));
             }
             Piece::Present { gpa, len, segment, skip } => {
                 let (source, start) = segment.source();
-                let part =
-                    Part { gpa, to_offset: 0, source, from_offset: start + skip, len_bytes: len };
+                let part = Part {
+                    gpa,
+                    to_offset: 0,
+                    source,
+                    from_offset: start.saturating_add(skip),
+                    len_bytes: len,
+                };
                 data_of(&part, &mut found)?;
             }
         }
@@ -34,14 +39,14 @@ pub(crate) fn data_ranges(
 
 fn data_of(part: &Part<'_>, found: &mut Vec<Range<u64>>) -> Result<(), DumpError> {
     let Some((file, offset)) = plain_file(part) else {
-        push(found, part.gpa.0..part.gpa.0 + part.len_bytes);
+        push(found, part.gpa.0..part.gpa.0.saturating_add(part.len_bytes));
         return Ok(());
     };
     require_len(part, file, offset)?;
-    let end = offset + part.len_bytes;
+    let end = offset.saturating_add(part.len_bytes);
     let mut at = offset;
     while let Some(data) = host::next_data(file, at..end) {
-        let gpa = |file_offset: u64| part.gpa.0 + (file_offset - offset);
+        let gpa = |file_offset: u64| part.gpa.0.saturating_add(file_offset.saturating_sub(offset));
         push(found, gpa(data.start)..gpa(data.end));
         at = data.end;
     }

@@ -24,7 +24,7 @@ mod imp {
             Ok(start) if start >= range.end => None,
             Ok(start) => {
                 let end = seek(file, SeekFrom::Hole(start)).unwrap_or(range.end);
-                Some(start..end.clamp(start + 1, range.end))
+                Some(start..end.clamp(start.saturating_add(1), range.end))
             }
             Err(Errno::NXIO) => None,
             Err(_) => Some(range),

@@ -6,7 +6,7 @@ use std::ops::Range;
 use vmss2core_guest::linux::{Kernel, LinuxError, PageClass};
 use vmss2core_mem::{PAGE_SIZE, Problem};
 
-use super::pages::{page_numbers, windows};
+use super::pages::{page_count, windows};
 use crate::DumpError;
 
 /// Which kinds of pages are left out: the sum of makedumpfile's numbers.
@@ -77,7 +77,7 @@ pub(super) struct Kept {
 impl Kept {
     /// All pages.
     pub(super) fn all(ranges: &[Range<u64>]) -> Self {
-        let pages = page_numbers(ranges).map(|pages| pages.end - pages.start).sum();
+        let pages = page_count(ranges);
         Self { pages, ..Self::default() }
     }
 
@@ -98,7 +98,7 @@ impl Kept {
             let found = classes.classify(window.clone());
             kept.leave_out(window.start, |class| level.leaves_out(class), &found);
         }
-        kept.tell(all - kept.pages, classes.unreadable_pages());
+        kept.tell(all.saturating_sub(kept.pages), classes.unreadable_pages());
         Ok(kept)
     }
 
@@ -109,23 +109,25 @@ impl Kept {
         classes: &[PageClass],
     ) {
         let mut bits = vec![0; classes.len().div_ceil(64)];
-        let mut left_out = 0;
+        let mut left_out = 0_u64;
         for (classes, word) in classes.chunks(64).zip(&mut bits) {
             for (bit, class) in classes.iter().enumerate() {
                 let is_left_out = is_left_out(*class);
-                left_out += u64::from(is_left_out);
+                left_out = left_out.saturating_add(u64::from(is_left_out));
                 *word |= u64::from(!is_left_out) << bit;
             }
         }
         if left_out != 0 {
-            bits.truncate(bits.iter().rposition(|word| *word != 0).map_or(0, |last| last + 1));
+            bits.truncate(
+                bits.iter().rposition(|word| *word != 0).map_or(0, |last| last.saturating_add(1)),
+            );
             self.partly.insert(first, bits.into());
-            self.pages -= left_out;
+            self.pages = self.pages.saturating_sub(left_out);
         }
     }
 
     fn tell(&mut self, left_out: u64, unreadable: u64) {
-        let mib = (left_out * PAGE_SIZE) >> 20;
+        let mib = left_out.saturating_mul(PAGE_SIZE) >> 20;
         let left_out = format!("left out for what it is used for: {mib} MiB");
         self.problems.push(Problem::note(left_out));
         if unreadable != 0 {
@@ -142,10 +144,10 @@ impl Kept {
         let numbers = (window.start..window.end).step_by(64);
         for (first, word) in numbers.zip(bits) {
             let ones = (0..64).filter(|bit| word >> bit & 1 == 1);
-            for pfn in ones.map(|bit| first + bit) {
+            for pfn in ones.map(|bit| first.saturating_add(bit)) {
                 match kept.last_mut() {
-                    Some(last) if last.end == pfn => last.end = pfn + 1,
-                    _ => kept.push(pfn..pfn + 1),
+                    Some(last) if last.end == pfn => last.end = pfn.saturating_add(1),
+                    _ => kept.push(pfn..pfn.saturating_add(1)),
                 }
             }
         }

@@ -39,11 +39,11 @@ impl Head {
 
     /// Where the notes lie in the file: right behind the sub header.
     fn notes_offset(&self) -> u64 {
-        BLOCK + self.sub_header_len() as u64
+        BLOCK.saturating_add(self.sub_header_len() as u64)
     }
 
     fn sub_header_blocks(&self) -> u64 {
-        ((self.sub_header_len() + self.notes.len()) as u64).div_ceil(BLOCK)
+        (self.sub_header_len().saturating_add(self.notes.len()) as u64).div_ceil(BLOCK)
     }
 
     /// Blocks of one of the two bitmaps.
@@ -53,14 +53,14 @@ impl Head {
 
     /// Where the bitmap of existing pages lies.
     pub(super) fn present_bitmap(&self) -> u64 {
-        (1 + self.sub_header_blocks()) * BLOCK
+        self.sub_header_blocks().saturating_add(1).saturating_mul(BLOCK)
     }
 
     /// Where everything else lies in a file with so many pages.
     pub(super) fn places(&self, pages: u64) -> Result<Places, DumpError> {
-        let bitmap = self.bitmap_blocks() * BLOCK;
-        let stored_bitmap = self.present_bitmap() + bitmap;
-        let descriptors = stored_bitmap + bitmap;
+        let bitmap = self.bitmap_blocks().saturating_mul(BLOCK);
+        let stored_bitmap = self.present_bitmap().saturating_add(bitmap);
+        let descriptors = stored_bitmap.saturating_add(bitmap);
         let zero_page = pages
             .checked_mul(24)
             .and_then(|table| table.checked_add(descriptors)?.checked_next_multiple_of(BLOCK))
@@ -80,7 +80,8 @@ impl Head {
             bytes.extend_from_slice(self.sub_header32()?.as_bytes());
         }
         bytes.extend_from_slice(&self.notes);
-        bytes.resize(bytes.len().next_multiple_of(block_len()), 0);
+        let len = bytes.len().checked_next_multiple_of(block_len()).ok_or(DumpError::TooLarge)?;
+        bytes.resize(len, 0);
         Ok(bytes)
     }
 
@@ -112,7 +113,8 @@ impl Head {
     fn counts(&self, written: u64) -> Result<Counts, DumpError> {
         let low = |value: u64| U32::new(u32::try_from(value).unwrap_or(u32::MAX));
         let block_size = i32::try_from(PAGE_SIZE).map_err(|_| DumpError::TooLarge)?;
-        let blocks = u32::try_from(2 * self.bitmap_blocks()).map_err(|_| DumpError::TooLarge)?;
+        let blocks = u32::try_from(self.bitmap_blocks().saturating_mul(2))
+            .map_err(|_| DumpError::TooLarge)?;
         let sub = i32::try_from(self.sub_header_blocks()).map_err(|_| DumpError::TooLarge)?;
         Ok(Counts {
             status: U32::new(self.flags),
@@ -129,7 +131,8 @@ impl Head {
     }
 
     fn vmcoreinfo_place(&self) -> (u64, u64) {
-        self.vmcoreinfo.map_or((0, 0), |(at, len)| (self.notes_offset() + at as u64, len as u64))
+        self.vmcoreinfo
+            .map_or((0, 0), |(at, len)| (self.notes_offset().saturating_add(at as u64), len as u64))
     }
 
     fn sub_header64(&self) -> SubHeader64 {

@@ -6,6 +6,8 @@
 //! pages][descriptors][page of zeroes][pages]`, each part on a block of its own.
 //! All pages of zeroes share one.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
+
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -36,7 +38,7 @@ pub use filter::DumpLevel;
 
 use filter::Kept;
 use header::Head;
-use pages::{Portions, page_numbers};
+use pages::{Portions, page_count, page_numbers};
 use sink::{Flattened, Sink};
 use tables::Bitmap;
 
@@ -152,7 +154,7 @@ impl<'a> Plan<'a> {
     /// Writes everything; the summary lacks what only the caller knows.
     fn write(&self, sink: &dyn Sink, monitor: &dyn Monitor) -> Result<Summary, DumpError> {
         let memory = &self.input.checkpoint.memory;
-        let pages: u64 = page_numbers(&self.ranges).map(|pages| pages.end - pages.start).sum();
+        let pages = page_count(&self.ranges);
         let kept = Kept::of(self.options.level, self.kernel.as_ref(), &self.ranges)?;
         let places = self.head.places(kept.pages)?;
         self.write_present(sink)?;
@@ -161,7 +163,7 @@ impl<'a> Plan<'a> {
             memory,
             compression: self.options.compression,
             threads: self.threads(),
-            total_bytes: pages * PAGE_SIZE,
+            total_bytes: pages.saturating_mul(PAGE_SIZE),
         };
         let written = pipeline::run(&work, &mut portions, places, sink, monitor)?;
         sink.write_at(0, &self.head.bytes(written.pages)?)?;
@@ -169,7 +171,7 @@ impl<'a> Plan<'a> {
         problems.extend(kept.problems);
         Ok(Summary {
             len_bytes: written.len_bytes,
-            memory_bytes: written.pages * PAGE_SIZE,
+            memory_bytes: written.pages.saturating_mul(PAGE_SIZE),
             problems,
             ..Summary::default()
         })

@@ -75,12 +75,13 @@ impl<'a> Packer<'a> {
     }
 
     fn data(&mut self, pfns: Range<u64>) -> Result<(), DumpError> {
-        let len = usize::try_from((pfns.end - pfns.start) * PAGE_SIZE).unwrap_or(usize::MAX);
+        let len = usize::try_from(pfns.end.saturating_sub(pfns.start).saturating_mul(PAGE_SIZE))
+            .unwrap_or(usize::MAX);
         // Portions are no larger than the buffer; were one, nothing would be lost.
         self.input.resize(self.input.len().max(len), 0);
         let mut input = std::mem::take(&mut self.input);
         let pages = input.split_at_mut(len).0;
-        self.memory.read(Gpa(pfns.start * PAGE_SIZE), pages)?;
+        self.memory.read(Gpa(pfns.start.saturating_mul(PAGE_SIZE)), pages)?;
         for (pfn, page) in pfns.zip(pages.chunks_exact(PAGE)) {
             self.page(pfn, page)?;
         }
@@ -90,7 +91,7 @@ impl<'a> Packer<'a> {
 
     fn page(&mut self, pfn: u64, page: &[u8]) -> Result<(), DumpError> {
         if is_zero(page) {
-            self.entries.push(Entry { pfns: pfn..pfn + 1, stored: Stored::Zero });
+            self.entries.push(Entry { pfns: pfn..pfn.saturating_add(1), stored: Stored::Zero });
             return Ok(());
         }
         let (bytes, flags) = match self.codec.compress(page)? {
@@ -99,7 +100,10 @@ impl<'a> Packer<'a> {
         };
         let size = u32::try_from(bytes.len()).map_err(|_| DumpError::TooLarge)?;
         self.bytes.extend_from_slice(bytes);
-        self.entries.push(Entry { pfns: pfn..pfn + 1, stored: Stored::Bytes { size, flags } });
+        self.entries.push(Entry {
+            pfns: pfn..pfn.saturating_add(1),
+            stored: Stored::Bytes { size, flags },
+        });
         Ok(())
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Run {
 
 impl Run {
     fn pages(&self) -> u64 {
-        self.pfns.end - self.pfns.start
+        self.pfns.end.saturating_sub(self.pfns.start)
     }
 }
 
@@ -74,24 +74,24 @@ impl<'a> Portions<'a> {
             return Ok(None);
         }
         let mut portion = Portion { index: self.next_index, ..Portion::default() };
-        self.next_index += 1;
+        self.next_index = self.next_index.saturating_add(1);
         let mut room = PORTION_PAGES;
         while room > 0
             && portion.runs.len() < PORTION_RUNS
             && let Some(run) = self.runs.pop_front()
         {
             if !run.is_hole && run.pages() > room {
-                let cut = run.pfns.start + room;
+                let cut = run.pfns.start.saturating_add(room);
                 self.runs.push_front(Run { pfns: cut..run.pfns.end, ..run });
                 portion.runs.push(Run { pfns: run.pfns.start..cut, ..run });
                 break;
             }
-            room -= if run.is_hole { 0 } else { run.pages() };
+            room = room.saturating_sub(if run.is_hole { 0 } else { run.pages() });
             portion.runs.push(run);
         }
         let left = self.runs.front().zip(self.runs.back());
-        let left = left.map_or(0, |(first, last)| last.pfns.end - first.pfns.start);
-        portion.done_bytes = self.window_end_bytes - left * PAGE_SIZE;
+        let left = left.map_or(0, |(first, last)| last.pfns.end.saturating_sub(first.pfns.start));
+        portion.done_bytes = self.window_end_bytes.saturating_sub(left.saturating_mul(PAGE_SIZE));
         Ok(Some(portion))
     }
 
@@ -101,7 +101,9 @@ impl<'a> Portions<'a> {
         let kept = self.kept.within(window.clone());
         let data = data_pages(self.memory, &window)?;
         self.runs.extend(split(&kept, &data));
-        self.window_end_bytes += (window.end - window.start) * PAGE_SIZE;
+        self.window_end_bytes = self
+            .window_end_bytes
+            .saturating_add(window.end.saturating_sub(window.start).saturating_mul(PAGE_SIZE));
         Ok(true)
     }
 }
@@ -120,7 +122,9 @@ impl Iterator for Windows {
     /// Windows end where the kernel's sections do, so each is in one.
     fn next(&mut self) -> Option<Self::Item> {
         let range = self.0.front_mut()?;
-        let end = range.end.min((range.start / WINDOW_PAGES + 1) * WINDOW_PAGES);
+        let end = range
+            .end
+            .min((range.start / WINDOW_PAGES).saturating_add(1).saturating_mul(WINDOW_PAGES));
         let window = range.start..end;
         range.start = end;
         if range.is_empty() {
@@ -135,11 +139,20 @@ pub(super) fn page_numbers(ranges: &[Range<u64>]) -> impl Iterator<Item = Range<
     ranges.iter().map(|range| range.start / PAGE_SIZE..range.end / PAGE_SIZE)
 }
 
+/// How many whole pages there are in the ranges.
+pub(super) fn page_count(ranges: &[Range<u64>]) -> u64 {
+    let counts = page_numbers(ranges).map(|pages| pages.end.saturating_sub(pages.start));
+    counts.fold(0, u64::saturating_add)
+}
+
 /// The pages of a window that are no holes. A hole of a file need not begin
 /// where a page of the guest does.
 fn data_pages(memory: &PhysicalMemory, window: &Range<u64>) -> Result<Vec<Range<u64>>, DumpError> {
     let mut pages: Vec<Range<u64>> = Vec::new();
-    for range in data_ranges(memory, window.start * PAGE_SIZE..window.end * PAGE_SIZE)? {
+    for range in data_ranges(
+        memory,
+        window.start.saturating_mul(PAGE_SIZE)..window.end.saturating_mul(PAGE_SIZE),
+    )? {
         let (start, end) = (range.start / PAGE_SIZE, range.end.div_ceil(PAGE_SIZE));
         match pages.last_mut() {
             Some(last) if start <= last.end => last.end = end,

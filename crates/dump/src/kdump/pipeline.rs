@@ -83,7 +83,7 @@ pub(super) fn run(
         order: Mutex::new(Order {
             next_index: 0,
             has_failed: false,
-            offset: places.zero_page + BLOCK,
+            offset: places.zero_page.saturating_add(BLOCK),
             bitmap: Bitmap::new(places.stored_bitmap),
             descriptors: Descriptors::new(places.descriptors..places.zero_page),
         }),
@@ -145,7 +145,7 @@ impl Shared<'_> {
             self.sink.write_at(offset, bytes)?;
         }
         self.monitor.progress(portion.done_bytes, self.total_bytes);
-        order.next_index += 1;
+        order.next_index = order.next_index.saturating_add(1);
         drop(order);
         self.turned.notify_all();
         if self.sink.keeps_order() { Ok(()) } else { self.sink.write_at(offset, bytes) }
@@ -182,7 +182,7 @@ impl Order {
     ) -> Result<(), DumpError> {
         for Entry { pfns, stored } in entries {
             self.bitmap.set(pfns.clone(), sink)?;
-            let pages = pfns.end - pfns.start;
+            let pages = pfns.end.saturating_sub(pfns.start);
             match *stored {
                 Stored::Zero => self.descriptors.push(zero_page, 4096, 0, pages, sink)?,
                 Stored::Bytes { size, flags } => {

@@ -43,8 +43,8 @@ impl Bitmap {
                 self.flush(sink)?;
                 self.piece = piece;
             }
-            let end = pfns.end.min((piece + 1) * BITS);
-            self.set_here(at % BITS..(end - piece * BITS));
+            let end = pfns.end.min(piece.saturating_add(1).saturating_mul(BITS));
+            self.set_here(at % BITS..end.saturating_sub(piece.saturating_mul(BITS)));
             at = end;
         }
         Ok(())
@@ -64,7 +64,7 @@ impl Bitmap {
         } else {
             or(first, low);
             or(last, high);
-            if let Some(between) = self.bytes.get_mut(index(first + 1)..index(last)) {
+            if let Some(between) = self.bytes.get_mut(index(first.saturating_add(1))..index(last)) {
                 between.fill(0xff);
             }
         }
@@ -77,9 +77,10 @@ impl Bitmap {
             return Ok(());
         }
         // Up to the last bit that is set: behind this bitmap begins another.
-        let len = self.bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let len =
+            self.bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
         let bytes = self.bytes.get(..len).unwrap_or_default();
-        sink.write_at(self.offset + self.piece * BITMAP_BYTES as u64, bytes)?;
+        sink.write_at(self.offset.saturating_add(self.piece * BITMAP_BYTES as u64), bytes)?;
         self.bytes.fill(0);
         self.is_dirty = false;
         Ok(())
@@ -127,11 +128,11 @@ impl Descriptors {
         };
         let mut left = pages;
         while left > 0 {
-            let room = DESCRIPTORS - self.waiting.len();
+            let room = DESCRIPTORS.saturating_sub(self.waiting.len());
             let some = usize::try_from(left).unwrap_or(usize::MAX).min(room);
-            self.waiting.resize(self.waiting.len() + some, descriptor);
-            self.count += some as u64;
-            left -= some as u64;
+            self.waiting.resize(self.waiting.len().saturating_add(some), descriptor);
+            self.count = self.count.saturating_add(some as u64);
+            left = left.saturating_sub(some as u64);
             if self.waiting.len() == DESCRIPTORS {
                 self.flush(sink)?;
             }
@@ -144,11 +145,11 @@ impl Descriptors {
         let bytes = self.waiting.as_slice().as_bytes();
         // Pages are counted before they are read. A guest that goes on running
         // in the meantime would have another number of them.
-        if bytes.len() as u64 > self.end - self.offset {
+        if bytes.len() as u64 > self.end.saturating_sub(self.offset) {
             return Err(DumpError::Changed);
         }
         sink.write_at(self.offset, bytes)?;
-        self.offset += bytes.len() as u64;
+        self.offset = self.offset.saturating_add(bytes.len() as u64);
         self.waiting.clear();
         Ok(())
     }

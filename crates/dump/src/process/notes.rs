@@ -43,7 +43,10 @@ impl Info {
             // The kernel too makes one line of them.
             *byte = if *byte == 0 { b' ' } else { *byte };
         }
-        let end = arguments.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
+        let end = arguments
+            .iter()
+            .rposition(|byte| *byte != b' ')
+            .map_or(0, |last| last.saturating_add(1));
         arguments.truncate(end);
         Self {
             state,
@@ -59,7 +62,7 @@ impl Info {
 
 fn state(task: &Task) -> (u8, u8) {
     let bits = task.state.map_or(0, |state| state.bits);
-    let index = if bits == 0 { 0 } else { bits.trailing_zeros() + 1 };
+    let index = if bits == 0 { 0 } else { bits.trailing_zeros().saturating_add(1) };
     let letter = usize::try_from(index).ok().and_then(|index| STATE_LETTERS.get(index));
     (u8::try_from(index).unwrap_or(0), letter.copied().unwrap_or(b'.'))
 }
@@ -67,7 +70,7 @@ fn state(task: &Task) -> (u8, u8) {
 /// As a signed byte.
 fn nice(task: &Object<'_>) -> Option<u8> {
     let priority = i64::try_from(task.uint("static_prio").ok()?).ok()?;
-    i8::try_from(priority - DEFAULT_PRIORITY).ok().map(i8::cast_unsigned)
+    i8::try_from(priority.saturating_sub(DEFAULT_PRIORITY)).ok().map(i8::cast_unsigned)
 }
 
 /// All notes.
@@ -260,7 +263,7 @@ fn tls(segments: &[TlsSegment]) -> Option<Vec<u8>> {
 /// As much as fits, and a NUL.
 fn cut<const N: usize>(text: &[u8]) -> [u8; N] {
     let mut out = [0; N];
-    for (to, from) in out.iter_mut().take(N - 1).zip(text) {
+    for (to, from) in out.iter_mut().take(N.saturating_sub(1)).zip(text) {
         *to = *from;
     }
     out

@@ -50,7 +50,7 @@ impl<'s> Files<'s> {
             return None;
         }
         self.open.push(Some(file));
-        Some(self.open.len() - 1)
+        Some(self.open.len().saturating_sub(1))
     }
 
     fn get(&self, number: &[u8]) -> Option<&(dyn GuestFile + 's)> {

@@ -154,7 +154,7 @@ fn region(session: &mut Session<'_>, address: &[u8]) -> Reply {
 }
 
 fn describe(region: &Region) -> String {
-    let (start, len) = (region.range.start, region.range.end - region.range.start);
+    let (start, len) = (region.range.start, region.range.end.saturating_sub(region.range.start));
     let mut text = format!("start:{start:x};size:{len:x};");
     if let Some(permissions) = region.permissions {
         let write = if permissions.write { "w" } else { "" };

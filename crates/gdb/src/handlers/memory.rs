@@ -68,7 +68,7 @@ fn read_physical(session: &Session<'_>, address: u64, buf: &mut [u8]) -> usize {
         if memory.read(gpa, part).is_err() {
             break;
         }
-        got += len;
+        got = got.saturating_add(len);
     }
     got
 }

@@ -19,7 +19,7 @@ pub(super) const PACKETS: Family = &[
 pub(super) fn digits(register: &Register, registers: &Registers) -> String {
     match register.bytes(registers) {
         Some(bytes) => hex(&bytes),
-        None => "x".repeat(register.len_bytes() * 2),
+        None => "x".repeat(register.len_bytes().saturating_mul(2)),
     }
 }
 

@@ -45,7 +45,7 @@ fn symbol(session: &mut Session<'_>, packet: &[u8]) -> Reply {
     if let (Some(value), Some(name)) = (parse::number(value), at.and_then(|at| NAMES.get(at))) {
         session.symbols.insert((pid, *name), value);
     }
-    let behind = NAMES.get(at.map_or(0, |at| at + 1)..).unwrap_or_default();
+    let behind = NAMES.get(at.map_or(0, |at| at.saturating_add(1))..).unwrap_or_default();
     match behind.iter().find(|name| !session.symbols.contains_key(&(pid, **name))) {
         Some(name) => Reply::text(format!("qSymbol:{}", hex(name.as_bytes()))),
         None => Reply::ok(),

@@ -21,13 +21,14 @@ pub fn region_at(space: &AddressSpace<'_>, gva: Gva) -> Region {
         }
         Err(_) => (PAGE_SIZE, None),
     };
-    let start = gva.0 & !(len - 1);
+    let start = gva.0 & !len.saturating_sub(1);
     Region { range: start..start.saturating_add(len), permissions, name: None }
 }
 
 /// Bytes that one entry of a level maps.
 fn entry_len(mode: PagingMode, level: u8) -> u64 {
-    let bits = if matches!(mode, PagingMode::TwoLevel { .. }) { 10 } else { 9 };
-    let shift = 12 + bits * u32::from(level.clamp(1, 5) - 1);
-    1 << shift
+    let bits = if matches!(mode, PagingMode::TwoLevel { .. }) { 10_u32 } else { 9 };
+    let shift =
+        bits.saturating_mul(u32::from(level.clamp(1, 5).saturating_sub(1))).saturating_add(12);
+    1_u64.unbounded_shl(shift)
 }

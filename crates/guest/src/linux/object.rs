@@ -50,7 +50,7 @@ impl<'k> Object<'k> {
         let size_bytes = member.size_bytes.unwrap_or(4);
         let value = self.kernel.read_uint(at, size_bytes, &self.name_of(path))?;
         Ok(match member.bits {
-            Some((shift, width)) => value.checked_shr(shift.into()).unwrap_or(0) & low(width),
+            Some((shift, width)) => value.unbounded_shr(shift.into()) & low(width),
             None => value,
         })
     }
@@ -93,5 +93,5 @@ impl<'k> Object<'k> {
 
 /// A mask of the lowest bits.
 fn low(width: u8) -> u64 {
-    1_u64.checked_shl(width.into()).map_or(u64::MAX, |bit| bit - 1)
+    1_u64.checked_shl(width.into()).map_or(u64::MAX, |bit| bit.saturating_sub(1))
 }

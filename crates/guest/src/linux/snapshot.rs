@@ -72,7 +72,7 @@ impl<'k> Selection<'k> {
 
     /// A `list_head`: two pointers.
     pub(super) fn list(&mut self, path: &str) -> Result<Field, LinuxError> {
-        let len = 2 * self.kernel.word_len();
+        let len = self.kernel.word_len().saturating_mul(2);
         let field = Field { size: len, bits: None, ..self.number(path, len)? };
         self.widen(field.offset..field.offset.saturating_add(len));
         Ok(field)
@@ -123,8 +123,9 @@ impl Snapshot {
         let value = little_endian(self.at(field.offset, field.size.min(8)));
         match field.bits {
             Some((shift, width)) => {
-                let mask = 1_u64.checked_shl(width.into()).map_or(u64::MAX, |bit| bit - 1);
-                value.checked_shr(shift.into()).unwrap_or(0) & mask
+                let mask =
+                    1_u64.checked_shl(width.into()).map_or(u64::MAX, |bit| bit.saturating_sub(1));
+                value.unbounded_shr(shift.into()) & mask
             }
             None => value,
         }

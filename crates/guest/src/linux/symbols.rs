@@ -138,7 +138,7 @@ struct ByName {
 impl ByName {
     fn of(symbols: &Symbols) -> Self {
         let count = symbols.entries.len();
-        let len = count.saturating_mul(2).max(1).next_power_of_two();
+        let len = count.saturating_mul(2).max(1).checked_next_power_of_two().unwrap_or(1);
         let mut table =
             Self { hasher: RandomState::new(), slots: vec![0; len], next: vec![0; count] };
         // From the back, so that the chain of a name goes upwards.
@@ -150,7 +150,7 @@ impl ByName {
 
     fn insert(&mut self, symbols: &Symbols, index: usize, name: &str) {
         let slot = self.slot(symbols, name);
-        let Ok(number) = u32::try_from(index + 1) else { return };
+        let Ok(number) = u32::try_from(index.saturating_add(1)) else { return };
         let (Some(head), Some(next)) = (self.slots.get_mut(slot), self.next.get_mut(index)) else {
             return;
         };
@@ -159,14 +159,14 @@ impl ByName {
 
     /// The slot that holds the name, or the empty one where it belongs.
     fn slot(&self, symbols: &Symbols, name: &str) -> usize {
-        let mask = self.slots.len() - 1;
+        let mask = self.slots.len().saturating_sub(1);
         let hash = usize::try_from(self.hasher.hash_one(name) & u64::from(u32::MAX));
         let mut slot = hash.unwrap_or_default() & mask;
         while let Some(index) = self.slots.get(slot).and_then(|number| index_of(*number)) {
             if symbols.get(index).is_some_and(|symbol| symbol.name == name) {
                 break;
             }
-            slot = (slot + 1) & mask;
+            slot = slot.saturating_add(1) & mask;
         }
         slot
     }

@@ -77,7 +77,7 @@ impl UtsName {
     pub fn of_banner(linux: &LinuxFacts) -> Self {
         let release = linux.release.as_ref().map_or("0.0", |release| &release.value);
         let banner = linux.banner.as_ref().map_or("", |banner| banner.value.trim());
-        let version = banner.rfind(") #").and_then(|at| banner.get(at + 2..));
+        let version = banner.rfind(") #").and_then(|at| banner.get(at.saturating_add(2)..));
         Self {
             sysname: "Linux".to_owned(),
             nodename: "(none)".to_owned(),
@@ -93,7 +93,7 @@ impl UtsName {
 fn cut(text: &str) -> String {
     let mut end = text.len().min(NAME_LEN - 1);
     while !text.is_char_boundary(end) {
-        end -= 1;
+        end = end.saturating_sub(1);
     }
     text.get(..end).unwrap_or_default().to_owned()
 }

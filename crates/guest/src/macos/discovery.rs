@@ -115,7 +115,10 @@ fn of_narrow(memory: &PhysicalMemory, image: Found<KernelImage>) -> Analysis {
     let version = place::pieces(memory, part, version::MAX_LEN as u64, |gpa, bytes| {
         version::places(bytes).find_map(|at| {
             let said = DarwinVersion::of(bytes.get(at..)?)?;
-            Some(Found::new(said, format!("text at physical {:#x}", gpa.0 + at as u64)))
+            Some(Found::new(
+                said,
+                format!("text at physical {:#x}", gpa.0.saturating_add(at as u64)),
+            ))
         })
     });
     let how = image.how.clone();

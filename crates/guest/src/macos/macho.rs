@@ -66,7 +66,7 @@ impl Start {
 
     /// Bytes of header and load commands.
     pub(super) fn len(self) -> usize {
-        self.header_len() + self.commands_len
+        self.header_len().saturating_add(self.commands_len)
     }
 }
 

@@ -31,14 +31,14 @@ const MAX_IMAGE: u64 = 256 << 20;
 
 /// The kernel where it may be without looking at all of memory.
 pub(super) fn quickly(memory: &PhysicalMemory) -> Option<Found<KernelImage>> {
-    let steps = (0..PLACES).map(|place| LINKED + place * STEP);
+    let steps = (0..PLACES).map(|place| LINKED.saturating_add(place.saturating_mul(STEP)));
     let here = |gpa| at(memory, gpa).or_else(|| in_collection(memory, gpa));
     Some(found(steps.map(Gpa).find_map(here)?))
 }
 
 /// A 32-bit kernel, which lies in the first 3 MiB.
 pub(super) fn narrow(memory: &PhysicalMemory) -> Option<Found<KernelImage>> {
-    let pages = (0x100..0x300).map(|page| Gpa(page * 0x1000));
+    let pages = (0x100..0x300_u64).map(|page| Gpa(page.saturating_mul(0x1000)));
     pages.map(|gpa| (gpa, header(memory, gpa))).find_map(|(gpa, header)| {
         let (start, image) = header?;
         let text = image.segment("__TEXT")?.start;
@@ -79,7 +79,7 @@ pub(super) fn everywhere(memory: &PhysicalMemory) -> Everywhere {
 impl Everywhere {
     fn consider(&mut self, image: impl FnOnce() -> Option<Found<KernelImage>>) {
         if self.image.is_none() && self.headers_read < MAX_HEADERS {
-            self.headers_read += 1;
+            self.headers_read = self.headers_read.saturating_add(1);
             self.image = image();
         }
     }
@@ -170,8 +170,8 @@ pub(super) fn static_parts(image: &KernelImage) -> impl Iterator<Item = (Gpa, u6
     let mut left = MAX_IMAGE;
     let part = move |segment: &Segment| {
         let gpa = physical(segment.start)?;
-        let len = segment.len_bytes.min(left).min(STATIC_LEN - gpa.0);
-        left -= len;
+        let len = segment.len_bytes.min(left).min(STATIC_LEN.saturating_sub(gpa.0));
+        left = left.saturating_sub(len);
         (len > 0).then_some((gpa, len))
     };
     image.segments.iter().filter_map(part)
@@ -193,7 +193,7 @@ pub(super) fn pieces<T>(
     let end = gpa.0.saturating_add(len).min(memory.end().0);
     let mut at = gpa.0;
     while at < end {
-        let piece = (end - at).min(scan::CHUNK + overlap);
+        let piece = end.saturating_sub(at).min(scan::CHUNK.saturating_add(overlap));
         let mut bytes = vec![0; usize::try_from(piece).ok()?];
         if memory.read_or_zero(Gpa(at), &mut bytes).is_ok()
             && let Some(found) = visit(Gpa(at), &bytes)

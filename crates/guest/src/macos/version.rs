@@ -49,10 +49,10 @@ impl DarwinVersion {
     pub fn macos(&self) -> Option<String> {
         let [darwin, ..] = self.darwin;
         match darwin {
-            4..=19 => Some(format!("10.{}", darwin - 4)),
-            20..=24 => Some((darwin - 9).to_string()),
+            4..=19 => Some(format!("10.{}", darwin.saturating_sub(4))),
+            20..=24 => Some(darwin.saturating_sub(9).to_string()),
             // With Darwin 25 the numbers became those of years.
-            25..100 => Some((darwin + 1).to_string()),
+            25..100 => Some(darwin.saturating_add(1).to_string()),
             _ => None,
         }
     }
@@ -68,7 +68,7 @@ impl DarwinVersion {
 
     /// How much it tells: more for the text that is made for debuggers.
     pub(super) fn worth(&self) -> u8 {
-        u8::from(self.uuid.is_some()) + u8::from(self.stext.is_some())
+        u8::from(self.uuid.is_some()).saturating_add(u8::from(self.stext.is_some()))
     }
 }
 

@@ -103,20 +103,24 @@ impl Walk<'_, '_> {
             return ControlFlow::Continue(());
         };
         let covered = base..base.saturating_add(u64::from(level.entries) << level.shift);
-        let (first, last) = (self.range.start.max(base), self.range.end.min(covered.end) - 1);
+        let (first, last) =
+            (self.range.start.max(base), self.range.end.min(covered.end).saturating_sub(1));
         if first > last {
             return ControlFlow::Continue(());
         }
         let entry_len = usize::from(level.entry_len);
         let skip = level.entry_offset(first);
-        let len = level.entry_offset(last) - skip + u64::from(level.entry_len);
+        let len = level
+            .entry_offset(last)
+            .saturating_sub(skip)
+            .saturating_add(u64::from(level.entry_len));
         let mut bytes = [0; 4096];
         let wanted = bytes.split_at_mut(usize::try_from(len).unwrap_or(0).min(4096)).0;
         let is_new = self.visits.may_enter(gpa, level, base);
-        if !is_new || self.space.memory.read(Gpa(gpa.0 + skip), wanted).is_err() {
+        if !is_new || self.space.memory.read(Gpa(gpa.0.saturating_add(skip)), wanted).is_err() {
             return self.part(covered, |_| PartState::Broken);
         }
-        let mut at = first & !(level.page_len() - 1);
+        let mut at = first & !level.page_len().saturating_sub(1);
         for entry in wanted.chunks_exact(entry_len) {
             self.entry(level, below, little_endian(entry), at)?;
             at = at.wrapping_add(level.page_len());
@@ -134,7 +138,9 @@ impl Walk<'_, '_> {
             }
             Entry::Reserved => self.part(page, |_| PartState::Broken),
             Entry::Table(next, _) => self.table(below, next, at),
-            Entry::Page(gpa, _) => self.part(page, |skip| PartState::Present(Gpa(gpa.0 + skip))),
+            Entry::Page(gpa, _) => {
+                self.part(page, |skip| PartState::Present(Gpa(gpa.0.saturating_add(skip))))
+            }
         }
     }
 
@@ -143,6 +149,10 @@ impl Walk<'_, '_> {
     fn part(&mut self, page: Range<u64>, state: impl Fn(u64) -> PartState) -> ControlFlow<()> {
         let start = page.start.max(self.range.start);
         let end = page.end.min(self.range.end);
-        (self.visit)(Part { gva: start, len: end - start, state: state(start - page.start) })
+        (self.visit)(Part {
+            gva: start,
+            len: end.saturating_sub(start),
+            state: state(start.saturating_sub(page.start)),
+        })
     }
 }

@@ -42,11 +42,23 @@ enum Kind {
 }
 
 const fn wide(number: u8, kind: Kind) -> Level {
-    Level { number, shift: 3 + 9 * number, entries: 512, entry_len: 8, kind }
+    Level {
+        number,
+        shift: number.saturating_mul(9).saturating_add(3),
+        entries: 512,
+        entry_len: 8,
+        kind,
+    }
 }
 
 const fn narrow(number: u8, kind: Kind) -> Level {
-    Level { number, shift: 2 + 10 * number, entries: 1024, entry_len: 4, kind }
+    Level {
+        number,
+        shift: number.saturating_mul(10).saturating_add(2),
+        entries: 1024,
+        entry_len: 4,
+        kind,
+    }
 }
 
 const FIVE: [Level; 5] = [
@@ -89,18 +101,19 @@ pub(super) enum Entry {
 impl Level {
     /// Bytes of address space that one entry covers.
     pub(super) fn page_len(self) -> u64 {
-        1 << self.shift
+        1_u64.unbounded_shl(self.shift.into())
     }
 
     /// Size of a whole table.
     pub(super) fn table_len(self) -> usize {
-        usize::from(self.entries) * usize::from(self.entry_len)
+        usize::from(self.entries).saturating_mul(usize::from(self.entry_len))
     }
 
     /// Offset in the table of the entry for an address.
     pub(super) fn entry_offset(self, gva: u64) -> u64 {
-        let index = (gva >> self.shift) & u64::from(self.entries - 1);
-        index * u64::from(self.entry_len)
+        let index =
+            gva.unbounded_shr(self.shift.into()) & u64::from(self.entries.saturating_sub(1));
+        index.saturating_mul(u64::from(self.entry_len))
     }
 
     /// Decodes an entry. `nx` says whether bit 63 means no-execute (EFER.NXE).
@@ -114,7 +127,7 @@ impl Level {
             // A directory of 2-level paging without PSE ignores bit 7.
             Kind::Directory if large && self.entry_len == 8 => Entry::Reserved,
             Kind::Mixed if large => {
-                Entry::Page(Gpa(entry & ADDRESS & !(self.page_len() - 1)), permissions)
+                Entry::Page(Gpa(entry & ADDRESS & !self.page_len().saturating_sub(1)), permissions)
             }
             Kind::Pse if large => Entry::Page(pse36(entry), permissions),
             Kind::Pages => Entry::Page(Gpa(entry & ADDRESS), permissions),

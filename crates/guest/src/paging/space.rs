@@ -77,7 +77,7 @@ impl<'a> AddressSpace<'a> {
                 }
                 Entry::Page(page, permissions) => {
                     return Ok(Translation {
-                        gpa: Gpa(page.0 | gva.0 & (level.page_len() - 1)),
+                        gpa: Gpa(page.0 | gva.0 & level.page_len().saturating_sub(1)),
                         page_len: level.page_len(),
                         permissions: allowed.and(permissions),
                     });
@@ -90,7 +90,7 @@ impl<'a> AddressSpace<'a> {
 
     fn entry(&self, table: Gpa, level: Level, gva: Gva) -> Result<u64, AccessError> {
         // A table address has at most 52 bits, so the sum cannot wrap.
-        let at = Gpa(table.0 + level.entry_offset(gva.0));
+        let at = Gpa(table.0.saturating_add(level.entry_offset(gva.0)));
         let entry = match level.entry_len {
             4 => self.memory.read_u32(at).map(u64::from),
             _ => self.memory.read_u64(at),
@@ -106,7 +106,7 @@ impl<'a> AddressSpace<'a> {
         let mut rest = buf;
         while !rest.is_empty() {
             let found = self.translate(at)?;
-            let in_page = found.page_len - (at.0 & (found.page_len - 1));
+            let in_page = found.page_len.saturating_sub(at.0 & found.page_len.saturating_sub(1));
             let len = rest.len().min(usize::try_from(in_page).unwrap_or(usize::MAX));
             let (head, tail) = std::mem::take(&mut rest).split_at_mut(len);
             self.memory
@@ -157,7 +157,7 @@ pub fn read_pages(gva: Gva, buf: &mut [u8], mut read: impl FnMut(Gva, &mut [u8])
     let mut got = 0_usize;
     while got < buf.len() {
         let Some(at) = gva.checked_add(got as u64) else { break };
-        let in_page = usize::try_from(PAGE_SIZE - at.page_offset()).unwrap_or(1);
+        let in_page = usize::try_from(PAGE_SIZE.saturating_sub(at.page_offset())).unwrap_or(1);
         let end = got.saturating_add(in_page).min(buf.len());
         let Some(part) = buf.get_mut(got..end) else { break };
         if !read(at, part) {

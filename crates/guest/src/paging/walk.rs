@@ -201,7 +201,8 @@ impl Walk<'_, '_> {
         }
         let entries = table.chunks_exact(usize::from(level.entry_len));
         for (entry, index) in entries.zip(0_u64..) {
-            let gva = self.sign_extended(base + (index << level.shift));
+            let gva =
+                self.sign_extended(base.saturating_add(index.unbounded_shl(level.shift.into())));
             if self.in_range(gva, level) {
                 self.entry(level, below, little_endian(entry), gva, allowed)?;
             }
@@ -219,7 +220,9 @@ impl Walk<'_, '_> {
     ) -> ControlFlow<()> {
         match level.decode(entry, self.space.nx) {
             Entry::NotPresent => {}
-            Entry::Reserved => self.summary.reserved_skipped += 1,
+            Entry::Reserved => {
+                self.summary.reserved_skipped = self.summary.reserved_skipped.saturating_add(1);
+            }
             Entry::Table(next, permissions) => {
                 self.table(below, next, gva, allowed.and(permissions))?;
             }
@@ -236,14 +239,14 @@ impl Walk<'_, '_> {
         // Tables are at least 32-byte aligned, which leaves room for the level.
         let visits = self.visits.entry(gpa.0 | u64::from(level.number)).or_default();
         if *visits >= self.limits.visits_per_table {
-            self.summary.tables_omitted += 1;
+            self.summary.tables_omitted = self.summary.tables_omitted.saturating_add(1);
             return ControlFlow::Continue(false);
         }
-        *visits += 1;
+        *visits = visits.saturating_add(1);
         if self.summary.tables >= u64::from(self.limits.tables) {
             return ControlFlow::Break(());
         }
-        self.summary.tables += 1;
+        self.summary.tables = self.summary.tables.saturating_add(1);
         ControlFlow::Continue(true)
     }
 
@@ -252,12 +255,12 @@ impl Walk<'_, '_> {
         let source = match self.space.memory.read_or_zero(gpa, table) {
             Ok(0) => return true,
             Ok(absent) => {
-                self.summary.tables_outside_ram += 1;
+                self.summary.tables_outside_ram = self.summary.tables_outside_ram.saturating_add(1);
                 return absent < table.len() as u64;
             }
             Err(source) => source,
         };
-        self.summary.tables_unreadable += 1;
+        self.summary.tables_unreadable = self.summary.tables_unreadable.saturating_add(1);
         let gva = Gva(self.sign_extended(base));
         let error = AccessError::Table { gva, level: level.number, source };
         self.summary.first_error.get_or_insert(error);
@@ -273,7 +276,7 @@ impl Walk<'_, '_> {
     }
 
     fn in_range(&self, gva: u64, level: Level) -> bool {
-        let last = gva | (level.page_len() - 1);
+        let last = gva | level.page_len().saturating_sub(1);
         last >= self.range.start && gva < self.range.end
     }
 
@@ -284,7 +287,7 @@ impl Walk<'_, '_> {
             && run.gpa.wrapping_add(run.len) == page.gpa
             && run.permissions == page.permissions
         {
-            run.len += page.len;
+            run.len = run.len.saturating_add(page.len);
             return ControlFlow::Continue(());
         }
         self.flush()?;
@@ -299,14 +302,15 @@ impl Walk<'_, '_> {
         };
         let end = run.gpa.saturating_add(run.len);
         let mut at = self.ranges.partition_point(|range| range.end <= run.gpa);
-        let mut held = 0;
+        let mut held = 0_u64;
         while let Some(range) = self.ranges.get(at).filter(|range| range.start < end) {
             let part = whole_pages(range.start.max(run.gpa)..range.end.min(end));
-            held += part.end - part.start;
+            held = held.saturating_add(part.end.saturating_sub(part.start));
             self.report(run, part)?;
-            at += 1;
+            at = at.saturating_add(1);
         }
-        self.summary.bytes_outside_ram += run.len - held;
+        self.summary.bytes_outside_ram =
+            self.summary.bytes_outside_ram.saturating_add(run.len.saturating_sub(held));
         ControlFlow::Continue(())
     }
 
@@ -316,15 +320,15 @@ impl Walk<'_, '_> {
             if self.reported >= self.limits.runs {
                 return ControlFlow::Break(());
             }
-            self.reported += 1;
-            let pages = ((part.end - at) / PAGE_SIZE).min(MAX_PAGES);
+            self.reported = self.reported.saturating_add(1);
+            let pages = (part.end.saturating_sub(at) / PAGE_SIZE).min(MAX_PAGES);
             (self.visit)(Leaf {
-                gva: Gva(run.gva + (at - run.gpa)),
+                gva: Gva(run.gva.saturating_add(at.saturating_sub(run.gpa))),
                 gpa: Gpa(at),
                 pages: u32::try_from(pages).unwrap_or(u32::MAX),
                 permissions: run.permissions,
             })?;
-            at += pages * PAGE_SIZE;
+            at = at.saturating_add(pages.saturating_mul(PAGE_SIZE));
         }
         ControlFlow::Continue(())
     }
@@ -332,7 +336,7 @@ impl Walk<'_, '_> {
 
 /// The whole pages in a range; a truncated file may end within one.
 fn whole_pages(range: Range<u64>) -> Range<u64> {
-    let start = range.start.next_multiple_of(PAGE_SIZE);
+    let start = range.start.checked_next_multiple_of(PAGE_SIZE).unwrap_or(u64::MAX);
     start..(range.end & !(PAGE_SIZE - 1)).max(start)
 }
 

@@ -128,7 +128,8 @@ impl WindowsPsReport {
     }
 
     fn write_totals(&self, out: &mut dyn Write) -> io::Result<()> {
-        let threads: usize = self.processes.iter().map(|process| process.threads.len()).sum();
+        let threads = self.processes.iter().map(|process| process.threads.len());
+        let threads = threads.fold(0, usize::saturating_add);
         writeln!(out, "{} processes with {threads} threads", self.processes.len())
     }
 }
@@ -172,7 +173,7 @@ impl WindowsProcess {
         let cpus: Vec<String> = self.running_on.iter().map(u32::to_string).collect();
         let branch = match depth.min(DEEPEST) {
             0 => String::new(),
-            depth => format!("{:1$}\\_ ", "", 4 * depth - 3),
+            depth => format!("{:1$}\\_ ", "", depth.saturating_mul(4).saturating_sub(3)),
         };
         let ended = if self.exited.is_some() { " <ended>" } else { "" };
         format!(
@@ -211,14 +212,14 @@ fn tree(processes: &[WindowsProcess]) -> Vec<(&WindowsProcess, usize)> {
     let mut lines = Vec::with_capacity(processes.len());
     let mut seen = HashSet::new();
     for root in roots.into_iter().chain(0..processes.len()) {
-        let mut waiting = vec![(root, 0)];
+        let mut waiting = vec![(root, 0_usize)];
         while let Some((index, depth)) = waiting.pop() {
             let Some(process) = processes.get(index).filter(|_| seen.insert(index)) else {
                 continue;
             };
             lines.push((process, depth));
             let below = children.get(&process.pid).into_iter().flatten().rev();
-            waiting.extend(below.map(|child| (*child, depth + 1)));
+            waiting.extend(below.map(|child| (*child, depth.saturating_add(1))));
         }
     }
     lines

@@ -70,7 +70,7 @@ impl<'a> Archive<'a> {
     /// Takes one header and what belongs to it. `false` at the end.
     fn step(&mut self) -> Result<bool, OpenError> {
         let mut block = [0; 512];
-        if self.source.len - self.at < BLOCK {
+        if self.source.len.saturating_sub(self.at) < BLOCK {
             return Ok(false);
         }
         self.source.read(self.at, &mut block)?;
@@ -95,7 +95,7 @@ impl<'a> Archive<'a> {
     }
 
     fn take(&mut self, header: &TarHeader, size: u64) -> Result<bool, OpenError> {
-        let mut data = self.at + BLOCK;
+        let mut data = self.at.saturating_add(BLOCK);
         match header.typeflag {
             b'x' => {
                 let records = self.extension(data, size)?;
@@ -141,7 +141,7 @@ impl<'a> Archive<'a> {
             let sparse = sparse::pax_1_0(self.source, data, there, self.pax.real_size)?;
             return self.push_sparse(name, sparse);
         }
-        self.report_missing(&name, size - there);
+        self.report_missing(&name, size.saturating_sub(there));
         self.push(name, Extents::window(self.source.bytes.clone(), data, there))
     }
 

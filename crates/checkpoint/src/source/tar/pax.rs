@@ -41,9 +41,9 @@ fn record(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let blank = data.iter().take(20).position(|byte| *byte == b' ')?;
     let len = usize::try_from(decimal(data.get(..blank)?)?).ok()?;
     let (record, rest) = data.split_at_checked(len)?;
-    let record = record.strip_suffix(b"\n")?.get(blank + 1..)?;
+    let record = record.strip_suffix(b"\n")?.get(blank.saturating_add(1)..)?;
     let equals = record.iter().position(|byte| *byte == b'=')?;
-    Some((record.get(..equals)?, record.get(equals + 1..)?, rest))
+    Some((record.get(..equals)?, record.get(equals.saturating_add(1)..)?, rest))
 }
 
 /// A decimal number of digits only.

@@ -66,13 +66,11 @@ const _: () = assert!(size_of::<GnuSparseBlock>() == 512);
 
 /// The sum of a header's bytes with its checksum field as blanks.
 pub(super) fn checksum(block: &[u8]) -> u64 {
-    let field = std::mem::offset_of!(TarHeader, chksum)..;
-    block
-        .iter()
-        .enumerate()
-        .map(|(at, byte)| if field.contains(&at) && at < field.start + 8 { 0x20 } else { *byte })
-        .map(u64::from)
-        .sum()
+    const AT: usize = std::mem::offset_of!(TarHeader, chksum);
+    const FIELD: std::ops::Range<usize> = AT..AT + 8;
+    let bytes = block.iter().enumerate();
+    let bytes = bytes.map(|(at, byte)| if FIELD.contains(&at) { 0x20 } else { *byte });
+    bytes.map(u64::from).fold(0, u64::saturating_add)
 }
 
 /// A number in octal digits, or in binary if its first bit is set (GNU). `None`

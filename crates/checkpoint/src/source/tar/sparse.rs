@@ -32,10 +32,11 @@ pub(super) fn old_gnu(
     let mut runs = Vec::new();
     let mut good = take_runs(&tail.sparse, &mut runs);
     let mut more = tail.isextended != 0;
-    while good && more && runs.len() as u64 <= MAX_RUNS && data + BLOCK <= source.len {
+    while good && more && runs.len() as u64 <= MAX_RUNS && data.saturating_add(BLOCK) <= source.len
+    {
         let mut block = [0; 512];
         source.read(data, &mut block)?;
-        data += BLOCK;
+        data = data.saturating_add(BLOCK);
         let Ok(block) = GnuSparseBlock::ref_from_bytes(&block) else { return Ok(None) };
         good = take_runs(&block.sparse, &mut runs);
         more = block.isextended != 0;
@@ -65,7 +66,7 @@ pub(super) fn pax_1_0(
     size: u64,
     real_size: Option<u64>,
 ) -> Result<Option<Sparse>, OpenError> {
-    let mut lines = Lines { source, at: data, end: data + size, buffer: Vec::new() };
+    let mut lines = Lines { source, at: data, end: data.saturating_add(size), buffer: Vec::new() };
     let Some(count) = lines.next()?.filter(|count| *count <= MAX_RUNS) else { return Ok(None) };
     let mut runs = Vec::new();
     for _ in 0..count {
@@ -108,7 +109,7 @@ impl Lines<'_> {
             }
             let mut block = vec![0; 512];
             self.source.read(self.at, &mut block)?;
-            self.at += BLOCK;
+            self.at = self.at.saturating_add(BLOCK);
             block.reverse();
             self.buffer = block;
         }

@@ -133,5 +133,5 @@ pub(super) fn extra_len(ty: &Type) -> Option<usize> {
         | kind::TYPE_TAG => 0,
         _ => return None,
     };
-    Some(usize::from(ty.vlen()) * each)
+    Some(usize::from(ty.vlen()).saturating_mul(each))
 }

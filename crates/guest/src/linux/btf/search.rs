@@ -21,7 +21,7 @@ const MOST_CANDIDATES: usize = 64;
 pub(in crate::linux) fn find(kernel: &Kernel<'_>) -> Option<Found<Arc<Btf>>> {
     let text = kernel.linux().text.as_ref()?.value;
     let (gpa, btf) = in_image(kernel.memory(), text)?;
-    let gva = text.start.0.wrapping_add(gpa.0 - text.gpa.0);
+    let gva = text.start.0.wrapping_add(gpa.0.saturating_sub(text.gpa.0));
     let how = format!("BTF at virtual {gva:#x} in the kernel image");
     let how = match btf.cut_short() {
         Some(why) => format!("{how}, not to its end: {why}"),
@@ -43,18 +43,18 @@ fn headers(memory: &PhysicalMemory, text: KernelText) -> Vec<Gpa> {
     let [low, high] = raw::MAGIC.to_le_bytes();
     let start = memmem::Finder::new(&[low, high, raw::VERSION, 0]).into_owned();
     let mut found = Vec::new();
-    let mut buf = vec![0; CHUNK + size_of::<raw::Header>()];
-    let mut at = 0;
+    let mut buf = vec![0; CHUNK.saturating_add(size_of::<raw::Header>())];
+    let mut at = 0_u64;
     while at < text.len {
-        let left = usize::try_from(text.len - at).unwrap_or(usize::MAX);
-        let piece = buf.split_at_mut(left.min(CHUNK + size_of::<raw::Header>())).0;
+        let left = usize::try_from(text.len.saturating_sub(at)).unwrap_or(usize::MAX);
+        let piece = buf.split_at_mut(left.min(CHUNK.saturating_add(size_of::<raw::Header>()))).0;
         let gpa = text.gpa.0.saturating_add(at);
         if memory.read_or_zero(Gpa(gpa), piece).is_ok() {
             let hits = start.find_iter(piece).filter(|hit| *hit < CHUNK);
             let hits = hits.filter(|hit| piece.get(*hit..).is_some_and(may_begin));
-            found.extend(hits.map(|hit| Gpa(gpa + hit as u64)));
+            found.extend(hits.map(|hit| Gpa(gpa.saturating_add(hit as u64))));
         }
-        at += CHUNK as u64;
+        at = at.saturating_add(CHUNK as u64);
     }
     found
 }

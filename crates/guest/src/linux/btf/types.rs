@@ -134,11 +134,11 @@ impl Btf {
         let (mut starts, mut names) = (Vec::new(), Vec::new());
         let mut rest = section;
         while !rest.is_empty() {
-            let at = section.len() - rest.len();
+            let at = section.len().saturating_sub(rest.len());
             let Some((ty, behind)) = step(rest) else {
                 self.cut_short = Some(format!(
                     "type {} at {at:#x} of the type section is of a kind not known or cut off",
-                    self.first_type as usize + starts.len()
+                    (self.first_type as usize).saturating_add(starts.len())
                 ));
                 break;
             };

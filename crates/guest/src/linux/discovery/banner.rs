@@ -21,7 +21,7 @@ const LONGEST: usize = 1024;
 /// Finds the banner in the image.
 pub(super) fn find(image: &Image<'_>) -> Option<Found<String>> {
     let (gva, line) = image.scan(LONGEST, &mut |gva, bytes| match find_in(bytes) {
-        Some((at, line)) => ControlFlow::Break((Gva(gva.0 + at as u64), line)),
+        Some((at, line)) => ControlFlow::Break((Gva(gva.0.saturating_add(at as u64)), line)),
         None => ControlFlow::Continue(()),
     })?;
     Some(Found::new(line, format!("linux_banner at virtual {gva} in the kernel image")))

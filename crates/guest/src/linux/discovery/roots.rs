@@ -40,15 +40,15 @@ pub(super) fn swapper(image: &Image<'_>) -> Option<Found<KernelTables>> {
 fn alike(image: &Image<'_>, own: &Directory) -> (usize, Vec<KernelTables>) {
     let (mut most, mut candidates) = (1, Vec::new());
     for run in &image.runs {
-        for offset in (0..u64::from(run.pages)).map(|page| page * PAGE_SIZE) {
-            let root = Root(Gpa(run.gpa.0 + offset));
+        for offset in (0..u64::from(run.pages)).map(|page| page.saturating_mul(PAGE_SIZE)) {
+            let root = Root(Gpa(run.gpa.0.saturating_add(offset)));
             let shared = own.shared_with(image.space.memory(), root.0).unwrap_or(0);
             if shared > most {
                 most = shared;
                 candidates.clear();
             }
             if shared == most {
-                candidates.push(KernelTables { gva: Gva(run.gva.0 + offset), root });
+                candidates.push(KernelTables { gva: Gva(run.gva.0.saturating_add(offset)), root });
             }
         }
     }
@@ -65,7 +65,8 @@ fn most_pointed_at(image: &Image<'_>, candidates: &[KernelTables]) -> Option<Ker
         image.scan(0, &mut |_, bytes| {
             for word in bytes.chunks_exact(word_len).map(little_endian) {
                 if word & (PAGE_SIZE - 1) == 0 && addresses.contains(&word) {
-                    *pointers.entry(word).or_default() += 1;
+                    let votes_of = pointers.entry(word).or_default();
+                    *votes_of = votes_of.saturating_add(1);
                 }
             }
             ControlFlow::<()>::Continue(())
@@ -164,13 +165,21 @@ pub(super) fn init_uts_ns(image: &Image<'_>, release: &str) -> Option<UtsNamespa
     let finder = memchr::memmem::Finder::new(b"Linux\0");
     let (gva, before) = image.scan(6 * UTS_FIELD, &mut |gva, bytes| {
         for at in finder.find_iter(bytes) {
-            let field = |n: usize| bytes.get(at + n * UTS_FIELD..at + (n + 1) * UTS_FIELD);
+            let field = |n: usize| {
+                bytes.get(
+                    at.saturating_add(n.saturating_mul(UTS_FIELD))
+                        ..at.saturating_add(n.saturating_add(1).saturating_mul(UTS_FIELD)),
+                )
+            };
             if field(2).is_some_and(|text| is_string(text, release.as_bytes()))
                 && field(3).is_some_and(has_build_number)
-                && (gva.0 + at as u64).is_multiple_of(4)
+                && gva.0.saturating_add(at as u64).is_multiple_of(4)
             {
                 let count = at.checked_sub(4).and_then(|start| bytes.get(start..at));
-                return ControlFlow::Break((gva.0 + at as u64, count.map(little_endian)));
+                return ControlFlow::Break((
+                    gva.0.saturating_add(at as u64),
+                    count.map(little_endian),
+                ));
             }
         }
         ControlFlow::Continue(())
@@ -183,7 +192,7 @@ pub(super) fn init_uts_ns(image: &Image<'_>, release: &str) -> Option<UtsNamespa
         before.is_some_and(|count| (1..0x1_0000).contains(&count))
     };
     let name_offset = if counted { 4 } else { 0 };
-    Some(UtsNamespace { gva: Gva(gva - name_offset), name_offset })
+    Some(UtsNamespace { gva: Gva(gva.saturating_sub(name_offset)), name_offset })
 }
 
 /// `#1 SMP ...`

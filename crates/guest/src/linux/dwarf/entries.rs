@@ -53,7 +53,7 @@ impl Unit {
         let dimension = ty >> DIMENSION_SHIFT;
         let counts = self.dimensions(offset_of(ty));
         let count = counts.get(usize::try_from(dimension).ok()?).copied().unwrap_or(0);
-        let is_last = dimension + 1 >= counts.len() as u64;
+        let is_last = dimension.saturating_add(1) >= counts.len() as u64;
         let element =
             if is_last { self.type_of(entry)? } else { ty.checked_add(1 << DIMENSION_SHIFT)? };
         Some(Shape::Array { element, count })

@@ -150,16 +150,18 @@ impl Search<'_> {
     fn by(&self, spelling: &Spelling) -> Option<u64> {
         let info = &self.dwarf.sections.info;
         let mut buf = vec![0; CHUNK + LONGEST_NEEDLE];
-        let mut at = 0;
+        let mut at = 0_u64;
         while at < info.len() {
-            let left = usize::try_from(info.len() - at).unwrap_or(usize::MAX);
+            let left = usize::try_from(info.len().saturating_sub(at)).unwrap_or(usize::MAX);
             let piece = buf.split_at_mut(left.min(CHUNK + LONGEST_NEEDLE)).0;
             info.read(at, piece).ok()?;
             let hits = spelling.hits(piece).filter(|hit| *hit < CHUNK);
-            if let Some(found) = hits.map(|hit| at + hit as u64).find_map(|hit| self.around(hit)) {
+            if let Some(found) =
+                hits.map(|hit| at.saturating_add(hit as u64)).find_map(|hit| self.around(hit))
+            {
                 return Some(found);
             }
-            at += CHUNK as u64;
+            at = at.saturating_add(CHUNK as u64);
         }
         None
     }

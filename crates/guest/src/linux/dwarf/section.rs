@@ -31,7 +31,7 @@ impl Section {
         if end > self.len {
             return Err(outside());
         }
-        self.source.read_exact_at(self.offset + at, buf)
+        self.source.read_exact_at(self.offset.saturating_add(at), buf)
     }
 }
 

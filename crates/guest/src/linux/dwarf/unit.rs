@@ -98,7 +98,7 @@ impl Unit {
         loop {
             match entries.current() {
                 Some(entry) => {
-                    let at = self.start + entry.offset().0 as u64;
+                    let at = self.start.saturating_add(entry.offset().0 as u64);
                     if is_it(at, entry) {
                         return Some(at);
                     }
@@ -150,10 +150,10 @@ fn header(unit: &[u8]) -> Option<UnitHeader<Slice<'_>>> {
 /// Where the units of a section begin, as far as their lengths lead.
 pub(super) fn starts(info: &Section) -> Vec<u64> {
     let mut starts = Vec::new();
-    let mut at = 0;
+    let mut at = 0_u64;
     while let Some(len) = unit_len(info, at).filter(|_| starts.len() < MOST_UNITS) {
         starts.push(at);
-        at += len;
+        at = at.saturating_add(len);
     }
     starts
 }
@@ -166,7 +166,7 @@ fn unit_len(info: &Section, at: u64) -> Option<u64> {
         // The 64-bit format.
         u32::MAX => {
             let mut long = [0; 8];
-            info.read(at + 4, &mut long).ok()?;
+            info.read(at.saturating_add(4), &mut long).ok()?;
             (u64::from_le_bytes(long), 12)
         }
         len => (len.into(), 4),

@@ -170,8 +170,8 @@ impl Elf {
                     .contains(&address)
         };
         let section = self.sections.iter().find(holds)?;
-        let skip = address - section.address;
-        let len = usize::try_from(section.stored_len - skip).ok()?.min(4096);
+        let skip = address.saturating_sub(section.address);
+        let len = usize::try_from(section.stored_len.saturating_sub(skip)).ok()?.min(4096);
         let mut bytes = vec![0; len];
         self.file.read_exact_at(section.offset.checked_add(skip)?, &mut bytes).ok()?;
         bytes.truncate(memchr::memchr(0, &bytes)?);
@@ -185,7 +185,8 @@ impl Elf {
             return Ok(None);
         };
         let (symbols, names) = (self.bytes(symbols, ".symtab")?, self.bytes(names, ".strtab")?);
-        let count = self.sections.iter().map(|section| section.index + 1).max().unwrap_or(0);
+        let count =
+            self.sections.iter().map(|section| section.index.saturating_add(1)).max().unwrap_or(0);
         let mut letters = vec!['?'; count];
         for section in &self.sections {
             if let Some(letter) = letters.get_mut(section.index) {
@@ -238,8 +239,8 @@ impl Read for Positioned<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let len = buf.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         self.file.read_exact_at(self.at, buf.split_at_mut(len).0)?;
-        self.at += len as u64;
-        self.left -= len as u64;
+        self.at = self.at.saturating_add(len as u64);
+        self.left = self.left.saturating_sub(len as u64);
         Ok(len)
     }
 }
@@ -288,7 +289,7 @@ impl SymbolTable {
 }
 
 fn elements<T: FromBytes + Immutable + KnownLayout + Unaligned>(bytes: &[u8]) -> &[T] {
-    let count = bytes.len() / size_of::<T>();
+    let count = bytes.len().checked_div(size_of::<T>()).unwrap_or(0);
     <[T]>::ref_from_prefix_with_elems(bytes, count).map_or(&[], |(elements, _)| elements)
 }
 
@@ -299,7 +300,7 @@ pub(super) fn build_ids(notes: &[u8]) -> Vec<String> {
         let len =
             notes.get(at.checked_sub(4)?..)?.first_chunk().map(|len| u32::from_le_bytes(*len));
         let len = usize::try_from(len?).ok().filter(|len| (8..=64).contains(len))?;
-        notes.get(at + raw::BUILD_ID_NOTE.len()..)?.get(..len)
+        notes.get(at.saturating_add(raw::BUILD_ID_NOTE.len())..)?.get(..len)
     });
     ids.map(hexadecimal).collect()
 }

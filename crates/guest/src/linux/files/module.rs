@@ -47,11 +47,11 @@ impl ModuleFile {
     /// an underscore where a file may have a hyphen.
     pub fn below(dir: &Path) -> HashMap<String, PathBuf> {
         let mut found = HashMap::new();
-        let mut seen = 0;
+        let mut seen = 0_usize;
         let mut todo = vec![dir.to_owned()];
         while let Some(dir) = todo.pop() {
             for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-                seen += 1;
+                seen = seen.saturating_add(1);
                 if seen > MOST_ENTRIES {
                     return found;
                 }

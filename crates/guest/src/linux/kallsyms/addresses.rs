@@ -54,7 +54,9 @@ impl AddressTable {
         let item_len = usize::try_from(self.item_len(source.word_len)).ok()?;
         let bytes = source.bytes(self.at, entries.len().checked_mul(item_len)?)?;
         let address = |index: usize| {
-            let item = bytes.get(index * item_len..(index + 1) * item_len)?;
+            let item = bytes.get(
+                index.saturating_mul(item_len)..index.saturating_add(1).saturating_mul(item_len),
+            )?;
             Some(self.decode(index, item, source.word_len))
         };
         let verdict = verdict(source, known, &address);
@@ -68,7 +70,9 @@ impl AddressTable {
             return None;
         }
         let rising = entries.windows(2).filter(|pair| pair.is_sorted_by_key(|entry| entry.address));
-        (rising.count() >= entries.len() - 1 - entries.len() / SORTED_BUT_FOR).then_some(())
+        (rising.count()
+            >= entries.len().saturating_sub(1).saturating_sub(entries.len() / SORTED_BUT_FOR))
+        .then_some(())
     }
 
     fn decode(&self, index: usize, item: &[u8], word_len: u64) -> u64 {
@@ -84,7 +88,7 @@ impl AddressTable {
                 base.wrapping_sub(1).wrapping_sub(signed.cast_unsigned())
             }
             Encoding::Place => {
-                let place = self.at.0.wrapping_add(4 * index as u64);
+                let place = self.at.0.wrapping_add((index as u64).saturating_mul(4));
                 place.wrapping_add(signed.cast_unsigned())
             }
         };
@@ -116,7 +120,7 @@ fn is_plausible(source: &Source<'_>, entries: &[Entry]) -> bool {
     let functions = entries.iter().filter(|entry| b"tT".contains(&entry.kind));
     let (inside, outside): (Vec<&Entry>, Vec<&Entry>) =
         functions.partition(|entry| source.range_of(Gva(entry.address)).is_some());
-    inside.len() > 3 * outside.len()
+    inside.len() > outside.len().saturating_mul(3)
 }
 
 /// Where the address table may be for names that a search found.
@@ -134,9 +138,9 @@ pub(super) fn around(
 fn before(source: &Source<'_>, found: &FoundNames) -> Option<Vec<AddressTable>> {
     let (word, count) = (source.word_len, u64::from(found.names.count));
     let end = found.num_syms.0;
-    let absolute = end.checked_sub(count * word)?;
+    let absolute = end.checked_sub(count.saturating_mul(word))?;
     let base = end.checked_sub(word)?;
-    let offsets = base.checked_sub((count * 4).next_multiple_of(word))?;
+    let offsets = base.checked_sub(count.saturating_mul(4).checked_next_multiple_of(word)?)?;
     let mut tables = vec![AddressTable { at: Gva(absolute), encoding: Encoding::Absolute }];
     tables.extend(AddressTable::from_base(Gva(offsets), source.word(Gva(base))?));
     Some(tables)
@@ -152,7 +156,7 @@ fn behind(
     let end = tokens.index.0.checked_add(INDEX_LEN as u64)?;
     let mut tables = vec![AddressTable { at: Gva(end), encoding: Encoding::Place }];
     let offsets = end.checked_next_multiple_of(word)?;
-    let base = offsets.checked_add(count * 4)?.checked_next_multiple_of(word)?;
+    let base = offsets.checked_add(count.saturating_mul(4))?.checked_next_multiple_of(word)?;
     if let Some(base) = source.word(Gva(base)) {
         tables.extend(AddressTable::from_base(Gva(offsets), base));
     }

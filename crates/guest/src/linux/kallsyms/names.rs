@@ -88,14 +88,14 @@ fn expand(record: &[u8], tokens: &Tokens, names: &mut Vec<u8>) -> Option<Entry> 
     let start = names.len();
     for token in record {
         names.extend_from_slice(tokens.get(*token));
-        if names.len() - start > LONGEST_NAME {
+        if names.len().saturating_sub(start) > LONGEST_NAME {
             return None;
         }
     }
     let kind = *names.get(start).filter(|kind| kind.is_ascii_graphic())?;
     // The letter stays in the text: to take it out would cost a copy.
-    let name = start + 1;
-    let len = u16::try_from(names.len() - name).ok()?;
+    let name = start.saturating_add(1);
+    let len = u16::try_from(names.len().saturating_sub(name)).ok()?;
     let fits = names.len() <= MOST_CHARACTERS;
     Some(Entry { address: 0, start: u32::try_from(name).ok()?, len, kind }).filter(|_| fits)
 }
@@ -119,24 +119,24 @@ impl<'s, 'a> Reader<'s, 'a> {
 
     /// Bytes from the start of the table.
     fn position(&self) -> u64 {
-        self.before + self.at as u64
+        self.before.saturating_add(self.at as u64)
     }
 
     /// The tokens of the next record.
     fn next(&mut self, lengths: Lengths) -> Option<&[u8]> {
-        if self.chunk.len() - self.at < LONGEST_RECORD {
+        if self.chunk.len().saturating_sub(self.at) < LONGEST_RECORD {
             self.refill();
         }
         let (head, len) = record(self.chunk.get(self.at..)?, lengths)?;
-        let start = self.at + head;
-        self.at = start + len;
+        let start = self.at.saturating_add(head);
+        self.at = start.saturating_add(len);
         self.chunk.get(start..self.at)
     }
 
     /// Reads on, as far as memory goes.
     fn refill(&mut self) {
         self.chunk.drain(..self.at);
-        self.before += self.at as u64;
+        self.before = self.before.saturating_add(self.at as u64);
         self.at = 0;
         let more = self.source.bytes_up_to(self.behind, CHUNK);
         self.behind = Gva(self.behind.0.saturating_add(more.len() as u64));
@@ -149,7 +149,7 @@ pub(super) fn skip(bytes: &[u8], count: usize) -> Option<usize> {
     let with = |lengths| {
         (0..count).try_fold(0_usize, |at, _| {
             let (head, len) = record(bytes.get(at..)?, lengths)?;
-            Some(at + head + len).filter(|_| len > 0)
+            Some(at.saturating_add(head).saturating_add(len)).filter(|_| len > 0)
         })
     };
     with(Lengths::Big).or_else(|| with(Lengths::Byte))

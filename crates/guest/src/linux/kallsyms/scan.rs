@@ -52,12 +52,14 @@ pub(super) fn token_tables(source: &Source<'_>) -> Vec<TokenPlace> {
     for range in &source.ranges {
         let mut at = range.start;
         while at < range.end && found.len() < MOST_TOKEN_TABLES {
-            let left = usize::try_from(range.end - at).unwrap_or(usize::MAX);
-            let len = left.min(CHUNK + DIGITS.len());
+            let left = usize::try_from(range.end.saturating_sub(at)).unwrap_or(usize::MAX);
+            let len = left.min(CHUNK.saturating_add(DIGITS.len()));
             let Some(bytes) = source.bytes(Gva(at), len) else { break };
             let hits = memmem::find_iter(&bytes, DIGITS);
-            found.extend(hits.filter_map(|hit| token_place(source, Gva(at + hit as u64 + 1))));
-            at += CHUNK as u64;
+            found.extend(hits.filter_map(|hit| {
+                token_place(source, Gva(at.saturating_add(hit as u64).saturating_add(1)))
+            }));
+            at = at.saturating_add(CHUNK as u64);
         }
     }
     found.truncate(MOST_TOKEN_TABLES);
@@ -67,17 +69,20 @@ pub(super) fn token_tables(source: &Source<'_>) -> Vec<TokenPlace> {
 /// The table that has the token `0` at `zero`, if its index confirms it.
 fn token_place(source: &Source<'_>, zero: Gva) -> Option<TokenPlace> {
     let bytes = source.bytes_up_to(zero, LONGEST_TABLE);
-    let mut ends = memchr::memchr_iter(0, &bytes).map(|end| end + 1);
+    let mut ends = memchr::memchr_iter(0, &bytes).map(|end| end.saturating_add(1));
     let mut starts = vec![0];
     starts.extend(ends.by_ref().take(255 - FIRST_DIGIT));
     let table_end = ends.next().filter(|_| starts.len() == 256 - FIRST_DIGIT)?;
-    (table_end..table_end + INDEX_WITHIN).find_map(|at| {
-        let index = bytes.get(at..at + INDEX_LEN)?;
+    (table_end..table_end.saturating_add(INDEX_WITHIN)).find_map(|at| {
+        let index = bytes.get(at..at.saturating_add(INDEX_LEN))?;
         let index: Vec<usize> =
             index.as_chunks().0.iter().map(|start| u16::from_le_bytes(*start).into()).collect();
         let first = *index.get(FIRST_DIGIT).filter(|_| index.first() == Some(&0))?;
         let confirmed = starts.iter().zip(index.get(FIRST_DIGIT..)?);
-        confirmed.into_iter().all(|(start, index)| *index == first + start).then_some(())?;
+        confirmed
+            .into_iter()
+            .all(|(start, index)| *index == first.saturating_add(*start))
+            .then_some(())?;
         let table = Gva(zero.0.checked_sub(first as u64)?);
         Some(TokenPlace { table, index: Gva(zero.0.checked_add(at as u64)?) })
     })
@@ -86,7 +91,8 @@ fn token_place(source: &Source<'_>, zero: Gva) -> Option<TokenPlace> {
 /// Everything before the tokens that looks like names with their markers.
 pub(super) fn name_tables(source: &Source<'_>, tokens: &TokenPlace) -> Vec<FoundNames> {
     let Some(range) = source.range_of(tokens.table) else { return Vec::new() };
-    let start = tokens.table.0.saturating_sub(BEFORE_TOKENS).next_multiple_of(8);
+    let start = tokens.table.0.saturating_sub(BEFORE_TOKENS);
+    let Some(start) = start.checked_next_multiple_of(8) else { return Vec::new() };
     let start = start.max(range.start);
     let len = usize::try_from(tokens.table.0.saturating_sub(start)).unwrap_or(0);
     let window = source.bytes(Gva(start), len).unwrap_or_default();
@@ -134,22 +140,25 @@ fn names_of(source: &Source<'_>, run: Run) -> Option<FoundNames> {
     let end = run.at.0.checked_sub(*run.markers.last()?)?;
     let range = source.range_of(run.at)?;
     let start = (end.saturating_sub(STEPS.end + 16) & !7).max(range.start);
-    let wanted = usize::try_from(end.checked_sub(start)? + second).ok()?;
+    let wanted = usize::try_from(end.checked_sub(start)?.saturating_add(second)).ok()?;
     let bytes = source.bytes(Gva(start), wanted)?;
     let numbers = bytes.as_chunks().0.iter().map(|number| u32::from_le_bytes(*number));
     let mut candidates = numbers.enumerate().filter(|(_, count)| fits(*count, run.markers.len()));
     let (num_syms, at, count) = candidates.find_map(|(index, count)| {
-        let at = index * 4;
+        let at = index.saturating_mul(4);
         // In a slot of a word, or of its own size.
-        let names = [at + 8, at + 4].into_iter().find(|names| {
-            let ends_at = |groups| names::skip(bytes.get(*names..)?, groups * PER_MARKER);
+        let names = [at.saturating_add(8), at.saturating_add(4)].into_iter().find(|names| {
+            let ends_at = |groups: usize| {
+                names::skip(bytes.get(*names..)?, groups.saturating_mul(PER_MARKER))
+            };
             let is = |position: Option<usize>, marker| position.map(|at| at as u64) == Some(marker);
             is(ends_at(1), first) && is(ends_at(2), second)
         })?;
         Some((at, names, count))
     })?;
-    let names = NameTable { at: Gva(start + at as u64), count, markers: Some(run.markers) };
-    Some(FoundNames { num_syms: Gva(start + num_syms as u64), names })
+    let names =
+        NameTable { at: Gva(start.saturating_add(at as u64)), count, markers: Some(run.markers) };
+    Some(FoundNames { num_syms: Gva(start.saturating_add(num_syms as u64)), names })
 }
 
 /// Whether so many names have so many markers.

@@ -77,8 +77,9 @@ impl<'a> Source<'a> {
         let mut bytes = Vec::new();
         while bytes.len() < len {
             let next = Gva(at.0.saturating_add(bytes.len() as u64));
-            let in_page = usize::try_from(PAGE_SIZE - next.0 % PAGE_SIZE).unwrap_or(len);
-            match self.bytes(next, in_page.min(len - bytes.len())) {
+            let in_page =
+                usize::try_from(PAGE_SIZE.saturating_sub(next.0 % PAGE_SIZE)).unwrap_or(len);
+            match self.bytes(next, in_page.min(len.saturating_sub(bytes.len()))) {
                 Some(page) => bytes.extend_from_slice(&page),
                 None => break,
             }

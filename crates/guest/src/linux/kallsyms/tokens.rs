@@ -30,7 +30,7 @@ impl Tokens {
         let table = read_to_end(source, table, last)?;
         let places = starts.into_iter().map(|start| {
             let len = memchr::memchr(0, table.get(start..)?)?;
-            Some((start, start + len))
+            Some((start, start.saturating_add(len)))
         });
         let places = places.collect::<Option<_>>()?;
         Some(Self { table, places })
@@ -45,12 +45,12 @@ impl Tokens {
 
 /// The table up to the NUL behind its last token.
 fn read_to_end(source: &Source<'_>, at: Gva, last: usize) -> Option<Vec<u8>> {
-    let mut len = last + 1;
+    let mut len = last.saturating_add(1);
     loop {
         let table = source.bytes(at, len)?;
         if memchr::memchr(0, table.get(last..)?).is_some() {
             return Some(table);
         }
-        len = Some(len + STEP).filter(|len| *len < 2 * LONGEST_TABLE)?;
+        len = Some(len.saturating_add(STEP)).filter(|len| *len < 2 * LONGEST_TABLE)?;
     }
 }

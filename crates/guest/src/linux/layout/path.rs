@@ -98,7 +98,7 @@ fn member_at(graph: &dyn TypeGraph, at: Place) -> Option<Member> {
         return Some(Member { offset_bytes, size_bytes: size_of(graph, at.ty), bits: None });
     };
     let shift = u8::try_from(at.offset_bits % 8).ok()?;
-    let size_bytes = Some((u64::from(shift) + u64::from(width)).div_ceil(8));
+    let size_bytes = Some(u64::from(shift).saturating_add(u64::from(width)).div_ceil(8));
     Some(Member { offset_bytes, size_bytes, bits: Some((shift, width)) })
 }
 

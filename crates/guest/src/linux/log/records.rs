@@ -64,7 +64,7 @@ pub(super) fn read(shape: &Shape<'_>) -> Result<Log, LinuxError> {
 impl Buffer {
     fn collect(&self, first: u64, next: u64, window: &mut Window<'_>, log: &mut Log) {
         let (mut at, mut last_flags) = (first, NEWLINE);
-        let (mut walked, mut characters) = (0, 0);
+        let (mut walked, mut characters) = (0_u64, 0_usize);
         while at != next {
             let Some(raw) = self.record(at, window) else {
                 let message =
@@ -80,9 +80,9 @@ impl Buffer {
                 at = 0;
                 continue;
             };
-            at += raw.len;
-            walked += raw.len;
-            characters += raw.record.text.len();
+            at = at.saturating_add(raw.len);
+            walked = walked.saturating_add(raw.len);
+            characters = characters.saturating_add(raw.record.text.len());
             // What has been walked twice over has no end.
             if walked > self.len || characters > MOST_CHARACTERS {
                 log.problems
@@ -112,7 +112,8 @@ impl Buffer {
         let packed = uint(self.head.text_len, 6)?;
         let [low, high, _, _, facility, level, ..] = packed.to_le_bytes();
         let text_len = u16::from_le_bytes([low, high]);
-        let fits = self.head.size + u64::from(text_len) <= len && offset + len <= self.len;
+        let fits = self.head.size.saturating_add(u64::from(text_len)) <= len
+            && offset.saturating_add(len) <= self.len;
         let time_ns = uint(self.head.time, 8).filter(|_| fits)?;
         let caller = if self.head.size > HEAD_LEN { uint(HEAD_LEN, 4) } else { None };
         let text = window.get(Gva(at.0.wrapping_add(self.head.size)), text_len.into())?;

@@ -68,15 +68,15 @@ pub(super) fn read(shape: &Shape<'_>, prb: &Found<Gva>) -> Result<Log, LinuxErro
     let ring = Ring::open(shape, at)?;
     let mut log = Log { how: format!("ring buffer at {at}, {}", prb.how), ..Log::default() };
     let mut windows = [(); 3].map(|()| Window::new(shape.kernel));
-    let (mut torn, mut characters) = (0_u64, 0);
+    let (mut torn, mut characters) = (0_u64, 0_usize);
     for id in ring.ids() {
         match ring.record(id, &mut windows) {
             Ok(record) => {
-                characters += record.text.len();
+                characters = characters.saturating_add(record.text.len());
                 log.records.push(record);
             }
             Err(Lost::NotThere) => {}
-            Err(Lost::Torn) => torn += 1,
+            Err(Lost::Torn) => torn = torn.saturating_add(1),
         }
         if characters > MOST_CHARACTERS {
             let message =
@@ -135,9 +135,9 @@ impl Ring {
     fn ids(&self) -> impl Iterator<Item = u64> {
         let (tail, mask) = (self.tail, self.id_mask());
         let in_use = (self.head.wrapping_sub(tail) & mask).saturating_add(1);
-        let count = in_use.min(1 << self.count_bits).min(MOST_RECORDS);
+        let count = in_use.min(1_u64.unbounded_shl(self.count_bits)).min(MOST_RECORDS);
         // Of an impossible range, the end is likelier to be right: it changes last.
-        let skipped = in_use - count;
+        let skipped = in_use.saturating_sub(count);
         (0..count).map(move |index| tail.wrapping_add(skipped).wrapping_add(index) & mask)
     }
 
@@ -148,13 +148,14 @@ impl Ring {
 
     fn record(&self, id: u64, windows: &mut [Window<'_>; 3]) -> Result<Record, Lost> {
         let [descriptors, infos, texts] = windows;
-        let index = id & ((1 << self.count_bits) - 1);
+        let index = id & !u64::MAX.unbounded_shl(self.count_bits);
         let at = self.descriptors.item(index);
         let mut word = |offset: u64| {
             descriptors.uint(Gva(at.0.wrapping_add(offset)), self.word).ok_or(Lost::Torn)
         };
         let state = word(self.state_offset)?;
-        let is_complete = [COMMITTED, FINALIZED].contains(&(state >> (self.word * 8 - 2)));
+        let state_bits = if self.word == 8 { state >> 62 } else { state >> 30 };
+        let is_complete = [COMMITTED, FINALIZED].contains(&state_bits);
         if !is_complete || state & self.id_mask() != id {
             return Err(Lost::NotThere);
         }
@@ -192,8 +193,8 @@ impl Ring {
             let is_empty = (begin, next) == (EMPTY, EMPTY);
             return if is_empty { Ok(String::new()) } else { Err(Lost::NotThere) };
         }
-        let size = 1_u64 << self.text_bits;
-        let (start, end) = (begin & (size - 1), next & (size - 1));
+        let size = 1_u64.unbounded_shl(self.text_bits);
+        let (start, end) = (begin & size.saturating_sub(1), next & size.saturating_sub(1));
         let wraps = begin >> self.text_bits != next >> self.text_bits && end != 0;
         let (start, end) = match (wraps, end) {
             (true, end) => (0, end),

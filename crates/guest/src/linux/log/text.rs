@@ -40,7 +40,7 @@ pub(super) fn unrolled(ring: &[u8], end: u64, logged: u64) -> Vec<u8> {
         let index = usize::try_from(position & len.wrapping_sub(1)).ok()?;
         ring.get(index).copied()
     };
-    (end - count..end).filter_map(at).collect()
+    (end.saturating_sub(count)..end).filter_map(at).collect()
 }
 
 /// One record for each line. The first may be the end of one that was overwritten.
@@ -77,6 +77,6 @@ fn time(text: &str) -> Option<(u64, &str)> {
         return None;
     }
     let (seconds, micros): (u64, u64) = (seconds.parse().ok()?, micros.parse().ok()?);
-    let time_ns = seconds.checked_mul(1_000_000_000)?.checked_add(micros * 1000)?;
+    let time_ns = seconds.checked_mul(1_000_000_000)?.checked_add(micros.saturating_mul(1000))?;
     Some((time_ns, rest.strip_prefix(' ').unwrap_or(rest)))
 }

@@ -43,7 +43,7 @@ impl<'k> Window<'k> {
     /// Reads what is asked for, and what follows it if that is there.
     fn read(&mut self, at: Gva, len: usize) -> Option<()> {
         let until = at.0.checked_add(LEN)? & !(LEN - 1);
-        let ahead = usize::try_from(until - at.0).ok()?;
+        let ahead = usize::try_from(until.saturating_sub(at.0)).ok()?;
         for len in [ahead.max(len), len] {
             self.bytes.resize(len, 0);
             if self.kernel.space().read(at, &mut self.bytes).is_ok() {

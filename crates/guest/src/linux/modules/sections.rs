@@ -54,7 +54,7 @@ fn in_array(
 fn behind_pointers(kernel: &Kernel<'_>, attributes: &Object<'_>) -> Option<Vec<(String, Gva)>> {
     let list = attributes.pointer("grp.bin_attrs|grp.bin_attrs_new").ok()?;
     let section = |index: u64| {
-        let at = list.0.wrapping_add(index * kernel.word_len());
+        let at = list.0.wrapping_add(index.saturating_mul(kernel.word_len()));
         let section = kernel.read_pointer(Gva(at), "bin_attribute").ok()?;
         let section = (section.0 != 0).then(|| kernel.object(section, "bin_attribute"))?;
         let name = section.pointer("attr.name").ok()?;

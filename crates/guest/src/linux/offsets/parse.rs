@@ -64,7 +64,12 @@ impl LinuxOffsets {
         self.add("task_struct", "comm", at(4), Some(present(13).unwrap_or(COMM_BYTES)));
         self.add("task_struct", "pid", at(5), Some(4));
         // tgid is right behind pid since there are groups of threads.
-        self.add("task_struct", "tgid", at(5).filter(|_| has_tgid).map(|pid| pid + 4), Some(4));
+        self.add(
+            "task_struct",
+            "tgid",
+            at(5).filter(|_| has_tgid).map(|pid| pid.saturating_add(4)),
+            Some(4),
+        );
         self.add("task_struct", "thread", at(6), None);
         self.add("mm_struct", "pgd", at(7), None);
         // In 2.4 esp0 is the first member.
@@ -83,7 +88,7 @@ impl LinuxOffsets {
     /// A member of `thread_struct`, also as one of the task that holds it.
     fn add_thread(&mut self, name: &str, thread: Option<u64>, offset: Option<u64>) {
         self.add("thread_struct", name, offset, None);
-        let in_task = thread.and_then(|thread| Some(thread + offset?));
+        let in_task = thread.and_then(|thread| Some(thread.saturating_add(offset?)));
         self.add("task_struct", &format!("thread.{name}"), in_task, None);
     }
 

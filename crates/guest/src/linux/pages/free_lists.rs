@@ -41,13 +41,13 @@ struct Lists {
 /// blocks or these differ.
 pub(super) fn mapcount(kernel: &Kernel<'_>, places: Places) -> Option<u32> {
     let lists = Lists::of(kernel)?;
-    let (mut known, mut votes) = (None, 0);
+    let (mut known, mut votes) = (None, 0_u32);
     for (head, order) in lists.heads() {
         let Some(found) = first_block(kernel, places, head, order) else { continue };
         if *known.get_or_insert(found) != found {
             return None;
         }
-        votes += 1;
+        votes = votes.saturating_add(1);
     }
     known.filter(|_| votes >= FEWEST)
 }
@@ -66,24 +66,28 @@ impl Lists {
             first: Gva(first),
             zone_len: layout.size_of("zone")?.value,
             area_len,
-            areas: areas.size_bytes? / area_len,
-            head_len: 2 * kernel.word_len(),
+            areas: areas.size_bytes?.checked_div(area_len).unwrap_or(0),
+            head_len: kernel.word_len().saturating_mul(2),
             heads_at: heads.offset_bytes,
         })
     }
 
     /// Each list with the power of two of its blocks.
     fn heads(&self) -> impl Iterator<Item = (Gva, u64)> {
-        let per_area = (self.area_len - self.heads_at.min(self.area_len)) / self.head_len;
+        let per_area = self
+            .area_len
+            .saturating_sub(self.heads_at.min(self.area_len))
+            .checked_div(self.head_len)
+            .unwrap_or(0);
         let per_zone = self.areas.saturating_mul(per_area).min(MOST_LISTS);
         (0..MOST_ZONES).flat_map(move |zone| {
-            (0..per_zone).map(move |list| {
-                let (order, kind) = (list / per_area, list % per_area);
+            (0..per_zone).filter_map(move |list| {
+                let (order, kind) = (list.checked_div(per_area)?, list.checked_rem(per_area)?);
                 let steps = [(zone, self.zone_len), (order, self.area_len), (kind, self.head_len)];
                 let start = self.first.0.wrapping_add(self.heads_at);
                 let add =
                     |at: u64, (count, len): (u64, u64)| at.wrapping_add(count.wrapping_mul(len));
-                (Gva(steps.into_iter().fold(start, add)), order)
+                Some((Gva(steps.into_iter().fold(start, add)), order))
             })
         })
     }

@@ -55,8 +55,8 @@ impl MemoryMap {
         match self {
             Self::Flat { .. } => u64::MAX,
             Self::Sections(sections) => {
-                let section = pfn >> sections.pages_log2;
-                (section + 1).checked_shl(sections.pages_log2).unwrap_or(u64::MAX)
+                let section = pfn.unbounded_shr(sections.pages_log2);
+                section.saturating_add(1).checked_shl(sections.pages_log2).unwrap_or(u64::MAX)
             }
         }
     }
@@ -76,7 +76,7 @@ fn at(base: Gva, index: u64, len: u64) -> Gva {
 
 impl Sections {
     fn page(&self, kernel: &Kernel<'_>, pfn: u64) -> Option<Gva> {
-        let section = pfn >> self.pages_log2;
+        let section = pfn.unbounded_shr(self.pages_log2);
         let entry = match self.per_root {
             None if section < self.roots => at(self.table, section, self.entry_len),
             None => return None,
@@ -87,7 +87,7 @@ impl Sections {
                 if entries.0 == 0 {
                     return None;
                 }
-                at(entries, section % per_root, self.entry_len)
+                at(entries, section.checked_rem(per_root).unwrap_or(0), self.entry_len)
             }
         };
         let map = Gva(entry.0.wrapping_add(self.map_offset));
@@ -129,8 +129,8 @@ fn sections(kernel: &Kernel<'_>, page_len: u64) -> Result<Option<Sections>, Linu
     };
     let bits = stated("NUMBER(SECTION_SIZE_BITS)").unwrap_or(usual);
     let pages_log2 = u32::try_from(bits).ok().filter(|bits| (20..=40).contains(bits));
-    let pages_log2 = pages_log2.unwrap_or(27) - PAGE_SIZE.trailing_zeros();
-    let per_root = PAGE_SIZE / entry_len;
+    let pages_log2 = pages_log2.unwrap_or(27).saturating_sub(PAGE_SIZE.trailing_zeros());
+    let per_root = PAGE_SIZE.checked_div(entry_len).unwrap_or(0);
     let sections = Sections {
         table: symbol.value,
         per_root: Some(per_root),
@@ -148,8 +148,8 @@ fn sections(kernel: &Kernel<'_>, page_len: u64) -> Result<Option<Sections>, Linu
 /// `struct page`s.
 fn choose(kernel: &Kernel<'_>, as_pointers: Sections) -> Option<Sections> {
     let ranges = kernel.memory().ranges().into_iter();
-    let largest = ranges.max_by_key(|range| range.end - range.start)?;
-    let pfn = (largest.end - 1) / PAGE_SIZE;
+    let largest = ranges.max_by_key(|range| range.end.saturating_sub(range.start))?;
+    let pfn = largest.end.saturating_sub(1) / PAGE_SIZE;
     let behind = kernel.read_pointer(as_pointers.table, "mem_section").ok();
     let behind = behind.map(|table| Sections { table, ..as_pointers });
     let entries = Sections { per_root: None, ..as_pointers };

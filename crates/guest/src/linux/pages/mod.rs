@@ -5,6 +5,8 @@
 //! information's where that lacks them. What changed over time is told by which
 //! of these exist, never by a version.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
+
 use std::ops::Range;
 
 use super::{Kernel, LinuxError};
@@ -93,17 +95,19 @@ impl PageClasses<'_> {
             let free = self.next.skip_free(at..pfns.end);
             if free != 0 {
                 push(&mut classes, PageClass::Free, free);
-                at += free;
+                at = at.saturating_add(free);
                 pages = FEWEST_PAGES;
                 continue;
             }
             // Ends at a power of two, so the second page of a compound one is in the
             // piece that has the first.
-            let end = pfns.end.min((at / pages + 1).saturating_mul(pages));
+            let end = pfns
+                .end
+                .min(at.checked_div(pages).unwrap_or(0).saturating_add(1).saturating_mul(pages));
             let end = end.min(self.map.section_end(at));
             self.piece(at..end, &mut classes);
             at = end;
-            pages = MOST_PAGES.min(pages * 2);
+            pages = MOST_PAGES.min(pages.saturating_mul(2));
         }
         classes
     }
@@ -114,7 +118,7 @@ impl PageClasses<'_> {
     }
 
     fn piece(&mut self, pfns: Range<u64>, classes: &mut Vec<PageClass>) {
-        let pages = pfns.end - pfns.start;
+        let pages = pfns.end.saturating_sub(pfns.start);
         let len = usize::try_from(pages.saturating_mul(self.fields.page_len)).unwrap_or(0);
         self.buffer.resize(len, 0);
         // Sections without `struct page`s have no memory that the kernel uses.
@@ -122,7 +126,7 @@ impl PageClasses<'_> {
             return push(classes, PageClass::Other, pages);
         };
         if self.kernel.read(at, &mut self.buffer, "struct page").is_err() {
-            self.unreadable += pages;
+            self.unreadable = self.unreadable.saturating_add(pages);
             return push(classes, PageClass::Other, pages);
         }
         let page_len = usize::try_from(self.fields.page_len).unwrap_or(usize::MAX);
@@ -148,7 +152,7 @@ impl Next {
             return 0;
         }
         *self = Self { pfn: end, compound: None, ..*self };
-        end - pfns.start
+        end.saturating_sub(pfns.start)
     }
 
     /// What a page is, which looks like this, as the next one in order. Within a
@@ -157,7 +161,7 @@ impl Next {
         if pfn != self.pfn {
             self.compound = None;
         }
-        self.pfn = pfn + 1;
+        self.pfn = pfn.saturating_add(1);
         if pfn < self.free_end {
             return PageClass::Free;
         }

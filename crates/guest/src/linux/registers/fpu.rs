@@ -148,14 +148,15 @@ fn place(kernel: &Kernel<'_>, tasks: &[Task]) -> Place {
     let mut votes: BTreeMap<(u8, usize), usize> = BTreeMap::new();
     for task in users() {
         for key in candidates(kernel, task.gva) {
-            *votes.entry(key).or_default() += 1;
+            let votes_of = votes.entry(key).or_default();
+            *votes_of = votes_of.saturating_add(1);
         }
     }
     // The most votes; among equals the pointer before the state, and what is
     // nearer to the start, for behind a task there may be another one.
-    let best = votes
-        .iter()
-        .max_by_key(|((kind, offset), count)| (**count, u8::MAX - kind, usize::MAX - offset));
+    let best = votes.iter().max_by_key(|((kind, offset), count)| {
+        (**count, u8::MAX.saturating_sub(*kind), usize::MAX.saturating_sub(*offset))
+    });
     match best {
         Some(((0, offset), _)) => Place::PointerAt(*offset as u64),
         Some(((_, offset), _)) => Place::StateAt(*offset as u64),
@@ -173,13 +174,13 @@ fn candidates(kernel: &Kernel<'_>, task: Gva) -> Vec<(u8, usize)> {
         let inside =
             little_endian(word).checked_sub(task.0).and_then(|at| usize::try_from(at).ok());
         if inside.is_some_and(|at| is_fpstate(bytes.get(at..).unwrap_or_default())) {
-            found.push((0, index * word_len));
+            found.push((0, index.saturating_mul(word_len)));
         }
     }
     // Aligned in memory, not in the task.
     let first = usize::try_from(task.0.wrapping_neg() % 64).unwrap_or(0);
     for at in (first..bytes.len()).step_by(64) {
-        if bytes.get(at..at + COMPONENTS_START).is_some_and(xsave::looks_saved) {
+        if bytes.get(at..at.saturating_add(COMPONENTS_START)).is_some_and(xsave::looks_saved) {
             found.push((1, at));
         }
     }
@@ -194,14 +195,15 @@ fn readable(kernel: &Kernel<'_>, task: Gva) -> Vec<u8> {
         if kernel.read(task, &mut bytes, "task_struct").is_ok() {
             return bytes;
         }
-        len -= 4096;
+        len = len.saturating_sub(4096);
     }
     Vec::new()
 }
 
 /// Whether this begins like a `struct fpstate` with a saved state in it.
 fn is_fpstate(bytes: &[u8]) -> bool {
-    let number = |at: usize, len: usize| bytes.get(at..at + len).map_or(0, little_endian);
+    let number =
+        |at: usize, len: usize| bytes.get(at..at.saturating_add(len)).map_or(0, little_endian);
     let (size, user_size) = (number(0, 4), number(4, 4));
     let sizes_are_sane = [size, user_size]
         .iter()
@@ -210,7 +212,7 @@ fn is_fpstate(bytes: &[u8]) -> bool {
     let at = usize::try_from(REGS_IN_FPSTATE).unwrap_or(0);
     sizes_are_sane
         && features & X87_AND_SSE == X87_AND_SSE
-        && bytes.get(at..at + COMPONENTS_START).is_some_and(xsave::looks_saved)
+        && bytes.get(at..at.saturating_add(COMPONENTS_START)).is_some_and(xsave::looks_saved)
 }
 
 fn by_members(kernel: &Kernel<'_>, task: &Object<'_>) -> Option<Area> {

@@ -118,7 +118,8 @@ pub(super) fn of_task(
 /// The structure that ends here, if it holds user registers.
 fn read(kernel: &Kernel<'_>, end: Gva) -> Option<UserRegisters> {
     let mut bytes = [0; MAX_FRAME_BYTES];
-    let used = if kernel.linux().is_64_bit { MAX_FRAME_BYTES } else { 4 * WORDS_32[0] };
+    let used =
+        if kernel.linux().is_64_bit { MAX_FRAME_BYTES } else { WORDS_32[0].saturating_mul(4) };
     let bytes = bytes.get_mut(..used)?;
     let start = Gva(end.0.checked_sub(u64::try_from(used).ok()?)?);
     kernel.read(start, bytes, "pt_regs").ok()?;

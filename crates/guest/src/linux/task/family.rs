@@ -21,7 +21,7 @@ impl Kernel<'_> {
     fn number_of(&self, task: &Task, index: u64) -> Option<u32> {
         let task = self.object(task.gva, "task_struct");
         let pids = task.follow("signal", "signal_struct").ok()??.address_of("pids").ok()?;
-        let at = pids.checked_add(index * self.word_len())?;
+        let at = pids.checked_add(index.saturating_mul(self.word_len()))?;
         let pid = self.object(self.read_pointer(at, "signal_struct.pids").ok()?, "pid");
         let numbers = pid.address_of("numbers").ok()?;
         // `struct upid` begins with the number.
