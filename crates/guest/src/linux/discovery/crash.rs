@@ -1,20 +1,19 @@
 //! A second kernel that runs because the first one has crashed (kdump).
 //!
 //! The first kernel keeps memory free for the second (`crashkernel=`). With the second
-//! one it loads the head of an ELF core of itself, whose notes are where each CPU leaves
-//! its registers at a crash (`crash_notes`) and the first kernel's VMCOREINFO
-//! (`crash_prepare_elf64_headers`, kernel/kexec_file.c). The second kernel keeps the
-//! address in `elfcorehdr_addr`. So a kernel whose variables lead to such a head is
-//! either the one that the head is about, or the second one.
-
-use std::collections::BTreeSet;
-use std::ops::ControlFlow;
+//! one it loads the head of an ELF core of itself into it, whose notes are where each CPU
+//! leaves its registers at a crash (`crash_notes`) and the first kernel's VMCOREINFO
+//! (`crash_prepare_elf64_headers`, kernel/kexec_file.c). So a kernel near which such a
+//! head lies is either the one that the head is about, or the second one.
+//!
+//! It is looked for only if there is reason to: vCPUs execute two kernels, or the one
+//! they execute has taken little of memory for its own.
 
 use vmss2core_mem::{Gpa, PhysicalMemory};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::image::{Content, Image, KERNEL_MAP};
+use super::image::{Image, KERNEL_MAP, covered};
 use super::{banner, image_of, vmcoreinfo};
 use crate::{CrashKernel, Found, VmcoreInfo};
 
@@ -22,12 +21,13 @@ const MAGIC: &[u8] = b"\x7fELF\x02\x01";
 const ET_CORE: u16 = 4;
 const EM_X86_64: u16 = 62;
 const PT_NOTE: u32 = 4;
-/// The kernel and kexec-tools align the head to a page or to this.
-const ALIGNMENT: u64 = 1 << 10;
-/// More different numbers that could be its address are not worth following.
-const MOST_POINTERS: usize = 1 << 16;
+/// No machine keeps more memory for a second kernel.
+const REACH: u64 = 1 << 30;
+const PAGE_LEN: usize = 4096;
 /// One for each CPU that there can be (`NR_CPUS`), some for memory.
 const MOST_PROGRAM_HEADS: usize = 1 << 14;
+/// A kernel has one, and the one before it perhaps.
+const MOST_HEADS: usize = 8;
 
 /// `Elf64_Ehdr`.
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
@@ -82,11 +82,12 @@ pub(super) fn find<'a>(
     memory: &'a PhysicalMemory,
     images: &[(Image<'a>, Found<String>)],
 ) -> Option<Crashed<'a>> {
+    is_suspect(memory, images).then_some(())?;
     images.iter().find_map(|(image, line)| {
         let head = core_head(memory, image)?;
         let (first, first_line) = kernel_of(memory, images, &head.vmcoreinfo.value)?;
         let how = format!(
-            "its variables lead to the head of a core at physical {}, which is of the first kernel",
+            "the head of a core of the first kernel lies beside it, at physical {}",
             head.gpa
         );
         let second = CrashKernel {
@@ -109,41 +110,45 @@ struct CoreHead {
     vmcoreinfo: Found<VmcoreInfo>,
 }
 
-/// The head of a core that variables of an image lead to, if it is of another kernel:
-/// one that only waits for a crash knows the head as well.
+/// The head of a core near an image, if it is of another kernel: one that only waits for
+/// a crash has one as well.
 fn core_head(memory: &PhysicalMemory, image: &Image<'_>) -> Option<CoreHead> {
-    let heads = pointers(memory, image).into_iter().filter_map(|gpa| read(memory, gpa));
-    let mut others = heads.filter(|head| {
+    let is_head = |gpa: &Gpa| file_head(memory, *gpa).is_some();
+    let heads = pages_around(image).filter(is_head).take(MOST_HEADS);
+    let mut others = heads.filter_map(|gpa| read(memory, gpa)).filter(|head| {
         let text = text_of(&head.vmcoreinfo.value);
         text.is_some_and(|text| !image.holds_physical(text))
     });
     others.next()
 }
 
-/// Variables that could be the address of a head.
-fn pointers(memory: &PhysicalMemory, image: &Image<'_>) -> BTreeSet<Gpa> {
-    let end = memory.end().0;
-    let mut found = BTreeSet::new();
-    image.scan_only(Content::Variables, 0, &mut |_, bytes| {
-        for word in bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)) {
-            let plausible = word < end && word != 0 && word.is_multiple_of(ALIGNMENT);
-            if plausible && found.len() < MOST_POINTERS {
-                found.insert(Gpa(word));
-            }
-        }
-        ControlFlow::<()>::Continue(())
-    });
-    found
+/// Where the head can be: in the memory that was kept for the image.
+fn pages_around(image: &Image<'_>) -> impl Iterator<Item = Gpa> {
+    let start = image.runs.first().map_or(0, |run| run.gpa.0);
+    let pages = start.saturating_sub(REACH)..start.saturating_add(REACH);
+    pages.step_by(PAGE_LEN).map(Gpa)
+}
+
+/// Whether an image can be of a second kernel.
+fn is_suspect(memory: &PhysicalMemory, images: &[(Image<'_>, Found<String>)]) -> bool {
+    let [(only, _)] = images else { return !images.is_empty() };
+    only.space.mode().is_64_bit() && covered(&only.space) < memory.len_bytes() / 2
+}
+
+/// Where the program heads of a core are whose own head lies at an address, and how many.
+fn file_head(memory: &PhysicalMemory, gpa: Gpa) -> Option<(Gpa, usize)> {
+    let mut head = [0; HEAD];
+    memory.read(gpa, &mut head).ok()?;
+    let head = FileHead::ref_from_bytes(&head).ok().filter(|head| head.is_of_core())?;
+    Some((gpa.checked_add(head.programs.get())?, usize::from(head.program_count.get())))
 }
 
 /// The head at an address, if there is one with VMCOREINFO among its notes.
 fn read(memory: &PhysicalMemory, gpa: Gpa) -> Option<CoreHead> {
-    let mut head = [0; HEAD];
-    memory.read(gpa, &mut head).ok()?;
-    let head = FileHead::ref_from_bytes(&head).ok().filter(|head| head.is_of_core())?;
-    let count = usize::from(head.program_count.get()).min(MOST_PROGRAM_HEADS);
+    let (programs, count) = file_head(memory, gpa)?;
+    let count = count.min(MOST_PROGRAM_HEADS);
     let mut bytes = vec![0; count.checked_mul(PROGRAM)?];
-    memory.read(gpa.checked_add(head.programs.get())?, &mut bytes).ok()?;
+    memory.read(programs, &mut bytes).ok()?;
     let programs = <[ProgramHead]>::ref_from_bytes(&bytes).ok()?.iter();
     let notes = programs.filter(|program| program.kind.get() == PT_NOTE);
     let mut notes: Vec<Gpa> = notes.map(|program| Gpa(program.offset.get())).collect();

@@ -265,15 +265,21 @@ pub(super) fn direct_map(space: &AddressSpace<'_>) -> Option<Gva> {
     let half = KernelHalf::of(space.mode());
     let old = (space.mode() == PagingMode::FourLevel).then_some(OLD_DIRECT_MAP);
     let mut ranges = std::iter::once(half.range()).chain(old);
-    ranges.find_map(|range| most_used_distance(space, &half, range))
+    ranges.find_map(|range| most_used_distance(space, &half, range)).map(|(base, _)| base)
 }
 
-/// What most of a range is mapped at, if that can be a direct map.
+/// How much of memory the direct map has.
+pub(super) fn covered(space: &AddressSpace<'_>) -> u64 {
+    let half = KernelHalf::of(space.mode());
+    most_used_distance(space, &half, half.range()).map_or(0, |(_, bytes)| bytes)
+}
+
+/// What most of a range is mapped at, if that can be a direct map, and how much it is.
 fn most_used_distance(
     space: &AddressSpace<'_>,
     half: &KernelHalf,
     range: Range<u64>,
-) -> Option<Gva> {
+) -> Option<(Gva, u64)> {
     let mut votes: HashMap<u64, u64> = HashMap::new();
     space.walk_range(range, &LIMITS, &mut |leaf| {
         let distance = slide(&leaf);
@@ -287,8 +293,8 @@ fn most_used_distance(
         }
         ControlFlow::Continue(())
     });
-    let (distance, _) = votes.into_iter().max_by_key(|&(distance, bytes)| (bytes, distance))?;
-    Some(Gva(distance))
+    let (distance, bytes) = votes.into_iter().max_by_key(|&(distance, bytes)| (bytes, distance))?;
+    Some((Gva(distance), bytes))
 }
 
 /// The parts of a 32-bit direct map at `base` that could be a kernel image: each

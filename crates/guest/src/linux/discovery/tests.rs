@@ -307,9 +307,8 @@ const SECOND_TEXT: u64 = 0xffff_ffff_8200_0000;
 const SECOND_ROOT: u64 = 0xc0_0000;
 const CORE_HEAD: u64 = 0xc1_0000;
 
-/// With a second kernel, at the address of a head of a core of the first one, whose
-/// address a variable of the `holder` has.
-fn with_second_kernel(holder: u64) -> Guest {
+/// With a second kernel, and the head of a core of the first one beside it.
+fn with_second_kernel() -> Guest {
     let mut guest = Guest::new().with_note(NOTE, &note_text());
     guest.ram.resize(16 << 20, 0);
     guest.set(SECOND_ROOT + 8 * 511, 0xc0_1000 | RW);
@@ -318,7 +317,6 @@ fn with_second_kernel(holder: u64) -> Guest {
     guest.set(0xc0_2000 + 8 * 17, (SECOND_GPA + (2 << 20)) | LARGE | RW | NX);
     let banner = BANNER.replace(RELEASE, "6.2.0-crash");
     guest.put(SECOND_GPA + BANNER_AT, format!("{banner}\n\0").as_bytes());
-    guest.set(holder + POINTER, CORE_HEAD);
     guest.put(CORE_HEAD, b"\x7fELF\x02\x01\x01");
     guest.put(CORE_HEAD + 16, &[4, 0, 62, 0]);
     guest.set(CORE_HEAD + 32, 64);
@@ -333,7 +331,7 @@ fn with_second_kernel(holder: u64) -> Guest {
 
 #[test]
 fn the_kernel_that_crashed_is_told_from_the_one_that_runs_since() {
-    let mut guest = with_second_kernel(SECOND_GPA);
+    let mut guest = with_second_kernel();
     guest.vcpus[1].control.cr3 = Some(SECOND_ROOT);
     let facts = guest.analyse();
     let linux = linux(&facts);
@@ -350,7 +348,7 @@ fn the_kernel_that_crashed_is_told_from_the_one_that_runs_since() {
 
 #[test]
 fn the_kernel_that_crashed_is_found_when_no_vcpu_executes_it_any_more() {
-    let mut guest = with_second_kernel(SECOND_GPA);
+    let mut guest = with_second_kernel();
     guest.vcpus.truncate(1);
     guest.vcpus[0].control.cr3 = Some(SECOND_ROOT);
     let facts = guest.analyse();
@@ -361,7 +359,7 @@ fn the_kernel_that_crashed_is_found_when_no_vcpu_executes_it_any_more() {
 
 #[test]
 fn a_kernel_that_only_waits_for_a_crash_is_alone() {
-    let facts = with_second_kernel(TEXT_GPA).analyse();
+    let facts = with_second_kernel().analyse();
     check_addresses(linux(&facts));
     assert_eq!(linux(&facts).crash_kernel, None);
 }
@@ -369,7 +367,7 @@ fn a_kernel_that_only_waits_for_a_crash_is_alone() {
 #[test]
 fn a_damaged_head_of_a_core_is_none() {
     for (at, value) in [(16, 2), (54, 55), (56, 0), (64 + 2 * 56, 5), (32, u64::MAX)] {
-        let mut guest = with_second_kernel(SECOND_GPA);
+        let mut guest = with_second_kernel();
         guest.vcpus[1].control.cr3 = Some(SECOND_ROOT);
         guest.set(CORE_HEAD + at, value);
         assert_eq!(linux(&guest.analyse()).crash_kernel, None, "{at}");

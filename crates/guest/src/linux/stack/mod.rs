@@ -169,9 +169,12 @@ impl Kernel<'_> {
     /// The kernel stack that a vCPU is on; without frames if it is in user mode.
     pub fn backtrace_of_vcpu(&self, index: u32) -> Result<Backtrace, LinuxError> {
         let registers = self.registers_of(index).and_then(start::of_vcpu);
-        let registers = registers.ok_or_else(|| match self.linux().has_left(index) {
-            true => LinuxError::LeftForSecondKernel { vcpu: index },
-            false => LinuxError::NoRegisters { vcpu: index },
+        let registers = registers.ok_or_else(|| {
+            if self.linux().has_left(index) {
+                LinuxError::LeftForSecondKernel { vcpu: index }
+            } else {
+                LinuxError::NoRegisters { vcpu: index }
+            }
         })?;
         if self.privilege_of(index) == Some(3) {
             let sp = Gva(registers.sp().unwrap_or_default());
