@@ -6,6 +6,7 @@
 //! from. Nothing here parses a file format or knows a guest operating system.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
 
 mod address;
 mod checkpoint;
