@@ -117,6 +117,20 @@ pub enum DumpError {
         /// What the method said.
         why: String,
     },
+    /// A page that was compressed cannot be decompressed.
+    #[error("a page of compressed swap space cannot be read: {why}")]
+    Unmade {
+        /// Why.
+        why: String,
+    },
+    /// How long a file of the guest is is not known.
+    #[error("cannot write {}: the length of the guest's file is not known", path.display())]
+    UnknownLength {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        source: vmss2core_guest::linux::LinuxError,
+    },
     /// What the pages of the guest are for is not known.
     #[error("pages cannot be left out by what they are for (levels 2 to 16)")]
     NoPageClasses {

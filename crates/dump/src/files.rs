@@ -1,15 +1,17 @@
 //! Files of a guest, rebuilt from its page cache: executables and libraries for
 //! debuggers.
 //!
-//! What the cache does not have is a hole of the file, and said to be missing.
+//! What the cache does not have is a hole of the file, and said to be missing; a section
+//! table that debuggers can use is put in place of one that is not all there.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use vmss2core_guest::Facts;
-use vmss2core_guest::linux::{Content, Counts, MappedFile, Process};
+use vmss2core_guest::linux::{Content, Counts, MappedFile, PatchBytes, Process, SectionTable};
 
-use crate::engine::{self, Extent, Layout};
+use crate::engine::{self, Extent, Layout, Literal};
+use crate::process::made::{Made, MadePages};
 use crate::{DumpError, Existing, Input, Monitor, WriteOptions};
 
 /// A file that was written.
@@ -23,6 +25,8 @@ pub struct FileSummary {
     pub counts: Counts,
     /// Offsets whose bytes the checkpoint does not have, in order.
     pub missing: Vec<Range<u64>>,
+    /// What was done about its section table.
+    pub section_table: SectionTable,
 }
 
 /// Writes a file that `process` has mapped to `path`, with mode 0600 and under a
@@ -35,9 +39,13 @@ pub fn write(
     monitor: &dyn Monitor,
 ) -> Result<FileSummary, DumpError> {
     let mut summary = FileSummary { path: path.to_owned(), ..FileSummary::default() };
-    let mut layout = Layout { len_bytes: file.len_bytes.unwrap_or(0), ..Layout::default() };
-    summary.len_bytes = layout.len_bytes;
-    for run in process.file_runs(file) {
+    let (mut layout, mut made) = (Layout::default(), Vec::new());
+    let restored = process
+        .restored_file(file)
+        .map_err(|source| DumpError::UnknownLength { path: path.to_owned(), source })?;
+    summary.section_table = restored.section_table().clone();
+    layout.len_bytes = restored.len_bytes();
+    for run in restored.runs() {
         let (offset, len_bytes) = (run.offset_bytes, run.len_bytes);
         summary.counts.count(run.content, len_bytes);
         match run.content {
@@ -45,15 +53,26 @@ pub fn write(
                 layout.extents.push(Extent { offset, gpa, len_bytes });
             }
             Content::Zero => {}
+            Content::Compressed { .. } => {
+                made.push(Made { offset, content: run.content, len_bytes })
+            }
             Content::Swapped { .. } | Content::Missing(_) => {
                 add(&mut summary.missing, offset..offset + len_bytes);
             }
         }
     }
+    for patch in restored.patches() {
+        // Zeroes are in place of what is missing, which is a hole.
+        if let PatchBytes::Given(bytes) = &patch.bytes {
+            layout.overlay.push(Literal { offset: patch.offset, bytes: bytes.clone() });
+        }
+    }
+    summary.len_bytes = layout.len_bytes;
     let facts: &Facts = process.kernel().facts();
     let input = Input { checkpoint: process.kernel().checkpoint(), facts: &facts };
     let options = WriteOptions { existing, ..WriteOptions::default() };
-    engine::write(&layout, input, &options, path, monitor)?;
+    let made = MadePages { kernel: process.kernel(), made: &made };
+    engine::write_with(&layout, &made, input, &options, path, monitor)?;
     Ok(summary)
 }
 

@@ -8,6 +8,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use vmss2core_guest::linux::Libraries;
 use vmss2core_guest::paging::{AddressSpace, Permissions};
 use vmss2core_mem::{PhysicalMemory, X86Vcpu};
 
@@ -117,6 +118,11 @@ pub trait Inferior: Send + Sync {
 
     /// What `qXfer:libraries` lists; `None` if it is not to be asked.
     fn libraries(&self) -> Option<Vec<Library>> {
+        None
+    }
+
+    /// What the dynamic linker has loaded, if a client cannot find that out by itself.
+    fn linked(&self) -> Option<&Libraries> {
         None
     }
 

@@ -91,6 +91,8 @@ pub struct MemoryCounts {
     pub zero: u64,
     /// Not touched yet, taken from the guest's page cache of the file.
     pub page_cache: u64,
+    /// Swapped out to memory, compressed.
+    pub compressed: u64,
     /// On a swap device.
     pub swapped: u64,
     /// Nowhere in the checkpoint.
@@ -99,7 +101,7 @@ pub struct MemoryCounts {
 
 impl From<Counts> for MemoryCounts {
     fn from(counts: Counts) -> Self {
-        let Counts { present, zero, page_cache, swapped, missing } = counts;
-        Self { present, zero, page_cache, swapped, missing }
+        let Counts { present, zero, page_cache, compressed, swapped, missing } = counts;
+        Self { present, zero, page_cache, compressed, swapped, missing }
     }
 }

@@ -16,6 +16,9 @@ use crate::info::{Hex, ProblemInfo};
 pub const MAPS_SCHEMA: &str = "vmss2core/maps/1";
 
 const KIB: u64 = 1024;
+/// Where bytes are, in the order of the columns.
+const HEADS: [&str; 6] = ["memory", "zero", "cache", ZRAM, "swapped", "missing"];
+const ZRAM: &str = "zram";
 
 /// The mappings of a process.
 #[derive(Clone, Debug, Serialize)]
@@ -88,16 +91,16 @@ impl MapsReport {
     /// Writes a line for each mapping with how much of it is where, in KiB.
     pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         let width = self.mappings.iter().map(|one| one.prefix().len()).max().unwrap_or(0);
-        let heads = ["memory", "zero", "cache", "swapped", "missing"];
-        let heads = heads.map(|head| format!("{head:>8}")).join("  ");
+        let with_zram = self.totals.compressed > 0;
+        let heads = columns(HEADS.map(str::to_owned), with_zram);
         writeln!(out, "{:width$}  {heads}", "KiB:")?;
         for mapping in &self.mappings {
             let prefix = mapping.prefix();
-            let (counts, name) = (columns(mapping.memory), printable(&mapping.name));
+            let (counts, name) = (sizes(mapping.memory, with_zram), printable(&mapping.name));
             writeln!(out, "{}", format!("{prefix:width$}  {counts}  {name}").trim_end())?;
         }
         let count = format!("{} mappings", self.mappings.len());
-        writeln!(out, "{count:width$}  {}", columns(self.totals))
+        writeln!(out, "{count:width$}  {}", sizes(self.totals, with_zram))
     }
 
     /// Writes the lines of `/proc/PID/maps`.
@@ -107,7 +110,11 @@ impl MapsReport {
             let prefix = mapping.prefix();
             match mapping.name.as_str() {
                 "" => writeln!(out, "{prefix} ")?,
-                name => writeln!(out, "{prefix:width$}{}", printable(name))?,
+                // As `seq_path` has it.
+                name => {
+                    let name = printable(&name.replace('\n', "\\012"));
+                    writeln!(out, "{prefix:width$}{name}")?;
+                }
             }
         }
         Ok(())
@@ -128,10 +135,16 @@ impl MappingInfo {
     }
 }
 
-fn columns(memory: MemoryCounts) -> String {
-    let MemoryCounts { present, zero, page_cache, swapped, missing } = memory;
-    let columns = [present, zero, page_cache, swapped, missing];
-    columns.map(|bytes| format!("{:>8}", bytes.div_ceil(KIB))).join("  ")
+/// Most guests have no zram device: its column is there only if there is something in it.
+fn columns(all: [String; 6], with_zram: bool) -> String {
+    let shown = all.iter().zip(HEADS).filter(|(_, head)| with_zram || *head != ZRAM);
+    shown.map(|(text, _)| format!("{text:>8}")).collect::<Vec<_>>().join("  ")
+}
+
+fn sizes(memory: MemoryCounts, with_zram: bool) -> String {
+    let MemoryCounts { present, zero, page_cache, compressed, swapped, missing } = memory;
+    let all = [present, zero, page_cache, compressed, swapped, missing];
+    columns(all.map(|bytes| bytes.div_ceil(KIB).to_string()), with_zram)
 }
 
 fn mapping_info(vma: &Vma, counts: Counts) -> MappingInfo {

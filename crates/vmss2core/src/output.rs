@@ -33,10 +33,16 @@ pub(crate) fn talk(text: &str) {
     }
 }
 
+/// Says one line. It names what a guest has named, which may have line breaks in it:
+/// they are escaped too, or a guest could write lines of its own.
+pub(crate) fn line(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", printable(text));
+}
+
 /// Says what a reader or a writer had to work around.
 pub(crate) fn problems<'a>(problems: impl IntoIterator<Item = &'a Problem>) {
     for problem in problems {
-        talk(&format!("vmss2core: {problem}"));
+        line(&format!("vmss2core: {problem}"));
     }
 }
 
@@ -47,6 +53,6 @@ pub(crate) fn hints(hints: &[String]) {
     }
     talk("to open it:");
     for hint in hints {
-        talk(&format!("  {}", printable(hint)));
+        line(&format!("  {hint}"));
     }
 }

@@ -139,6 +139,27 @@ fn program_too(name: &str) -> Result<()> {
     })
 }
 
+/// The program's ELF header is made from its mappings, and its own section headers are
+/// found at its end: gdb gets all of its names.
+fn header(name: &str) -> Result<()> {
+    let served = Served::of(name, &Wrap::without_header(), &[])?;
+    both_gdbs(|judge| {
+        let said = served.ask(judge, &LINES)?;
+        ensure_libraries(&said)?;
+        let deep = " in lab_sleep_deep () from target:/lib/liblab.so";
+        let sleeper = ["nanosleep", deep, deep, deep, deep, " in sleeper ("];
+        ensure_frames(&served.guest, &said, "mt-sleeper", &sleeper)?;
+        let library = "target:/lib/libc.so.6";
+        ensure_frames(&served.guest, &said, "mt", &[library, " in main () at mt.c"])?;
+        ensure_frames(&served.guest, &said, "mt-waiter", &[library, " in waiter ("])?;
+        ensure_frames(&served.guest, &said, "mt-spinner", &["#0  0x", " in spinner ("])?;
+        let problem = "the ELF header among them: one was made from what the process has mapped";
+        ensure_contains(name, &said, problem)?;
+        ensure!(!said.contains(" in ?? ()\n"), "{name}: {said}");
+        Ok(())
+    })
+}
+
 /// What the problem says to do helps.
 fn directory(name: &str) -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -233,7 +254,7 @@ fn frames_of(said: &str) -> &str {
 }
 
 guest_tests! {
-    (libraries, program_too, directory, tables)
+    (libraries, program_too, header, directory, tables)
     five_level: "linux-6.1",
     two_level: "linux-6.1-i386",
 }

@@ -95,9 +95,42 @@ pub(crate) fn write(
     path: &Path,
     monitor: &dyn Monitor,
 ) -> Result<(), DumpError> {
+    write_with(layout, &Nothing, input, options, path, monitor)
+}
+
+/// Bytes that lie nowhere in memory as they are, and are made when it is their turn.
+pub(crate) trait Made {
+    /// Passes on each piece with where it goes.
+    fn write(
+        &self,
+        write: &mut dyn FnMut(&[u8], u64) -> Result<(), DumpError>,
+    ) -> Result<(), DumpError>;
+}
+
+struct Nothing;
+
+impl Made for Nothing {
+    fn write(
+        &self,
+        _: &mut dyn FnMut(&[u8], u64) -> Result<(), DumpError>,
+    ) -> Result<(), DumpError> {
+        Ok(())
+    }
+}
+
+/// Like [`write`], with bytes that are made.
+pub(crate) fn write_with(
+    layout: &Layout,
+    made: &dyn Made,
+    input: Input<'_>,
+    options: &WriteOptions,
+    path: &Path,
+    monitor: &dyn Monitor,
+) -> Result<(), DumpError> {
     let output = Output::create(path, options.existing, &input.checkpoint.provenance)?;
     let companions = write_rest(layout, &output, input, options, path)?;
     copy_memory(&layout.extents, &input.checkpoint.memory, &output, monitor)?;
+    made.write(&mut |bytes, offset| output.write_all_at(bytes, offset))?;
     write_literals(&layout.overlay, &output)?;
     output.persist()?;
     companions.into_iter().try_for_each(Output::persist)

@@ -80,8 +80,7 @@ impl Bitmap {
         let len =
             self.bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
         let bytes = self.bytes.get(..len).unwrap_or_default();
-        let start = self.piece.saturating_mul(BITMAP_BYTES as u64);
-        sink.write_at(self.offset.saturating_add(start), bytes)?;
+        sink.write_at(self.offset.saturating_add(self.piece * BITMAP_BYTES as u64), bytes)?;
         self.bytes.fill(0);
         self.is_dirty = false;
         Ok(())

@@ -1,11 +1,11 @@
 //! Which segments a process's core has, and what is in them.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use vmss2core_guest::linux::{Content, Counts, Missing, Process, Run, VmaFlags};
 use vmss2core_mem::{Gpa, Problem};
 
+use super::made::Made;
 use crate::elf::assemble::Segment;
 use crate::elf::raw::{PF_R, PF_W, PF_X};
 use crate::engine::Extent;
@@ -26,6 +26,8 @@ const MAX_FILE_BYTES_32: u64 = (4 << 30) - (64 << 20);
 pub(super) struct Memory {
     pub(super) segments: Vec<Segment>,
     pub(super) extents: Vec<Extent>,
+    /// What is made of compressed pages.
+    pub(super) made: Vec<Made>,
     pub(super) len_bytes: u64,
     pub(super) counts: Counts,
     pub(super) problems: Vec<Problem>,
@@ -60,19 +62,9 @@ pub(super) struct Builder {
     /// Zeroes for which the file has no room.
     left_out: u64,
     /// What a user should know to be missing, and what is only in a file.
+    lost: u64,
     swapped: u64,
-    lost: BTreeMap<Missing, u64>,
-}
-
-/// What is in a file, or was never in memory, is not lost.
-fn missing(why: Missing, fate: &str, size: &str) -> Problem {
-    match why {
-        Missing::NotCached => Problem::note(format!(
-            "not in the guest's page cache, only in its files, and {fate}: {size}"
-        )),
-        Missing::NotMapped => Problem::note(format!("{why}, and {fate}: {size}")),
-        _ => Problem::incomplete(format!("{why}, and {fate}: {size}")),
-    }
+    in_file_only: u64,
 }
 
 impl Builder {
@@ -83,8 +75,9 @@ impl Builder {
             budget: guest_bytes.saturating_mul(MAX_ALIASES),
             max_file_bytes: if is_32_bit { MAX_FILE_BYTES_32 } else { MAX_FILE_BYTES },
             left_out: 0,
+            lost: 0,
             swapped: 0,
-            lost: BTreeMap::new(),
+            in_file_only: 0,
         }
     }
 
@@ -101,10 +94,17 @@ impl Builder {
                 memory.problems.push(problem(format!("{} KiB", bytes >> 10)));
             }
         };
-        say(self.swapped, &|size| Problem::incomplete(format!("swapped out, and {fate}: {size}")));
-        for (why, bytes) in &self.lost {
-            say(*bytes, &|size| missing(*why, fate, &size));
-        }
+        say(self.swapped, &|size| {
+            Problem::incomplete(format!("swapped out by the guest, and {fate}: {size}"))
+        });
+        say(self.lost, &|size| {
+            Problem::incomplete(format!("not in the checkpoint, and {fate}: {size}"))
+        });
+        say(self.in_file_only, &|size| {
+            Problem::note(format!(
+                "not in the guest's page cache, only in its files, and {fate}: {size}"
+            ))
+        });
         say(self.left_out, &|size| {
             Problem::warning(format!(
                 "never touched by the process, and marked as unavailable to keep the file within \
@@ -118,12 +118,10 @@ impl Builder {
     fn miss(&mut self, run: Run, flags: VmaFlags) {
         let is_device = flags.0 & (VmaFlags::IO.0 | VmaFlags::PFN_MAP.0) != 0;
         let counter = match run.content {
+            Content::Missing(Missing::NotCached) => &mut self.in_file_only,
             Content::Missing(Missing::BehindTheFile) => return,
-            Content::Missing(Missing::NotCached) => {
-                self.lost.entry(Missing::NotCached).or_default()
-            }
             Content::Missing(_) if is_device => return,
-            Content::Missing(why) => self.lost.entry(why).or_default(),
+            Content::Missing(_) => &mut self.lost,
             Content::Swapped { .. } => &mut self.swapped,
             _ => return,
         };
@@ -158,14 +156,16 @@ impl Writer<'_> {
     /// Adds a run; breaks off when there is more than any process has.
     pub(super) fn push(&mut self, run: Run) -> ControlFlow<()> {
         let memory = &mut self.builder.memory;
-        if memory.segments.len() + memory.extents.len() > MAX_PIECES {
+        let pieces = memory.segments.len() + memory.extents.len() + memory.made.len();
+        if pieces > MAX_PIECES {
             return ControlFlow::Break(());
         }
         let from = match run.content {
             Content::Memory(gpa) | Content::PageCache(gpa) => Some(gpa),
             _ => None,
         };
-        if from.is_some() {
+        let is_made = matches!(run.content, Content::Compressed { .. });
+        if from.is_some() || is_made {
             match self.builder.budget.checked_sub(run.len_bytes) {
                 Some(rest) => self.builder.budget = rest,
                 None => return ControlFlow::Break(()),
@@ -173,8 +173,13 @@ impl Writer<'_> {
         }
         memory.counts.count(run.content, run.len_bytes);
         self.builder.miss(run, self.flags);
+        if is_made {
+            let (offset, len_bytes) = (self.builder.memory.len_bytes, run.len_bytes);
+            self.builder.memory.made.push(Made { offset, content: run.content, len_bytes });
+        }
         let in_file = match from {
             Some(_) => true,
+            None if is_made => true,
             None if run.content == Content::Zero || self.builder.zero_fill => {
                 self.builder.has_room(run.len_bytes, self.flags)
             }

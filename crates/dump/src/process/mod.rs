@@ -7,6 +7,7 @@
 //! to read there or take the bytes from the program's file.
 
 mod hints;
+pub(crate) mod made;
 mod memory;
 mod notes;
 #[cfg(test)]
@@ -14,12 +15,15 @@ mod tests;
 
 use std::path::Path;
 
-use vmss2core_guest::linux::{Counts, Kernel, Process, RegisterFinder, Task, ThreadRegisters};
+use vmss2core_guest::linux::{
+    Counts, Kernel, Process, RegisterFinder, Task, ThreadRegisters, living_threads,
+};
 use vmss2core_mem::Problem;
 
 use crate::elf::assemble::{Kind, assemble_segments};
 use crate::elf::{Class, Machine};
 use crate::{DumpError, Existing, Input, Monitor, Summary, WriteOptions, engine};
+use made::{Made, MadePages};
 use memory::Memory;
 
 /// gdb reads the table of segments one by one, and every access goes through it.
@@ -66,7 +70,7 @@ pub struct ProcessSummary {
 impl<'p, 'k> ProcessCore<'p, 'k> {
     /// Gathers what is known of a process. `tasks` are all of the guest's; the
     /// thread that the process was asked for by comes first, which is where
-    /// debuggers start.
+    /// debuggers start. Threads that have ended are not in it, as in Linux's own cores.
     pub fn new(
         kernel: &'k Kernel<'k>,
         process: &'p Process<'k>,
@@ -74,7 +78,7 @@ impl<'p, 'k> ProcessCore<'p, 'k> {
         finder: &RegisterFinder<'k>,
     ) -> Self {
         let first = process.task();
-        let others = tasks.iter().filter(|task| task.pid == first.pid && task.tid != first.tid);
+        let others = living_threads(tasks, first.pid).filter(|task| task.tid != first.tid);
         let mut problems = process.problems().to_vec();
         let threads = std::iter::once(first)
             .chain(others)
@@ -102,7 +106,7 @@ impl<'p, 'k> ProcessCore<'p, 'k> {
         let kernel = self.process.kernel();
         let facts = kernel.facts();
         let input = Input { checkpoint: kernel.checkpoint(), facts: &facts };
-        let memory = Memory::of(self.process, options.zero_fill);
+        let mut memory = Memory::of(self.process, options.zero_fill);
         let machine = self.machine();
         let class = if machine == Machine::I386 { Class::Elf32 } else { Class::Elf64 };
         let notes = notes::all(self, machine);
@@ -112,11 +116,18 @@ impl<'p, 'k> ProcessCore<'p, 'k> {
             class,
             &notes,
             &memory.segments,
-            memory.extents,
+            std::mem::take(&mut memory.extents),
             memory.len_bytes,
         )?;
         let options = WriteOptions { existing: options.existing, ..WriteOptions::default() };
-        engine::write(&layout, input, &options, path, monitor)?;
+        let shift = layout.len_bytes.saturating_sub(memory.len_bytes);
+        let made: Vec<Made> = memory
+            .made
+            .iter()
+            .map(|made| Made { offset: made.offset.saturating_add(shift), ..*made })
+            .collect();
+        let made = MadePages { kernel, made: &made };
+        engine::write_with(&layout, &made, input, &options, path, monitor)?;
         let mut problems = self.problems.clone();
         problems.extend(memory.problems);
         problems.extend(many_segments(memory.segments.len()));

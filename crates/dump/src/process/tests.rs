@@ -74,9 +74,11 @@ fn what_is_not_available_has_no_bytes_in_the_file() {
         ]
     );
     assert_eq!((swapped.counts.swapped, swapped.counts.missing), (0x2000, 0x1000));
-    let [problem] = swapped.problems.as_slice() else { panic!("{:?}", swapped.problems) };
-    assert_eq!(problem.severity, Severity::Incomplete);
-    assert!(problem.message.ends_with(": 12 KiB"), "{}", problem.message);
+    let [of_swap, others] = swapped.problems.as_slice() else { panic!("{:?}", swapped.problems) };
+    assert_eq!([of_swap, others].map(|problem| problem.severity), [Severity::Incomplete; 2]);
+    assert!(of_swap.message.starts_with("swapped out"), "{}", of_swap.message);
+    assert!(of_swap.message.ends_with(": 8 KiB"), "{}", of_swap.message);
+    assert!(others.message.ends_with(": 4 KiB"), "{}", others.message);
 
     // Filled with zeroes only if the user wants that, and it is still said.
     let filled = memory(true, &[(0x40_0000, CODE, &runs)]);

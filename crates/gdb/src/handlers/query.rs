@@ -36,7 +36,7 @@ fn supported(session: &mut Session<'_>, features: &[u8]) -> Reply {
     );
     // lldb 19 finds out by itself, and means another form of answer.
     if session.client != Client::Lldb {
-        answer.push_str(";binary-upload+");
+        answer.push_str(";binary-upload+;qXfer:libraries-svr4:read+");
     }
     if session.agreed.multiprocess {
         answer.push_str(";multiprocess+");

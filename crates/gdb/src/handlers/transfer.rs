@@ -20,6 +20,9 @@ pub(super) const PACKETS: Family = &[
     ("qXfer:libraries:read:", |session, rest| {
         part(session, ("libraries", rest), |session, _| libraries(session))
     }),
+    ("qXfer:libraries-svr4:read:", |session, rest| {
+        part(session, ("libraries-svr4", rest), |session, _| linked(session))
+    }),
     ("qXfer:auxv:read:", |session, rest| {
         part(session, ("auxv", rest), |session, _| session.current()?.inferior.auxv())
     }),
@@ -125,6 +128,26 @@ fn libraries(session: &Session<'_>) -> Option<Vec<u8>> {
         xml.push_str("</library>\n");
     }
     xml.push_str("</library-list>\n");
+    Some(xml.into_bytes())
+}
+
+/// The dynamic linker's list, which gdb looks up by itself if it is told nothing.
+fn linked(session: &Session<'_>) -> Option<Vec<u8>> {
+    let current = session.current()?;
+    let linked = current.inferior.linked()?;
+    let program = linked.program.as_ref();
+    let main = program.map(|entry| format!(" main-lm=\"{:#x}\"", entry.entry.0));
+    let mut xml = format!("<library-list-svr4 version=\"1.0\"{}>\n", main.unwrap_or_default());
+    for library in &linked.libraries {
+        let name = escape_xml(&library.name);
+        let (entry, bias, dynamic) = (library.entry.0, library.bias, library.dynamic.0);
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            xml,
+            "<library name=\"{name}\" lm=\"{entry:#x}\" l_addr=\"{bias:#x}\" l_ld=\"{dynamic:#x}\"/>"
+        );
+    }
+    xml.push_str("</library-list-svr4>\n");
     Some(xml.into_bytes())
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use vmss2core_guest::linux::{
-    Kernel, Library, MappedFile, Process, RegisterFinder, Task, ThreadRegisters, Vma, VmaFlags,
+    Kernel, Libraries, MappedFile, Process, RegisterFinder, Task, ThreadRegisters, Vma, VmaFlags,
+    living_threads,
 };
 use vmss2core_guest::paging::{AddressSpace, Permissions};
 use vmss2core_mem::Gva;
@@ -12,6 +13,9 @@ use vmss2core_mem::Gva;
 use super::registers;
 use crate::description::{Description, Width};
 use crate::target::{Inferior, Region, Registers, Thread};
+
+/// Where the program headers are.
+const AT_PHDR: u64 = 3;
 
 /// A process with its threads.
 pub struct Attached<'a> {
@@ -23,7 +27,7 @@ pub struct Attached<'a> {
     problems: Vec<String>,
     /// What is said of files that a client has opened and that are not all in memory.
     incomplete: Mutex<BTreeMap<Gva, String>>,
-    libraries: OnceLock<Vec<Library>>,
+    libraries: OnceLock<Option<Libraries>>,
     made_up: Mutex<BTreeMap<&'static str, Arc<Vec<u8>>>>,
 }
 
@@ -44,7 +48,7 @@ impl<'a> Attached<'a> {
         let tasks: Vec<Task> = leaders.into_iter().chain(others).cloned().collect();
         let mut problems: Vec<String> =
             process.problems().iter().map(|problem| problem.message.clone()).collect();
-        let found = states(finder, &tasks, &mut problems);
+        let found = states(finder, living_threads(&tasks, pid), &mut problems);
         if found.is_empty() {
             return Err(format!(
                 "no thread of process {pid} has registers: {}",
@@ -86,10 +90,14 @@ impl<'a> Attached<'a> {
         let mapped = self.process.vmas().iter().filter_map(|vma| vma.file.as_deref());
         let by_path = || mapped.chain(self.process.executable()).find(is_it);
         by_path().or_else(|| {
-            let libraries = self.libraries.get_or_init(|| self.process.libraries());
-            let library = libraries.iter().find(|library| library.name == path)?;
+            let libraries = self.libraries()?;
+            let library = libraries.libraries.iter().find(|library| library.name == path)?;
             self.process.vma_at(library.dynamic)?.file.as_deref()
         })
+    }
+
+    fn libraries(&self) -> Option<&Libraries> {
+        self.libraries.get_or_init(|| self.process.libraries()).as_ref()
     }
 
     /// Keeps what a client misses in a file that it opened.
@@ -127,10 +135,10 @@ fn with_reasons(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The registers of threads that have any.
-fn states(
+/// The registers of threads that live.
+fn states<'t>(
     finder: &RegisterFinder<'_>,
-    tasks: &[Task],
+    tasks: impl Iterator<Item = &'t Task>,
     problems: &mut Vec<String>,
 ) -> BTreeMap<u32, ThreadRegisters> {
     let mut found = BTreeMap::new();
@@ -222,6 +230,13 @@ impl Inferior for Attached<'_> {
 
     fn space(&self, _: u32) -> Option<AddressSpace<'_>> {
         Some(*self.process.space())
+    }
+
+    fn linked(&self) -> Option<&Libraries> {
+        // gdb follows the program's own headers as long as it can read them.
+        let headers = self.process.auxv().into_iter().find(|(kind, _)| *kind == AT_PHDR)?.1;
+        let is_readable = self.process.read(Gva(headers), &mut [0; 32]).is_ok();
+        self.libraries().filter(|_| !is_readable)
     }
 
     fn auxv(&self) -> Option<Vec<u8>> {

@@ -9,18 +9,17 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use vmss2core_guest::linux::{Kernel, RegisterFinder, Task};
+use vmss2core_guest::linux::{Kernel, NoProcess, RegisterFinder, Task, process_meant};
 use vmss2core_mem::PhysicalMemory;
 
 use crate::description::Description;
-use crate::reply::ENOENT;
+use crate::reply::{EIO, ENOENT};
 use crate::target::{GuestFile, Inferior, Target};
 
 mod attached;
 mod cached;
 mod proc;
 mod registers;
-mod sections;
 mod sysroot;
 mod tables;
 
@@ -154,9 +153,16 @@ impl Target for Processes<'_> {
         }
         let process = self.find(pid).map_err(|_| ENOENT)?;
         let file = process.file(path).ok_or(ENOENT)?;
-        let opened = self.caches.open(&process, file);
-        process.keep_problem(file, opened.problem());
-        Ok(Box::new(opened))
+        match self.caches.open(&process, file) {
+            Ok(opened) => {
+                process.keep_problem(file, opened.problem());
+                Ok(Box::new(opened))
+            }
+            Err(why) => {
+                process.keep_problem(file, Some(why));
+                Err(EIO)
+            }
+        }
     }
 
     fn read_link(&self, _: u32, path: &str) -> Result<String, u8> {
@@ -172,25 +178,24 @@ impl Target for Processes<'_> {
 
 /// The first thread of a process, if it can be attached to.
 fn choose(tasks: &[Task], pid: u32) -> Result<&Task, String> {
-    let found = tasks.iter().find(|task| task.tid == pid && pid != 0);
-    let Some(task) = found else {
-        return Err(format!(
-            "the guest has no process {pid}: \"info os processes\" or \"monitor ps\" lists them"
-        ));
+    let refused = match process_meant(tasks, pid) {
+        Ok(task) if task.pid == pid => return Ok(task),
+        Ok(thread) => {
+            let (name, of) = (&thread.comm, thread.pid);
+            return Err(format!("{pid} ({name}) is a thread of process {of}: attach to {of}"));
+        }
+        Err(refused) => refused,
     };
-    let name = &task.comm;
-    if !task.is_leader() {
-        let of = task.pid;
-        return Err(format!("{pid} ({name}) is a thread of process {of}: attach to {of}"));
-    }
-    if task.is_kernel_thread {
-        return Err(format!(
-            "{pid} ({name}) is a thread of the kernel, without memory of its own: \"monitor bt \
-             {pid}\" prints its stack"
-        ));
-    }
-    let lives = tasks.iter().find(|task| task.pid == pid && task.mm.is_some());
-    lives.ok_or_else(|| format!("{pid} ({name}) has ended, and its memory is gone"))
+    let name = refused.task().map(|task| task.comm.as_str()).unwrap_or_default();
+    Err(match refused {
+        NoProcess::Unknown => format!(
+            "the guest has no process {pid}: \"info os processes\" or \"monitor ps\" lists them"
+        ),
+        NoProcess::Kernel(_) => {
+            format!("{pid} ({name}): {refused}: \"monitor bt {pid}\" prints its stack")
+        }
+        _ => format!("{pid} ({name}): {refused}"),
+    })
 }
 
 #[cfg(test)]
@@ -209,7 +214,6 @@ mod tests {
             uid: None,
             gid: None,
             comm: format!("comm{tid}"),
-            long_name: None,
             state: Some(TaskState { letter, bits: 0 }),
             mm: (letter == 'S').then_some(Gva(1)),
             is_kernel_thread: letter == 'I',

@@ -5,7 +5,6 @@
 //! What a question needs is looked for when it is first asked.
 
 mod btf;
-mod crash_notes;
 mod discovery;
 mod dwarf;
 mod error;
@@ -36,9 +35,9 @@ pub use error::LinuxError;
 pub use files::{FileError, GivenFiles, KernelFile, ModuleFile, Vmlinux, read_btf};
 pub use kernel::{BetterSources, Kernel};
 pub use layout::{Layout, Member, Types};
-pub use learn::Learned;
+pub use learn::{Learned, PageArray};
 pub use log::{Caller, LEVELS, Log, Record};
-pub use modules::{GeneratedCode, Module, ModuleState, Modules, Place};
+pub use modules::{Module, ModuleState, Modules, Place};
 pub use object::Object;
 pub use offsets::{
     KernelVersion, Known, LayoutItem, LinuxOffsets, OffsetsError, known_layout,
@@ -48,12 +47,13 @@ pub use pages::{PageClass, PageClasses};
 pub use panic::{Stopped, Trouble, taint_meaning};
 pub(crate) use process::fuzz_process_trees;
 pub use process::{
-    Backing, Content, Counts, FileRun, Library, MappedFile, Missing, Process, Run, Vma, VmaFlags,
+    Backing, Content, Counts, FileRun, Libraries, Library, MappedFile, Missing, Patch, PatchBytes,
+    Process, RestoredFile, Run, SectionTable, Vma, VmaFlags,
 };
 pub use registers::{RegisterFinder, ThreadRegisters, TlsSegment, UserRegisters};
 pub use stack::{Backtrace, Frame, FrameKind, StackEnd};
 pub use symbols::{Symbol, Symbols};
-pub use task::{CommandLine, Task, TaskState, Tasks};
+pub use task::{NoProcess, Task, TaskState, Tasks, living_threads, process_meant};
 pub use time::Clock;
 pub use uts::UtsName;
 

@@ -21,6 +21,7 @@ use crate::exit::{Exit, Stopped};
 use crate::output;
 use crate::plan::{CorePlan, CoreStyle, existing};
 use crate::progress::Progress;
+use choose::Chosen;
 
 pub(super) fn run(plan: &CorePlan) -> anyhow::Result<Exit> {
     let cancel = Cancel::install().context("cannot handle signals")?;
@@ -33,15 +34,15 @@ pub(super) fn run(plan: &CorePlan) -> anyhow::Result<Exit> {
         let finder = RegisterFinder::new(kernel, &tasks.tasks);
         let writer = Writer { plan, kernel, finder, tasks: &tasks.tasks, cancel: &cancel };
         let mut written = Vec::new();
-        for task in &chosen {
-            match writer.write(task) {
+        for one in &chosen {
+            match writer.write(one) {
                 Ok((info, of_core)) => {
                     written.push(info);
                     problems.extend(of_core);
                 }
                 // One of many does not keep the others from being written.
                 Err(error) if chosen.len() > 1 && !error.is::<Stopped>() => {
-                    let message = format!("no core of process {}: {error:#}", task.pid);
+                    let message = format!("no core of process {}: {error:#}", one.task.pid);
                     problems.push(Problem::incomplete(message));
                 }
                 Err(error) => return Err(error),
@@ -76,10 +77,10 @@ struct Writer<'a, 'k> {
 }
 
 impl Writer<'_, '_> {
-    fn write(&self, task: &Task) -> anyhow::Result<(CoreInfo, Vec<Problem>)> {
-        let (path, existing) = self.place(task);
+    fn write(&self, chosen: &Chosen<'_>) -> anyhow::Result<(CoreInfo, Vec<Problem>)> {
+        let (path, existing) = self.place(chosen.number);
         check_existing(&path, existing)?;
-        let process = Process::of(self.kernel, task)?;
+        let process = Process::of(self.kernel, chosen.task)?;
         let core = ProcessCore::new(self.kernel, &process, self.tasks, &self.finder);
         let written = self.write_file(&core, &path, existing)?;
         let told = told::Told {
@@ -125,8 +126,8 @@ impl Writer<'_, '_> {
 
     /// The name that was given, unless that is a directory or there are several; and
     /// what happens to a file that has it.
-    fn place(&self, task: &Task) -> (PathBuf, Existing) {
-        let name = format!("core.{}", task.tid);
+    fn place(&self, number: u32) -> (PathBuf, Existing) {
+        let name = format!("core.{number}");
         let (path, is_typed) = match &self.plan.output {
             None => (name.into(), false),
             Some(output) if output.is_dir() => (output.join(name), false),

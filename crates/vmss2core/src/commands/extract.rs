@@ -47,7 +47,7 @@ pub(super) fn run(plan: &ExtractPlan) -> anyhow::Result<Exit> {
                 Err(error) => return Err(error),
             }
         }
-        report(plan, &process, written, &problems)?;
+        report(plan, written, &problems)?;
         Ok(problems)
     })
 }
@@ -123,7 +123,6 @@ fn missing(guest_path: &str, written: &FileSummary) -> Option<Problem> {
 
 fn report(
     plan: &ExtractPlan,
-    process: &Process<'_>,
     written: Vec<ExtractedFile>,
     problems: &[Problem],
 ) -> anyhow::Result<()> {
@@ -134,7 +133,7 @@ fn report(
         return Ok(());
     }
     for file in &written {
-        output::talk(&format!(
+        output::line(&format!(
             "wrote {}: {}, {}",
             file.path,
             file.guest_path,
@@ -145,7 +144,7 @@ fn report(
         && let Some(root) = destination::root_of(&written)
         && let Some(executable) = written.first()
     {
-        let core = format!("core.{}", process.task().tid);
+        let core = format!("core.{}", plan.pid);
         let words = [&root, &executable.path, &core].map(|word| vmss2core_report::shell_word(word));
         let [root, executable, core] = words;
         output::hints(&[format!("gdb -iex 'set sysroot {root}' {executable} {core}")]);

@@ -1,8 +1,9 @@
 //! The process that the user names by number.
 
 use anyhow::{Context, bail};
-use vmss2core_guest::linux::{Kernel, Process};
+use vmss2core_guest::linux::{Kernel, NoProcess, Process, process_meant};
 use vmss2core_mem::Problem;
+use vmss2core_report::printable;
 
 /// The process of this number, or that has a thread of this number, and what the
 /// list of tasks has to say.
@@ -11,9 +12,15 @@ pub(super) fn of<'k>(
     number: u32,
 ) -> anyhow::Result<(Process<'k>, Vec<Problem>)> {
     let tasks = kernel.tasks()?;
-    let task = tasks.tasks.iter().find(|task| task.tid == number && number != 0);
-    let Some(task) = task else {
-        bail!("the guest has no process or thread {number}; vmss2core ps lists all");
+    let task = match process_meant(&tasks.tasks, number) {
+        Ok(task) => task,
+        Err(NoProcess::Unknown) => {
+            bail!("the guest has no process or thread {number}; vmss2core ps lists all")
+        }
+        Err(refused) => {
+            let name = refused.task().map(|task| task.comm.as_str()).unwrap_or_default();
+            bail!("process {number} ({}) has no memory to look at: {refused}", printable(name))
+        }
     };
     let process = Process::of(kernel, task)
         .with_context(|| format!("opening the memory of process {}", task.pid))?;

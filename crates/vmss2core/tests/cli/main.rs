@@ -14,7 +14,6 @@ mod help;
 mod info;
 mod original;
 #[cfg(unix)]
-#[allow(unreachable_pub, reason = "other test programs use it through a public module")]
 #[path = "../common/outputs.rs"]
 mod outputs;
 #[cfg(unix)]

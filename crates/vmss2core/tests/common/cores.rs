@@ -115,6 +115,11 @@ impl Wrap {
     pub fn without_ends_of_files() -> Self {
         Self { name: "evicted-all", change: Some(evicted::all), ..Self::split() }
     }
+
+    /// The program `mt` without its ELF header.
+    pub fn without_header() -> Self {
+        Self { name: "evicted-header", change: Some(evicted::header), ..Self::split() }
+    }
 }
 
 /// Overwrites every text of VMCOREINFO, and the note with one, by zeroes.

@@ -1,5 +1,6 @@
 //! Guests whose page cache has lost the ends of files, as it does when memory is
-//! wanted: nobody but debuggers reads section headers.
+//! wanted: nobody but debuggers reads section headers. Or their beginnings, which are
+//! read only when a program is started.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,6 +30,24 @@ pub fn libraries(guest: &Guest, machine: &mut Machine) -> Result<()> {
 /// The program `mt` too.
 pub fn all(guest: &Guest, machine: &mut Machine) -> Result<()> {
     evict(guest, machine, &["liblab.so", "libc.so.6", "mt"])
+}
+
+/// The program `mt` without its first page.
+pub fn header(guest: &Guest, machine: &mut Machine) -> Result<()> {
+    let word = if guest.is_64_bit { 8 } else { 4 };
+    let (array, _) = array_of_pages(guest, machine)?;
+    let file = fs::read(guest.program("mt"))?;
+    let mut first = End {
+        pages: file.chunks(4096).take(2).map(<[u8]>::to_vec).zip(0..).collect(),
+        frames: vec![Vec::new(); 2],
+    };
+    find_pages(machine, &mut first)?;
+    let places = entries_of_last_page(machine, &first, word)?;
+    let [second] = **places.get(&array).context("no entries of the first pages")? else {
+        bail!("{places:x?} point to the second page")
+    };
+    machine.ram.patch(second - word as u64, SWAPPED.get(..word).unwrap_or_default());
+    Ok(())
 }
 
 /// The last pages of a file, which one node of its page cache points to.
@@ -79,8 +98,11 @@ impl End {
 /// The size of the kernel's structures of pages, and where their array begins.
 type Array = (u64, u64);
 
-/// Takes the last page of each file out of the page cache.
-fn evict(guest: &Guest, machine: &mut Machine, names: &[&str]) -> Result<()> {
+/// By name, where the entry of the last page is.
+type Places = BTreeMap<&'static str, BTreeMap<Array, Vec<u64>>>;
+
+/// The array of pages, and where the entries of last pages are.
+fn array_of_pages(guest: &Guest, machine: &Machine) -> Result<(Array, Places)> {
     let word = if guest.is_64_bit { 8 } else { 4 };
     let mut places = BTreeMap::new();
     for name in ["liblab.so", "libc.so.6", "mt"] {
@@ -99,6 +121,13 @@ fn evict(guest: &Guest, machine: &mut Machine, names: &[&str]) -> Result<()> {
     };
     let arrays: Vec<Array> = of_first.keys().filter(is_common).copied().collect();
     let [array] = *arrays else { bail!("not one array of pages: {arrays:x?}") };
+    Ok((array, places))
+}
+
+/// Takes the last page of each file out of the page cache.
+fn evict(guest: &Guest, machine: &mut Machine, names: &[&str]) -> Result<()> {
+    let word = if guest.is_64_bit { 8 } else { 4 };
+    let (array, places) = array_of_pages(guest, machine)?;
     for name in names {
         let places = places.get(name).and_then(|places| places.get(&array));
         let [place] = **places.context("no such file")? else {

@@ -126,7 +126,9 @@ impl Files<'_, '_> {
                         _ => 0,
                     };
                 }
-                Content::Swapped { .. } => pages.swapped += run.len_bytes,
+                Content::Swapped { .. } | Content::Compressed { .. } => {
+                    pages.swapped += run.len_bytes
+                }
                 _ => {}
             }
             ControlFlow::Continue(())
@@ -137,7 +139,7 @@ impl Files<'_, '_> {
     fn runs(&mut self, file: &MappedFile) -> &[FileRun] {
         let process = self.process;
         let key = file.mapping.unwrap_or(file.gva);
-        self.known.entry(key).or_insert_with(|| process.file_runs(file))
+        self.known.entry(key).or_insert_with(|| process.file_runs(file).unwrap_or_default())
     }
 }
 

@@ -17,7 +17,7 @@ const MOST: usize = 256;
 /// `VM_READ`, `VM_WRITE`, `VM_EXEC`, `VM_GROWSDOWN`.
 const READ: u64 = 1;
 pub(super) const WRITE: u64 = 2;
-const EXEC: u64 = 4;
+pub(super) const EXEC: u64 = 4;
 pub(super) const GROWS_DOWN: u64 = 0x100;
 /// `VM_MAYREAD` and so on are so many bits above what they allow.
 const MAY: u32 = 4;
@@ -153,14 +153,7 @@ fn is_root(memory: &Memory<'_>, root: u64) -> bool {
 
 /// What a tree holds; `None` if it is no tree, or torn.
 fn entries(memory: &Memory<'_>, root: u64) -> Option<Vec<maple::MapleEntry>> {
-    let read = |at: u64, buf: &mut [u8]| {
-        let bytes = memory.bytes(at, buf.len() as u64);
-        let is_whole = bytes.len() == buf.len();
-        if is_whole {
-            buf.copy_from_slice(&bytes);
-        }
-        is_whole
-    };
+    let read = |at: u64, buf: &mut [u8]| memory.fill(at, buf);
     is_root(memory, root).then_some(())?;
     let tree = maple::entries(root, usize::try_from(memory.word_len()).ok()?, &read);
     (tree.broken_nodes == 0).then_some(tree.entries)

@@ -6,20 +6,29 @@
 
 use std::collections::BTreeSet;
 
-use super::areas::{Area, Areas, GROWS_DOWN, WRITE};
+use vmss2core_mem::Gva;
+
+use super::areas::{Area, Areas, EXEC, GROWS_DOWN, WRITE};
+use super::inode::{self, Evidence};
 use super::members::{Members, offsets, only};
 use super::memory::{Memory, Shot};
+use super::page_cache;
+use super::radix::MappedPage;
 use super::tasks::nearly_all;
-use super::{inode, page_cache};
 
 /// How much of a `struct file` and a `struct dentry` is looked at.
 const FILE_LEN: u64 = 0x140;
 const DENTRY_LEN: u64 = 0x60;
 /// How much of a `struct inode` comes before its own `address_space`.
-const INODE_LEN: u64 = 0x100;
+const INODE_LEN: u64 = 0x180;
 /// `NAME_MAX`, and how deep paths are at most.
 const LONGEST_NAME: u64 = 255;
 const DEEPEST: usize = 64;
+/// Pages of code that are looked at, of an area and of all.
+const PAGES_OF_AREA: u64 = 64;
+const MOST_PAGES: usize = 1024;
+/// Bytes of an ELF header.
+const HEADER_LEN: u64 = 64;
 
 /// What maps a file: a process's program or a library.
 #[derive(Debug)]
@@ -297,28 +306,28 @@ impl Files<'_, '_, '_> {
         Some(())
     }
 
-    /// `d_inode` follows the name; `f_inode` is the same; `f_mapping` leads to the
+    /// `d_inode` follows the name, or comes before the links of the hash table that are before
+    /// `d_parent` (until 2.6.37); `f_inode` is the same; `f_mapping` leads to the
     /// `address_space` of that inode, as `i_mapping` does.
     fn put_inode(&self, members: &mut Members) -> Option<()> {
         let (memory, word_len, places) = (self.memory, self.memory.word_len(), self.places);
         let files = self.files();
-        let d_inode = places.name + word_len;
+        let after = places.name + word_len;
+        let before = places.name.checked_sub(8 + 4 * word_len);
+        let (d_inode, f_mapping) = std::iter::once(after)
+            .chain(before)
+            .find_map(|at| Some((at, self.f_mapping(&files, at)?)))?;
         let inode = |file: &Shot| {
             let inode = memory.word(file.word(places.dentry)?.checked_add(d_inode)?)?;
             memory.is_pointer(inode).then_some(inode)
         };
         let is_inode = |at: u64| files.iter().all(|file| file.word(at) == inode(file));
         let f_inode = offsets(word_len..FILE_LEN, word_len, is_inode).next();
-        let mapping = |file: &Shot, at: u64| {
-            let mapping = file.word(at).filter(|mapping| memory.is_pointer(*mapping))?;
-            (memory.word(mapping)? == inode(file)?).then_some(mapping)
-        };
-        let is_mapping = |at: u64| files.iter().all(|file| mapping(file, at).is_some());
-        let f_mapping = offsets(word_len..FILE_LEN, word_len, is_mapping).next()?;
+        let mapping = |file: &Shot| file.word(f_mapping);
         let pairs: Vec<(Shot, u64)> = files
             .iter()
             .filter_map(|file| {
-                Some((Shot::take(memory, inode(file)?, 0, INODE_LEN), mapping(file, f_mapping)?))
+                Some((Shot::take(memory, inode(file)?, 0, INODE_LEN), mapping(file)?))
             })
             .collect();
         let is_same =
@@ -333,9 +342,84 @@ impl Files<'_, '_, '_> {
         members.put("inode", "i_mapping", (i_mapping, word_len), how);
         members.put("address_space", "host", (0, word_len), how);
         self.put_super_block(&pairs, members);
-        inode::learn(memory, &pairs, members);
-        page_cache::learn(memory, &pairs, members);
+        let pages = self.mapped_pages(f_mapping, members);
+        let tree = page_cache::learn(memory, &pairs, &pages, members);
+        let cached = |mapping| tree.and_then(|tree| tree.last_index(memory, mapping));
+        let mapped = |mapping| {
+            pages.iter().filter(|page| page.mapping == mapping).map(|page| page.index).max()
+        };
+        let evidence: Vec<Evidence<'_>> = pairs
+            .iter()
+            .map(|(inode, mapping)| Evidence {
+                inode,
+                last_index: cached(*mapping).max(mapped(*mapping)),
+                header: self.header(*mapping, f_mapping, members).unwrap_or_default(),
+            })
+            .collect();
+        inode::learn(memory, &evidence, members);
         Some(())
+    }
+
+    /// Where all files have an `address_space` whose `host` is the inode that their
+    /// directory entries have at `d_inode`.
+    fn f_mapping(&self, files: &[Shot], d_inode: u64) -> Option<u64> {
+        let (memory, word_len) = (self.memory, self.memory.word_len());
+        let is_mapping = |file: &Shot, at: u64| {
+            let dentry = file.word(self.places.dentry)?;
+            let inode = memory.word(dentry.checked_add(d_inode)?)?;
+            let mapping = file.word(at).filter(|mapping| memory.is_pointer(*mapping))?;
+            (memory.is_pointer(inode) && memory.word(mapping)? == inode).then_some(())
+        };
+        let holds = |at: u64| files.iter().all(|file| is_mapping(file, at).is_some());
+        offsets(word_len..FILE_LEN, word_len, holds).next()
+    }
+
+    /// The first bytes of a file as a process sees them.
+    fn header(&self, mapping: u64, f_mapping: u64, members: &Members) -> Option<Vec<u8>> {
+        let pgoff = members.at("vm_area_struct", "vm_pgoff")?;
+        self.areas().find_map(|(one, area)| {
+            let is_first = area.shot.word(pgoff) == Some(0);
+            (is_first && self.mapping_of(area, f_mapping) == Some(mapping)).then_some(())?;
+            let mut bytes = vec![0; usize::try_from(HEADER_LEN).ok()?];
+            one.areas.process.space.read(Gva(area.start), &mut bytes).ok()?;
+            Some(bytes)
+        })
+    }
+
+    /// The `address_space` of an area's file.
+    fn mapping_of(&self, area: &Area, f_mapping: u64) -> Option<u64> {
+        let file = area.shot.word(self.places.vm_file)?;
+        let file = self.memory.is_pointer(file).then_some(file)?;
+        self.memory.word(file.checked_add(f_mapping)?)
+    }
+
+    /// Pages of code that processes map: nobody has private copies of those.
+    fn mapped_pages(&self, f_mapping: u64, members: &Members) -> Vec<MappedPage> {
+        let member = |path| members.at("vm_area_struct", path);
+        let (Some(flags), Some(pgoff)) = (member("vm_flags"), member("vm_pgoff")) else {
+            return Vec::new();
+        };
+        let mut found = BTreeSet::new();
+        for (one, area) in self.areas() {
+            let is_code = |flags: u64| flags & (WRITE | EXEC) == EXEC;
+            if !area.shot.word(flags).is_some_and(is_code) {
+                continue;
+            }
+            let mapping = self.mapping_of(area, f_mapping);
+            let (Some(mapping), Some(first)) = (mapping, area.shot.word(pgoff)) else { continue };
+            for (page, at) in (0..PAGES_OF_AREA).zip((area.start..area.end).step_by(4096)) {
+                let Ok(place) = one.areas.process.space.translate(Gva(at)) else { continue };
+                let (Some(index), frame) = (first.checked_add(page), place.gpa.0 >> 12) else {
+                    continue;
+                };
+                found.insert(MappedPage { mapping, index, frame });
+            }
+        }
+        found.into_iter().take(MOST_PAGES).collect()
+    }
+
+    fn areas(&self) -> impl Iterator<Item = (&Mapped<'_>, &Area)> {
+        self.mapped.iter().flat_map(|one| one.areas.list.iter().map(move |area| (one, area)))
     }
 
     /// `i_sb` is what `mnt_sb` leads to.

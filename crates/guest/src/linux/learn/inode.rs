@@ -1,10 +1,14 @@
 //! What `/proc/PID/maps` shows of an inode, and how long its file is.
 
+use vmss2core_mem::PAGE_SIZE;
+
 use super::members::{Members, offsets, only};
 use super::memory::{Memory, Shot};
 
 /// How much of a `struct super_block` is looked at.
 const SUPER_BLOCK_LEN: u64 = 0x100;
+/// How much of a `struct inode` is looked at.
+const INODE_LEN: u64 = 0x180;
 /// No file is longer, and no inode has a higher number (2^48).
 const LARGEST: u64 = 1 << 48;
 /// `dev_t`: 12 bits for the driver, 20 for what it drives.
@@ -31,38 +35,96 @@ const MAGIC: [u64; 17] = [
     0x2fc1_2fc1, // ZFS
 ];
 
-/// Learns from inodes of programs, each with its `address_space`.
-pub(super) fn learn(memory: &Memory<'_>, pairs: &[(Shot, u64)], members: &mut Members) {
-    let inodes: Vec<&Shot> = pairs.iter().map(|(inode, _)| inode).collect();
+/// What is known of a program's file from elsewhere.
+pub(super) struct Evidence<'e> {
+    pub(super) inode: &'e Shot,
+    /// Highest number of a page that is cached or mapped.
+    pub(super) last_index: Option<u64>,
+    /// The first bytes of the file; empty if they are not in memory.
+    pub(super) header: Vec<u8>,
+}
+
+/// Learns from inodes of programs.
+pub(super) fn learn(memory: &Memory<'_>, files: &[Evidence<'_>], members: &mut Members) {
+    let inodes: Vec<&Shot> = files.iter().map(|file| file.inode).collect();
     if numbers(memory, &inodes, members).is_none() {
-        members.miss("inode.i_ino", "no number and length follow i_mapping");
+        members.miss("inode.i_ino", "no number of a file follows i_mapping");
+    }
+    if length(memory, files, members).is_none() {
+        members.miss("inode.i_size", "no number agrees with what is cached of files");
     }
     if super_block(memory, &inodes, members).is_none() {
         members.miss("super_block.s_magic", "no number is that of a known file system");
     }
 }
 
-/// `i_mapping`, perhaps `i_security`, `i_ino`, `i_nlink`, `i_rdev`, `i_size`. A program
-/// has a number, a name and a length, and is no device.
+impl Evidence<'_> {
+    /// How many bytes the file has at least: up to its last page that is cached or
+    /// mapped, and what its ELF header says of its section headers, which are the last
+    /// there is of most programs.
+    fn least(&self) -> u64 {
+        let cached = self.last_index.and_then(|last| last.checked_mul(PAGE_SIZE)?.checked_add(1));
+        cached.unwrap_or(0).max(self.end_of_sections().unwrap_or(0))
+    }
+
+    fn end_of_sections(&self) -> Option<u64> {
+        let number = |at: usize, len: usize| {
+            let bytes = self.header.get(at..at.checked_add(len)?)?;
+            Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+        };
+        // EI_CLASS, then e_shoff, e_shentsize and e_shnum.
+        let (start, size, count) = match self.header.get(..5)? {
+            [0x7f, b'E', b'L', b'F', 2] => (number(40, 8)?, number(58, 2)?, number(60, 2)?),
+            [0x7f, b'E', b'L', b'F', 1] => (number(32, 4)?, number(46, 2)?, number(48, 2)?),
+            _ => return None,
+        };
+        start.checked_add(size * count).filter(|end| *end < LARGEST)
+    }
+}
+
+/// `i_size`: no file ends before what is known of it, and at least half end in the last
+/// page that is known of them. It is the first such number, as what follows an inode may
+/// be another one.
+fn length(memory: &Memory<'_>, files: &[Evidence<'_>], members: &mut Members) -> Option<()> {
+    let known: Vec<(&Shot, u64)> = files
+        .iter()
+        .map(|file| (file.inode, file.least()))
+        .filter(|(_, least)| *least > 0)
+        .collect();
+    let is_length = |at: u64| {
+        let lens = known.iter().filter_map(|(inode, least)| Some((inode.u64(at)?, *least)));
+        let (mut fit, mut end_there) = (0, 0);
+        for (len, least) in lens {
+            fit += usize::from(len >= least && len < LARGEST);
+            end_there += usize::from(len >= least && len <= least.next_multiple_of(PAGE_SIZE));
+        }
+        !known.is_empty() && fit == known.len() && end_there * 2 >= known.len()
+    };
+    let at = offsets(0..INODE_LEN, memory.word_len(), is_length).next()?;
+    members.put("inode", "i_size", (at, 8), "agrees with what is cached and mapped of files");
+    Some(())
+}
+
+/// `i_mapping`, perhaps `i_security`, `i_ino`, `i_nlink`, `i_rdev`. A program has a
+/// number and a name, and is no device; its length or a time follows.
 fn numbers(memory: &Memory<'_>, inodes: &[&Shot], members: &mut Members) -> Option<()> {
     let word_len = memory.word_len();
     let mapping = members.at("inode", "i_mapping")?;
     let is_it = |inode: &Shot, at: u64| {
         let number = inode.word(at)?;
         let (links, device) = (inode.u32(at + word_len)?, inode.u32(at + word_len + 4)?);
-        let length = inode.u64(at + word_len + 8)?;
+        let next = inode.u64(at + word_len + 8)?;
         let is_number = number != 0 && number < LARGEST && !memory.is_pointer(number);
         let is_file = links != 0 && links < 1 << 20 && device == 0;
-        (is_number && is_file && length != 0 && length < LARGEST).then_some(())
+        (is_number && is_file && next != 0 && next < LARGEST).then_some(())
     };
     let range = mapping + word_len..mapping + 4 * word_len;
     let holds = |at| !inodes.is_empty() && inodes.iter().all(|inode| is_it(inode, at).is_some());
     let at = only(offsets(range, word_len, holds))?;
-    let how = "number, links and length of programs follow i_mapping";
+    let how = "number and links of programs follow i_mapping";
     members.put("inode", "i_ino", (at, word_len), how);
     members.put("inode", "i_nlink", (at + word_len, 4), how);
     members.put("inode", "i_rdev", (at + word_len + 4, 4), how);
-    members.put("inode", "i_size", (at + word_len + 8, 8), how);
     Some(())
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use vmss2core_mem::Problem;
 
+use super::radix::PageArray;
 use crate::Found;
 use crate::linux::Member;
 
@@ -12,6 +13,7 @@ use crate::linux::Member;
 pub(super) struct Members {
     pub(super) found: BTreeMap<(&'static str, &'static str), Found<Member>>,
     pub(super) problems: Vec<Problem>,
+    pub(super) page_array: Option<PageArray>,
 }
 
 impl Members {

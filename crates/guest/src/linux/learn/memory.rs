@@ -82,6 +82,16 @@ impl<'k> Memory<'k> {
         bytes
     }
 
+    /// Fills all of `buf`; false if a byte cannot be read.
+    pub(super) fn fill(&self, at: u64, buf: &mut [u8]) -> bool {
+        let bytes = self.bytes(at, buf.len() as u64);
+        let is_whole = bytes.len() == buf.len();
+        if is_whole {
+            buf.copy_from_slice(&bytes);
+        }
+        is_whole
+    }
+
     /// The word at an address.
     pub(super) fn word(&self, at: u64) -> Option<u64> {
         self.number(at, self.word_len)

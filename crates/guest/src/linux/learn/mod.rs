@@ -28,6 +28,7 @@ mod members;
 mod memory;
 mod page_cache;
 mod process;
+mod radix;
 mod ring;
 mod sample;
 mod stack;
@@ -40,6 +41,7 @@ mod tls;
 use members::Members;
 use memory::Memory;
 use process::Process;
+pub use radix::PageArray;
 use sample::Sample;
 
 /// What the data of a kernel shows of its structures.
@@ -49,6 +51,7 @@ pub struct Learned {
     members: BTreeMap<(&'static str, &'static str), Found<Member>>,
     problems: Vec<Problem>,
     thread_size: Option<u64>,
+    page_array: Option<PageArray>,
 }
 
 impl Learned {
@@ -65,6 +68,11 @@ impl Learned {
     /// How large the kernel's stacks are (`THREAD_SIZE`).
     pub fn thread_size(&self) -> Option<u64> {
         self.thread_size
+    }
+
+    /// The array of `struct page`, of kernels whose page caches are radix trees.
+    pub fn page_array(&self) -> Option<PageArray> {
+        self.page_array
     }
 
     /// What was looked for in vain.
@@ -117,5 +125,6 @@ pub(super) fn learn(kernel: &Kernel<'_>) -> Option<Learned> {
         members: members.found,
         problems: members.problems,
         thread_size,
+        page_array: members.page_array,
     })
 }

@@ -1,11 +1,13 @@
-//! The page cache of a file: `address_space.i_pages`, an XArray since 4.20, and how
-//! long the file is.
+//! The page cache of a file: `address_space.i_pages`, an XArray since 4.20, a radix
+//! tree before.
 //!
 //! Layouts: `include/linux/xarray.h`. A node knows the array that it belongs to, which
 //! proves both.
 
 use super::members::{Members, offsets, only};
 use super::memory::{Memory, Shot};
+use super::radix::{self, Caches, MappedPage, Tree};
+use crate::linux::process::xarray::{Marks, TreeShape};
 
 /// How much of an `address_space` and an `inode` is looked at.
 const MAPPING_LEN: u64 = 0x100;
@@ -18,14 +20,30 @@ const SLOTS: u64 = 1 << SHIFT;
 const COUNT: u64 = 2;
 const VALUES: u64 = 3;
 
-/// Looks at the page caches of inodes.
-pub(super) fn learn(memory: &Memory<'_>, inodes: &[(Shot, u64)], members: &mut Members) {
+/// Looks at the page caches of inodes; `pages` are pages of files that processes map.
+pub(super) fn learn(
+    memory: &Memory<'_>,
+    inodes: &[(Shot, u64)],
+    pages: &[MappedPage],
+    members: &mut Members,
+) -> Option<Tree> {
     let mappings: Vec<Shot> =
         inodes.iter().map(|(_, mapping)| Shot::take(memory, *mapping, 0, MAPPING_LEN)).collect();
-    let Some(head) = head(memory, &mappings) else {
-        members.miss("address_space.i_pages", "no XArray was found where pages are cached");
-        return;
+    let tree = match head(memory, &mappings) {
+        Some(head_at) => Some(xarray(memory, &mappings, head_at, members)),
+        None => radix_tree(memory, pages, members),
     };
+    if tree.is_none() {
+        members.miss(
+            "address_space.i_pages",
+            "neither an XArray nor a radix tree was found where pages are cached",
+        );
+    }
+    tree
+}
+
+/// What is known of XArrays from the place of their heads.
+fn xarray(memory: &Memory<'_>, mappings: &[Shot], head: u64, members: &mut Members) -> Tree {
     let word_len = memory.word_len();
     let how = "leads to nodes that lead back to it";
     members.put("address_space", "i_pages.xa_head", (head, word_len), how);
@@ -37,7 +55,31 @@ pub(super) fn learn(memory: &Memory<'_>, inodes: &[(Shot, u64)], members: &mut M
     members.put("xa_node", "parent", (word_len, word_len), how);
     members.put("xa_node", "array", (2 * word_len, word_len), how);
     members.put("xa_node", "slots", (5 * word_len, SLOTS * word_len), how);
-    pages(memory, &mappings, head, members);
+    pages(memory, mappings, head, members);
+    let shape = TreeShape {
+        word_len: usize::try_from(word_len).unwrap_or(8),
+        slots_at: usize::try_from(5 * word_len).unwrap_or(0),
+        slots_shift: 6,
+        marks: Marks::XArray,
+    };
+    Tree { shape, head_at: head, height_at: None }
+}
+
+/// Looks for radix trees that agree with the pages that processes map.
+fn radix_tree(memory: &Memory<'_>, pages: &[MappedPage], members: &mut Members) -> Option<Tree> {
+    let Caches { tree, array, mapping_at, index_at } = radix::find(memory, pages)?;
+    let word_len = memory.word_len();
+    let how = "leads to the pages that processes map";
+    members.put("address_space", "page_tree.rnode", (tree.head_at, word_len), how);
+    if let Some(height_at) = tree.height_at {
+        members.put("address_space", "page_tree.height", (height_at, 4), how);
+    }
+    let slots_at = u64::try_from(tree.shape.slots_at).ok()?;
+    members.put("radix_tree_node", "slots", (slots_at, SLOTS * word_len), how);
+    members.put("page", "mapping", (mapping_at, word_len), "leads to the file that it is of");
+    members.put("page", "index", (index_at, word_len), "the number of the page in its file");
+    members.page_array = Some(array);
+    Some(tree)
 }
 
 /// Where all these have the head of an XArray; at least one must have a node.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use vmss2core_mem::{Checkpoint, Gpa, Gva, PhysicalMemory};
 
 use super::memory::Memory;
+use super::radix::{self, MappedPage, PageArray};
 use super::{Learned, learn, ring};
 use crate::linux::{BetterSources, Kernel, Types};
 use crate::paging::{PagingMode, Root};
@@ -446,4 +447,76 @@ fn torn_structures_make_no_member_that_no_structure_could_have() {
         }
     }
     assert!(learned > 50, "{learned}");
+}
+
+/// A file in the page cache of a kernel before 4.20: pages 0 to 3 and 70 to 73, whose
+/// frames lie one after the other.
+fn cache_in_radix_tree(slots_at: u64, head_at: u64, by_height: bool) -> Mini {
+    const MAPPING: u64 = 0x36_0000;
+    const NODE: u64 = 0x36_1000;
+    let mut mini = Mini::new(0);
+    if by_height {
+        mini.set(MAPPING + head_at - 8, 2);
+    }
+    mini.set(MAPPING + head_at, DIRECT + NODE + 1);
+    // Until 4.6 what leads to nodes is not marked; shifts say so since 4.7.
+    let mark = u64::from(!by_height);
+    for (number, shift) in [(0, 6), (1, 0), (2, 0)] {
+        let node = NODE + number * 0x200;
+        mini.set(node, if by_height { 2 - u64::from(number > 0) } else { shift });
+        // Lists and parents lie before the slots.
+        for at in (8..slots_at).step_by(4) {
+            mini.set(node + at, DIRECT + node + at);
+        }
+    }
+    mini.set(NODE + slots_at, DIRECT + NODE + 0x200 + mark);
+    mini.set(NODE + slots_at + 4, DIRECT + NODE + 0x400 + mark);
+    for page in cached_pages() {
+        let (leaf, slot) = (NODE + 0x200 * (1 + page.index / 64), page.index % 64);
+        let place = PAGES + 32 * page.frame;
+        mini.set(leaf + slots_at + 4 * slot, DIRECT + place);
+        mini.set(place + 4, page.mapping);
+        mini.set(place + 12, page.index);
+    }
+    mini
+}
+
+const PAGES: u64 = 0x37_0000;
+
+fn cached_pages() -> Vec<MappedPage> {
+    let page = |index, frame| MappedPage { mapping: DIRECT + 0x36_0000, index, frame };
+    let pages = (0..4).map(|at| page(at, 0x200 + at));
+    pages.chain((0..4).map(|at| page(70 + at, 0x204 + at))).collect()
+}
+
+#[test]
+fn page_caches_in_radix_trees_are_found_in_each_of_their_layouts() {
+    for (slots_at, head_at, by_height) in
+        [(16, 12, true), (24, 12, true), (24, 8, false), (20, 12, false)]
+    {
+        cache_in_radix_tree(slots_at, head_at, by_height).with(|kernel| {
+            let memory = Memory::new(kernel);
+            let found = radix::find(&memory, &cached_pages()).unwrap();
+            let (tree, at) = (found.tree, usize::try_from(slots_at).unwrap());
+            assert_eq!((tree.shape.slots_at, tree.head_at), (at, head_at));
+            assert_eq!(tree.height_at.is_some(), by_height);
+            assert_eq!(found.array, PageArray { base: DIRECT + PAGES, len_bytes: 32 });
+            assert_eq!((found.mapping_at, found.index_at), (4, 12));
+            assert_eq!(tree.last_index(&memory, DIRECT + 0x36_0000), Some(73));
+        });
+    }
+}
+
+#[test]
+fn pages_that_contradict_the_tree_make_no_layout() {
+    let find = |pages: &[MappedPage]| {
+        cache_in_radix_tree(16, 12, true)
+            .with(|kernel| radix::find(&Memory::new(kernel), pages).is_some())
+    };
+    assert!(find(&cached_pages()));
+    // As if the slots were off by one.
+    let off: Vec<_> =
+        cached_pages().iter().map(|page| MappedPage { frame: page.frame + 1, ..*page }).collect();
+    assert!(!find(&off));
+    assert!(!find(&cached_pages()[..3]));
 }

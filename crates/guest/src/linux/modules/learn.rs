@@ -118,7 +118,6 @@ pub(super) fn shape(kernel: &Kernel<'_>, nodes: &[Gva]) -> Option<Shape> {
         taints: None,
         version: None,
         symbols: None,
-        exports: None,
     };
     let modules: Vec<Bytes> = nodes
         .iter()

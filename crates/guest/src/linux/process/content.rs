@@ -3,7 +3,10 @@
 use std::fmt;
 use std::ops::AddAssign;
 
-use vmss2core_mem::{Gpa, Gva};
+use vmss2core_mem::{Gpa, Gva, PAGE_SIZE};
+
+use super::swap::Swapped;
+use crate::linux::Kernel;
 
 /// A part of a mapping whose bytes are all to be had in the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,14 @@ pub enum Content {
     /// Not mapped by the process, but the guest's cache of the file has it: in
     /// physical memory, from this address on.
     PageCache(Gpa),
+    /// On a swap device of the guest that is in memory, compressed (zram):
+    /// [`Kernel::read_content`] makes the bytes.
+    Compressed {
+        /// Number of the swap area.
+        area: u8,
+        /// Number of the first page in it.
+        page: u64,
+    },
     /// On a swap device of the guest.
     Swapped {
         /// Number of the swap area.
@@ -48,8 +59,41 @@ pub enum Content {
     Missing(Missing),
 }
 
+impl Content {
+    /// Whether the checkpoint has the bytes.
+    pub fn is_there(self) -> bool {
+        match self {
+            Self::Memory(_) | Self::Zero | Self::PageCache(_) | Self::Compressed { .. } => true,
+            Self::Swapped { .. } | Self::Missing(_) => false,
+        }
+    }
+}
+
+impl Kernel<'_> {
+    /// Fills `buf` with what a run holds, `skip` bytes into it; else says why not.
+    pub fn read_content(&self, content: Content, skip: u64, buf: &mut [u8]) -> Result<(), String> {
+        match content {
+            Content::Zero => buf.fill(0),
+            Content::Memory(gpa) | Content::PageCache(gpa) => {
+                let gpa = gpa.checked_add(skip).unwrap_or(gpa);
+                self.memory().read(gpa, buf).map_err(|error| error.to_string())?;
+            }
+            Content::Compressed { area, page } => self.read_compressed((area, page), skip, buf)?,
+            Content::Swapped { area, page } => {
+                let page = page.wrapping_add(skip / PAGE_SIZE);
+                return Err(match self.swap_areas().page(self, area, page) {
+                    Swapped::Lost(why) => why,
+                    _ => format!("swapped out to area {area}"),
+                });
+            }
+            Content::Missing(why) => return Err(why.to_string()),
+        }
+        Ok(())
+    }
+}
+
 /// Why bytes are nowhere in the checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Missing {
     /// Not read from the file yet, or dropped again: it is still in the file.
@@ -75,9 +119,7 @@ impl fmt::Display for Missing {
             Self::NotCached => "not in the guest's page cache",
             Self::BehindTheFile => "behind the end of the file",
             Self::OutsideMemory => "physical memory that is not in the checkpoint",
-            Self::NotMapped => {
-                "never touched, so that the kernel has not given it to the process yet"
-            }
+            Self::NotMapped => "not given to the process yet",
             Self::Table => "its page table is not in the checkpoint or makes no sense",
             Self::Cache => "the page cache of its file cannot be read",
             Self::Special => "a page that was being moved, is broken or is of a device",
@@ -94,6 +136,8 @@ pub struct Counts {
     pub zero: u64,
     /// Taken from the page cache.
     pub page_cache: u64,
+    /// Swapped out to memory, compressed.
+    pub compressed: u64,
     /// Swapped out.
     pub swapped: u64,
     /// Nowhere.
@@ -107,6 +151,7 @@ impl Counts {
             Content::Memory(_) => &mut self.present,
             Content::Zero => &mut self.zero,
             Content::PageCache(_) => &mut self.page_cache,
+            Content::Compressed { .. } => &mut self.compressed,
             Content::Swapped { .. } => &mut self.swapped,
             Content::Missing(_) => &mut self.missing,
         };
@@ -124,6 +169,7 @@ impl AddAssign for Counts {
         self.present = self.present.saturating_add(other.present);
         self.zero = self.zero.saturating_add(other.zero);
         self.page_cache = self.page_cache.saturating_add(other.page_cache);
+        self.compressed = self.compressed.saturating_add(other.compressed);
         self.swapped = self.swapped.saturating_add(other.swapped);
         self.missing = self.missing.saturating_add(other.missing);
     }

@@ -17,6 +17,10 @@ const MAYBE_BACKING: u64 = 3 << 24;
 /// File systems that have nothing but the page cache (`include/uapi/linux/magic.h`).
 const IN_MEMORY: [u64; 3] = [0x0102_1994, 0x8584_58f6, 0x9584_58f6];
 
+/// Sockets and pipes (the same header), which are called by their numbers.
+const SOCKETS: u64 = 0x534f_434b;
+const PIPES: u64 = 0x5049_5045;
+
 /// Files that are no files, as `epoll` and `perf` give them out (the same header).
 const ANON_INODES: u64 = 0x0904_1934;
 
@@ -99,12 +103,16 @@ impl<'k> Files<'k> {
         let host = file.mapping.and_then(|mapping| self.host(mapping)).or(inode).or(named);
         file.len_bytes = host.and_then(|host| self.len_bytes(Gva(host)));
         file.lives_in_memory = host.is_some_and(|host| self.lives_in_memory(Gva(host)));
-        let text = |path| match magic {
-            Some(ANON_INODES) => Ok(format!("anon_inode:{}", self.paths.last_name(path)?)),
-            _ => self.paths.text(path),
+        let number = file.inode_number.unwrap_or(0);
+        // As `d_dname` of their file systems has it.
+        let name = |path| match magic {
+            Some(ANON_INODES) => Ok((format!("anon_inode:{}", self.paths.last_name(path)?), false)),
+            Some(SOCKETS) => Ok((format!("socket:[{number}]"), false)),
+            Some(PIPES) => Ok((format!("pipe:[{number}]"), false)),
+            _ => self.paths.name_and_fate(path),
         };
-        match path.map(text) {
-            Some(Ok(text)) => file.path = text,
+        match path.map(name) {
+            Some(Ok((path, is_deleted))) => (file.path, file.is_deleted) = (path, is_deleted),
             Some(Err(error)) => self.failed(error),
             None => self.failed(LinuxError::UnknownMember {
                 structure: "file".into(),

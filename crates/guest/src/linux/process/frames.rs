@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, Pfn};
 
-use super::super::Kernel;
+use super::super::{Kernel, PageArray};
 use super::fields::word;
 use crate::paging::PagingMode;
 
@@ -56,13 +56,17 @@ impl Frames {
         };
         // VMCOREINFO has the value of `vmemmap`, which is no variable, since 6.18.
         let told = || kernel.linux().vmcoreinfo.as_ref()?.value.symbol("vmemmap").map(|gva| gva.0);
+        let learned = || learned_array(kernel).map(|array| array.base);
         if is_64_bit {
             single(told())
                 .or_else(|| single(pointed_to("vmemmap_base")))
                 .or_else(|| sections(kernel, page))
+                .or_else(|| single(learned()))
                 .or_else(|| single(Some(default_base(kernel.space().mode()))))
         } else {
-            single(pointed_to("mem_map")).or_else(|| sections(kernel, page))
+            single(pointed_to("mem_map"))
+                .or_else(|| sections(kernel, page))
+                .or_else(|| single(learned()))
         }
     }
 
@@ -70,15 +74,17 @@ impl Frames {
     fn describes(&self, kernel: &Kernel<'_>) -> bool {
         let Some(text) = &kernel.linux().text else { return true };
         let frame = text.value.gpa.pfn().0;
-        let span = self.spans.iter().find(|span| span.frames.contains(&frame));
-        span.is_some_and(|span| {
-            let page = span.base.wrapping_add(frame.wrapping_mul(self.page.len));
-            kernel.space().translate(Gva(page)).is_ok()
-        })
+        self.page_at(frame).is_some_and(|page| kernel.space().translate(Gva(page)).is_ok())
+    }
+
+    /// Where the `struct page` of a frame lies.
+    pub(super) fn page_at(&self, frame: u64) -> Option<u64> {
+        let span = self.spans.iter().find(|span| span.frames.contains(&frame))?;
+        Some(span.base.wrapping_add(frame.checked_mul(self.page.len)?))
     }
 
     /// The frame that the `struct page` at `page` describes.
-    fn frame(&self, page: u64) -> Option<u64> {
+    pub(super) fn frame(&self, page: u64) -> Option<u64> {
         self.spans.iter().find_map(|span| {
             let distance = page.wrapping_sub(span.base);
             let frame = distance / self.page.len;
@@ -123,6 +129,7 @@ impl PageFields {
         let told = |key: &str| info.and_then(|info| info.get(key)?.parse::<u64>().ok());
         let layout = kernel.layout();
         let len = told("SIZE(page)").or_else(|| Some(layout.size_of("page")?.value));
+        let len = len.or_else(|| Some(learned_array(kernel)?.len_bytes));
         let len = len.or_else(|| kernel.linux().is_64_bit.then_some(64));
         let member = |names: &[&str]| Some(layout.any_member("page", names)?.value.offset_bytes);
         let mapping = told("OFFSET(page.mapping)").or_else(|| member(&["mapping"]));
@@ -141,6 +148,13 @@ impl PageFields {
             head: head.or_else(|| member(&["compound_head", "compound_info"])),
         })
     }
+}
+
+/// The array as the pages that processes map show it. Kernels with type information
+/// are not asked: that costs more than all else.
+fn learned_array(kernel: &Kernel<'_>) -> Option<PageArray> {
+    let is_typed = kernel.layout().size_of("mm_struct").is_some();
+    (!is_typed).then(|| kernel.learned()?.page_array())?
 }
 
 /// Where the array begins if its place is not random

@@ -18,12 +18,14 @@ mod names;
 mod page_cache;
 mod path;
 mod pte;
+mod restored;
 mod runs;
 mod start;
+pub(super) mod swap;
 #[cfg(test)]
 mod tests;
 mod vma;
-mod xarray;
+pub(super) mod xarray;
 
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,7 +35,8 @@ use vmss2core_mem::{Gva, PAGE_SIZE, Problem};
 
 pub use content::{Content, Counts, FileRun, Missing, Run};
 pub(crate) use fuzz::trees as fuzz_process_trees;
-pub use libraries::Library;
+pub use libraries::{Libraries, Library};
+pub use restored::{Patch, PatchBytes, RestoredFile, SectionTable};
 pub use vma::{Backing, MappedFile, Vma, VmaFlags};
 
 use super::{Kernel, LinuxError, Object, Task};
@@ -190,16 +193,33 @@ impl<'k> Process<'k> {
 
     /// Where the bytes of a whole file are, its page cache asked: runs that cover
     /// it exactly, in order. The executable and libraries can be rebuilt so.
-    /// Nothing if it is not known how long the file is.
-    pub fn file_runs(&self, file: &MappedFile) -> Vec<FileRun> {
+    /// Fails if it is not known how long the file is.
+    pub fn file_runs(&self, file: &MappedFile) -> Result<Vec<FileRun>, LinuxError> {
+        let len_bytes = file.len_bytes.ok_or_else(|| self.unknown_length(file))?;
         let mut runs = Vec::new();
         let _ = self.with_sources(|sources| {
-            sources.of_file(file, file.len_bytes.unwrap_or(0), &mut |run| {
+            sources.of_file(file, len_bytes, &mut |run| {
                 runs.push(run);
                 ControlFlow::Continue(())
             })
         });
-        runs
+        Ok(runs)
+    }
+
+    /// A whole file as far as it can be restored, for debuggers to read. Fails if it is
+    /// not known how long the file is.
+    pub fn restored_file(&self, file: &MappedFile) -> Result<RestoredFile, LinuxError> {
+        let mapped = restored::Mapped::of(self, file);
+        Ok(RestoredFile::of(self.kernel, self.file_runs(file)?, mapped.as_ref()))
+    }
+
+    fn unknown_length(&self, file: &MappedFile) -> LinuxError {
+        let (structure, member) = ("inode".to_owned(), "i_size".to_owned());
+        if self.kernel.layout().place(&structure, &member).is_none() {
+            return LinuxError::UnknownMember { structure, member };
+        }
+        let why = "how long it is cannot be read".to_owned();
+        LinuxError::Corrupt { what: format!("file {}", file.path), at: file.gva, why }
     }
 
     fn with_sources(
@@ -268,40 +288,15 @@ impl<'k> Process<'k> {
             let len = usize::try_from(len).unwrap_or(usize::MAX).min(rest.len());
             let (head, tail) = std::mem::take(&mut rest).split_at_mut(len);
             rest = tail;
-            match self.read_content(run.content, start - run.gva.0, Gva(start), head) {
+            match self.kernel.read_content(run.content, start - run.gva.0, head) {
                 Ok(()) => ControlFlow::Continue(()),
-                Err(error) => {
-                    failed = Some(error);
+                Err(why) => {
+                    failed = Some(LinuxError::Unavailable { at: Gva(start), why });
                     ControlFlow::Break(())
                 }
             }
         });
         failed.map_or(Ok(()), Err)
-    }
-
-    fn read_content(
-        &self,
-        content: Content,
-        skip: u64,
-        at: Gva,
-        buf: &mut [u8],
-    ) -> Result<(), LinuxError> {
-        let why = match content {
-            Content::Zero => {
-                buf.fill(0);
-                return Ok(());
-            }
-            Content::Memory(gpa) | Content::PageCache(gpa) => {
-                let gpa = gpa.checked_add(skip).unwrap_or(gpa);
-                match self.kernel.memory().read(gpa, buf) {
-                    Ok(()) => return Ok(()),
-                    Err(error) => error.to_string(),
-                }
-            }
-            Content::Swapped { area, .. } => format!("swapped out to area {area}"),
-            Content::Missing(why) => why.to_string(),
-        };
-        Err(LinuxError::Unavailable { at, why })
     }
 
     /// What the kernel told the program when it was started (`AT_PHDR`, ...), as
@@ -346,9 +341,9 @@ impl<'k> Process<'k> {
         path::Paths::new(self.kernel).text(path).ok()
     }
 
-    /// Its libraries, by the names that its dynamic linker loaded them by; none if it
-    /// has no such linker.
-    pub fn libraries(&self) -> Vec<Library> {
+    /// Its libraries, by the names that its dynamic linker loaded them by; `None` if it
+    /// has no such linker, or its list was not found.
+    pub fn libraries(&self) -> Option<Libraries> {
         libraries::of(self)
     }
 
@@ -370,8 +365,8 @@ impl<'k> Process<'k> {
                 let len = usize::try_from(len).unwrap_or(0).min(rest.len());
                 let (head, tail) = std::mem::take(&mut rest).split_at_mut(len);
                 rest = tail;
-                let at = Gva(start);
-                match self.read_content(run.content, start - run.offset_bytes, at, head) {
+                let skip = start - run.offset_bytes;
+                match self.kernel.read_content(run.content, skip, head) {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(_) => ControlFlow::Break(()),
                 }

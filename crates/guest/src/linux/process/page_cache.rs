@@ -9,6 +9,9 @@ use super::frames::Frames;
 use super::vma::MappedFile;
 use super::xarray::{CacheEntry, CacheTree, EntryKind, Marks, TreeShape};
 
+/// Nodes on the way to one page: a shift of 6 bits each.
+const NODES_OF_A_PAGE: u64 = 11;
+
 /// Pages of a file in order; what is not reported is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CachedPage {
@@ -89,6 +92,28 @@ impl PageCache {
         tree.visit(head.0, height, range, &mut |entry| {
             self.entry(kernel, mapping, file.lives_in_memory, entry, visit)
         })
+    }
+
+    /// The `struct page` or folio that the cache of `mapping` has at an index.
+    pub(super) fn page_at(&self, kernel: &Kernel<'_>, mapping: Gva, index: u64) -> Option<u64> {
+        let head = Gva(mapping.0.wrapping_add(self.head_at));
+        let head = kernel.read_pointer(head, "address_space.i_pages").ok()?;
+        let read = |gva, buf: &mut [u8]| kernel.read(Gva(gva), buf, "xa_node").is_ok();
+        let mut nodes_left = NODES_OF_A_PAGE;
+        let mut tree = CacheTree { shape: self.shape, read: &read, nodes_left: &mut nodes_left };
+        let mut found = None;
+        let _ = tree.visit(head.0, None, index..index.checked_add(1)?, &mut |entry| {
+            if let EntryKind::Page(page) = entry.kind {
+                found = Some(page);
+            }
+            ControlFlow::Continue(())
+        });
+        found
+    }
+
+    /// The arrays of `struct page`.
+    pub(super) fn frames(&self) -> &Frames {
+        &self.frames
     }
 
     fn entry(

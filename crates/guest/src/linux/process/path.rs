@@ -58,6 +58,11 @@ impl<'k> Paths<'k> {
 
     /// The path as the guest's `/proc` prints it.
     pub(super) fn text(&self, path: PathGva) -> Result<String, LinuxError> {
+        Ok(self.name_and_fate(path)?.0)
+    }
+
+    /// The same, and whether the file has lost that name.
+    pub(super) fn name_and_fate(&self, path: PathGva) -> Result<(String, bool), LinuxError> {
         let first = self.dentry(path.dentry)?;
         let root = self.mnt_root(path.mount)?;
         let is_root = first.parent == path.dentry || first.parent == 0;
@@ -66,10 +71,11 @@ impl<'k> Paths<'k> {
             // memfd (`simple_dname`).
             let mut bytes = b"/".to_vec();
             bytes.extend(self.name(&first)?);
-            return Ok(text(bytes) + DELETED);
+            return Ok((text(bytes) + DELETED, true));
         }
-        let deleted = if first.is_hashed == Some(false) && !is_root { DELETED } else { "" };
-        Ok(self.walk(path)? + deleted)
+        let is_deleted = first.is_hashed == Some(false) && !is_root;
+        let deleted = if is_deleted { DELETED } else { "" };
+        Ok((self.walk(path)? + deleted, is_deleted))
     }
 
     /// The name of the file itself.

@@ -10,6 +10,7 @@ use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, PhysicalMemory, Piece};
 use super::content::{Content, FileRun, Missing, Run};
 use super::page_cache::{CacheState, CachedPage, PageCache};
 use super::pte::{self, Absent};
+use super::swap::Swapped;
 use super::vma::{Backing, MappedFile, Vma};
 use crate::linux::Kernel;
 use crate::paging::{AddressSpace, Part, PartState, Visits};
@@ -76,9 +77,11 @@ fn continues(content: Content, len_bytes: u64, next: Content) -> bool {
     match (content, next) {
         (Content::Memory(gpa), Content::Memory(next))
         | (Content::PageCache(gpa), Content::PageCache(next)) => follows(gpa, next),
-        (Content::Swapped { area, page }, Content::Swapped { area: next, page: next_page }) => {
-            area == next && page.wrapping_add(len_bytes / PAGE_SIZE) == next_page
-        }
+        (Content::Swapped { area, page }, Content::Swapped { area: next, page: next_page })
+        | (
+            Content::Compressed { area, page },
+            Content::Compressed { area: next, page: next_page },
+        ) => area == next && page.wrapping_add(len_bytes / PAGE_SIZE) == next_page,
         (content, next) => content == next,
     }
 }
@@ -167,7 +170,7 @@ fn push_part(
                 }
                 Absent::Swap { area, page } => {
                     let page = page.wrapping_add(skip / PAGE_SIZE);
-                    out.push(part.gva, part.len, Content::Swapped { area, page })
+                    push_swapped(untouched.kernel, part.gva, part.len, (area, page), out)
                 }
                 Absent::Nonsense => {
                     out.push(part.gva, part.len, Content::Missing(Missing::Special))
@@ -175,6 +178,29 @@ fn push_part(
             }
         }
     }
+}
+
+/// Pages that were swapped out, each where it is now.
+fn push_swapped(
+    kernel: &Kernel<'_>,
+    at: u64,
+    len_bytes: u64,
+    (area, first): (u8, u64),
+    out: &mut Joiner<'_>,
+) -> ControlFlow<()> {
+    for skip in (0..len_bytes).step_by(4096) {
+        let page = first.wrapping_add(skip / PAGE_SIZE);
+        let (at, len) = (at.wrapping_add(skip), PAGE_SIZE.min(len_bytes - skip));
+        match kernel.swap_areas().page(kernel, area, page) {
+            Swapped::Memory(gpa) => {
+                out.push_memory(kernel.memory(), at, (gpa, len), Content::Memory)?;
+            }
+            Swapped::Zeroes => out.push(at, len, Content::Zero)?,
+            Swapped::Compressed(_) => out.push(at, len, Content::Compressed { area, page })?,
+            Swapped::Lost(_) => out.push(at, len, Content::Swapped { area, page })?,
+        }
+    }
+    ControlFlow::Continue(())
 }
 
 /// What pages hold that the process has not touched.
@@ -260,7 +286,7 @@ fn push_file(
                 out.push_memory(kernel.memory(), address(index), (gpa, len), Content::PageCache)
             }
             CacheState::Swapped { area, page } => {
-                out.push(address(index), len, Content::Swapped { area, page })
+                push_swapped(kernel, address(index), len, (area, page), out)
             }
             CacheState::Broken => out.push(address(index), len, Content::Missing(Missing::Cache)),
         }

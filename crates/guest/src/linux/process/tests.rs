@@ -189,7 +189,6 @@ fn task() -> Task {
         uid: None,
         gid: None,
         comm: "test".into(),
-        long_name: None,
         state: None,
         mm: Some(Gva(MM)),
         is_kernel_thread: false,
@@ -288,8 +287,12 @@ fn pages_of_a_file_come_from_its_cache() {
         ];
         assert_eq!(process.runs(vma), expected);
         let file = vma.file.as_ref().unwrap();
-        let runs: Vec<_> =
-            process.file_runs(file).iter().map(|run| (run.offset_bytes, run.len_bytes)).collect();
+        let runs: Vec<_> = process
+            .file_runs(file)
+            .unwrap()
+            .iter()
+            .map(|run| (run.offset_bytes, run.len_bytes))
+            .collect();
         assert_eq!(runs, [(0, 0x1000), (0x1000, 0x1000), (0x2000, 0x1001)]);
         assert!(process.read_file(file, 0x1000, 4).is_some());
         assert!(process.read_file(file, 0xfff, 4).is_none());

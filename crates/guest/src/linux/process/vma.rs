@@ -75,6 +75,8 @@ pub struct MappedFile {
     /// Its path, as the guest's `/proc` prints it, ` (deleted)` included. Names in
     /// other encodings than UTF-8 have replacement characters.
     pub path: String,
+    /// Whether it has lost that name; one that has not may be called `x (deleted)` too.
+    pub is_deleted: bool,
     /// Its `struct address_space`, which holds the page cache.
     pub mapping: Option<Gva>,
     /// Number of its inode.
@@ -91,7 +93,8 @@ pub struct MappedFile {
 impl MappedFile {
     /// Its path without ` (deleted)`.
     pub fn path_when_it_existed(&self) -> &str {
-        self.path.strip_suffix(DELETED).unwrap_or(&self.path)
+        let stripped = self.path.strip_suffix(DELETED).filter(|_| self.is_deleted);
+        stripped.unwrap_or(&self.path)
     }
 }
 

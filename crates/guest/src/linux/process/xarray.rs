@@ -17,20 +17,20 @@ const MIN_POINTER: u64 = 4096;
 
 /// How a tree is laid out.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TreeShape {
+pub(in crate::linux) struct TreeShape {
     /// Bytes of a pointer.
-    pub(super) word_len: usize,
+    pub(in crate::linux) word_len: usize,
     /// Offset of the slots in a node.
-    pub(super) slots_at: usize,
+    pub(in crate::linux) slots_at: usize,
     /// Logarithm of the number of slots: 6 or 4.
-    pub(super) slots_shift: u8,
+    pub(in crate::linux) slots_shift: u8,
     /// What the low bits of an entry mean.
-    pub(super) marks: Marks,
+    pub(in crate::linux) marks: Marks,
 }
 
 /// What the low bits of an entry mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Marks {
+pub(in crate::linux) enum Marks {
     /// 1: a value; 2: a node, or a small number that is the kernel's own.
     XArray,
     /// 1: a node; 2: a value.
@@ -39,18 +39,18 @@ pub(super) enum Marks {
 
 /// A page, or what is remembered of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct CacheEntry {
+pub(in crate::linux) struct CacheEntry {
     /// Index in the file, in pages.
-    pub(super) index: u64,
+    pub(in crate::linux) index: u64,
     /// How many pages it is for.
-    pub(super) count: u64,
+    pub(in crate::linux) count: u64,
     /// How far `index` is from the first page of this entry.
-    pub(super) skip: u64,
-    pub(super) kind: EntryKind,
+    pub(in crate::linux) skip: u64,
+    pub(in crate::linux) kind: EntryKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EntryKind {
+pub(in crate::linux) enum EntryKind {
     /// Address of the `struct page` (or folio).
     Page(u64),
     /// A number: where a page was swapped to, or when it was dropped.
@@ -60,17 +60,17 @@ pub(super) enum EntryKind {
 }
 
 /// Reads a tree.
-pub(super) struct CacheTree<'r> {
-    pub(super) shape: TreeShape,
-    pub(super) read: ReadMemory<'r>,
+pub(in crate::linux) struct CacheTree<'r> {
+    pub(in crate::linux) shape: TreeShape,
+    pub(in crate::linux) read: ReadMemory<'r>,
     /// How many nodes may still be read.
-    pub(super) nodes_left: &'r mut u64,
+    pub(in crate::linux) nodes_left: &'r mut u64,
 }
 
 impl CacheTree<'_> {
     /// Reports the entries for a range of indices, in order. `head` is the entry at
     /// the root; `height` is that of old radix trees, whose nodes do not say theirs.
-    pub(super) fn visit(
+    pub(in crate::linux) fn visit(
         &mut self,
         head: u64,
         height: Option<u8>,
@@ -84,19 +84,23 @@ impl CacheTree<'_> {
         let top = height.map(|height| height.saturating_mul(bits));
         let mut walk =
             Walk { tree: self, heights: height.is_some(), range, entered: HashMap::new(), visit };
-        match walk.tree.child(head) {
-            // A tree of one page has no node.
+        // A tree of one page has no node; until 2.6.26 that was what the mark said.
+        let is_page = height == Some(0);
+        let head = if is_page && head & 3 == 1 { head & !1 } else { head };
+        match walk.tree.child(head, height.is_some() && !is_page) {
             Child::Node(node) => walk.node(node, 0, top.unwrap_or(u8::MAX)),
             Child::Entry(kind) => walk.report(0, 1, 0, kind),
             Child::Sibling(_) | Child::Nothing => ControlFlow::Continue(()),
         }
     }
 
-    fn child(&self, entry: u64) -> Child {
+    /// What an entry is. Trees whose nodes do not say their shift do not mark what
+    /// leads to nodes either, but for the root: all above the lowest level is a node.
+    fn child(&self, entry: u64, is_node: bool) -> Child {
         let low = entry & 3;
         let (value, node) = match self.shape.marks {
             Marks::XArray => (low & 1 == 1, low == 2),
-            Marks::Radix => (low == 2, low == 1),
+            Marks::Radix => (low == 2, low == 1 || is_node),
         };
         if value {
             let shift = if self.shape.marks == Marks::XArray { 1 } else { 2 };
@@ -166,12 +170,13 @@ impl Walk<'_, '_> {
 
     fn slot(&mut self, node: &Node, slot: u64, index: u64) -> ControlFlow<()> {
         let per_slot = 1_u64 << node.shift;
-        match self.tree.child(self.entry(node, slot)) {
+        let is_node = self.heights && node.shift > 0;
+        match self.tree.child(self.entry(node, slot), is_node) {
             Child::Nothing => ControlFlow::Continue(()),
             Child::Node(below) if node.shift > 0 => self.node(below, index, node.shift),
             Child::Node(_) => self.report(index, 1, 0, EntryKind::Broken),
             Child::Entry(kind) => self.report(index, per_slot, 0, kind),
-            Child::Sibling(of) => match self.tree.child(self.entry(node, of)) {
+            Child::Sibling(of) => match self.tree.child(self.entry(node, of), is_node) {
                 Child::Entry(kind) if of < slot => {
                     self.report(index, per_slot, (slot - of) * per_slot, kind)
                 }
@@ -327,9 +332,15 @@ mod tests {
     #[test]
     fn old_radix_trees_have_a_height_instead_of_shifts() {
         let mut memory = Memory::new(RADIX_64);
-        memory.node(0x1_0000, 2, &[(1, 0x2_0001)]);
-        memory.node(0x2_0000, 1, &[(3, 0xa000)]);
-        assert_eq!(memory.entries(0x1_0001, Some(2), 0..1000), [page(67, 0xa000)]);
+        // Until 4.6 only the root is marked.
+        for mark in [0, 1] {
+            memory.node(0x1_0000, 2, &[(1, 0x2_0000 | mark)]);
+            memory.node(0x2_0000, 1, &[(3, 0xa000), (4, 9 << 2 | 2)]);
+            let found = memory.entries(0x1_0001, Some(2), 0..1000);
+            let value = CacheEntry { kind: EntryKind::Value(9), ..page(68, 0) };
+            assert_eq!(found, [page(67, 0xa000), value]);
+        }
+        assert_eq!(memory.entries(0xa000, Some(0), 0..1000), [page(0, 0xa000)]);
     }
 
     #[test]

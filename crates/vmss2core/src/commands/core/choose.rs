@@ -1,45 +1,59 @@
-//! Which threads the user means.
+//! Which processes the user means.
 
 use anyhow::bail;
-use vmss2core_guest::linux::Task;
+use vmss2core_guest::linux::{NoProcess, Task, process_meant};
 use vmss2core_mem::Problem;
+use vmss2core_report::printable;
 
 use crate::plan::Wanted;
 
 /// How many others are named where nothing fits.
 const SUGGESTIONS: usize = 5;
 
-/// The threads to write cores of, one for each process. A process that has no
-/// memory is an error if it was named by number or is all there is.
+/// A process to write a core of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chosen<'t> {
+    /// The number that it was asked for by.
+    pub(super) number: u32,
+    /// The thread that comes first.
+    pub(super) task: &'t Task,
+}
+
+/// The processes to write cores of, each once, and a thread of each. A process that
+/// has no memory is an error if it was named by number or is all there is.
 pub(super) fn tasks<'t>(
     tasks: &'t [Task],
     wanted: &[Wanted],
     problems: &mut Vec<Problem>,
-) -> anyhow::Result<Vec<&'t Task>> {
-    let mut chosen: Vec<&Task> = Vec::new();
+) -> anyhow::Result<Vec<Chosen<'t>>> {
+    let mut chosen: Vec<Chosen<'_>> = Vec::new();
     for wanted in wanted {
         let found = match wanted {
             Wanted::Pid(number) => vec![by_number(tasks, *number)?],
             Wanted::Name(name) => by_name(tasks, name, problems)?,
         };
-        for task in found {
-            if !chosen.iter().any(|other| other.tid == task.tid) {
-                chosen.push(task);
+        for one in found {
+            if !chosen.iter().any(|other| other.task.tid == one.task.tid) {
+                chosen.push(one);
             }
         }
     }
     Ok(chosen)
 }
 
-fn by_number(tasks: &[Task], number: u32) -> anyhow::Result<&Task> {
-    let found = tasks.iter().find(|task| task.tid == number && number != 0);
-    let Some(task) = found else {
-        bail!("the guest has no process or thread {number}{}", near(tasks, number));
-    };
-    if let Some(why) = refusal(task) {
-        bail!("no core of {number} ({}): {why}", task.comm);
+fn by_number(tasks: &[Task], number: u32) -> anyhow::Result<Chosen<'_>> {
+    match process_meant(tasks, number) {
+        Ok(task) => Ok(Chosen { number, task }),
+        Err(NoProcess::Unknown) => {
+            bail!("the guest has no process or thread {number}{}", near(tasks, number))
+        }
+        Err(refused) => bail!("{}", refusal(number, refused)),
     }
-    Ok(task)
+}
+
+fn refusal(number: u32, refused: NoProcess<'_>) -> String {
+    let name = refused.task().map(|task| printable(&task.comm)).unwrap_or_default();
+    format!("no core of {number} ({name}): {refused}")
 }
 
 /// All processes of a name. What has ended or belongs to the kernel is left out
@@ -48,47 +62,42 @@ fn by_name<'t>(
     tasks: &'t [Task],
     name: &str,
     problems: &mut Vec<Problem>,
-) -> anyhow::Result<Vec<&'t Task>> {
-    let leaders = tasks.iter().filter(|task| task.is_leader() && task.comm == name);
-    let (refused, found): (Vec<&Task>, Vec<&Task>) =
-        leaders.partition(|task| refusal(task).is_some());
-    let refusals = refused
-        .iter()
-        .filter_map(|task| Some(format!("no core of {} ({name}): {}", task.tid, refusal(task)?)));
-    match (found.is_empty(), refused.is_empty()) {
-        (true, true) => bail!("the guest has no process called {name}{}", similar(tasks, name)),
-        (true, false) => bail!("{}", refusals.collect::<Vec<_>>().join("\n")),
-        _ => problems.extend(refusals.map(Problem::warning)),
+) -> anyhow::Result<Vec<Chosen<'t>>> {
+    let (mut found, mut refusals) = (Vec::new(), Vec::new());
+    for leader in tasks.iter().filter(|task| task.is_leader() && task.comm == name) {
+        match process_meant(tasks, leader.tid) {
+            Ok(task) => found.push(Chosen { number: leader.tid, task }),
+            // An idle task is none that a user means.
+            Err(NoProcess::Unknown) => {}
+            Err(refused) => refusals.push(refusal(leader.tid, refused)),
+        }
+    }
+    match (found.is_empty(), refusals.is_empty()) {
+        (true, true) => {
+            bail!("the guest has no process called {}{}", printable(name), similar(tasks, name))
+        }
+        (true, false) => bail!("{}", refusals.join("\n")),
+        _ => problems.extend(refusals.into_iter().map(Problem::warning)),
     }
     Ok(found)
 }
 
-/// Why there is no core of a task.
-fn refusal(task: &Task) -> Option<&'static str> {
-    let state = task.state.map(|state| state.letter);
-    match state {
-        _ if task.is_kernel_thread => {
-            Some("it is a thread of the kernel, without memory of its own")
-        }
-        Some('Z' | 'X') => Some("it has ended, and its memory is gone"),
-        _ if task.mm.is_none() => Some("it has no memory of its own any more"),
-        _ => None,
-    }
+/// Processes that a core can be written of.
+fn candidates(tasks: &[Task]) -> impl Iterator<Item = &Task> {
+    let leaders = tasks.iter().filter(|task| task.is_leader());
+    leaders.filter(|leader| process_meant(tasks, leader.tid).is_ok())
 }
 
 /// The processes whose numbers come closest.
 fn near(tasks: &[Task], number: u32) -> String {
-    let mut others: Vec<&Task> =
-        tasks.iter().filter(|task| task.is_leader() && refusal(task).is_none()).collect();
+    let mut others: Vec<&Task> = candidates(tasks).collect();
     others.sort_by_key(|task| (task.tid.abs_diff(number), task.tid));
     list(&others)
 }
 
 /// The processes whose names are alike.
 fn similar(tasks: &[Task], name: &str) -> String {
-    let mut others: Vec<(usize, &Task)> = tasks
-        .iter()
-        .filter(|task| task.is_leader() && refusal(task).is_none())
+    let mut others: Vec<(usize, &Task)> = candidates(tasks)
         .map(|task| (distance(name, &task.comm), task))
         .filter(|(distance, _)| *distance <= 2 || *distance * 3 <= name.chars().count())
         .collect();
@@ -100,7 +109,7 @@ fn similar(tasks: &[Task], name: &str) -> String {
 fn list(tasks: &[&Task]) -> String {
     let mut names: Vec<String> = Vec::new();
     for task in tasks.iter().take(SUGGESTIONS) {
-        names.push(format!("{} ({})", task.tid, task.comm));
+        names.push(format!("{} ({})", task.tid, printable(&task.comm)));
     }
     if names.is_empty() {
         return String::new();
@@ -148,7 +157,6 @@ mod tests {
             uid: None,
             gid: None,
             comm: comm.into(),
-            long_name: None,
             state: Some(TaskState { letter, bits: 0 }),
             mm: (letter != 'Z' && letter != 'I').then_some(Gva(1)),
             is_kernel_thread: letter == 'I',
@@ -170,6 +178,9 @@ mod tests {
             thread,
             task(94, "nginx", 'R'),
             task(95, "nginx", 'Z'),
+            // The main thread has ended, another goes on.
+            task(96, "cron", 'Z'),
+            Task { pid: 96, ..task(97, "worker", 'S') },
             task(0, "swapper/0", 'I'),
         ]
     }
@@ -179,7 +190,7 @@ mod tests {
         let mut problems = Vec::new();
         let found = tasks(&guest, wanted, &mut problems).map_err(|error| format!("{error:#}"))?;
         let messages = problems.into_iter().map(|problem| problem.message).collect();
-        Ok((found.iter().map(|task| task.tid).collect(), messages))
+        Ok((found.iter().map(|one| one.task.tid).collect(), messages))
     }
 
     fn name(name: &str) -> Wanted {
@@ -192,6 +203,16 @@ mod tests {
         let (found, problems) = chosen(&[Wanted::Pid(94), name("nginx"), name("init")]).unwrap();
         assert_eq!(found, [94, 92, 1]);
         assert_eq!(problems, ["no core of 95 (nginx): it has ended, and its memory is gone"]);
+    }
+
+    #[test]
+    fn a_process_whose_main_thread_has_ended_is_a_process() {
+        for wanted in [Wanted::Pid(96), Wanted::Pid(97), name("cron")] {
+            assert_eq!(chosen(&[wanted]).unwrap().0, [97]);
+        }
+        let guest = guest();
+        let found = tasks(&guest, &[name("cron")], &mut Vec::new()).unwrap();
+        assert_eq!(found.first().unwrap().number, 96);
     }
 
     #[test]
@@ -211,7 +232,7 @@ mod tests {
     fn others_are_suggested_for_what_is_not_there() {
         let said = chosen(&[Wanted::Pid(91)]).unwrap_err();
         assert!(
-            said.ends_with("; there are 90 (sshd), 92 (nginx), 94 (nginx), 1 (init)"),
+            said.ends_with("; there are 90 (sshd), 92 (nginx), 94 (nginx), 96 (cron), 1 (init)"),
             "{said}"
         );
         for (wanted, want) in [

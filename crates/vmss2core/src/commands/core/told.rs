@@ -1,12 +1,16 @@
 //! What is said about a core that was written.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use vmss2core_dump::process::{ProcessCore, ProcessSummary};
-use vmss2core_guest::linux::{Counts, Process};
+use vmss2core_guest::linux::{Counts, Process, VmaFlags};
 use vmss2core_report::{CoreInfo, CoreThread, MemoryCounts, ProblemInfo, human_size, shell_word};
 
 use crate::output;
+
+/// How many files are named of which parts are missing.
+const FILES: usize = 16;
 
 /// A core, and all there is to say about it.
 pub(super) struct Told<'a, 'k> {
@@ -24,12 +28,41 @@ impl Told<'_, '_> {
         let count = threads.iter().filter(|thread| thread.registers.is_some()).count();
         let noun = if count == 1 { "thread" } else { "threads" };
         let path = self.written.summary.path.display();
-        output::talk(&format!(
+        output::line(&format!(
             "wrote {path}: process {} ({}), {count} {noun}",
             task.pid, task.comm
         ));
         output::talk(&format!("  memory: {}", memory(self.written.counts)));
         output::hints(&self.commands());
+        let incomplete = self.incomplete_files();
+        if !incomplete.is_empty() {
+            output::talk(
+                "stacks are surer with the guest's own files in place of these, parts of which its \
+                 memory lacks:",
+            );
+            for file in incomplete.iter().take(FILES) {
+                output::line(&format!("  {file}"));
+            }
+            if incomplete.len() > FILES {
+                output::talk(&format!("  and {} more", incomplete.len() - FILES));
+            }
+        }
+    }
+
+    /// Programs and libraries of which debuggers get less than there is, with what tells
+    /// the right ones from others.
+    fn incomplete_files(&self) -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        let code = self.process.vmas().iter().filter(|vma| vma.flags.contains(VmaFlags::EXECUTE));
+        let files = code.filter_map(|vma| vma.file.as_ref());
+        let files = files.filter(|file| file.path.starts_with('/') && seen.insert(file.mapping));
+        let described = files.filter_map(|file| {
+            let restored = self.process.restored_file(file).ok()?;
+            let id = restored.build_id(self.process.kernel());
+            let id = id.map(|id| format!(" (build ID {id})")).unwrap_or_default();
+            restored.is_incomplete().then(|| format!("{}{id}", file.path_when_it_existed()))
+        });
+        described.collect()
     }
 
     /// How to open it. The files that debuggers want come first.
@@ -64,6 +97,7 @@ impl Told<'_, '_> {
                 present: counts.present,
                 zero: counts.zero,
                 page_cache: counts.page_cache,
+                compressed: counts.compressed,
                 swapped: counts.swapped,
                 missing: counts.missing,
             },
@@ -94,6 +128,7 @@ fn memory(counts: Counts) -> String {
     let kinds = [
         (counts.zero, "never touched"),
         (counts.page_cache, "from the page cache of files"),
+        (counts.compressed, "from compressed swap in memory (zram)"),
         (counts.swapped, "swapped out (unavailable)"),
         (counts.missing, "not in the checkpoint (unavailable)"),
     ];

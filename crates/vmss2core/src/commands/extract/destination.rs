@@ -121,15 +121,18 @@ pub(super) fn root_of(written: &[ExtractedFile]) -> Option<String> {
 }
 
 /// The parts of a guest's path as names of our own: none of them leads up, to the
-/// root, or to another drive.
+/// root, or to another drive. What leads up within the guest's root is followed.
 fn parts(guest_path: &str) -> Result<Vec<String>> {
-    let parts = guest_path.split('/').filter(|part| !part.is_empty() && *part != ".");
-    let named = |part: &str| {
-        ensure!(part != "..", "its path leads upwards");
-        let is_odd = |c: char| c.is_control() || matches!(c, '\\' | ':');
-        Ok(part.replace(is_odd, "_"))
-    };
-    parts.map(named).collect()
+    let is_odd = |c: char| c.is_control() || matches!(c, '\\' | ':');
+    let mut parts = Vec::new();
+    for part in guest_path.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        if part == ".." {
+            ensure!(parts.pop().is_some(), "its path leads upwards, out of the guest's root");
+        } else {
+            parts.push(part.replace(is_odd, "_"));
+        }
+    }
+    Ok(parts)
 }
 
 /// Makes a directory that only the user can read, or finds one that is no link.
@@ -176,6 +179,7 @@ mod tests {
             ("lib/x.so", "lib/x.so"),
             ("//lib/./x.so", "lib/x.so"),
             ("/lib/...", "lib/..."),
+            ("/usr/jvm/bin/../lib/x.so", "usr/jvm/lib/x.so"),
             ("/C:\\x", "C__x"),
             ("/a\u{1b}\0b", "a__b"),
         ] {

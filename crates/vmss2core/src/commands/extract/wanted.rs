@@ -92,7 +92,7 @@ fn programs(process: &Process<'_>, problems: &mut Vec<Problem>) -> Vec<Wanted> {
         }
         found.push(Wanted { file, also: Vec::new() });
     }
-    for library in process.libraries() {
+    for library in process.libraries().unwrap_or_default().libraries {
         let of = process.vma_at(library.dynamic).and_then(|vma| vma.file.as_ref()?.mapping);
         let file = found.iter_mut().find(|wanted| of.is_some() && wanted.file.mapping == of);
         if let Some(wanted) = file.filter(|wanted| wanted.file.path != library.name) {

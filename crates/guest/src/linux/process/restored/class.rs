@@ -35,6 +35,9 @@ pub(super) struct TablePlace {
 
 /// The header of an ELF file of one class.
 pub(super) trait Class: FileHeader<Endian = LittleEndian> {
+    /// Number that DWARF has for the return address.
+    const RETURN_ADDRESS: u8;
+
     /// The same with its section table elsewhere; `None` if that is too far.
     fn with_table(self, place: TablePlace) -> Option<Self>;
 
@@ -47,8 +50,10 @@ pub(super) trait Class: FileHeader<Endian = LittleEndian> {
 
 /// The numbers of a class are of this size.
 macro_rules! class {
-    ($file:ident, $section:ident, $number:ident, $raw:ty, $flags:expr) => {
+    ($file:ident, $section:ident, $number:ident, $raw:ty, $ret:expr, $flags:expr) => {
         impl Class for $file<LittleEndian> {
+            const RETURN_ADDRESS: u8 = $ret;
+
             fn with_table(mut self, place: TablePlace) -> Option<Self> {
                 let size = u16::try_from(size_of::<Self::SectionHeader>()).ok()?;
                 self.e_shoff = $number::new(LittleEndian, <$raw>::try_from(place.offset).ok()?);
@@ -83,5 +88,6 @@ macro_rules! class {
     };
 }
 
-class!(FileHeader64, SectionHeader64, U64, u64, |endian, flags| Some(U64::new(endian, flags)));
-class!(FileHeader32, SectionHeader32, U32, u32, |endian, flags| U32::new_u64(endian, flags).ok());
+class!(FileHeader64, SectionHeader64, U64, u64, 16, |endian, flags| Some(U64::new(endian, flags)));
+class!(FileHeader32, SectionHeader32, U32, u32, 8, |endian, flags| U32::new_u64(endian, flags)
+    .ok());

@@ -13,6 +13,7 @@ use object::read::elf::FileHeader;
 use super::dynamic::Dynamic;
 use super::frames;
 use super::image::{Image, Segment};
+use super::patch::Patch;
 use super::take;
 
 /// Segments that are a section each.
@@ -42,6 +43,8 @@ pub(super) struct Section {
 pub(super) struct Layout {
     /// In order of their addresses.
     pub(super) sections: Vec<Section>,
+    /// What goes over bytes of theirs.
+    pub(super) patches: Vec<Patch>,
 }
 
 impl Layout {
@@ -54,10 +57,12 @@ impl Layout {
             let (address, file) = (dynamic.names_address, dynamic.names.clone());
             named.extend(part(image, (".dynstr", SHT_STRTAB), address, file));
         }
-        if let Some((address, file)) = frames::find(image, address_bytes::<E>()) {
+        let mut patches = Vec::new();
+        if let Some(found) = frames::find(image, address_bytes::<E>()) {
             let align = u64::from(address_bytes::<E>());
-            let frames = part(image, (".eh_frame", SHT_PROGBITS), address, file);
+            let frames = part(image, (".eh_frame", SHT_PROGBITS), found.address, found.file);
             named.extend(frames.map(|section| Section { align, ..section }));
+            patches = found.patches;
         }
         named.sort_by_key(|section| section.file.start);
         let mut sections = without_overlaps(named);
@@ -66,7 +71,7 @@ impl Layout {
         sections.extend(rest);
         sections.extend(image.segments.iter().filter_map(without_bytes));
         sections.sort_by_key(|section| section.address);
-        Self { sections }
+        Self { sections, patches }
     }
 }
 

@@ -1,3 +1,5 @@
+#![expect(clippy::cast_possible_truncation, reason = "small test numbers")]
+
 use std::ops::Range;
 
 use object::{Object, ObjectSection, ObjectSymbol};
@@ -25,6 +27,11 @@ impl Source for Bytes {
             end
         };
         end.saturating_sub(offset)
+    }
+
+    fn missing(&self, offset: u64) -> u64 {
+        let is_in = self.missing.contains(&offset);
+        if is_in { self.missing.end - offset } else { 0 }
     }
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Option<()> {
@@ -90,13 +97,28 @@ fn library() -> Bytes {
     Bytes { missing: END as u64..file.len() as u64, all: file }
 }
 
+/// The file as it is served, with zeroes for what is missing.
+fn whole(file: &Bytes) -> (SectionTable, Vec<u8>) {
+    let Restored { table, patches, .. } = restore(file, None);
+    let mut whole = file.all.clone();
+    whole[file.missing.start as usize..file.missing.end as usize].fill(0);
+    for patch in patches {
+        whole.resize(whole.len().max(patch.end() as usize), 0);
+        let bytes = match patch.bytes {
+            PatchBytes::Given(bytes) => bytes,
+            PatchBytes::Zeroes(len) => vec![0; len as usize],
+        };
+        whole[patch.offset as usize..][..bytes.len()].copy_from_slice(&bytes);
+    }
+    (table, whole)
+}
+
 /// Names of the sections that were made.
 fn names(file: &Bytes) -> Option<Vec<String>> {
-    let Sections::Made(made) = Sections::of(file) else { return None };
-    assert_eq!(made.len_bytes(), file.len_bytes() + made.tail.len() as u64);
-    let mut whole = file.all.clone();
-    whole[..made.header.len()].copy_from_slice(&made.header);
-    whole.extend(&made.tail);
+    let (table, whole) = whole(file);
+    if table != SectionTable::Made {
+        return None;
+    }
     let elf = object::File::parse(&*whole).unwrap();
     Some(elf.sections().map(|section| section.name().unwrap().to_owned()).collect())
 }
@@ -111,14 +133,7 @@ fn a_table_is_made_from_the_program_headers() {
 
 #[test]
 fn symbols_are_in_the_new_sections() {
-    let file = library();
-    let Sections::Made(made) = Sections::of(&file) else { panic!("none") };
-    assert_eq!(made.at(0), Some(&*made.header));
-    assert_eq!(made.at(made.header.len() as u64), None);
-    assert_eq!(made.at(made.len_bytes()), None);
-    let mut whole = file.all.clone();
-    whole[..made.header.len()].copy_from_slice(&made.header);
-    whole.extend(&made.tail);
+    let (_, whole) = whole(&library());
     let elf = object::File::parse(&*whole).unwrap();
     let deep = elf.dynamic_symbols().find(|symbol| symbol.name() == Ok("deep")).unwrap();
     let section = elf.section_by_index(deep.section_index().unwrap()).unwrap();
@@ -131,13 +146,13 @@ fn symbols_are_in_the_new_sections() {
 fn a_file_that_has_its_own_keeps_it() {
     let mut file = library();
     file.missing = 0..0;
-    assert!(matches!(Sections::of(&file), Sections::Own));
+    assert!(restore(&file, None).table == SectionTable::Own);
     // It never had any.
     let mut file = library();
     words(&mut file.all, 0x28, &[0]);
-    assert!(matches!(Sections::of(&file), Sections::Own));
+    assert!(restore(&file, None).table == SectionTable::Own);
     let text = Bytes { all: b"#!/bin/sh".to_vec(), missing: 0..0 };
-    assert!(matches!(Sections::of(&text), Sections::Own));
+    assert!(restore(&text, None).table == SectionTable::Own);
 }
 
 #[test]
@@ -182,7 +197,7 @@ fn nonsense_is_bounded() {
     for count in [0, 0xffff, 4000] {
         let mut file = library();
         halves(&mut file.all, 0x38, &[0x0040_0000 | count]);
-        assert!(matches!(Sections::of(&file), Sections::Lost), "{count}");
+        assert!(restore(&file, None).table == SectionTable::Lost, "{count}");
     }
 }
 
@@ -210,10 +225,10 @@ fn a_file_that_is_cut_off_is_served_as_it_is() {
     let whole = library();
     for len in (0..0x200).chain([TEXT, DYNAMIC + 8, HASH + 4, SYMBOLS + 30, FRAMES + 6]) {
         let file = Bytes { all: whole.all[..len].to_vec(), missing: 0..0 };
-        assert!(matches!(Sections::of(&file), Sections::Own), "{len}");
+        assert!(restore(&file, None).table == SectionTable::Own, "{len}");
         // The same without an end that could be read.
         let file = Bytes { all: whole.all.clone(), missing: len as u64..whole.len_bytes() };
-        let _ = Sections::of(&file);
+        let _ = restore(&file, None);
     }
 }
 
@@ -227,7 +242,7 @@ fn changed_bytes_are_survived() {
         let survive = |change: &dyn Fn(&mut [u8])| {
             let mut file = Bytes { all: whole.all.clone(), missing: whole.missing.clone() };
             change(&mut file.all);
-            let _ = Sections::of(&file);
+            let _ = restore(&file, None);
         };
         for value in [0, 1, 0x7f, 0x80, 0xff] {
             survive(&|file| file[at] = value);
@@ -236,4 +251,121 @@ fn changed_bytes_are_survived() {
             survive(&|file| words(file, at, &[value]));
         }
     }
+}
+
+/// A library of 64 bits with section headers: names of its symbols and call frames in
+/// two pages each, of which any may be lost.
+fn with_sections(missing: Range<u64>) -> Bytes {
+    const NAMES: usize = 0x3000;
+    const SYMBOLS: usize = 0x5000;
+    const CALLS: usize = 0x7000;
+    const LIST: usize = 0x9000;
+    const HEADERS: usize = 0xa000;
+    const LISTED: usize = 0xa0;
+    let mut file = vec![0; HEADERS + 6 * 64];
+    file[..8].copy_from_slice(b"\x7fELF\x02\x01\x01\0");
+    words(&mut file, 0x10, &[0x1_003e_0003, 0, 64, HEADERS as u64]);
+    halves(&mut file, 0x34, &[0x0038_0040, 0x0040_0001, 0x0005_0006]);
+    words(&mut file, 64, &segment(1, 5, 0, HEADERS as u64));
+    // A name in each page, and one over the border.
+    for (at, name) in [(1, "first"), (0xffd, "border"), (0x1800, "last")] {
+        file[NAMES + at..][..name.len()].copy_from_slice(name.as_bytes());
+    }
+    for (index, name) in [(1, 1_u64), (2, 0xffd), (0x120, 0x1800)] {
+        words(&mut file, SYMBOLS + index * 24, &[name | 0x12 << 32 | 1 << 48, 0x1000, 16]);
+    }
+    // What they have in common ("zR"), and functions of 32 bytes each.
+    halves(&mut file, CALLS, &[20, 0, 0x0052_7a01, 0x0110_7801, 0x1b, 0]);
+    let mut list = vec![u32::from_le_bytes([1, 0x1b, 3, 0x3b]), 0, LISTED as u32];
+    for at in (24..0x1fd0).step_by(32) {
+        let function = 0x1000 + at as u32;
+        let begin = function.wrapping_sub(CALLS as u32 + at as u32 + 8);
+        halves(&mut file, CALLS + at, &[28, at as u32 + 4, begin, 16, 0, 0, 0, 0]);
+        list.extend([function.wrapping_sub(LIST as u32), (CALLS + at - LIST) as u32]);
+    }
+    halves(&mut file, LIST, &list[..3 + 2 * LISTED]);
+    let strings = b"\0.eh_frame\0.eh_frame_hdr\0.dynstr\0.dynsym\0.shstrtab\0";
+    file[HEADERS - 0x100..][..strings.len()].copy_from_slice(strings);
+    let header = |name: u64, kind: u64, at: usize, len: u64, link: u64, entry: u64| {
+        [name | kind << 32, 2, at as u64, at as u64, len, link, 8, entry]
+    };
+    let headers = [
+        header(1, 1, CALLS, 0x2000, 0, 0),
+        header(11, 1, LIST, 12 + 8 * LISTED as u64, 0, 0),
+        header(25, 3, NAMES, 0x2000, 0, 0),
+        header(33, 11, SYMBOLS, 0x2000 / 24 * 24, 3, 24),
+        header(41, 3, HEADERS - 0x100, strings.len() as u64, 0, 0),
+    ];
+    words(&mut file, HEADERS + 64, &headers.concat());
+    Bytes { all: file, missing }
+}
+
+fn symbol_names(whole: &[u8]) -> Vec<String> {
+    let elf = object::File::parse(whole).unwrap();
+    let names = elf.dynamic_symbols().map(|symbol| symbol.name().unwrap().to_owned());
+    names.filter(|name| !name.is_empty()).collect()
+}
+
+#[test]
+fn a_page_of_names_or_symbols_costs_no_others() {
+    for (missing, left) in [
+        (0..0, &["first", "border", "last"][..]),
+        (0x3000..0x4000, &["last"]),
+        // Half of a name is none.
+        (0x4000..0x5000, &["first"]),
+        (0x5000..0x6000, &["last"]),
+        (0x6000..0x7000, &["first", "border"]),
+    ] {
+        let file = with_sections(missing.clone());
+        let (table, whole) = whole(&file);
+        assert_eq!(symbol_names(&whole), left, "{missing:x?}");
+        assert_eq!(table == SectionTable::Own, missing.is_empty(), "{missing:x?}");
+    }
+}
+
+#[test]
+fn lost_call_frames_leave_the_others() {
+    let count = |whole: &[u8]| {
+        use gimli::UnwindSection;
+        let elf = object::File::parse(whole).unwrap();
+        let section = elf.section_by_name(".eh_frame").unwrap();
+        let frames = gimli::EhFrame::new(section.data().unwrap(), gimli::LittleEndian);
+        let bases = gimli::BaseAddresses::default().set_eh_frame(section.address());
+        let (mut entries, mut functions) = (frames.entries(&bases), 0);
+        while let Some(entry) = entries.next().unwrap() {
+            if let gimli::CieOrFde::Fde(fde) = entry {
+                let fde = fde.parse(gimli::EhFrame::cie_from_offset).unwrap();
+                assert!(fde.initial_address() >= 0x1000);
+                functions += 1;
+            }
+        }
+        functions
+    };
+    let all = count(&with_sections(0..0).all);
+    assert!(all > 200, "{all}");
+    // The end is lost: what is before stays.
+    let (table, end) = whole(&with_sections(0x8000..0x9000));
+    assert_eq!(table, SectionTable::Reduced(vec![".eh_frame".to_owned()]));
+    assert_eq!(count(&end), 127);
+    // The beginning is lost, and what all functions have in common with it.
+    let (_, start) = whole(&with_sections(0x7000..0x8000));
+    assert_eq!(count(&start), 0);
+}
+
+#[test]
+fn a_header_is_made_from_what_is_mapped() {
+    let file = with_sections(0..0x1000);
+    let mapped = Mapped::whole(0xa180);
+    let restored = restore(&file, Some(&mapped));
+    assert!(restored.is_header_made);
+    let mut whole = file.all.clone();
+    whole[..0x1000].fill(0);
+    for patch in restored.patches {
+        let PatchBytes::Given(bytes) = patch.bytes else { continue };
+        whole[patch.offset as usize..][..bytes.len()].copy_from_slice(&bytes);
+    }
+    assert_eq!(symbol_names(&whole), ["first", "border", "last"]);
+    let elf = object::File::parse(&*whole).unwrap();
+    let names: Vec<_> = elf.sections().map(|section| section.name().unwrap().to_owned()).collect();
+    assert_eq!(names, [".eh_frame", ".eh_frame_hdr", ".dynstr", ".dynsym", ".shstrtab"]);
 }

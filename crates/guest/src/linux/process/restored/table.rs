@@ -7,11 +7,11 @@ use object::elf::{
 use object::read::elf::Sym;
 use object::{LittleEndian, pod};
 
-use super::Made;
 use super::class::{Class, Header, TablePlace};
 use super::dynamic::Dynamic;
 use super::image::Image;
 use super::layout::{Layout, Section};
+use super::patch::Patch;
 
 /// What is behind the end of a file, while it grows.
 struct Writer<E> {
@@ -23,13 +23,14 @@ struct Writer<E> {
     names: Vec<u8>,
 }
 
-/// `None` if the numbers do not fit the class.
+/// The header and what is behind the end of the file; `None` if the numbers do not fit
+/// the class.
 pub(super) fn make<E: Class>(
     header: E,
     image: &Image<'_>,
     layout: &Layout,
     dynamic: Option<&Dynamic>,
-) -> Option<Made> {
+) -> Option<Vec<Patch>> {
     let end = image.source.len_bytes();
     let mut writer =
         Writer { header, end, tail: Vec::new(), headers: vec![NOTHING], names: vec![0] };
@@ -42,7 +43,9 @@ pub(super) fn make<E: Class>(
     if let (Some(dynamic), Some(names)) = (dynamic, names) {
         writer.symbols(dynamic, names, &layout.sections)?;
     }
-    writer.finish()
+    let mut patches = layout.patches.clone();
+    patches.extend(writer.finish()?);
+    Some(patches)
 }
 
 const NOTHING: Header = Header {
@@ -122,7 +125,7 @@ impl<E: Class> Writer<E> {
         Some(())
     }
 
-    fn finish(mut self) -> Option<Made> {
+    fn finish(mut self) -> Option<[Patch; 2]> {
         let name = self.name(".shstrtab")?;
         let names = std::mem::take(&mut self.names);
         let offset = self.append(&names)?;
@@ -140,7 +143,7 @@ impl<E: Class> Writer<E> {
         let count = u16::try_from(self.headers.len()).ok()?;
         let place = TablePlace { offset, count, names: count.checked_sub(1)? };
         let header = pod::bytes_of(&self.header.with_table(place)?).to_vec();
-        Some(Made { header, end: self.end, tail: self.tail })
+        Some([Patch::given(0, header), Patch::given(self.end, self.tail)])
     }
 }
 

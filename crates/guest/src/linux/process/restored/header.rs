@@ -1,0 +1,274 @@
+//! An ELF header for a file whose own is lost, from where a process has mapped it.
+//!
+//! The kernel keeps which parts of a file a process has mapped where and how; program
+//! headers are made of these. Section headers, if they are in memory, are the last there
+//! is of the file, and prove themselves by their names.
+
+use std::ops::Range;
+
+use object::elf::{PF_R, PF_W, PF_X, PT_GNU_EH_FRAME};
+
+use super::{Source, frames};
+use crate::linux::process::{MappedFile, Process, VmaFlags};
+
+const AT_ENTRY: u64 = 9;
+/// Where programs are linked to that cannot lie elsewhere: below that. All others lie
+/// higher, at two thirds of the addresses.
+const FIXED_64: u64 = 1 << 32;
+const FIXED_32: u64 = 0x5000_0000;
+const ET_EXEC: u16 = 2;
+const ET_DYN: u16 = 3;
+const EM_386: u16 = 3;
+const EM_X86_64: u16 = 62;
+const PT_LOAD: u32 = 1;
+const SHT_NOBITS: u64 = 8;
+const SHT_STRTAB: u64 = 3;
+/// More segments do not fit before the first page ends.
+const MOST_SEGMENTS: usize = 64;
+/// More section headers are not looked for.
+const MOST_SECTIONS: u64 = 256;
+const LONGEST_NAMES: u64 = 1 << 16;
+
+/// What a process shows of a file that it has mapped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::linux) struct Mapped {
+    is_64_bit: bool,
+    is_fixed: bool,
+    entry: u64,
+    loads: Vec<Load>,
+}
+
+/// A part of the file, where it lies in terms of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Load {
+    address: u64,
+    file: Range<u64>,
+    flags: u32,
+}
+
+impl Mapped {
+    /// All of a library of 64 bits, where it is linked to.
+    #[cfg(test)]
+    pub(super) fn whole(len_bytes: u64) -> Self {
+        let load = Load { address: 0, file: 0..len_bytes, flags: 5 };
+        Self { is_64_bit: true, is_fixed: false, entry: 0, loads: vec![load] }
+    }
+
+    /// `None` if it does not map the beginning of the file.
+    pub(in crate::linux) fn of(process: &Process<'_>, file: &MappedFile) -> Option<Self> {
+        let len = file.len_bytes?;
+        let is_64_bit = !process.is_32_bit();
+        let same = |other: &MappedFile| other.mapping.is_some() && other.mapping == file.mapping;
+        let vmas = process.vmas().iter();
+        let own =
+            vmas.filter(|vma| vma.file.as_deref().is_some_and(same) && vma.offset_bytes < len);
+        // A file that is mapped twice is described by the first time.
+        let mut own = own.skip_while(|vma| vma.offset_bytes != 0).peekable();
+        let start = own.peek()?.start;
+        let is_fixed = start.0 < if is_64_bit { FIXED_64 } else { FIXED_32 };
+        let bias = if is_fixed { 0 } else { start.0 };
+        let mut loads: Vec<Load> = Vec::new();
+        for vma in own.take(MOST_SEGMENTS) {
+            let file = vma.offset_bytes..vma.offset_bytes.saturating_add(vma.len_bytes()).min(len);
+            if loads.last().is_some_and(|last| file.start < last.file.start) {
+                break;
+            }
+            let address = vma.start.0.wrapping_sub(bias);
+            loads.push(Load { address, file, flags: flags(vma.flags) });
+        }
+        let is_program = process.executable().is_some_and(same);
+        let entry = process.auxv.value(AT_ENTRY).filter(|_| is_program);
+        let entry = entry.map_or(0, |entry| entry.wrapping_sub(bias));
+        Some(Self { is_64_bit, is_fixed, entry, loads })
+    }
+}
+
+fn flags(flags: VmaFlags) -> u32 {
+    let bit = |has, bit| if flags.contains(has) { bit } else { 0 };
+    bit(VmaFlags::READ, PF_R.0) | bit(VmaFlags::WRITE, PF_W.0) | bit(VmaFlags::EXECUTE, PF_X.0)
+}
+
+/// The ELF header, and the program headers after it.
+pub(super) fn make(mapped: &Mapped, source: &dyn Source) -> Option<Vec<u8>> {
+    let mut segments: Vec<(u32, Load)> =
+        mapped.loads.iter().map(|load| (PT_LOAD, load.clone())).collect();
+    segments.extend(frames_header(mapped, source).map(|load| (PT_GNU_EH_FRAME.0, load)));
+    let sections = section_table(mapped.is_64_bit, source);
+    let mut writer = Writer { is_64_bit: mapped.is_64_bit, bytes: Vec::new() };
+    writer.header(mapped, u16::try_from(segments.len()).ok()?, sections)?;
+    for (kind, load) in &segments {
+        writer.segment(*kind, load)?;
+    }
+    Some(writer.bytes)
+}
+
+struct Writer {
+    is_64_bit: bool,
+    bytes: Vec<u8>,
+}
+
+impl Writer {
+    fn number(&mut self, value: u64, len: usize) -> Option<()> {
+        let bytes = value.to_le_bytes();
+        let (bytes, rest) = bytes.split_at_checked(len)?;
+        rest.iter().all(|byte| *byte == 0).then_some(())?;
+        self.bytes.extend(bytes);
+        Some(())
+    }
+
+    fn word(&mut self, value: u64) -> Option<()> {
+        self.number(value, if self.is_64_bit { 8 } else { 4 })
+    }
+
+    fn header(&mut self, mapped: &Mapped, segments: u16, sections: Option<Table>) -> Option<()> {
+        let wide = self.is_64_bit;
+        let (class, machine) = if wide { (2, EM_X86_64) } else { (1, EM_386) };
+        let (len, segment_len, section_len) = if wide { (64, 56, 64) } else { (52, 32, 40) };
+        self.bytes.extend(*b"\x7fELF");
+        self.bytes.extend([class, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        self.number((if mapped.is_fixed { ET_EXEC } else { ET_DYN }).into(), 2)?;
+        self.number(machine.into(), 2)?;
+        self.number(1, 4)?;
+        self.word(mapped.entry)?;
+        self.word(len)?;
+        self.word(sections.map_or(0, |table| table.start))?;
+        self.number(0, 4)?;
+        self.number(len, 2)?;
+        self.number(segment_len, 2)?;
+        self.number(segments.into(), 2)?;
+        self.number(section_len, 2)?;
+        self.number(sections.map_or(0, |table| table.count), 2)?;
+        self.number(sections.map_or(0, |table| table.names), 2)
+    }
+
+    fn segment(&mut self, kind: u32, load: &Load) -> Option<()> {
+        let len = load.file.end - load.file.start;
+        self.number(kind.into(), 4)?;
+        if self.is_64_bit {
+            self.number(load.flags.into(), 4)?;
+        }
+        for word in [load.file.start, load.address, load.address, len, len] {
+            self.word(word)?;
+        }
+        if !self.is_64_bit {
+            self.number(load.flags.into(), 4)?;
+        }
+        self.word(if kind == PT_LOAD { 4096 } else { 4 })
+    }
+}
+
+/// Where section headers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Table {
+    start: u64,
+    count: u64,
+    /// Which of them is of the names.
+    names: u64,
+}
+
+/// The section headers at the end of the file: the first is of nothing, and one of the
+/// others is of a table of names that has its own.
+fn section_table(is_64_bit: bool, source: &dyn Source) -> Option<Table> {
+    let entry_len: u64 = if is_64_bit { 64 } else { 40 };
+    let end = source.len_bytes();
+    let mut entry = vec![0; usize::try_from(entry_len).ok()?];
+    let start = (2..=MOST_SECTIONS).find_map(|count| {
+        let start = end.checked_sub(count * entry_len)?;
+        source.read(start, &mut entry)?;
+        entry.iter().all(|byte| *byte == 0).then_some(start)
+    })?;
+    let count = (end - start) / entry_len;
+    let mut names = None;
+    for index in 1..count {
+        source.read(start + index * entry_len, &mut entry)?;
+        let section = Entry::of(is_64_bit, &entry)?;
+        (section.kind == SHT_NOBITS || section.end <= end).then_some(())?;
+        if section.names_itself(source) {
+            names = Some(index);
+        }
+    }
+    Some(Table { start, count, names: names? })
+}
+
+/// A section header, as far as it is needed.
+struct Entry {
+    name: u64,
+    kind: u64,
+    start: u64,
+    end: u64,
+}
+
+impl Entry {
+    fn of(is_64_bit: bool, bytes: &[u8]) -> Option<Self> {
+        let number = |at: usize, len: usize| {
+            let bytes = bytes.get(at..at.checked_add(len)?)?;
+            Some(bytes.iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte)))
+        };
+        let word_len = if is_64_bit { 8 } else { 4 };
+        // sh_flags and sh_addr come before sh_offset and sh_size.
+        let start = number(8 + 2 * word_len, word_len)?;
+        let len = number(8 + 3 * word_len, word_len)?;
+        Some(Self { name: number(0, 4)?, kind: number(4, 4)?, start, end: start.checked_add(len)? })
+    }
+
+    fn names_itself(&self, source: &dyn Source) -> bool {
+        const NAME: &[u8] = b".shstrtab\0";
+        let mut found = [0; NAME.len()];
+        let fits = self.kind == SHT_STRTAB && self.end - self.start <= LONGEST_NAMES;
+        fits && self.start.checked_add(self.name).is_some_and(|at| {
+            at < self.end && source.read(at, &mut found).is_some() && found == NAME
+        })
+    }
+}
+
+/// `.eh_frame_hdr`, by its usual beginning and by the first function that it lists.
+fn frames_header(mapped: &Mapped, source: &dyn Source) -> Option<Load> {
+    let is_it = |load: &Load| load.flags & (PF_W.0 | PF_X.0) == 0;
+    mapped.loads.iter().filter(|load| is_it(load)).find_map(|load| {
+        let mut at = load.file.start;
+        let mut usual = [0; 4];
+        while at < load.file.end {
+            if source.available(at) < 4 {
+                at = (at / 4096 + 1) * 4096;
+                continue;
+            }
+            source.read(at, &mut usual)?;
+            if usual == frames::USUAL
+                && let Some(len) = frames::table_len(source, at, load.file.end)
+            {
+                let address = load.address + (at - load.file.start);
+                let file = at..at + len;
+                let found = Load { address, file, flags: load.flags };
+                let place = |address: u64| {
+                    mapped.loads.iter().find_map(|load| {
+                        let skip = address.checked_sub(load.address)?;
+                        let at = load.file.start.checked_add(skip)?;
+                        (at < load.file.end).then_some(at)
+                    })
+                };
+                if frames::lists_functions(source, (address, &found.file), &place) {
+                    return Some(found);
+                }
+            }
+            at += 4;
+        }
+        None
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_as_long_as_those_of_their_class() {
+        for (is_64_bit, len) in [(true, 64 + 56), (false, 52 + 32)] {
+            let load = Load { address: 0, file: 0..0x1000, flags: 5 };
+            let mapped = Mapped { is_64_bit, is_fixed: false, entry: 0x40, loads: vec![load] };
+            let mut writer = Writer { is_64_bit, bytes: Vec::new() };
+            writer.header(&mapped, 1, None).unwrap();
+            writer.segment(PT_LOAD, &mapped.loads[0]).unwrap();
+            assert_eq!(writer.bytes.len(), len);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Which process is meant by a number.
+//!
+//! A process lives as long as any of its threads does. The main thread may have ended
+//! before the others: `ps` shows it as a zombie, and it has no memory any more.
+
+use std::fmt;
+
+use super::Task;
+
+/// Why no process is meant by a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoProcess<'t> {
+    /// The guest has no such task.
+    Unknown,
+    /// It is a thread of the kernel.
+    Kernel(&'t Task),
+    /// All threads of the process have ended.
+    Ended(&'t Task),
+    /// Some thread lives, but no memory of the process is known.
+    NoMemory(&'t Task),
+}
+
+impl NoProcess<'_> {
+    /// The task of that number.
+    pub fn task(&self) -> Option<&Task> {
+        match self {
+            Self::Unknown => None,
+            Self::Kernel(task) | Self::Ended(task) | Self::NoMemory(task) => Some(task),
+        }
+    }
+}
+
+/// The reason, as the second half of a sentence.
+impl fmt::Display for NoProcess<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "there is no such process or thread",
+            Self::Kernel(_) => "it is a thread of the kernel, without memory of its own",
+            Self::Ended(_) => "it has ended, and its memory is gone",
+            Self::NoMemory(_) => "it is about to end, or its memory is not known",
+        })
+    }
+}
+
+/// A thread with memory of the process that `number` is of, which may be the number of
+/// any of its threads: that thread itself, or the first that lives if it has ended.
+pub fn process_meant(tasks: &[Task], number: u32) -> Result<&Task, NoProcess<'_>> {
+    let found = tasks.iter().find(|task| task.tid == number && number != 0);
+    let task = found.ok_or(NoProcess::Unknown)?;
+    if task.is_kernel_thread {
+        return Err(NoProcess::Kernel(task));
+    }
+    if task.mm.is_some() {
+        return Ok(task);
+    }
+    living_threads(tasks, task.pid).next().ok_or_else(|| {
+        let of_process = tasks.iter().filter(|other| other.pid == task.pid);
+        let has_ended = |task: &Task| task.state.is_some_and(|state| "ZX".contains(state.letter));
+        if of_process.into_iter().all(has_ended) {
+            NoProcess::Ended(task)
+        } else {
+            NoProcess::NoMemory(task)
+        }
+    })
+}
+
+/// The threads of a process that have not ended, in the order of the list.
+pub fn living_threads(tasks: &[Task], pid: u32) -> impl Iterator<Item = &Task> {
+    tasks.iter().filter(move |task| task.pid == pid && task.mm.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use vmss2core_mem::Gva;
+
+    use super::*;
+    use crate::linux::TaskState;
+
+    fn task(tid: u32, pid: u32, letter: char) -> Task {
+        Task {
+            gva: Gva(u64::from(tid)),
+            tid,
+            pid,
+            ppid: None,
+            uid: None,
+            gid: None,
+            comm: format!("comm{tid}"),
+            state: Some(TaskState { letter, bits: 0 }),
+            mm: (letter == 'S').then_some(Gva(1)),
+            is_kernel_thread: letter == 'I',
+            stack: None,
+            start_ns: None,
+            cpu: None,
+            on_vcpu: None,
+        }
+    }
+
+    #[test]
+    fn a_process_lives_as_long_as_any_of_its_threads() {
+        let tasks = [
+            task(0, 0, 'I'),
+            task(2, 2, 'I'),
+            task(7, 7, 'S'),
+            task(8, 7, 'S'),
+            task(9, 9, 'Z'),
+            // The main thread has ended, others go on.
+            task(10, 10, 'Z'),
+            task(11, 10, 'X'),
+            task(12, 10, 'S'),
+            task(13, 13, 'R'),
+        ];
+        for (number, tid) in [(7, 7), (8, 8), (10, 12), (11, 12), (12, 12)] {
+            assert_eq!(process_meant(&tasks, number).unwrap().tid, tid, "{number}");
+        }
+        for (number, why) in [
+            (0, "no such process"),
+            (77, "no such process"),
+            (2, "thread of the kernel"),
+            (9, "it has ended"),
+            (13, "about to end"),
+        ] {
+            let said = process_meant(&tasks, number).unwrap_err().to_string();
+            assert!(said.contains(why), "{number}: {said}");
+        }
+        let living: Vec<u32> = living_threads(&tasks, 10).map(|task| task.tid).collect();
+        assert_eq!(living, [12]);
+    }
+}
