@@ -91,12 +91,36 @@ pub struct LinuxFacts {
     pub vmcoreinfo: Option<Found<VmcoreInfo>>,
     /// For each vCPU of the checkpoint, its logical CPU number if known.
     pub logical_cpus: Vec<Option<u32>>,
+    /// The second kernel, if this one has crashed and another runs since then.
+    pub crash_kernel: Option<Found<CrashKernel>>,
+}
+
+/// A kernel that runs because another one has crashed, to save its memory (kdump).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CrashKernel {
+    /// The `Linux version ...` line.
+    pub banner: String,
+    /// Release, as `uname -r`.
+    pub release: String,
+    /// Where its image lies.
+    pub text: Option<KernelText>,
+    /// The vCPUs that execute it.
+    pub vcpus: Vec<u32>,
+    /// Where the CPUs of the kernel that crashed left their registers (`crash_notes`),
+    /// by logical CPU number.
+    pub notes: Vec<Gpa>,
 }
 
 impl LinuxFacts {
     /// How far the kernel lies from its link address, as far as that is known.
     pub fn slide(&self) -> u64 {
         self.kaslr_offset.as_ref().map_or(0, |slide| slide.value)
+    }
+
+    /// Whether a vCPU executes the second kernel: its registers and page tables tell
+    /// nothing of this one.
+    pub fn has_left(&self, vcpu: u32) -> bool {
+        self.crash_kernel.as_ref().is_some_and(|kernel| kernel.value.vcpus.contains(&vcpu))
     }
 
     /// Whether a 32-bit kernel lies where it is linked to by default
@@ -131,7 +155,7 @@ pub struct KernelText {
 pub struct VmcoreInfo {
     /// `KEY=value` lines.
     pub text: String,
-    /// Whether we made it up from other facts because the guest has none.
+    /// Whether we made it up from other facts because none was found in the guest.
     pub synthesised: bool,
 }
 

@@ -19,7 +19,9 @@ pub mod windows;
 
 use paging::AddressSpace;
 
-pub use facts::{Facts, Found, KernelText, LinuxFacts, OperatingSystem, VcpuFacts, VmcoreInfo};
+pub use facts::{
+    CrashKernel, Facts, Found, KernelText, LinuxFacts, OperatingSystem, VcpuFacts, VmcoreInfo,
+};
 
 /// Finds out what can be known about the guest. Best effort: what could not be
 /// found is `None`, and `problems` says why where that is of use.

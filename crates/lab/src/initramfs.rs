@@ -26,9 +26,14 @@ impl Initramfs {
         let file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
         let mut archive = Self { out: GzEncoder::new(file, Compression::fast()), count: 0 };
         for folder in folders {
-            archive.add(folder, FOLDER, &[])?;
+            archive.folder(folder)?;
         }
         Ok(archive)
+    }
+
+    /// Adds an empty folder.
+    pub(crate) fn folder(&mut self, name: &str) -> Result<()> {
+        self.add(name, FOLDER, &[])
     }
 
     /// Adds a program that is a file here.

@@ -56,7 +56,8 @@ fn find(name: &str) -> Result<&'static Recipe> {
 /// The name carries a hash of everything that decides about what the guest is.
 fn entry(recipe: &Recipe) -> String {
     let extra = recipe.extra().map(|extra| format!("{extra:?}")).unwrap_or_default();
-    let identity = format!("{GENERATION} {recipe:?} {INIT} {}{extra}", Programs::recipe());
+    let crash = recipe.crash_program().map(|program| format!("{program:?}")).unwrap_or_default();
+    let identity = format!("{GENERATION} {recipe:?} {INIT} {}{extra}{crash}", Programs::recipe());
     cache::versioned(&format!("guests/{}", recipe.name), &identity)
 }
 
@@ -136,6 +137,10 @@ fn pack(path: &Path, recipe: &Recipe, kernel: &Kernel, programs: &Programs) -> R
     if let Some(extra) = recipe.extra() {
         add_extra(&mut archive, extra, kernel, path.parent().context("no folder")?)?;
     }
+    if let Some(program) = recipe.crash_program() {
+        let dir = path.parent().context("no folder")?;
+        add_crash_kernel(&mut archive, program, kernel, dir)?;
+    }
     archive.program_from("lib/liblab.so", &programs.dir.join("liblab.so"))?;
     for (here, there) in &programs.libraries {
         archive.program_from(there, here)?;
@@ -156,6 +161,25 @@ fn add_extra(archive: &mut Initramfs, extra: &Extra, kernel: &Kernel, dir: &Path
     let (name, text) = extra.program;
     programs::compile_alone(dir, name, text)?;
     archive.program_from(&format!("programs/{name}"), &dir.join(name))
+}
+
+/// The kernel for the case of a crash is the same one, with an initial file system of
+/// its own in which the program is all there is.
+fn add_crash_kernel(
+    archive: &mut Initramfs,
+    (name, text): (&str, &str),
+    kernel: &Kernel,
+    dir: &Path,
+) -> Result<()> {
+    programs::compile_alone(dir, name, text)?;
+    let (program, files) = (dir.join(name), dir.join("crash-initramfs.gz"));
+    let mut second = Initramfs::create(&files, &["dev"])?;
+    second.program_from("init", &program)?;
+    second.finish()?;
+    archive.folder("crash")?;
+    archive.program_from("crash/vmlinuz", &kernel.image())?;
+    archive.program_from("crash/initramfs.gz", &files)?;
+    archive.program_from(&format!("programs/{name}"), &program)
 }
 
 /// A busybox that needs no library, for the guest's word size.

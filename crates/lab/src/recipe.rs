@@ -57,10 +57,22 @@ const EXTRAS: [Extra; 2] = [
     },
 ];
 
+/// The guest that keeps a second kernel for the case of a crash; with its name, the
+/// source of the program that loads that kernel and is its first process.
+const CRASH_KERNEL: (&str, &str, &str) =
+    ("linux-6.1-kdump", "kdump", include_str!("../programs/kdump.c"));
+
 impl Recipe {
     /// What it has beyond all others.
     pub(crate) fn extra(&self) -> Option<&'static Extra> {
         EXTRAS.iter().find(|extra| extra.guest == self.name)
+    }
+
+    /// Name and source of the program that loads a kernel to run after a crash, and is
+    /// its first process.
+    pub(crate) fn crash_program(&self) -> Option<(&'static str, &'static str)> {
+        let (guest, name, text) = CRASH_KERNEL;
+        (guest == self.name).then_some((name, text))
     }
 }
 
@@ -108,7 +120,7 @@ const fn two_level(name: &'static str, kernel: KernelRecipe) -> Recipe {
     Recipe { name, kernel, about: "32-bit, 2-level paging", cpu: "qemu32", ..DEFAULT }
 }
 
-const RECIPES: [Recipe; 13] = [
+const RECIPES: [Recipe; 14] = [
     DEFAULT,
     Recipe {
         name: "linux-6.1-4level",
@@ -143,6 +155,13 @@ const RECIPES: [Recipe; 13] = [
         about: "a kernel that has crashed (sysrq c)",
         command_line: "panic=0 lab.panic",
         stop_at: "end Kernel panic",
+        ..DEFAULT
+    },
+    Recipe {
+        name: "linux-6.1-kdump",
+        about: "a kernel that has crashed, and the second one that runs since then",
+        command_line: "panic=0 lab.panic crashkernel=128M",
+        stop_at: "CRASH KERNEL READY",
         ..DEFAULT
     },
     Recipe {

@@ -56,8 +56,11 @@ pub struct StackTask {
     pub pid: u32,
     /// Thread.
     pub tid: u32,
-    /// Name.
+    /// Name, as `task_struct.comm` has it.
     pub comm: String,
+    /// The name that `ps` in the guest shows, where that is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// `R`, `S`, `D`... as `ps` has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<char>,
@@ -152,7 +155,7 @@ impl StackInfo {
             if task.tid != task.pid {
                 words.push(format!("TID {}", task.tid));
             }
-            words.push(format!("\"{}\"", printable(&task.comm)));
+            words.push(format!("\"{}\"", printable(task.name.as_ref().unwrap_or(&task.comm))));
             words.extend(task.state.map(|state| state.to_string()));
         }
         match (self.vcpu, self.cpu) {
@@ -173,6 +176,7 @@ impl StackTask {
             pid: task.pid,
             tid: task.tid,
             comm: task.comm.clone(),
+            name: task.long_name.clone(),
             state: task.state.map(|state| state.letter),
             address: Hex(task.gva.0),
         }

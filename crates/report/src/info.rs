@@ -8,7 +8,9 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 use vmss2core_guest::paging::{PagingMode, Root};
-use vmss2core_guest::{Facts, Found, LinuxFacts, OperatingSystem, VcpuFacts};
+use vmss2core_guest::{
+    CrashKernel, Facts, Found, KernelText, LinuxFacts, OperatingSystem, VcpuFacts,
+};
 use vmss2core_mem::{
     Architecture, Checkpoint, Gpr, Machine, PhysicalMemory, Problem, Provenance, Severity, Vcpu,
     X86Vcpu,
@@ -174,7 +176,10 @@ pub struct VcpuInfo {
     /// What is known of the place that it executes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<Location>,
-    /// The task that it runs, if the kernel could be asked.
+    /// Whether it executes the second kernel, which runs since the guest's crashed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub in_crash_kernel: bool,
+    /// The task that it runs, or did when the kernel crashed, if that could be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<RunningTask>,
 }
@@ -253,6 +258,9 @@ pub struct LinuxInfo {
     /// The VMCOREINFO text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vmcoreinfo: Option<Known<VmcoreInfoInfo>>,
+    /// The second kernel (kdump), if this one has crashed and another runs since then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crash_kernel: Option<Known<CrashKernelInfo>>,
     /// What state it was in; absent if it could not be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<KernelState>,
@@ -274,8 +282,22 @@ pub struct KernelImage {
 pub struct VmcoreInfoInfo {
     /// Its length.
     pub bytes: u64,
-    /// Whether we made it from other facts because the guest holds none.
+    /// Whether we made it from other facts because none was found in the guest.
     pub synthesised: bool,
+}
+
+/// A kernel that runs since the guest's own has crashed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CrashKernelInfo {
+    /// Its release, as `uname -r`.
+    pub release: String,
+    /// Its `Linux version ...` line.
+    pub banner: String,
+    /// Where its image lies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<KernelImage>,
+    /// The vCPUs that execute it.
+    pub vcpus: Vec<u32>,
 }
 
 /// A problem.
@@ -364,6 +386,9 @@ fn vcpu_info(vcpu: &Vcpu, facts: &Facts) -> VcpuInfo {
     let x86 = vcpu.x86();
     let mode = known.and_then(|known| known.mode.as_ref());
     let instruction_pointer = x86.and_then(|x86| linear_ip(x86, mode.map(|mode| mode.value)));
+    let linux = facts.linux.as_ref();
+    let in_crash_kernel = linux.is_some_and(|linux| linux.has_left(vcpu.index));
+    let linux = linux.filter(|_| !in_crash_kernel);
     VcpuInfo {
         index: vcpu.index,
         logical_cpu: logical_cpu(vcpu, facts),
@@ -376,7 +401,8 @@ fn vcpu_info(vcpu: &Vcpu, facts: &Facts) -> VcpuInfo {
         privilege: known.and_then(|known| known.privilege),
         instruction_pointer: instruction_pointer.map(Hex),
         stack_pointer: x86.and_then(|x86| x86.gpr(Gpr::Rsp)).map(Hex),
-        location: instruction_pointer.and_then(|ip| location(ip, known, facts.linux.as_ref())),
+        location: instruction_pointer.and_then(|ip| location(ip, known, linux)),
+        in_crash_kernel,
         task: None,
     }
 }
@@ -453,13 +479,7 @@ fn linux_info(linux: &LinuxFacts) -> LinuxInfo {
             .map(|banner| known_as(banner, |banner| banner.trim_end().into())),
         release: linux.release.as_ref().map(|release| known_as(release, Clone::clone)),
         bits: if linux.is_64_bit { 64 } else { 32 },
-        image: linux.text.as_ref().map(|text| {
-            known_as(text, |text| KernelImage {
-                start: Hex(text.start.0),
-                physical: Hex(text.gpa.0),
-                bytes: text.len,
-            })
-        }),
+        image: linux.text.as_ref().map(|text| known_as(text, kernel_image)),
         kaslr_offset: linux.kaslr_offset.as_ref().map(|slide| known_as(slide, |slide| Hex(*slide))),
         phys_base: linux.phys_base.as_ref().map(|base| known_as(base, |base| signed_hex(*base))),
         direct_map: linux.direct_map.as_ref().map(|map| known_as(map, |map| Hex(map.0))),
@@ -473,7 +493,21 @@ fn linux_info(linux: &LinuxFacts) -> LinuxInfo {
                 synthesised: info.synthesised,
             })
         }),
+        crash_kernel: linux.crash_kernel.as_ref().map(|kernel| known_as(kernel, crash_kernel_info)),
         state: None,
+    }
+}
+
+fn kernel_image(text: &KernelText) -> KernelImage {
+    KernelImage { start: Hex(text.start.0), physical: Hex(text.gpa.0), bytes: text.len }
+}
+
+fn crash_kernel_info(kernel: &CrashKernel) -> CrashKernelInfo {
+    CrashKernelInfo {
+        release: kernel.release.clone(),
+        banner: kernel.banner.clone(),
+        image: kernel.text.as_ref().map(kernel_image),
+        vcpus: kernel.vcpus.clone(),
     }
 }
 

@@ -135,7 +135,7 @@ fn module_info(module: &Module) -> ModuleInfo {
         used_by: module.used_by.clone(),
         permanent: module.is_permanent,
         state: module.state.name(),
-        address: Hex(module.base().0),
+        address: Hex(module.base.0),
         text: module.text.map(|text| Hex(text.0)),
         parts: module.parts.iter().map(|part| range_info(part.start, part.end)).collect(),
         taint: module.taint.clone(),

@@ -73,8 +73,11 @@ pub struct TaskInfo {
     pub running_on: Vec<u32>,
     /// Whether it is a thread of the kernel.
     pub kernel_thread: bool,
-    /// Its name.
+    /// Its name as `ps` in the guest shows it.
     pub name: String,
+    /// `task_struct.comm`, where that is another name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comm: Option<String>,
     /// Its command line, if it has one that is in memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command_line: Option<Vec<String>>,
@@ -198,7 +201,8 @@ fn task_info(task: &Task, processes: &Processes, options: PsOptions) -> TaskInfo
         cpu: task.cpu,
         running_on,
         kernel_thread: task.is_kernel_thread,
-        name: task.comm.clone(),
+        name: task.name().to_owned(),
+        comm: task.long_name.as_ref().map(|_| task.comm.clone()),
         command_line: None,
         task: Hex(task.gva.0),
     }

@@ -1,5 +1,7 @@
 //! What state the guest's kernel was in: part of what `vmss2core info` says.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use vmss2core_guest::Found;
 use vmss2core_guest::linux::{Clock, Stopped, Task, taint_meaning};
@@ -16,6 +18,8 @@ pub struct KernelAnswers {
     pub stopped: Option<Stopped>,
     /// By position of the vCPU in the checkpoint, the symbol that it executes.
     pub places: Vec<Option<String>>,
+    /// Of each task in state D, the function that it waits in, if that is known.
+    pub blocked: Vec<Option<String>>,
     /// All tasks, and which lists they are from; `None` if they cannot be told.
     pub tasks: Option<Found<Vec<Task>>>,
 }
@@ -29,6 +33,24 @@ pub struct TaskCounts {
     pub kernel_threads: usize,
     /// All threads, those of the kernel too.
     pub threads: usize,
+}
+
+/// Tasks that wait and cannot be interrupted: state D.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Blocked {
+    /// How many.
+    pub tasks: usize,
+    /// Where, most of them first.
+    pub places: Vec<BlockedPlace>,
+}
+
+/// Where tasks wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BlockedPlace {
+    /// The function, with its module in brackets.
+    pub symbol: String,
+    /// How many tasks wait there.
+    pub tasks: usize,
 }
 
 /// What a processor runs.
@@ -57,6 +79,9 @@ pub struct KernelState {
     /// How many tasks there are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tasks: Option<Known<TaskCounts>>,
+    /// Tasks that wait and cannot be interrupted; absent if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<Blocked>,
     /// Why it stopped, or what else went wrong; absent if its log could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<StoppedInfo>,
@@ -99,7 +124,20 @@ impl InfoReport {
 
 fn running(tasks: &[Task], vcpu: u32) -> Option<RunningTask> {
     let task = tasks.iter().find(|task| task.on_vcpu == Some(vcpu))?;
-    Some(RunningTask { pid: task.pid, tid: task.tid, name: task.comm.clone() })
+    Some(RunningTask { pid: task.pid, tid: task.tid, name: task.name().to_owned() })
+}
+
+impl Blocked {
+    fn of(places: &[Option<String>]) -> Option<Self> {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for place in places.iter().flatten() {
+            *counts.entry(place).or_default() += 1;
+        }
+        let place = |(symbol, tasks): (&str, usize)| BlockedPlace { symbol: symbol.into(), tasks };
+        let mut found: Vec<BlockedPlace> = counts.into_iter().map(place).collect();
+        found.sort_by_key(|place| std::cmp::Reverse(place.tasks));
+        (!places.is_empty()).then_some(Self { tasks: places.len(), places: found })
+    }
 }
 
 impl TaskCounts {
@@ -123,6 +161,7 @@ impl KernelState {
             time: clock.now_unix.as_ref().and_then(|now| date(now.value, &now.how)),
             booted: clock.boot_unix_ns.as_ref().and_then(|at| date(at.value / SECOND, &at.how)),
             uptime_seconds: clock.uptime_ns.as_ref().map(|time| known_as(time, |ns| ns / SECOND)),
+            blocked: Blocked::of(&answers.blocked),
             tasks: answers.tasks.as_ref().map(|tasks| known_as(tasks, |all| TaskCounts::of(all))),
             stopped: stopped.as_ref().map(StoppedInfo::new),
             panic_cpu: stopped.as_ref().and_then(|stopped| {
@@ -138,7 +177,7 @@ impl KernelState {
     pub(crate) fn why_stopped(&self) -> Option<Known<String>> {
         let stopped = self.stopped.as_ref()?;
         let Some(message) = &stopped.message else {
-            let value = "no trouble: it was running".to_owned();
+            let value = "no: it was running".to_owned();
             return Some(Known { value, how: stopped.how.clone() });
         };
         let cpu = self.panic_cpu.as_ref().map(|cpu| format!(" on CPU {}", cpu.value));
@@ -170,7 +209,7 @@ impl StoppedInfo {
             None => Self {
                 trouble: "none",
                 message: None,
-                how: "the kernel's log tells of none".to_owned(),
+                how: "the kernel's log tells of no trouble".to_owned(),
             },
         }
     }

@@ -4,12 +4,12 @@ use std::io::{self, Write};
 
 use crate::escape::printable;
 use crate::info::{
-    Hex, InfoReport, Known, LinuxInfo, Location, MachineInfo, MemoryInfo, ProblemInfo, RangeInfo,
-    Space, VcpuInfo,
+    Hex, InfoReport, KernelImage, Known, LinuxInfo, Location, MachineInfo, MemoryInfo, ProblemInfo,
+    RangeInfo, Space, VcpuInfo,
 };
 use crate::macos::write_macos;
 use crate::next::Step;
-use crate::state::{KernelState, RunningTask, TaskCounts};
+use crate::state::{Blocked, BlockedPlace, KernelState, RunningTask, TaskCounts};
 use crate::units::{human_size, utc_time};
 use crate::windows::write_windows;
 
@@ -153,8 +153,12 @@ fn write_vcpu(vcpu: &VcpuInfo, out: Out<'_>) -> io::Result<()> {
     let halted = vcpu.halted.map_or("?", |halted| if halted { "yes" } else { "no" });
     let ip = vcpu.instruction_pointer.map_or_else(|| "?".to_owned(), |ip| ip.to_string());
     let mut place = vcpu.location.as_ref().map_or_else(String::new, place);
+    let mut task = ", ";
+    if vcpu.in_crash_kernel {
+        (place, task) = ("the second kernel".to_owned(), "; before: ");
+    }
     if let Some(RunningTask { tid, name, .. }) = &vcpu.task {
-        place = format!("{place}, {} ({tid})", printable(name));
+        place = format!("{place}{task}{} ({tid})", printable(name));
     }
     let line = format!("{:>4}  {mode:<16}  {ring:>4}  {halted:<6}  {ip:<18}  {place}", vcpu.index);
     writeln!(out, "{}", line.trim_end())
@@ -173,8 +177,15 @@ fn place(location: &Location) -> String {
 
 fn write_linux(linux: &LinuxInfo, out: Out<'_>) -> io::Result<()> {
     field("banner", linux.banner.as_ref().map(|banner| banner.value.as_str()), out)?;
-    known("image", linux.image.as_ref(), out, |image| {
-        format!("{} at physical {}, {}", image.start, image.physical, human_size(image.bytes))
+    known("image", linux.image.as_ref(), out, image)?;
+    known("kdump", linux.crash_kernel.as_ref(), out, |kernel| {
+        let place = kernel.image.as_ref().map(|text| format!(" at {}", text.start));
+        format!(
+            "this kernel has crashed; a second one, {}{}, runs on {}",
+            kernel.release,
+            place.unwrap_or_default(),
+            vcpus(&kernel.vcpus)
+        )
     })?;
     known("KASLR", linux.kaslr_offset.as_ref(), out, |slide| match slide {
         Hex(0) => "kernel lies where it was linked".to_owned(),
@@ -185,7 +196,7 @@ fn write_linux(linux: &LinuxInfo, out: Out<'_>) -> io::Result<()> {
     known("page table", linux.page_tables.as_ref(), out, |root| format!("physical {root}"))?;
     known("VMCOREINFO", linux.vmcoreinfo.as_ref(), out, |info| {
         if info.synthesised {
-            format!("none in the guest; {} bytes made from other facts", info.bytes)
+            format!("not found in the guest; {} bytes made from other facts", info.bytes)
         } else {
             format!("{} bytes", info.bytes)
         }
@@ -193,8 +204,23 @@ fn write_linux(linux: &LinuxInfo, out: Out<'_>) -> io::Result<()> {
     linux.state.as_ref().map_or(Ok(()), |state| write_state(state, out))
 }
 
+fn image(image: &KernelImage) -> String {
+    format!("{} at physical {}, {}", image.start, image.physical, human_size(image.bytes))
+}
+
+/// "vCPUs 1 and 2"
+fn vcpus(indices: &[u32]) -> String {
+    let indices: Vec<String> = indices.iter().map(u32::to_string).collect();
+    match indices.as_slice() {
+        [] => "no vCPU".to_owned(),
+        [only] => format!("vCPU {only}"),
+        [first @ .., last] => format!("vCPUs {} and {last}", first.join(", ")),
+    }
+}
+
 fn write_state(state: &KernelState, out: Out<'_>) -> io::Result<()> {
     known("stopped", state.why_stopped().as_ref(), out, Clone::clone)?;
+    field("blocked", state.blocked.as_ref().map(blocked).as_deref(), out)?;
     known("tasks", state.tasks.as_ref(), out, |tasks| {
         let TaskCounts { processes, kernel_threads, threads } = tasks;
         format!("{processes} processes, {kernel_threads} kernel threads, {threads} threads in all")
@@ -210,6 +236,21 @@ fn write_state(state: &KernelState, out: Out<'_>) -> io::Result<()> {
     }
     known("time", state.time.as_ref(), out, Clone::clone)?;
     known("uptime", uptime, out, |seconds| duration(*seconds))
+}
+
+/// "9 tasks in state D: 5 in jbd2_log_wait_commit [jbd2], 4 in io_schedule"
+fn blocked(blocked: &Blocked) -> String {
+    const MOST: usize = 8;
+    let place = |place: &BlockedPlace| format!("{} in {}", place.tasks, place.symbol);
+    let mut places: Vec<String> = blocked.places.iter().take(MOST).map(place).collect();
+    let told: usize = blocked.places.iter().take(MOST).map(|place| place.tasks).sum();
+    match blocked.tasks.saturating_sub(told) {
+        0 => {}
+        others if places.is_empty() => places.push(format!("{others} where is not known")),
+        others => places.push(format!("{others} elsewhere")),
+    }
+    let tasks = if blocked.tasks == 1 { "task" } else { "tasks" };
+    format!("{} {tasks} in state D: {}", blocked.tasks, places.join(", "))
 }
 
 pub(crate) fn duration(seconds: u64) -> String {

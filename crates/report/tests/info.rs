@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 use vmss2core_checkpoint::{Inventory, Item, ItemKind};
 use vmss2core_guest::paging::{PagingMode, Root};
 use vmss2core_guest::{
-    Facts, Found, KernelText, LinuxFacts, OperatingSystem, VcpuFacts, VmcoreInfo,
+    CrashKernel, Facts, Found, KernelText, LinuxFacts, OperatingSystem, VcpuFacts, VmcoreInfo,
 };
 use vmss2core_mem::{
     Architecture, Checkpoint, Gpa, Gpr, Gva, Machine, Problem, Provenance, SourceFile, Vcpu,
     VcpuState, X86Vcpu, Zeroes,
 };
-use vmss2core_report::{InfoReport, TagsReport, write_json};
+use vmss2core_report::{InfoReport, KernelAnswers, TagsReport, write_json};
 
 const SLIDE: u64 = 0x1b00_0000;
 
@@ -126,6 +126,7 @@ fn linux() -> LinuxFacts {
             "note at physical 0x1ffe000c",
         )),
         logical_cpus: vec![Some(0), Some(1)],
+        crash_kernel: None,
     }
 }
 
@@ -193,6 +194,39 @@ fn the_json_form_fits_its_schema() {
     assert_eq!(json["guest"]["linux"]["phys_base"]["value"], "-0x10000000");
     let hole = json!([{"start": "0xc0000000", "end": "0x100000000", "bytes": 1_u64 << 30}]);
     assert_eq!(json["memory"]["holes"], hole);
+}
+
+/// Which vCPU executes which of two kernels, and where tasks wait.
+#[test]
+fn a_second_kernel_and_blocked_tasks_are_told_in_both_forms() {
+    let mut facts = facts();
+    let second = CrashKernel {
+        banner: "Linux version 6.1.0-crash".into(),
+        release: "6.1.0-crash".into(),
+        text: None,
+        vcpus: vec![0],
+        notes: Vec::new(),
+    };
+    facts.linux.as_mut().unwrap().crash_kernel = Some(Found::new(second, "test"));
+    let mut report = report(&checkpoint(), &facts);
+    let place = |name: &str| Some(name.to_owned());
+    let blocked = vec![place("io_schedule"), place("wait [jbd2]"), None, place("wait [jbd2]")];
+    report.add_kernel(&KernelAnswers { blocked, ..KernelAnswers::default() });
+    let said = text(&report).split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in [
+        "a second one, 6.1.0-crash, runs on vCPU 0",
+        "the second kernel",
+        "blocked 4 tasks in state D: 2 in wait [jbd2], 1 in io_schedule, 1 elsewhere",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let json = json_of(&report);
+    assert_eq!(schema::violations(&schema::load("info-1.json"), &json), [""; 0]);
+    // The place is not one of the first kernel.
+    assert_eq!(json["vcpus"][0]["location"], json!({"space": "kernel"}));
+    assert_eq!(json["vcpus"][0]["in_crash_kernel"], true);
+    assert_eq!(json["vcpus"][1].get("in_crash_kernel"), None);
+    assert_eq!(json["guest"]["linux"]["state"]["blocked"]["places"][0]["tasks"], 2);
 }
 
 #[test]

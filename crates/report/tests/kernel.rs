@@ -108,6 +108,7 @@ fn modules_are_listed_as_lsmod_and_proc_do() {
         gva: Gva(start + 0x4000),
         name: "loop".into(),
         state: ModuleState::Live,
+        base: Gva(start),
         parts: vec![start..start + 0x7000, start + 0x9000..start + 0xa000],
         users: Some(2),
         used_by: Some(vec!["a".into(), "b".into()]),
@@ -119,6 +120,7 @@ fn modules_are_listed_as_lsmod_and_proc_do() {
     };
     let unknown = Module {
         name: "other".into(),
+        base: Gva(0),
         users: None,
         used_by: None,
         is_permanent: false,
@@ -135,7 +137,7 @@ fn modules_are_listed_as_lsmod_and_proc_do() {
     assert_eq!(
         String::from_utf8(text).unwrap(),
         "loop 32768 2 a,b,[permanent], Live 0xffffffffc02c6000 (OE)\n\
-         other 32768 ? - Live 0xffffffffc02c6000\n"
+         other 32768 ? - Live 0x0000000000000000\n"
     );
     let mut text = Vec::new();
     report.write_text(ModuleList::Table, 8, &mut text).unwrap();

@@ -25,6 +25,7 @@ fn task(tid: u32, pid: u32, ppid: u32, comm: &str) -> Task {
         uid: Some(0),
         gid: Some(0),
         comm: comm.to_owned(),
+        long_name: None,
         state: Some(TaskState { letter: 'S', bits: 1 }),
         mm: None,
         is_kernel_thread: false,

@@ -65,6 +65,11 @@ fn row(task: &Value) -> Result<Row> {
     })
 }
 
+/// `task_struct.comm`, which debuggers show.
+fn comm(task: &Value) -> Result<&str> {
+    text(task, if task["comm"].is_null() { "name" } else { "comm" })
+}
+
 /// Every thread that the guest listed, with the same numbers, name, state and
 /// start; and no others.
 fn the_guests_own_threads(name: &str) -> Result<()> {
@@ -75,6 +80,7 @@ fn the_guests_own_threads(name: &str) -> Result<()> {
     let theirs = guest.truth()?.tasks()?;
     ensure!(theirs.len() > 40, "{name}: the guest listed only {} tasks", theirs.len());
     let mut states = BTreeSet::new();
+    let mut workers = (0, 0);
     for task in &theirs {
         let Some(found) = ours.get(&task.tid.into()) else {
             ensure!(guests::is_fleeting(&task.comm), "{name}: not listed: {task:?}");
@@ -83,11 +89,17 @@ fn the_guests_own_threads(name: &str) -> Result<()> {
         let (row, what) = (row(found)?, format!("{name}: {found}\nthe guest: {task:?}"));
         ensure!((row.pid, row.ppid) == (task.pid.into(), task.ppid.into()), "{what}");
         ensure!(same_name(&row.comm, &task.comm), "{what}");
+        if guests::is_fleeting(&task.comm) {
+            workers.0 += 1;
+            workers.1 += usize::from(row.comm == task.comm);
+        }
         ensure!(number(found, "start_ns")? / 10_000_000 == task.start, "{what}");
         ensure!(same_state(row.state, task.state), "{what}");
         states.insert(row.state);
     }
     ensure!(states.is_superset(&BTreeSet::from(['S', 'I', 'R'])), "{name}: {states:?}");
+    let (all, same) = workers;
+    ensure!(2 * same >= all, "{name}: of {all} workers {same} are called as the guest has them");
     let known: BTreeSet<u64> = theirs.iter().map(|task| task.tid.into()).collect();
     for (tid, task) in ours.iter().filter(|(tid, _)| !known.contains(tid)) {
         ensure!(guests::is_fleeting(text(task, "name")?), "{name}: {tid} is too much: {task}");
@@ -95,11 +107,10 @@ fn the_guests_own_threads(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Workers are named in `/proc` with what they do; other threads of the kernel by
-/// names that `task_struct` has no room for.
+/// Workers are named with what they do, or did last, which changes all the time.
 fn same_name(ours: &str, theirs: &str) -> bool {
-    let theirs: String = theirs.chars().take(15).collect();
-    ours == theirs || guests::is_fleeting(ours) && theirs.starts_with(ours)
+    let id = |name: &str| name.split(['+', '-']).next().map(str::to_owned);
+    ours == theirs || guests::is_fleeting(ours) && id(ours) == id(theirs)
 }
 
 /// Between its list and its stop a task may have been woken or gone to sleep: the
@@ -226,6 +237,11 @@ fn members(list: &Value) -> Result<Vec<String>> {
     let tasks = list["tasks"].as_array().context("no tasks")?;
     let line = |task: &Value| {
         let mut task = task.clone();
+        // What it is called besides is known by types alone.
+        if !task["comm"].is_null() {
+            task["name"] = task["comm"].take();
+        }
+        task.as_object_mut().map(|members| members.remove("comm"));
         task.as_object_mut().map(|members| members.remove("start_unix"));
         task.to_string()
     };
@@ -244,7 +260,8 @@ fn same_as_drgn(name: &str) -> Result<()> {
     for line in said.lines().filter_map(|line| line.strip_prefix("task ")) {
         let task = ours.get(&line.split(' ').next().unwrap_or_default().parse()?);
         let task = task.with_context(|| format!("{name}: not listed: {line}"))?;
-        let Row { pid, ppid, state, comm } = row(task)?;
+        let Row { pid, ppid, state, .. } = row(task)?;
+        let comm = comm(task)?;
         let (tid, cpu, at) = (number(task, "tid")?, number(task, "cpu")?, text(task, "task")?);
         let (uid, start) = (number(task, "uid")?, number(task, "start_ns")?);
         let mm = line.split(' ').nth(8).unwrap_or_default();
@@ -299,7 +316,8 @@ fn line_of_crash(line: &str) -> Option<String> {
 
 /// To crash the idle tasks have no parent; in truth init made all but the first.
 fn as_crash_has_it(task: &Value) -> Result<String> {
-    let Row { pid, ppid, state, comm } = row(task)?;
+    let Row { pid, ppid, state, .. } = row(task)?;
+    let comm = comm(task)?;
     let ppid = if pid == 0 { 0 } else { ppid };
     let state = match state {
         'R' => "RU",

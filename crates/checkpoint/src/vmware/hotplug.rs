@@ -75,20 +75,24 @@ fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     all
 }
 
+fn len(range: &Range<u64>) -> u64 {
+    range.end.saturating_sub(range.start)
+}
+
 /// Bytes of all ranges.
 pub(super) fn len_bytes(ram: &[Range<u64>]) -> u64 {
-    ram.iter().map(|range| range.end - range.start).sum()
+    ram.iter().map(len).fold(0, u64::saturating_add)
 }
 
 /// The ranges one after the other in the image.
 pub(super) fn regions(ram: &[Range<u64>]) -> Vec<VmwareRegion> {
-    let mut image_offset = 0;
+    let mut image_offset = 0_u64;
     (0..)
         .zip(ram)
         .map(|(index, range)| {
-            let len = range.end - range.start;
+            let len = len(range);
             let region = VmwareRegion { index, start: range.start, image_offset, len };
-            image_offset += len;
+            image_offset = image_offset.saturating_add(len);
             region
         })
         .collect()

@@ -80,7 +80,8 @@ impl Bitmap {
         let len =
             self.bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
         let bytes = self.bytes.get(..len).unwrap_or_default();
-        sink.write_at(self.offset.saturating_add(self.piece * BITMAP_BYTES as u64), bytes)?;
+        let start = self.piece.saturating_mul(BITMAP_BYTES as u64);
+        sink.write_at(self.offset.saturating_add(start), bytes)?;
         self.bytes.fill(0);
         self.is_dirty = false;
         Ok(())

@@ -1,5 +1,6 @@
 //! Which segments a process's core has, and what is in them.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use vmss2core_guest::linux::{Content, Counts, Missing, Process, Run, VmaFlags};
@@ -62,9 +63,19 @@ pub(super) struct Builder {
     /// Zeroes for which the file has no room.
     left_out: u64,
     /// What a user should know to be missing, and what is only in a file.
-    lost: u64,
     swapped: u64,
-    in_file_only: u64,
+    lost: BTreeMap<Missing, u64>,
+}
+
+/// What is in a file, or was never in memory, is not lost.
+fn missing(why: Missing, fate: &str, size: &str) -> Problem {
+    match why {
+        Missing::NotCached => Problem::note(format!(
+            "not in the guest's page cache, only in its files, and {fate}: {size}"
+        )),
+        Missing::NotMapped => Problem::note(format!("{why}, and {fate}: {size}")),
+        _ => Problem::incomplete(format!("{why}, and {fate}: {size}")),
+    }
 }
 
 impl Builder {
@@ -75,9 +86,8 @@ impl Builder {
             budget: guest_bytes.saturating_mul(MAX_ALIASES),
             max_file_bytes: if is_32_bit { MAX_FILE_BYTES_32 } else { MAX_FILE_BYTES },
             left_out: 0,
-            lost: 0,
             swapped: 0,
-            in_file_only: 0,
+            lost: BTreeMap::new(),
         }
     }
 
@@ -94,17 +104,10 @@ impl Builder {
                 memory.problems.push(problem(format!("{} KiB", bytes >> 10)));
             }
         };
-        say(self.swapped, &|size| {
-            Problem::incomplete(format!("swapped out by the guest, and {fate}: {size}"))
-        });
-        say(self.lost, &|size| {
-            Problem::incomplete(format!("not in the checkpoint, and {fate}: {size}"))
-        });
-        say(self.in_file_only, &|size| {
-            Problem::note(format!(
-                "not in the guest's page cache, only in its files, and {fate}: {size}"
-            ))
-        });
+        say(self.swapped, &|size| Problem::incomplete(format!("swapped out, and {fate}: {size}")));
+        for (why, bytes) in &self.lost {
+            say(*bytes, &|size| missing(*why, fate, &size));
+        }
         say(self.left_out, &|size| {
             Problem::warning(format!(
                 "never touched by the process, and marked as unavailable to keep the file within \
@@ -118,10 +121,12 @@ impl Builder {
     fn miss(&mut self, run: Run, flags: VmaFlags) {
         let is_device = flags.0 & (VmaFlags::IO.0 | VmaFlags::PFN_MAP.0) != 0;
         let counter = match run.content {
-            Content::Missing(Missing::NotCached) => &mut self.in_file_only,
             Content::Missing(Missing::BehindTheFile) => return,
+            Content::Missing(Missing::NotCached) => {
+                self.lost.entry(Missing::NotCached).or_default()
+            }
             Content::Missing(_) if is_device => return,
-            Content::Missing(_) => &mut self.lost,
+            Content::Missing(why) => self.lost.entry(why).or_default(),
             Content::Swapped { .. } => &mut self.swapped,
             _ => return,
         };

@@ -74,7 +74,7 @@ fn processes(kernel: &Kernel<'_>, tasks: &[Task]) -> String {
 /// With its arguments; what has none, such as threads of the kernel, is in brackets
 /// as `ps` has it.
 fn command(kernel: &Kernel<'_>, task: &Task) -> String {
-    let words = kernel.command_line(task).ok().flatten().unwrap_or_default();
+    let words = kernel.command_line(task).ok().flatten().unwrap_or_default().words;
     match words.join(" ") {
         line if line.is_empty() => format!("[{}]", task.comm),
         line => line.chars().take(LONGEST).collect(),

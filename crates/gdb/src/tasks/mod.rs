@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use vmss2core_guest::linux::{Kernel, LinuxError, Task};
 use vmss2core_guest::paging::AddressSpace;
-use vmss2core_mem::{Gva, Problem, Vcpu, X86Vcpu};
+use vmss2core_mem::{Gva, Problem, X86Vcpu};
 
 use crate::description::Description;
 use crate::target::{Inferior, Library, Region, Registers, Slide, Thread};
@@ -66,7 +66,7 @@ impl<'a> GuestTasks<'a> {
     }
 
     fn spaces(&self, task: &Task) -> Vec<AddressSpace<'a>> {
-        if task.on_vcpu.is_some() {
+        if task.on_vcpu.is_some_and(|vcpu| !self.kernel.linux().has_left(vcpu)) {
             return self.view.spaces(task.on_vcpu);
         }
         let own = self.kernel.space_of(task).ok().flatten();
@@ -74,7 +74,7 @@ impl<'a> GuestTasks<'a> {
     }
 
     fn cpu(&self, task: &Task) -> X86Vcpu {
-        let running = task.on_vcpu.and_then(|index| self.view.vcpu(index)).and_then(Vcpu::x86);
+        let running = task.on_vcpu.and_then(|index| self.kernel.registers_of(index));
         if let Some(running) = running {
             return running.clone();
         }
@@ -161,6 +161,7 @@ mod tests {
             uid: None,
             gid: None,
             comm: String::new(),
+            long_name: None,
             state: None,
             mm: None,
             is_kernel_thread: false,

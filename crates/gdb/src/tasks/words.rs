@@ -45,7 +45,7 @@ impl<'k> Words<'k> {
             return if task.tid == 0 { "idle" } else { "kernel thread" }.to_owned();
         }
         let read = || {
-            let words = self.kernel.command_line(task).ok().flatten().unwrap_or_default();
+            let words = self.kernel.command_line(task).ok().flatten().unwrap_or_default().words;
             shown(&words.join(" "), MOST_CHARS)
         };
         self.commands.borrow_mut().entry(task.pid).or_insert_with(read).clone()

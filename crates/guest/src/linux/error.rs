@@ -28,8 +28,8 @@ pub enum LinuxError {
     },
     /// A variable or function of the kernel is not known.
     #[error(
-        "the address of {name} is not known: the guest's symbol table does not have it; give \
-         --vmlinux FILE or --system-map FILE of this kernel"
+        "the address of {name} is not known: no symbol table that was found in the guest has it; \
+         give --vmlinux FILE or --system-map FILE of this kernel"
     )]
     UnknownSymbol {
         /// Its name.
@@ -82,6 +82,15 @@ pub enum LinuxError {
     NoStack {
         /// Its number.
         tid: u32,
+    },
+    /// A vCPU executes the second kernel, and what it did before is not known.
+    #[error(
+        "vCPU {vcpu} executes a second kernel since this one crashed, and no registers were found \
+         that it left before"
+    )]
+    LeftForSecondKernel {
+        /// Its index.
+        vcpu: u32,
     },
     /// The checkpoint has no registers of a vCPU.
     #[error("the checkpoint has no registers of vCPU {vcpu}")]

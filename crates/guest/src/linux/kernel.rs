@@ -1,13 +1,15 @@
 //! A kernel to ask questions.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use vmss2core_mem::{Checkpoint, Gva, PhysicalMemory, Problem};
+use vmss2core_mem::{Checkpoint, Gva, PhysicalMemory, Problem, Vcpu, X86Vcpu};
 
 use super::layout::{Stated, lists_tasks};
 use super::process::swap::SwapAreas;
 use super::{
-    Btf, Layout, Learned, LinuxError, Modules, Object, Symbols, Types, btf, kallsyms, learn,
+    Btf, GeneratedCode, Layout, Learned, LinuxError, Modules, Object, Symbols, Types, btf,
+    kallsyms, learn,
 };
 use crate::paging::AddressSpace;
 use crate::{Facts, Found, LinuxFacts};
@@ -35,7 +37,10 @@ pub struct Kernel<'a> {
     btf: OnceLock<Option<Found<Arc<Btf>>>>,
     layout: OnceLock<Layout>,
     pub(super) modules: OnceLock<Modules>,
+    pub(super) generated: OnceLock<Vec<GeneratedCode>>,
     learned: OnceLock<Option<Arc<Learned>>>,
+    /// By vCPU that has left for a second kernel.
+    left: OnceLock<HashMap<u32, X86Vcpu>>,
     swap: OnceLock<SwapAreas>,
     given_types: Vec<Found<Arc<dyn Types>>>,
     given_problems: Vec<Problem>,
@@ -60,7 +65,9 @@ impl<'a> Kernel<'a> {
             btf: OnceLock::new(),
             layout: OnceLock::new(),
             modules: OnceLock::new(),
+            generated: OnceLock::new(),
             learned: OnceLock::new(),
+            left: OnceLock::new(),
             swap: OnceLock::new(),
             given_types: better.types,
             given_problems: better.problems,
@@ -90,6 +97,29 @@ impl<'a> Kernel<'a> {
     /// The kernel's own view of memory: all that every process shares.
     pub fn space(&self) -> &AddressSpace<'a> {
         &self.space
+    }
+
+    /// The registers of a vCPU as far as they are about this kernel: of one that executes
+    /// a second kernel since this one crashed, those that it left here.
+    pub fn registers_of(&self, vcpu: u32) -> Option<&X86Vcpu> {
+        if self.linux.has_left(vcpu) {
+            return self.left.get_or_init(|| self.left_registers()).get(&vcpu);
+        }
+        self.checkpoint.vcpus.iter().find(|known| known.index == vcpu)?.x86()
+    }
+
+    /// The privilege level of a vCPU; that of the kernel for one that left it.
+    pub fn privilege_of(&self, vcpu: u32) -> Option<u8> {
+        if self.linux.has_left(vcpu) {
+            return Some(0);
+        }
+        self.facts.vcpus.iter().find(|known| known.index == vcpu)?.privilege
+    }
+
+    /// All vCPUs whose registers are known.
+    pub(super) fn all_registers(&self) -> impl Iterator<Item = &X86Vcpu> {
+        let indices = self.checkpoint.vcpus.iter().map(|vcpu: &Vcpu| vcpu.index);
+        indices.filter_map(|index| self.registers_of(index))
     }
 
     /// Bytes of a pointer and of a `long`.
@@ -229,7 +259,8 @@ fn space<'a>(
         let (mode, root) = root.value;
         return Some(AddressSpace::new(memory, mode, root));
     }
-    facts.vcpus.iter().find_map(|vcpu| {
+    let mut here = facts.vcpus.iter().filter(|vcpu| !linux.has_left(vcpu.index));
+    here.find_map(|vcpu| {
         let mode = vcpu.mode.as_ref()?.value;
         let root = vcpu.kernel_root.as_ref().map(|root| root.value).or(vcpu.root)?;
         (mode.is_64_bit() == linux.is_64_bit).then(|| AddressSpace::new(memory, mode, root))

@@ -5,6 +5,7 @@
 //! What a question needs is looked for when it is first asked.
 
 mod btf;
+mod crash_notes;
 mod discovery;
 mod dwarf;
 mod error;
@@ -37,7 +38,7 @@ pub use kernel::{BetterSources, Kernel};
 pub use layout::{Layout, Member, Types};
 pub use learn::{Learned, PageArray};
 pub use log::{Caller, LEVELS, Log, Record};
-pub use modules::{Module, ModuleState, Modules, Place};
+pub use modules::{GeneratedCode, Module, ModuleState, Modules, Place};
 pub use object::Object;
 pub use offsets::{
     KernelVersion, Known, LayoutItem, LinuxOffsets, OffsetsError, known_layout,
@@ -53,7 +54,7 @@ pub use process::{
 pub use registers::{RegisterFinder, ThreadRegisters, TlsSegment, UserRegisters};
 pub use stack::{Backtrace, Frame, FrameKind, StackEnd};
 pub use symbols::{Symbol, Symbols};
-pub use task::{NoProcess, Task, TaskState, Tasks, living_threads, process_meant};
+pub use task::{CommandLine, NoProcess, Task, TaskState, Tasks, living_threads, process_meant};
 pub use time::Clock;
 pub use uts::UtsName;
 

@@ -1,7 +1,7 @@
 //! Why the kernel stopped, if it did, and what went wrong before.
 
 use super::log::Record;
-use super::{Kernel, Log};
+use super::{Frame, FrameKind, Kernel, Log};
 use crate::Found;
 
 /// What a kernel's trouble is told by, worst first (kernel/panic.c,
@@ -74,21 +74,45 @@ impl Kernel<'_> {
         let behind = index.and_then(|index| records.get(index..)).unwrap_or_default();
         let panicked = trouble.as_ref().is_some_and(|(_, trouble, _)| *trouble == Trouble::Panic);
         Stopped {
-            panic_cpu: self.panic_cpu().or_else(|| cpu_line(behind).filter(|_| panicked)),
+            panic_cpu: self.panic_cpu(behind, panicked),
             taint: self.taint().or_else(|| taint_line(behind)),
             trouble: trouble
                 .map(|(_, trouble, text)| Found::new((trouble, text), "the kernel's log")),
         }
     }
 
-    /// `panic_cpu`: -1 while there is none.
-    fn panic_cpu(&self) -> Option<Found<u32>> {
-        ["panic_cpu", "crashing_cpu"].into_iter().find_map(|name| {
-            let symbol = self.symbol(name).ok()?;
-            let value = self.read_uint(symbol.value, 4, name).ok()?;
-            let cpu = u32::try_from(value).ok().filter(|cpu| *cpu < 1 << 16)?;
-            Some(Found::new(cpu, format!("{name}, {}", symbol.how)))
-        })
+    /// The CPU that gave up: `panic_cpu` (since 4.5) is -1 while there is none. Older
+    /// kernels have `crashing_cpu`, which is set only if a second kernel was to be
+    /// started, and was 0 from the start before 3.x; so a 0 there says nothing.
+    fn panic_cpu(&self, behind: &[Record], panicked: bool) -> Option<Found<u32>> {
+        let by_crash = || self.variable("crashing_cpu").filter(|cpu| tells(cpu.value, panicked));
+        let by_log = || cpu_line(behind).filter(|_| panicked);
+        let by_stack = || if panicked { self.cpu_in_panic() } else { None };
+        self.variable("panic_cpu").or_else(by_crash).or_else(by_log).or_else(by_stack)
+    }
+
+    /// A variable with the number of a CPU.
+    fn variable(&self, name: &str) -> Option<Found<u32>> {
+        let symbol = self.symbol(name).ok()?;
+        let value = self.read_uint(symbol.value, 4, name).ok()?;
+        let cpu = u32::try_from(value).ok().filter(|cpu| *cpu < 1 << 16)?;
+        Some(Found::new(cpu, format!("{name}, {}", symbol.how)))
+    }
+
+    /// The only CPU on whose stack `panic` is for sure.
+    fn cpu_in_panic(&self) -> Option<Found<u32>> {
+        let panics = |vcpu: &u32| {
+            let stack = self.backtrace_of_vcpu(*vcpu);
+            stack.is_ok_and(|stack| stack.frames.iter().any(|frame| self.is_panic(frame)))
+        };
+        let mut vcpus = self.checkpoint().vcpus.iter().map(|vcpu| vcpu.index).filter(panics);
+        let vcpu = vcpus.next().filter(|_| vcpus.next().is_none())?;
+        Some(Found::new(self.logical_cpu(vcpu)?, "the stack that panic is on"))
+    }
+
+    fn is_panic(&self, frame: &Frame) -> bool {
+        let place = self.symbolize(frame.code_address());
+        frame.kind != FrameKind::Guess && place.is_some_and(|place| place.name == "panic")
     }
 
     fn taint(&self) -> Option<Found<String>> {
@@ -96,6 +120,11 @@ impl Kernel<'_> {
         let mask = self.read_uint(symbol.value, self.word_len(), "tainted_mask").ok()?;
         Some(Found::new(taint_letters(mask), format!("tainted_mask, {}", symbol.how)))
     }
+}
+
+/// Whether a value of `crashing_cpu` was set by a panic.
+fn tells(crashing_cpu: u32, panicked: bool) -> bool {
+    crashing_cpu != 0 && panicked
 }
 
 /// Letters of `taint_flags` (kernel/panic.c), by bit. Bit 0 has another one,
@@ -236,6 +265,12 @@ mod tests {
         let records = log(&["CPU: 0 PID: 1 Comm: init Not tainted 6.1.0 #1"]);
         assert_eq!(taint_line(&records).map(|taint| taint.value).as_deref(), Some(""));
         assert!(taint_line(&log(&["nothing"])).is_none());
+    }
+
+    #[test]
+    fn a_crashing_cpu_of_0_or_without_a_panic_says_nothing() {
+        assert!(tells(1, true));
+        assert!(!tells(0, true) && !tells(0, false) && !tells(1, false));
     }
 
     #[test]

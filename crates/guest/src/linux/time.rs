@@ -39,9 +39,25 @@ impl Kernel<'_> {
 
     fn timekeeper(&self, holder: &'static str) -> Option<Clock> {
         let symbol = self.symbol(holder).ok()?;
-        let inside =
-            self.layout().member("tk_data", "timekeeper").map(|found| found.value.offset_bytes);
-        let at = Gva(symbol.value.0.wrapping_add(inside.unwrap_or(self.word_len())));
+        self.timekeeper_places().into_iter().find_map(|inside| {
+            let at = Gva(symbol.value.0.wrapping_add(inside));
+            self.clock_of(at, &format!("{holder} at {}, {}", symbol.value, symbol.how))
+        })
+    }
+
+    /// Where the timekeeper can be in what holds it, by likelihood: after a sequence
+    /// counter, which has a pointer to its lock on kernels with PREEMPT_RT or lockdep.
+    fn timekeeper_places(&self) -> Vec<u64> {
+        let layout = self.layout();
+        let stated = layout.member("tk_data", "timekeeper").map(|found| found.value.offset_bytes);
+        let counter = layout.size_of("seqcount_raw_spinlock").map(|size| size.value);
+        let word = self.word_len();
+        let counter = counter.and_then(|size| size.checked_next_multiple_of(word));
+        stated.into_iter().chain(counter).chain([word, 2 * word]).collect()
+    }
+
+    /// What the timekeeper at an address says, if it is one.
+    fn clock_of(&self, at: Gva, how: &str) -> Option<Clock> {
         let keeper = self.object(at, "timekeeper");
         let now = i128::from(keeper.uint("xtime_sec").ok()?) * SECOND;
         let since_boot = i128::from(keeper.uint("ktime_sec").ok()?) * SECOND;
@@ -52,11 +68,10 @@ impl Kernel<'_> {
         if !REAL.contains(&now) || !REAL.contains(&boot) || !exact {
             return None;
         }
-        let how = format!("{holder} at {}, {}", symbol.value, symbol.how);
         Some(Clock {
-            now_unix: Some(Found::new(u64::try_from(now / SECOND).ok()?, &how)),
-            boot_unix_ns: Some(Found::new(u64::try_from(boot).ok()?, &how)),
-            uptime_ns: Some(Found::new(u64::try_from(since_boot + asleep?).ok()?, &how)),
+            now_unix: Some(Found::new(u64::try_from(now / SECOND).ok()?, how)),
+            boot_unix_ns: Some(Found::new(u64::try_from(boot).ok()?, how)),
+            uptime_ns: Some(Found::new(u64::try_from(since_boot + asleep?).ok()?, how)),
         })
     }
 
@@ -77,4 +92,77 @@ impl Kernel<'_> {
 /// A `ktime_t`.
 fn signed(object: &Object<'_>, member: &str) -> Option<i128> {
     Some(i128::from(object.uint(member).ok()?.cast_signed()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use vmss2core_mem::{Checkpoint, Gpa, PhysicalMemory};
+
+    use super::*;
+    use crate::linux::{BetterSources, Member, Symbol, Symbols, Types};
+    use crate::paging::{PagingMode, Root};
+    use crate::{Facts, LinuxFacts};
+
+    const CORE: u64 = 0x1000;
+    const BOOT: u64 = 1_700_000_000;
+    const MEMBERS: [(&str, u64); 4] =
+        [("xtime_sec", 0x30), ("ktime_sec", 0x38), ("offs_real", 0x40), ("offs_boot", 0x48)];
+
+    /// A timekeeper after a sequence counter of so many bytes, if the types tell.
+    #[derive(Debug)]
+    struct Timekeeper(Option<u64>);
+
+    impl Types for Timekeeper {
+        fn member(&self, structure: &str, path: &str) -> Option<Member> {
+            let is_known = |(name, _): &&(&str, u64)| structure == "timekeeper" && *name == path;
+            let (_, offset_bytes) = *MEMBERS.iter().find(is_known)?;
+            Some(Member { offset_bytes, size_bytes: Some(8), bits: None })
+        }
+
+        fn size_of(&self, structure: &str) -> Option<u64> {
+            self.0.filter(|_| structure == "seqcount_raw_spinlock")
+        }
+    }
+
+    fn clock(counter: u64, types: Timekeeper) -> Clock {
+        let mut ram = vec![0; 0x4000];
+        for ((_, at), value) in MEMBERS.iter().zip([BOOT + 500, 500, BOOT * 1_000_000_000, 0]) {
+            let at = usize::try_from(CORE + counter + at).unwrap();
+            ram[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        }
+        let mut memory = PhysicalMemory::new();
+        memory.map(Gpa(0), 0x4000, Arc::new(ram), 0).unwrap();
+        let checkpoint = Checkpoint { memory, ..Checkpoint::default() };
+        let root = Found::new((PagingMode::Identity, Root(Gpa(0))), "test");
+        let linux =
+            LinuxFacts { is_64_bit: true, kernel_root: Some(root), ..LinuxFacts::default() };
+        let facts = Facts { linux: Some(linux), ..Facts::default() };
+        let symbol = Symbol { address: Gva(CORE), kind: 'd', name: "tk_core" };
+        let types: Arc<dyn Types> = Arc::new(types);
+        let better = BetterSources {
+            types: vec![Found::new(types, "test")],
+            symbols: Some(Found::new(Symbols::new([symbol]), "test")),
+            ..BetterSources::default()
+        };
+        let kernel = Kernel::open(&checkpoint, &facts, better).unwrap();
+        kernel.clock(None)
+    }
+
+    /// With PREEMPT_RT the counter has a pointer to its lock.
+    #[test]
+    fn the_clock_is_read_after_a_sequence_counter_of_either_size() {
+        for (counter, told) in [(8, Some(4)), (16, Some(16)), (8, None), (16, None)] {
+            let clock = clock(counter, Timekeeper(told));
+            let now = clock.now_unix.map(|now| now.value);
+            assert_eq!(now, Some(BOOT + 500), "{counter} {told:?}");
+            assert_eq!(clock.uptime_ns.map(|time| time.value), Some(500_000_000_000));
+        }
+    }
+
+    #[test]
+    fn what_is_no_clock_is_not_taken_for_one() {
+        assert_eq!(clock(24, Timekeeper(Some(16))), Clock::default());
+    }
 }

@@ -55,7 +55,7 @@ pub(super) fn stacks(
         Stacks::Processors => Ok(of_processors(kernel, tasks, |_| true, problems)),
         Stacks::Processor(cpu) => {
             let found = of_processors(kernel, tasks, |stack| stack.cpu == Some(cpu), problems);
-            if found.is_empty() { Err(anyhow!("the guest has no CPU {cpu}")) } else { Ok(found) }
+            if found.is_empty() { Err(no_cpu(kernel, cpu)) } else { Ok(found) }
         }
         Stacks::All => Ok(of_tasks(kernel, tasks, |_| true, problems)),
         Stacks::Process(pid) => {
@@ -66,6 +66,19 @@ pub(super) fn stacks(
             }
             Ok(of_tasks(kernel, tasks, wanted, problems))
         }
+    }
+}
+
+/// A CPU of the guest may have no vCPU whose number of it is known.
+fn no_cpu(kernel: &Kernel<'_>, cpu: u32) -> anyhow::Error {
+    let mut known: Vec<u32> = kernel.linux().logical_cpus.iter().flatten().copied().collect();
+    known.sort_unstable();
+    let known: Vec<String> = known.iter().map(u32::to_string).collect();
+    match known.as_slice() {
+        [] => {
+            anyhow!("which vCPU is CPU {cpu} of the guest is not known; bt without --cpu shows all")
+        }
+        known => anyhow!("no vCPU is CPU {cpu} of the guest, but CPU {}", known.join(", ")),
     }
 }
 

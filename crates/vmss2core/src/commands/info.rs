@@ -59,15 +59,39 @@ fn answers(guest: &Guest) -> Option<KernelAnswers> {
     let kernel = Kernel::open(checkpoint, &guest.facts, BetterSources::default()).ok()?;
     let log = kernel.log().ok();
     let place = |vcpu: &Vcpu| {
-        let rip = vcpu.x86()?.rip?;
+        // The second kernel's symbols are not these.
+        let rip = vcpu.x86()?.rip.filter(|_| !kernel.linux().has_left(vcpu.index))?;
         kernel.symbolize(Gva(rip)).map(|place| place.to_string())
     };
+    let tasks = tasks(&kernel);
     Some(KernelAnswers {
+        blocked: tasks.as_ref().map(|tasks| blocked(&kernel, &tasks.value)).unwrap_or_default(),
         clock: kernel.clock(log.as_ref()),
         stopped: log.is_some().then(|| kernel.stopped(log.as_ref())),
         places: checkpoint.vcpus.iter().map(place).collect(),
-        tasks: tasks(&kernel),
+        tasks,
     })
+}
+
+/// Tasks whose stacks are looked at: more in the same state would tell nothing new.
+const MOST_BLOCKED: usize = 4096;
+
+/// Of each task that cannot be interrupted in its wait, the function that it waits in.
+fn blocked(kernel: &Kernel<'_>, tasks: &[Task]) -> Vec<Option<String>> {
+    let is_blocked = |task: &&Task| task.state.is_some_and(|state| state.letter == 'D');
+    let place = |task: &Task| {
+        let place = kernel.wait_channel(task)?;
+        Some(match place.module {
+            Some(module) => format!("{} [{module}]", place.name),
+            None => place.name.to_owned(),
+        })
+    };
+    let mut looks_left = MOST_BLOCKED;
+    let place = |task: &Task| {
+        looks_left = looks_left.checked_sub(1)?;
+        place(task)
+    };
+    tasks.iter().filter(is_blocked).map(place).collect()
 }
 
 /// The tasks, as far as their lists can be followed.

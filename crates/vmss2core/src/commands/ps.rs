@@ -39,8 +39,7 @@ pub(super) fn report(
     threads: bool,
 ) -> anyhow::Result<(PsReport, Vec<Problem>)> {
     let tasks = kernel.tasks()?;
-    let (command_lines, problem) = command_lines(kernel, &tasks);
-    let problems: Vec<Problem> = problem.into_iter().collect();
+    let (command_lines, problems) = command_lines(kernel, &tasks);
     // Without the guest's own clock it is better to count from its boot.
     let boot_unix_ns = kernel.clock(None).boot_unix_ns.map(|boot| boot.value);
     let options = PsOptions { threads, boot_unix_ns };
@@ -49,25 +48,30 @@ pub(super) fn report(
 }
 
 /// By `task_struct`. All threads of a process have the same.
-fn command_lines(
-    kernel: &Kernel<'_>,
-    tasks: &Tasks,
-) -> (HashMap<Gva, Vec<String>>, Option<Problem>) {
+fn command_lines(kernel: &Kernel<'_>, tasks: &Tasks) -> (HashMap<Gva, Vec<String>>, Vec<Problem>) {
     let mut found = HashMap::new();
     let mut of_process: HashMap<u32, Option<Vec<String>>> = HashMap::new();
-    let mut missing = 0_u64;
+    let (mut missing, mut cut) = (0_u64, 0_u64);
     for task in &tasks.tasks {
         let read = || {
-            let words = kernel.command_line(task);
-            missing += u64::from(words.is_err());
-            words.ok().flatten()
+            let line = kernel.command_line(task);
+            missing += u64::from(line.is_err());
+            let line = line.ok().flatten()?;
+            cut += u64::from(line.is_cut);
+            Some(line.words)
         };
         if let Some(words) = of_process.entry(task.pid).or_insert_with(read) {
             found.insert(task.gva, words.clone());
         }
     }
-    let problem = (missing > 0).then(|| {
+    let missing = (missing > 0).then(|| {
         Problem::note(format!("the command lines of {missing} processes are not in memory"))
     });
-    (found, problem)
+    let cut = (cut > 0).then(|| {
+        Problem::note(format!(
+            "the command lines of {cut} processes are cut off: the rest is not in memory, or they \
+             are longer than 2 MiB"
+        ))
+    });
+    (found, missing.into_iter().chain(cut).collect())
 }

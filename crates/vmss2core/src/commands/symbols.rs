@@ -16,7 +16,11 @@ use crate::plan::{Style, SymbolsPlan};
 pub(super) fn run(plan: &SymbolsPlan) -> anyhow::Result<Exit> {
     with_kernel(&plan.guest, |kernel| {
         let table = kernel.symbols().ok_or_else(|| {
-            anyhow!("no symbol table was found in the kernel: it has none (CONFIG_KALLSYMS), or its image is damaged")
+            anyhow!(
+                "no symbol table was found in the kernel's image: it may have none (built without \
+                 CONFIG_KALLSYMS), have one of a form that cannot be read, or lie where it was not \
+                 looked for; give --system-map FILE or --vmlinux FILE of this kernel"
+            )
         })?;
         let mut problems = kernel.modules().problems.clone();
         let symbols = if plan.wanted.is_empty() {
@@ -36,13 +40,18 @@ pub(super) fn run(plan: &SymbolsPlan) -> anyhow::Result<Exit> {
     })
 }
 
-/// The kernel's own symbols by address, then those of its modules.
+/// The kernel's own symbols by address, those of its modules, and those of code that was
+/// made at run time.
 fn all<'k>(kernel: &'k Kernel<'_>) -> impl Iterator<Item = SymbolInfo<'k>> {
     let own = kernel.symbols().into_iter().flat_map(|table| table.value.iter());
     let of_modules = kernel.modules().modules.iter().flat_map(|module| {
         module.symbols.iter().map(|symbol| SymbolInfo::new(symbol, Some(&module.name)))
     });
-    own.map(|symbol| SymbolInfo::new(symbol, None)).chain(of_modules)
+    let generated = kernel.generated_code().iter().map(|code| {
+        let symbol = Symbol { address: code.address, kind: code.kind, name: &code.name };
+        SymbolInfo::new(symbol, Some(&code.module))
+    });
+    own.map(|symbol| SymbolInfo::new(symbol, None)).chain(of_modules).chain(generated)
 }
 
 fn looked_up<'k>(
@@ -55,7 +64,7 @@ fn looked_up<'k>(
         None => all(kernel).filter(|symbol| matches_pattern(wanted, symbol.name)).collect(),
     };
     if found.is_empty() {
-        problems.push(Problem::incomplete(format!("the guest has no symbol {wanted}")));
+        problems.push(Problem::incomplete(format!("no symbol {wanted} was found in the guest")));
     }
     found
 }

@@ -12,7 +12,7 @@ use crate::plan::GuestPlan;
 pub(super) fn run(plan: &GuestPlan) -> anyhow::Result<Exit> {
     with_kernel(plan, |kernel| {
         let info = kernel.linux().vmcoreinfo.as_ref();
-        let info = info.ok_or_else(|| anyhow!("the guest has no VMCOREINFO"))?;
+        let info = info.ok_or_else(|| anyhow!("no VMCOREINFO was found in the guest, nor enough to make one up: see vmss2core info"))?;
         let mut out = output::stdout();
         out.write_all(info.value.text.as_bytes())?;
         out.flush()?;

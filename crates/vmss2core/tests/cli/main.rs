@@ -14,6 +14,7 @@ mod help;
 mod info;
 mod original;
 #[cfg(unix)]
+#[allow(unreachable_pub, reason = "other test programs use it through a public module")]
 #[path = "../common/outputs.rs"]
 mod outputs;
 #[cfg(unix)]

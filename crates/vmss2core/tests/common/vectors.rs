@@ -7,7 +7,8 @@ use vmss2core_lab::CpuRegisters;
 
 /// Bytes of a little-endian number as hexadecimal digits, without leading zeroes.
 pub fn hex(bytes: &[u8]) -> String {
-    let digits: String = bytes.iter().rev().map(|byte| format!("{byte:02x}")).collect();
+    let digits: Vec<_> = bytes.iter().rev().map(|byte| format!("{byte:02x}")).collect();
+    let digits = digits.concat();
     let digits = digits.trim_start_matches('0');
     if digits.is_empty() { "0".to_owned() } else { digits.to_owned() }
 }

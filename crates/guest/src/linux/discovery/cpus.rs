@@ -28,20 +28,35 @@ pub(super) struct Processor<'a> {
     pub(super) space: Option<AddressSpace<'a>>,
 }
 
-/// The number of each vCPU; `None` throughout unless all can be told apart.
-pub(super) fn numbers(image: &Image<'_>, processors: &[Processor<'_>]) -> Vec<Option<u32>> {
-    let found = match processors {
-        [_] => Some(vec![0]),
-        _ => from_descriptors(processors).or_else(|| from_offsets(image, processors)),
+/// The number of each vCPU; `None` throughout unless all can be told apart. A vCPU that
+/// executes another kernel (`None`) has the number that is left over, if it is the only
+/// one.
+pub(super) fn numbers(image: &Image<'_>, all: &[Option<Processor<'_>>]) -> Vec<Option<u32>> {
+    let here: Vec<&Processor<'_>> = all.iter().flatten().collect();
+    let found = if all.len() == 1 {
+        Some(vec![0; here.len()])
+    } else {
+        from_descriptors(&here).or_else(|| from_offsets(image, &here))
     };
-    found.map_or_else(
-        || vec![None; processors.len()],
-        |numbers| numbers.into_iter().map(Some).collect(),
-    )
+    let Some(found) = found else { return vec![None; all.len()] };
+    let left_over = left_over(&found, all.len());
+    let mut found = found.into_iter();
+    let number = |processor: &Option<Processor<'_>>| match processor {
+        Some(_) => found.next(),
+        None => left_over,
+    };
+    all.iter().map(number).collect()
 }
 
-fn from_descriptors(processors: &[Processor<'_>]) -> Option<Vec<u32>> {
-    let number = |processor: &Processor<'_>| {
+/// The only number below `count` that is not among these.
+fn left_over(numbers: &[u32], count: usize) -> Option<u32> {
+    let count = u32::try_from(count).ok()?;
+    let mut free = (0..count).filter(|number| !numbers.contains(number));
+    free.next().filter(|_| free.next().is_none())
+}
+
+fn from_descriptors(processors: &[&Processor<'_>]) -> Option<Vec<u32>> {
+    let number = |processor: &&Processor<'_>| {
         processor.space.filter(|space| space.mode().is_64_bit())?;
         let limit = limit_of_cpunode(processor.descriptor(CPUNODE)?)?;
         u32::try_from(limit & CPUNODE_CPU).ok()
@@ -50,9 +65,9 @@ fn from_descriptors(processors: &[Processor<'_>]) -> Option<Vec<u32>> {
     all_different(&numbers).then_some(numbers)
 }
 
-fn from_offsets(image: &Image<'_>, processors: &[Processor<'_>]) -> Option<Vec<u32>> {
+fn from_offsets(image: &Image<'_>, processors: &[&Processor<'_>]) -> Option<Vec<u32>> {
     let offsets: Vec<u64> =
-        processors.iter().map(Processor::percpu_offset).collect::<Option<_>>()?;
+        processors.iter().map(|processor| processor.percpu_offset()).collect::<Option<_>>()?;
     if offsets.len() > MOST_CPUS || offsets.contains(&0) || !all_different(&offsets) {
         return None;
     }
@@ -138,6 +153,15 @@ mod tests {
     #[test]
     fn the_base_of_a_descriptor_is_put_together_from_its_parts() {
         assert_eq!(base(0x128f_93b1_d000_ffff), 0x12b1_d000);
+    }
+
+    #[test]
+    fn the_number_that_is_left_over_is_told_if_there_is_one() {
+        assert_eq!(left_over(&[2, 0], 3), Some(1));
+        assert_eq!(left_over(&[], 1), Some(0));
+        for numbers in [&[0][..], &[0, 1, 2], &[0, 7]] {
+            assert_eq!(left_over(numbers, 3), None, "{numbers:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! (Documentation/arch/x86/x86_64/mm.rst). A 32-bit kernel lies in its direct
 //! map of low memory, where its code is the read-only part.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 
 use vmss2core_mem::{Gpa, Gva, PAGE_SIZE};
@@ -35,6 +35,8 @@ pub(super) struct Image<'a> {
     /// Which of the mapped bytes are code and constants, from the first on; 0 if
     /// where the image begins is not known.
     pub(super) code_len: u64,
+    /// The vCPUs that execute it.
+    pub(super) vcpus: Vec<u32>,
     /// How it was found.
     pub(super) how: String,
 }
@@ -52,7 +54,8 @@ impl<'a> Image<'a> {
             ControlFlow::Continue(())
         });
         let code_len = read_only_len(&runs).max(PAGE_SIZE);
-        (!runs.is_empty()).then_some(Self { space, runs, code_len, how })
+        let vcpus = Vec::new();
+        (!runs.is_empty()).then_some(Self { space, runs, code_len, vcpus, how })
     }
 
     /// Bytes mapped.
@@ -76,6 +79,13 @@ impl<'a> Image<'a> {
             return false;
         };
         (first.gva.0..end(last)).contains(&gva)
+    }
+
+    /// Whether one of its bytes lies at a physical address.
+    pub(super) fn holds_physical(&self, gpa: Gpa) -> bool {
+        let holds =
+            |run: &Leaf| gpa.0.checked_sub(run.gpa.0).is_some_and(|into| into < run.len_bytes());
+        self.runs.iter().any(holds)
     }
 
     /// All mapped bytes in pieces: constants first, then code, then variables;
@@ -164,10 +174,17 @@ const MOST_IMAGES: usize = 8;
 
 impl<'a> FoundImage<'a> {
     /// The vCPUs of one guest show the same image as a rule; once is enough.
-    fn of(mut images: Vec<Image<'a>>, kernel_roots: Vec<(u32, Found<Root>)>) -> Option<Self> {
-        let mut seen = HashSet::new();
-        images.retain(|image| seen.insert(image.runs.first().map(|run| (run.gva, run.gpa))));
-        images.truncate(MOST_IMAGES);
+    fn of(all: Vec<Image<'a>>, kernel_roots: Vec<(u32, Found<Root>)>) -> Option<Self> {
+        let place = |image: &Image<'_>| image.runs.first().map(|run| (run.gva, run.gpa));
+        let mut images: Vec<Image<'a>> = Vec::new();
+        for image in all {
+            let known = images.iter().position(|known| place(known) == place(&image));
+            if let Some(known) = known.and_then(|index| images.get_mut(index)) {
+                known.vcpus.extend(image.vcpus);
+            } else if images.len() < MOST_IMAGES {
+                images.push(image);
+            }
+        }
         (!images.is_empty()).then_some(Self { images, kernel_roots })
     }
 }
@@ -178,7 +195,8 @@ pub(super) fn find_64_bit<'a>(views: &[View<'a>]) -> Option<FoundImage<'a>> {
     let mut kernel_roots = Vec::new();
     for view in views.iter().filter(|view| view.space.mode().is_64_bit()) {
         let (space, how) = with_kernel(view, &mut kernel_roots);
-        images.extend(Image::at_kernel_map(space, how));
+        let image = Image::at_kernel_map(space, how);
+        images.extend(image.map(|image| Image { vcpus: vec![view.index], ..image }));
     }
     images.sort_by_key(|image| std::cmp::Reverse(image.mapped()));
     FoundImage::of(images, kernel_roots)
@@ -237,12 +255,33 @@ fn kernel_bytes(space: &AddressSpace<'_>) -> u64 {
     bytes
 }
 
+/// Where the direct map of x86-64 was before 2.6.11, below the kernel half
+/// (`__PAGE_OFFSET`, with room for 512 GiB).
+const OLD_DIRECT_MAP: Range<u64> = 1 << 40..3 << 39;
+
 /// Virtual address of physical 0 in the direct map: the distance that most of
 /// the kernel half is mapped at.
 pub(super) fn direct_map(space: &AddressSpace<'_>) -> Option<Gva> {
     let half = KernelHalf::of(space.mode());
+    let old = (space.mode() == PagingMode::FourLevel).then_some(OLD_DIRECT_MAP);
+    let mut ranges = std::iter::once(half.range()).chain(old);
+    ranges.find_map(|range| most_used_distance(space, &half, range)).map(|(base, _)| base)
+}
+
+/// How much of memory the direct map has.
+pub(super) fn covered(space: &AddressSpace<'_>) -> u64 {
+    let half = KernelHalf::of(space.mode());
+    most_used_distance(space, &half, half.range()).map_or(0, |(_, bytes)| bytes)
+}
+
+/// What most of a range is mapped at, if that can be a direct map, and how much it is.
+fn most_used_distance(
+    space: &AddressSpace<'_>,
+    half: &KernelHalf,
+    range: Range<u64>,
+) -> Option<(Gva, u64)> {
     let mut votes: HashMap<u64, u64> = HashMap::new();
-    space.walk_range(half.range(), &LIMITS, &mut |leaf| {
+    space.walk_range(range, &LIMITS, &mut |leaf| {
         let distance = slide(&leaf);
         // The kernel's own mapping is not the direct map, and small runs are noise.
         let counts = leaf.len_bytes() >= half.shortest_vote
@@ -254,8 +293,8 @@ pub(super) fn direct_map(space: &AddressSpace<'_>) -> Option<Gva> {
         }
         ControlFlow::Continue(())
     });
-    let (distance, _) = votes.into_iter().max_by_key(|&(distance, bytes)| (bytes, distance))?;
-    Some(Gva(distance))
+    let (distance, bytes) = votes.into_iter().max_by_key(|&(distance, bytes)| (bytes, distance))?;
+    Some((Gva(distance), bytes))
 }
 
 /// The parts of a 32-bit direct map at `base` that could be a kernel image: each
@@ -276,7 +315,8 @@ fn candidates_32_bit<'a>(
     let image = |start: u64| {
         let runs = parts(&low, &(start..start + LONGEST_32_BIT));
         let code_len = Some(read_only_len(&runs)).filter(|len| *len >= SHORTEST_READ_ONLY);
-        Image { space, runs, code_len: code_len.unwrap_or(0), how: how.to_owned() }
+        let vcpus = Vec::new();
+        Image { space, runs, code_len: code_len.unwrap_or(0), vcpus, how: how.to_owned() }
     };
     let mut images: Vec<Image<'a>> = starts_of_read_only(&low).into_iter().map(image).collect();
     images.retain(|image| image.code_len > 0);

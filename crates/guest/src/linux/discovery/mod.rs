@@ -12,10 +12,11 @@ use vmss2core_mem::{Gpa, Gva, PhysicalMemory, Problem, X86Vcpu};
 
 use crate::paging::{AddressSpace, PagingMode, Root};
 use crate::scan::Scanned;
-use crate::{Found, KernelText, LinuxFacts, VcpuFacts, VmcoreInfo};
+use crate::{CrashKernel, Found, KernelText, LinuxFacts, VcpuFacts, VmcoreInfo};
 
 mod banner;
 mod cpus;
+mod crash;
 mod image;
 mod roots;
 mod synthesise;
@@ -81,7 +82,11 @@ pub(crate) fn analyse<'a>(
         Some(View { index: cpu.index, space: cpu.space?, idt: cpu.vcpu.idtr.base.map(Gva) })
     };
     let views: Vec<View<'_>> = cpus.iter().filter_map(view).collect();
-    if let Some((image, banner)) = image_with_banner(&views, vcpus) {
+    let images = images_with_banner(&views, vcpus);
+    if let Some(crashed) = crash::find(memory, &images) {
+        return Some(Search::of_crashed(memory, crashed).finish(cpus, vcpus));
+    }
+    if let Some((image, banner)) = images.into_iter().next() {
         return Some(Search::of_image(memory, image, Some(banner)).finish(cpus, vcpus));
     }
     // Registers that show another system are believed; without any, whatever
@@ -92,25 +97,29 @@ pub(crate) fn analyse<'a>(
     Some(without_registers(memory)?.finish(cpus, vcpus))
 }
 
-/// The image that holds a banner: without one it is not Linux.
-fn image_with_banner<'a>(
+/// The images that hold a banner, likeliest first: without one it is not Linux. Of
+/// 32-bit kernels one at most: others are other parts of the same memory.
+fn images_with_banner<'a>(
     views: &[View<'a>],
     vcpus: &mut [VcpuFacts],
-) -> Option<(Image<'a>, Found<String>)> {
+) -> Vec<(Image<'a>, Found<String>)> {
     for found in [image::find_64_bit(views), image::find_32_bit(views)].into_iter().flatten() {
         let FoundImage { images, kernel_roots } = found;
+        let is_64_bit = images.iter().all(|image| image.space.mode().is_64_bit());
+        let most = if is_64_bit { images.len() } else { 1 };
         let with_banner =
-            images.into_iter().find_map(|image| banner::find(&image).map(|line| (image, line)));
-        if let Some(result) = with_banner {
+            images.into_iter().filter_map(|image| banner::find(&image).map(|line| (image, line)));
+        let with_banner: Vec<_> = with_banner.take(most).collect();
+        if !with_banner.is_empty() {
             for (index, root) in kernel_roots {
                 if let Some(facts) = vcpus.iter_mut().find(|facts| facts.index == index) {
                     facts.kernel_root = Some(root);
                 }
             }
-            return Some(result);
+            return with_banner;
         }
     }
-    None
+    Vec::new()
 }
 
 /// VMCOREINFO from a search of all memory, and the image it leads to.
@@ -175,6 +184,7 @@ struct Search<'a> {
     direct_map: Option<Gva>,
     tables: Option<Found<KernelTables>>,
     vmcoreinfo: Option<Found<VmcoreInfo>>,
+    crash_kernel: Option<Found<CrashKernel>>,
     problems: Vec<Problem>,
 }
 
@@ -185,8 +195,16 @@ impl<'a> Search<'a> {
         banner: Option<Found<String>>,
     ) -> Self {
         let direct_map = image::direct_map(&image.space);
-        let (tables, vmcoreinfo, problems) = (None, None, Vec::new());
-        Self { memory, image, banner, direct_map, tables, vmcoreinfo, problems }
+        let (tables, vmcoreinfo, crash_kernel, problems) = (None, None, None, Vec::new());
+        Self { memory, image, banner, direct_map, tables, vmcoreinfo, crash_kernel, problems }
+    }
+
+    /// Of the first of two kernels.
+    fn of_crashed(memory: &'a PhysicalMemory, crashed: crash::Crashed<'a>) -> Self {
+        let mut search = Self::of_image(memory, crashed.image, crashed.banner);
+        search.take_vmcoreinfo(vec![crashed.vmcoreinfo]);
+        search.crash_kernel = Some(crashed.second);
+        search
     }
 
     fn finish(mut self, cpus: &[Cpu<'_>], vcpus: &[VcpuFacts]) -> Analysis {
@@ -195,7 +213,11 @@ impl<'a> Search<'a> {
         }
         self.find_tables();
         self.complete_vmcoreinfo();
-        let processors: Vec<_> = cpus.iter().map(|cpu| processor(cpu, vcpus)).collect();
+        let elsewhere = |cpu: &Cpu<'_>| {
+            self.crash_kernel.as_ref().is_some_and(|kernel| kernel.value.vcpus.contains(&cpu.index))
+        };
+        let processors: Vec<_> =
+            cpus.iter().map(|cpu| (!elsewhere(cpu)).then(|| processor(cpu, vcpus))).collect();
         let logical_cpus = cpus::numbers(&self.image, &processors);
         if logical_cpus.iter().any(Option::is_none) {
             self.problems.push(Problem::note(
@@ -275,8 +297,8 @@ impl<'a> Search<'a> {
             match synthesise::vmcoreinfo(&self.image, self.release(), self.tables.as_ref()) {
                 Ok(made_up) => self.vmcoreinfo = Some(made_up),
                 Err(lacking) => self.problems.push(Problem::warning(format!(
-                    "the guest has no VMCOREINFO, and {lacking} to make one up was not found; \
-                     drgn and makedumpfile will not open a core of it"
+                    "no VMCOREINFO was found in the guest, and {lacking} to make one up was not \
+                     found either; drgn and makedumpfile will not open a core of it"
                 ))),
             }
             return;
@@ -300,7 +322,9 @@ impl<'a> Search<'a> {
             release: self.found_release(),
             is_64_bit: self.is_64_bit(),
             text: self.text(),
-            kaslr_offset: text.filter(|_| self.is_64_bit()).map(|text| self.kaslr_offset(text)),
+            kaslr_offset: text
+                .filter(|_| self.is_64_bit())
+                .and_then(|text| self.kaslr_offset(text)),
             phys_base: text
                 .filter(|_| self.is_64_bit())
                 .map(|text| Found::new(phys_base(text), how)),
@@ -312,6 +336,7 @@ impl<'a> Search<'a> {
                 .as_ref()
                 .map(|tables| Found::new((mode, tables.value.root), &tables.how)),
             vmcoreinfo: self.vmcoreinfo.clone(),
+            crash_kernel: self.crash_kernel.clone(),
             logical_cpus,
         }
     }
@@ -329,13 +354,17 @@ impl<'a> Search<'a> {
         Some(Found::new(KernelText { start, gpa, len }, how))
     }
 
-    fn kaslr_offset(&self, text: KernelText) -> Found<u64> {
+    /// How far the kernel lies from its link address, which only KERNELOFFSET tells for
+    /// sure. One that has a VMCOREINFO without it is older than KASLR as a rule, so that
+    /// lying elsewhere than most it was linked there.
+    fn kaslr_offset(&self, text: KernelText) -> Option<Found<u64>> {
         let said = self.vmcoreinfo.as_ref().filter(|info| !info.value.synthesised);
         if let Some(offset) = said.and_then(|info| info.value.kernel_offset()) {
-            return Found::new(offset, "KERNELOFFSET of VMCOREINFO");
+            return Some(Found::new(offset, "KERNELOFFSET of VMCOREINFO"));
         }
-        let offset = text.start.0.wrapping_sub(KERNEL_MAP + LINK_BASE);
-        Found::new(offset, format!("{}, for a kernel linked at 16 MiB", self.image.how))
+        let offset = offset_from_default(text)?;
+        let how = format!("{}, for a kernel linked at 16 MiB", self.image.how);
+        (offset == 0 || said.is_none()).then(|| Found::new(offset, how))
     }
 
     fn release(&self) -> Option<&str> {
@@ -353,6 +382,12 @@ impl<'a> Search<'a> {
     fn is_64_bit(&self) -> bool {
         self.image.space.mode().is_64_bit()
     }
+}
+
+/// How far above the usual link address a 64-bit kernel lies; `None` if it lies below,
+/// so that it was linked elsewhere.
+fn offset_from_default(text: KernelText) -> Option<u64> {
+    text.start.0.checked_sub(KERNEL_MAP + LINK_BASE)
 }
 
 /// Physical less link address of the image, as the kernel counts it.

@@ -4,9 +4,9 @@
 
 use std::fmt::Write as _;
 
-use super::image::{Image, KERNEL_MAP};
+use super::image::Image;
+use super::phys_base;
 use super::roots::{self, KernelTables};
-use super::{LINK_BASE, phys_base};
 use crate::paging::PagingMode;
 use crate::{Found, VmcoreInfo};
 
@@ -35,13 +35,14 @@ pub(super) fn vmcoreinfo(
             lines.add("NUMBER(phys_base)", &phys_base(text).to_string());
             lines.add("NUMBER(pgtable_l5_enabled)", &u8::from(five).to_string());
             lines.add("NUMBER(KERNEL_IMAGE_SIZE)", &(1_u64 << 30).to_string());
-            let offset = text.start.0.wrapping_sub(KERNEL_MAP + LINK_BASE);
-            lines.add("KERNELOFFSET", &format!("{offset:x}"));
+            if let Some(offset) = super::offset_from_default(text) {
+                lines.add("KERNELOFFSET", &format!("{offset:x}"));
+            }
         }
         PagingMode::Pae => lines.add("CONFIG_X86_PAE", "y"),
         _ => {}
     }
-    let how = "made up, because the guest has none: release from linux_banner, _stext from page \
+    let how = "made up, because none was found in the guest: release from linux_banner, _stext from page \
                tables, swapper_pg_dir and init_uts_ns by searching the kernel image";
     Ok(Found::new(VmcoreInfo { text: lines.0, synthesised: true }, how))
 }

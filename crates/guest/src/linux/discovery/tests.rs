@@ -247,6 +247,133 @@ fn a_vcpu_without_paging_registers_is_a_problem_not_an_end() {
     assert!(facts.problems[0].message.contains("CR3"), "{}", facts.problems[0]);
 }
 
+/// The kernel where one linked at 2 MiB lies.
+fn linked_at_2_mib() -> Guest {
+    let mut guest = Guest::new();
+    for page in 0..2 {
+        let entry = if page == 0 { LARGE | 1 } else { LARGE | RW | NX };
+        guest.set(0x3000 + 8 * (15 + page), 0);
+        guest.set(0x3000 + 8 * (1 + page), TEXT_GPA + (page << 21) | entry);
+    }
+    guest
+}
+
+/// Below 16 MiB, where others are linked, it cannot have been moved by KASLR.
+#[test]
+fn no_slide_is_claimed_of_a_kernel_linked_lower() {
+    let facts = linked_at_2_mib().analyse();
+    let linux = linux(&facts);
+    assert_eq!(linux.text.as_ref().unwrap().value.start, Gva(0xffff_ffff_8020_0000));
+    assert_eq!(linux.kaslr_offset, None);
+    assert_eq!(linux.slide(), 0);
+    let info = &linux.vmcoreinfo.as_ref().unwrap().value;
+    assert_eq!((info.synthesised, info.get("KERNELOFFSET")), (true, None));
+}
+
+#[test]
+fn no_slide_is_claimed_of_a_kernel_whose_vmcoreinfo_knows_of_none() {
+    let old = note_text().replace("KERNELOFFSET=e00000\n", "");
+    let facts = Guest::new().with_note(NOTE, &old).analyse();
+    assert_eq!(linux(&facts).vmcoreinfo.as_ref().unwrap().value.text, old);
+    assert_eq!(linux(&facts).kaslr_offset, None);
+}
+
+/// As kernels have it that make the note when they crash.
+#[test]
+fn vmcoreinfo_is_read_where_it_is_bare_text_in_the_image() {
+    let mut guest = Guest::new();
+    guest.put(TEXT_GPA + 0x20_1230, b"OSRELEASE=%s\n\0");
+    guest.put(TEXT_GPA + 0x30_1230, note_text().as_bytes());
+    let facts = guest.analyse();
+    let info = linux(&facts).vmcoreinfo.as_ref().unwrap();
+    assert_eq!((info.value.text.as_str(), info.value.synthesised), (note_text().as_str(), false));
+    assert_eq!(info.how, "vmcoreinfo_data at physical 0x501230, where the kernel image is mapped");
+    check_addresses(linux(&facts));
+}
+
+#[test]
+fn a_direct_map_below_the_kernel_half_is_found() {
+    let mut guest = Guest::new();
+    for root in [ROOT, TEXT_GPA + SWAPPER] {
+        guest.set(root + 8 * 288, 0);
+        guest.set(root + 8 * 2, 0x4000 | RW);
+    }
+    let facts = guest.analyse();
+    assert_eq!(linux(&facts).direct_map.as_ref().unwrap().value, Gva(1 << 40));
+}
+
+const SECOND_GPA: u64 = 8 << 20;
+const SECOND_TEXT: u64 = 0xffff_ffff_8200_0000;
+const SECOND_ROOT: u64 = 0xc0_0000;
+const CORE_HEAD: u64 = 0xc1_0000;
+
+/// With a second kernel, and the head of a core of the first one beside it.
+fn with_second_kernel() -> Guest {
+    let mut guest = Guest::new().with_note(NOTE, &note_text());
+    guest.ram.resize(16 << 20, 0);
+    guest.set(SECOND_ROOT + 8 * 511, 0xc0_1000 | RW);
+    guest.set(0xc0_1000 + 8 * 510, 0xc0_2000 | RW);
+    guest.set(0xc0_2000 + 8 * 16, SECOND_GPA | LARGE | 1);
+    guest.set(0xc0_2000 + 8 * 17, (SECOND_GPA + (2 << 20)) | LARGE | RW | NX);
+    let banner = BANNER.replace(RELEASE, "6.2.0-crash");
+    guest.put(SECOND_GPA + BANNER_AT, format!("{banner}\n\0").as_bytes());
+    guest.put(CORE_HEAD, b"\x7fELF\x02\x01\x01");
+    guest.put(CORE_HEAD + 16, &[4, 0, 62, 0]);
+    guest.set(CORE_HEAD + 32, 64);
+    guest.put(CORE_HEAD + 54, &[56, 0, 3, 0]);
+    for (index, note) in [0xc2_0000, 0xc3_0000, NOTE].into_iter().enumerate() {
+        let at = CORE_HEAD + 64 + 56 * index as u64;
+        guest.set(at, 4);
+        guest.set(at + 8, note);
+    }
+    guest
+}
+
+#[test]
+fn the_kernel_that_crashed_is_told_from_the_one_that_runs_since() {
+    let mut guest = with_second_kernel();
+    guest.vcpus[1].control.cr3 = Some(SECOND_ROOT);
+    let facts = guest.analyse();
+    let linux = linux(&facts);
+    check_addresses(linux);
+    assert_eq!(linux.release.as_ref().unwrap().value, RELEASE);
+    let second = &linux.crash_kernel.as_ref().unwrap().value;
+    assert_eq!((second.release.as_str(), &second.vcpus), ("6.2.0-crash", &vec![1]));
+    assert_eq!(second.text.unwrap().start, Gva(SECOND_TEXT));
+    assert_eq!(second.notes, [Gpa(0xc2_0000), Gpa(0xc3_0000)]);
+    // The number that is left over.
+    assert_eq!(linux.logical_cpus, [Some(1), Some(0)]);
+    assert!(linux.has_left(1) && !linux.has_left(0));
+}
+
+#[test]
+fn the_kernel_that_crashed_is_found_when_no_vcpu_executes_it_any_more() {
+    let mut guest = with_second_kernel();
+    guest.vcpus.truncate(1);
+    guest.vcpus[0].control.cr3 = Some(SECOND_ROOT);
+    let facts = guest.analyse();
+    check_addresses(linux(&facts));
+    assert_eq!(linux(&facts).crash_kernel.as_ref().unwrap().value.vcpus, [0]);
+    assert_eq!(linux(&facts).logical_cpus, [Some(0)]);
+}
+
+#[test]
+fn a_kernel_that_only_waits_for_a_crash_is_alone() {
+    let facts = with_second_kernel().analyse();
+    check_addresses(linux(&facts));
+    assert_eq!(linux(&facts).crash_kernel, None);
+}
+
+#[test]
+fn a_damaged_head_of_a_core_is_none() {
+    for (at, value) in [(16, 2), (54, 55), (56, 0), (64 + 2 * 56, 5), (32, u64::MAX)] {
+        let mut guest = with_second_kernel();
+        guest.vcpus[1].control.cr3 = Some(SECOND_ROOT);
+        guest.set(CORE_HEAD + at, value);
+        assert_eq!(linux(&guest.analyse()).crash_kernel, None, "{at}");
+    }
+}
+
 /// The same kernel for 32 bits: two levels, in a direct map of 16 MiB at 3 GiB.
 fn short_guest(code: u64) -> Guest {
     let mut guest = Guest { ram: vec![0; 16 << 20], vcpus: Vec::new() };

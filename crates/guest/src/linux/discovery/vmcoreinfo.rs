@@ -3,9 +3,10 @@
 //! `crash_save_vmcoreinfo_init` (kernel/vmcore_info.c) builds a complete ELF note
 //! at boot: `{u32 11, u32 size, u32 0, "VMCOREINFO\0\0", text}`. Since 4.13 it has
 //! pages of its own, which two pointers in the image lead to
-//! (`vmcoreinfo_note`, `vmcoreinfo_data`); before, it lies in the image. So the
-//! image is enough to find it, and the rest of memory is searched only if there
-//! is no image to look at.
+//! (`vmcoreinfo_note`, `vmcoreinfo_data`); before, it lies in the image. Old kernels
+//! (2.6.32 is one) make the note when they crash: until then there is the text alone.
+//! So the image is enough to find it, and the rest of memory is searched only if
+//! there is no image to look at.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -67,13 +68,16 @@ pub(super) fn in_image(image: &Image<'_>, direct_map: Gva) -> Vec<Found<VmcoreIn
 }
 
 fn in_content(image: &Image<'_>, content: Content, direct_map: Gva) -> Vec<Found<VmcoreInfo>> {
-    let mut notes = Vec::new();
+    let (mut notes, mut texts) = (Vec::new(), Vec::new());
     let mut pages = HashSet::new();
     image.scan_only(content, HEAD, &mut |gva, bytes| {
         for at in note_heads(bytes) {
             let head = Gva(gva.0 + at as u64);
             notes.extend(note_in_image(image, head));
         }
+        let firsts = memmem::find_iter(bytes, FIRST_KEY).take(MOST_CANDIDATES);
+        texts.extend(firsts.filter_map(|at| text_in_image(image, Gva(gva.0 + at as u64))));
+        texts.truncate(MOST_CANDIDATES);
         collect_pointers(image, direct_map, bytes, &mut pages);
         if notes.len() < MOST_CANDIDATES {
             ControlFlow::Continue(())
@@ -82,6 +86,7 @@ fn in_content(image: &Image<'_>, content: Content, direct_map: Gva) -> Vec<Found
         }
     });
     notes.extend(behind_pointers(image.space.memory(), pages));
+    notes.extend(texts);
     notes
 }
 
@@ -157,7 +162,7 @@ fn note_in_image(image: &Image<'_>, head: Gva) -> Option<Found<VmcoreInfo>> {
 }
 
 /// The note and its text lie in one physical piece, whatever maps them.
-fn note_at(memory: &PhysicalMemory, gpa: Gpa, place: &str) -> Option<Found<VmcoreInfo>> {
+pub(super) fn note_at(memory: &PhysicalMemory, gpa: Gpa, place: &str) -> Option<Found<VmcoreInfo>> {
     let mut head = [0; HEAD];
     memory.read(gpa, &mut head).ok()?;
     let len = NoteHead::ref_from_bytes(&head).ok()?.text_len()?;
@@ -168,10 +173,21 @@ fn note_at(memory: &PhysicalMemory, gpa: Gpa, place: &str) -> Option<Found<Vmcor
 
 /// The text before it becomes a note: a page that begins with it.
 fn text_at(memory: &PhysicalMemory, gpa: Gpa) -> Option<Found<VmcoreInfo>> {
+    let place = format!("physical {gpa}, which the kernel image points at");
+    text(memory, gpa, &place)
+}
+
+/// The same as a variable of the kernel.
+fn text_in_image(image: &Image<'_>, at: Gva) -> Option<Found<VmcoreInfo>> {
+    let gpa = image.space.translate(at).ok()?.gpa;
+    let place = format!("physical {gpa}, where the kernel image is mapped");
+    text(image.space.memory(), gpa, &place)
+}
+
+fn text(memory: &PhysicalMemory, gpa: Gpa, place: &str) -> Option<Found<VmcoreInfo>> {
     let mut bytes = [0; PAGE];
     memory.read(gpa, &mut bytes).ok()?;
-    let how = format!("vmcoreinfo_data at physical {gpa}, which the kernel image points at");
-    Some(Found::new(parse(&bytes)?, how))
+    Some(Found::new(parse(&bytes)?, format!("vmcoreinfo_data at {place}")))
 }
 
 /// Takes the text up to the first NUL; `None` if it is not one.

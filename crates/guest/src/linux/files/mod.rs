@@ -1,9 +1,8 @@
 //! What the user gives because the guest does not tell it: files of its kernel.
 //!
 //! Every file is checked to be of the kernel that runs in the guest before it is
-//! believed. A kernel file is so by its build id, else by the banner that the
-//! guest has where the file's symbol says; a symbol table by the banner alone.
-//! Types without any of these are checked when they are used (see `layout`).
+//! believed. A kernel file is so by its build id, else, as a symbol table is, by what
+//! the guest has where its symbols say: the banner, or many functions. Types without any of these are checked when they are used (see `layout`).
 
 mod elf;
 mod kernel_file;
@@ -75,8 +74,8 @@ pub enum FileError {
     },
     /// It has no types.
     #[error(
-        "{} has neither DWARF nor BTF: it was stripped; the package with debug symbols has the \
-         file with them",
+        "{} has neither DWARF nor BTF: it was stripped, or built without; the package with debug \
+         symbols has the file with them",
         path.display()
     )]
     NoTypes {
@@ -161,7 +160,8 @@ impl BetterSources {
             sources.push(&format!("BTF of {}", path.display()), Arc::new(read_btf(path)?));
         }
         if let (Some(path), Some(kernel)) = (&given.system_map, &kernel) {
-            let symbols = system_map::read(path, kernel)?;
+            let (symbols, doubt) = system_map::read(path, kernel)?;
+            sources.problems.extend(doubt.map(Problem::warning));
             sources.symbols.get_or_insert(Found::new(symbols, path.display().to_string()));
         }
         Ok(sources)
@@ -191,7 +191,7 @@ impl BetterSources {
             Ok(types) => self.types.push(Found::new(types.value, types.how)),
             Err(FileError::NoTypes { .. }) if symbols.is_some() => {
                 self.problems.push(Problem::warning(format!(
-                    "{path} has symbols, but neither DWARF nor BTF: it was stripped; the layout \
+                    "{path} has symbols, but neither DWARF nor BTF; the layout \
                      of structures comes from elsewhere"
                 )));
             }

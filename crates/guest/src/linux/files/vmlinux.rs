@@ -6,7 +6,8 @@ use std::sync::Arc;
 use vmss2core_mem::Gva;
 
 use super::elf::{Elf, SymbolTable};
-use super::{FileError, build_id, system_map, wanted};
+use super::system_map::{Agreement, agreement, unchecked};
+use super::{FileError, build_id, wanted};
 use crate::Found;
 use crate::linux::dwarf::Dwarf;
 use crate::linux::{Kernel, Symbol, Symbols, Types};
@@ -88,23 +89,16 @@ impl Vmlinux {
                 return Ok(None);
             }
             // Some releases wrote garbage into VMCOREINFO (6.1.113 to 6.1.118
-            // among them), so the banner has the last word.
-            if symbols.is_some_and(|symbols| system_map::agrees(symbols, kernel) == Some(true)) {
+            // among them), so the symbols have the last word.
+            if symbols.is_some_and(|symbols| agreement(symbols, kernel) == Agreement::Same) {
                 return Ok(None);
             }
             return Err(self.other(kernel, format!("its build id is {own}")));
         }
-        match symbols.and_then(|symbols| system_map::agrees(symbols, kernel)) {
-            Some(true) => Ok(None),
-            Some(false) => {
-                let why = "the guest does not have linux_banner where this file says";
-                Err(self.other(kernel, why.into()))
-            }
-            None => Ok(Some(format!(
-                "{} could not be checked to be of the guest's kernel: there is no build id to \
-                 compare",
-                self.path().display()
-            ))),
+        match symbols.map_or(Agreement::Unknown, |symbols| agreement(symbols, kernel)) {
+            Agreement::Same => Ok(None),
+            Agreement::Other(why) => Err(self.other(kernel, why)),
+            Agreement::Unknown => Ok(Some(unchecked(self.path()))),
         }
     }
 

@@ -119,8 +119,7 @@ fn on_cpu(
     let (flags, state) = (members.task("flags")?, members.task("state")?);
     known.sample.first()?.comm(members.task("comm")?).filter(|name| name.ends_with("/0"))?;
     let tasks = threads::all(memory, known.sample, members);
-    let vcpus: Vec<&X86Vcpu> =
-        kernel.checkpoint().vcpus.iter().filter_map(|vcpu| vcpu.x86()).collect();
+    let vcpus: Vec<&X86Vcpu> = kernel.all_registers().collect();
     let running: Vec<Vec<usize>> =
         vcpus.iter().filter_map(|vcpu| may_run(memory, known, members, &tasks, vcpu)).collect();
     let has = |task: &Shot, at: u64, value: u64| task.u32(at) == Some(value);

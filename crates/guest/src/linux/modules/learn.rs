@@ -118,6 +118,7 @@ pub(super) fn shape(kernel: &Kernel<'_>, nodes: &[Gva]) -> Option<Shape> {
         taints: None,
         version: None,
         symbols: None,
+        exports: None,
     };
     let modules: Vec<Bytes> = nodes
         .iter()

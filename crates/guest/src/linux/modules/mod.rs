@@ -12,11 +12,13 @@ use vmss2core_mem::{Gva, Problem};
 use super::panic::taint_letters;
 use super::{Kernel, LinuxError, Symbols};
 
+mod generated;
 mod learn;
 mod sections;
 mod shape;
 mod symbols;
 
+pub use generated::GeneratedCode;
 use shape::Shape;
 
 /// Distributions' kernels have a few hundred; more than this is no ring of them.
@@ -33,6 +35,8 @@ pub struct Module {
     pub name: String,
     /// What it is about to do.
     pub state: ModuleState,
+    /// Where its code begins, as `/proc/modules` has it; 0 if it has none.
+    pub base: Gva,
     /// Its memory, the part with the code first.
     pub parts: Vec<Range<u64>>,
     /// How many use it; `None` if that could not be told.
@@ -53,11 +57,6 @@ pub struct Module {
 }
 
 impl Module {
-    /// Where its code begins; 0 if that is not known.
-    pub fn base(&self) -> Gva {
-        Gva(self.parts.first().map_or(0, |part| part.start))
-    }
-
     /// Bytes of all its parts.
     pub fn size(&self) -> u64 {
         self.parts.iter().map(|part| part.end - part.start).sum()
@@ -142,13 +141,16 @@ impl Kernel<'_> {
     }
 
     /// The function or variable that an address lies in; `None` for addresses
-    /// outside of the kernel image and of all modules.
+    /// outside of the kernel image, of all modules, and of code made at run time.
     pub fn symbolize(&self, gva: Gva) -> Option<Place<'_>> {
         let (symbols, module) = if self.is_in_image(gva) {
             (&self.symbols()?.value, None)
-        } else {
-            let module = self.modules().modules.iter().find(|module| module.contains(gva))?;
+        } else if let Some(module) =
+            self.modules().modules.iter().find(|module| module.contains(gva))
+        {
             (&module.symbols, Some(module.name.as_str()))
+        } else {
+            return self.in_generated_code(gva);
         };
         let (symbol, offset) = symbols.at(gva)?;
         Some(Place { name: symbol.name, kind: symbol.kind, offset, module })
@@ -156,6 +158,13 @@ impl Kernel<'_> {
 }
 
 impl Kernel<'_> {
+    fn in_generated_code(&self, gva: Gva) -> Option<Place<'_>> {
+        self.generated_code().iter().find_map(|code| {
+            let offset = gva.0.checked_sub(code.address.0).filter(|into| *into < code.len_bytes)?;
+            Some(Place { name: &code.name, kind: code.kind, offset, module: Some(&code.module) })
+        })
+    }
+
     /// Whether an address is, or was at boot, in the kernel image.
     fn is_in_image(&self, gva: Gva) -> bool {
         let Some(text) = self.linux().text.as_ref().map(|text| text.value) else { return false };
@@ -171,8 +180,8 @@ fn find(kernel: &Kernel<'_>) -> Modules {
         Err(_) => learn::ring(kernel).map(|head| (head, "learned from the data".to_owned())),
     };
     let Some((head, how)) = ring else {
-        let message = "the ring of modules was not found: the kernel's symbol table does not have \
-                       it, and nothing in its data looks like it";
+        let message = "the ring of modules was not found: no symbol says where it is, and nothing in \
+                       the kernel's data looks like it";
         return Modules { problems: vec![Problem::incomplete(message)], ..Modules::default() };
     };
     let (nodes, broken) = nodes(kernel, head);
@@ -180,7 +189,8 @@ fn find(kernel: &Kernel<'_>) -> Modules {
         Modules { how: format!("ring of modules at {head}, {how}"), ..Modules::default() };
     found.problems.extend(broken);
     match Shape::of(kernel, &nodes) {
-        Ok((shape, how)) => {
+        Ok((mut shape, how)) => {
+            symbols::learn_exports(kernel, &mut shape, &nodes);
             found.how = format!("{}; structures: {how}", found.how);
             fill(kernel, &shape, &nodes, &mut found);
         }
@@ -262,7 +272,8 @@ fn module(kernel: &Kernel<'_>, shape: &Shape, gva: Gva) -> Result<Option<Module>
         taint: shape.taints.and_then(|at| bytes.uint(at, kernel.word_len())).map(taint_letters),
         version: pointer(shape.version).and_then(|at| shape::text_at(kernel, at)),
         text: sections::text(kernel, gva),
-        symbols: symbols::of_module(kernel, shape, &bytes, &parts),
+        base: shape.code(&bytes),
+        symbols: symbols::of_module(kernel, shape, &bytes),
         parts,
     }))
 }

@@ -33,6 +33,17 @@ pub(super) struct Shape {
     pub(super) taints: Option<u64>,
     pub(super) version: Option<u64>,
     pub(super) symbols: Option<SymbolsShape>,
+    pub(super) exports: Option<Exports>,
+}
+
+/// Where a module points at what it exports to all (`syms`), not only to free modules
+/// (`gpl_syms`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Exports {
+    pub(super) table: u64,
+    /// Where it says how many there are (`num_syms`), if that is known: without any it
+    /// may point at what follows.
+    pub(super) count: Option<u64>,
 }
 
 /// The ring of those that use a module.
@@ -126,6 +137,7 @@ impl Shape {
             taints: offset("taints").ok(),
             version: offset("version").ok(),
             symbols: symbols_of_layout(kernel),
+            exports: exports_of_layout(kernel),
         })
     }
 
@@ -134,6 +146,12 @@ impl Shape {
         let mut bytes = vec![0; usize::try_from(self.len).unwrap_or(0)];
         kernel.read(at, &mut bytes, "struct module")?;
         Ok(Bytes { at, bytes })
+    }
+
+    /// Where a module's code begins; 0 if it has none.
+    pub(super) fn code(&self, module: &Bytes) -> Gva {
+        let base = self.parts.first().and_then(|(base, _)| module.uint(*base, self.word));
+        Gva(base.unwrap_or(0))
     }
 
     /// The parts that a module still has: those of its initialisation are gone
@@ -191,6 +209,11 @@ fn users_of_layout(kernel: &Kernel<'_>) -> Option<Users> {
     })
 }
 
+fn exports_of_layout(kernel: &Kernel<'_>) -> Option<Exports> {
+    let offset = |path: &str| Some(kernel.layout().member("module", path)?.value.offset_bytes);
+    Some(Exports { table: offset("syms")?, count: offset("num_syms") })
+}
+
 fn symbols_of_layout(kernel: &Kernel<'_>) -> Option<SymbolsShape> {
     let offset = |structure: &str, path: &str| {
         Some(kernel.layout().member(structure, path)?.value.offset_bytes)
@@ -236,9 +259,18 @@ impl Users {
 
 /// A short text that a pointer leads to; `None` for a null pointer.
 pub(super) fn text_at(kernel: &Kernel<'_>, at: Gva) -> Option<String> {
-    const LONGEST: usize = 64;
-    let mut bytes = vec![0; LONGEST];
+    text_up_to(kernel, at, 64)
+}
+
+/// The name of a symbol that a pointer leads to.
+pub(super) fn name_at(kernel: &Kernel<'_>, at: Gva) -> Option<String> {
+    // `KSYM_NAME_LEN`; a short one may lie at the end of what can be read.
+    [512, 64, 16].into_iter().find_map(|len| text_up_to(kernel, at, len))
+}
+
+fn text_up_to(kernel: &Kernel<'_>, at: Gva, longest: usize) -> Option<String> {
+    let mut bytes = vec![0; longest];
     (at.0 != 0).then_some(())?;
     kernel.read(at, &mut bytes, "a text").ok()?;
-    Bytes { at, bytes }.text(0, LONGEST)
+    Bytes { at, bytes }.text(0, longest)
 }

@@ -1,12 +1,12 @@
 //! Symbols of a module: the ELF symbols that the kernel kept of its file.
 
-use std::ops::Range;
+use std::collections::{HashMap, HashSet};
 
 use vmss2core_mem::{Gva, PAGE_SIZE};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::shape::{Bytes, Shape};
+use super::shape::{Bytes, Exports, Shape};
 use crate::linux::{Kernel, Symbol, Symbols};
 
 /// No module has more.
@@ -18,7 +18,7 @@ const LONGEST_NAME: u64 = 512;
 /// Undefined: of another module or the kernel.
 const SHN_UNDEF: u16 = 0;
 /// Exported symbols of one table that are looked at.
-const MOST_EXPORTS: usize = 1 << 14;
+const MOST_EXPORTS: u64 = 1 << 14;
 
 /// `Elf64_Sym`.
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
@@ -55,14 +55,9 @@ struct Sym {
 }
 
 /// The symbols of a module, as far as they can be read.
-pub(super) fn of_module(
-    kernel: &Kernel<'_>,
-    shape: &Shape,
-    module: &Bytes,
-    parts: &[Range<u64>],
-) -> Symbols {
+pub(super) fn of_module(kernel: &Kernel<'_>, shape: &Shape, module: &Bytes) -> Symbols {
     let table = Table::read(kernel, shape, module).unwrap_or_default();
-    let exports = exports(kernel, shape, module, parts, &table);
+    let exports = exports(kernel, shape, module, &table);
     Symbols::new(table.symbols.iter().filter_map(|(symbol, index)| {
         let name = table.name(*index)?;
         // The kernel prints capitals for what other modules may use.
@@ -115,6 +110,15 @@ impl Table {
         Some(Self { symbols: symbols.collect(), names })
     }
 
+    /// Names by address and name: what an entry of another table must be.
+    fn known(&self) -> HashMap<(u64, &str), &str> {
+        let named = |(symbol, name): &(Sym, usize)| {
+            let name = self.name(*name)?;
+            Some(((symbol.value, name), name))
+        };
+        self.symbols.iter().filter_map(named).collect()
+    }
+
     /// The name at a place; nameless symbols are none.
     fn name(&self, start: usize) -> Option<&str> {
         let bytes = self.names.get(start..)?;
@@ -162,38 +166,62 @@ fn up_to(kernel: &Kernel<'_>, at: Gva, len: u64) -> Vec<u8> {
     bytes
 }
 
+/// What the kernel's own list of symbols (`is_exported`, kernel/module/kallsyms.c) takes
+/// for exported: only what all modules may use. Where the types do not tell the pointer
+/// from that for free modules (`gpl_syms`), it is the first one that any module has.
+pub(super) fn learn_exports(kernel: &Kernel<'_>, shape: &mut Shape, nodes: &[Gva]) {
+    if shape.exports.is_some() {
+        return;
+    }
+    let first = |node: &Gva| {
+        let module = shape.read(kernel, Gva(node.0.wrapping_sub(shape.list))).ok()?;
+        let (table, parts) = (Table::read(kernel, shape, &module)?, shape.parts(&module));
+        let known = table.known();
+        let mut offsets = (0..shape.len / shape.word).map(|index| index * shape.word);
+        offsets.find(|offset| {
+            let pointer = module.uint(*offset, shape.word).unwrap_or(0);
+            let is_inside = parts.iter().any(|part| part.contains(&pointer));
+            is_inside && !exported(kernel, pointer, MOST_EXPORTS, &known).is_empty()
+        })
+    };
+    let table = nodes.iter().filter_map(first).min();
+    shape.exports = table.map(|table| Exports { table, count: None });
+}
+
 /// Address and name of what the module exports.
-///
-/// Members that count exports have changed often; the tables themselves
-/// (`struct kernel_symbol`) are easy to tell: each entry leads to a symbol of
-/// the module and to its name. So whatever the structure points at is tried.
 fn exports<'t>(
     kernel: &Kernel<'_>,
     shape: &Shape,
     module: &Bytes,
-    parts: &[Range<u64>],
     table: &'t Table,
-) -> std::collections::HashSet<(u64, &'t str)> {
-    let known: std::collections::HashMap<(u64, &str), &'t str> = table
-        .symbols
-        .iter()
-        .filter_map(|(symbol, name)| {
-            let name = table.name(*name)?;
-            Some(((symbol.value, name), name))
-        })
-        .collect();
-    let mut found = std::collections::HashSet::new();
-    let words =
-        (0..shape.len / shape.word).filter_map(|index| module.uint(index * shape.word, shape.word));
-    for pointer in words.filter(|word| parts.iter().any(|part| part.contains(word))) {
-        for form in ExportForm::ALL {
-            let entries = (0..MOST_EXPORTS as u64).map(|index| form.entry(kernel, pointer, index));
-            let entries = entries.map_while(|entry| {
-                let (value, name) = entry?;
-                known.get(&(value, name.as_str())).map(|name| (value, *name))
-            });
-            found.extend(entries);
-        }
+) -> HashSet<(u64, &'t str)> {
+    let place = shape.exports;
+    let pointer = place.and_then(|place| module.uint(place.table, shape.word)).unwrap_or(0);
+    let count = place.and_then(|place| module.uint(place.count?, 4));
+    let count = count.map_or(MOST_EXPORTS, |count| count.min(MOST_EXPORTS));
+    if pointer == 0 || count == 0 {
+        return HashSet::new();
+    }
+    exported(kernel, pointer, count, &table.known())
+}
+
+/// The symbols in a table of exported ones (`struct kernel_symbol`): each entry leads to
+/// a symbol of the module and to its name, so the form of the table shows by itself, and
+/// where it ends.
+fn exported<'t>(
+    kernel: &Kernel<'_>,
+    pointer: u64,
+    count: u64,
+    known: &HashMap<(u64, &str), &'t str>,
+) -> HashSet<(u64, &'t str)> {
+    let mut found = HashSet::new();
+    for form in ExportForm::ALL {
+        let entries = (0..count).map(|index| form.entry(kernel, pointer, index));
+        let entries = entries.map_while(|entry| {
+            let (value, name) = entry?;
+            known.get(&(value, name.as_str())).map(|name| (value, *name))
+        });
+        found.extend(entries);
     }
     found
 }

@@ -93,7 +93,7 @@ impl Kernel<'_> {
 }
 
 /// Why bytes are nowhere in the checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Missing {
     /// Not read from the file yet, or dropped again: it is still in the file.
@@ -119,7 +119,9 @@ impl fmt::Display for Missing {
             Self::NotCached => "not in the guest's page cache",
             Self::BehindTheFile => "behind the end of the file",
             Self::OutsideMemory => "physical memory that is not in the checkpoint",
-            Self::NotMapped => "not given to the process yet",
+            Self::NotMapped => {
+                "never touched, so that the kernel has not given it to the process yet"
+            }
             Self::Table => "its page table is not in the checkpoint or makes no sense",
             Self::Cache => "the page cache of its file cannot be read",
             Self::Special => "a page that was being moved, is broken or is of a device",

@@ -189,6 +189,7 @@ fn task() -> Task {
         uid: None,
         gid: None,
         comm: "test".into(),
+        long_name: None,
         state: None,
         mm: Some(Gva(MM)),
         is_kernel_thread: false,

@@ -14,7 +14,7 @@ mod tests;
 mod tls;
 mod xsave;
 
-use vmss2core_mem::{FpuState, Gpr, Gva, Problem, Vcpu, X86Vcpu};
+use vmss2core_mem::{FpuState, Gpr, Gva, Problem, X86Vcpu};
 
 use super::{Kernel, LinuxError, Object, Task};
 use crate::Found;
@@ -112,28 +112,24 @@ impl<'k> RegisterFinder<'k> {
         }
         let vcpu = task.on_vcpu.and_then(|index| self.vcpu(index));
         match vcpu {
-            Some((vcpu, x86)) if self.is_in_user_mode(vcpu) => Ok(self.running(task, vcpu, x86)),
+            Some((vcpu, x86)) if self.kernel.privilege_of(vcpu) == Some(3) => {
+                Ok(self.running(task, vcpu, x86))
+            }
             Some((vcpu, x86)) => self.in_kernel(task, vcpu, x86),
             None => self.sleeping(task),
         }
     }
 
-    fn vcpu(&self, index: u32) -> Option<(&'k Vcpu, &'k X86Vcpu)> {
-        let vcpu = self.kernel.checkpoint().vcpus.iter().find(|vcpu| vcpu.index == index)?;
+    fn vcpu(&self, index: u32) -> Option<(u32, &'k X86Vcpu)> {
         // Without an instruction pointer there are no registers in it.
-        Some((vcpu, vcpu.x86().filter(|x86| x86.rip.is_some())?))
-    }
-
-    fn is_in_user_mode(&self, vcpu: &Vcpu) -> bool {
-        let facts = &self.kernel.facts().vcpus;
-        facts.iter().any(|facts| facts.index == vcpu.index && facts.privilege == Some(3))
+        Some((index, self.kernel.registers_of(index).filter(|x86| x86.rip.is_some())?))
     }
 
     /// The vCPU's registers are the user's.
-    fn running(&self, task: &Task, vcpu: &Vcpu, x86: &X86Vcpu) -> ThreadRegisters {
+    fn running(&self, task: &Task, vcpu: u32, x86: &X86Vcpu) -> ThreadRegisters {
         let mut thread = ThreadRegisters {
             values: of_vcpu(x86),
-            how: format!("vCPU {}", vcpu.index),
+            how: format!("vCPU {vcpu}"),
             ..ThreadRegisters::default()
         };
         let missing: Vec<&'static str> =
@@ -147,9 +143,8 @@ impl<'k> RegisterFinder<'k> {
         if !missing.is_empty() {
             thread.unreliable.clone_from(&missing);
             thread.problems.push(Problem::incomplete(format!(
-                "{}: the checkpoint lacks registers of vCPU {}: {}",
+                "{}: the checkpoint lacks registers of vCPU {vcpu}: {}",
                 named(task),
-                vcpu.index,
                 missing.join(", ")
             )));
         }
@@ -161,7 +156,7 @@ impl<'k> RegisterFinder<'k> {
     fn in_kernel(
         &self,
         task: &Task,
-        vcpu: &Vcpu,
+        vcpu: u32,
         x86: &X86Vcpu,
     ) -> Result<ThreadRegisters, LinuxError> {
         let mut thread = self.stored(task)?;
@@ -186,10 +181,9 @@ impl<'k> RegisterFinder<'k> {
         }
         if self.is_entering(x86) {
             thread.problems.push(Problem::warning(format!(
-                "{}: vCPU {} was just entering or leaving the kernel, its registers may be those \
-                 of an earlier entry",
-                named(task),
-                vcpu.index
+                "{}: vCPU {vcpu} was just entering or leaving the kernel, its registers may be \
+                 those of an earlier entry",
+                named(task)
             )));
         }
         let saved = if fpu::is_in_memory(self.kernel, &object, percpu) {
@@ -233,27 +227,41 @@ impl<'k> RegisterFinder<'k> {
         Ok(thread)
     }
 
-    /// Before 4.16 (or the distribution's backport of its change) a system call
-    /// did not store what C functions preserve; the slots hold old values.
+    /// A system call of old kernels did not store what C functions preserve; the slots
+    /// hold old values.
     fn distrust(&self, thread: &mut ThreadRegisters, task: &Task) {
         const PRESERVED: [&str; 6] = ["rbx", "rbp", "r12", "r13", "r14", "r15"];
+        let is_compat = thread.values.cs == frame::CODE_COMPAT;
+        // 32-bit programs have the first two only.
+        let preserved = if is_compat { PRESERVED.split_at(2).0 } else { &PRESERVED };
         let is_in_call = i64::from_le_bytes(thread.values.orig_rax.to_le_bytes()) >= 0;
-        let has_fast_path = || {
-            let symbols = self.kernel.symbols();
-            let has = |name| symbols.is_some_and(|table| table.value.address(name).is_some());
-            has("entry_SYSCALL_64_fastpath") || has("system_call_fastpath")
-        };
-        let is_64_bit = self.kernel.linux().is_64_bit && thread.values.cs != frame::CODE_COMPAT;
-        let is_partial = thread.values.is_partial || is_64_bit && is_in_call && has_fast_path();
-        if is_partial {
-            thread.unreliable.extend(PRESERVED);
+        let stores_part =
+            self.kernel.linux().is_64_bit && is_in_call && self.stores_part(is_compat);
+        if thread.values.is_partial || stores_part {
+            thread.unreliable.extend(preserved);
             thread.problems.push(Problem::warning(format!(
                 "{}: this kernel does not store all registers for a system call, do not rely on \
                  {}",
                 named(task),
-                PRESERVED.join(", ")
+                preserved.join(", ")
             )));
         }
+    }
+
+    /// Whether the code that system calls of programs enter a 64-bit kernel by stores only
+    /// part of the registers: that of 64-bit programs before 4.16 (or the distribution's
+    /// backport of its change), that of 32-bit ones before 4.4, whose C part
+    /// (`arch/x86/entry/common.c`) came with the change.
+    fn stores_part(&self, is_compat: bool) -> bool {
+        let symbols = self.kernel.symbols();
+        let has = |name: &str| symbols.is_some_and(|table| table.value.address(name).is_some());
+        let has_any = |names: &[&str]| names.iter().any(|name| has(name));
+        if is_compat {
+            return has_any(&["ia32_sysenter_target", "ia32_cstar_target", "ia32_syscall"])
+                || has("entry_INT80_compat")
+                    && !has_any(&["do_fast_syscall_32", "do_int80_syscall_32"]);
+        }
+        has_any(&["entry_SYSCALL_64_fastpath", "system_call_fastpath"])
     }
 
     /// What is the same wherever the registers were.
@@ -276,10 +284,14 @@ impl<'k> RegisterFinder<'k> {
             thread.problems.push(Problem::note(format!(
                 "{}: its floating point and vector registers are not known: {}",
                 named(task),
-                if task.on_vcpu.is_some() {
-                    "they were in the processor, and the checkpoint does not have that part"
-                } else {
-                    "where the kernel saved them was not found"
+                match task.on_vcpu {
+                    Some(vcpu) if self.kernel.linux().has_left(vcpu) => {
+                        "they were in the processor, which executes a second kernel since"
+                    }
+                    Some(_) => {
+                        "they were in the processor, and the checkpoint does not have that part"
+                    }
+                    None => "where the kernel saved them was not found",
                 }
             )));
         }

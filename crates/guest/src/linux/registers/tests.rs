@@ -70,6 +70,7 @@ impl Guest {
             uid: None,
             gid: None,
             comm: "test".into(),
+            long_name: None,
             state: None,
             mm: Some(Gva(0x8000)),
             is_kernel_thread: false,
@@ -292,6 +293,29 @@ fn registers_that_old_kernels_do_not_store_are_named() {
             problem.message.contains("thread 42 (test)") && problem.message.contains("r12, r13")
         });
         assert_eq!(named, !want.is_empty());
+    }
+}
+
+/// Entries for 32-bit programs before 4.4 stored neither EBX nor EBP.
+#[test]
+fn a_32_bit_program_has_no_value_where_its_entry_stored_none() {
+    let today: &[&str] = &["entry_INT80_compat", "do_fast_syscall_32", "do_int80_syscall_32"];
+    let cases: [(&[&str], &[&str]); 4] = [
+        (&["ia32_cstar_target", "system_call_fastpath"], &["rbx", "rbp"]),
+        (&["entry_INT80_compat", "entry_SYSCALL_64_fastpath"], &["rbx", "rbp"]),
+        (today, &[]),
+        (&[], &[]),
+    ];
+    for (symbols, unreliable) in cases {
+        let mut guest = Guest::new(TODAY);
+        guest.frame(STACK + 0x4000, (7, 0x23, 0x2b));
+        guest.symbols = symbols.iter().map(|name| (*name, 0x9000)).collect();
+        let thread = guest.registers().unwrap();
+        assert_eq!(thread.unreliable, unreliable, "{symbols:?}");
+        assert_eq!(
+            thread.problems.iter().any(|problem| problem.message.contains("rbx, rbp")),
+            !unreliable.is_empty()
+        );
     }
 }
 

@@ -19,9 +19,13 @@ mod orc;
 mod start;
 #[cfg(test)]
 mod tests;
+mod wait;
 
 use code::Code;
 pub(super) use start::stack_sizes;
+
+/// Where the registers of a CPU are from that executes a second kernel.
+const AT_CRASH: &str = "registers that the CPU left when the kernel crashed";
 
 /// More frames than any kernel stack has room for.
 const MOST_FRAMES: usize = 512;
@@ -133,8 +137,11 @@ impl Kernel<'_> {
         if let Some(index) = task.on_vcpu {
             return self.backtrace_of_vcpu(index);
         }
-        let (registers, how) = self.sleeping(task)?;
         let limits = task.stack.map(|stack| start::stack_range(self, stack));
+        if let Some(registers) = self.at_crash(task).as_ref().and_then(start::of_vcpu) {
+            return Ok(Walk::new(self, limits).run(&registers, FrameKind::Registers, AT_CRASH));
+        }
+        let (registers, how) = self.sleeping(task)?;
         Ok(Walk::new(self, limits).run(&registers, FrameKind::Return, how))
     }
 
@@ -143,6 +150,9 @@ impl Kernel<'_> {
     /// to another task saved them. Only the stack pointer if the rest makes no sense.
     /// What has ended has none.
     pub fn sleeping_registers(&self, task: &Task) -> Result<Found<X86Vcpu>, LinuxError> {
+        if let Some(registers) = self.at_crash(task) {
+            return Ok(Found::new(registers, AT_CRASH));
+        }
         let (registers, how) = self.sleeping(task)?;
         let rip = Some(registers.ip).filter(|ip| *ip != 0);
         Ok(Found::new(X86Vcpu { rip, general: registers.general, ..X86Vcpu::default() }, how))
@@ -158,17 +168,21 @@ impl Kernel<'_> {
 
     /// The kernel stack that a vCPU is on; without frames if it is in user mode.
     pub fn backtrace_of_vcpu(&self, index: u32) -> Result<Backtrace, LinuxError> {
-        let vcpu = self.checkpoint().vcpus.iter().find(|vcpu| vcpu.index == index);
-        let vcpu =
-            vcpu.and_then(|vcpu| vcpu.x86()).ok_or(LinuxError::NoRegisters { vcpu: index })?;
-        let registers = start::of_vcpu(vcpu).ok_or(LinuxError::NoRegisters { vcpu: index })?;
-        let facts = self.facts().vcpus.iter().find(|facts| facts.index == index);
-        if facts.and_then(|facts| facts.privilege) == Some(3) {
+        let registers = self.registers_of(index).and_then(start::of_vcpu);
+        let registers = registers.ok_or_else(|| {
+            if self.linux().has_left(index) {
+                LinuxError::LeftForSecondKernel { vcpu: index }
+            } else {
+                LinuxError::NoRegisters { vcpu: index }
+            }
+        })?;
+        if self.privilege_of(index) == Some(3) {
             let sp = Gva(registers.sp().unwrap_or_default());
             let end = StackEnd::User { ip: Gva(registers.ip), sp };
             return Ok(Backtrace { frames: Vec::new(), end, how: "registers of the vCPU" });
         }
-        Ok(Walk::new(self, None).run(&registers, FrameKind::Registers, "registers of the vCPU"))
+        let how = if self.linux().has_left(index) { AT_CRASH } else { "registers of the vCPU" };
+        Ok(Walk::new(self, None).run(&registers, FrameKind::Registers, how))
     }
 }
 

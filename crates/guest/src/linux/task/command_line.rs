@@ -7,9 +7,18 @@ use crate::linux::snapshot::Selection;
 use crate::linux::{Kernel, LinuxError};
 use crate::paging::AddressSpace;
 
-/// Command lines may have megabytes; nobody reads so much in a list.
-const LONGEST: u64 = 32 << 10;
+/// Linux takes 2 MiB as a rule (a quarter of the stack's limit, 6 MiB at most).
+const LONGEST: u64 = 2 << 20;
 const PAGE: u64 = 4096;
+
+/// A command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommandLine {
+    /// Its words.
+    pub words: Vec<String>,
+    /// It goes on: it is longer than what is read, or its next page is not in memory.
+    pub is_cut: bool,
+}
 
 impl<'a> Kernel<'a> {
     /// The page tables of a task's process: its own memory and the kernel's. `None`
@@ -28,10 +37,9 @@ impl<'a> Kernel<'a> {
         Ok(space.with_root(space.mode().root_of(found.gpa.0)))
     }
 
-    /// The words of a process's command line, of which a very long one is cut off;
-    /// `None` for tasks without memory of their own. A process may have written
-    /// over it.
-    pub fn command_line(&self, task: &Task) -> Result<Option<Vec<String>>, LinuxError> {
+    /// The words of a process's command line; `None` for tasks without memory of their
+    /// own. A process may have written over it.
+    pub fn command_line(&self, task: &Task) -> Result<Option<CommandLine>, LinuxError> {
         let Some(mm) = task.mm.filter(|_| !task.is_kernel_thread) else { return Ok(None) };
         let mut members = Selection::of(self, "mm_struct");
         let pgd = members.pointer("pgd")?;
@@ -48,21 +56,25 @@ impl<'a> Kernel<'a> {
 fn arguments(
     space: &AddressSpace<'_>,
     range: std::ops::Range<u64>,
-) -> Result<Vec<String>, LinuxError> {
+) -> Result<CommandLine, LinuxError> {
     let len = range.end.saturating_sub(range.start);
     let mut bytes = read_text(space, range.start, len.min(LONGEST))?;
-    if len <= LONGEST && bytes.last().is_some_and(|last| *last != 0) {
+    let mut is_cut = (bytes.len() as u64) < len;
+    if !is_cut && bytes.last().is_some_and(|last| *last != 0) {
         bytes = read_text(space, range.start, PAGE)?;
-        bytes.truncate(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
+        let end = bytes.iter().position(|byte| *byte == 0);
+        is_cut = end.is_none() && (bytes.len() as u64) < PAGE;
+        bytes.truncate(end.unwrap_or(bytes.len()));
     }
     if bytes.last() == Some(&0) {
         bytes.pop();
     }
     if bytes.is_empty() {
-        return Ok(Vec::new());
+        return Ok(CommandLine { words: Vec::new(), is_cut });
     }
     let words = bytes.split(|byte| *byte == 0);
-    Ok(words.map(|word| String::from_utf8_lossy(word).into_owned()).collect())
+    let words = words.map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+    Ok(CommandLine { words, is_cut })
 }
 
 /// Up to the first page that is not there; an error if that is the very first.

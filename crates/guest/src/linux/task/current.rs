@@ -94,12 +94,8 @@ impl Kernel<'_> {
         }
     }
 
-    pub(super) fn logical_cpu(&self, vcpu: u32) -> Option<u32> {
+    pub(in crate::linux) fn logical_cpu(&self, vcpu: u32) -> Option<u32> {
         *self.linux().logical_cpus.get(usize::try_from(vcpu).ok()?)?
-    }
-
-    pub(super) fn vcpu(&self, index: u32) -> Option<&Vcpu> {
-        self.checkpoint().vcpus.iter().find(|vcpu| vcpu.index == index)
     }
 
     /// Most trustworthy first.
@@ -108,9 +104,9 @@ impl Kernel<'_> {
         if let Some(offset) = self.percpu_offset(vcpu) {
             bases.push(Found::new(offset, "__per_cpu_offset"));
         }
-        let Some(x86) = self.vcpu(vcpu).and_then(Vcpu::x86) else { return bases };
+        let Some(x86) = self.registers_of(vcpu) else { return bases };
         if self.linux().is_64_bit {
-            bases.extend(gs_bases(x86, self.privilege(vcpu)));
+            bases.extend(gs_bases(x86, self.privilege_of(vcpu)));
         } else if let Some(base) = self.fs_base(x86) {
             bases.push(Found::new(base, "descriptor of the CPU's own variables"));
         }
@@ -118,15 +114,14 @@ impl Kernel<'_> {
     }
 
     fn percpu_offset(&self, vcpu: u32) -> Option<u64> {
-        let logical = self.logical_cpu(vcpu)?;
-        let array = self.symbol("__per_cpu_offset").ok()?.value;
-        let at = array.0.wrapping_add(u64::from(logical) * self.word_len());
-        self.read_pointer(Gva(at), "__per_cpu_offset").ok().map(|offset| offset.0)
+        self.percpu_offset_of(self.logical_cpu(vcpu)?)
     }
 
-    fn privilege(&self, vcpu: u32) -> Option<u8> {
-        let known = self.facts().vcpus.iter().find(|known| known.index == vcpu);
-        known.and_then(|known| known.privilege)
+    /// What is added to the address of a per-CPU variable to get that of a CPU.
+    pub(in crate::linux) fn percpu_offset_of(&self, cpu: u32) -> Option<u64> {
+        let array = self.symbol("__per_cpu_offset").ok()?.value;
+        let at = array.0.wrapping_add(u64::from(cpu) * self.word_len());
+        self.read_pointer(Gva(at), "__per_cpu_offset").ok().map(|offset| offset.0)
     }
 
     /// What FS has in a 32-bit kernel, also while a program runs.
@@ -139,8 +134,8 @@ impl Kernel<'_> {
     /// The task whose kernel stack the vCPU is on, or would be if it entered the
     /// kernel now.
     fn current_by_stack(&self, vcpu: &Vcpu, tasks: &[Task]) -> Option<Gva> {
-        let x86 = vcpu.x86()?;
-        let in_kernel = self.privilege(vcpu.index) == Some(0);
+        let x86 = self.registers_of(vcpu.index)?;
+        let in_kernel = self.privilege_of(vcpu.index) == Some(0);
         let pointer = x86.gpr(Gpr::Rsp).filter(|_| in_kernel);
         let waiting = x86.segments.tr.base.into_iter().flat_map(|tss| {
             TSS_STACKS.into_iter().filter_map(move |at| {

@@ -70,7 +70,7 @@ impl Kernel<'_> {
     /// Where a CPU's descriptor table lies: a page among the CPU's variables, which
     /// is mapped a second time elsewhere since 4.12.
     fn descriptor_table(&self, vcpu: u32) -> Option<Gpa> {
-        let base = self.vcpu(vcpu)?.x86()?.gdtr.base?;
+        let base = self.registers_of(vcpu)?.gdtr.base?;
         Some(self.space().translate(Gva(base)).ok()?.gpa.page_start())
     }
 

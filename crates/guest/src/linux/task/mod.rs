@@ -9,6 +9,7 @@ mod current;
 mod family;
 mod idle;
 mod meant;
+mod name;
 mod record;
 mod rings;
 mod state;
@@ -19,6 +20,7 @@ use std::collections::HashMap;
 
 use vmss2core_mem::{Gva, Problem};
 
+pub use self::command_line::CommandLine;
 use self::record::{Fields, Record};
 use self::rings::Rings;
 use super::{Kernel, LinuxError};
@@ -49,8 +51,11 @@ pub struct Task {
     pub uid: Option<u32>,
     /// Effective group; `None` if it could not be told.
     pub gid: Option<u32>,
-    /// Its name.
+    /// Its name, as `task_struct.comm` has it: 15 letters at most.
     pub comm: String,
+    /// The name of a kernel thread that `ps` shows, if it is another one: workers with
+    /// what they work on, names that have more letters.
+    pub long_name: Option<String>,
     /// What it was doing; `None` if it could not be told.
     pub state: Option<TaskState>,
     /// Its `mm_struct`; `None` for kernel threads and what has ended.
@@ -69,6 +74,11 @@ pub struct Task {
 }
 
 impl Task {
+    /// Its name as `ps` in the guest shows it.
+    pub fn name(&self) -> &str {
+        self.long_name.as_deref().unwrap_or(&self.comm)
+    }
+
     /// The first thread of its process, whose number is that of the process.
     pub fn is_leader(&self) -> bool {
         self.tid == self.pid
@@ -102,6 +112,9 @@ impl Kernel<'_> {
         records.extend(others);
         let mut problems = rings.problems;
         let mut tasks = with_parents(&fields, &records);
+        for (task, record) in tasks.iter_mut().zip(&records) {
+            task.long_name = self.long_name(task, fields.flags(record));
+        }
         self.mark_current(&fields, &records, &mut tasks, &mut problems);
         Ok(Tasks { tasks, problems })
     }

@@ -157,6 +157,7 @@ impl<'k> Fields<'k> {
             uid: credentials.map(|(uid, _)| uid),
             gid: credentials.and_then(|(_, gid)| gid),
             comm: self.comm(record),
+            long_name: None,
             is_kernel_thread: self.is_kernel_thread(at, mm, state),
             state,
             mm,
@@ -165,6 +166,11 @@ impl<'k> Fields<'k> {
             cpu: self.cpu(record),
             on_vcpu: None,
         }
+    }
+
+    /// `task_struct.flags`; 0 if they are not known.
+    pub(super) fn flags(&self, record: &Record) -> u64 {
+        self.flags.map_or(0, |flags| record.snapshot.number(flags))
     }
 
     pub(super) fn comm(&self, record: &Record) -> String {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use vmss2core_mem::{Checkpoint, Gpa, Gva, PhysicalMemory, Severity, Vcpu, VcpuState, X86Vcpu};
 
-use crate::linux::{BetterSources, Kernel, Member, Symbol, Symbols, Tasks, Types};
+use crate::linux::{BetterSources, CommandLine, Kernel, Member, Symbol, Symbols, Tasks, Types};
 use crate::paging::{PagingMode, Root};
 use crate::{Facts, Found, LinuxFacts, VcpuFacts};
 
@@ -444,7 +444,7 @@ fn without_symbols_the_kernel_stack_tells_who_runs() {
 }
 
 /// Of process 1 with these bytes as its arguments.
-fn command_line(arguments: &[u8], len: u64) -> Vec<String> {
+fn command_line(arguments: &[u8], len: u64) -> CommandLine {
     const ARGUMENTS: u64 = 0x1b_0000;
     let mut guest = Guest::with_processes(1);
     guest.set(at(1) + 0x110, MEMORIES);
@@ -459,22 +459,32 @@ fn command_line(arguments: &[u8], len: u64) -> Vec<String> {
 
 #[test]
 fn a_command_line_is_split_at_its_nuls() {
-    assert_eq!(command_line(b"ls\0-l\0\0x y\0", 11), ["ls", "-l", "", "x y"]);
-    assert_eq!(command_line(b"", 0), [""; 0]);
-    assert_eq!(command_line(b"a\0", 0), [""; 0]);
+    assert_eq!(command_line(b"ls\0-l\0\0x y\0", 11).words, ["ls", "-l", "", "x y"]);
+    assert_eq!(command_line(b"", 0), CommandLine::default());
+    assert_eq!(command_line(b"a\0", 0), CommandLine::default());
 }
 
 #[test]
 fn a_title_written_over_the_arguments_counts_up_to_its_end() {
-    assert_eq!(command_line(b"nginx: worker process\0rest", 6), ["nginx: worker process"]);
+    let line = command_line(b"nginx: worker process\0rest", 6);
+    assert_eq!(line.words, ["nginx: worker process"]);
+    assert!(!line.is_cut);
 }
 
 #[test]
-fn a_command_line_of_absurd_length_is_cut_off() {
-    let words = command_line(b"x\0", u64::MAX - 0x1b_0000);
+fn a_command_line_of_absurd_length_is_cut_off_and_that_is_said() {
+    let CommandLine { words, is_cut } = command_line(b"x\0", u64::MAX - 0x1b_0000);
     let bytes: usize = words.iter().map(String::len).sum();
-    assert!(words.len() + bytes <= 33 << 10, "{} words", words.len());
-    assert_eq!(words[0], "x");
+    assert!(words.len() + bytes <= 2 << 20, "{} words", words.len());
+    assert_eq!((words[0].as_str(), is_cut), ("x", true));
+}
+
+#[test]
+fn a_command_line_of_100_kilobytes_is_whole() {
+    let argument = vec![b'a'; 100_000];
+    let line = command_line(&[b"x\0", argument.as_slice(), b"\0"].concat(), 100_003);
+    assert_eq!(line.words.iter().map(String::len).collect::<Vec<_>>(), [1, 100_000]);
+    assert!(!line.is_cut);
 }
 
 #[test]

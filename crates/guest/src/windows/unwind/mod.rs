@@ -105,15 +105,13 @@ fn read_function(view: &View<'_>, at: Gva) -> Option<Function> {
 
 /// Whether the table of functions is in memory from its first entry to its last.
 fn has_table(view: &View<'_>, module: &Module) -> bool {
-    let table = || {
-        let (table, len) = module.headers.as_ref()?.functions(module.base)?;
-        const LONGEST: u64 = MAX_FUNCTIONS.saturating_mul(ENTRY);
+    const LONGEST: u64 = MAX_FUNCTIONS.saturating_mul(ENTRY);
+    let table = module.headers.as_ref().and_then(|headers| headers.functions(module.base));
+    table.is_some_and(|(table, len)| {
         let len = len.min(LONGEST);
-        let places = (0..len).step_by(4096).chain(len.checked_sub(1));
-        let is_there = |at: u64| table.checked_add(at).is_some_and(|at| view.translate(at).is_ok());
-        Some({ places }.all(is_there))
-    };
-    table().unwrap_or(false)
+        let mut places = (0..len).step_by(4096).chain(len.checked_sub(1));
+        places.all(|at| table.checked_add(at).is_some_and(|at| view.translate(at).is_ok()))
+    })
 }
 
 /// Leaves the function that `registers` are in. `reached` says how they came to
@@ -171,10 +169,7 @@ fn unwind(
     let mut executed = offset.checked_sub(u64::from(function.begin));
     let mut part = function;
     for _ in 0..MAX_CHAIN {
-        if let Some(other) = forwarded(view, module, part) {
-            part = other?;
-            continue;
-        }
+        part = with_unwind_data(view, module, part)?;
         let info = Info::read(view, module, part.unwind)?;
         if info.undo(view, &mut left, executed)? {
             return Some((left, Left::Interrupted));
@@ -188,13 +183,18 @@ fn unwind(
     None
 }
 
-/// The entry that another names in place of unwind data, if it does; `Some(None)` if
-/// that is not in memory.
-fn forwarded(view: &View<'_>, module: &Module, function: Function) -> Option<Option<Function>> {
-    (function.unwind & 1 == 1).then(|| {
-        let at = module.base.0.checked_add(u64::from(function.unwind & !1))?;
-        read_function(view, Gva(at))
-    })
+/// The entry itself, or the one that it names in place of unwind data. `None` if that is
+/// not in memory.
+fn with_unwind_data(view: &View<'_>, module: &Module, function: Function) -> Option<Function> {
+    let mut entry = function;
+    for _ in 0..MAX_CHAIN {
+        if entry.unwind & 1 == 0 {
+            return Some(entry);
+        }
+        let at = module.base.0.checked_add(u64::from(entry.unwind & !1))?;
+        entry = read_function(view, Gva(at))?;
+    }
+    None
 }
 
 /// Where the function begins that a place belongs to, which may be a part of it that
@@ -202,13 +202,11 @@ fn forwarded(view: &View<'_>, module: &Module, function: Function) -> Option<Opt
 pub(super) fn start(view: &View<'_>, module: &Module, offset: u64) -> Option<u32> {
     let mut part = function(view, module, offset)?;
     for _ in 0..MAX_CHAIN {
-        part = match forwarded(view, module, part) {
-            Some(other) => other?,
-            None => match Info::read(view, module, part.unwind)?.chained() {
-                Some(next) => next,
-                None => return Some(part.begin),
-            },
-        };
+        part = with_unwind_data(view, module, part)?;
+        match Info::read(view, module, part.unwind)?.chained() {
+            Some(next) => part = next,
+            None => return Some(part.begin),
+        }
     }
     None
 }

@@ -157,6 +157,7 @@ mod tests {
             uid: None,
             gid: None,
             comm: comm.into(),
+            long_name: None,
             state: Some(TaskState { letter, bits: 0 }),
             mm: (letter != 'Z' && letter != 'I').then_some(Gva(1)),
             is_kernel_thread: letter == 'I',

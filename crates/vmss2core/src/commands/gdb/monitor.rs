@@ -90,7 +90,7 @@ impl Answers<'_> {
             "kaslr" => self.place(),
             "vmcoreinfo" => {
                 let info = self.kernel()?.linux().vmcoreinfo.as_ref();
-                let info = info.context("the guest has no VMCOREINFO")?;
+                let info = info.context("no VMCOREINFO was found in the guest")?;
                 Ok(info.value.text.clone())
             }
             "find-vmlinux" => Ok(symbols::advice(&self.guest.facts)),
