@@ -127,6 +127,12 @@ pub fn process_trees(data: &[u8]) {
     crate::linux::fuzz_process_trees(data);
 }
 
+/// Walks a kernel stack made of `data`: which kind of kernel, registers, code, then
+/// the stack with tables and records of tracers.
+pub fn stacks(data: &[u8]) {
+    let _ = crate::linux::fuzz_stacks(data);
+}
+
 /// Looks up members in types made of `data`, alone and on top of themselves.
 pub fn btf(data: &[u8]) {
     use crate::linux::{Btf, Types};

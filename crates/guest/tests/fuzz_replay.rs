@@ -52,6 +52,11 @@ fn broken_trees_of_processes_end_soon() {
 }
 
 #[test]
+fn broken_stacks_end_soon() {
+    replay("stacks", 5, 300, fuzzing::stacks);
+}
+
+#[test]
 fn broken_types_end_soon() {
     replay("btf", 2, 300, fuzzing::btf);
 }

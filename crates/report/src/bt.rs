@@ -192,9 +192,8 @@ impl FrameInfo {
             FrameKind::Interrupted => "interrupted",
             FrameKind::Guess => "guess",
         };
-        let offset = found
-            .as_ref()
-            .map(|found| found.offset + frame.ip.0.wrapping_sub(frame.code_address().0));
+        let beyond = frame.ip.0.wrapping_sub(frame.code_address().0);
+        let offset = found.as_ref().map(|found| found.offset.wrapping_add(beyond));
         Self {
             ip: Hex(frame.ip.0),
             sp: Hex(frame.sp.0),

@@ -117,6 +117,7 @@ fn modules_are_listed_as_lsmod_and_proc_do() {
         version: Some("1".into()),
         text: Some(Gva(start)),
         symbols: Symbols::default(),
+        unwind: None,
     };
     let unknown = Module {
         name: "other".into(),

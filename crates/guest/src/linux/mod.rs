@@ -38,7 +38,7 @@ pub use kernel::{BetterSources, Kernel};
 pub use layout::{Layout, Member, Types};
 pub use learn::{Learned, PageArray};
 pub use log::{Caller, LEVELS, Log, Record};
-pub use modules::{GeneratedCode, Module, ModuleState, Modules, Place};
+pub use modules::{GeneratedCode, Module, ModuleState, Modules, Place, UnwindTables};
 pub use object::Object;
 pub use offsets::{
     KernelVersion, Known, LayoutItem, LinuxOffsets, OffsetsError, known_layout,
@@ -52,6 +52,7 @@ pub use process::{
     Process, RestoredFile, Run, SectionTable, Vma, VmaFlags,
 };
 pub use registers::{RegisterFinder, ThreadRegisters, TlsSegment, UserRegisters};
+pub(crate) use stack::fuzz_stacks;
 pub use stack::{Backtrace, Frame, FrameKind, StackEnd};
 pub use symbols::{Symbol, Symbols};
 pub use task::{CommandLine, NoProcess, Task, TaskState, Tasks, living_threads, process_meant};

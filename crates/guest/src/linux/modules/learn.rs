@@ -11,6 +11,7 @@ use std::ops::Range;
 use vmss2core_mem::{Gva, PAGE_SIZE};
 
 use super::shape::{Bytes, LARGEST_PART, Shape, SymbolsShape, Users};
+use super::unwind::UnwindShape;
 use super::{LONGEST_NAME, MOST_MODULES};
 use crate::linux::Kernel;
 
@@ -119,6 +120,7 @@ pub(super) fn shape(kernel: &Kernel<'_>, nodes: &[Gva]) -> Option<Shape> {
         version: None,
         symbols: None,
         exports: None,
+        unwind: None,
     };
     let modules: Vec<Bytes> = nodes
         .iter()
@@ -127,6 +129,7 @@ pub(super) fn shape(kernel: &Kernel<'_>, nodes: &[Gva]) -> Option<Shape> {
     shape.parts = parts(&modules, word)?;
     shape.symbols = symbols(kernel, &shape, &modules);
     shape.taints = taints(kernel, &shape, &modules);
+    shape.unwind = unwind(kernel, &shape, &modules);
     if let Some(ring) = users(kernel, &shape, &modules) {
         shape.users = Some(Users { ring, node: 0, user: 4 * word });
         shape.exit = Some(ring + 4 * word);
@@ -164,6 +167,20 @@ fn taints(kernel: &Kernel<'_>, shape: &Shape, modules: &[Bytes]) -> Option<u64> 
             && is_list(kernel, module, at + 2 * word)
     };
     offsets(modules, word, fits).next()
+}
+
+/// `arch`, which begins with the count of unwind entries, addresses and entries,
+/// in kernels that have such tables. A module of data alone has none.
+fn unwind(kernel: &Kernel<'_>, shape: &Shape, modules: &[Bytes]) -> Option<UnwindShape> {
+    (shape.word == 8).then_some(())?;
+    let has_none = |module: &Bytes, at: u64| module.uint(at, 4) == Some(0);
+    let has_its_own = |module: &Bytes, at: u64| {
+        let tables = UnwindShape::at(at).read(module);
+        tables.is_some_and(|tables| tables.are_of(kernel, shape, module))
+    };
+    let fits = |module: &Bytes, at: u64| has_none(module, at) || has_its_own(module, at);
+    let tells = |at: &u64| modules.iter().any(|module| has_its_own(module, *at));
+    offsets(modules, shape.word, fits).find(tells).map(UnwindShape::at)
 }
 
 /// `source_list`, with `target_list`, `exit` and `refcnt` behind it.

@@ -17,6 +17,7 @@ mod learn;
 mod sections;
 mod shape;
 mod symbols;
+mod unwind;
 
 pub use generated::GeneratedCode;
 use shape::Shape;
@@ -54,6 +55,19 @@ pub struct Module {
     pub text: Option<Gva>,
     /// Its symbols.
     pub symbols: Symbols,
+    /// Its unwind tables; `None` if it has none, or they were not found.
+    pub unwind: Option<UnwindTables>,
+}
+
+/// Where unwind tables (ORC) lie: distances to addresses, and an entry for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnwindTables {
+    /// How many entries there are.
+    pub count: u64,
+    /// The distances.
+    pub ips: Gva,
+    /// The entries.
+    pub entries: Gva,
 }
 
 impl Module {
@@ -166,7 +180,7 @@ impl Kernel<'_> {
     }
 
     /// Whether an address is, or was at boot, in the kernel image.
-    fn is_in_image(&self, gva: Gva) -> bool {
+    pub(in crate::linux) fn is_in_image(&self, gva: Gva) -> bool {
         let Some(text) = self.linux().text.as_ref().map(|text| text.value) else { return false };
         let end = Gva(text.start.0.saturating_add(text.len));
         let boot = self.symbols().and_then(|symbols| symbols.value.address("_einittext"));
@@ -274,6 +288,7 @@ fn module(kernel: &Kernel<'_>, shape: &Shape, gva: Gva) -> Result<Option<Module>
         text: sections::text(kernel, gva),
         base: shape.code(&bytes),
         symbols: symbols::of_module(kernel, shape, &bytes),
+        unwind: shape.unwind.as_ref().and_then(|shape| shape.read(&bytes)),
         parts,
     }))
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use vmss2core_mem::{Gva, PAGE_SIZE};
 
+use super::unwind::UnwindShape;
 use super::{LONGEST_NAME, MOST_MODULES, learn};
 use crate::linux::{Kernel, LinuxError, Member};
 
@@ -34,6 +35,7 @@ pub(super) struct Shape {
     pub(super) version: Option<u64>,
     pub(super) symbols: Option<SymbolsShape>,
     pub(super) exports: Option<Exports>,
+    pub(super) unwind: Option<UnwindShape>,
 }
 
 /// Where a module points at what it exports to all (`syms`), not only to free modules
@@ -138,6 +140,7 @@ impl Shape {
             version: offset("version").ok(),
             symbols: symbols_of_layout(kernel),
             exports: exports_of_layout(kernel),
+            unwind: UnwindShape::of_layout(kernel),
         })
     }
 

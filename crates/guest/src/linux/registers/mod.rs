@@ -21,7 +21,7 @@ use crate::Found;
 use fpu::{Fpu, Saved};
 use frame::FramePlace;
 
-pub(in crate::linux) use raw::{PT_REGS_32, PT_REGS_64};
+pub(in crate::linux) use raw::{PT_REGS_32, PT_REGS_64, PtRegs};
 
 pub use tls::TlsSegment;
 

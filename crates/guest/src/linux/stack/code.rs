@@ -30,6 +30,10 @@ impl<'k> Code<'k> {
         Self { kernel, text, init: range(kernel, "_sinittext", "_einittext"), lowest }
     }
 
+    pub(super) fn kernel(&self) -> &'k Kernel<'k> {
+        self.kernel
+    }
+
     /// Whether an instruction can be, or has been, at this address: the kernel
     /// maps only code executable.
     pub(super) fn holds(&self, address: u64) -> bool {

@@ -6,73 +6,92 @@
 //! clear (32-bit). Source: `arch/x86/include/asm/frame.h`,
 //! `ENCODE_FRAME_POINTER`.
 
-use vmss2core_mem::{Gpr, Gva};
+use vmss2core_mem::Gpr;
 
-use super::start::{is_code_selector, saved_registers, stack_top};
-use super::{FrameKind, Registers, Step};
+use super::calls;
+use super::context::Stack;
+use super::start::{is_code_selector, registers_layout, saved_registers, user_registers};
+use super::{Frame, FrameKind, Registers, Step};
 use crate::linux::Kernel;
 
-/// The first function of a thread is this near to the top of its stack: above is
-/// only room for the registers of user mode, which a thread of the kernel has not.
-const MARGIN: u64 = 128;
+/// What is free above the registers at the top of a stack: with FRED, and in
+/// 32-bit kernels (`TOP_OF_KERNEL_STACK_PADDING`).
+const MOST_PADDING: u64 = 16;
 
 /// One step up.
-pub(super) fn step(kernel: &Kernel<'_>, registers: &Registers, kind: FrameKind) -> Step {
+pub(super) fn step(stack: &Stack<'_>, registers: &Registers, frame: &Frame) -> Step {
     let sp = registers.sp().unwrap_or_default();
-    let top = stack_top(kernel, sp);
-    let is_first = top.saturating_sub(sp) <= MARGIN;
-    if is_first && let Some(step) = from_user_mode(kernel, sp, top) {
+    if let Some(step) = at_registers(stack, sp) {
         return step;
     }
-    match follow(kernel, registers.get(Gpr::Rbp), sp) {
-        Step::Lost(_) if is_first => Step::Bottom,
-        Step::Lost(why) if kind == FrameKind::Registers => {
-            just_entered(kernel, sp).unwrap_or(Step::Lost(why))
+    match follow(stack, registers.get(Gpr::Rbp), sp) {
+        Step::Lost(_) if stack.is_at_top(sp) => below_registers(stack, sp).unwrap_or(Step::Bottom),
+        Step::Lost(why) if frame.kind == FrameKind::Registers => {
+            just_entered(stack, sp).unwrap_or(Step::Lost(why))
         }
         step => step,
     }
 }
 
-/// Entry code of system calls saves registers without saying so in the frame
-/// pointer. They are the last on the stack but for some padding.
-fn from_user_mode(kernel: &Kernel<'_>, sp: u64, top: u64) -> Option<Step> {
-    let places = (sp..top).step_by(usize::try_from(kernel.word_len()).ok()?);
-    let mut found = places.map(|at| saved_registers(kernel, at));
-    found.find(|step| matches!(step, Step::User { .. }))
+/// One step up from code that unwind tables do not know, if it keeps frame
+/// pointers: programs of BPF do.
+pub(super) fn step_of_unknown_code(stack: &Stack<'_>, registers: &Registers) -> Option<Step> {
+    let (bp, sp) = (registers.get(Gpr::Rbp)?, registers.sp()?);
+    let is_aligned = bp.is_multiple_of(stack.kernel.word_len());
+    let is_frame = is_aligned && (sp..stack.top(sp)).contains(&bp);
+    match caller(stack, bp).filter(|_| is_frame)? {
+        Step::Caller(caller) => {
+            let is_call = stack.code.holds(caller.ip) && calls::end_at(&stack.code, caller.ip);
+            is_call.then_some(Step::Caller(caller))
+        }
+        _ => None,
+    }
+}
+
+/// What entry code calls returns to where the registers of user mode lie: system
+/// calls do not say so in the frame pointer, which is still the program's.
+fn at_registers(stack: &Stack<'_>, sp: u64) -> Option<Step> {
+    let count = registers_layout(stack.kernel).count as u64;
+    let end = sp.checked_add(count.checked_mul(stack.kernel.word_len())?)?;
+    let is_last = |top: u64| top.checked_sub(end).is_some_and(|above| above <= MOST_PADDING);
+    let is_last = stack.tops(sp).into_iter().any(is_last);
+    is_last.then(|| user_registers(stack.kernel, sp)).flatten()
+}
+
+/// Entry code may have more on the stack than the registers.
+fn below_registers(stack: &Stack<'_>, sp: u64) -> Option<Step> {
+    let word_len = usize::try_from(stack.kernel.word_len()).ok()?;
+    let mut places = (sp..stack.top(sp)).step_by(word_len);
+    places.find_map(|at| user_registers(stack.kernel, at))
 }
 
 /// At the first instruction of the kernel there is only what the processor itself
 /// has saved: an error code perhaps, then ip, cs, flags, sp and ss.
-fn just_entered(kernel: &Kernel<'_>, sp: u64) -> Option<Step> {
+fn just_entered(stack: &Stack<'_>, sp: u64) -> Option<Step> {
     const ALWAYS_SET: u64 = 2;
-    let word_len = kernel.word_len();
-    let word = |at: u64| Some(kernel.read_pointer(Gva(at), "stack").ok()?.0);
+    let word_len = stack.kernel.word_len();
     [sp, sp.checked_add(word_len)?].into_iter().find_map(|at| {
-        let field = |index: u64| word(at.checked_add(index.checked_mul(word_len)?)?);
+        let field = |index: u64| stack.word(at.checked_add(index.checked_mul(word_len)?)?);
         let (ip, cs, flags) = (field(0)?, field(1)?, field(2)?);
         let is_user = is_code_selector(cs) && cs & 3 == 3 && flags & ALWAYS_SET != 0;
         is_user.then_some(Step::User { ip, sp: field(3)? })
     })
 }
 
-fn follow(kernel: &Kernel<'_>, bp: Option<u64>, sp: u64) -> Step {
+fn follow(stack: &Stack<'_>, bp: Option<u64>, sp: u64) -> Step {
     let Some(bp) = bp else { return Step::Lost("no frame pointer") };
-    if let Some(saved) = encoded(kernel, bp) {
-        return saved_registers(kernel, saved);
+    if let Some(saved) = encoded(stack.kernel, bp) {
+        return saved_registers(stack.kernel, saved);
     }
-    if bp < sp || !bp.is_multiple_of(kernel.word_len()) {
+    if bp < sp || !bp.is_multiple_of(stack.kernel.word_len()) {
         return Step::Lost("a frame pointer that is not in the stack");
     }
-    caller(kernel, bp).unwrap_or(Step::Lost("a frame pointer that leads nowhere"))
+    caller(stack, bp).unwrap_or(Step::Lost("a frame pointer that leads nowhere"))
 }
 
-fn caller(kernel: &Kernel<'_>, bp: u64) -> Option<Step> {
-    let word_len = kernel.word_len();
-    let word = |index: u64| {
-        let at = Gva(bp.checked_add(index.checked_mul(word_len)?)?);
-        Some(kernel.read_pointer(at, "stack").ok()?.0)
-    };
-    let (next, ip) = (word(0)?, word(1)?);
+fn caller(stack: &Stack<'_>, bp: u64) -> Option<Step> {
+    let word_len = stack.kernel.word_len();
+    let (next, ip) = (stack.word(bp)?, stack.word(bp.checked_add(word_len)?)?);
     if ip == 0 {
         return Some(Step::Bottom);
     }

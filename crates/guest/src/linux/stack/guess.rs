@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use vmss2core_mem::Gva;
 
+use super::calls;
 use super::code::Code;
 use super::{Frame, FrameKind};
 use crate::linux::Kernel;
@@ -11,7 +12,8 @@ use crate::linux::Kernel;
 /// No kernel stack is larger.
 const MOST_BYTES: u64 = 64 << 10;
 
-/// The words in `range` that point into code.
+/// The words in `range` that a call may have left: they point into a function,
+/// behind a call.
 pub(super) fn words<'a>(
     kernel: &'a Kernel<'a>,
     code: &'a Code<'a>,
@@ -24,13 +26,20 @@ pub(super) fn words<'a>(
     if kernel.read(Gva(start), &mut bytes, "stack").is_err() {
         bytes.clear();
     }
-    let places = (start..range.end).step_by(usize::try_from(word_len).unwrap_or(8));
     let word_len = usize::try_from(word_len).unwrap_or(8);
     let words = bytes.chunks_exact(word_len).map(word).collect::<Vec<_>>();
+    let places = (start..range.end).step_by(word_len);
     words.into_iter().zip(places).filter_map(move |(ip, at)| {
-        let sp = Gva(at);
-        code.holds(ip).then_some(Frame { ip: Gva(ip), sp, kind: FrameKind::Guess })
+        let frame = Frame { ip: Gva(ip), sp: Gva(at), kind: FrameKind::Guess, is_after_call: true };
+        is_likely(kernel, code, ip).then_some(frame)
     })
+}
+
+/// The start of a function is more often a pointer to it than where a call that
+/// never returns would have returned to.
+fn is_likely(kernel: &Kernel<'_>, code: &Code<'_>, ip: u64) -> bool {
+    let is_start = || kernel.symbolize(Gva(ip)).is_some_and(|place| place.offset == 0);
+    code.holds(ip) && calls::end_at(code, ip) && !is_start()
 }
 
 fn word(bytes: &[u8]) -> u64 {

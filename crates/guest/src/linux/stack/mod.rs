@@ -1,28 +1,33 @@
 //! Kernel stacks: which function called which.
 //!
-//! 64-bit kernels carry unwind tables for themselves (ORC), 32-bit ones keep
-//! frame pointers. Where both end early, the words of the stack that point into
-//! code are listed as guesses: some are return addresses of calls that have long
-//! ended.
-
-use std::ops::Range;
+//! 64-bit kernels carry unwind tables for themselves and for their modules (ORC),
+//! or keep frame pointers as 32-bit ones do. Where both end early, the words of
+//! the stack that a call may have left are listed as guesses: some are return
+//! addresses of calls that have long ended.
 
 use vmss2core_mem::{Gpr, Gva, X86Vcpu};
 
 use super::{Kernel, LinuxError, Task};
 use crate::Found;
 
+mod calls;
 mod code;
+mod context;
 mod frame_pointer;
+mod fuzz;
 mod guess;
 mod orc;
+mod recover;
 mod start;
 #[cfg(test)]
 mod tests;
 mod wait;
+mod walk;
 
-use code::Code;
+use context::Stack;
+pub(crate) use fuzz::stacks as fuzz_stacks;
 pub(super) use start::stack_sizes;
+use walk::walk;
 
 /// Where the registers of a CPU are from that executes a second kernel.
 const AT_CRASH: &str = "registers that the CPU left when the kernel crashed";
@@ -39,7 +44,7 @@ pub enum FrameKind {
     Return,
     /// What an interrupt or exception interrupted, from the registers it saved.
     Interrupted,
-    /// A word on the stack that points into code.
+    /// A word on the stack that a call may have left.
     Guess,
 }
 
@@ -52,16 +57,17 @@ pub struct Frame {
     pub sp: Gva,
     /// How it was found.
     pub kind: FrameKind,
+    /// Whether the instruction before `ip` is the call that the frame is about: a
+    /// thread that has never run starts at a function's very first instruction,
+    /// and a trampoline is returned to there.
+    pub is_after_call: bool,
 }
 
 impl Frame {
     /// An address in the instruction that the frame is about. A return address
     /// may lie behind the end of the function that made the call.
     pub fn code_address(&self) -> Gva {
-        match self.kind {
-            FrameKind::Return | FrameKind::Guess => Gva(self.ip.0.wrapping_sub(1)),
-            FrameKind::Registers | FrameKind::Interrupted => self.ip,
-        }
+        if self.is_after_call { Gva(self.ip.0.wrapping_sub(1)) } else { self.ip }
     }
 }
 
@@ -137,12 +143,12 @@ impl Kernel<'_> {
         if let Some(index) = task.on_vcpu {
             return self.backtrace_of_vcpu(index);
         }
-        let limits = task.stack.map(|stack| start::stack_range(self, stack));
+        let stack = Stack::new(self, Some(task.gva), task.stack);
         if let Some(registers) = self.at_crash(task).as_ref().and_then(start::of_vcpu) {
-            return Ok(Walk::new(self, limits).run(&registers, FrameKind::Registers, AT_CRASH));
+            return Ok(walk(&stack, &registers, FrameKind::Registers, AT_CRASH));
         }
         let (registers, how) = self.sleeping(task)?;
-        Ok(Walk::new(self, limits).run(&registers, FrameKind::Return, how))
+        Ok(walk(&stack, &registers, FrameKind::Return, how))
     }
 
     /// The registers with which a task that does not run goes on in the kernel: its
@@ -181,94 +187,15 @@ impl Kernel<'_> {
             let end = StackEnd::User { ip: Gva(registers.ip), sp };
             return Ok(Backtrace { frames: Vec::new(), end, how: "registers of the vCPU" });
         }
+        let stack = self.stack_of_vcpu(index);
         let how = if self.linux().has_left(index) { AT_CRASH } else { "registers of the vCPU" };
-        Ok(Walk::new(self, None).run(&registers, FrameKind::Registers, how))
-    }
-}
-
-/// A stack that is being walked.
-struct Walk<'k> {
-    kernel: &'k Kernel<'k>,
-    code: Code<'k>,
-    /// The stack, if its place is known.
-    limits: Option<Range<u64>>,
-    frames: Vec<Frame>,
-}
-
-impl<'k> Walk<'k> {
-    fn new(kernel: &'k Kernel<'k>, limits: Option<Range<u64>>) -> Self {
-        Self { kernel, code: Code::of(kernel), limits, frames: Vec::new() }
+        Ok(walk(&stack, &registers, FrameKind::Registers, how))
     }
 
-    fn run(mut self, start: &Registers, kind: FrameKind, how: &'static str) -> Backtrace {
-        push(&mut self.frames, start, kind);
-        let (end, how) = match orc::Tables::of(self.kernel) {
-            Some(tables) => {
-                let step = |registers: &Registers, kind| tables.step(self.kernel, registers, kind);
-                (unwind(&self.code, &mut self.frames, start, kind, &step), "ORC unwind tables")
-            }
-            None if self.keeps_frame_pointers(start, kind) => {
-                let step =
-                    |registers: &Registers, kind| frame_pointer::step(self.kernel, registers, kind);
-                (unwind(&self.code, &mut self.frames, start, kind, &step), "frame pointers")
-            }
-            None => (StackEnd::Lost("the kernel has no unwind tables".into()), how),
-        };
-        let how = if matches!(end, StackEnd::Lost(_)) { self.guess(how) } else { how };
-        Backtrace { frames: self.frames, end, how }
+    /// The stack of the task that a vCPU runs; it can be on another one for a while.
+    fn stack_of_vcpu(&self, index: u32) -> Stack<'_> {
+        let task = self.current(index).ok().map(|task| task.value);
+        let lowest = task.and_then(|task| self.object(task, "task_struct").pointer("stack").ok());
+        Stack::new(self, task, lowest)
     }
-
-    /// Kernels with 64 bits have had ORC for as long as they compile without
-    /// frame pointers; a frame pointer that leads to code is one.
-    fn keeps_frame_pointers(&self, start: &Registers, kind: FrameKind) -> bool {
-        match frame_pointer::step(self.kernel, start, kind) {
-            Step::Caller(caller) => self.code.holds(caller.ip),
-            Step::Interrupted(_) | Step::User { .. } => true,
-            Step::Bottom | Step::Lost(_) => false,
-        }
-    }
-
-    /// Lists what is left of the stack word by word.
-    fn guess(&mut self, how: &'static str) -> &'static str {
-        let Some(last) = self.frames.last() else { return how };
-        let range = match &self.limits {
-            Some(limits) if limits.contains(&last.sp.0) => last.sp.0..limits.end,
-            _ => last.sp.0..start::stack_top(self.kernel, last.sp.0),
-        };
-        let room = MOST_FRAMES.saturating_sub(self.frames.len());
-        let before = self.frames.len();
-        self.frames.extend(guess::words(self.kernel, &self.code, range).take(room));
-        if self.frames.len() > before { "words on the stack that point into code" } else { how }
-    }
-}
-
-fn push(frames: &mut Vec<Frame>, registers: &Registers, kind: FrameKind) {
-    let sp = Gva(registers.sp().unwrap_or_default());
-    frames.push(Frame { ip: Gva(registers.ip), sp, kind });
-}
-
-/// Goes up by one method as far as it leads.
-fn unwind(
-    code: &Code<'_>,
-    frames: &mut Vec<Frame>,
-    start: &Registers,
-    kind: FrameKind,
-    step: &dyn Fn(&Registers, FrameKind) -> Step,
-) -> StackEnd {
-    let (mut registers, mut kind) = (*start, kind);
-    while frames.len() < MOST_FRAMES {
-        (registers, kind) = match step(&registers, kind) {
-            Step::Caller(caller) => (caller, FrameKind::Return),
-            Step::Interrupted(interrupted) => (interrupted, FrameKind::Interrupted),
-            Step::User { ip, sp } => return StackEnd::User { ip: Gva(ip), sp: Gva(sp) },
-            Step::Bottom => return StackEnd::Bottom,
-            Step::Lost(why) => return StackEnd::Lost(why.into()),
-        };
-        if !code.holds(registers.ip) {
-            let at = Gva(registers.ip);
-            return StackEnd::Lost(format!("a return address {at} that is not in code"));
-        }
-        push(frames, &registers, kind);
-    }
-    StackEnd::Lost(format!("more than {MOST_FRAMES} frames"))
 }

@@ -1,12 +1,10 @@
 //! Where the unwinding of a stack starts, and registers that lie on one.
 
-use std::ops::Range;
-
 use vmss2core_mem::{Gpr, Gva, X86Vcpu};
 
 use super::code::Code;
 use super::{Registers, Step};
-use crate::linux::registers::{PT_REGS_32, PT_REGS_64};
+use crate::linux::registers::{PT_REGS_32, PT_REGS_64, PtRegs};
 use crate::linux::{Kernel, LinuxError, Task};
 
 /// Registers of a vCPU.
@@ -84,8 +82,7 @@ impl InactiveFrame {
 /// Sizes that kernel stacks can have, the likeliest first: what the kernel says, then
 /// what it is without sanitizers, then the rest.
 pub(in crate::linux) fn stack_sizes(kernel: &Kernel<'_>) -> Vec<u64> {
-    let known = kernel.layout().size_of("thread_union").map(|size| size.value);
-    let known = known.filter(|size| size.is_power_of_two() && *size <= 64 << 10);
+    let known = known_size(kernel);
     let usual: [u64; 4] = if kernel.linux().is_64_bit {
         [16 << 10, 8 << 10, 32 << 10, 4 << 10]
     } else {
@@ -94,24 +91,40 @@ pub(in crate::linux) fn stack_sizes(kernel: &Kernel<'_>) -> Vec<u64> {
     known.into_iter().chain(usual.into_iter().filter(|size| Some(*size) != known)).collect()
 }
 
-fn stack_len(kernel: &Kernel<'_>) -> u64 {
-    stack_sizes(kernel).first().copied().unwrap_or(16 << 10)
+/// The size of kernel stacks if the kernel says it, or else all that it can be.
+pub(super) fn possible_sizes(kernel: &Kernel<'_>) -> Vec<u64> {
+    known_size(kernel).map_or_else(|| stack_sizes(kernel), |size| vec![size])
 }
 
-/// The stack of a task.
-pub(super) fn stack_range(kernel: &Kernel<'_>, stack: Gva) -> Range<u64> {
-    stack.0..stack.0.saturating_add(stack_len(kernel))
+fn known_size(kernel: &Kernel<'_>) -> Option<u64> {
+    let known = kernel.layout().size_of("thread_union").map(|size| size.value);
+    known.filter(|size| size.is_power_of_two() && (4 << 10..=64 << 10).contains(size))
 }
 
-/// The end of the stack that a stack pointer is in: stacks are aligned to their
-/// size.
-pub(super) fn stack_top(kernel: &Kernel<'_>, sp: u64) -> u64 {
-    (sp | stack_len(kernel).saturating_sub(1)).saturating_add(1)
+/// The registers of a program that entry code saved here.
+pub(super) fn user_registers(kernel: &Kernel<'_>, at: u64) -> Option<Step> {
+    const ALWAYS_SET: u64 = 2;
+    let layout = registers_layout(kernel);
+    let words = words(kernel, at, layout.count)?;
+    let word = |index: usize| words.get(index).copied();
+    let flags = word(layout.flags)?;
+    // `__USER_DS`, with 64 bits and with 32.
+    let is_user = is_code_selector(word(layout.cs)?)
+        && word(layout.cs)? & 3 == 3
+        && matches!(word(layout.ss)? & 0xffff, 0x2b | 0x7b)
+        && flags & ALWAYS_SET != 0
+        && flags >> 22 == 0;
+    is_user.then_some(Step::User { ip: word(layout.ip)?, sp: word(layout.sp)? })
+}
+
+/// How entry code saves registers.
+pub(super) fn registers_layout(kernel: &Kernel<'_>) -> &'static PtRegs {
+    if kernel.linux().is_64_bit { &PT_REGS_64 } else { &PT_REGS_32 }
 }
 
 /// Goes to what was interrupted when these registers were saved.
 pub(super) fn saved_registers(kernel: &Kernel<'_>, at: u64) -> Step {
-    let layout = if kernel.linux().is_64_bit { &PT_REGS_64 } else { &PT_REGS_32 };
+    let layout = registers_layout(kernel);
     let words = words(kernel, at, layout.count);
     let word = |index: usize| words.as_ref().and_then(|words| words.get(index)).copied();
     let (Some(ip), Some(cs), Some(sp)) = (word(layout.ip), word(layout.cs), word(layout.sp)) else {
