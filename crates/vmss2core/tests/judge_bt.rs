@@ -51,6 +51,7 @@ fn same_as_in_drgn(name: &str) -> Result<()> {
     let tasks = guest.truth()?.tasks()?;
     let ended = tasks.iter().filter(|task| task.state == 'Z').map(|task| u64::from(task.tid));
     let ended: Vec<u64> = ended.collect();
+    let trampolines = stacks::trampolines(&guest)?;
     let mut compared = 0;
     for (tid, theirs) in stacks::in_drgn(&guest, &kernel)? {
         // The stack of what has ended is used for something else by now, which
@@ -63,7 +64,7 @@ fn same_as_in_drgn(name: &str) -> Result<()> {
             ensure!(theirs.is_empty(), "{name}: no stack of {tid}, in drgn {theirs:x?}");
             continue;
         };
-        stacks::ensure_same(&guest, ours, &theirs, &format!("{name}, {tid}, in drgn"))?;
+        stacks::ensure_same(&trampolines, ours, &theirs, &format!("{name}, {tid}, in drgn"))?;
         compared += usize::from(!ours.is_empty());
     }
     ensure!(compared > 40, "{name}: only {compared} stacks compared");
@@ -78,42 +79,11 @@ fn same_as_in_crash(name: &str) -> Result<()> {
     let ours = by_thread(&sleeping)?;
     let theirs = stacks::in_crash(&guest, &kernel)?;
     ensure!(ours.len() > 40, "{name}: only {} stacks", ours.len());
+    let trampolines = stacks::trampolines(&guest)?;
     for (tid, stack) in &ours {
         let their = theirs.get(tid).with_context(|| format!("{name}: crash has no {tid}"))?;
-        stacks::ensure_same(&guest, stack, their, &format!("{name}, {tid}, in crash"))?;
+        stacks::ensure_same(&trampolines, stack, their, &format!("{name}, {tid}, in crash"))?;
     }
-    Ok(())
-}
-
-/// What the kernel itself said of the stacks of its tasks shortly before it stopped
-/// and shortly after: what is the same in both must be so here, each function and
-/// each offset. The kernel leaves out what belongs to the scheduler.
-fn same_as_the_kernel_said(name: &str) -> Result<()> {
-    let guest = guests::guest(name)?;
-    let truth = guest.truth()?;
-    let before = stacks::said_by_kernel(truth.text("stacks")?)?;
-    let after = stacks::said_by_kernel(guest.truth_after()?.text("stacks")?)?;
-    let sections =
-        [("__sched_text_start", "__sched_text_end"), ("__lock_text_start", "__lock_text_end")];
-    let section = |(start, end)| Ok(truth.symbol(start)?..truth.symbol(end)?);
-    let sections: Vec<_> = sections.into_iter().map(section).collect::<Result<_>>()?;
-    let is_left_out = |ip| sections.iter().any(|section| section.contains(&ip));
-    let (mut compared, mut in_modules) = (0, 0);
-    for stack in bt(&guest, &["--all"])?.iter().filter(|stack| stack["vcpu"].is_null()) {
-        let tid = stack["task"]["tid"].as_u64().context("no thread")?;
-        let (Some(said), Some(again)) = (before.get(&tid), after.get(&tid)) else { continue };
-        if said == again && !said.is_empty() {
-            ensure!(
-                stacks::places(stack, is_left_out)? == *said,
-                "{name}, {tid}: {said:#?}\n{stack:#}"
-            );
-            ensure!(stack["end"] != "lost", "{name}: {stack:#}");
-            compared += 1;
-            in_modules += usize::from(said.iter().any(|place| place.ends_with(']')));
-        }
-    }
-    ensure!(compared > 200, "{name}: only {compared} stacks compared");
-    ensure!(in_modules > 5, "{name}: only {in_modules} stacks in modules");
     Ok(())
 }
 
@@ -150,15 +120,6 @@ fn complete(name: &str) -> Result<()> {
 
 tests_of_all_guests!(complete);
 
-mod installed {
-    guest_tests! {
-        (same_as_the_kernel_said)
-        production: "linux-6.1-production",
-    }
-
-    use super::same_as_the_kernel_said;
-}
-
 mod with_vmlinux {
     guest_tests! {
         (same_as_in_drgn, same_as_in_crash)
@@ -166,7 +127,6 @@ mod with_vmlinux {
         isolated_four_level: "linux-6.1-4level",
         around_the_hole: "linux-6.1-6g",
         panicked: "linux-6.1-panic",
-        installed: "linux-6.1-production",
     }
 
     use super::{same_as_in_crash, same_as_in_drgn};

@@ -27,65 +27,28 @@ pub fn addresses(stack: &Value) -> Result<Stack> {
 }
 
 /// What calls return to if a return probe or the tracer of functions is in the way.
-/// Neither drgn nor crash knows what these keep: their stacks end there.
 const TRAMPOLINES: [&str; 3] =
     ["arch_rethook_trampoline", "__kretprobe_trampoline", "return_to_handler"];
 
-/// Whether a stack is as another debugger has it, as far as that one can tell: it
-/// ends at trampolines. The answer is whether it had to.
-pub fn ensure_same(guest: &Guest, ours: &Stack, theirs: &Stack, what: &str) -> Result<bool> {
+/// Addresses that hide return addresses.
+pub fn trampolines(guest: &Guest) -> Result<Vec<u64>> {
     let truth = guest.truth()?;
-    let trampolines: Vec<u64> =
-        TRAMPOLINES.iter().filter_map(|name| truth.symbol(name).ok()).collect();
+    Ok(TRAMPOLINES.iter().filter_map(|name| truth.symbol(name).ok()).collect())
+}
+
+/// Whether a stack is as another debugger has it. None of them knows what probes and
+/// tracers keep, so theirs end at a trampoline; ours goes on. The answer is whether
+/// there is one.
+pub fn ensure_same(trampolines: &[u64], ours: &Stack, theirs: &Stack, what: &str) -> Result<bool> {
     let cut = theirs.iter().position(|ip| trampolines.contains(ip));
-    let (ours_so_far, theirs_so_far) = match cut {
-        Some(cut) => (ours.get(..cut), theirs.get(..cut)),
-        None => (ours.get(..), theirs.get(..)),
+    let len = cut.unwrap_or(theirs.len());
+    let is_same = match cut {
+        Some(len) => ours.len() > len && ours.get(..len) == theirs.get(..len),
+        None => ours == theirs,
     };
-    ensure!(ours_so_far == theirs_so_far, "{what}:\n{ours:x?}\nelsewhere\n{theirs:x?}");
-    let goes_on = cut.is_none_or(|cut| ours.len() > cut);
-    ensure!(goes_on, "{what}: {ours:x?} ends where {theirs:x?} does");
-    let has_none = ours.iter().all(|ip| !trampolines.contains(ip));
-    ensure!(has_none, "{what}: {ours:x?} has an address that hides another");
+    let hides_none = ours.iter().all(|ip| !trampolines.contains(ip));
+    ensure!(is_same && hides_none, "{what}, {len} frames:\n{ours:x?}\nthere\n{theirs:x?}");
     Ok(cut.is_some())
-}
-
-/// What the kernel says of the stack of each thread (`/proc/PID/task/TID/stack`):
-/// lines such as `[<0>] kjournald2+0x1d5/0x280 [jbd2]`, here without the length of
-/// the function.
-pub fn said_by_kernel(text: &str) -> Result<BTreeMap<u64, Vec<String>>> {
-    let mut found: BTreeMap<u64, Vec<String>> = BTreeMap::new();
-    let mut current = 0;
-    for line in text.lines() {
-        if let Some(tid) = line.strip_prefix("task ") {
-            current = tid.parse()?;
-            found.entry(current).or_default();
-        } else {
-            let place = line.strip_prefix("[<0>] ").with_context(|| format!("no frame: {line}"))?;
-            let (at, module) = place.split_once(' ').map_or((place, None), |(at, m)| (at, Some(m)));
-            let at = at.rsplit_once('/').map_or(at, |(at, _)| at);
-            let place = module.map_or(at.to_owned(), |module| format!("{at} {module}"));
-            found.entry(current).or_default().push(place);
-        }
-    }
-    Ok(found)
-}
-
-/// The functions of an answer of `bt --json` in the same form, without those that
-/// `is_left_out`.
-pub fn places(stack: &Value, is_left_out: impl Fn(u64) -> bool) -> Result<Vec<String>> {
-    let frames = stack["frames"].as_array().context("no frames")?;
-    let mut places = Vec::new();
-    for frame in frames {
-        if is_left_out(address(&frame["ip"])?) {
-            continue;
-        }
-        let name = frame["symbol"].as_str().with_context(|| format!("no name: {frame}"))?;
-        let offset = frame["offset"].as_u64().context("no offset")?;
-        let module = frame["module"].as_str().map(|module| format!(" [{module}]"));
-        places.push(format!("{name}+{offset:#x}{}", module.unwrap_or_default()));
-    }
-    Ok(places)
 }
 
 /// What drgn finds for each thread, without addresses of user mode; those of idle

@@ -15,7 +15,7 @@ def frames():
 for thread in sorted(gdb.selected_inferior().threads(), key=lambda thread: thread.num):
     thread.switch()
     tid = thread.ptid[1]
-    print("task", tid, thread.name.encode().hex())
+    print("task", tid, (thread.name or "").encode().hex())
     sp = int(gdb.parse_and_eval("(unsigned long)$sp")) if gdb.newest_frame().pc() != 0 else 0
     print("top", tid, f"{gdb.newest_frame().pc():x} {sp:x}")
     print("stack", tid, *frames())

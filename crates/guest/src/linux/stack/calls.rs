@@ -11,7 +11,7 @@ const CALL_RELATIVE: u8 = 0xe8;
 /// Whether the bytes before an address can be a call.
 pub(super) fn end_at(code: &Code<'_>, ip: u64) -> bool {
     let before = bytes_before(code, ip);
-    is_indirect(&before) || is_relative(code, &before, ip)
+    is_indirect(before) || is_relative(code, before, ip)
 }
 
 /// What lies before an address, zeros where nothing can be read.
@@ -29,16 +29,16 @@ fn bytes_before(code: &Code<'_>, ip: u64) -> [u8; LONGEST] {
 }
 
 /// A call to a place that the instruction names, which has to be code.
-fn is_relative(code: &Code<'_>, before: &[u8; LONGEST], ip: u64) -> bool {
+fn is_relative(code: &Code<'_>, before: [u8; LONGEST], ip: u64) -> bool {
     let [_, _, CALL_RELATIVE, distance @ ..] = before else { return false };
-    let distance = i32::from_le_bytes(*distance);
+    let distance = i32::from_le_bytes(distance);
     let target = ip.wrapping_add_signed(distance.into());
     let mask = if code.kernel().linux().is_64_bit { u64::MAX } else { u32::MAX.into() };
     distance != 0 && code.holds(target & mask)
 }
 
 /// A call through a register or a pointer in memory (`FF /2`).
-fn is_indirect(before: &[u8; LONGEST]) -> bool {
+fn is_indirect(before: [u8; LONGEST]) -> bool {
     (0..LONGEST).any(|start| {
         let Some([0xff, modrm, operand @ ..]) = before.get(start..) else { return false };
         (modrm >> 3) & 7 == 2 && operand_len(*modrm, operand.first()) == operand.len()
@@ -64,7 +64,7 @@ mod tests {
     fn ends_in_call(bytes: &[u8]) -> bool {
         let mut before = [0x90; LONGEST];
         before[LONGEST - bytes.len()..].copy_from_slice(bytes);
-        is_indirect(&before)
+        is_indirect(before)
     }
 
     /// As GNU as assembles them, from `call *%rax` to `call *0x12345678(,%rax,8)`.

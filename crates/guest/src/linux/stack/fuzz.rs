@@ -38,7 +38,6 @@ const STACK_LEN: u64 = 0x1000;
 /// Places in the data.
 pub(super) mod at {
     pub(in super::super) const TASK: u64 = 0x1000;
-    pub(in super::super) const RECORDS: u64 = 0x1100;
     pub(in super::super) const OPS: u64 = 0x1300;
     pub(in super::super) const IPS: u64 = 0x1400;
     pub(in super::super) const ENTRIES: u64 = 0x1480;
@@ -202,7 +201,7 @@ fn module(code: u64) -> Module {
         state: ModuleState::Live,
         base: Gva(place(MODULE_AT)),
         // Code that nobody knows follows.
-        parts: vec![place(MODULE_AT)..place(MODULE_AT | 0x100)],
+        parts: std::iter::once(place(MODULE_AT)..place(MODULE_AT | 0x100)).collect(),
         users: None,
         used_by: None,
         is_permanent: false,

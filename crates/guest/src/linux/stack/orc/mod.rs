@@ -30,9 +30,9 @@ pub(super) struct Tables {
 }
 
 const UNREADABLE: Step = Step::Lost("a stack that makes no sense");
-const UNDESCRIBED: Step = Step::Lost("code whose stack is not described");
-const OF_MODULE: Step = Step::Lost("code of a module whose unwind tables were not found");
-const ELSEWHERE: Step = Step::Lost("code outside of the kernel and of the modules that were found");
+const UNDESCRIBED: &str = "code whose stack is not described";
+const OF_MODULE: &str = "code of a module whose unwind tables were not found";
+const ELSEWHERE: &str = "code outside of the kernel and of the modules that were found";
 const SENSELESS: &str = "the kernel's unwind tables make no sense";
 
 impl Tables {
@@ -60,18 +60,21 @@ impl Tables {
     fn step_at(&self, stack: &Stack<'_>, registers: &Registers, ip: Gva) -> Option<Step> {
         let entry = match self.entry(stack.kernel, ip) {
             Ok(entry) => entry,
-            Err(why) => return Some(step_of_unknown_code(stack, registers).unwrap_or(why)),
+            Err(why) => {
+                let step = step_of_unknown_code(stack, registers);
+                return Some(step.unwrap_or(Step::Lost(why)));
+            }
         };
         match (entry.kind, entry.sp) {
-            (Kind::Undefined, _) => Some(UNDESCRIBED),
+            (Kind::Undefined, _) => Some(Step::Lost(UNDESCRIBED)),
             (Kind::End, _) | (_, Base::Undefined) => Some(Step::Bottom),
             _ => up(stack, registers, entry),
         }
     }
 
-    /// The entry for an address, in the table of what it belongs to; what follows
-    /// if there is none.
-    fn entry(&self, kernel: &Kernel<'_>, ip: Gva) -> Result<Entry, Step> {
+    /// The entry for an address, in the table of what it belongs to; why there is
+    /// none.
+    fn entry(&self, kernel: &Kernel<'_>, ip: Gva) -> Result<Entry, &'static str> {
         if kernel.is_in_image(ip) {
             return self.kernel.find(kernel, self.numbering, ip.0).ok_or(UNDESCRIBED);
         }

@@ -157,7 +157,7 @@ impl Machine {
             name: "mod".into(),
             state: ModuleState::Live,
             base: Gva(MODULE),
-            parts: vec![MODULE..MODULE + 0x1000],
+            parts: std::iter::once(MODULE..MODULE + 0x1000).collect(),
             users: None,
             used_by: None,
             is_permanent: false,

@@ -4,6 +4,9 @@ use super::*;
 use crate::linux::assert_seed;
 use crate::linux::stack::fuzz::{self, at};
 
+/// Records of tracers, in the data.
+const RECORDS: u64 = 0x1100;
+
 /// What fuzzing reads, as it is filled.
 struct Seed {
     form: u8,
@@ -93,13 +96,13 @@ fn through_everything(orc: Orc, form: u8, trampoline: u64) -> Seed {
     seed.words(sp + 0x48, &[code + trampoline]);
     seed.words(at::OPS, &[data + at::OPS + 0x10, 0]);
     seed.words(at::OPS + 0x10, &[data + at::OPS + 8, 0, code + 0x300, 0x40]);
-    let record = data + at::RECORDS;
+    let record = data + RECORDS;
     seed.words(
         at::TASK,
         &[record, record + 0x40, if form & fuzz::GRAPH_OF_WORDS == 0 { 0 } else { 4 }],
     );
-    seed.words(at::RECORDS, &[0, code + 0x90, data + sp + 0x48]);
-    seed.words(at::RECORDS + 0x40, &[code + 0x90, 0, data + sp + 0x48, 3]);
+    seed.words(RECORDS, &[0, code + 0x90, data + sp + 0x48]);
+    seed.words(RECORDS + 0x40, &[code + 0x90, 0, data + sp + 0x48, 3]);
     seed
 }
 
