@@ -66,8 +66,12 @@ fn rest(mut stream: TcpStream) -> Vec<u8> {
 fn answers(stream: &TcpStream) {
     send(stream, "?");
     let mut reader = stream;
-    let mut answer = [0; 4];
-    reader.read_exact(&mut answer).unwrap();
+    let mut answer = Vec::new();
+    while answer.iter().rev().nth(2) != Some(&b'#') {
+        let mut byte = [0];
+        reader.read_exact(&mut byte).unwrap();
+        answer.extend(byte);
+    }
     assert!(answer.starts_with(b"+$"), "{answer:?}");
 }
 
