@@ -11,7 +11,6 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use common::cores::{self, PROGRAM, Wrap};
 use common::guests;
-use common::judges;
 use common::stacks::{self, Stack, addresses};
 use serde_json::Value;
 use vmss2core_lab::Guest;
