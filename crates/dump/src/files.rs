@@ -54,7 +54,7 @@ pub fn write(
             }
             Content::Zero => {}
             Content::Compressed { .. } => {
-                made.push(Made { offset, content: run.content, len_bytes })
+                made.push(Made { offset, content: run.content, len_bytes });
             }
             Content::Swapped { .. } | Content::Missing(_) => {
                 add(&mut summary.missing, offset..offset + len_bytes);

@@ -92,7 +92,7 @@ impl MapsReport {
     pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         let width = self.mappings.iter().map(|one| one.prefix().len()).max().unwrap_or(0);
         let with_zram = self.totals.compressed > 0;
-        let heads = columns(HEADS.map(str::to_owned), with_zram);
+        let heads = columns(&HEADS.map(str::to_owned), with_zram);
         writeln!(out, "{:width$}  {heads}", "KiB:")?;
         for mapping in &self.mappings {
             let prefix = mapping.prefix();
@@ -136,7 +136,7 @@ impl MappingInfo {
 }
 
 /// Most guests have no zram device: its column is there only if there is something in it.
-fn columns(all: [String; 6], with_zram: bool) -> String {
+fn columns(all: &[String; 6], with_zram: bool) -> String {
     let shown = all.iter().zip(HEADS).filter(|(_, head)| with_zram || *head != ZRAM);
     shown.map(|(text, _)| format!("{text:>8}")).collect::<Vec<_>>().join("  ")
 }
@@ -144,7 +144,7 @@ fn columns(all: [String; 6], with_zram: bool) -> String {
 fn sizes(memory: MemoryCounts, with_zram: bool) -> String {
     let MemoryCounts { present, zero, page_cache, compressed, swapped, missing } = memory;
     let all = [present, zero, page_cache, compressed, swapped, missing];
-    columns(all.map(|bytes| bytes.div_ceil(KIB).to_string()), with_zram)
+    columns(&all.map(|bytes| bytes.div_ceil(KIB).to_string()), with_zram)
 }
 
 fn mapping_info(vma: &Vma, counts: Counts) -> MappingInfo {

@@ -98,22 +98,19 @@ pub(crate) fn write(
     write_with(layout, &Nothing, input, options, path, monitor)
 }
 
+/// Takes bytes, and where in the file they go.
+pub(crate) type Write<'w> = dyn FnMut(&[u8], u64) -> Result<(), DumpError> + 'w;
+
 /// Bytes that lie nowhere in memory as they are, and are made when it is their turn.
 pub(crate) trait Made {
     /// Passes on each piece with where it goes.
-    fn write(
-        &self,
-        write: &mut dyn FnMut(&[u8], u64) -> Result<(), DumpError>,
-    ) -> Result<(), DumpError>;
+    fn write(&self, write: &mut Write<'_>) -> Result<(), DumpError>;
 }
 
 struct Nothing;
 
 impl Made for Nothing {
-    fn write(
-        &self,
-        _: &mut dyn FnMut(&[u8], u64) -> Result<(), DumpError>,
-    ) -> Result<(), DumpError> {
+    fn write(&self, _: &mut Write<'_>) -> Result<(), DumpError> {
         Ok(())
     }
 }

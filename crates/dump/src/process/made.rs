@@ -5,7 +5,7 @@ use vmss2core_guest::linux::{Content, Kernel};
 use vmss2core_mem::PAGE_SIZE;
 
 use crate::DumpError;
-use crate::engine::Made as MadeBytes;
+use crate::engine::{Made as MadeBytes, Write};
 
 /// Where in the file they go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +22,10 @@ pub(crate) struct MadePages<'m, 'k> {
 }
 
 impl MadeBytes for MadePages<'_, '_> {
-    fn write(
-        &self,
-        write: &mut dyn FnMut(&[u8], u64) -> Result<(), DumpError>,
-    ) -> Result<(), DumpError> {
+    fn write(&self, write: &mut Write<'_>) -> Result<(), DumpError> {
         for made in self.made {
             for skip in (0..made.len_bytes).step_by(4096) {
-                let len = PAGE_SIZE.min(made.len_bytes - skip);
+                let len = PAGE_SIZE.min(made.len_bytes.saturating_sub(skip));
                 let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
                 let read = self.kernel.read_content(made.content, skip, &mut bytes);
                 read.map_err(|why| DumpError::Unmade { why })?;

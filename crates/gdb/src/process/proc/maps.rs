@@ -127,7 +127,7 @@ impl Files<'_, '_> {
                     };
                 }
                 Content::Swapped { .. } | Content::Compressed { .. } => {
-                    pages.swapped += run.len_bytes
+                    pages.swapped += run.len_bytes;
                 }
                 _ => {}
             }

@@ -253,7 +253,7 @@ fn linked_at_2_mib() -> Guest {
     for page in 0..2 {
         let entry = if page == 0 { LARGE | 1 } else { LARGE | RW | NX };
         guest.set(0x3000 + 8 * (15 + page), 0);
-        guest.set(0x3000 + 8 * (1 + page), TEXT_GPA + (page << 21) | entry);
+        guest.set(0x3000 + 8 * (1 + page), (TEXT_GPA + (page << 21)) | entry);
     }
     guest
 }

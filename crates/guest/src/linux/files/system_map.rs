@@ -72,8 +72,7 @@ pub(super) fn agreement(symbols: &Symbols, kernel: &Kernel<'_>) -> Agreement {
         return Agreement::Same;
     }
     let votes = [own_table(symbols, kernel), system_calls(symbols, kernel)];
-    let Some(Vote { same, of, what }) = votes.into_iter().flatten().find(|vote| vote.counts())
-    else {
+    let Some(Vote { same, of, what }) = votes.into_iter().flatten().find(Vote::counts) else {
         return match banner {
             Some(_) => Agreement::Other(
                 "the guest does not have linux_banner where this file says".to_owned(),

@@ -37,9 +37,12 @@ impl Kernel<'_> {
     }
 }
 
+/// Adds the code of one kind to a list.
+type Kind = fn(&Kernel<'_>, &mut Vec<GeneratedCode>) -> Result<(), LinuxError>;
+
 fn find(kernel: &Kernel<'_>) -> Vec<GeneratedCode> {
     let mut found = Vec::new();
-    let kinds: [fn(&Kernel<'_>, &mut Vec<GeneratedCode>) -> Result<(), LinuxError>; 5] = [
+    let kinds: [Kind; 5] = [
         traced_starts,
         trampolines,
         bpf,

@@ -1,6 +1,6 @@
 //! What a task that sleeps waits in.
 
-use super::FrameKind;
+use super::{Frame, FrameKind};
 use crate::linux::{Kernel, Place, Task};
 
 impl Kernel<'_> {
@@ -12,7 +12,7 @@ impl Kernel<'_> {
         let scheduler = address("__sched_text_start")?..address("__sched_text_end")?;
         let stack = self.backtrace(task).ok().filter(|_| task.on_vcpu.is_none())?;
         let sure = stack.frames.iter().filter(|frame| frame.kind != FrameKind::Guess);
-        let mut addresses = sure.map(|frame| frame.code_address());
+        let mut addresses = sure.map(Frame::code_address);
         self.symbolize(addresses.find(|address| !scheduler.contains(address))?)
     }
 }

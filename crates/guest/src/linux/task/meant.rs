@@ -85,6 +85,7 @@ mod tests {
             uid: None,
             gid: None,
             comm: format!("comm{tid}"),
+            long_name: None,
             state: Some(TaskState { letter, bits: 0 }),
             mm: (letter == 'S').then_some(Gva(1)),
             is_kernel_thread: letter == 'I',

@@ -43,7 +43,7 @@ impl Kernel<'_> {
         self.symbol("wq_worker_comm")?;
         let Some(kthread) = self.kthread(task)? else { return Ok(None) };
         let Some(worker) = kthread.follow("data", "worker")? else { return Ok(None) };
-        let mut name = self.worker_id(&worker, &task.comm)?;
+        let mut name = Self::worker_id(&worker, &task.comm)?;
         if worker.pointer("pool")?.0 != 0 {
             let desc = worker.text("desc")?;
             let mark = if worker.pointer("current_work")?.0 == 0 { '-' } else { '+' };
@@ -55,7 +55,7 @@ impl Kernel<'_> {
     }
 
     /// `comm`, or all of it where it has no room for the name of a rescuer's queue.
-    fn worker_id(&self, worker: &Object<'_>, comm: &str) -> Result<String, LinuxError> {
+    fn worker_id(worker: &Object<'_>, comm: &str) -> Result<String, LinuxError> {
         if comm.len() < COMM_LEN || !comm.starts_with(RESCUER) {
             return Ok(comm.to_owned());
         }

@@ -91,7 +91,7 @@ impl RestoredFile {
         let page = page.get(..len)?;
         let at = memchr::memmem::find(page, NOTE)? + NOTE.len();
         let id = page.get(at..at.checked_add(ID_LEN)?)?;
-        Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
+        Some(id.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat())
     }
 
     /// Fills `buf` from an offset on, up to the first byte that the checkpoint lacks or

@@ -46,7 +46,7 @@ pub(super) fn find(image: &Image<'_>, address_bytes: u8) -> Option<Frames> {
     let starts = starts.filter_map(|at| within.start.checked_add(at.checked_sub(address)?));
     let return_address = if address_bytes == 8 { 16 } else { 8 };
     let (end, patches) = repair(image.source, &within, &starts.collect(), return_address);
-    (end > within.start).then(|| Frames { address, file: within.start..end, patches })
+    (end > within.start).then_some(Frames { address, file: within.start..end, patches })
 }
 
 fn truncated(address: u64, address_bytes: u8) -> u64 {
@@ -121,36 +121,31 @@ pub(super) fn repair(
     let mut at = within.start;
     let mut end = at;
     for _ in 0..MOST_RECORDS {
-        match record(source, at, within.end) {
-            Some(Record { len_bytes, kind }) => {
-                let next = at + len_bytes;
-                match kind {
-                    Kind::Last => return (next, repair.without_common(&common, &others)),
-                    Kind::Common => {
-                        common.insert(at);
-                    }
-                    Kind::Of(of) => others.push((at..next, of)),
-                }
-                (at, end) = (next, next);
-            }
-            // What follows the part that is missing.
-            None => {
-                let missing = at.saturating_add(source.available(at));
-                let after = missing.saturating_add(source.missing(missing));
-                let Some(next) = starts.range(after..).next().filter(|next| **next < within.end)
-                else {
-                    break;
-                };
-                if after == missing || next - at < SHORTEST {
-                    break;
-                }
-                repair.fill(at..*next);
-                at = *next;
-            }
-        }
         if at >= within.end {
             break;
         }
+        if let Some(Record { len_bytes, kind }) = record(source, at, within.end) {
+            let next = at.saturating_add(len_bytes);
+            match kind {
+                Kind::Last => return (next, repair.without_common(&common, &others)),
+                Kind::Common => {
+                    common.insert(at);
+                }
+                Kind::Of(of) => others.push((at..next, of)),
+            }
+            (at, end) = (next, next);
+            continue;
+        }
+        // What follows the part that is missing.
+        let missing = at.saturating_add(source.available(at));
+        let after = missing.saturating_add(source.missing(missing));
+        let next = starts.range(after..).next().filter(|next| **next < within.end);
+        let Some(next) = next else { break };
+        if after == missing || next.saturating_sub(at) < SHORTEST {
+            break;
+        }
+        repair.fill(at..*next);
+        at = *next;
     }
     (end, repair.without_common(&common, &others))
 }

@@ -71,7 +71,8 @@ pub(super) fn repair<E: Class>(header: &E, source: &dyn Source) -> Option<Repair
             repaired.lost.push(section.name.clone());
         }
         // Of versions all is there or nothing: else each name would have a wrong one.
-        if !is_lost && !(any_version && section.is_version()) {
+        let has_lost_its_like = any_version && section.is_version();
+        if !is_lost && !has_lost_its_like {
             continue;
         }
         let frames = || table.frames::<E>(source, section);

@@ -28,7 +28,7 @@ const MOST_CLASSES: u64 = 512;
 /// A pool of objects, and where members lie.
 #[derive(Debug)]
 pub(super) struct Pool {
-    pool: Gva,
+    start: Gva,
     classes: Member,
     class_size: Member,
     objects: Member,
@@ -46,7 +46,7 @@ impl Pool {
     pub(super) fn of(kernel: &Kernel<'_>, types: &ModuleTypes, pool: Gva) -> Option<Self> {
         (kernel.word_len() == 8).then_some(())?;
         Some(Self {
-            pool,
+            start: pool,
             classes: types.member("zs_pool", "size_class")?,
             class_size: types.member("size_class", "size")?,
             objects: types.member("size_class", "objs_per_zspage")?,
@@ -86,7 +86,7 @@ impl Pool {
         (read(kernel, group, &self.magic)? == MAGIC).then_some(())?;
         let class = read(kernel, group, &self.class).filter(|class| *class < MOST_CLASSES)?;
         let class_at =
-            self.pool.0.checked_add(self.classes.offset_bytes)?.checked_add(class * 8)?;
+            self.start.0.checked_add(self.classes.offset_bytes)?.checked_add(class * 8)?;
         let class = kernel.read_pointer(Gva(class_at), "zs_pool.size_class").ok()?.0;
         let size = read(kernel, class, &self.class_size)?;
         let size = usize::try_from(size).ok().filter(|size| (16..=PAGE_LEN).contains(size))?;
