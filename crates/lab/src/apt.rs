@@ -68,6 +68,13 @@ pub fn unpack(packages: &[&str], members: &[&str], to: &Path) -> Result<()> {
     Apt::open()?.unpack(packages, members, to)
 }
 
+/// Lines of a `sources.list` for one release alone, its security updates included.
+pub(crate) fn sources_of(suite: &str) -> Result<Vec<String>> {
+    let is_of = |line: &&str| line.split(' ').any(|word| word.starts_with(suite));
+    let sources = mirror::sources()?;
+    Ok(sources.lines().filter(is_of).map(|line| line.replace(",i386", "")).collect())
+}
+
 /// apt with a world of its own.
 struct Apt {
     dir: PathBuf,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::make::{guest as make, guest_with_vmlinux as make_with_vmlinux};
 use crate::registers::CpuRegisters;
+use crate::system::AFTER;
 use crate::truth::Truth;
 
 /// The part of RAM below 4 GiB ends here; the rest goes on at [`ABOVE_4G`].
@@ -82,6 +83,17 @@ impl Guest {
     /// memory. Guests that were kept before it was made have none.
     pub fn qemu_dump(&self) -> PathBuf {
         self.dir.join(crate::qemu::DUMP)
+    }
+
+    /// What a guest with a disk said again after it had been stopped: what both
+    /// say alike was so when it stopped.
+    pub fn truth_after(&self) -> Result<Truth> {
+        Truth::load(&self.dir.join(AFTER))
+    }
+
+    /// The root file system of a guest with a disk.
+    pub fn root(&self) -> PathBuf {
+        self.dir.join("root")
     }
 
     /// A program of the lab, or a library that `mt` uses, as it ran in the guest.

@@ -10,6 +10,10 @@ use anyhow::{Context, Result};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+/// What a guest's first script wants to find.
+pub(crate) const FOLDERS: [&str; 9] =
+    ["bin", "programs", "modules", "lib", "lib64", "dev", "proc", "sys", "root"];
+
 const FOLDER: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 const LINK: u32 = 0o120_777;

@@ -14,6 +14,23 @@ use crate::command::succeed;
 
 /// A module that depends on no other and that every kernel has.
 const MODULE: &str = "loop";
+const MODULES: &str = "modules";
+
+/// Modules whose debug information is fetched together with the kernel's: whose
+/// functions are on the stacks of the guest that loads many.
+const DEBUG_MODULES: (&str, &[&str]) = (
+    "linux-6.1-amd64",
+    &[
+        "drivers/block/virtio_blk.ko",
+        "drivers/block/zram/zram.ko",
+        "drivers/md/dm-mod.ko",
+        "drivers/scsi/scsi_mod.ko",
+        "drivers/virtio",
+        "fs/ext4/ext4.ko",
+        "fs/jbd2/jbd2.ko",
+        "mm/zsmalloc.ko",
+    ],
+);
 
 /// Which kernel, and where its pieces are.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +52,7 @@ pub struct Kernel {
     pub dir: PathBuf,
     /// Where it came from.
     pub package: KernelPackage,
+    debug_modules: &'static [&'static str],
 }
 
 /// What is remembered of the package.
@@ -56,7 +74,9 @@ impl KernelRecipe {
         let dir = cache::once(&self.entry(), |dir| self.make(dir))?;
         let text = fs::read(dir.join("package.json"))?;
         let package = serde_json::from_slice(&text).context("reading package.json")?;
-        Ok(Kernel { dir, package })
+        let (name, modules) = DEBUG_MODULES;
+        let debug_modules = if name == self.name { modules } else { &[] };
+        Ok(Kernel { dir, package, debug_modules })
     }
 
     fn entry(&self) -> String {
@@ -99,21 +119,42 @@ impl Kernel {
         let entry = format!("modules/{}-{name}", package.release);
         let dir = cache::once(&cache::versioned(&entry, &package.version), |dir| {
             let work = tempfile::tempdir_in(dir)?;
-            let image = Package {
-                name: package.name.clone(),
-                version: package.version.clone(),
-                architecture: package.architecture.clone(),
-            };
-            apt::unpack(&[&image.exact()], &[], work.path())?;
+            apt::unpack(&[&self.image_package().exact()], &[], work.path())?;
             keep_module(name, work.path(), dir)
         })?;
         Ok(dir.join(format!("{name}.ko")))
+    }
+
+    /// The folder with all its modules, as it is below `/lib/modules`.
+    pub(crate) fn all_modules(&self) -> Result<PathBuf> {
+        let KernelPackage { release, version, .. } = &self.package;
+        let entry = cache::versioned(&format!("modules/{release}"), version);
+        cache::once(&entry, |dir| {
+            let work = tempfile::tempdir_in(dir)?;
+            apt::unpack(&[&self.image_package().exact()], &[], work.path())?;
+            let modules = work.path().join("lib/modules").join(release);
+            for entry in fs::read_dir(modules)? {
+                let entry = entry?;
+                fs::rename(entry.path(), dir.join(entry.file_name()))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn image_package(&self) -> Package {
+        let KernelPackage { name, version, architecture, .. } = self.package.clone();
+        Package { name, version, architecture }
     }
 
     /// The kernel with DWARF, fetched on first use (300 MB).
     pub fn vmlinux(&self) -> Result<PathBuf> {
         let dir = cache::once(&self.vmlinux_entry(), |dir| self.fetch_vmlinux(dir))?;
         Ok(dir.join("vmlinux"))
+    }
+
+    /// The folder with the debug information of modules, beside that of the kernel.
+    pub fn debug_modules(&self) -> Result<PathBuf> {
+        Ok(self.vmlinux()?.with_file_name(MODULES))
     }
 
     /// The kernel with DWARF if it is in the cache.
@@ -133,10 +174,19 @@ impl Kernel {
             version: version.clone(),
             architecture: architecture.clone(),
         };
+        let modules = format!("./usr/lib/debug/lib/modules/{release}/kernel");
+        let modules = self.debug_modules.iter().map(|module| format!("{modules}/{module}"));
+        let members: Vec<_> =
+            ["./usr/lib/debug/boot".to_owned()].into_iter().chain(modules).collect();
+        let members: Vec<_> = members.iter().map(String::as_str).collect();
         let work = tempfile::tempdir_in(dir)?;
-        apt::unpack(&[&package.exact()], &["./usr/lib/debug/boot"], work.path()).with_context(
-            || format!("if mirrors have a newer kernel only, remove {}", self.dir.display()),
-        )?;
+        apt::unpack(&[&package.exact()], &members, work.path()).with_context(|| {
+            format!("if mirrors have a newer kernel only, remove {}", self.dir.display())
+        })?;
+        if !self.debug_modules.is_empty() {
+            let modules = work.path().join("usr/lib/debug/lib/modules").join(release);
+            fs::rename(modules, dir.join(MODULES))?;
+        }
         let file = find(work.path(), "vmlinux")?.context("the package has no vmlinux")?;
         fs::rename(file, dir.join("vmlinux"))?;
         Ok(())

@@ -35,6 +35,7 @@ mod programs;
 mod progress;
 mod qemu;
 mod qmp;
+mod system;
 
 pub use guest::{Guest, MemoryRange};
 pub use make::{guest, guest_dir, guest_with_vmlinux};

@@ -11,15 +11,15 @@ use crate::apt::{self, Wanted};
 use crate::cache;
 use crate::command::{retry, succeed};
 use crate::guest::Guest;
-use crate::initramfs::Initramfs;
+use crate::initramfs::{FOLDERS, Initramfs};
 use crate::kernel::Kernel;
 use crate::programs::{self, PROGRAMS, Programs};
 use crate::progress::say;
 use crate::qemu::{Files, Qemu};
 use crate::recipe::{Extra, Recipe, recipe, recipes};
+use crate::system;
 
 const INIT: &str = include_str!("../programs/init");
-const FOLDERS: [&str; 7] = ["bin", "programs", "modules", "lib", "lib64", "dev", "proc"];
 /// Raised when the lab makes guests differently without any recipe changing.
 const GENERATION: u32 = 2;
 
@@ -55,20 +55,40 @@ fn find(name: &str) -> Result<&'static Recipe> {
 
 /// The name carries a hash of everything that decides about what the guest is.
 fn entry(recipe: &Recipe) -> String {
+    let own = match recipe.system() {
+        Some(system) => system.identity(),
+        None => script_identity(recipe),
+    };
+    cache::versioned(&format!("guests/{}", recipe.name), &format!("{GENERATION} {recipe:?} {own}"))
+}
+
+fn script_identity(recipe: &Recipe) -> String {
     let extra = recipe.extra().map(|extra| format!("{extra:?}")).unwrap_or_default();
     let crash = recipe.crash_program().map(|program| format!("{program:?}")).unwrap_or_default();
-    let identity = format!("{GENERATION} {recipe:?} {INIT} {}{extra}{crash}", Programs::recipe());
-    cache::versioned(&format!("guests/{}", recipe.name), &identity)
+    format!("{INIT} {}{extra}{crash}", Programs::recipe())
 }
 
 fn make(recipe: &Recipe, dir: &Path) -> Result<()> {
     let kernel = recipe.kernel.get()?;
-    let programs = Programs::build(recipe.kernel.is_64_bit)?;
     let initramfs = dir.join("initramfs.gz");
+    if let Some(system) = recipe.system() {
+        system.lay_out(&kernel, &dir.join("root"))?;
+        return boot_twice_at_most(recipe, &kernel, &initramfs, dir);
+    }
+    let programs = Programs::build(recipe.kernel.is_64_bit)?;
     pack(&initramfs, recipe, &kernel, &programs)?;
-    // A boot fails now and then on a machine that is very busy.
-    retry(&format!("booting {}", recipe.name), 2, || boot(recipe, &kernel, &initramfs, dir))?;
+    boot_twice_at_most(recipe, &kernel, &initramfs, dir)?;
     keep_programs(recipe, &programs, dir)
+}
+
+/// A boot fails now and then on a machine that is very busy.
+fn boot_twice_at_most(
+    recipe: &Recipe,
+    kernel: &Kernel,
+    initramfs: &Path,
+    dir: &Path,
+) -> Result<()> {
+    retry(&format!("booting {}", recipe.name), 2, || boot(recipe, kernel, initramfs, dir))
 }
 
 fn boot(recipe: &Recipe, kernel: &Kernel, initramfs: &Path, dir: &Path) -> Result<()> {
@@ -80,10 +100,17 @@ fn boot(recipe: &Recipe, kernel: &Kernel, initramfs: &Path, dir: &Path) -> Resul
     if let Some(extra) = recipe.extra().filter(|extra| extra.disk_mib != 0) {
         fs::File::create(&files.disk)?.set_len(extra.disk_mib << 20)?;
     }
+    if let Some(system) = recipe.system() {
+        system.prepare(kernel, &dir.join("root"), &files, initramfs)?;
+    }
     let mut qemu = Qemu::start(recipe, &kernel.image(), initramfs, files.clone())?;
     qemu.wait_for(recipe.stop_at)?;
     let cpus = qemu.stop()?;
     ensure!(cpus.len() == usize::try_from(recipe.cpus)?, "{} processors", cpus.len());
+    match recipe.system() {
+        Some(_) => system::hear_again(qemu, &files)?,
+        None => qemu.end()?,
+    }
     // Pages that the firmware and the kernel zeroed need no room on the disk.
     succeed(Command::new("fallocate").arg("--dig-holes").arg(&files.ram), Duration::from_mins(2))?;
     let guest = Guest {
@@ -120,12 +147,7 @@ fn keep_programs(recipe: &Recipe, programs: &Programs, dir: &Path) -> Result<()>
 
 fn pack(path: &Path, recipe: &Recipe, kernel: &Kernel, programs: &Programs) -> Result<()> {
     let mut archive = Initramfs::create(path, &FOLDERS)?;
-    let busybox = busybox(recipe.kernel.is_64_bit)?;
-    archive.program_from("bin/busybox", &busybox)?;
-    let applets = succeed(Command::new(&busybox).arg("--list"), Duration::from_secs(10))?;
-    for applet in applets.lines().filter(|applet| *applet != "busybox") {
-        archive.link(&format!("bin/{applet}"), "busybox")?;
-    }
+    add_busybox(&mut archive, recipe.kernel.is_64_bit)?;
     archive.program("init", INIT.as_bytes())?;
     for name in ["emit", "tell"] {
         archive.program_from(&format!("bin/{name}"), &programs.dir.join(name))?;
@@ -146,6 +168,17 @@ fn pack(path: &Path, recipe: &Recipe, kernel: &Kernel, programs: &Programs) -> R
         archive.program_from(there, here)?;
     }
     archive.finish()
+}
+
+/// The programs that a script needs.
+pub(crate) fn add_busybox(archive: &mut Initramfs, is_64_bit: bool) -> Result<()> {
+    let busybox = busybox(is_64_bit)?;
+    archive.program_from("bin/busybox", &busybox)?;
+    let applets = succeed(Command::new(&busybox).arg("--list"), Duration::from_secs(10))?;
+    for applet in applets.lines().filter(|applet| *applet != "busybox") {
+        archive.link(&format!("bin/{applet}"), "busybox")?;
+    }
+    Ok(())
 }
 
 /// The program is built into `dir`.

@@ -82,6 +82,13 @@ pub(crate) fn compile_alone(dir: &Path, name: &str, text: &str) -> Result<()> {
     compile(dir, "-m64", name, &source, &["-static"])
 }
 
+/// Builds one of several threads that uses the C library, of 64 bits.
+pub(crate) fn compile_linked(dir: &Path, name: &str, text: &str) -> Result<()> {
+    let source = format!("{name}.c");
+    fs::write(dir.join(&source), text)?;
+    compile(dir, "-m64", name, &source, &["-pthread"])
+}
+
 fn compile(dir: &Path, word: &str, output: &str, source: &str, more: &[&str]) -> Result<()> {
     let mut gcc = Command::new("gcc");
     gcc.current_dir(dir).args(FLAGS).args([word, "-o", output, source]).args(more);

@@ -4,6 +4,8 @@
 //! socket and the gdb server. A QEMU never outlives the value that stands for it.
 
 use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -21,6 +23,8 @@ use crate::registers::CpuRegisters;
 
 /// A machine without KVM that is busy with other tests is slow.
 const BOOT_LIMIT: Duration = Duration::from_mins(4);
+/// An installed system starts many things, and a debugger looks at each.
+const SYSTEM_LIMIT: Duration = Duration::from_mins(25);
 /// What the guest does last: processors go idle, the console drains.
 const SETTLE: Duration = Duration::from_millis(300);
 
@@ -42,15 +46,23 @@ pub(crate) struct Files {
     pub(crate) disk: PathBuf,
     /// QEMU's own dump of its first page, for the registers in it.
     pub(crate) dump: PathBuf,
+    /// Its second disk, if it has one.
+    pub(crate) second_disk: PathBuf,
 }
 
 impl Files {
     /// Those of a guest that is kept in `dir`.
     pub(crate) fn in_dir(dir: &Path) -> Self {
         let file = |name| dir.join(name);
-        let (ram, serial) = (file("ram"), file("serial.log"));
-        let (truth, log) = (file("truth"), file("qemu.log"));
-        Self { ram, serial, truth, log, disk: file("disk"), dump: file(DUMP) }
+        Self {
+            ram: file("ram"),
+            serial: file("serial.log"),
+            truth: file("truth"),
+            log: file("qemu.log"),
+            disk: file("disk"),
+            second_disk: file("disk2"),
+            dump: file(DUMP),
+        }
     }
 }
 
@@ -59,6 +71,7 @@ pub(crate) struct Qemu {
     child: Child,
     sockets: TempDir,
     files: Files,
+    limit: Duration,
 }
 
 impl Drop for Qemu {
@@ -87,12 +100,13 @@ impl Qemu {
         command.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().context("starting QEMU: cargo xtask setup installs it")?;
-        Ok(Self { child, sockets, files })
+        let limit = if recipe.system().is_some() { SYSTEM_LIMIT } else { BOOT_LIMIT };
+        Ok(Self { child, sockets, files, limit })
     }
 
     /// Waits for a line on the serial console.
     pub(crate) fn wait_for(&mut self, line: &str) -> Result<()> {
-        let end = Instant::now() + BOOT_LIMIT;
+        let end = Instant::now() + self.limit;
         while Instant::now() < end {
             if self.serial().contains(line) {
                 sleep(SETTLE);
@@ -103,12 +117,12 @@ impl Qemu {
             }
             sleep(Duration::from_millis(50));
         }
-        bail!("the guest did not say {line:?} in {BOOT_LIMIT:?}\n{}", self.last_words())
+        bail!("the guest did not say {line:?} in {:?}\n{}", self.limit, self.last_words())
     }
 
-    /// Stops the guest, reads its registers, and ends QEMU: memory is final then.
-    pub(crate) fn stop(mut self) -> Result<Vec<CpuRegisters>> {
-        let mut qmp = Qmp::connect(&self.sockets.path().join("qmp"))?;
+    /// Stops the guest and reads its registers.
+    pub(crate) fn stop(&mut self) -> Result<Vec<CpuRegisters>> {
+        let mut qmp = self.control()?;
         qmp.execute("stop", &json!({}))?;
         let mut cpus = monitor::parse(&qmp.monitor("info registers -a")?)?;
         let mut stub = GdbStub::connect(&self.sockets.path().join("gdb"))?;
@@ -119,13 +133,29 @@ impl Qemu {
             cpu.kernel_gs_base = stub.register(index, "k_gs_base")?;
             cpu.cr8 = stub.register(index, "cr8")?;
         }
-        drop(stub);
         let protocol = format!("file:{}", self.files.dump.display());
         let page = json!({"paging": false, "protocol": protocol, "begin": 0, "length": 4096});
         qmp.execute("dump-guest-memory", &page)?;
-        qmp.execute("quit", &json!({}))?;
-        self.child.wait().context("waiting for QEMU to end")?;
         Ok(cpus)
+    }
+
+    /// Lets a stopped guest run on, and tells the program in it that waits on the
+    /// second serial port.
+    pub(crate) fn go_on(&mut self) -> Result<()> {
+        self.control()?.execute("cont", &json!({}))?;
+        let mut answer = UnixStream::connect(self.sockets.path().join("answer"))?;
+        answer.write_all(b"go on\n").context("answering the guest")
+    }
+
+    /// Ends QEMU: what it wrote is final then.
+    pub(crate) fn end(mut self) -> Result<()> {
+        self.control()?.execute("quit", &json!({}))?;
+        self.child.wait().context("waiting for QEMU to end")?;
+        Ok(())
+    }
+
+    fn control(&self) -> Result<Qmp> {
+        Qmp::connect(&self.sockets.path().join("qmp"))
     }
 
     fn serial(&self) -> String {
@@ -170,11 +200,22 @@ fn arguments(recipe: &Recipe, files: &Files, sockets: &Path) -> Vec<String> {
     for (name, value) in pairs {
         list.extend([name.to_owned(), value]);
     }
+    let drive = |path: &Path, id: &str, device: &str| {
+        let drive = format!("file={},format=raw,if=none,id={id}", file(path));
+        ["-drive", &drive, "-device", &format!("{device},drive={id}")].map(str::to_owned)
+    };
     if recipe.extra().is_some_and(|extra| extra.disk_mib != 0) {
-        let drive = format!("file={},format=raw,if=none,id=disk", file(&files.disk));
         // Every kernel has its driver built in.
-        let device = "nvme,drive=disk,serial=lab";
-        list.extend(["-drive", &drive, "-device", device].map(str::to_owned));
+        list.extend(drive(&files.disk, "disk", "nvme,serial=lab"));
+    }
+    if recipe.system().is_some() {
+        list.extend(drive(&files.disk, "disk", "virtio-blk-pci"));
+        list.extend(drive(&files.second_disk, "disk2", "virtio-blk-pci"));
+        let answer = file(&sockets.join("answer"));
+        let answer = format!("socket,id=answer,path={answer},server=on,wait=off");
+        list.extend(["-chardev", &answer, "-serial", "chardev:answer"].map(str::to_owned));
+        let network = ["-netdev", "user,id=net", "-device", "vmxnet3,netdev=net"];
+        list.extend(network.map(str::to_owned));
     }
     list
 }

@@ -2,6 +2,7 @@
 
 use crate::apt::Wanted;
 use crate::kernel::KernelRecipe;
+use crate::system::{self, System};
 
 /// What a guest is made of.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +75,16 @@ impl Recipe {
         let (guest, name, text) = CRASH_KERNEL;
         (guest == self.name).then_some((name, text))
     }
+
+    /// Whether it runs an installed system from a disk, not the lab's own script.
+    pub fn has_system(&self) -> bool {
+        self.system().is_some()
+    }
+
+    /// What it runs from, if that is a disk.
+    pub(crate) fn system(&self) -> Option<&'static System> {
+        system::of_guest(self.name)
+    }
 }
 
 /// Every recipe.
@@ -88,7 +99,7 @@ pub fn recipe(name: &str) -> Option<&'static Recipe> {
 
 const BOOKWORM: &[&str] = &["bookworm", "bookworm-security"];
 
-const fn cloud(name: &'static str, package: &'static str, suites: &'static [&str]) -> KernelRecipe {
+const fn amd64(name: &'static str, package: &'static str, suites: &'static [&str]) -> KernelRecipe {
     let image = Wanted { name: package, architecture: "amd64", suites };
     KernelRecipe { name, image, separate_modules: false, is_64_bit: true }
 }
@@ -99,7 +110,7 @@ const fn i386(name: &'static str, package: &'static str, suites: &'static [&str]
 }
 
 const CLOUD_6_1: KernelRecipe =
-    cloud("linux-6.1-cloud", "linux-image-6\\.1\\.0-[0-9]+-cloud-amd64-unsigned", BOOKWORM);
+    amd64("linux-6.1-cloud", "linux-image-6\\.1\\.0-[0-9]+-cloud-amd64-unsigned", BOOKWORM);
 
 const DEFAULT: Recipe = Recipe {
     name: "linux-6.1",
@@ -120,7 +131,7 @@ const fn two_level(name: &'static str, kernel: KernelRecipe) -> Recipe {
     Recipe { name, kernel, about: "32-bit, 2-level paging", cpu: "qemu32", ..DEFAULT }
 }
 
-const RECIPES: [Recipe; 14] = [
+const RECIPES: [Recipe; 15] = [
     DEFAULT,
     Recipe {
         name: "linux-6.1-4level",
@@ -165,9 +176,18 @@ const RECIPES: [Recipe; 14] = [
         ..DEFAULT
     },
     Recipe {
+        name: "linux-6.1-production",
+        about: "an installed Debian: its ordinary kernel, disks, little memory, a hung disk",
+        kernel: amd64("linux-6.1-amd64", "linux-image-6\\.1\\.0-[0-9]+-amd64-unsigned", BOOKWORM),
+        memory_mib: 1024,
+        command_line: "panic=-1 net.ifnames=0 systemd.show_status=0 loglevel=5 \
+                       transparent_hugepage=madvise",
+        ..DEFAULT
+    },
+    Recipe {
         name: "linux-5.10",
         about: "Debian 11, 4-level paging",
-        kernel: cloud(
+        kernel: amd64(
             "linux-5.10-cloud",
             "linux-image-5\\.10\\.0-[0-9]+-cloud-amd64-unsigned",
             &["bullseye"],
@@ -178,7 +198,7 @@ const RECIPES: [Recipe; 14] = [
     Recipe {
         name: "linux-6.12",
         about: "Debian 13",
-        kernel: cloud(
+        kernel: amd64(
             "linux-6.12-cloud",
             "linux-image-6\\.12\\.[0-9]+\\+deb13-cloud-amd64",
             &["trixie"],
@@ -190,7 +210,7 @@ const RECIPES: [Recipe; 14] = [
         about: "the newest kernel that Debian has",
         kernel: KernelRecipe {
             separate_modules: true,
-            ..cloud("linux-sid-cloud", "linux-binary-[0-9][^-]*-cloud-amd64", &["sid"])
+            ..amd64("linux-sid-cloud", "linux-binary-[0-9][^-]*-cloud-amd64", &["sid"])
         },
         ..DEFAULT
     },

@@ -155,7 +155,9 @@ impl Truth {
     /// Every thread there was, kernel threads included, by thread number; the idle
     /// threads (number 0) are not listed by any kernel.
     pub fn tasks(&self) -> Result<Vec<Task>> {
-        let lines = self.text("stat")?.lines();
+        // A name may hold any byte, a line feed too.
+        let text = String::from_utf8_lossy(self.bytes("stat")?);
+        let lines = text.trim_start_matches("/proc/").split("\n/proc/");
         let parsed = lines.map(|line| task(line).with_context(|| format!("stat: {line}")));
         let mut tasks = parsed.collect::<Result<Vec<_>>>()?;
         tasks.sort_by_key(|task| task.tid);
@@ -231,14 +233,14 @@ fn symbol(line: &str) -> Option<Symbol> {
     })
 }
 
-/// `/proc/92/task/95/stat 95 (mt-sleeper) S 1 ...`: a name may hold anything.
+/// `92/task/95/stat 95 (mt-sleeper) S 1 ...`, below `/proc`: a name may hold anything.
 fn task(line: &str) -> Option<Task> {
     let (path, stat) = line.split_once(' ')?;
     let (tid, rest) = stat.split_once(" (")?;
     let (comm, rest) = rest.rsplit_once(") ")?;
     let mut words = rest.split(' ');
     Some(Task {
-        pid: path.split('/').nth(2)?.parse().ok()?,
+        pid: path.split('/').next()?.parse().ok()?,
         tid: tid.parse().ok()?,
         comm: comm.to_owned(),
         state: words.next()?.chars().next()?,
@@ -321,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_task_may_be_called_anything() {
-        let line = "/proc/9/task/10/stat 10 (a) (b c) S 2 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 \
+        let line = "9/task/10/stat 10 (a) (b c) S 2 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 \
                     20 21 311 23";
         let task = task(line).unwrap();
         assert_eq!(task.start, 311);
