@@ -41,6 +41,11 @@ impl Component {
     const fn new(number: usize, offset: usize, len: usize, aligned: bool) -> Self {
         Self { number, offset, len, aligned }
     }
+
+    /// Its bit in the header; none of a number that the header has no bit for.
+    pub fn bit(&self) -> u64 {
+        u32::try_from(self.number).ok().and_then(|number| 1_u64.checked_shl(number)).unwrap_or(0)
+    }
 }
 
 /// What Intel's processors report in CPUID leaf 0xd; AMD's have PKRU elsewhere.

@@ -72,17 +72,18 @@ impl FpuTags {
         let mut kept = present & (X87 | SSE);
         let enabled = xcr0.unwrap_or_default() | present;
         let places = COMPONENTS.iter().filter(|place| place.offset != 0);
-        for place in places.filter(|place| enabled >> place.number & 1 == 1) {
-            if present >> place.number & 1 == 1 {
-                // In use, but not there: an area that goes on would claim that
-                // it is in its initial state.
-                let Some(bytes) = self.bytes_of(place) else { break };
-                area.resize(place.offset + place.len, 0);
-                put(&mut area, place.offset, bytes);
-                kept |= 1 << place.number;
-            } else {
-                area.resize(place.offset + place.len, 0);
+        for place in places.filter(|place| enabled & place.bit() != 0) {
+            let end = place.offset.saturating_add(place.len);
+            if present & place.bit() == 0 {
+                area.resize(end, 0);
+                continue;
             }
+            // In use, but not there: an area that goes on would claim that it is in
+            // its initial state.
+            let Some(bytes) = self.bytes_of(place) else { break };
+            area.resize(end, 0);
+            put(&mut area, place.offset, bytes);
+            kept |= place.bit();
         }
         put(&mut area, XSTATE_BV, &kept.to_le_bytes());
         area

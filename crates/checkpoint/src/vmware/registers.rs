@@ -241,7 +241,7 @@ fn is_last_word(name: &str, word: &str) -> bool {
 
 /// `STAR LSTAR CSTAR SFMASK`, whose numbers follow one another.
 fn system_call(n: u8) -> Option<Register> {
-    (n < 4).then(|| Register::Msr(Msr(Msr::STAR.0 + u32::from(n))))
+    (n < 4).then(|| Register::Msr(Msr(Msr::STAR.0.saturating_add(n.into()))))
 }
 
 /// CR1 and CR5 to CR7 do not exist; blocks have room for them.
