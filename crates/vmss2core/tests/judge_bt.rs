@@ -87,6 +87,47 @@ fn same_as_in_crash(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// What the kernel itself said of the stacks of its tasks shortly before it stopped
+/// and shortly after: what is the same in both must be so here, each function and
+/// each offset, through return probes and the tracer of functions too. The kernel
+/// leaves out what belongs to the scheduler.
+fn same_as_the_kernel_said(name: &str) -> Result<()> {
+    let (guest, kernel) = guests::guest_with_kernel(name)?;
+    let truth = guest.truth()?;
+    let before = stacks::said_by_kernel(truth.text("stacks")?)?;
+    let after = stacks::said_by_kernel(guest.truth_after()?.text("stacks")?)?;
+    let section = |name: &str| {
+        let edge = |edge| truth.symbol(&format!("__{name}_text_{edge}"));
+        Ok(edge("start")?..edge("end")?)
+    };
+    let scheduler = [section("sched")?, section("lock")?];
+    let is_left_out = |ip| scheduler.iter().any(|section| section.contains(&ip));
+    let trampolines = stacks::trampolines(&guest)?;
+    let in_drgn: BTreeMap<u64, Stack> = stacks::in_drgn(&guest, &kernel)?.into_iter().collect();
+    let (mut compared, mut in_modules, mut moved) = (0, 0, 0);
+    for stack in bt(&guest, &["--all"])?.iter().filter(|stack| stack["vcpu"].is_null()) {
+        let tid = stack["task"]["tid"].as_u64().context("no thread")?;
+        let said =
+            before.get(&tid).filter(|said| !said.is_empty() && after.get(&tid) == Some(said));
+        let Some(said) = said else { continue };
+        ensure!(stack["end"] != "lost", "{name}: {stack:#}");
+        if stacks::places(stack, is_left_out)? == *said {
+            compared += 1;
+            in_modules += usize::from(said.iter().any(|place| place.ends_with(']')));
+        } else {
+            // It slept somewhere else in between, and came back.
+            let what = format!("{name}, {tid}: {said:#?}\n{stack:#}\nin drgn");
+            let is_cut =
+                stacks::ensure_same(&trampolines, &addresses(stack)?, &in_drgn[&tid], &what)?;
+            ensure!(!is_cut, "{what}: not the same");
+            moved += 1;
+        }
+    }
+    ensure!(compared > 150 && moved <= 5, "{name}: {compared} stacks compared, {moved} moved");
+    ensure!(in_modules > 5, "{name}: only {in_modules} stacks in modules");
+    Ok(())
+}
+
 /// Every stack leads to where it began, without guesses; those of threads of
 /// programs to the system call they are in, where the guest says they are.
 fn complete(name: &str) -> Result<()> {
@@ -119,6 +160,15 @@ fn complete(name: &str) -> Result<()> {
 }
 
 tests_of_all_guests!(complete);
+
+mod of_an_installed_system {
+    guest_tests! {
+        (same_as_the_kernel_said, same_as_in_drgn)
+        production: "linux-6.1-production",
+    }
+
+    use super::{same_as_in_drgn, same_as_the_kernel_said};
+}
 
 mod with_vmlinux {
     guest_tests! {

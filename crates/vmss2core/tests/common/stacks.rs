@@ -51,6 +51,44 @@ pub fn ensure_same(trampolines: &[u64], ours: &Stack, theirs: &Stack, what: &str
     Ok(cut.is_some())
 }
 
+/// What the kernel says of the stack of each thread (`/proc/PID/task/TID/stack`):
+/// lines such as `[<0>] kjournald2+0x1d5/0x280 [jbd2]`, here without the length of
+/// the function.
+pub fn said_by_kernel(text: &str) -> Result<BTreeMap<u64, Vec<String>>> {
+    let mut found: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    let mut current = 0;
+    for line in text.lines() {
+        if let Some(tid) = line.strip_prefix("task ") {
+            current = tid.parse()?;
+            found.entry(current).or_default();
+        } else {
+            let place = line.strip_prefix("[<0>] ").with_context(|| format!("no frame: {line}"))?;
+            let (at, module) = place.split_once(' ').map_or((place, None), |(at, m)| (at, Some(m)));
+            let at = at.rsplit_once('/').map_or(at, |(at, _)| at);
+            let place = module.map_or(at.to_owned(), |module| format!("{at} {module}"));
+            found.entry(current).or_default().push(place);
+        }
+    }
+    Ok(found)
+}
+
+/// The functions of an answer of `bt --json` in the same form, without those that
+/// `is_left_out`.
+pub fn places(stack: &Value, is_left_out: impl Fn(u64) -> bool) -> Result<Vec<String>> {
+    let frames = stack["frames"].as_array().context("no frames")?;
+    let mut places = Vec::new();
+    for frame in frames {
+        if is_left_out(address(&frame["ip"])?) {
+            continue;
+        }
+        let name = frame["symbol"].as_str().with_context(|| format!("no name: {frame}"))?;
+        let offset = frame["offset"].as_u64().context("no offset")?;
+        let module = frame["module"].as_str().map(|module| format!(" [{module}]"));
+        places.push(format!("{name}+{offset:#x}{}", module.unwrap_or_default()));
+    }
+    Ok(places)
+}
+
 /// What drgn finds for each thread, without addresses of user mode; those of idle
 /// processors, which all have 0, one after the other.
 pub fn in_drgn(guest: &Guest, kernel: &Path) -> Result<Vec<(u64, Stack)>> {
