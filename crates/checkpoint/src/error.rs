@@ -31,12 +31,14 @@ pub enum OpenError {
         looks: String,
     },
     /// A directory or an archive without a checkpoint in it.
-    #[error("{}: no checkpoint in its {files} files", path.display())]
+    #[error("{}: no checkpoint in its {files} files{}", path.display(), Listed(others))]
     NothingInside {
         /// The directory or archive.
         path: PathBuf,
         /// How many files were looked at.
         files: usize,
+        /// Those of which more can be said.
+        others: Vec<Other>,
     },
     /// A directory or an archive with more than one checkpoint in it.
     #[error("{}: holds several checkpoints, so name one:{}", path.display(), Commands(choices))]
@@ -120,6 +122,14 @@ pub enum OpenError {
         path: PathBuf,
         /// Which piece, and what is wrong with it.
         detail: String,
+    },
+    /// One of several pieces of a file, which lie beside each other.
+    #[error("{}: one of {pieces}", path.display())]
+    Piece {
+        /// The piece.
+        path: PathBuf,
+        /// How many there are, of what, and how to join them.
+        pieces: String,
     },
     /// Archives within archives, deeper than anything real.
     #[error("{}: nested more than {limit} archives deep", path.display())]
@@ -209,6 +219,27 @@ fn unmet(name: Option<&str>, encryption: Option<&str>) -> String {
     )
 }
 
+/// A file that is something else than a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Other {
+    /// Its name in the directory or archive.
+    pub name: String,
+    /// What it looks like.
+    pub looks: String,
+}
+
+/// Prints a line for each of the first files.
+struct Listed<'a>(&'a [Other]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Other { name, looks } in self.0.iter().take(MAX_COMMANDS) {
+            write!(f, "\n  {name}: {looks}")?;
+        }
+        Ok(())
+    }
+}
+
 /// What an [`OpenError`] means for whoever called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -253,7 +284,7 @@ impl fmt::Display for Commands<'_> {
 }
 
 /// `path` as a word of a POSIX shell.
-fn quoted(path: &Path) -> String {
+pub(crate) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

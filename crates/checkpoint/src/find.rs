@@ -10,7 +10,7 @@ use crate::format::{Case, Format, Recognition, recognise};
 use crate::source::{
     Content, Entry, Folder, HEAD_LEN, Item, Ledger, Peek, Source, Unpacker, parent,
 };
-use crate::{ErrorKind, OpenError, OpenOptions, Opened};
+use crate::{ErrorKind, OpenError, OpenOptions, Opened, pieces};
 
 mod choose;
 
@@ -104,6 +104,7 @@ impl Given {
         unpacker: Unpacker<'_>,
     ) -> Result<(), OpenError> {
         let path = item.source.path.clone();
+        pieces::refuse(&folder, &name)?;
         let Some((format, recognition)) = recognise(&item.source.start(HEAD_LEN)?) else {
             let looks = "it is empty".to_owned();
             return Err(OpenError::NotACheckpoint { path, looks });

@@ -5,7 +5,7 @@ use vmss2core_mem::Problem;
 use crate::companion::{Place, Tie};
 use crate::flat::Hole;
 use crate::source::{HEAD_LEN, Item, Source, Unpacker};
-use crate::{OpenError, Opened, elf, flat, guestdump, vmware};
+use crate::{OpenError, Opened, elf, flat, guestdump, stranger, vmware};
 
 /// Every input format; the first that recognises a file has it.
 pub(crate) static FORMATS: &[&dyn Format] = &[
@@ -14,6 +14,7 @@ pub(crate) static FORMATS: &[&dyn Format] = &[
     &vmware::Configuration,
     &guestdump::GuestDump,
     &elf::ElfCore,
+    &stranger::Stranger,
     // Takes whatever is left.
     &flat::FlatMemory,
 ];
@@ -92,6 +93,12 @@ pub(crate) trait Format: Sync {
     fn memory_holes(&self, place: &Place<'_>) -> Vec<Hole> {
         let _ = place;
         Vec::new()
+    }
+
+    /// How much memory the machine has whose memory image lies at `place`, and what says so.
+    fn memory_size(&self, place: &Place<'_>) -> Option<(u64, String)> {
+        let _ = place;
+        None
     }
 
     /// The plain memory image in `source`, if that is a container of this format

@@ -26,12 +26,14 @@ mod format;
 pub mod fuzzing;
 mod guestdump;
 mod inventory;
+mod pieces;
 mod source;
+mod stranger;
 #[cfg(test)]
 mod testing;
 mod vmware;
 
-pub use error::{ErrorKind, OpenError};
+pub use error::{ErrorKind, OpenError, Other};
 pub use inventory::{Inventory, Item, ItemKind};
 pub use vmware::VmwareError;
 

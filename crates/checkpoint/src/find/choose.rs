@@ -1,7 +1,9 @@
 //! Which of the files in a directory or an archive is the checkpoint.
 
 use super::{Case, ErrorKind, Item, Lead, OpenError, Opened, Place, Recognition, Unpacker};
+use crate::error::Other;
 use crate::format::recognise;
+use crate::pieces;
 use crate::source::{Content, Entry, Folder, Peek};
 
 /// Archives within directories or archives that are followed.
@@ -25,7 +27,8 @@ pub(super) fn open_in(
     unpacker: Unpacker<'_>,
 ) -> Result<Opened, OpenError> {
     let (opened, failed) = (Vec::new(), Vec::new());
-    let mut choice = Choice { wanted, memory, unpacker, files: 0, opened, failed };
+    let others = Vec::new();
+    let mut choice = Choice { wanted, memory, unpacker, files: 0, opened, failed, others };
     choice.look_into(folder, MAX_NESTING)?;
     choice.finish(folder)
 }
@@ -38,6 +41,8 @@ struct Choice<'a> {
     files: usize,
     opened: Vec<(std::path::PathBuf, Opened)>,
     failed: Vec<OpenError>,
+    /// Files that turned out to be something else.
+    others: Vec<Other>,
 }
 
 /// The entries of a folder by what they are.
@@ -69,7 +74,8 @@ impl Choice<'_> {
         }
         // A file that cannot be read may be what the memory belongs to.
         if self.is_undecided() && sorted.unreadable.is_empty() {
-            for entry in sorted.refused.iter().take(1).chain(&sorted.images) {
+            self.look_at_refused(folder, &sorted.refused);
+            for entry in &sorted.images {
                 self.try_entry(folder, entry);
             }
         }
@@ -82,6 +88,16 @@ impl Choice<'_> {
         let wanted = |error: &OpenError| undecided || matches!(error, OpenError::Pieces { .. });
         self.failed.extend(sorted.unreadable.into_iter().filter(wanted));
         Ok(())
+    }
+
+    /// Up to the first that would be a checkpoint if it could be read.
+    fn look_at_refused(&mut self, folder: &Folder, refused: &[&Entry]) {
+        for entry in refused {
+            self.try_entry(folder, entry);
+            if !self.failed.is_empty() {
+                return;
+            }
+        }
     }
 
     fn is_undecided(&self) -> bool {
@@ -135,12 +151,16 @@ impl Choice<'_> {
             Ok(Some(opened)) => self.opened.push((entry.path.clone(), opened)),
             Ok(None) => {}
             // A file that is no checkpoint after all says nothing of the rest.
+            Err(OpenError::NotACheckpoint { looks, .. }) => {
+                self.others.push(Other { name: entry.name.clone(), looks });
+            }
             Err(error) if error.kind() == ErrorKind::NotACheckpoint => {}
             Err(error) => self.failed.push(error),
         }
     }
 
     fn open_entry(&self, folder: &Folder, entry: &Entry) -> Result<Option<Opened>, OpenError> {
+        pieces::refuse(folder, &entry.name)?;
         let found = format!("in {}", folder.path.display());
         let Some(item) = self.unpacker.open(entry, &found)? else { return Ok(None) };
         let head = item.source.start(crate::source::HEAD_LEN)?;
@@ -162,7 +182,8 @@ impl Choice<'_> {
             return Err(OpenError::Ambiguous { path, choices });
         }
         let Some((_, mut opened)) = self.opened.pop() else {
-            let nothing = OpenError::NothingInside { path, files: self.files };
+            let (files, others) = (self.files, self.others);
+            let nothing = OpenError::NothingInside { path, files, others };
             return Err(self.failed.into_iter().next().unwrap_or(nothing));
         };
         let notes = self.failed.iter().map(|error| {

@@ -5,12 +5,14 @@
 //! one only if page tables are found in it, or the interrupt vectors of a BIOS;
 //! where its parts belong is inferred from those tables.
 
-use vmss2core_mem::{Architecture, Checkpoint, Machine, Problem, Provenance, SourceFile};
+use vmss2core_mem::{
+    Architecture, Checkpoint, Machine, PAGE_SIZE, Problem, Provenance, SourceFile,
+};
 
 use crate::companion::Place;
 use crate::format::{Case, FORMATS, Format, Recognition};
 use crate::source::Source;
-use crate::{OpenError, Opened};
+use crate::{OpenError, Opened, stranger};
 use layout::Layout;
 use tables::Evidence;
 
@@ -34,6 +36,9 @@ impl Format for FlatMemory {
 
     fn open(&self, case: Case<'_>) -> Result<Opened, OpenError> {
         let source = Case::plain_image(case.lead.source.clone())?;
+        if let Some(looks) = stranger::looks(&source)? {
+            return Err(OpenError::NotACheckpoint { path: source.path, looks });
+        }
         let layouts = Layout::candidates(source.len, holes(&case.place));
         let evidence = tables::survey(&source, &layouts)?;
         let choices = layouts.iter().zip(evidence.iter().copied());
@@ -46,6 +51,7 @@ impl Format for FlatMemory {
         let mut problems = case.lead.problems;
         problems.push(no_state(&source, &case.place));
         problems.push(explain(&source, &layouts, &evidence, layout));
+        problems.extend(cut_off(&source, &case.place));
         let checkpoint = Checkpoint {
             memory: layout.map(&source, &mut problems),
             vcpus: Vec::new(),
@@ -67,6 +73,25 @@ fn not_memory(source: Source) -> OpenError {
                  memory, name its state file too"
         .to_owned();
     OpenError::NotACheckpoint { path: source.path, looks }
+}
+
+/// What shows that the image has lost its end.
+fn cut_off(source: &Source, place: &Place<'_>) -> Option<Problem> {
+    let (path, len) = (source.path.display(), source.len);
+    let configured = FORMATS.iter().find_map(|format| format.memory_size(place));
+    let message = match configured {
+        Some((size, how)) if len < size => format!(
+            "{path}: its last {:#x} bytes are missing: it has {len:#x}, the machine {size:#x} \
+             ({how}); was it cut off while it was copied?",
+            size - len
+        ),
+        _ if !len.is_multiple_of(PAGE_SIZE) => format!(
+            "{path}: it has {len:#x} bytes, which is no whole number of pages: it was cut off \
+             while it was copied"
+        ),
+        _ => return None,
+    };
+    Some(Problem::incomplete(message))
 }
 
 fn no_state(source: &Source, place: &Place<'_>) -> Problem {

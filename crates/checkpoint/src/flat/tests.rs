@@ -24,12 +24,13 @@ impl Pages {
 
 impl ReadAt for Pages {
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        assert_eq!(offset % 4096, 0, "the survey reads whole pages");
         buf.fill(0);
-        for (at, page) in self.pages.range(offset..offset + buf.len() as u64) {
-            let at = usize::try_from(at - offset).unwrap();
-            let end = buf.len().min(at + 4096);
-            buf[at..end].copy_from_slice(&page[..end - at]);
+        let end = offset + buf.len() as u64;
+        for (at, page) in self.pages.range(offset & !4095..end) {
+            let bytes = (*at..).zip(page).filter(|(at, _)| (offset..end).contains(at));
+            for (at, byte) in bytes {
+                buf[usize::try_from(at - offset).unwrap()] = *byte;
+            }
         }
         Ok(())
     }
@@ -185,4 +186,22 @@ fn tables_that_point_at_each_other_end() {
         }
     }
     open(pages, 1 << 20, &[]).unwrap();
+}
+
+#[test]
+fn an_image_that_has_lost_its_end_is_said_to() {
+    let vmx = b"config.version = \"8\"\nmemsize = \"1024\"\n";
+    for (len, beside, wanted) in [
+        (GIB - 0x10_0000, &[("x.vmx", &vmx[..])][..], "its last 0x100000 bytes are missing"),
+        (GIB - 0x234, &[], "0x3ffffdcc bytes, which is no whole number of pages"),
+    ] {
+        let opened = open(kernel(|gpa| gpa, 0x1_2000, 0x10_0000), len, beside).unwrap();
+        assert!(problems(&opened).contains(wanted), "{}", problems(&opened));
+        let incomplete = opened.checkpoint.problems.iter().map(|problem| problem.severity);
+        assert_eq!(incomplete.max(), Some(vmss2core_mem::Severity::Incomplete));
+    }
+    for (len, beside) in [(GIB, "x.vmx"), (GIB - 0x10_0000, "y.vmx")] {
+        let opened = open(kernel(|gpa| gpa, 0x1_2000, 0x10_0000), len, &[(beside, vmx)]).unwrap();
+        assert!(!problems(&opened).contains("cut off"), "{}", problems(&opened));
+    }
 }

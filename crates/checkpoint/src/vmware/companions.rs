@@ -10,6 +10,7 @@ use super::Vmx;
 use crate::OpenError;
 use crate::companion::{Place, Strength, Tie, split};
 use crate::flat::Hole;
+use crate::pieces::Pieces;
 use crate::source::{Entry, Source, base_name};
 
 /// Longest `.vmx` or `.vmsd` that is looked into.
@@ -46,8 +47,11 @@ pub(super) fn looked_for(place: &Place<'_>, facts: &StateFacts) -> String {
         let rivals = if rivals > 1 { format!(" ({rivals} have it)") } else { String::new() };
         format!(", and for the one file of {len} bytes{rivals}")
     });
+    let pieces = place.name.strip_suffix(place.base_name()).map(|dir| format!("{dir}{stem}.vmem"));
+    let pieces = pieces.and_then(|whole| Pieces::of(place.folder, &whole));
+    let pieces = pieces.map_or_else(String::new, |pieces| format!(" (there are {pieces})"));
     format!(
-        "{stem}.vmem, for a file named with {} in a .vmx or .vmsd{size}, in {}",
+        "{stem}.vmem, for a file named with {} in a .vmx or .vmsd{size}, in {}{pieces}",
         place.base_name(),
         place.folder.path.join(directory(&place.name)).display()
     )
@@ -215,6 +219,14 @@ pub(super) fn memory_holes(place: &Place<'_>) -> Vec<Hole> {
     });
     let usual = Hole { range: 3 * GIB..4 * GIB, found: "usual of VMware".to_owned() };
     configured.chain([usual]).collect()
+}
+
+/// The memory that the configuration with the name of the memory file `place` gives the machine.
+pub(super) fn memory_size(place: &Place<'_>) -> Option<(u64, String)> {
+    let entry = place.same_stem(place.base_name(), &["vmx"]).into_iter().next()?;
+    let mib: u64 = read_vmx(entry)?.get("memsize")?.trim().parse().ok()?;
+    let len = mib.checked_mul(1 << 20).filter(|len| *len > 0)?;
+    Some((len, format!("memsize = \"{mib}\" in {}", entry.base_name())))
 }
 
 /// `uuid.location` of a configuration: the name of the running machine's paging

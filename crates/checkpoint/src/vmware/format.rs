@@ -31,6 +31,10 @@ impl Format for Vmware {
         companions::memory_holes(place)
     }
 
+    fn memory_size(&self, place: &Place<'_>) -> Option<(u64, String)> {
+        companions::memory_size(place)
+    }
+
     fn memory_image(&self, source: &Source) -> Result<Option<Source>, OpenError> {
         Ok(open_compressed_image(source)?)
     }
