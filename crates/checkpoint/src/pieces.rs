@@ -86,7 +86,11 @@ impl<'a> Name<'a> {
     fn of(name: &'a str) -> Option<Self> {
         let digits = name.trim_end_matches(|c: char| c.is_ascii_digit());
         let letters = name.rsplit_once('.').map_or("", |(stem, _)| stem);
-        let stem = if digits.len() < name.len() { digits } else { name.get(..letters.len() + 1)? };
+        let stem = if digits.len() < name.len() {
+            digits
+        } else {
+            name.get(..letters.len().checked_add(1)?)?
+        };
         let number = name.get(stem.len()..)?;
         value(number)?;
         let whole = stem.strip_suffix("part").unwrap_or(stem).strip_suffix('.')?;
@@ -124,9 +128,9 @@ fn is_digits(text: &str) -> bool {
 /// What two to five digits or letters count.
 fn value(number: &str) -> Option<u64> {
     let in_base = |first: u8, base: u64| {
-        number
-            .bytes()
-            .fold(0, |value: u64, byte| value * base + u64::from(byte.wrapping_sub(first)))
+        number.bytes().fold(0, |value: u64, byte| {
+            value.saturating_mul(base).saturating_add(byte.wrapping_sub(first).into())
+        })
     };
     let is_letters = number.bytes().all(|byte| byte.is_ascii_lowercase());
     match number.len() {

@@ -62,7 +62,7 @@ pub enum DumpError {
         why: String,
     },
     /// There is no such processor.
-    #[error("no vCPU {index}: the checkpoint has {count}")]
+    #[error("{}", no_vcpu(*index, *count))]
     NoVcpu {
         /// Its index.
         index: u32,
@@ -137,4 +137,12 @@ pub enum DumpError {
         /// What is missing.
         source: vmss2core_guest::linux::LinuxError,
     },
+}
+
+/// Registers may be missing, or left out because they do not fit the memory.
+fn no_vcpu(index: u32, count: usize) -> String {
+    if count == 0 {
+        return "no vCPU has registers to go by, and so no address space to write".to_owned();
+    }
+    format!("no vCPU {index}: the checkpoint has {count}")
 }

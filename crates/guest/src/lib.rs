@@ -8,7 +8,9 @@
 
 use vmss2core_mem::{Checkpoint, PhysicalMemory, Problem, Severity, X86Vcpu};
 
+mod extent;
 mod facts;
+mod fit;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod linux;
@@ -22,6 +24,7 @@ use paging::AddressSpace;
 pub use facts::{
     CrashKernel, Facts, Found, KernelText, LinuxFacts, OperatingSystem, VcpuFacts, VmcoreInfo,
 };
+pub use fit::leave_out_misfits;
 
 /// Finds out what can be known about the guest. Best effort: what could not be
 /// found is `None`, and `problems` says why where that is of use.
@@ -69,6 +72,7 @@ fn look(checkpoint: &Checkpoint, options: &windows::Options) -> Facts {
     if let Some(found) = &facts.macos {
         macos::set_kernel_roots(found, &cpus, &mut facts.vcpus);
     }
+    facts.problems.extend(extent::missing(checkpoint, &facts));
     facts
 }
 

@@ -55,6 +55,9 @@ pub struct Known<T> {
 pub struct InfoReport {
     /// Always [`INFO_SCHEMA`].
     pub schema: &'static str,
+    /// Why all of the rest is to be read with care; also the first problem.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headline: Option<String>,
     /// What kind of checkpoint this is, and its files.
     pub checkpoint: CheckpointInfo,
     /// What the checkpoint says about the virtual machine.
@@ -315,6 +318,7 @@ impl InfoReport {
     pub fn new(checkpoint: &Checkpoint, facts: &Facts, inputs: &[PathBuf]) -> Self {
         let mut report = Self {
             schema: INFO_SCHEMA,
+            headline: None,
             checkpoint: checkpoint_info(&checkpoint.provenance),
             machine: machine_info(&checkpoint.machine),
             memory: memory_info(&checkpoint.memory),
@@ -327,6 +331,14 @@ impl InfoReport {
             report.add_macos_places(macos);
         }
         report
+    }
+}
+
+impl InfoReport {
+    /// Says first that the registers do not fit the memory, and so are not among the rest.
+    pub fn add_misfit(&mut self, misfit: &Problem) {
+        self.headline = Some(misfit.message.clone());
+        self.problems.insert(0, problem_info(misfit));
     }
 }
 

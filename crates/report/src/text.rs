@@ -26,12 +26,16 @@ type Out<'a> = &'a mut dyn Write;
 impl InfoReport {
     /// Writes the report for people.
     pub fn write_text(&self, out: Out<'_>) -> io::Result<()> {
+        if let Some(headline) = &self.headline {
+            wrapped(&format!("incomplete: {headline}"), 0, INDENT, out)?;
+            writeln!(out)?;
+        }
         self.write_checkpoint(out)?;
         write_machine(&self.machine, out)?;
         write_memory(&self.memory, out)?;
-        write_vcpus(&self.vcpus, out)?;
+        self.write_vcpus(out)?;
         self.write_guest(out)?;
-        write_problems(&self.problems, out)?;
+        write_problems(self.problems.get(usize::from(self.headline.is_some())..), out)?;
         write_next(&self.next, out)
     }
 
@@ -41,6 +45,22 @@ impl InfoReport {
             // Paths are not wrapped, so that they can be copied.
             let (path, found) = (printable(&file.path), printable(&file.found));
             writeln!(out, "  {:<10} {path} ({found})", printable(file.role))?;
+        }
+        Ok(())
+    }
+
+    fn write_vcpus(&self, out: Out<'_>) -> io::Result<()> {
+        writeln!(out)?;
+        if self.vcpus.is_empty() {
+            let none = match self.headline {
+                Some(_) => "none whose registers fit the memory",
+                None => "none: the checkpoint holds no registers",
+            };
+            return title("vCPUs", none, out);
+        }
+        writeln!(out, "vCPU  mode              ring  halted  at")?;
+        for vcpu in &self.vcpus {
+            write_vcpu(vcpu, out)?;
         }
         Ok(())
     }
@@ -133,18 +153,6 @@ fn write_memory(memory: &MemoryInfo, out: Out<'_>) -> io::Result<()> {
         0 => Ok(()),
         more => writeln!(out, "  and {more} more; --json lists all"),
     }
-}
-
-fn write_vcpus(vcpus: &[VcpuInfo], out: Out<'_>) -> io::Result<()> {
-    writeln!(out)?;
-    if vcpus.is_empty() {
-        return title("vCPUs", "none: the checkpoint holds no registers", out);
-    }
-    writeln!(out, "vCPU  mode              ring  halted  at")?;
-    for vcpu in vcpus {
-        write_vcpu(vcpu, out)?;
-    }
-    Ok(())
 }
 
 fn write_vcpu(vcpu: &VcpuInfo, out: Out<'_>) -> io::Result<()> {
@@ -261,10 +269,8 @@ pub(crate) fn duration(seconds: u64) -> String {
     }
 }
 
-fn write_problems(problems: &[ProblemInfo], out: Out<'_>) -> io::Result<()> {
-    if problems.is_empty() {
-        return Ok(());
-    }
+fn write_problems(problems: Option<&[ProblemInfo]>, out: Out<'_>) -> io::Result<()> {
+    let Some(problems @ [_, ..]) = problems else { return Ok(()) };
     writeln!(out, "\nproblems")?;
     for problem in problems {
         wrapped(&format!("{}: {}", problem.severity, problem.message), 2, 4, out)?;

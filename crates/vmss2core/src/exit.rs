@@ -16,7 +16,8 @@ Exit codes:
   1    failed
   2    wrong usage, or an option that this version does not have
   3    the file is not a checkpoint that this program knows
-  4    done, but part of the guest is missing from the result
+  4    done, but part of the guest is missing from the result, or its
+       registers and memory do not fit each other
   5    the checkpoint is encrypted
   130  stopped with Ctrl-C (143: with SIGTERM, 129: its terminal closed)";
 

@@ -83,7 +83,7 @@ fn cut_off(source: &Source, place: &Place<'_>) -> Option<Problem> {
         Some((size, how)) if len < size => format!(
             "{path}: its last {:#x} bytes are missing: it has {len:#x}, the machine {size:#x} \
              ({how}); was it cut off while it was copied?",
-            size - len
+            size.saturating_sub(len)
         ),
         _ if !len.is_multiple_of(PAGE_SIZE) => format!(
             "{path}: it has {len:#x} bytes, which is no whole number of pages: it was cut off \

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use vmss2core_guest::paging::AddressSpace;
-use vmss2core_guest::windows::{Completeness, WindowsFacts, kdbg_fields};
+use vmss2core_guest::windows::{self, Completeness, WindowsFacts};
 use vmss2core_mem::{Checkpoint, Gpa, Problem};
 
 use self::cpus::{Cpus, Guest};
@@ -258,7 +258,7 @@ impl<'a> Writer<'a> {
     ) -> Result<Vec<Range<u64>>, DumpError> {
         let mut runs = page_ranges(&self.checkpoint().memory);
         if self.choices().runs == MemoryRuns::Guest {
-            match of_guest(facts, space) {
+            match windows::physical_runs(space, facts) {
                 Some(of_guest) => runs = runs::intersection(&runs, &of_guest),
                 None => problems.push(Problem::warning(
                     "Windows' own list of its memory could not be read: all memory was written",
@@ -287,10 +287,6 @@ impl<'a> Writer<'a> {
         let version = env!("CARGO_PKG_VERSION");
         format!("vmss2core {version}, {state}, {patches} ranges patched, from {name}")
     }
-}
-
-fn of_guest(facts: &WindowsFacts, space: &AddressSpace<'_>) -> Option<Vec<Range<u64>>> {
-    runs::guest_runs(space, facts.kdbg_pointer(kdbg_fields::PHYSICAL_MEMORY_BLOCK)?)
 }
 
 /// Patches with where they are in the guest's physical memory.

@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use vmss2core_guest::paging::AddressSpace;
-use vmss2core_mem::{Gpa, Gva, PAGE_SIZE};
+use vmss2core_mem::{Gpa, PAGE_SIZE};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U64;
 
@@ -11,9 +10,6 @@ use super::raw::{BITMAP_SIGNATURE, BitmapHeader, FILL, MAX_RUNS32, MAX_RUNS64, R
 use super::{Form, header_len};
 use crate::DumpError;
 use crate::engine::{Extent, Literal};
-
-/// Most runs that a guest's own list may have.
-const MAX_GUEST_RUNS: u32 = 4096;
 
 /// Memory in a file: runs of pages in ascending order, one behind the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -181,31 +177,6 @@ fn set(bytes: &mut Vec<u8>, bits: Range<u64>) {
         let high = bits.end.saturating_sub(start).min(8);
         *byte |= (0xff_u16 << low & !(0xff << high) & 0xff) as u8;
     }
-}
-
-/// Windows' own list of its memory, `*MmPhysicalMemoryBlock` at `variable`.
-pub(super) fn guest_runs(space: &AddressSpace<'_>, variable: Gva) -> Option<Vec<Range<u64>>> {
-    let is_64_bit = space.mode().is_64_bit();
-    let word = |at: u64| if is_64_bit { space.read_u64(Gva(at)).ok() } else { read32(space, at) };
-    let (width, list, run_len) = if is_64_bit { (8, 0x10, 16) } else { (4, 8, 8) };
-    let block = word(variable.0)?;
-    let count = space.read_u32(Gva(block)).ok().filter(|count| *count <= MAX_GUEST_RUNS)?;
-    let mut runs = Vec::new();
-    let list = (block.checked_add(list)?..).step_by(run_len);
-    for at in list.take(usize::try_from(count).ok()?) {
-        let (first, pages) = (word(at)?, word(at.checked_add(width)?)?);
-        let start = first.checked_mul(PAGE_SIZE)?;
-        runs.push(start..start.checked_add(pages.checked_mul(PAGE_SIZE)?)?);
-    }
-    let is_ascending = runs.windows(2).all(|pair| match pair {
-        [low, high] => low.end <= high.start,
-        _ => true,
-    });
-    (!runs.is_empty() && is_ascending).then_some(runs)
-}
-
-fn read32(space: &AddressSpace<'_>, at: u64) -> Option<u64> {
-    space.read_u32(Gva(at)).ok().map(u64::from)
 }
 
 /// What two ascending lists of ranges have in common.

@@ -23,6 +23,7 @@ mod walk;
 
 pub(crate) use entries::{Part, PartState, Visits};
 pub use space::{AddressSpace, Translation, read_pages};
+pub(crate) use vcpu::linear_rip;
 pub use vcpu::{PagingError, VcpuPaging, address_space_of, vcpu_paging};
 pub use walk::{Leaf, Leaves, Limits, WalkSummary};
 

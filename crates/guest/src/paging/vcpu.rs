@@ -146,7 +146,7 @@ fn first_that_resolves(
 }
 
 /// The instruction pointer as a linear address.
-fn linear_rip(vcpu: &X86Vcpu, mode: PagingMode) -> Option<Gva> {
+pub(crate) fn linear_rip(vcpu: &X86Vcpu, mode: PagingMode) -> Option<Gva> {
     let rip = vcpu.rip?;
     // 64-bit code ignores the base of CS; it is 0 in every system that matters.
     let base = if rip >> 32 == 0 { vcpu.segments.cs.base.unwrap_or(0) } else { 0 };

@@ -27,6 +27,9 @@ pub(super) fn run(plan: &InfoPlan) -> anyhow::Result<Exit> {
 /// What there is to tell about a guest.
 pub(super) fn about(guest: &Guest, inputs: &[PathBuf]) -> InfoReport {
     let mut report = InfoReport::new(&guest.opened.checkpoint, &guest.facts, inputs);
+    if let Some(misfit) = &guest.misfit {
+        report.add_misfit(misfit);
+    }
     if let Some(windows) = &guest.facts.windows {
         report.add_windows(&vmss2core_guest::windows::Kernel::open(
             &guest.opened.checkpoint,

@@ -118,11 +118,15 @@ fn cores(plan: &OriginalPlan, guest: &Guest) -> anyhow::Result<Vec<Core>> {
             return Ok(vec![Core { windbg, ..Core::new(format, "memory.dmp", 0) }]);
         }
         Cores::EachVcpu if vcpus.is_empty() => {
-            bail!("the checkpoint holds no vCPU, and so no virtual addresses; -M writes its memory")
+            bail!(
+                "no vCPU has registers to go by, and so no virtual addresses; -M writes the memory"
+            )
         }
         Cores::EachVcpu => vcpus,
         Cores::OneVcpu(vcpu) if vcpus.contains(&vcpu) => vec![vcpu],
-        Cores::OneVcpu(vcpu) => bail!("no vCPU {vcpu}: the checkpoint holds {}", vcpus.len()),
+        Cores::OneVcpu(vcpu) => {
+            bail!("no vCPU {vcpu}: {} have registers to go by", vcpus.len())
+        }
     };
     let format = Format::named(Format::LINEAR).map_err(anyhow::Error::msg)?;
     let core = |vcpu| Core::new(format, format!("vmss.core{vcpu}"), vcpu);

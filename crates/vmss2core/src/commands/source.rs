@@ -9,11 +9,15 @@ use vmss2core_guest::{Facts, windows};
 use vmss2core_mem::{Problem, Severity};
 
 use crate::exit::Exit;
+use crate::output;
 use crate::plan::{GuestPlan, Source};
 
 /// A checkpoint with what is known of its guest.
 pub(super) struct Guest {
+    /// Without its registers if they do not fit the memory.
     pub(super) opened: Opened,
+    /// What is to be said of that.
+    pub(super) misfit: Option<Problem>,
     /// Worked out when somebody looks.
     pub(super) facts: LazyLock<Facts, Box<dyn FnOnce() -> Facts + Send>>,
 }
@@ -31,7 +35,7 @@ fn options(source: &Source) -> OpenOptions {
 impl Guest {
     /// A guest to tell about.
     pub(super) fn open(source: &Source) -> anyhow::Result<Self> {
-        Ok(Self::of(open(source)?))
+        Ok(Self::with(open(source)?, windows::Options::default()))
     }
 
     /// A guest whose kernel will be asked, with the help of files that the user gives.
@@ -40,27 +44,31 @@ impl Guest {
         let GivenFiles { vmlinux, btf, system_map, .. } = &plan.files;
         let given = [vmlinux, btf, system_map].into_iter().flatten().cloned();
         opened.checkpoint.provenance.host_files.extend(given);
-        Ok(Self::of(opened))
+        Ok(Self::told(opened, windows::Options::default()))
     }
 
-    /// A guest whose memory will be written.
+    /// A guest whose memory will be worked with.
     pub(super) fn open_with_memory(source: &Source) -> anyhow::Result<Self> {
-        Ok(Self::of(vmss2core_checkpoint::open(&source.inputs, &options(source))?))
+        Self::open_windows(source, windows::Options::default())
     }
 
     /// The same with what the user says of a Windows guest.
     pub(super) fn open_windows(source: &Source, said: windows::Options) -> anyhow::Result<Self> {
-        Ok(Self::with(vmss2core_checkpoint::open(&source.inputs, &options(source))?, said))
+        Ok(Self::told(vmss2core_checkpoint::open(&source.inputs, &options(source))?, said))
     }
 
-    fn of(opened: Opened) -> Self {
-        Self::with(opened, windows::Options::default())
+    /// Says before anything else what all that follows depends on.
+    fn told(opened: Opened, said: windows::Options) -> Self {
+        let guest = Self::with(opened, said);
+        output::problems(&guest.misfit);
+        guest
     }
 
-    fn with(opened: Opened, said: windows::Options) -> Self {
+    fn with(mut opened: Opened, said: windows::Options) -> Self {
+        let misfit = vmss2core_guest::leave_out_misfits(&mut opened.checkpoint);
         let checkpoint = opened.checkpoint.clone();
         let facts = Box::new(move || vmss2core_guest::analyse_with(&checkpoint, &said));
-        Self { opened, facts: LazyLock::new(facts) }
+        Self { opened, misfit, facts: LazyLock::new(facts) }
     }
 
     /// What a writer works from.
@@ -97,7 +105,7 @@ impl Guest {
 
     /// How a command ends that came across these problems as well.
     pub(super) fn exit_with(&self, more: &[Problem]) -> Exit {
-        Exit::with_problems(self.problems().chain(more))
+        Exit::with_problems(self.misfit.iter().chain(self.problems()).chain(more))
     }
 }
 

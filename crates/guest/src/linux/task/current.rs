@@ -8,6 +8,7 @@
 use vmss2core_mem::{Gpr, Gva, Problem, Vcpu, X86Vcpu};
 
 use super::Task;
+use super::moment::Moments;
 use super::record::{Fields, Record};
 use crate::Found;
 use crate::linux::{Kernel, LinuxError};
@@ -52,8 +53,13 @@ impl Kernel<'_> {
         tasks: &mut [Task],
         problems: &mut Vec<Problem>,
     ) {
+        let mut moments = Moments::default();
         for vcpu in &self.checkpoint().vcpus {
             let by_symbol = self.current_by_symbol(fields, vcpu.index).map(|found| found.value);
+            let named = by_symbol.and_then(|gva| tasks.iter().find(|task| task.gva == gva));
+            if let Some(named) = named {
+                moments.look_at(self, vcpu, named, tasks);
+            }
             let current = by_symbol.or_else(|| self.current_by_stack(vcpu, tasks));
             let index = current.and_then(|gva| tasks.iter().position(|task| task.gva == gva));
             let Some(index) = index else { continue };
@@ -64,6 +70,7 @@ impl Kernel<'_> {
                 task.on_vcpu = Some(vcpu.index);
             }
         }
+        problems.extend(moments.problems());
     }
 
     pub(super) fn current_by_symbol(&self, fields: &Fields<'_>, vcpu: u32) -> Option<Found<Gva>> {
@@ -148,7 +155,7 @@ impl Kernel<'_> {
         pointer.into_iter().chain(waiting).find_map(|at| self.owner_of_stack(at, tasks))
     }
 
-    fn owner_of_stack(&self, at: u64, tasks: &[Task]) -> Option<Gva> {
+    pub(super) fn owner_of_stack(&self, at: u64, tasks: &[Task]) -> Option<Gva> {
         let below = |task: &&Task| task.stack.is_some_and(|stack| stack.0 <= at);
         let owner = tasks.iter().filter(below).max_by_key(|task| task.stack)?;
         let stack = owner.stack?;

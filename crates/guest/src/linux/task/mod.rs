@@ -9,6 +9,7 @@ mod current;
 mod family;
 mod idle;
 mod meant;
+mod moment;
 mod name;
 mod record;
 mod rings;

@@ -62,17 +62,25 @@ pub(super) fn run(plan: &GdbPlan) -> anyhow::Result<Exit> {
         plan,
         info: OnceLock::new(),
     };
-    let Some(kernel) = &kernel else {
+    if let Some(kernel) = &kernel {
+        let target = processes(plan, kernel, whole)?;
+        serve(
+            plan,
+            &Server::new(&target, &answers),
+            width,
+            inputs,
+            &|address| match target.only() {
+                Some(only) => symbols::of_process(plan, only, address),
+                None => announcement(plan, &answers, address),
+            },
+        )?;
+    } else {
         let target = without_processes(plan, checkpoint, whole)?;
-        return serve(plan, &Server::new(&target, &answers), width, inputs, &|address| {
+        serve(plan, &Server::new(&target, &answers), width, inputs, &|address| {
             announcement(plan, &answers, address)
-        });
-    };
-    let target = processes(plan, kernel, whole)?;
-    serve(plan, &Server::new(&target, &answers), width, inputs, &|address| match target.only() {
-        Some(only) => symbols::of_process(plan, only, address),
-        None => announcement(plan, &answers, address),
-    })
+        })?;
+    }
+    Ok(Exit::with_problems(&guest.misfit))
 }
 
 /// What debuggers see of a Linux guest: all of it, or processes.
@@ -116,11 +124,11 @@ fn serve(
     width: Width,
     inputs: &Provenance,
     announcement: &dyn Fn(&str) -> Vec<String>,
-) -> anyhow::Result<Exit> {
+) -> anyhow::Result<()> {
     let bind = match &plan.place {
         Place::Stdio => {
             server.serve(&mut io::stdin().lock(), &mut io::stdout().lock())?;
-            return Ok(Exit::Done);
+            return Ok(());
         }
         Place::Unix(path) => Bind::Unix(path.clone()),
         Place::Tcp(address, port) => {
@@ -138,7 +146,7 @@ fn serve(
     warn(plan, &address);
     output::talk(&announcement(&address).join("\n"));
     run_until_signal(server, &stop, &cancel);
-    Ok(Exit::Done)
+    Ok(())
 }
 
 /// Until the user has enough of it.

@@ -1,0 +1,116 @@
+//! Whether a checkpoint's registers and its memory are of one moment.
+//!
+//! A processor executes what its page tables map. Memory of another moment, another start or
+//! another machine holds something else where those tables were; so if no vCPU's page tables
+//! map its own instruction pointer, either part is of no use to the other.
+//!
+//! Silent are vCPUs without paging (never started, in firmware or in system management mode)
+//! and those that execute what no checkpoint holds (a ROM). One that fits is enough: the others
+//! may have run a guest of the guest.
+
+use vmss2core_mem::{Checkpoint, Gpa, Gva, MemoryError, PhysicalMemory, Problem, X86Vcpu};
+
+use crate::paging::{self, AccessError, AddressSpace, PagingMode, Root, Translation};
+
+/// What one vCPU says.
+enum Witness {
+    Fits,
+    Silent,
+    /// Its page tables lead to this address, where there is no memory.
+    Lost(Root, Gpa),
+    /// Its page tables do not map what it executes.
+    Foreign(Gva, Root),
+}
+
+/// Takes the registers out of a checkpoint if no vCPU's fit the memory, which is then analysed as
+/// if it had come alone, and returns what is to be said of that. vCPUs without paging stay: what
+/// they execute depends on nothing in memory.
+pub fn leave_out_misfits(checkpoint: &mut Checkpoint) -> Option<Problem> {
+    let problem = misfit(checkpoint)?;
+    let memory = &checkpoint.memory;
+    checkpoint.vcpus.retain(|vcpu| {
+        let paging = vcpu.x86().map(|x86| paging::vcpu_paging(memory, x86));
+        matches!(paging, Some(Ok(paging)) if paging.mode.value == PagingMode::Identity)
+    });
+    Some(problem)
+}
+
+/// What is to be said if no vCPU's registers fit the memory.
+fn misfit(checkpoint: &Checkpoint) -> Option<Problem> {
+    let memory = &checkpoint.memory;
+    let mut doubts = Vec::new();
+    for vcpu in &checkpoint.vcpus {
+        match vcpu.x86().map_or(Witness::Silent, |x86| witness(memory, x86)) {
+            Witness::Fits => return None,
+            Witness::Silent => {}
+            doubt => doubts.push((vcpu.index, doubt)),
+        }
+    }
+    let is_foreign = |(_, doubt): &&(u32, Witness)| matches!(doubt, Witness::Foreign(..));
+    let (vcpu, doubt) = doubts.iter().find(is_foreign).or(doubts.first())?;
+    Some(Problem::incomplete(explain(*vcpu, doubt, memory)?))
+}
+
+fn explain(vcpu: u32, doubt: &Witness, memory: &PhysicalMemory) -> Option<String> {
+    const NO_MATCH: &str = "the registers do not fit the memory and are not used";
+    const ADVICE: &str = "take both files of the same snapshot, copied while the machine does \
+                          not run";
+    match doubt {
+        Witness::Foreign(rip, root) => Some(format!(
+            "{NO_MATCH}: no vCPU's page tables map its own instruction pointer (vCPU {vcpu}: \
+             {rip}, page tables at {root}), as when state and memory are of different moments; \
+             {ADVICE}"
+        )),
+        Witness::Lost(root, table) => Some(format!(
+            "{NO_MATCH}: the page tables of vCPU {vcpu} ({root}) lead to {table}, where there is \
+             no memory; it ends at {}. The memory was cut off, or it is of another moment; \
+             {ADVICE}",
+            memory.end()
+        )),
+        Witness::Fits | Witness::Silent => None,
+    }
+}
+
+fn witness(memory: &PhysicalMemory, vcpu: &X86Vcpu) -> Witness {
+    let Ok(paging) = paging::vcpu_paging(memory, vcpu) else { return Witness::Silent };
+    let mode = paging.mode.value;
+    let Some(rip) = paging::linear_rip(vcpu, mode) else { return Witness::Silent };
+    if mode == PagingMode::Identity || memory.segments().is_empty() {
+        return Witness::Silent;
+    }
+    let space = paging.address_space(memory);
+    match fetch(&space, vcpu, rip) {
+        doubt @ (Witness::Lost(..) | Witness::Foreign(..)) => {
+            // A halted processor's pointer may be behind its last instruction.
+            let before = fetch(&space, vcpu, Gva(rip.0.saturating_sub(1)));
+            if matches!(before, Witness::Fits) { before } else { doubt }
+        }
+        sure => sure,
+    }
+}
+
+/// Whether the vCPU can have fetched an instruction at `rip`.
+fn fetch(space: &AddressSpace<'_>, vcpu: &X86Vcpu, rip: Gva) -> Witness {
+    let root = space.root();
+    match space.translate(rip) {
+        Ok(found) if !may_execute(vcpu, &found) => Witness::Foreign(rip, root),
+        Ok(found) if space.memory().contains(found.gpa, 1) => Witness::Fits,
+        Err(AccessError::NotMapped { .. } | AccessError::Reserved { .. }) => {
+            Witness::Foreign(rip, root)
+        }
+        Err(AccessError::Table { source: MemoryError::NotPresent { gpa }, .. }) => {
+            Witness::Lost(root, gpa)
+        }
+        Ok(_) | Err(_) => Witness::Silent,
+    }
+}
+
+/// Whether what the tables allow lets the vCPU execute there, as far as its registers tell.
+fn may_execute(vcpu: &X86Vcpu, found: &Translation) -> bool {
+    let is_program = crate::privilege(vcpu) == Some(3);
+    let may_be_executed = found.permissions.execute || vcpu.msrs.efer.is_none();
+    may_be_executed && (found.permissions.user || !is_program)
+}
+
+#[cfg(test)]
+mod tests;
