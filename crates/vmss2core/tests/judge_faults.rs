@@ -22,9 +22,11 @@ fn with_fault(file: &Path, inject: &str, words: &[&str], input: &Path) -> Result
     strace.output().context("running strace")
 }
 
+/// All that was said, as one line: reports are wrapped.
 fn said(output: &Output) -> String {
     let parts = [&output.stdout, &output.stderr];
-    parts.map(|part| String::from_utf8_lossy(part).into_owned()).concat()
+    let text = parts.map(|part| String::from_utf8_lossy(part).into_owned()).concat();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]
