@@ -98,7 +98,7 @@ fn same_as_the_kernel_said(name: &str) -> Result<()> {
     let after = stacks::said_by_kernel(guest.truth_after()?.text("stacks")?)?;
     let section = |name: &str| {
         let edge = |edge| truth.symbol(&format!("__{name}_text_{edge}"));
-        Ok(edge("start")?..edge("end")?)
+        anyhow::Ok(edge("start")?..edge("end")?)
     };
     let scheduler = [section("sched")?, section("lock")?];
     let is_left_out = |ip| scheduler.iter().any(|section| section.contains(&ip));

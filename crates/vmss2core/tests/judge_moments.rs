@@ -1,6 +1,8 @@
 //! Registers and memory of different moments: noticed, and the memory is understood as if it
 //! had come alone. What belongs together is never doubted.
 
+#![allow(clippy::indexing_slicing, reason = "a member that is missing in JSON is null")]
+
 #[macro_use]
 mod common;
 

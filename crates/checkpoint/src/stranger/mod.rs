@@ -31,14 +31,14 @@ impl Format for Stranger {
 }
 
 /// Bytes at the end of a file that kinds are told by.
-const TAIL_LEN: u64 = 512;
+const TAIL_LEN: usize = 512;
 
 /// What `source` is and what to do with it, if its kind is known: by its first bytes, or by
 /// its last.
 pub(crate) fn looks(source: &Source) -> Result<Option<String>, OpenError> {
     let head = source.start(HEAD_LEN)?;
-    let mut tail = [0; TAIL_LEN as usize];
-    if let Some(at) = source.len.checked_sub(TAIL_LEN) {
+    let mut tail = [0; TAIL_LEN];
+    if let Some(at) = source.len.checked_sub(TAIL_LEN as u64) {
         source.read(at, &mut tail)?;
     }
     let found = KINDS.iter().find(|kind| kind.is_of(&head, &tail));

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use vmss2core_mem::{Vcpu, VcpuState};
+use vmss2core_mem::{ControlRegisters, Msrs, Vcpu, VcpuState};
 
 const ROOT: u64 = 0x1000;
 const KERNEL: u64 = 0xffff_ffff_8100_0000;
@@ -60,7 +60,7 @@ fn page_tables_that_map_what_is_executed_fit() {
     for rip in [KERNEL, PROGRAM, KERNEL + 0x1000] {
         assert_eq!(said(memory(PLAIN, PLAIN | USER), vec![vcpu(rip, ROOT)]), None, "{rip:#x}");
     }
-    let free = X86Vcpu { msrs: Default::default(), ..vcpu(KERNEL, ROOT) };
+    let free = X86Vcpu { msrs: Msrs::default(), ..vcpu(KERNEL, ROOT) };
     assert_eq!(said(memory(PLAIN | NO_EXECUTE, PLAIN | USER), vec![free]), None);
 }
 
@@ -91,7 +91,7 @@ fn page_tables_that_are_not_there_show_that_memory_was_cut_off() {
 #[test]
 fn processors_that_cannot_tell_do_not() {
     let foreign = || vcpu(KERNEL, 0x7000);
-    let off = X86Vcpu { control: Default::default(), ..vcpu(0xfff0, 0) };
+    let off = X86Vcpu { control: ControlRegisters::default(), ..vcpu(0xfff0, 0) };
     let mut real = vcpu(0xfff0, 0);
     real.control.cr0 = Some(0x10);
     let in_rom = {
