@@ -41,19 +41,29 @@ pub(super) fn with_any_kernel(
     ask_macos: impl FnOnce(&Guest) -> anyhow::Result<Vec<Problem>>,
 ) -> anyhow::Result<Exit> {
     let guest = Guest::open_to_ask(plan)?;
-    let checkpoint = &guest.opened.checkpoint;
-    let mut problems = if let Some(found) = &guest.facts.windows {
-        ask_windows(&windows::Kernel::open(checkpoint, found))?
+    let answer = if let Some(found) = &guest.facts.windows {
+        ask_windows(&windows::Kernel::open(&guest.opened.checkpoint, found))
     } else if guest.facts.macos.is_some() {
-        ask_macos(&guest)?
+        ask_macos(&guest)
     } else {
-        let better = BetterSources::read(&plan.files, checkpoint, &guest.facts)?;
-        let kernel = Kernel::open(checkpoint, &guest.facts, better)?;
-        let mut problems = ask(&kernel)?;
-        problems.extend(kernel.source_problems().cloned());
-        problems
+        ask_linux(plan, &guest, ask)
     };
+    // What cannot be read may be why there is no answer.
+    let mut problems = answer.inspect_err(|_| output::problems(&guest.unreadable()))?;
     problems.extend(guest.read_failure());
     output::problems(guest.serious_problems().chain(&problems));
     Ok(guest.exit_with(&problems))
+}
+
+fn ask_linux(
+    plan: &GuestPlan,
+    guest: &Guest,
+    ask: impl FnOnce(&Kernel<'_>) -> anyhow::Result<Vec<Problem>>,
+) -> anyhow::Result<Vec<Problem>> {
+    let checkpoint = &guest.opened.checkpoint;
+    let better = BetterSources::read(&plan.files, checkpoint, &guest.facts)?;
+    let kernel = Kernel::open(checkpoint, &guest.facts, better)?;
+    let mut problems = ask(&kernel)?;
+    problems.extend(kernel.source_problems().cloned());
+    Ok(problems)
 }

@@ -97,9 +97,14 @@ impl Guest {
         serious(&self.facts.problems)
     }
 
+    /// That memory could not be read.
+    pub(super) fn unreadable(&self) -> Option<Problem> {
+        vmss2core_guest::unreadable(&self.opened.checkpoint)
+    }
+
     /// That memory could not be read, if that came after the analysis.
     pub(super) fn read_failure(&self) -> Option<Problem> {
-        let failure = vmss2core_guest::unreadable(&self.opened.checkpoint)?;
+        let failure = self.unreadable()?;
         (!self.facts.problems.contains(&failure)).then_some(failure)
     }
 

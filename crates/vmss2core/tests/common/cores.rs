@@ -79,8 +79,14 @@ impl Wrap {
 
     /// Split, with registers as a product of 2012 wrote them.
     pub fn year_2012() -> Self {
-        let shape = Shape { registers: Registers::Year2012, ..Shape::default() };
-        Self { name: "year-2012", shape, change: None }
+        Self::split().with_registers_of_2012()
+    }
+
+    /// The same with registers as a product of 2012 wrote them.
+    pub fn with_registers_of_2012(mut self) -> Self {
+        self.shape.registers = Registers::Year2012;
+        self.name = format!("{}-2012", self.name).leak();
+        self
     }
 
     /// Split, with registers as one of 2016 wrote them.
