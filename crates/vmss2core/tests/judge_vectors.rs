@@ -75,18 +75,20 @@ fn a_served_checkpoint_shows_what_qemu_has_and_the_program_put_there() -> Result
 fn segments_have_limits_and_attributes() -> Result<()> {
     let guest = guests::guest(GUEST)?;
     let server = Server::of(&guest)?;
-    let said = ask_gdb(&gdb()?, &server, None, &["thread apply all info registers system"])?;
+    let names = ["es", "cs", "ss", "ds", "fs", "gs", "ldt", "tr"];
+    let asked = names.map(|name| format!(" {name}_limit {name}_attr")).concat();
+    let line = format!("thread apply all info registers{asked}");
+    let said = ask_gdb(&gdb()?, &server, None, &[&line])?;
     let parts: Vec<&str> = said.split("Thread ").collect();
     for (index, cpu) in guest.cpus.iter().enumerate() {
         let number = format!("1.{} ", index + 1);
-        let part = parts.iter().find(|part| part.contains(&number)).context(said.clone())?;
+        let part = parts.iter().find(|part| part.starts_with(&number)).context(said.clone())?;
         let value = |name: &str| {
             let mut lines = part.lines().map(str::split_whitespace);
             let value = lines
                 .find_map(|mut words| words.next().filter(|word| *word == name).and(words.next()));
             u32::from_str_radix(value?.strip_prefix("0x")?, 16).ok()
         };
-        let names = ["es", "cs", "ss", "ds", "fs", "gs", "ldt", "tr"];
         for (name, segment) in names.into_iter().zip(&cpu.segments) {
             ensure!(value(&format!("{name}_limit")) == Some(segment.limit), "{name}: {part}");
             ensure!(value(&format!("{name}_attr")) == Some(segment.attributes()), "{name}: {part}");

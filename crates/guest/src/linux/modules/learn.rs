@@ -111,6 +111,7 @@ pub(super) fn shape(kernel: &Kernel<'_>, nodes: &[Gva]) -> Option<Shape> {
         list: word,
         name: 3 * word,
         parts: Vec::new(),
+        has_code_first: false,
         references: None,
         own_reference: 1,
         users: None,

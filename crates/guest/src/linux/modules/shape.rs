@@ -25,6 +25,8 @@ pub(super) struct Shape {
     pub(super) name: u64,
     /// Where address and size of each part are; the code's is the first.
     pub(super) parts: Vec<(u64, u64)>,
+    /// Whether the first part is that of the code, for sure.
+    pub(super) has_code_first: bool,
     pub(super) references: Option<u64>,
     /// The count that a module has while nobody uses it (`MODULE_REF_BASE`).
     pub(super) own_reference: u32,
@@ -131,6 +133,7 @@ impl Shape {
             list: offset("list")?,
             name: offset("name")?,
             parts: parts_of_layout(kernel)?,
+            has_code_first: true,
             references: offset("refcnt").ok(),
             own_reference: 1,
             users: users_of_layout(kernel),
@@ -151,9 +154,13 @@ impl Shape {
         Ok(Bytes { at, bytes })
     }
 
-    /// Where a module's code begins; 0 if it has none.
+    /// Where a module's code begins; 0 if it has none. Of what was learned only the parts
+    /// that a module has are known, and in which order.
     pub(super) fn code(&self, module: &Bytes) -> Gva {
-        let base = self.parts.first().and_then(|(base, _)| module.uint(*base, self.word));
+        let base = match self.parts.first() {
+            Some((base, _)) if self.has_code_first => module.uint(*base, self.word),
+            _ => self.parts(module).first().map(|part| part.start),
+        };
         Gva(base.unwrap_or(0))
     }
 
