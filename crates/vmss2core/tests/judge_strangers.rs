@@ -122,7 +122,7 @@ fn packed_files_are_told_how_to_be_unpacked() -> Result<()> {
     for (file, name, line) in [
         ("vm.vmem.xz", "compressed with xz", "xz -dk vm.vmem.xz"),
         ("vm.vmem.zst", "compressed with zstd", "zstd -d vm.vmem.zst"),
-        ("vm.vmem.lz4", "compressed with lz4", "lz4 -d vm.vmem.lz4"),
+        ("vm.vmem.lz4", "compressed with lz4", "lz4 -dm vm.vmem.lz4"),
         ("vm.vmem.bz2", "compressed with bzip2", "bzip2 -dk vm.vmem.bz2"),
         ("vm.zip", "a zip archive", "unzip vm.zip"),
         ("vm.7z", "a 7z archive", "7z x vm.7z"),

@@ -96,7 +96,7 @@ fn the_wrong_map_is_refused_with_a_reason() -> Result<()> {
     // What Debian's package of the kernel itself has under this name.
     let stub = dir.path().join("stub");
     fs::write(&stub, "ffffffffffffffff B The real System.map is in linux-image-6.1-dbg\n")?;
-    refused(&state, &stub, &["stub is of another kernel", "no linux_banner"])?;
+    refused(&state, &stub, &["stub is of another kernel", "no function that this file names"])?;
     let broken = dir.path().join("broken");
     fs::write(&broken, format!("{text}\nno line\n"))?;
     refused(&state, &broken, &["broken is not ADDRESS LETTER NAME"])

@@ -126,8 +126,8 @@ pub(super) static KINDS: &[Kind] = &[
     kind(&[At(0, b"Rar!\x1a\x07")], "a rar archive", "unpack it first: unrar x {}"),
     kind(&[At(0, b"\xfd7zXZ\0")], "compressed with xz", "unpack it first: xz -dk {}"),
     kind(&[At(0, b"\x28\xb5\x2f\xfd")], "compressed with zstd", "unpack it first: zstd -d {}"),
-    kind(&[At(0, b"\x04\x22\x4d\x18")], "compressed with lz4", "unpack it first: lz4 -d {}"),
-    kind(&[At(0, b"\x02\x21\x4c\x18")], "compressed with lz4", "unpack it first: lz4 -d {}"),
+    kind(&[At(0, b"\x04\x22\x4d\x18")], "compressed with lz4", "unpack it first: lz4 -dm {}"),
+    kind(&[At(0, b"\x02\x21\x4c\x18")], "compressed with lz4", "unpack it first: lz4 -dm {}"),
     kind(
         &[At(0, b"BZh"), At(4, b"1AY&SY")],
         "compressed with bzip2",

@@ -77,6 +77,9 @@ pub(super) fn agreement(symbols: &Symbols, kernel: &Kernel<'_>) -> Agreement {
             Some(_) => Agreement::Other(
                 "the guest does not have linux_banner where this file says".to_owned(),
             ),
+            None if !has_functions(symbols, kernel) => Agreement::Other(
+                "no function that this file names lies in the guest's kernel".to_owned(),
+            ),
             None => Agreement::Unknown,
         };
     };
@@ -84,6 +87,11 @@ pub(super) fn agreement(symbols: &Symbols, kernel: &Kernel<'_>) -> Agreement {
         return Agreement::Same;
     }
     Agreement::Other(format!("{same} of {of} {what} are where this file says"))
+}
+
+fn has_functions(symbols: &Symbols, kernel: &Kernel<'_>) -> bool {
+    let is_function = |kind: char| kind.eq_ignore_ascii_case(&'t');
+    symbols.iter().any(|symbol| is_function(symbol.kind) && kernel.is_in_image(symbol.address))
 }
 
 /// Of what agrees in part, this much must.

@@ -106,7 +106,8 @@ impl CacheTree<'_> {
             let shift = if self.shape.marks == Marks::XArray { 1 } else { 2 };
             Child::Entry(EntryKind::Value(entry >> shift))
         } else if entry < MIN_POINTER {
-            let sibling = node && entry >> 2 < 1 << self.shape.slots_shift;
+            let is_marked = self.shape.marks == Marks::XArray && low == 2;
+            let sibling = is_marked && entry >> 2 < 1 << self.shape.slots_shift;
             if sibling { Child::Sibling(entry >> 2) } else { Child::Nothing }
         } else if node {
             Child::Node(entry & !3)

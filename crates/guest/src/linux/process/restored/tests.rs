@@ -281,7 +281,7 @@ fn with_sections(missing: Range<u64>) -> Bytes {
         let function = 0x1000 + at as u32;
         let begin = function.wrapping_sub(CALLS as u32 + at as u32 + 8);
         halves(&mut file, CALLS + at, &[28, at as u32 + 4, begin, 16, 0, 0, 0, 0]);
-        list.extend([function.wrapping_sub(LIST as u32), (CALLS + at - LIST) as u32]);
+        list.extend([function.wrapping_sub(LIST as u32), (CALLS + at).wrapping_sub(LIST) as u32]);
     }
     halves(&mut file, LIST, &list[..3 + 2 * LISTED]);
     let strings = b"\0.eh_frame\0.eh_frame_hdr\0.dynstr\0.dynsym\0.shstrtab\0";

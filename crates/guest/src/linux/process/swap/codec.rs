@@ -121,8 +121,9 @@ mod tests {
             let len = u16::try_from(len - 4).unwrap();
             [0x18 | (len & 7) as u8, 0xfc, 0xff, (len >> 3) as u8]
         };
-        data.extend(run(2000));
-        data.extend(run(PAGE_LEN - 2004));
+        for len in [2000, 2000, PAGE_LEN - 4004] {
+            data.extend(run(len));
+        }
         data.extend([0x11, 0, 0]);
         assert_eq!(decompress(&Codec::Lzo, &data).unwrap(), page(b"abcd", 0));
         // Without its version these are no runs.
