@@ -145,6 +145,7 @@ fn header(name: &str) -> Result<()> {
     let served = Served::of(name, &Wrap::without_header(), &[])?;
     both_gdbs(|judge| {
         let said = served.ask(judge, &LINES)?;
+        ensure_no_complaint(name, &said)?;
         ensure_libraries(&said)?;
         let deep = " in lab_sleep_deep () from target:/lib/liblab.so";
         let sleeper = ["nanosleep", deep, deep, deep, deep, " in sleeper ("];

@@ -32,7 +32,7 @@ pub fn all(guest: &Guest, machine: &mut Machine) -> Result<()> {
     evict(guest, machine, &["liblab.so", "libc.so.6", "mt"])
 }
 
-/// The program `mt` without its first page.
+/// The program `mt` without its first page, which it has not mapped any longer either.
 pub fn header(guest: &Guest, machine: &mut Machine) -> Result<()> {
     let word = if guest.is_64_bit { 8 } else { 4 };
     let (array, _) = array_of_pages(guest, machine)?;
@@ -47,6 +47,31 @@ pub fn header(guest: &Guest, machine: &mut Machine) -> Result<()> {
         bail!("{places:x?} point to the second page")
     };
     machine.ram.patch(second - word as u64, SWAPPED.get(..word).unwrap_or_default());
+    unmap(machine, first.frames.first().context("no first page")?, word)
+}
+
+/// Takes pages that programs may only read out of page tables, as the kernel does before
+/// it takes them out of the page cache.
+fn unmap(machine: &mut Machine, frames: &[u64], word: usize) -> Result<()> {
+    // Present and the user's; whether it was read, is left out.
+    const FLAGS: u64 = 0b101;
+    const READ_ALREADY: u64 = 1 << 5;
+    const NO_EXECUTE: u64 = 1 << 63;
+    let mut bytes = vec![0; usize::try_from(PIECE)?];
+    let mut found = Vec::new();
+    for start in (0..machine.ram.len()).step_by(bytes.len()) {
+        machine.ram.read(start, &mut bytes)?;
+        let entries = (start..).step_by(word).zip(bytes.chunks_exact(word).map(number));
+        found.extend(entries.filter_map(|(at, entry)| {
+            let entry = entry & !(READ_ALREADY | NO_EXECUTE);
+            let is_it = |frame: &u64| entry == frame * PAGE_BYTES | FLAGS;
+            frames.iter().any(is_it).then_some(at)
+        }));
+    }
+    ensure!(!found.is_empty(), "no page table has {frames:x?}");
+    for at in found {
+        machine.ram.patch(at, &vec![0; word]);
+    }
     Ok(())
 }
 

@@ -209,8 +209,8 @@ impl<'k> Process<'k> {
     /// A whole file as far as it can be restored, for debuggers to read. Fails if it is
     /// not known how long the file is.
     pub fn restored_file(&self, file: &MappedFile) -> Result<RestoredFile, LinuxError> {
-        let mapped = restored::Mapped::of(self, file);
-        Ok(RestoredFile::of(self.kernel, self.file_runs(file)?, mapped.as_ref()))
+        let mapped = || restored::Mapped::of(self, file);
+        Ok(RestoredFile::of(self.kernel, self.file_runs(file)?, &mapped))
     }
 
     fn unknown_length(&self, file: &MappedFile) -> LinuxError {

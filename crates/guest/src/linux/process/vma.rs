@@ -120,6 +120,8 @@ impl VmaFlags {
     pub const PFN_MAP: Self = Self(0x400);
     /// Memory of a device.
     pub const IO: Self = Self(0x4000);
+    /// Private and writable, or once was: `mprotect` does not take it back (`VM_ACCOUNT`).
+    pub const ACCOUNT: Self = Self(0x10_0000);
     /// Pages of hugetlbfs.
     pub const HUGE_TLB: Self = Self(0x40_0000);
     /// Not for core dumps (`madvise(MADV_DONTDUMP)`, `[vvar]`).

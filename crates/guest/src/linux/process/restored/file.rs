@@ -17,12 +17,12 @@ pub struct RestoredFile {
 }
 
 impl RestoredFile {
-    /// A file whose bytes are in these runs, which cover it exactly, in order, and that a
-    /// process has mapped so.
+    /// A file whose bytes are in these runs, which cover it exactly, in order. How a process
+    /// has mapped it is asked for if its ELF header is lost.
     pub(in crate::linux) fn of(
         kernel: &Kernel<'_>,
         runs: Vec<FileRun>,
-        mapped: Option<&Mapped>,
+        mapped: &dyn Fn() -> Option<Mapped>,
     ) -> Self {
         let last = runs.last();
         let len_bytes = last.map_or(0, |run| run.offset_bytes.saturating_add(run.len_bytes));

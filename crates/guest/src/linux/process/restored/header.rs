@@ -9,13 +9,15 @@ use std::ops::Range;
 use object::elf::{PF_R, PF_W, PF_X, PT_GNU_EH_FRAME};
 
 use super::{Source, frames};
-use crate::linux::process::{MappedFile, Process, VmaFlags};
+use crate::linux::process::{Library, MappedFile, Process, Vma, VmaFlags};
 
 const AT_ENTRY: u64 = 9;
-/// Where programs are linked to that cannot lie elsewhere: below that. All others lie
-/// higher, at two thirds of the addresses.
+/// Where programs of 64 bits are linked to that cannot lie elsewhere: below that. All
+/// others lie higher, at two thirds of the addresses.
 const FIXED_64: u64 = 1 << 32;
-const FIXED_32: u64 = 0x5000_0000;
+/// Below that lie both kinds of 32 bits: Linux puts those that can lie anywhere at 4 MiB and
+/// above (`ELF_ET_DYN_BASE`).
+const MAYBE_FIXED_32: u64 = 0x5000_0000;
 const ET_EXEC: u16 = 2;
 const ET_DYN: u16 = 3;
 const EM_386: u16 = 3;
@@ -54,7 +56,8 @@ impl Mapped {
         Self { is_64_bit: true, is_fixed: false, entry: 0, loads: vec![load] }
     }
 
-    /// `None` if it does not map the beginning of the file.
+    /// `None` if it does not map the beginning of the file, or if it cannot be told how
+    /// far from where it is linked to that lies.
     pub(in crate::linux) fn of(process: &Process<'_>, file: &MappedFile) -> Option<Self> {
         let len = file.len_bytes?;
         let is_64_bit = !process.is_32_bit();
@@ -64,23 +67,70 @@ impl Mapped {
             vmas.filter(|vma| vma.file.as_deref().is_some_and(same) && vma.offset_bytes < len);
         // A file that is mapped twice is described by the first time.
         let mut own = own.skip_while(|vma| vma.offset_bytes != 0).peekable();
-        let start = own.peek()?.start;
-        let is_fixed = start.0 < if is_64_bit { FIXED_64 } else { FIXED_32 };
-        let bias = if is_fixed { 0 } else { start.0 };
-        let mut loads: Vec<Load> = Vec::new();
-        for vma in own.take(MOST_SEGMENTS) {
-            let file = vma.offset_bytes..vma.offset_bytes.saturating_add(vma.len_bytes()).min(len);
-            if loads.last().is_some_and(|last| file.start < last.file.start) {
-                break;
-            }
-            let address = vma.start.0.wrapping_sub(bias);
-            loads.push(Load { address, file, flags: flags(vma.flags) });
-        }
+        let start = own.peek()?.start.0;
         let is_program = process.executable().is_some_and(same);
+        let (bias, is_fixed) = match linked_bias(process, &same) {
+            Some(bias) => (bias, bias == 0 && is_program),
+            None => bias_by_place(start, is_64_bit)?,
+        };
         let entry = process.auxv.value(AT_ENTRY).filter(|_| is_program);
         let entry = entry.map_or(0, |entry| entry.wrapping_sub(bias));
-        Some(Self { is_64_bit, is_fixed, entry, loads })
+        Some(Self { is_64_bit, is_fixed, entry, loads: loads(own, bias, len) })
     }
+}
+
+/// How far from where it is linked to the dynamic linker says that a file lies; `None` if
+/// it does not list the file.
+fn linked_bias(process: &Process<'_>, same: &dyn Fn(&MappedFile) -> bool) -> Option<u64> {
+    let list = process.libraries()?;
+    let mut listed = list.program.iter().chain(&list.libraries);
+    let is_it = |library: &&Library| {
+        let vma = process.vma_at(library.dynamic);
+        vma.is_some_and(|vma| vma.file.as_deref().is_some_and(same))
+    };
+    listed.find(is_it).map(|library| library.bias)
+}
+
+/// The same by where a file lies, and whether it cannot lie elsewhere.
+fn bias_by_place(start: u64, is_64_bit: bool) -> Option<(u64, bool)> {
+    match (is_64_bit, start < if is_64_bit { FIXED_64 } else { MAYBE_FIXED_32 }) {
+        (_, false) => Some((start, false)),
+        (true, true) => Some((0, true)),
+        (false, true) => None,
+    }
+}
+
+fn loads<'v>(vmas: impl Iterator<Item = &'v Vma>, bias: u64, len_bytes: u64) -> Vec<Load> {
+    let mut loads: Vec<Load> = Vec::new();
+    let mut before: Option<&Vma> = None;
+    for vma in vmas.take(MOST_SEGMENTS) {
+        let end = vma.offset_bytes.saturating_add(vma.len_bytes()).min(len_bytes);
+        let file = vma.offset_bytes..end;
+        if loads.last().is_some_and(|last| file.start < last.file.start) {
+            break;
+        }
+        match loads.last_mut().filter(|_| before.is_some_and(|before| is_split(before, vma))) {
+            Some(last) => {
+                last.file.end = file.end;
+                last.flags |= flags(vma.flags);
+            }
+            None => {
+                let address = vma.start.0.wrapping_sub(bias);
+                loads.push(Load { address, file, flags: flags(vma.flags) });
+            }
+        }
+        before = Some(vma);
+    }
+    loads
+}
+
+/// Whether two mappings were one of writable data, whose beginning the dynamic linker
+/// protected once it had relocated it (`PT_GNU_RELRO`).
+fn is_split(first: &Vma, second: &Vma) -> bool {
+    let is_data =
+        |vma: &Vma| vma.flags.contains(VmaFlags::ACCOUNT) && !vma.flags.contains(VmaFlags::EXECUTE);
+    let follows = first.offset_bytes.checked_add(first.len_bytes()) == Some(second.offset_bytes);
+    is_data(first) && is_data(second) && first.end == second.start && follows
 }
 
 fn flags(flags: VmaFlags) -> u32 {
@@ -258,6 +308,10 @@ fn frames_header(mapped: &Mapped, source: &dyn Source) -> Option<Load> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use vmss2core_mem::Gva;
+
     use super::*;
 
     #[test]
@@ -270,5 +324,44 @@ mod tests {
             writer.segment(PT_LOAD, &mapped.loads[0]).unwrap();
             assert_eq!(writer.bytes.len(), len);
         }
+    }
+
+    /// A mapping of two pages, of a file.
+    fn vma(start: u64, offset_bytes: u64, flags: u64) -> Vma {
+        let file = Arc::new(MappedFile::default());
+        let range = Gva(start)..Gva(start + 0x2000);
+        Vma { offset_bytes, ..Vma::new(range, VmaFlags(flags), file) }
+    }
+
+    #[test]
+    fn data_that_the_linker_protected_in_part_are_one_segment() {
+        const BIAS: u64 = 0x5555_5555_4000;
+        let vmas = [
+            vma(BIAS, 0, 0x71),
+            vma(BIAS + 0x2000, 0x2000, 0x75),
+            vma(BIAS + 0x4000, 0x4000, 0x71),
+            // These were one.
+            vma(BIAS + 0x7000, 0x5000, 0x10_0071),
+            vma(BIAS + 0x9000, 0x7000, 0x10_0073),
+        ];
+        let load = |address, file, flags| Load { address, file, flags };
+        let expected = [
+            load(0, 0..0x2000, 4),
+            load(0x2000, 0x2000..0x4000, 5),
+            load(0x4000, 0x4000..0x6000, 4),
+            load(0x7000, 0x5000..0x8800, 6),
+        ];
+        assert_eq!(loads(vmas.iter(), BIAS, 0x8800), expected);
+        // With a gap they are two.
+        let apart = [vmas[3].clone(), vma(BIAS + 0xa000, 0x7000, 0x10_0073)];
+        assert_eq!(loads(apart.iter(), BIAS, 0x8800).len(), 2);
+    }
+
+    #[test]
+    fn a_low_place_says_nothing_of_a_program_of_32_bits() {
+        assert_eq!(bias_by_place(0x40_0000, true), Some((0, true)));
+        assert_eq!(bias_by_place(0x5555_5555_4000, true), Some((0x5555_5555_4000, false)));
+        assert_eq!(bias_by_place(0x4b_e000, false), None);
+        assert_eq!(bias_by_place(0xb7e0_0000, false), Some((0xb7e0_0000, false)));
     }
 }

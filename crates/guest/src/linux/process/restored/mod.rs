@@ -82,11 +82,11 @@ struct Restored {
     patches: Vec<Patch>,
 }
 
-/// Restores a file that a process has mapped so, if it has.
-fn restore(source: &dyn Source, mapped: Option<&Mapped>) -> Restored {
+/// Restores a file. How a process has mapped it is asked for if its ELF header is lost.
+fn restore(source: &dyn Source, mapped: &dyn Fn() -> Option<Mapped>) -> Restored {
     let is_lost = source.available(0) < size_of::<FileHeader64<LittleEndian>>() as u64;
-    let lost = mapped.filter(|_| is_lost && source.len_bytes() > 0);
-    let Some(header) = lost.and_then(|mapped| header::make(mapped, source)) else {
+    let lost = if is_lost && source.len_bytes() > 0 { mapped() } else { None };
+    let Some(header) = lost.and_then(|mapped| header::make(&mapped, source)) else {
         let (table, patches) = look(source);
         return Restored { table, is_header_made: false, patches };
     };

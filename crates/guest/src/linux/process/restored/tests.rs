@@ -99,7 +99,7 @@ fn library() -> Bytes {
 
 /// The file as it is served, with zeroes for what is missing.
 fn whole(file: &Bytes) -> (SectionTable, Vec<u8>) {
-    let Restored { table, patches, .. } = restore(file, None);
+    let Restored { table, patches, .. } = restore(file, &|| None);
     let mut whole = file.all.clone();
     whole[file.missing.start as usize..file.missing.end as usize].fill(0);
     for patch in patches {
@@ -146,13 +146,13 @@ fn symbols_are_in_the_new_sections() {
 fn a_file_that_has_its_own_keeps_it() {
     let mut file = library();
     file.missing = 0..0;
-    assert!(restore(&file, None).table == SectionTable::Own);
+    assert!(restore(&file, &|| None).table == SectionTable::Own);
     // It never had any.
     let mut file = library();
     words(&mut file.all, 0x28, &[0]);
-    assert!(restore(&file, None).table == SectionTable::Own);
+    assert!(restore(&file, &|| None).table == SectionTable::Own);
     let text = Bytes { all: b"#!/bin/sh".to_vec(), missing: 0..0 };
-    assert!(restore(&text, None).table == SectionTable::Own);
+    assert!(restore(&text, &|| None).table == SectionTable::Own);
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn nonsense_is_bounded() {
     for count in [0, 0xffff, 4000] {
         let mut file = library();
         halves(&mut file.all, 0x38, &[0x0040_0000 | count]);
-        assert!(restore(&file, None).table == SectionTable::Lost, "{count}");
+        assert!(restore(&file, &|| None).table == SectionTable::Lost, "{count}");
     }
 }
 
@@ -225,10 +225,10 @@ fn a_file_that_is_cut_off_is_served_as_it_is() {
     let whole = library();
     for len in (0..0x200).chain([TEXT, DYNAMIC + 8, HASH + 4, SYMBOLS + 30, FRAMES + 6]) {
         let file = Bytes { all: whole.all[..len].to_vec(), missing: 0..0 };
-        assert!(restore(&file, None).table == SectionTable::Own, "{len}");
+        assert!(restore(&file, &|| None).table == SectionTable::Own, "{len}");
         // The same without an end that could be read.
         let file = Bytes { all: whole.all.clone(), missing: len as u64..whole.len_bytes() };
-        let _ = restore(&file, None);
+        let _ = restore(&file, &|| None);
     }
 }
 
@@ -242,7 +242,7 @@ fn changed_bytes_are_survived() {
         let survive = |change: &dyn Fn(&mut [u8])| {
             let mut file = Bytes { all: whole.all.clone(), missing: whole.missing.clone() };
             change(&mut file.all);
-            let _ = restore(&file, None);
+            let _ = restore(&file, &|| None);
         };
         for value in [0, 1, 0x7f, 0x80, 0xff] {
             survive(&|file| file[at] = value);
@@ -356,7 +356,7 @@ fn lost_call_frames_leave_the_others() {
 fn a_header_is_made_from_what_is_mapped() {
     let file = with_sections(0..0x1000);
     let mapped = Mapped::whole(0xa180);
-    let restored = restore(&file, Some(&mapped));
+    let restored = restore(&file, &|| Some(mapped.clone()));
     assert!(restored.is_header_made);
     let mut whole = file.all.clone();
     whole[..0x1000].fill(0);
