@@ -145,7 +145,9 @@ fn header(name: &str) -> Result<()> {
     let served = Served::of(name, &Wrap::without_header(), &[])?;
     both_gdbs(|judge| {
         let said = served.ask(judge, &LINES)?;
-        ensure_no_complaint(name, &said)?;
+        // The lost page has the linker's name, and gdb wants to stop in the linker.
+        let hushed = said.replace("warning: Unable to find dynamic linker breakpoint", "");
+        ensure_no_complaint(name, &hushed)?;
         ensure_libraries(&said)?;
         let deep = " in lab_sleep_deep () from target:/lib/liblab.so";
         let sleeper = ["nanosleep", deep, deep, deep, deep, " in sleeper ("];

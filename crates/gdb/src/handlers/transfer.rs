@@ -138,13 +138,14 @@ fn linked(session: &Session<'_>) -> Option<Vec<u8>> {
     let program = linked.program.as_ref();
     let main = program.map(|entry| format!(" main-lm=\"{:#x}\"", entry.entry.0));
     let mut xml = format!("<library-list-svr4 version=\"1.0\"{}>\n", main.unwrap_or_default());
+    let space = linked.debug.0;
     for library in &linked.libraries {
         let name = escape_xml(&library.name);
         let (entry, bias, dynamic) = (library.entry.0, library.bias, library.dynamic.0);
         // Writing to a String cannot fail.
         let _ = writeln!(
             xml,
-            "<library name=\"{name}\" lm=\"{entry:#x}\" l_addr=\"{bias:#x}\" l_ld=\"{dynamic:#x}\"/>"
+            "<library name=\"{name}\" lm=\"{entry:#x}\" l_addr=\"{bias:#x}\" l_ld=\"{dynamic:#x}\" lmid=\"{space:#x}\"/>"
         );
     }
     xml.push_str("</library-list-svr4>\n");

@@ -45,6 +45,8 @@ pub struct Library {
 /// The dynamic linker's list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Libraries {
+    /// Where the linker's `r_debug` lies, which stands for the namespace of the list.
+    pub debug: Gva,
     /// The entry of the program itself.
     pub program: Option<Library>,
     /// The libraries that have a path.
@@ -54,8 +56,9 @@ pub struct Libraries {
 /// The list of a process; `None` if it has none, or none was found.
 pub(super) fn of(process: &Process<'_>) -> Option<Libraries> {
     let reader = Reader { process, word_len: if process.is_32_bit() { 4 } else { 8 } };
-    let first = reader.first_link().or_else(|| reader.first_link_by_linker())?;
-    Some(reader.list(first))
+    let debug = reader.debug().or_else(|| reader.debug_by_linker())?;
+    // r_version comes first, r_map second.
+    Some(reader.list(debug, reader.nth(debug, 1)?))
 }
 
 struct Reader<'r, 'k> {
@@ -75,7 +78,7 @@ impl Reader<'_, '_> {
         self.word(at.checked_add(index.checked_mul(self.word_len as u64)?)?)
     }
 
-    fn first_link(&self) -> Option<u64> {
+    fn debug(&self) -> Option<u64> {
         let headers = self.process.auxv.value(AT_PHDR)?;
         let count = self.process.auxv.value(AT_PHNUM)?.min(MAX_HEADERS);
         // p_vaddr is the third word of a 64-bit header, and of a 32-bit one.
@@ -94,10 +97,8 @@ impl Reader<'_, '_> {
         for index in 0..MAX_DYNAMIC {
             match self.nth(dynamic, 2 * index)? {
                 DT_NULL => break,
-                // r_version comes first, r_map second.
                 DT_DEBUG => {
-                    let debug = self.nth(dynamic, 2 * index + 1).filter(|debug| *debug != 0)?;
-                    return self.nth(debug, 1);
+                    return self.nth(dynamic, 2 * index + 1).filter(|debug| *debug != 0);
                 }
                 _ => {}
             }
@@ -105,9 +106,9 @@ impl Reader<'_, '_> {
         None
     }
 
-    /// The list that the linker's `r_debug` leads to: r_version, r_map, r_brk, r_state,
+    /// The linker's `r_debug`, found in its data: r_version, r_map, r_brk, r_state,
     /// r_ldbase. The first two words before the linker is told of a debugger are set too.
-    fn first_link_by_linker(&self) -> Option<u64> {
+    fn debug_by_linker(&self) -> Option<u64> {
         let base = self.process.auxv.value(AT_BASE).filter(|base| *base != 0)?;
         let linker = self.process.vma_at(Gva(base))?.file.clone()?;
         let is_linkers =
@@ -142,7 +143,7 @@ impl Reader<'_, '_> {
                 && is_code(nth(2)?);
             let map = nth(1).filter(|map| is_it && *map != 0)?;
             // The first entry has none before it.
-            (self.nth(map, 4)? == 0).then_some(map)
+            (self.nth(map, 4)? == 0).then(|| vma.start.0.checked_add(at as u64)).flatten()
         })
     }
 
@@ -151,8 +152,8 @@ impl Reader<'_, '_> {
     }
 
     /// l_addr, l_name, l_ld, l_next. The first is of the program, and has no name.
-    fn list(&self, first: u64) -> Libraries {
-        let mut found = Libraries::default();
+    fn list(&self, debug: u64, first: u64) -> Libraries {
+        let mut found = Libraries { debug: Gva(debug), ..Libraries::default() };
         let mut link = first;
         for index in 0..MAX_LIBRARIES {
             if link == 0 {

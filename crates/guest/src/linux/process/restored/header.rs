@@ -109,15 +109,13 @@ fn loads<'v>(vmas: impl Iterator<Item = &'v Vma>, bias: u64, len_bytes: u64) -> 
         if loads.last().is_some_and(|last| file.start < last.file.start) {
             break;
         }
-        match loads.last_mut().filter(|_| before.is_some_and(|before| is_split(before, vma))) {
-            Some(last) => {
-                last.file.end = file.end;
-                last.flags |= flags(vma.flags);
-            }
-            None => {
-                let address = vma.start.0.wrapping_sub(bias);
-                loads.push(Load { address, file, flags: flags(vma.flags) });
-            }
+        let goes_on = before.is_some_and(|before| is_split(before, vma));
+        if let Some(last) = loads.last_mut().filter(|_| goes_on) {
+            last.file.end = file.end;
+            last.flags |= flags(vma.flags);
+        } else {
+            let address = vma.start.0.wrapping_sub(bias);
+            loads.push(Load { address, file, flags: flags(vma.flags) });
         }
         before = Some(vma);
     }
