@@ -149,7 +149,7 @@ fn header(name: &str) -> Result<()> {
         let hushed = said.replace("warning: Unable to find dynamic linker breakpoint", "");
         ensure_no_complaint(name, &hushed)?;
         ensure_libraries(&said)?;
-        let deep = " in lab_sleep_deep () from target:/lib/liblab.so";
+        let deep = " in lab_sleep_deep (";
         let sleeper = ["nanosleep", deep, deep, deep, deep, " in sleeper ("];
         ensure_frames(&served.guest, &said, "mt-sleeper", &sleeper)?;
         let library = "target:/lib/libc.so.6";

@@ -64,7 +64,7 @@ fn unmap(machine: &mut Machine, frames: &[u64], word: usize) -> Result<()> {
         let entries = (start..).step_by(word).zip(bytes.chunks_exact(word).map(number));
         found.extend(entries.filter_map(|(at, entry)| {
             let entry = entry & !(READ_ALREADY | NO_EXECUTE);
-            let is_it = |frame: &u64| entry == frame * PAGE_BYTES | FLAGS;
+            let is_it = |frame: &u64| entry == ((frame * PAGE_BYTES) | FLAGS);
             frames.iter().any(is_it).then_some(at)
         }));
     }
