@@ -168,6 +168,15 @@ mod of_an_installed_system {
     use super::{same_as_in_drgn, same_as_the_kernel_said};
 }
 
+mod of_a_crashed_kernel {
+    guest_tests! {
+        (same_as_in_drgn)
+        kdump: "linux-6.1-kdump",
+    }
+
+    use super::same_as_in_drgn;
+}
+
 mod with_vmlinux {
     guest_tests! {
         (same_as_in_drgn, same_as_in_crash)

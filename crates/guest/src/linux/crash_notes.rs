@@ -93,24 +93,8 @@ impl Kernel<'_> {
         let tid = little_endian(bytes.get(status.pid..status.pid + 4)?);
         let words = bytes.get(status.registers..)?.chunks_exact(if is_64_bit { 8 } else { 4 });
         let words: Vec<u64> = words.map(little_endian).collect();
-        let registers = self.after_last_call(registers(&words, is_64_bit));
+        let registers = registers(&words, is_64_bit);
         Some(CrashNote { tid: u32::try_from(tid).ok()?, registers })
-    }
-
-    /// The CPU that starts the second kernel does so in a call that does not return, from
-    /// the function that saved its registers. What that took for its own instruction is a
-    /// label, which the compiler puts where no stack is described; so the return address
-    /// of the call, under the stack pointer, is better.
-    fn after_last_call(&self, registers: X86Vcpu) -> X86Vcpu {
-        let function = |at: u64| Some(self.symbols()?.value.at(Gva(at))?.0.name);
-        let call = || {
-            let at = registers.gpr(Gpr::Rsp)?.checked_sub(self.word_len())?;
-            let call = self.read_pointer(Gva(at), "stack").ok()?.0;
-            let saver = function(registers.rip?).filter(|name| name.ends_with("crash_kexec"))?;
-            (function(call.checked_sub(1)?)? == saver).then_some(call)
-        };
-        let rip = call().or(registers.rip);
-        X86Vcpu { rip, ..registers }
     }
 }
 

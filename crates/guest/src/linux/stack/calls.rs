@@ -11,7 +11,7 @@ const CALL_RELATIVE: u8 = 0xe8;
 /// Whether the bytes before an address can be a call.
 pub(super) fn end_at(code: &Code<'_>, ip: u64) -> bool {
     let before = bytes_before(code, ip);
-    is_indirect(before) || is_relative(code, before, ip)
+    is_indirect(before) || target_in(code, before, ip).is_some()
 }
 
 /// What lies before an address, zeros where nothing can be read.
@@ -28,13 +28,18 @@ fn bytes_before(code: &Code<'_>, ip: u64) -> [u8; LONGEST] {
     bytes
 }
 
+/// What the call before an address calls, if the instruction names the place.
+pub(super) fn target(code: &Code<'_>, ip: u64) -> Option<u64> {
+    target_in(code, bytes_before(code, ip), ip)
+}
+
 /// A call to a place that the instruction names, which has to be code.
-fn is_relative(code: &Code<'_>, before: [u8; LONGEST], ip: u64) -> bool {
-    let [_, _, CALL_RELATIVE, distance @ ..] = before else { return false };
+fn target_in(code: &Code<'_>, before: [u8; LONGEST], ip: u64) -> Option<u64> {
+    let [_, _, CALL_RELATIVE, distance @ ..] = before else { return None };
     let distance = i32::from_le_bytes(distance);
-    let target = ip.wrapping_add_signed(distance.into());
     let mask = if code.kernel().linux().is_64_bit { u64::MAX } else { u32::MAX.into() };
-    distance != 0 && code.holds(target & mask)
+    let target = ip.wrapping_add_signed(distance.into()) & mask;
+    (distance != 0 && code.holds(target)).then_some(target)
 }
 
 /// A call through a register or a pointer in memory (`FF /2`).
@@ -46,7 +51,7 @@ fn is_indirect(before: [u8; LONGEST]) -> bool {
 }
 
 /// Bytes that follow ModRM (Intel SDM volume 2, 2.1.5).
-fn operand_len(modrm: u8, next: Option<&u8>) -> usize {
+pub(super) fn operand_len(modrm: u8, next: Option<&u8>) -> usize {
     let (mode, rm) = (modrm >> 6, modrm & 7);
     let sib = next.filter(|_| mode != 3 && rm == 4);
     let displacement = match (mode, sib.map_or(rm, |sib| sib & 7)) {

@@ -145,7 +145,7 @@ impl Kernel<'_> {
         }
         let stack = Stack::new(self, Some(task.gva), task.stack);
         if let Some(registers) = self.at_crash(task).as_ref().and_then(start::of_vcpu) {
-            return Ok(walk(&stack, &registers, self.kind_at_crash(&registers), AT_CRASH));
+            return Ok(walk(&stack, &registers, FrameKind::Registers, AT_CRASH));
         }
         let (registers, how) = self.sleeping(task)?;
         Ok(walk(&stack, &registers, FrameKind::Return, how))
@@ -188,19 +188,9 @@ impl Kernel<'_> {
             return Ok(Backtrace { frames: Vec::new(), end, how: "registers of the vCPU" });
         }
         let stack = self.stack_of_vcpu(index);
-        if self.linux().has_left(index) {
-            return Ok(walk(&stack, &registers, self.kind_at_crash(&registers), AT_CRASH));
-        }
-        Ok(walk(&stack, &registers, FrameKind::Registers, "registers of the vCPU"))
-    }
-
-    /// The CPU that started the second kernel did so in a call, whose return address is
-    /// right under its stack pointer; the others stopped at any instruction.
-    fn kind_at_crash(&self, registers: &Registers) -> FrameKind {
-        let under = registers.sp().and_then(|sp| sp.checked_sub(self.word_len()));
-        let word = under.and_then(|at| self.read_pointer(Gva(at), "stack").ok());
-        let is_call = word.is_some_and(|word| word.0 == registers.ip);
-        if is_call { FrameKind::Return } else { FrameKind::Registers }
+        let has_left = self.linux().has_left(index);
+        let how = if has_left { AT_CRASH } else { "registers of the vCPU" };
+        Ok(walk(&stack, &registers, FrameKind::Registers, how))
     }
 
     /// The stack of the task that a vCPU runs; it can be on another one for a while.

@@ -18,6 +18,7 @@ use super::{Frame, FrameKind, Registers, Step};
 use crate::linux::Kernel;
 
 mod ftrace;
+mod prologue;
 mod table;
 
 use table::{Base, Entry, Kind, Numbering, Table};
@@ -66,8 +67,13 @@ impl Tables {
             }
         };
         match (entry.kind, entry.sp) {
-            (Kind::Undefined, _) => Some(Step::Lost(UNDESCRIBED)),
-            (Kind::End, _) | (_, Base::Undefined) => Some(Step::Bottom),
+            (Kind::End, _) => Some(Step::Bottom),
+            // Where a stack begins too, in tables that have no kind for that.
+            (_, Base::Undefined) if stack.is_at_top(registers.sp()?) => Some(Step::Bottom),
+            (Kind::Undefined, _) | (_, Base::Undefined) => {
+                let step = prologue::step(stack, registers, ip);
+                Some(step.unwrap_or(Step::Lost(UNDESCRIBED)))
+            }
             _ => up(stack, registers, entry),
         }
     }

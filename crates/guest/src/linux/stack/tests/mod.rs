@@ -4,6 +4,7 @@
 
 mod frame_pointers;
 mod kept;
+mod left_out;
 mod seeds;
 
 use std::sync::Arc;
@@ -70,7 +71,7 @@ fn bits(orc: Orc, entry: &Entry) -> u16 {
         (_, other) => panic!("{other}"),
     };
     let kind = match (orc, entry.kind) {
-        (Orc::Old, "call" | "end") => 0,
+        (_, "undefined") | (Orc::Old, "call" | "end") => 0,
         (Orc::Old, "registers") | (Orc::New, "end") => 1,
         (Orc::Old, "partial") | (Orc::New, "call") => 2,
         (Orc::New, "registers") => 3,
@@ -327,7 +328,9 @@ fn an_end_in_the_middle_of_a_stack_is_none() {
     for orc in [Orc::Old, Orc::New] {
         let found = called_at(orc, STACK + 0x800).backtrace();
         assert_eq!(found.frames.len(), 4);
-        assert!(matches!(found.end, StackEnd::Lost(why) if why.contains("not where")));
+        // Old tables write the same for code that they do not describe.
+        let why = if matches!(orc, Orc::Old) { "not described" } else { "not where" };
+        assert!(matches!(found.end, StackEnd::Lost(said) if said.contains(why)));
     }
 }
 
