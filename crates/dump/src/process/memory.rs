@@ -50,7 +50,7 @@ impl Memory {
                 break;
             }
         }
-        builder.finish()
+        builder.finish(&|area| process.kernel().swap_place(area))
     }
 }
 
@@ -63,7 +63,7 @@ pub(super) struct Builder {
     /// Zeroes for which the file has no room.
     left_out: u64,
     /// What a user should know to be missing, and what is only in a file.
-    swapped: u64,
+    swapped: BTreeMap<u8, u64>,
     lost: BTreeMap<Missing, u64>,
 }
 
@@ -86,7 +86,7 @@ impl Builder {
             budget: guest_bytes.saturating_mul(MAX_ALIASES),
             max_file_bytes: if is_32_bit { MAX_FILE_BYTES_32 } else { MAX_FILE_BYTES },
             left_out: 0,
-            swapped: 0,
+            swapped: BTreeMap::new(),
             lost: BTreeMap::new(),
         }
     }
@@ -96,7 +96,8 @@ impl Builder {
         Writer { builder: self, flags, open: None }
     }
 
-    pub(super) fn finish(self) -> Memory {
+    /// What came of it all; `swap_place` says what a swap area is.
+    pub(super) fn finish(self, swap_place: &dyn Fn(u8) -> Option<String>) -> Memory {
         let fate = if self.zero_fill { "zeroes in the core" } else { "marked as unavailable" };
         let mut memory = self.memory;
         let mut say = |bytes: u64, problem: &dyn Fn(String) -> Problem| {
@@ -104,7 +105,12 @@ impl Builder {
                 memory.problems.push(problem(format!("{} KiB", bytes >> 10)));
             }
         };
-        say(self.swapped, &|size| Problem::incomplete(format!("swapped out, and {fate}: {size}")));
+        for (area, bytes) in &self.swapped {
+            let to = swap_place(*area).map(|place| format!(" to {place}")).unwrap_or_default();
+            say(*bytes, &|size| {
+                Problem::incomplete(format!("swapped out{to}, and {fate}: {size}"))
+            });
+        }
         for (why, bytes) in &self.lost {
             say(*bytes, &|size| missing(*why, fate, &size));
         }
@@ -127,7 +133,7 @@ impl Builder {
             }
             Content::Missing(_) if is_device => return,
             Content::Missing(why) => self.lost.entry(why).or_default(),
-            Content::Swapped { .. } => &mut self.swapped,
+            Content::Swapped { area, .. } => self.swapped.entry(area).or_default(),
             _ => return,
         };
         *counter = counter.saturating_add(run.len_bytes);

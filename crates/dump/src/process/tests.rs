@@ -27,7 +27,7 @@ fn memory(zero_fill: bool, vmas: &[Mapping<'_>]) -> Memory {
             at += pages * 0x1000;
         }
     }
-    builder.finish()
+    builder.finish(&|area| Some(format!("/swap{area}")))
 }
 
 /// Address, offset, bytes in the file, bytes in memory, flags.
@@ -76,7 +76,7 @@ fn what_is_not_available_has_no_bytes_in_the_file() {
     assert_eq!((swapped.counts.swapped, swapped.counts.missing), (0x2000, 0x1000));
     let [of_swap, others] = swapped.problems.as_slice() else { panic!("{:?}", swapped.problems) };
     assert_eq!([of_swap, others].map(|problem| problem.severity), [Severity::Incomplete; 2]);
-    assert!(of_swap.message.starts_with("swapped out"), "{}", of_swap.message);
+    assert!(of_swap.message.starts_with("swapped out to /swap"), "{}", of_swap.message);
     assert!(of_swap.message.ends_with(": 8 KiB"), "{}", of_swap.message);
     assert!(others.message.ends_with(": 4 KiB"), "{}", others.message);
 

@@ -70,6 +70,11 @@ impl Content {
 }
 
 impl Kernel<'_> {
+    /// The path of the file or of the device that a swap area is, in the guest.
+    pub fn swap_place(&self, area: u8) -> Option<String> {
+        self.swap_areas().path(area).map(str::to_owned)
+    }
+
     /// Fills `buf` with what a run holds, `skip` bytes into it; else says why not.
     pub fn read_content(&self, content: Content, skip: u64, buf: &mut [u8]) -> Result<(), String> {
         match content {
@@ -83,7 +88,7 @@ impl Kernel<'_> {
                 let page = page.wrapping_add(skip / PAGE_SIZE);
                 return Err(match self.swap_areas().page(self, area, page) {
                     Swapped::Lost(why) => why,
-                    _ => format!("swapped out to area {area}"),
+                    _ => format!("swapped out to {}", self.swap_areas().place(area)),
                 });
             }
             Content::Missing(why) => return Err(why.to_string()),

@@ -17,6 +17,7 @@ mod zsmalloc;
 use vmss2core_mem::{Gpa, Gva, PAGE_SIZE};
 
 use super::super::{Kernel, Object};
+use super::file::Files;
 use cache::SwapCache;
 pub(in crate::linux) use codec::Page;
 use zram::{Slot, Zram};
@@ -34,6 +35,8 @@ pub(in crate::linux) struct SwapAreas {
 #[derive(Debug)]
 struct Area {
     device: Device,
+    /// The path of the file or of the device, in the guest.
+    path: Option<String>,
     /// A bit for each page that is all zeroes and was therefore not written (6.12).
     zeroes: Option<Gva>,
     pages: u64,
@@ -73,9 +76,19 @@ impl SwapAreas {
         Self { areas: (0..MOST_AREAS).map(area).collect(), cache }
     }
 
+    /// What a user calls an area.
+    pub(in crate::linux) fn place(&self, area: u8) -> String {
+        self.path(area).map_or_else(|| format!("area {area}"), str::to_owned)
+    }
+
+    /// The path of an area's file, as the guest's `/proc/swaps` has it.
+    pub(in crate::linux) fn path(&self, area: u8) -> Option<&str> {
+        self.areas.get(usize::from(area))?.as_ref()?.path.as_deref()
+    }
+
     /// What became of a page of an area.
     pub(in crate::linux) fn page(&self, kernel: &Kernel<'_>, area: u8, page: u64) -> Swapped {
-        let lost = || Swapped::Lost(format!("swapped out to area {area}"));
+        let lost = || Swapped::Lost(format!("swapped out to {}", self.place(area)));
         let known = self.areas.get(usize::from(area)).and_then(Option::as_ref);
         let Some(known) = known.filter(|known| page < known.pages) else { return lost() };
         if let Some(gpa) = self.cache.as_ref().and_then(|cache| cache.page(kernel, area, page)) {
@@ -116,7 +129,10 @@ impl Area {
             },
         };
         let zeroes = info.pointer("zeromap").ok().filter(|map| map.0 != 0);
-        Self { device, zeroes, pages: info.uint("max").unwrap_or(0) }
+        let file = info.pointer("swap_file").ok().filter(|file| file.0 != 0);
+        let file = file.map(|file| Files::new(kernel).at(file));
+        let path = file.map(|file| file.path.clone()).filter(|path| !path.is_empty());
+        Self { device, path, zeroes, pages: info.uint("max").unwrap_or(0) }
     }
 
     fn is_zeroes(&self, kernel: &Kernel<'_>, page: u64) -> bool {
