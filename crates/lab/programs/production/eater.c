@@ -1,4 +1,4 @@
-/* eater KIB: takes memory away until no more than this is available, and holds
+/* eater KIB: takes memory away until no more than this is left of swap, and holds
  * it. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,13 +8,13 @@
 
 #define MIB (1ul << 20)
 
-static long available(void)
+static long swap_left(void)
 {
     long kib = 0;
     char line[128];
     FILE *file = fopen("/proc/meminfo", "r");
     while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "MemAvailable: %ld", &kib) == 1)
+        if (sscanf(line, "SwapFree: %ld", &kib) == 1)
             break;
     if (file)
         fclose(file);
@@ -26,7 +26,7 @@ int main(int argc, char **argv)
     int flags = MAP_PRIVATE | MAP_ANONYMOUS;
     long limit = argc == 2 ? atol(argv[1]) : 0;
     /* Slowly, so that others are swapped rather than killed. */
-    while (available() > limit) {
+    while (swap_left() > limit) {
         char *memory = mmap(0, MIB, PROT_READ | PROT_WRITE, flags, -1, 0);
         if (memory == MAP_FAILED || mlock(memory, MIB) != 0)
             break;

@@ -318,6 +318,7 @@ static void tell_what_stays(void)
     say_file("out mt", "/lab/out/mt");
     say_file("out t32", "/lab/out/t32");
     say_file("out swapped", "/lab/out/swapped");
+    say_file("frames", "/lab/out/frames");
     say_file("tracing", "/sys/kernel/tracing/enabled_functions");
     say_file("kprobes", "/sys/kernel/tracing/kprobe_events");
 }

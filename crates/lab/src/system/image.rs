@@ -19,9 +19,10 @@ const LIMIT: Duration = Duration::from_mins(5);
 const INIT: &str = include_str!("../../programs/production/init");
 
 /// Files of `/lab` in the guest, and how they may be used.
-const FILES: [(&str, &str, u32); 4] = [
+const FILES: [(&str, &str, u32); 5] = [
     ("start", include_str!("../../programs/production/start"), 0o755),
     ("modules", include_str!("../../programs/production/modules"), 0o644),
+    ("frames.py", include_str!("../../programs/production/frames.py"), 0o644),
     ("threads.py", include_str!("../../programs/production/threads.py"), 0o644),
     ("threads.js", include_str!("../../programs/production/threads.js"), 0o644),
 ];
@@ -78,7 +79,7 @@ fn add_modules(system: &System, kernel: &Kernel, root: &Path) -> Result<()> {
 
 fn add_programs(root: &Path) -> Result<()> {
     let (lab, built) = (root.join("lab"), programs::build()?);
-    for folder in ["bin", "gdb", "out"] {
+    for folder in ["bin", "out"] {
         fs::create_dir_all(lab.join(folder))?;
     }
     for program in PROGRAMS {
@@ -92,16 +93,13 @@ fn add_programs(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A disk image with everything of `root`, and a swap file without holes.
+/// A disk image with everything of `root`.
 pub(super) fn fill_disk(system: &System, root: &Path, disk: &Path) -> Result<()> {
     fs::File::create(disk)?.set_len(system.disk_mib << 20)?;
-    let swap = root.join("swapfile");
-    let mut allocate = Command::new("fallocate");
-    succeed(allocate.arg("-l").arg(format!("{}MiB", system.swap_mib)).arg(&swap), LIMIT)?;
     let mut make = Command::new("mke2fs");
     make.args(["-q", "-t", "ext4", "-d"]).arg(root).arg(disk);
     succeed(&mut make, LIMIT)?;
-    fs::remove_file(&swap).context("removing the swap file")
+    Ok(())
 }
 
 /// What loads the drivers of the disk and its file system, and goes on there.

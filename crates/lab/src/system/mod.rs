@@ -40,8 +40,6 @@ pub(crate) struct System {
     pub(crate) left_out: &'static [&'static str],
     /// Size of the disk with the root file system.
     pub(crate) disk_mib: u64,
-    /// Size of the swap file on it.
-    pub(crate) swap_mib: u64,
     /// Size of a second disk, which is empty.
     pub(crate) second_mib: u64,
 }
@@ -73,7 +71,6 @@ const SYSTEMS: [System; 1] = [System {
         "sound",
     ],
     disk_mib: 2500,
-    swap_mib: 192,
     second_mib: 64,
 }];
 
