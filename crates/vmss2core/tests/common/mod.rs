@@ -17,6 +17,7 @@ pub mod judges;
 pub mod kdump;
 pub mod mt;
 pub mod outputs;
+pub mod production;
 pub mod rand;
 pub mod server;
 pub mod stacks;

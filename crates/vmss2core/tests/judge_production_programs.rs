@@ -1,0 +1,234 @@
+//! Programs of an installed Debian under memory pressure: every page that it hashed,
+//! what it swapped, to compressed memory and to a file, where its threads stand, and
+//! their stacks in debuggers against those that gdb found in the guest.
+
+#![allow(clippy::indexing_slicing, reason = "a member that is missing in JSON is null")]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use common::cores::{self, PROGRAM, Run, Wrap};
+use common::elf::Core;
+use common::judges;
+use common::production::{Frame, Frames, Production, frames_in};
+use common::server::Server;
+use serde_json::Value;
+use vmss2core_lab::judges::{Judge, gdb, gdb_trixie};
+use vmss2core_lab::truth::page_hash;
+
+const PAGE_BYTES: usize = 4096;
+const NT_AUXV: u32 = 6;
+
+fn core(production: &Production, pid: u32) -> Result<(Run, Core)> {
+    let options = ["core", "--pid", &pid.to_string()];
+    let run = cores::incomplete(&production.guest, &Wrap::split(), &options)?;
+    let core = run.core(&format!("core.{pid}"))?;
+    Ok((run, core))
+}
+
+/// Every page of every process that had the same bytes before and after.
+#[test]
+fn pages_are_those_that_it_hashed() -> Result<()> {
+    let production = Production::get()?;
+    let (mut pages, mut processes, mut others) = (0, 0, Vec::new());
+    for pid in production.processes_with("mem") {
+        let (_, core) = core(&production, pid)?;
+        for (address, hash) in production.pages(pid)? {
+            let bytes = core.read_virtual(address, PAGE_BYTES)?;
+            ensure!(bytes.len() == PAGE_BYTES, "{pid}: no page at {address:#x}");
+            if page_hash(&bytes) != hash {
+                others.push((pid, address));
+            }
+            pages += 1;
+        }
+        processes += 1;
+    }
+    ensure!(others.len() < 40, "{} pages differ: {others:x?}", others.len());
+    ensure!(pages > 20_000 && processes > 40, "{pages} pages of {processes} processes");
+    Ok(())
+}
+
+#[test]
+fn auxiliary_vectors_are_those_that_it_listed() -> Result<()> {
+    let production = Production::get()?;
+    let mut compared = 0;
+    for pid in production.processes_with("mem") {
+        let (_, core) = core(&production, pid)?;
+        let notes = core.notes_of("CORE");
+        let note = notes.iter().find(|note| note.kind == NT_AUXV).context("no auxv")?;
+        let theirs = production.before.bytes(&format!("auxv {pid}"))?;
+        ensure!(theirs.starts_with(&note.desc) || note.desc == theirs, "{pid}: {:x?}", note.desc);
+        compared += 1;
+    }
+    ensure!(compared > 40, "{compared} processes");
+    Ok(())
+}
+
+/// What was swapped to compressed memory has the bytes that the program wrote, by
+/// each of the algorithms; what was swapped to a file has none.
+#[test]
+fn swapped_pages_are_read_from_compressed_memory() -> Result<()> {
+    let production = Production::get()?;
+    let hashes = production.swapped_hashes()?;
+    let pid = production.pid("swapped")?;
+    let (run, core) = core(&production, pid)?;
+    let file = production.swap_file()?;
+    let mut of_device: BTreeMap<u32, usize> = BTreeMap::new();
+    for (address, device, _) in production.swapped(pid)? {
+        let Some(hash) = hashes.get(&address) else { continue };
+        let bytes = core.read_virtual(address, PAGE_BYTES)?;
+        let found = (bytes.len() == PAGE_BYTES).then(|| page_hash(&bytes));
+        // What is being written to the file, or was read ahead, is in memory besides.
+        let is_right = found == Some(*hash) || (found.is_none() && device == file);
+        ensure!(is_right, "{address:#x} on device {device}: {found:x?}, written {hash:x}");
+        *of_device.entry(device).or_default() += 1;
+    }
+    ensure!(of_device.len() == 5, "pages by device: {of_device:?}");
+    ensure!(of_device.values().all(|count| *count > 100), "pages by device: {of_device:?}");
+    ensure!(run.stderr.contains("/swapfile"), "not said where the others are: {}", run.stderr);
+    Ok(())
+}
+
+/// Pages of all processes that are on the swap file: no debugger is shown zeroes
+/// for them.
+#[test]
+fn pages_on_the_swap_file_have_no_bytes() -> Result<()> {
+    let production = Production::get()?;
+    let file = production.swap_file()?;
+    let (mut absent, mut processes) = (0, 0);
+    for pid in production.processes_with("swapped") {
+        let swapped = production.swapped(pid)?;
+        let on_file: Vec<u64> =
+            swapped.iter().filter(|(_, device, _)| *device == file).map(|page| page.0).collect();
+        if on_file.is_empty() {
+            continue;
+        }
+        let (_, core) = core(&production, pid)?;
+        for address in on_file {
+            absent += usize::from(core.read_virtual(address, PAGE_BYTES)?.is_empty());
+        }
+        processes += 1;
+    }
+    ensure!(absent > 1000 && processes > 10, "{absent} pages of {processes} processes");
+    Ok(())
+}
+
+/// Where each thread that sleeps in a system call left its program.
+#[test]
+fn threads_stand_where_it_said() -> Result<()> {
+    let production = Production::get()?;
+    let checkpoint = cores::checkpoint(&production.guest, &Wrap::split())?;
+    let mut program = Command::new(PROGRAM);
+    program.args(["bt", "--json", "--all"]).arg(&checkpoint);
+    let report: Value = serde_json::from_str(&judges::output(&mut program)?)?;
+    let stacks = report["stacks"].as_array().context("no stacks")?;
+    let by_thread: BTreeMap<u64, &Value> =
+        stacks.iter().filter_map(|stack| Some((stack["task"]["tid"].as_u64()?, stack))).collect();
+    // It waited for the one that said all this, but not when it was stopped.
+    let shells = production.pids_of("start")?;
+    let mut compared = 0;
+    for (tid, (sp, pc)) in production.places()? {
+        if shells.contains(&tid) {
+            continue;
+        }
+        let stack = by_thread.get(&tid.into()).with_context(|| format!("no stack of {tid}"))?;
+        let address = |member: &str| common::stacks::address(&stack[member]);
+        ensure!((address("user_sp")?, address("user_ip")?) == (sp, pc), "{sp:x} {pc:x} {stack:#}");
+        compared += 1;
+    }
+    ensure!(compared > 100, "{compared} threads");
+    Ok(())
+}
+
+/// Whether a thread is where a debugger in the guest found it.
+fn has_stayed(places: &BTreeMap<u32, (u64, u64)>, tid: u32, frames: &[Frame]) -> bool {
+    let place = places.get(&tid).copied();
+    place.is_some() && place == frames.first().map(|frame| (frame.sp, frame.pc))
+}
+
+/// The frames that a gdb finds in a process of the served checkpoint.
+fn frames(
+    judge: &Judge,
+    production: &Production,
+    server: &Server,
+    pid: u32,
+    options: &[&str],
+) -> Result<Frames> {
+    let mut gdb = judge.command();
+    gdb.args(["-q", "-nx", "-batch", "-iex", "set debuginfod enabled off"]);
+    gdb.args(["-iex", "set auto-load off", "-iex", "set debug-file-directory /nowhere"]);
+    for option in options {
+        gdb.args(["-iex", option]);
+    }
+    gdb.args(["-ex", &format!("target extended-remote {}", server.socket().display())]);
+    gdb.args(["-ex", &format!("attach {pid}"), "-x"]).arg(production.file("lab/frames.py"));
+    Ok(frames_in(&judges::output(&mut gdb)?))
+}
+
+/// With the files of the guest at hand, gdb finds in each thread of each program
+/// what gdb in the guest found before anything was swapped, frame by frame.
+fn stacks_with_the_files_of_the_guest(judge: &Judge) -> Result<()> {
+    let production = Production::get()?;
+    let server = Server::of(&production.guest)?;
+    let sysroot = format!("set sysroot {}", production.guest.root().display());
+    let mut languages = BTreeSet::new();
+    let (mut compared, mut wrong) = (0, Vec::new());
+    let places = production.places()?;
+    for (name, pid, theirs) in production.frames()? {
+        let ours = frames(judge, &production, &server, pid, &[&sysroot])?;
+        for (tid, theirs) in theirs {
+            if !has_stayed(&places, tid, &theirs) {
+                continue;
+            }
+            let found = ours.get(&tid).with_context(|| format!("{name}: no thread {tid}"))?;
+            let len = production.sure_frames(pid, &theirs)?;
+            if found.get(..len) != theirs.get(..len) {
+                wrong.push(format!("{name} {tid}:\n{found:#x?}\nin the guest:\n{theirs:#x?}"));
+            }
+            compared += 1;
+            languages.insert(name.clone());
+        }
+    }
+    ensure!(wrong.is_empty(), "{} of {compared}:\n{}", wrong.len(), wrong.join("\n"));
+    ensure!(compared > 45 && languages.len() == 9, "{compared} threads of {languages:?}");
+    Ok(())
+}
+
+#[test]
+fn stacks_in_gdb_13() -> Result<()> {
+    stacks_with_the_files_of_the_guest(&gdb()?)
+}
+
+#[test]
+fn stacks_in_gdb_16() -> Result<()> {
+    stacks_with_the_files_of_the_guest(&gdb_trixie()?)
+}
+
+/// With nothing at hand but the checkpoint, gdb finds every thread, and its
+/// innermost frame where the guest said.
+#[test]
+fn threads_without_the_files_of_the_guest() -> Result<()> {
+    let production = Production::get()?;
+    let server = Server::of(&production.guest)?;
+    let (mut compared, mut same) = (0, 0);
+    let places = production.places()?;
+    for (name, pid, theirs) in production.frames()? {
+        let ours = frames(&gdb()?, &production, &server, pid, &[])?;
+        for (tid, theirs) in theirs {
+            if !has_stayed(&places, tid, &theirs) {
+                continue;
+            }
+            let found = ours.get(&tid).with_context(|| format!("{name}: no thread {tid}"))?;
+            let first = |frames: &[Frame]| frames.first().map(|frame| (frame.sp, frame.pc));
+            ensure!(first(found) == first(&theirs), "{name} {tid}: {found:x?}\n{theirs:x?}");
+            compared += 1;
+            same += usize::from(*found == theirs);
+        }
+    }
+    eprintln!("{same} of {compared} whole");
+    ensure!(compared > 45, "{compared} threads");
+    Ok(())
+}
