@@ -87,6 +87,34 @@ fn same_as_in_crash(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// The same functions as crash finds with the symbols of modules, up to where its own
+/// stacks are none: return probes, which it does not know, and the common entry of
+/// system calls, where it adds what was left of calls that had returned.
+fn as_in_crash_up_to_the_entry(name: &str) -> Result<()> {
+    let (guest, kernel) = guests::guest_with_kernel(name)?;
+    let ours = by_thread(&bt(&guest, &["--all"])?)?;
+    let theirs = stacks::in_crash(&guest, &kernel)?;
+    let entry = guest.truth()?.symbol("do_syscall_64")?;
+    let is_entry = |ip: &u64| (entry..entry + 0x100).contains(ip);
+    let trampolines = stacks::trampolines(&guest)?;
+    let (mut compared, mut whole) = (0, 0);
+    for (tid, in_drgn) in stacks::in_drgn(&guest, &kernel)? {
+        let (Some(ours), Some(theirs)) = (ours.get(&tid), theirs.get(&tid)) else { continue };
+        let probe = in_drgn.iter().position(|ip| trampolines.contains(ip));
+        let entry = ours.iter().position(is_entry).map(|at| at + 1);
+        let len = [probe, entry].into_iter().flatten().min();
+        let same = match len {
+            Some(len) => ours.get(..len) == theirs.get(..len),
+            None => ours == theirs,
+        };
+        ensure!(same || tid == 0, "{name}, {tid}: {len:?} of\n{ours:x?}\nin crash\n{theirs:x?}");
+        compared += 1;
+        whole += usize::from(ours == theirs);
+    }
+    ensure!(compared > 180 && whole > 60, "{name}: {compared} compared, {whole} whole");
+    Ok(())
+}
+
 /// What the kernel itself said of the stacks of its tasks shortly before it stopped
 /// and shortly after: what is the same in both must be so here, each function and
 /// each offset, through return probes and the tracer of functions too. The kernel
@@ -161,11 +189,11 @@ tests_of_all_guests!(complete);
 
 mod of_an_installed_system {
     guest_tests! {
-        (same_as_the_kernel_said, same_as_in_drgn)
+        (same_as_the_kernel_said, same_as_in_drgn, as_in_crash_up_to_the_entry)
         production: "linux-6.1-production",
     }
 
-    use super::{same_as_in_drgn, same_as_the_kernel_said};
+    use super::{as_in_crash_up_to_the_entry, same_as_in_drgn, same_as_the_kernel_said};
 }
 
 mod of_a_crashed_kernel {

@@ -16,7 +16,7 @@ use common::judges;
 use common::production::{Frame, Frames, Production, frames_in};
 use common::server::Server;
 use serde_json::Value;
-use vmss2core_lab::judges::{Judge, gdb, gdb_trixie};
+use vmss2core_lab::judges::{Judge, crash, gdb, gdb_trixie};
 use vmss2core_lab::truth::page_hash;
 
 const PAGE_BYTES: usize = 4096;
@@ -231,4 +231,68 @@ fn threads_without_the_files_of_the_guest() -> Result<()> {
     eprintln!("{same} of {compared} whole");
     ensure!(compared > 45, "{compared} threads");
     Ok(())
+}
+
+/// crash unpacks pages itself, of devices that use the algorithm it knows: the same
+/// bytes as in our core.
+#[test]
+fn crash_reads_the_same_swapped_pages() -> Result<()> {
+    // It unpacks the page for each word anew: a part in the middle must do.
+    const PART: u64 = 0x800;
+    const WORDS: usize = 32;
+    let production = Production::get()?;
+    let kernel = Production::kernel()?;
+    let (file, pid) = (production.swap_file()?, production.pid("swapped")?);
+    let mut asked: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+    for (address, device, _) in production.swapped(pid)? {
+        let pages = asked.entry(device).or_default();
+        if device != file && pages.len() < 15 {
+            pages.push(address + PART);
+        }
+    }
+    let modules = Production::debug_modules()?.join("kernel");
+    let module = |name, file| format!("mod -s {name} {}", modules.join(file).display());
+    let mut commands = vec![
+        module("zsmalloc", "mm/zsmalloc.ko"),
+        module("zram", "drivers/block/zram/zram.ko"),
+        format!("set {pid}"),
+    ];
+    let read = |address| format!("rd -u -64 {address:x} {WORDS}");
+    commands.extend(asked.values().flatten().map(read));
+    commands.push("quit\n".to_owned());
+    let checkpoint = cores::checkpoint(&production.guest, &Wrap::split())?;
+    let said = judges::crash(&crash()?, &[&kernel, &checkpoint], &commands.join("\n"))?;
+    let words = words_of(&said);
+    let (_, core) = core(&production, pid)?;
+    let mut compared = 0;
+    for address in asked.values().flatten().filter(|address| words.contains_key(*address)) {
+        let bytes = core.read_virtual(*address, WORDS * 8)?;
+        // Of a page that repeats one word crash fills the first eighth only.
+        if bytes.chunks_exact(8).all(|word| bytes.starts_with(word)) {
+            continue;
+        }
+        for (at, word) in (*address..).step_by(8).zip(bytes.chunks_exact(8)) {
+            let word = word.iter().rev().fold(0, |all, byte| all << 8 | u64::from(*byte));
+            ensure!(
+                words.get(&at) == Some(&word),
+                "{at:#x}: {word:x}, in crash {:x?}",
+                words.get(&at)
+            );
+        }
+        compared += 1;
+    }
+    ensure!(compared >= 6, "crash read {compared} pages: {said}");
+    Ok(())
+}
+
+/// Lines of crash's `rd`: `7f1f6d8f4000:  3f5cfe33e96f412d cdebcc88d49674ef   -Ao...`.
+fn words_of(said: &str) -> BTreeMap<u64, u64> {
+    let mut words = BTreeMap::new();
+    for line in said.lines() {
+        let Some((address, rest)) = line.trim().split_once(":  ") else { continue };
+        let Ok(address) = u64::from_str_radix(address, 16) else { continue };
+        let values = rest.split(' ').take(2).filter_map(|word| u64::from_str_radix(word, 16).ok());
+        words.extend((address..).step_by(8).zip(values));
+    }
+    words
 }

@@ -111,10 +111,15 @@ fn crash_frame(line: &str) -> Option<u64> {
     u64::from_str_radix(at.split_whitespace().next()?, 16).ok()
 }
 
-/// What crash finds for each thread.
+/// What crash finds for each thread, with the debug information of modules that is
+/// beside the kernel's.
 pub fn in_crash(guest: &Guest, kernel: &Path) -> Result<BTreeMap<u64, Stack>> {
     let checkpoint = cores::checkpoint(guest, &Wrap::split())?;
-    let said = judges::crash(&crash_judge()?, &[kernel, &checkpoint], "foreach bt\nquit\n")?;
+    let modules = kernel.with_file_name("modules");
+    let load =
+        if modules.is_dir() { format!("mod -S {}\n", modules.display()) } else { String::new() };
+    let commands = format!("{load}foreach bt\nquit\n");
+    let said = judges::crash(&crash_judge()?, &[kernel, &checkpoint], &commands)?;
     let mut found: BTreeMap<u64, Stack> = BTreeMap::new();
     let mut current = 0;
     for line in said.lines() {
