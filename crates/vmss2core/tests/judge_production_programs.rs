@@ -207,6 +207,76 @@ fn stacks_in_gdb_16() -> Result<()> {
     stacks_with_the_files_of_the_guest(&gdb_trixie()?)
 }
 
+/// Program counters of the frames of each thread that lldb shows. What a function that
+/// was inlined returns to is no frame.
+fn frames_in_lldb(said: &str) -> BTreeMap<u32, Vec<u64>> {
+    let mut numbers = BTreeMap::new();
+    let mut frames: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+    let (mut current, mut was_inlined) = (None, false);
+    for line in said.lines() {
+        let line = line.trim_start_matches(['*', ' ']);
+        if let Some((index, rest)) = line.strip_prefix("thread #").and_then(split_digits) {
+            if let Some((tid, _)) = rest.strip_prefix(": tid = ").and_then(split_digits) {
+                numbers.insert(index, tid);
+            }
+            current = numbers.get(&index).copied();
+        } else if let Some((_, rest)) = line.strip_prefix("frame #").and_then(split_digits) {
+            let Some(pc) = rest.strip_prefix(": 0x").and_then(|rest| rest.split(' ').next()) else {
+                continue;
+            };
+            let (Some(tid), Ok(pc)) = (current, u64::from_str_radix(pc, 16)) else { continue };
+            if !was_inlined {
+                frames.entry(tid).or_default().push(pc);
+            }
+            was_inlined = line.contains("[inlined]");
+        }
+    }
+    frames
+}
+
+fn split_digits(text: &str) -> Option<(u32, &str)> {
+    let (digits, rest) = text.split_at(text.find(|letter: char| !letter.is_ascii_digit())?);
+    Some((digits.parse().ok()?, rest))
+}
+
+#[test]
+fn stacks_in_lldb() -> Result<()> {
+    let production = Production::get()?;
+    let checkpoint = cores::checkpoint(&production.guest, &Wrap::split())?;
+    let root = production.guest.root().display().to_string();
+    let places = production.places()?;
+    let (mut compared, mut wrong) = (0, Vec::new());
+    for (name, pid, theirs) in production.frames()? {
+        let options = ["--pid", &pid.to_string(), "--port", "0", "--sysroot", &root];
+        let server = Server::start(&checkpoint, &options)?;
+        let line = server.said.lines().map(str::trim).find(|line| line.starts_with("lldb "));
+        let line = line.context("no line for lldb")?;
+        let commands = ["thread list", "bt all"];
+        let said = judges::output(&mut judges::lldb_line(server.dir(), line, &commands)?)?;
+        // The first frame is shown before the list of threads.
+        let listed = said.split_once("(lldb) thread list").context("no threads")?.1;
+        let ours = frames_in_lldb(listed);
+        for (tid, theirs) in theirs {
+            if !has_stayed(&places, tid, &theirs) {
+                continue;
+            }
+            let len = production.sure_frames(pid, &theirs)?;
+            let mut theirs: Vec<&Frame> = theirs.iter().take(len).collect();
+            theirs.dedup_by_key(|frame| (frame.sp, frame.pc));
+            let theirs: Vec<u64> = theirs.into_iter().map(|frame| frame.pc).collect();
+            let found =
+                ours.get(&tid).with_context(|| format!("{name}: no thread {tid}: {said}"))?;
+            if found.get(..theirs.len()) != Some(theirs.as_slice()) {
+                wrong.push(format!("{name} {tid}:\n{found:x?}\nin the guest:\n{theirs:x?}"));
+            }
+            compared += 1;
+        }
+    }
+    ensure!(wrong.is_empty(), "{} of {compared}:\n{}", wrong.len(), wrong.join("\n"));
+    ensure!(compared > 45, "{compared} threads");
+    Ok(())
+}
+
 /// With nothing at hand but the checkpoint, gdb finds every thread, and its
 /// innermost frame where the guest said.
 #[test]
