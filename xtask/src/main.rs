@@ -13,6 +13,7 @@ mod demo;
 mod lab;
 mod layers;
 mod mutate;
+mod packets;
 mod setup;
 
 use std::path::{Path, PathBuf};

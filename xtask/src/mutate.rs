@@ -1,16 +1,16 @@
 //! `cargo xtask mutate`: attacks on the program, for as long as one likes.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use vmss2core_lab::mutate::{Attack, Finding, GUESTS, Limits, Run, Target, packets};
-use vmss2core_lab::vmware::{Machine, Shape, write_checkpoint};
+use anyhow::{Context, Result, anyhow, ensure};
+use vmss2core_lab::mutate::{Attack, Finding, GUESTS, Limits, Run, Target};
+
+use crate::packets;
 
 /// How much to attack, and what.
 #[derive(clap::Args)]
@@ -30,7 +30,10 @@ pub(crate) struct MutateArgs {
     /// Runs side by side
     #[arg(long, default_value_t = 1)]
     jobs: u64,
-    /// Attack the server with packets instead, one connection a run
+    /// Attack the program that is there already, instead of building it
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+    /// Attack servers with packets instead, one connection a run
     #[arg(long)]
     packets: bool,
 }
@@ -39,6 +42,7 @@ pub(crate) struct MutateArgs {
 #[derive(Default)]
 struct Tally {
     codes: BTreeMap<i32, u64>,
+    commands: BTreeMap<String, u64>,
     most_kib: (u64, String),
     longest: (u64, String),
     findings: Vec<Finding>,
@@ -47,6 +51,8 @@ struct Tally {
 impl Tally {
     fn add(&mut self, guest: &str, run: Run) {
         *self.codes.entry(run.ended.code).or_default() += 1;
+        let command = run.line.split_whitespace().nth(1).unwrap_or_default().to_owned();
+        *self.commands.entry(command).or_default() += 1;
         let what = format!("{}, guest {guest}, seed {}", run.line, run.seed);
         if run.ended.rss_kib > self.most_kib.0 {
             self.most_kib = (run.ended.rss_kib, what.clone());
@@ -62,6 +68,7 @@ impl Tally {
 
     fn print(&self) {
         println!("{} runs; exit codes: {:?}", self.codes.values().sum::<u64>(), self.codes);
+        println!("of each command: {:?}", self.commands);
         println!("most memory: {} MiB: {}", self.most_kib.0 >> 10, self.most_kib.1);
         let seconds = self.longest.0 / 100;
         println!(
@@ -75,15 +82,17 @@ impl Tally {
 
 /// Does it; fails if anything was found.
 pub(crate) fn run(root: &Path, args: &MutateArgs) -> Result<()> {
-    let program = crate::release_binary(root)?;
+    let program = args.program.clone().map_or_else(|| crate::release_binary(root), Ok)?;
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let seed = args.seed.unwrap_or(since_1970.as_secs() * 1_000_000);
     let named: Vec<&str> = args.guest.iter().map(String::as_str).collect();
-    let guests = if named.is_empty() { GUESTS.to_vec() } else { named };
     println!("seed {seed}");
     if args.packets {
-        return attack_server(&program, guests[0], args, seed);
+        let time = args.minutes.map(Duration::from_mins);
+        let attack = packets::Campaign { program, jobs: args.jobs, runs: args.runs, time, seed };
+        return attack.run(&named);
     }
+    let guests = if named.is_empty() { GUESTS.to_vec() } else { named };
     let mut tally = Tally::default();
     let share = guests.len() as u64;
     let time = args.minutes.map(|minutes| Duration::from_secs(minutes * 60 / share));
@@ -120,71 +129,13 @@ fn attack_guest(
             tally.lock().map_err(|_| anyhow!("another job panicked"))?.add(name, run);
         }
     };
+    side_by_side(jobs, work)
+}
+
+/// Does `work` several times at once.
+pub(crate) fn side_by_side(jobs: u64, work: impl Fn() -> Result<()> + Sync) -> Result<()> {
     thread::scope(|scope| {
-        let all: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
+        let all: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(&work)).collect();
         all.into_iter().try_for_each(|job| job.join().map_err(|_| anyhow!("a job panicked"))?)
     })
-}
-
-/// A server that is attacked; ends with this.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Server {
-    /// The most memory that it had, in MiB.
-    fn peak_mib(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib: u64 = peak.context("no peak")?.trim().trim_end_matches(" kB").parse()?;
-        Ok(kib >> 10)
-    }
-}
-
-fn attack_server(program: &Path, guest: &str, args: &MutateArgs, seed: u64) -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let machine = Machine::of_guest(&vmss2core_lab::guest(guest)?)?;
-    let state = write_checkpoint(&machine, &Shape::default(), dir.path(), "vm")?.state;
-    let socket = dir.path().join("socket");
-    let log = std::fs::File::create(dir.path().join("log"))?;
-    let mut command = Command::new(program);
-    command.arg("gdb").arg(state).arg("--unix").arg(&socket);
-    let mut server = Server(command.stdin(Stdio::null()).stderr(log).spawn()?);
-    while packets::probe(&socket).is_err() {
-        ensure!(server.0.try_wait()?.is_none(), "the server does not start");
-        thread::sleep(Duration::from_millis(200));
-    }
-    let (start, before) = (Instant::now(), server.peak_mib()?);
-    let (mut sent, mut connections) = (0, 0);
-    let is_time = |start: Instant| match args.minutes {
-        Some(minutes) => start.elapsed() < Duration::from_mins(minutes),
-        None => true,
-    };
-    while is_time(start) && (args.minutes.is_some() || connections < args.runs) {
-        let seed = seed + connections;
-        sent += packets::attack(&socket, seed).with_context(|| {
-            format!("again: cargo xtask mutate --packets --guest {guest} --seed {seed} --runs 1")
-        })?;
-        connections += 1;
-        if connections % 500 == 0 {
-            packets::fill(&socket).with_context(|| format!("lost places at seed {seed}"))?;
-        }
-    }
-    packets::fill(&socket).context("lost places at the end")?;
-    let said = std::fs::read_to_string(dir.path().join("log"))?;
-    println!(
-        "{connections} connections, {sent} packets; memory at most {} MiB, {before} before",
-        server.peak_mib()?
-    );
-    if let Some(at) = said.find("panicked at") {
-        bail!("a panic: {}", said.get(at..).unwrap_or_default());
-    }
-    let stopped = Command::new("kill").args(["-INT", &server.0.id().to_string()]).status()?;
-    ensure!(stopped.success() && server.0.wait()?.success(), "Ctrl-C does not end it well");
-    Ok(())
 }

@@ -7,14 +7,15 @@ mod common;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use vmss2core_lab::mutate::{Attack, Limits, Target, packets};
+use vmss2core_lab::mutate::{Attack, Limits, Target, packets, recorded};
 
 use common::cores::PROGRAM;
 use common::guests;
 use common::server::Server;
 
 /// A build for tests is many times slower than the one that users have.
-const LIMITS: Limits = Limits { address_space_kib: 2 << 20, cpu_seconds: 300, wall_seconds: 3000 };
+const LIMITS: Limits =
+    Limits { address_space_kib: 4 << 20, rss_kib: 1 << 20, cpu_seconds: 300, wall_seconds: 3000 };
 
 fn survives(name: &str, seeds: std::ops::Range<u64>) -> Result<()> {
     let target = Target::of(name)?;
@@ -37,12 +38,21 @@ fn a_damaged_windows() -> Result<()> {
     survives("win7-pae", 1..25)
 }
 
+fn answers(server: &Server) -> Result<Vec<u8>> {
+    packets::answers(&server.socket())
+}
+
 #[test]
 fn clients_that_are_no_debuggers() -> Result<()> {
     let server = Server::of(&guests::guest("linux-6.1")?)?;
+    let (sessions, before) = (recorded::sessions(&server.socket())?, answers(&server)?);
+    let mut crowd = packets::Crowd::default();
     for seed in 1..25 {
-        packets::attack(&server.socket(), seed)?;
+        crowd.grow(&server.socket(), seed)?;
+        packets::attack(&server.socket(), &sessions, seed)?;
     }
+    drop(crowd);
+    ensure!(answers(&server)? == before, "it answers something else");
     packets::fill(&server.socket())?;
     ensure!(server.interrupt()? == Some(0), "Ctrl-C does not end it well");
     Ok(())

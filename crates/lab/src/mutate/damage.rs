@@ -128,7 +128,8 @@ impl fmt::Display for Damage {
 /// A checkpoint that can be changed.
 pub(super) struct Files {
     state: File,
-    memory: File,
+    /// If it is a file of its own.
+    memory: Option<File>,
     state_len: u64,
     memory_len: u64,
 }
@@ -139,21 +140,22 @@ pub(super) struct Undo {
 }
 
 impl Files {
-    pub(super) fn open(state: &Path, memory: &Path) -> io::Result<Self> {
+    pub(super) fn open(state: &Path, memory: Option<&Path>) -> io::Result<Self> {
         let open = |path| File::options().read(true).write(true).open(path);
-        let (state, memory) = (open(state)?, open(memory)?);
-        let (state_len, memory_len) = (state.metadata()?.len(), memory.metadata()?.len());
+        let (state, memory) = (open(state)?, memory.map(open).transpose()?);
+        let len = |file: &File| file.metadata().map(|found| found.len());
+        let (state_len, memory_len) = (len(&state)?, memory.as_ref().map_or(Ok(0), len)?);
         Ok(Self { state, memory, state_len, memory_len })
     }
 
     fn file(&self, which: Which) -> (&File, u64) {
         match which {
             Which::State => (&self.state, self.state_len),
-            Which::Memory => (&self.memory, self.memory_len),
+            Which::Memory => (self.memory.as_ref().unwrap_or(&self.state), self.memory_len),
         }
     }
 
-    /// The little-endian word at `offset`; zero behind the end.
+    /// The little-endian word at `offset`; zero after the end.
     fn word(&self, which: Which, offset: u64) -> io::Result<u64> {
         let mut bytes = [0; 8];
         let (file, _) = self.file(which);
@@ -194,7 +196,7 @@ impl Files {
         let of = |file: &File| {
             file.metadata().map(|found| (found.len(), found.mtime(), found.mtime_nsec()))
         };
-        Ok([of(&self.state)?, of(&self.memory)?])
+        Ok([of(&self.state)?, of(self.memory.as_ref().unwrap_or(&self.state))?])
     }
 }
 
@@ -209,7 +211,7 @@ mod tests {
         let bytes: Vec<u8> = (0..=255).cycle().take(20_000).collect();
         std::fs::write(&state, &bytes).unwrap();
         std::fs::write(&memory, &bytes).unwrap();
-        let files = Files::open(&state, &memory).unwrap();
+        let files = Files::open(&state, Some(&memory)).unwrap();
         let reads = [
             Read { file: Which::State, offset: 0, len: 20_000 },
             Read { file: Which::Memory, offset: 19_990, len: 10 },

@@ -9,6 +9,7 @@ mod damage;
 mod forms;
 pub mod packets;
 mod reads;
+pub mod recorded;
 mod run;
 
 use std::collections::BTreeMap;
@@ -16,36 +17,67 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::vmware::{Machine, Random, Shape, write_checkpoint};
-use crate::{make, windows};
+use crate::vmware::{
+    Delivery, Machine, Placement, Random, Registers, Shape, Written, deliver, guest_dump,
+    write_checkpoint,
+};
+use crate::{macos, make, windows};
 use damage::{Damage, Files};
 use forms::Form;
 use reads::Read;
 pub use run::{Ended, Limits};
 
 /// Guests that are attacked if no other are named: each kind of page tables, of
-/// kernels' structures and of systems.
-pub const GUESTS: [&str; 9] = [
+/// kernels' structures, of systems and of checkpoints. See [`Target::of`].
+pub const GUESTS: [&str; 22] = [
     "linux-6.1",
+    "linux-6.1:2016",
+    "linux-6.1:2012",
+    "linux-6.1-production",
+    "linux-6.1-production:2016",
+    "linux-6.1-vectors",
+    "linux-6.1-vectors:2012",
+    "linux-6.1-kdump",
+    "linux-6.1-panic:dump",
+    "linux-6.1-4level:2016",
+    "linux-6.12",
     "linux-sid",
     "linux-5.10",
-    "linux-6.1-panic",
-    "linux-6.1-i386",
+    "linux-6.1-i386:2012",
     "linux-6.1-i386-pae",
     "win10-19041-x64",
-    "win7-pae",
+    "win11-26100-x64:2016",
+    "win7-pae:2012",
     "winxp-x86",
+    "crashed-win2003:whole",
+    "macos",
+    "macos:2016",
 ];
+
+/// Version of a monitor's debug dump.
+const NEWEST_DUMP: u32 = 7;
 
 /// A guest under attack. What is learned of it serves all who attack it.
 pub struct Target {
     name: String,
     machine: Machine,
+    layout: Layout,
     forms: &'static [Form],
     reads: Mutex<BTreeMap<usize, Arc<Vec<Read>>>>,
+}
+
+/// How a checkpoint is laid out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// As a product of these years does, memory beside the state.
+    Split(Registers),
+    /// Memory in the state file.
+    Whole,
+    /// As a monitor's debug dump.
+    Dump,
 }
 
 /// A copy of a checkpoint to be damaged, and the program.
@@ -95,14 +127,66 @@ pub struct Run {
     pub finding: Option<Finding>,
 }
 
-impl Target {
-    /// A Linux guest of the lab, or a Windows fixture.
-    pub fn of(name: &str) -> Result<Self> {
-        let (machine, forms) = match windows::fixture(name) {
-            Some(fixture) => (windows::make(&fixture)?.machine, forms::WINDOWS),
-            None => (Machine::of_guest(&make::guest(name)?)?, forms::LINUX),
+impl Layout {
+    fn of(name: &str) -> Result<Self> {
+        Ok(match name {
+            "2022" => Self::Split(Registers::Year2022),
+            "2016" => Self::Split(Registers::Year2016),
+            "2012" => Self::Split(Registers::Year2012),
+            "whole" => Self::Whole,
+            "dump" => Self::Dump,
+            _ => bail!("{name} is none of 2022, 2016, 2012, whole and dump"),
+        })
+    }
+
+    fn write(self, machine: &Machine, dir: &Path) -> Result<Written> {
+        let shape = match self {
+            Self::Split(registers) => Shape { registers, ..Shape::default() },
+            Self::Whole => Shape { placement: Placement::Monolithic, ..Shape::default() },
+            Self::Dump => {
+                let dump = guest_dump(machine, NEWEST_DUMP)?;
+                let files =
+                    [("vm.vmss".to_owned(), dump), ("vm.vmem".to_owned(), machine.ram.clone())];
+                return deliver(&files, Delivery::Plain, dir);
+            }
         };
-        Ok(Self { name: name.to_owned(), machine, forms, reads: Mutex::default() })
+        write_checkpoint(machine, &shape, dir, "vm")
+    }
+}
+
+impl Target {
+    /// A Linux guest of the lab, a Windows fixture, or `macos`; after a colon the
+    /// layout: the year of a product (2022 if none is named), `whole` or `dump`.
+    pub fn of(name: &str) -> Result<Self> {
+        let (guest, layout) = name.split_once(':').unwrap_or((name, "2022"));
+        let (machine, forms) = match windows::fixture(guest) {
+            Some(fixture) => (windows::make(&fixture)?.machine, forms::WINDOWS),
+            None if guest == "macos" => {
+                (macos::make(macos::Fixture::default())?.machine, forms::MACOS)
+            }
+            None => (Machine::of_guest(&make::guest(guest)?)?, forms::LINUX),
+        };
+        let layout = Layout::of(layout)?;
+        Ok(Self { name: name.to_owned(), machine, layout, forms, reads: Mutex::default() })
+    }
+
+    /// Writes its checkpoint to `dir`; returns its state file.
+    pub fn write(&self, dir: &Path) -> Result<PathBuf> {
+        Ok(self.layout.write(&self.machine, dir)?.state)
+    }
+
+    /// What `random` makes of it: seldom one that reads all memory, which takes long and
+    /// looks at little of it.
+    fn form(&self, random: &mut Random) -> Result<usize> {
+        const SELDOM: usize = 8;
+        loop {
+            let index = random.below(self.forms.len());
+            let form = self.forms.get(index).context("no form of a command")?;
+            let is_possible = self.layout != Layout::Whole || !form.line.contains(".vmem");
+            if is_possible && (!form.reads_all || random.below(SELDOM) == 0) {
+                return Ok(index);
+            }
+        }
     }
 }
 
@@ -110,16 +194,15 @@ impl<'t> Attack<'t> {
     /// Makes a copy of the guest's checkpoint to attack `program` with.
     pub fn new(target: &'t Target, program: &Path, limits: Limits) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let written = write_checkpoint(&target.machine, &Shape::default(), dir.path(), "vm")?;
-        let memory = written.memory.context("memory in a file of its own")?;
-        let files = Files::open(&written.state, &memory)?;
+        let written = target.layout.write(&target.machine, dir.path())?;
+        let files = Files::open(&written.state, written.memory.as_deref())?;
         Ok(Self { target, program: program.to_owned(), limits, dir, files })
     }
 
     /// Runs what `seed` says.
     pub fn run(&mut self, seed: u64) -> Result<Run> {
         let mut random = Random::new(seed);
-        let index = random.below(self.target.forms.len());
+        let index = self.target.form(&mut random)?;
         let form = self.target.forms.get(index).context("no form of a command")?;
         let reads = self.reads(index, form)?;
         let damage = Damage::random(&mut random, &reads, &self.files)?;
@@ -130,7 +213,11 @@ impl<'t> Attack<'t> {
         let is_changed = self.files.stamps()? != before;
         self.files.restore(undo)?;
         let ended = ended?;
-        let what = if is_changed { Some("an input was changed".to_owned()) } else { ended.fault() };
+        let what = if is_changed {
+            Some("an input was changed".to_owned())
+        } else {
+            ended.fault(self.limits)
+        };
         let finding = what.map(|what| Finding {
             guest: self.target.name.clone(),
             seed,

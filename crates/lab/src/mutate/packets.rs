@@ -1,5 +1,6 @@
 //! Clients of the server that are no debuggers.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::recorded::Session;
 use crate::vmware::Random;
 
 /// How long an answer may take on a machine that does much else. The server answers
@@ -105,15 +107,17 @@ pub fn frame(payload: &[u8]) -> Vec<u8> {
     [b"$", payload, format!("#{sum:02x}").as_bytes()].concat()
 }
 
-/// One connection full of what `seed` says; returns how many packets it had. Whatever
-/// they were, a client that comes next is answered.
-pub fn attack(socket: &Path, seed: u64) -> Result<usize> {
+/// One connection full of what `seed` says, and of what debuggers said in `sessions`;
+/// returns how many packets it had. Whatever they were, a client that comes next is
+/// answered.
+pub fn attack(socket: &Path, sessions: &[Session], seed: u64) -> Result<usize> {
     let mut random = Random::new(seed);
     let mut stream = connect(socket)?;
-    let count = random.below(MOST_PACKETS) + 1;
-    for _ in 0..count {
+    let packets = packets(&mut random, sessions);
+    let count = packets.len();
+    for packet in packets {
         // A server that has hung up is not to blame.
-        if stream.write_all(&packet(&mut random)).is_err() {
+        if stream.write_all(&packet).is_err() {
             break;
         }
         if random.below(4) == 0 && !drain(&mut stream)? {
@@ -142,6 +146,54 @@ pub fn fill(socket: &Path) -> Result<()> {
     clients?.iter_mut().enumerate().try_for_each(|(number, client)| {
         ask(client).with_context(|| format!("client {number} of {FULL}"))
     })
+}
+
+/// A crowd that takes places and says nothing whole: half packets, or nothing at all. They
+/// leave when this goes.
+#[derive(Default)]
+pub struct Crowd(VecDeque<UnixStream>);
+
+impl Crowd {
+    /// More than the server takes.
+    const MOST: usize = FULL + 8;
+
+    /// One more comes; the first goes if there are too many.
+    pub fn grow(&mut self, socket: &Path, seed: u64) -> Result<()> {
+        let mut random = Random::new(seed);
+        let mut stream = connect(socket)?;
+        let mut sound = odd(&mut random);
+        sound.retain(|byte| *byte != b'#');
+        sound.truncate(random.below(sound.len() + 1));
+        // It may be the one that goes for another.
+        let _ = stream.write_all(&sound);
+        self.0.push_back(stream);
+        if self.0.len() > Self::MOST {
+            self.0.pop_front();
+        }
+        Ok(())
+    }
+}
+
+/// What the server answers to a few questions about the guest, which no other client
+/// changes.
+pub fn answers(socket: &Path) -> Result<Vec<u8>> {
+    const QUESTIONS: [&str; 7] = [
+        "QStartNoAckMode",
+        "?",
+        "g",
+        "qXfer:threads:read::0,ffb",
+        "qXfer:osdata:read:processes:0,ffb",
+        "qRcmd,6b61736c72",
+        "qRcmd,6274",
+    ];
+    let mut stream = connect(socket)?;
+    for question in QUESTIONS {
+        stream.write_all(&frame(question.as_bytes()))?;
+    }
+    stream.shutdown(std::net::Shutdown::Write)?;
+    let mut answers = Vec::new();
+    stream.read_to_end(&mut answers)?;
+    Ok(answers)
 }
 
 fn connect(socket: &Path) -> Result<UnixStream> {
@@ -195,9 +247,35 @@ fn finish(stream: &mut UnixStream) -> Result<()> {
     }
 }
 
-fn packet(random: &mut Random) -> Vec<u8> {
-    let mut payload =
-        SOUND.get(random.below(SOUND.len())).copied().unwrap_or("?").as_bytes().to_vec();
+/// What is sent: the beginning of a real session, here and there changed; or anything.
+fn packets(random: &mut Random, sessions: &[Session]) -> Vec<Vec<u8>> {
+    let count = random.below(MOST_PACKETS) + 1;
+    let session = match random.below(3) {
+        0 => None,
+        _ => sessions.get(random.below(sessions.len().max(1))),
+    };
+    let Some(session) = session else { return (0..count).map(|_| odd(random)).collect() };
+    // So that its end is as likely as its beginning.
+    let known = session.iter().take(random.below(session.len()) + count);
+    known.flat_map(|payload| replayed(random, payload)).collect()
+}
+
+/// A packet of a session: seldom left out, changed, or after another.
+fn replayed(random: &mut Random, payload: &[u8]) -> Vec<Vec<u8>> {
+    match random.below(16) {
+        0 => Vec::new(),
+        1 => vec![odd(random), frame(payload)],
+        2 | 3 => vec![damaged(random, payload.to_vec())],
+        _ => vec![frame(payload)],
+    }
+}
+
+fn odd(random: &mut Random) -> Vec<u8> {
+    let sound = SOUND.get(random.below(SOUND.len())).copied().unwrap_or("?");
+    damaged(random, sound.as_bytes().to_vec())
+}
+
+fn damaged(random: &mut Random, mut payload: Vec<u8>) -> Vec<u8> {
     for _ in 0..random.below(4) {
         change(random, &mut payload);
     }

@@ -23,7 +23,10 @@ pub(super) struct Read {
 pub(super) fn learn(program: &Path, form: &Form, dir: &Path) -> Result<Vec<Read>> {
     let log = dir.join("strace");
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-y", "-s", "0", "-e", "trace=pread64", "-o"]).arg(&log).arg(program);
+    strace
+        .args(["-f", "-y", "-s", "0", "--seccomp-bpf", "-e", "trace=pread64", "-o"])
+        .arg(&log)
+        .arg(program);
     strace.args(form.line.split_whitespace());
     let out = run::fresh_out(dir)?;
     strace.current_dir(out).stdin(run::input(form, dir)?);

@@ -15,6 +15,8 @@ use super::forms::Form;
 pub struct Limits {
     /// Address space in KiB.
     pub address_space_kib: u64,
+    /// Memory in use in KiB.
+    pub rss_kib: u64,
     /// Processor time.
     pub cpu_seconds: u32,
     /// By the clock: that nothing waits for ever.
@@ -23,7 +25,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { address_space_kib: 2 << 20, cpu_seconds: 60, wall_seconds: 900 }
+        Self { address_space_kib: 4 << 20, rss_kib: 1 << 20, cpu_seconds: 20, wall_seconds: 900 }
     }
 }
 
@@ -47,13 +49,16 @@ const KEPT: i64 = 2000;
 
 impl Ended {
     /// What is wrong about it.
-    pub(super) fn fault(&self) -> Option<String> {
+    pub(super) fn fault(&self, limits: Limits) -> Option<String> {
         const XCPU: i32 = 128 + 24;
         const KILL: i32 = 128 + 9;
         match self.code {
             _ if self.said.contains("panicked at") => Some("panic".to_owned()),
             101 => Some("panic".to_owned()),
             XCPU | KILL => Some("it does not end".to_owned()),
+            _ if self.rss_kib > limits.rss_kib => {
+                Some(format!("it takes {} MiB of memory", self.rss_kib >> 10))
+            }
             code if code > 128 => Some(format!("signal {}", code - 128)),
             0 | 1 | 3 | 4 | 5 if !self.left.is_empty() => {
                 Some(format!("it left {}", self.left.join(", ")))
@@ -68,7 +73,7 @@ impl Ended {
 pub(super) fn run(program: &Path, form: &Form, dir: &Path, limits: Limits) -> Result<Ended> {
     let out = fresh_out(dir)?;
     let (usage, said) = (dir.join("usage"), dir.join("said"));
-    let Limits { address_space_kib, cpu_seconds, wall_seconds } = limits;
+    let Limits { address_space_kib, cpu_seconds, wall_seconds, .. } = limits;
     let line =
         format!("ulimit -v {address_space_kib}; ulimit -t {cpu_seconds}; exec \"$0\" \"$@\"");
     let mut command = Command::new("timeout");
