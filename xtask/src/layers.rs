@@ -40,6 +40,13 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("serde", &["vmss2core-report", "vmss2core-lab"]),
 ];
 
+/// What each crate begins with that handles numbers of guests and files.
+const CHECKED: &str =
+    "#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]";
+
+/// Which do not: they handle none that a user gives.
+const UNCHECKED: [&str; 2] = ["vmss2core-lab", "xtask"];
+
 /// Fails with every arrow that points the wrong way.
 pub(crate) fn run(root: &Path) -> Result<()> {
     let output = Command::new(env!("CARGO"))
@@ -51,8 +58,29 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     let packages = metadata["packages"].as_array().context("metadata has packages")?;
     let wrong: Vec<String> = packages.iter().flat_map(wrong_arrows).collect();
     ensure!(wrong.is_empty(), "wrong dependencies:\n{}", wrong.join("\n"));
+    let unchecked = packages.iter().filter(|package| !has_checked_sums(package));
+    let unchecked: Vec<&str> = unchecked.filter_map(|package| package["name"].as_str()).collect();
+    ensure!(
+        unchecked.is_empty(),
+        "the root of {} lacks {CHECKED}",
+        unchecked.join(" and that of ")
+    );
     println!("layers: {} crates, all arrows point the right way", packages.len());
     Ok(())
+}
+
+/// Whether no sum of a crate can overflow, in whichever module.
+fn has_checked_sums(package: &Value) -> bool {
+    let is_root = |target: &&Value| {
+        let kinds = target["kind"].as_array().map_or(&[][..], Vec::as_slice);
+        kinds.iter().any(|kind| kind == "lib" || kind == "bin")
+    };
+    let targets = package["targets"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut roots = targets.iter().filter(is_root).filter_map(|target| target["src_path"].as_str());
+    UNCHECKED.iter().any(|name| package["name"] == *name)
+        || roots.all(|root| {
+            std::fs::read_to_string(root).is_ok_and(|text| text.lines().any(|line| line == CHECKED))
+        })
 }
 
 fn wrong_arrows(package: &Value) -> Vec<String> {

@@ -10,6 +10,7 @@
 //! and `format` lists the input formats; its trait says how to add one.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
 
 use std::path::PathBuf;
 

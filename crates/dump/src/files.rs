@@ -57,7 +57,7 @@ pub fn write(
                 made.push(Made { offset, content: run.content, len_bytes });
             }
             Content::Swapped { .. } | Content::Missing(_) => {
-                add(&mut summary.missing, offset..offset + len_bytes);
+                add(&mut summary.missing, offset..offset.saturating_add(len_bytes));
             }
         }
     }

@@ -5,6 +5,7 @@
 //! can, to a temporary name first. This crate never opens an input file.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
 
 use std::io::Write;
 use std::ops::Deref;

@@ -6,6 +6,7 @@
 //! `monitor` commands print comes from whoever starts the [`Server`].
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
 
 mod connection;
 pub mod description;

@@ -53,7 +53,10 @@ pub fn kallsyms(data: &[u8]) -> usize {
     let source = kallsyms::Source {
         space: AddressSpace::new(&memory, PagingMode::Identity, Root(Gpa(0))),
         word_len: if *word_len == 4 { 4 } else { 8 },
-        ranges: vec![KALLSYMS_IMAGE..KALLSYMS_TABLES, KALLSYMS_TABLES..KALLSYMS_TABLES + len],
+        ranges: vec![
+            KALLSYMS_IMAGE..KALLSYMS_TABLES,
+            KALLSYMS_TABLES..KALLSYMS_TABLES.saturating_add(len),
+        ],
         known: Vec::new(),
     };
     let Some(found) = kallsyms::search(&source) else { return 0 };

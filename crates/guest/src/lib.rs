@@ -5,6 +5,7 @@
 //! `vmss2core_mem` types: it does not know checkpoint formats or debugger files.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
 
 use vmss2core_mem::{Checkpoint, PhysicalMemory, Problem, Severity, X86Vcpu};
 

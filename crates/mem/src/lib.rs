@@ -12,6 +12,7 @@ mod address;
 mod checkpoint;
 mod physical;
 mod read_at;
+mod sums;
 mod vcpu;
 pub mod xsave;
 
@@ -21,6 +22,7 @@ pub use checkpoint::{
 };
 pub use physical::{MapError, MemoryError, PhysicalMemory, Piece, ReadFailure, Segment};
 pub use read_at::{ReadAt, Zeroes};
+pub use sums::{Sums, has_bit, low_bits, range_len, to_page_end, up_to_page};
 pub use vcpu::{
     Arm64Vcpu, ControlRegisters, DescriptorTable, FpuState, Gpr, Msrs, SegmentRegister,
     SegmentRegisters, Vcpu, VcpuState, X86Vcpu,

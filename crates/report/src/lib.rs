@@ -8,6 +8,7 @@
 //! anything, so both printers escape what a terminal would obey.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
 
 mod bt;
 mod core;

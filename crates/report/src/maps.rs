@@ -73,7 +73,7 @@ impl MapsReport {
         let mut totals = Counts::default();
         let mappings = process.vmas().iter().map(|vma| {
             let counts = process.counts(vma);
-            totals += counts;
+            totals.add(counts);
             mapping_info(vma, counts)
         });
         Self {

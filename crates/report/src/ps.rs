@@ -168,7 +168,7 @@ impl Processes {
     fn of(tasks: &[Task]) -> Self {
         let (mut threads, mut running) = (HashMap::new(), HashMap::<u32, Vec<u32>>::new());
         for task in tasks {
-            *threads.entry(task.pid).or_default() += 1;
+            count(threads.entry(task.pid).or_default());
             if let Some(vcpu) = task.on_vcpu {
                 running.entry(task.pid).or_default().push(vcpu);
             }
@@ -208,17 +208,22 @@ fn task_info(task: &Task, processes: &Processes, options: PsOptions) -> TaskInfo
     }
 }
 
+/// Counts one more.
+fn count(counter: &mut usize) {
+    *counter = counter.saturating_add(1);
+}
+
 fn totals(tasks: &[Task]) -> Totals {
     let mut totals = Totals::default();
     for task in tasks {
         if task.is_kernel_thread {
-            totals.kernel_threads += 1;
+            count(&mut totals.kernel_threads);
         } else {
-            totals.threads += 1;
-            totals.processes += usize::from(task.is_leader());
+            count(&mut totals.threads);
+            totals.processes = totals.processes.saturating_add(usize::from(task.is_leader()));
         }
         if let Some(state) = task.state {
-            *totals.states.entry(state.letter).or_default() += 1;
+            count(totals.states.entry(state.letter).or_default());
         }
     }
     totals
@@ -257,7 +262,7 @@ fn tree(tasks: &[TaskInfo]) -> Vec<(&TaskInfo, usize)> {
     let mut lines = Vec::with_capacity(tasks.len());
     let mut seen = vec![false; tasks.len()];
     for root in roots.into_iter().chain(0..tasks.len()) {
-        let mut waiting = vec![(root, 0)];
+        let mut waiting = vec![(root, 0_usize)];
         while let Some((index, depth)) = waiting.pop() {
             let Some(task) = tasks.get(index) else { continue };
             if seen.get(index).is_none_or(|seen| *seen) {
@@ -269,7 +274,7 @@ fn tree(tasks: &[TaskInfo]) -> Vec<(&TaskInfo, usize)> {
             lines.push((task, depth));
             if task.tid == task.pid && task.pid != 0 {
                 let below = children.get(&task.pid).into_iter().flatten().rev();
-                waiting.extend(below.map(|child| (*child, depth + 1)));
+                waiting.extend(below.map(|child| (*child, depth.saturating_add(1))));
             }
         }
     }
@@ -299,7 +304,7 @@ impl Columns {
         let start = self.start_column(&self.start(task));
         let branch = match depth.min(DEEPEST) {
             0 => String::new(),
-            depth => format!("{:1$}\\_ ", "", 4 * depth - 3),
+            depth => format!("{:1$}\\_ ", "", depth.saturating_mul(4).saturating_sub(3)),
         };
         format!(
             "{mark} {:>7} {tid}{:>7} {:>6} {} {:>4} {:>3} {start} {branch}{}",

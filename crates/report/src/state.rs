@@ -131,7 +131,8 @@ impl Blocked {
     fn of(places: &[Option<String>]) -> Option<Self> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for place in places.iter().flatten() {
-            *counts.entry(place).or_default() += 1;
+            let count = counts.entry(place).or_default();
+            *count = count.saturating_add(1);
         }
         let place = |(symbol, tasks): (&str, usize)| BlockedPlace { symbol: symbol.into(), tasks };
         let mut found: Vec<BlockedPlace> = counts.into_iter().map(place).collect();

@@ -146,7 +146,7 @@ fn write_memory(memory: &MemoryInfo, out: Out<'_>) -> io::Result<()> {
     lines.sort_by_key(|(range, _)| range.start);
     for (range, note) in lines.iter().take(MAX_RANGES) {
         let (start, last) = (range.start.0, range.end.0.saturating_sub(1));
-        let (digits, size) = (digits + 2, human_size(range.bytes));
+        let (digits, size) = (digits.saturating_add(2), human_size(range.bytes));
         writeln!(out, "  {start:#0digits$x}-{last:#0digits$x}  {size:>10}{note}")?;
     }
     match lines.len().saturating_sub(MAX_RANGES) {
@@ -251,7 +251,8 @@ fn blocked(blocked: &Blocked) -> String {
     const MOST: usize = 8;
     let place = |place: &BlockedPlace| format!("{} in {}", place.tasks, place.symbol);
     let mut places: Vec<String> = blocked.places.iter().take(MOST).map(place).collect();
-    let told: usize = blocked.places.iter().take(MOST).map(|place| place.tasks).sum();
+    let told: usize =
+        blocked.places.iter().take(MOST).map(|place| place.tasks).fold(0, usize::saturating_add);
     match blocked.tasks.saturating_sub(told) {
         0 => {}
         others if places.is_empty() => places.push(format!("{others} where is not known")),
@@ -324,7 +325,7 @@ fn wrapped(text: &str, first: usize, rest: usize, out: Out<'_>) -> io::Result<()
     let mut fresh = true;
     for word in text.split_inclusive(' ') {
         let len = word.trim_end().chars().count();
-        if !fresh && line.chars().count() + len > WIDTH {
+        if !fresh && line.chars().count().saturating_add(len) > WIDTH {
             writeln!(out, "{}", line.trim_end())?;
             line = " ".repeat(rest);
         }

@@ -68,7 +68,9 @@ mod imp {
     pub(super) fn signals() -> Vec<(i32, usize)> {
         let ignored = ignored().unwrap_or(HANGUP);
         let all = [(SIGHUP, 1), (SIGINT, 2), (SIGTERM, 15)];
-        all.into_iter().filter(|(_, number)| ignored >> (number - 1) & 1 == 0).collect()
+        all.into_iter()
+            .filter(|(_, number)| ignored >> usize::saturating_sub(*number, 1) & 1 == 0)
+            .collect()
     }
 
     /// Where it is not known, `nohup` is believed to have been there.

@@ -43,7 +43,7 @@ impl Exit {
             Self::Partial => 4,
             Self::NeedsKey => 5,
             // As shells report a process that a signal ended.
-            Self::Stopped { signal } => 128 + (signal & 0x7f),
+            Self::Stopped { signal } => (signal & 0x7f).saturating_add(128),
         }
     }
 

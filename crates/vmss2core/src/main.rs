@@ -5,6 +5,7 @@
 //! [`commands`] do it. Only this crate prints, exits, and reads the environment.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
 
 mod args;
 mod cancel;

@@ -158,9 +158,9 @@ impl Megabytes {
             return;
         }
         let mut out = output::stdout();
-        for step in before + 1..=now {
+        for step in before.saturating_add(1)..=now {
             // A reader that has gone must not keep the file from being written.
-            let _ = writeln!(out, "... {} MBs written.", step * Self::STEP);
+            let _ = writeln!(out, "... {} MBs written.", step.saturating_mul(Self::STEP));
         }
         let _ = out.flush();
     }

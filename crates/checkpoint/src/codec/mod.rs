@@ -5,8 +5,6 @@
 //! length. Sources: measurements of FastLZ containers in the wild, and the
 //! products' older use of zlib; the rest is tolerance.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
-
 mod container;
 pub(crate) mod fastlz;
 mod image;

@@ -60,7 +60,7 @@ impl Choice<'_> {
     /// Tries what lies open first; archives only if nothing does, and files
     /// without a signature last.
     fn look_into(&mut self, folder: &Folder, nesting: u32) -> Result<(), OpenError> {
-        self.files += folder.entries.len();
+        self.files = self.files.saturating_add(folder.entries.len());
         let sorted = self.sort(folder);
         if sorted.leads.len() > MAX_LEADS {
             let choices = sorted.leads.iter().map(|entry| entry.path.clone()).collect();

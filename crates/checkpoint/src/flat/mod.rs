@@ -113,7 +113,7 @@ fn explain(source: &Source, layouts: &[Layout], evidence: &[Evidence], chosen: &
     let seen: Vec<String> = layouts
         .iter()
         .zip(evidence)
-        .map(|(layout, e)| format!("{} of {} {layout}", e.good, e.good + e.bad))
+        .map(|(layout, e)| format!("{} of {} {layout}", e.good, e.good.saturating_add(e.bad)))
         .collect();
     let seen = format!("pointers of page tables that lead to tables: {}", seen.join(", "));
     let best = evidence.iter().map(Evidence::weight).max();

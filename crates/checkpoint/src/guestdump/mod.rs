@@ -4,8 +4,6 @@
 //! `monitor.suspend_on_triplefault` in the configuration. Versions 1 and 3 to 7
 //! are known; version 2 and the processors of AArch64 guests are not.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
-
 use vmss2core_mem::{
     Architecture, Checkpoint, Gpa, Machine, PAGE_SIZE, PhysicalMemory, Problem, Provenance,
     SourceFile, Vcpu,

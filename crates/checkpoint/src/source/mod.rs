@@ -4,8 +4,6 @@
 //! files, directories, gzip, tar, and files cut into `FRAG` pieces. Nothing here
 //! knows a checkpoint format.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
-
 use std::fmt;
 use std::fs::File;
 use std::io;

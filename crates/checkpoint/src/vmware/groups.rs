@@ -68,8 +68,8 @@ pub(super) fn read_header(source: &Source) -> Result<VmwareHeader, VmwareError> 
 type Table = (Vec<u8>, Vec<VmwareGroup>);
 
 fn read_table(source: &Source, entry: Entry, count: u32) -> Result<Table, VmwareError> {
-    let len = u64::from(count) * entry.len() as u64;
-    let needed = HEADER_LEN + len;
+    let len = u64::from(count).saturating_mul(entry.len() as u64);
+    let needed = HEADER_LEN.saturating_add(len);
     if needed > source.len {
         let (path, len) = (source.path.clone(), source.len);
         return Err(VmwareError::TableTooLong { path, groups: count, needed, len });
@@ -125,7 +125,8 @@ fn read_old_table(
     }
     // Too long even in its shorter form.
     let unknown = VmwareError::UnknownTable { path: source.path.clone(), magic: magic.value };
-    Err(too_long.filter(|_| source.len < HEADER_LEN + 72 * u64::from(count)).unwrap_or(unknown))
+    let shortest = HEADER_LEN.saturating_add(u64::from(count).saturating_mul(72));
+    Err(too_long.filter(|_| source.len < shortest).unwrap_or(unknown))
 }
 
 /// Names are text, the first group follows the table, all lie in the file and
@@ -136,7 +137,7 @@ fn makes_sense(
     bytes: &[u8],
     groups: &[VmwareGroup],
 ) -> Result<bool, VmwareError> {
-    let table_end = HEADER_LEN + bytes.len() as u64;
+    let table_end = HEADER_LEN.saturating_add(bytes.len() as u64);
     let named = bytes.chunks_exact(entry.len()).all(has_clean_name);
     if !named || groups.iter().map(|g| g.position).min() != Some(table_end) {
         return Ok(false);

@@ -101,7 +101,7 @@ pub(super) fn cut(source: &Source, containers: &Containers) -> Option<String> {
         format!(
             "{path}: compressed memory is cut or damaged at offset {stop:#x}, {:#x} bytes before \
              the end of the file",
-            source.len - stop
+            source.len.saturating_sub(stop)
         )
     })
 }
@@ -119,7 +119,7 @@ pub(super) fn map(
     sorted.sort_by_key(|region| (region.start, region.index));
     for region in sorted {
         let there = image.len.saturating_sub(region.image_offset).min(region.len);
-        let there = there / PAGE_SIZE * PAGE_SIZE;
+        let there = there & !(PAGE_SIZE - 1);
         let source: Arc<dyn ReadAt> = Arc::clone(&image.bytes);
         let mapped = region
             .image_offset
@@ -142,7 +142,7 @@ fn report_length(regions: &[VmwareRegion], image: &Image, problems: &mut Problem
     if len > needed {
         problems.push(Problem::note(format!(
             "the memory image is {:#x} bytes longer than its regions; the rest is not used",
-            len - needed
+            len.saturating_sub(needed)
         )));
     }
     if len >= needed {
@@ -150,11 +150,11 @@ fn report_length(regions: &[VmwareRegion], image: &Image, problems: &mut Problem
     }
     let absent: Vec<String> = regions
         .iter()
-        .filter(|r| r.image_offset + r.len > len)
+        .filter(|r| r.image_offset.saturating_add(r.len) > len)
         .take(MAX_LISTED + 1)
         .map(|r| {
-            let there = len.saturating_sub(r.image_offset) / PAGE_SIZE * PAGE_SIZE;
-            format!("{:#x}..{:#x}", r.start + there, r.start + r.len)
+            let there = len.saturating_sub(r.image_offset) & !(PAGE_SIZE - 1);
+            format!("{:#x}..{:#x}", r.start.saturating_add(there), r.start.saturating_add(r.len))
         })
         .collect();
     let more = if absent.len() > MAX_LISTED { " and more" } else { "" };
@@ -162,7 +162,7 @@ fn report_length(regions: &[VmwareRegion], image: &Image, problems: &mut Problem
     problems.push(Problem::incomplete(format!(
         "the memory image is {:#x} bytes short of the {needed:#x} that its regions need: guest \
          physical {listed}{more} is absent; was it copied while it was still being written?",
-        needed - len
+        needed.saturating_sub(len)
     )));
 }
 
@@ -170,7 +170,8 @@ fn report_length(regions: &[VmwareRegion], image: &Image, problems: &mut Problem
 fn report_shared(regions: &[VmwareRegion], problems: &mut Problems) {
     let mut sorted: Vec<&VmwareRegion> = regions.iter().collect();
     sorted.sort_by_key(|region| region.image_offset);
-    let shared = sorted.array_windows().find(|[a, b]| b.image_offset < a.image_offset + a.len);
+    let shared =
+        sorted.array_windows().find(|[a, b]| b.image_offset < a.image_offset.saturating_add(a.len));
     if let Some([a, b]) = shared {
         problems.push(Problem::warning(format!(
             "memory regions {} and {} share bytes of the image from {:#x} on",

@@ -21,7 +21,7 @@ impl Problems {
             return;
         }
         match self.unlisted.iter_mut().find(|(s, _)| *s == severity) {
-            Some((_, count)) => *count += 1,
+            Some((_, count)) => *count = count.saturating_add(1),
             None => self.unlisted.push((severity, 1)),
         }
     }

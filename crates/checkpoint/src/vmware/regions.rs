@@ -36,7 +36,7 @@ pub(super) struct VmwareRegion {
 
 /// Bytes that the image needs to hold all regions.
 pub(super) fn image_len(regions: &[VmwareRegion]) -> u64 {
-    regions.iter().map(|r| r.image_offset + r.len).max().unwrap_or_default()
+    regions.iter().map(|r| r.image_offset.saturating_add(r.len)).max().unwrap_or_default()
 }
 
 /// Numbers of one region as tagged.
@@ -115,16 +115,18 @@ fn region(index: u32, tags: Tags, page_num: u64) -> Result<Option<VmwareRegion>,
         None if index != 0 => return Err("its address is missing".to_owned()),
         ppn => ppn.unwrap_or_default(),
     };
+    let len = pages.checked_mul(PAGE_SIZE);
     let in_bytes = |first: u64| {
-        let end = first.checked_add(pages)?.checked_mul(PAGE_SIZE)?;
-        (end <= MAX_END).then_some(first * PAGE_SIZE)
+        let start = first.checked_mul(PAGE_SIZE)?;
+        (start.checked_add(len?)? <= MAX_END).then_some(start)
     };
-    let (Some(start), Some(image_offset)) = (in_bytes(ppn), in_bytes(page_num)) else {
+    let (Some(len), Some(start), Some(image_offset)) = (len, in_bytes(ppn), in_bytes(page_num))
+    else {
         return Err(format!(
             "page {ppn:#x}, image page {page_num:#x} and {pages:#x} pages are out of range"
         ));
     };
-    Ok(Some(VmwareRegion { index, start, image_offset, len: pages * PAGE_SIZE }))
+    Ok(Some(VmwareRegion { index, start, image_offset, len }))
 }
 
 /// How RAM is laid out where no tags say it.
@@ -140,7 +142,7 @@ pub(super) enum Layout {
 pub(super) fn untagged(len: u64, layout: Layout, problems: &mut Problems) -> Vec<VmwareRegion> {
     let region = |index, start, image_offset, len| VmwareRegion { index, start, image_offset, len };
     // More cannot be addressed, whatever a file claims.
-    let len = len.min(MAX_END / 2) / PAGE_SIZE * PAGE_SIZE;
+    let len = len.min(MAX_END / 2) & !(PAGE_SIZE - 1);
     let hole = match layout {
         Layout::Arm64 => return vec![region(0, ARM_RAM_START, 0, len)],
         Layout::X86 { pci_hole } => pci_hole.filter(|hole| hole.end <= MAX_END / 2),
@@ -154,8 +156,11 @@ pub(super) fn untagged(len: u64, layout: Layout, problems: &mut Problems) -> Vec
         "no memory map in the state file: the hole is taken to be {source}, {:#x}..{:#x}",
         hole.start, hole.end
     )));
-    vec![region(0, 0, 0, hole.start), region(1, hole.end, hole.start, len - hole.start)]
-        .into_iter()
-        .filter(|region| region.len != 0)
-        .collect()
+    vec![
+        region(0, 0, 0, hole.start),
+        region(1, hole.end, hole.start, len.saturating_sub(hole.start)),
+    ]
+    .into_iter()
+    .filter(|region| region.len != 0)
+    .collect()
 }

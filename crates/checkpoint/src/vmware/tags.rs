@@ -152,7 +152,7 @@ impl Walker<'_> {
     }
 
     fn cut(&mut self, group: &VmwareGroup) {
-        self.walk.broken += 1;
+        self.walk.broken = self.walk.broken.saturating_add(1);
         let (name, in_part) = (group.name.clone(), group.position < self.window.len());
         let end = group.position.saturating_add(group.size);
         self.walk.cut.push(CutGroup { name, in_part, end });
@@ -175,12 +175,13 @@ impl Walker<'_> {
 
     fn push(&mut self, item: Item) {
         let value = item.value.as_ref().map_or(0, Vec::len);
-        self.item_bytes += size_of::<Item>() + item.group.len() + item.name.len() + value;
+        let lens = [size_of::<Item>(), item.group.len(), item.name.len(), value];
+        self.item_bytes = lens.into_iter().fold(self.item_bytes, usize::saturating_add);
         self.walk.items.push(item);
     }
 
     fn broken(&mut self, group: &VmwareGroup, why: &str) {
-        self.walk.broken += 1;
+        self.walk.broken = self.walk.broken.saturating_add(1);
         let message = format!("group {} is not read to its end: {why}", group.name);
         self.walk.problems.push(Problem::incomplete(message));
     }
@@ -203,7 +204,7 @@ impl Walker<'_> {
         let Some(indices) = self.indices(next, usize::from(flags >> 6 & 3))? else {
             return Ok(ends(at, "in the tag"));
         };
-        next = next.saturating_add(4 * indices.len() as u64);
+        next = next.saturating_add((indices.len() as u64).saturating_mul(4));
         let item = Item {
             group: group.name.clone(),
             name,
@@ -222,7 +223,7 @@ impl Walker<'_> {
     }
 
     fn indices(&mut self, at: u64, count: usize) -> Result<Option<Vec<u32>>, VmwareError> {
-        let bytes = self.window.bytes(at, count * 4)?;
+        let bytes = self.window.bytes(at, count.saturating_mul(4))?;
         let words = |b: &[u8]| b.as_chunks().0.iter().map(|&w| u32::from_le_bytes(w)).collect();
         Ok(bytes.map(words))
     }
@@ -300,7 +301,7 @@ impl BlockHeader {
                 (u64::from(sizes.0), u64::from(sizes.1), raw.pad_len.get())
             }
         };
-        let len = bytes.len() as u64 + u64::from(pad_len);
+        let len = (bytes.len() as u64).saturating_add(u64::from(pad_len));
         Some(Self { size_in_file, size_in_memory, len })
     }
 }

@@ -203,7 +203,7 @@ impl Collected {
 
     /// How many processors there are: the file's word, or what it has tags of.
     fn count(&mut self, inventory: &Inventory) -> u32 {
-        let seen = self.drafts.last_key_value().map_or(0, |(last, _)| last + 1);
+        let seen = self.drafts.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
         let tag = inventory.find("cpu", "cpu:numVCPUs", &[]);
         let Some(stated) = tag.and_then(Item::number) else { return seen };
         let usable = u32::try_from(stated).ok().filter(|n| (1..=MAX_VCPUS).contains(n));
@@ -217,7 +217,7 @@ impl Collected {
             self.problems.push(Problem::warning(format!(
                 "the state file claims {count} vCPUs but has registers up to vCPU {}; those \
                  beyond are left out",
-                seen - 1
+                seen.saturating_sub(1)
             )));
         }
         count

@@ -28,10 +28,10 @@ impl<'a> Window<'a> {
     pub(super) fn bytes(&mut self, at: u64, len: usize) -> Result<Option<&[u8]>, VmwareError> {
         let end = at.checked_add(len as u64).filter(|&end| end <= self.source.len);
         let Some(end) = end else { return Ok(None) };
-        if at < self.start || end > self.start + self.buf.len() as u64 {
+        if at < self.start || end > self.start.saturating_add(self.buf.len() as u64) {
             self.load(at)?;
         }
-        let skip = usize::try_from(at - self.start).unwrap_or(usize::MAX);
+        let skip = usize::try_from(at.saturating_sub(self.start)).unwrap_or(usize::MAX);
         Ok(self.buf.get(skip..).and_then(|rest| rest.get(..len)))
     }
 
@@ -42,7 +42,8 @@ impl<'a> Window<'a> {
     }
 
     fn load(&mut self, at: u64) -> Result<(), VmwareError> {
-        let len = usize::try_from((self.source.len - at).min(WINDOW_LEN)).unwrap_or_default();
+        let len =
+            usize::try_from(self.source.len.saturating_sub(at).min(WINDOW_LEN)).unwrap_or_default();
         self.buf.resize(len, 0);
         self.start = at;
         self.source.bytes.read_exact_at(at, &mut self.buf).map_err(|source| VmwareError::Read {

@@ -20,6 +20,11 @@ const PROCESS_NAME: &[u8] = b"GuestVM";
 #[derive(Default)]
 pub(crate) struct Notes(Vec<u8>);
 
+/// Notes and their parts begin at multiples of 4.
+fn padded(len: usize) -> usize {
+    len.checked_next_multiple_of(4).unwrap_or(len)
+}
+
 impl Notes {
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.0
@@ -28,7 +33,8 @@ impl Notes {
     /// Notes are built from fixed structures and texts of a few KiB; one that
     /// does not fit its 32-bit size field is left out.
     pub(crate) fn push(&mut self, name: &[u8], kind: u32, desc: &[u8]) {
-        let (Ok(namesz), Ok(descsz)) = (u32::try_from(name.len() + 1), u32::try_from(desc.len()))
+        let (Ok(namesz), Ok(descsz)) =
+            (u32::try_from(name.len().saturating_add(1)), u32::try_from(desc.len()))
         else {
             return;
         };
@@ -42,7 +48,7 @@ impl Notes {
     }
 
     fn pad(&mut self) {
-        self.0.resize(self.0.len().next_multiple_of(4), 0);
+        self.0.resize(padded(self.0.len()), 0);
     }
 
     /// NT_PRPSINFO: one per file, a second would start a new thread in lldb.
@@ -111,7 +117,7 @@ impl Notes {
     pub(super) fn vmcoreinfo(&mut self, text: &str) -> usize {
         self.push(b"VMCOREINFO", NT_NAMED, text.as_bytes());
         // Only the padding lies behind it.
-        self.0.len() - text.len().next_multiple_of(4)
+        self.0.len().saturating_sub(padded(text.len()))
     }
 }
 

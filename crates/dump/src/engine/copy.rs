@@ -149,7 +149,7 @@ impl<'a> Copier<'a> {
             done = done.saturating_add(self.in_kernel(
                 &rest,
                 file,
-                offset + done,
+                offset.saturating_add(done),
                 len,
                 MAX_KERNEL_BYTES,
             )?);

@@ -6,8 +6,6 @@
 //! pages][descriptors][page of zeroes][pages]`, each part on a block of its own.
 //! All pages of zeroes share one.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
-
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::ops::Range;

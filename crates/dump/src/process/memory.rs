@@ -167,7 +167,8 @@ impl Writer<'_> {
     /// Adds a run; breaks off when there is more than any process has.
     pub(super) fn push(&mut self, run: Run) -> ControlFlow<()> {
         let memory = &mut self.builder.memory;
-        let pieces = memory.segments.len() + memory.extents.len() + memory.made.len();
+        let pieces = [memory.segments.len(), memory.extents.len(), memory.made.len()];
+        let pieces = pieces.into_iter().fold(0, usize::saturating_add);
         if pieces > MAX_PIECES {
             return ControlFlow::Break(());
         }
@@ -209,8 +210,8 @@ impl Writer<'_> {
         let file_bytes = if in_file { run.len_bytes } else { 0 };
         match memory.segments.last_mut() {
             Some(last) if self.open == Some(in_file) => {
-                last.file_bytes += file_bytes;
-                last.memory_bytes += run.len_bytes;
+                last.file_bytes = last.file_bytes.saturating_add(file_bytes);
+                last.memory_bytes = last.memory_bytes.saturating_add(run.len_bytes);
             }
             _ => memory.segments.push(Segment {
                 vaddr: run.gva.0,
@@ -231,10 +232,10 @@ impl Writer<'_> {
         let Some(gpa) = from else { return };
         match memory.extents.last_mut() {
             Some(last)
-                if last.offset + last.len_bytes == offset
+                if last.offset.saturating_add(last.len_bytes) == offset
                     && last.gpa.checked_add(last.len_bytes) == Some(gpa) =>
             {
-                last.len_bytes += len_bytes;
+                last.len_bytes = last.len_bytes.saturating_add(len_bytes);
             }
             _ => memory.extents.push(Extent { offset, gpa, len_bytes }),
         }

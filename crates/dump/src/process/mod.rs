@@ -141,7 +141,7 @@ impl<'p, 'k> ProcessCore<'p, 'k> {
                 hints: hints::lines(self.process, path),
             },
             counts: memory.counts,
-            segments: (filled, memory.segments.len() - filled),
+            segments: (filled, memory.segments.len().saturating_sub(filled)),
         })
     }
 

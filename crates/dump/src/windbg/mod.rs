@@ -4,7 +4,6 @@
 //! says (type 5). Over the memory lies what a debugger needs and a running
 //! Windows does not have: its data block decoded, and registers of every
 //! processor. The rest is the guest's, byte for byte.
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
 
 use std::ops::Range;
 use std::path::Path;

@@ -28,7 +28,7 @@ fn number(area: &[u8], at: usize, len: usize) -> Option<u128> {
 
 /// `st0` to `st7`.
 pub(super) fn stack(of: &Registers, index: usize) -> Option<u128> {
-    legacy(of, STACK + index * 16, 10)
+    legacy(of, STACK.saturating_add(index.saturating_mul(16)), 10)
 }
 
 /// One of [`CONTROLS`].
@@ -51,7 +51,7 @@ fn tags(of: &Registers) -> Option<u128> {
     let top = legacy(of, 2, 2)? >> 11 & 7;
     (0..8).try_fold(0, |tags, physical: u128| {
         let tag = if present >> physical & 1 == 0 { 3 } else { tag(of, physical, top)? };
-        Some(tags | tag << (2 * physical))
+        Some(tags | tag << physical.saturating_mul(2))
     })
 }
 
@@ -70,7 +70,7 @@ fn tag(of: &Registers, physical: u128, top: u128) -> Option<u128> {
 
 /// `xmm0` and on.
 pub(super) fn xmm(of: &Registers, index: usize) -> Option<u128> {
-    legacy(of, XMM + index * 16, 16)
+    legacy(of, XMM.saturating_add(index.saturating_mul(16)), 16)
 }
 
 pub(super) fn mxcsr(of: &Registers, _: usize) -> Option<u128> {
@@ -87,7 +87,7 @@ pub(super) fn ymm_high(of: &Registers, index: usize) -> Option<u128> {
     if held & u128::from(AVX) == 0 {
         return Some(0);
     }
-    number(area, YMM_HIGH + index * 16, 16)
+    number(area, YMM_HIGH.saturating_add(index.saturating_mul(16)), 16)
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ fn say(session: &mut Session<'_>, text: &str) -> Reply {
     while rest.len() > MOST_BYTES {
         let mut at = MOST_BYTES;
         while !rest.is_char_boundary(at) {
-            at -= 1;
+            at = at.saturating_sub(1);
         }
         let (part, behind) = rest.split_at(at);
         session.console.push(part.to_owned());

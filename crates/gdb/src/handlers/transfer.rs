@@ -40,7 +40,7 @@ pub(crate) struct Object {
 /// `ANNEX:OFFSET,LENGTH`.
 fn cut(rest: &[u8]) -> Option<(&str, u64, u64)> {
     let colon = rest.iter().rposition(|byte| *byte == b':')?;
-    let (offset, len) = parse::pair(rest.get(colon + 1..)?)?;
+    let (offset, len) = parse::pair(rest.get(colon.saturating_add(1)..)?)?;
     Some((std::str::from_utf8(rest.get(..colon)?).ok()?, offset, len))
 }
 

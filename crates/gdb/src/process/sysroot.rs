@@ -45,7 +45,7 @@ impl Sysroot {
     fn place(&self, path: &str) -> Option<PathBuf> {
         let mut rest: VecDeque<OsString> = parts(Path::new(path))?;
         let mut inside = PathBuf::new();
-        let mut links = 0;
+        let mut links = 0_usize;
         while let Some(part) = rest.pop_front() {
             if part == ".." {
                 inside.pop();
@@ -56,7 +56,7 @@ impl Sysroot {
                 inside = next;
                 continue;
             };
-            links += 1;
+            links = links.saturating_add(1);
             if links > MOST_LINKS {
                 return None;
             }

@@ -90,7 +90,7 @@ impl Kernel<'_> {
         (is_status && head.name_len.get() == 5 && len == status.len).then_some(())?;
         let mut bytes = vec![0; status.len];
         self.memory().read(gpa.checked_add(HEAD as u64)?, &mut bytes).ok()?;
-        let tid = little_endian(bytes.get(status.pid..status.pid + 4)?);
+        let tid = little_endian(bytes.get(status.pid..status.pid.saturating_add(4))?);
         let words = bytes.get(status.registers..)?.chunks_exact(if is_64_bit { 8 } else { 4 });
         let words: Vec<u64> = words.map(little_endian).collect();
         let registers = registers(&words, is_64_bit);

@@ -53,25 +53,33 @@ impl Kernel<'_> {
         let counter = layout.size_of("seqcount_raw_spinlock").map(|size| size.value);
         let word = self.word_len();
         let counter = counter.and_then(|size| size.checked_next_multiple_of(word));
-        stated.into_iter().chain(counter).chain([word, 2 * word]).collect()
+        stated.into_iter().chain(counter).chain([word, word.saturating_mul(2)]).collect()
     }
 
     /// What the timekeeper at an address says, if it is one.
     fn clock_of(&self, at: Gva, how: &str) -> Option<Clock> {
         let keeper = self.object(at, "timekeeper");
-        let now = i128::from(keeper.uint("xtime_sec").ok()?) * SECOND;
-        let since_boot = i128::from(keeper.uint("ktime_sec").ok()?) * SECOND;
+        let now = i128::from(keeper.uint("xtime_sec").ok()?).saturating_mul(SECOND);
+        let since_boot = i128::from(keeper.uint("ktime_sec").ok()?).saturating_mul(SECOND);
         let (real, asleep) = (signed(&keeper, "offs_real"), signed(&keeper, "offs_boot"));
-        let boot = real? - asleep?;
+        let boot = real?.saturating_sub(asleep?);
         // Whole seconds are not far from the exact difference, or it is no clock.
-        let exact = (now - since_boot - asleep? - boot).abs() <= 2 * SECOND;
+        let exact = now
+            .saturating_sub(since_boot)
+            .saturating_sub(asleep?)
+            .saturating_sub(boot)
+            .saturating_abs()
+            <= 2 * SECOND;
         if !REAL.contains(&now) || !REAL.contains(&boot) || !exact {
             return None;
         }
         Some(Clock {
             now_unix: Some(Found::new(u64::try_from(now / SECOND).ok()?, how)),
             boot_unix_ns: Some(Found::new(u64::try_from(boot).ok()?, how)),
-            uptime_ns: Some(Found::new(u64::try_from(since_boot + asleep?).ok()?, how)),
+            uptime_ns: Some(Found::new(
+                u64::try_from(since_boot.saturating_add(asleep?)).ok()?,
+                how,
+            )),
         })
     }
 

@@ -6,8 +6,6 @@
 //! so a copy in the page cache does not. What else there is hangs on its page of
 //! pointers (`low_globals`). Source of the layouts: XNU, as Apple publishes it.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
-
 mod discovery;
 mod facts;
 mod kexts;

@@ -11,7 +11,7 @@
 use std::fmt;
 
 use thiserror::Error;
-use vmss2core_mem::{Gpa, Gva, MemoryError};
+use vmss2core_mem::{Gpa, Gva, MemoryError, low_bits};
 
 mod entries;
 mod entry;
@@ -175,6 +175,7 @@ pub enum AccessError {
 
 /// Copies bit `bits - 1` into all bits above it.
 fn sign_extend(value: u64, bits: u32) -> u64 {
-    let low = value & ((1 << bits) - 1);
-    if low >> (bits - 1) == 0 { low } else { low | (u64::MAX << bits) }
+    let low = value & low_bits(bits);
+    let is_negative = low > low_bits(bits.saturating_sub(1));
+    if is_negative { low | !low_bits(bits) } else { low }
 }

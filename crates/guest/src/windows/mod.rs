@@ -6,8 +6,6 @@
 //! processes, modules, stacks. All but the proof of page tables is read through a
 //! [`View`], which follows pages in transition.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
-
 mod bugcheck;
 mod cpus;
 mod discovery;

@@ -56,7 +56,7 @@ pub(super) fn marketing_name(windows: &WindowsFacts) -> Option<String> {
     let is_unknown = *from == 3790 && !windows.is_64_bit && !is_server;
     let name = if is_server { server } else { client };
     // Service packs and their like count on from the first build.
-    let is_exact = *from == build || build < 10_000 && build - from < 10;
+    let is_exact = *from == build || build < 10_000 && build.saturating_sub(*from) < 10;
     (!is_unknown).then(|| format!("{name}{}", if is_exact { "" } else { "?" }))
 }
 

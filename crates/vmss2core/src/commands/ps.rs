@@ -55,9 +55,9 @@ fn command_lines(kernel: &Kernel<'_>, tasks: &Tasks) -> (HashMap<Gva, Vec<String
     for task in &tasks.tasks {
         let read = || {
             let line = kernel.command_line(task);
-            missing += u64::from(line.is_err());
+            missing = missing.saturating_add(u64::from(line.is_err()));
             let line = line.ok().flatten()?;
-            cut += u64::from(line.is_cut);
+            cut = cut.saturating_add(u64::from(line.is_cut));
             Some(line.words)
         };
         if let Some(words) = of_process.entry(task.pid).or_insert_with(read) {

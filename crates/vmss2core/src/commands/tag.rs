@@ -66,7 +66,7 @@ fn list(title: &str, items: &[&Item]) -> String {
             .map(|item| format!("  {item} at {:#x}, {} bytes", item.offset, item.size_in_file)),
     );
     if items.len() > LISTED {
-        lines.push(format!("  and {} more; --tags lists all", items.len() - LISTED));
+        lines.push(format!("  and {} more; --tags lists all", items.len().saturating_sub(LISTED)));
     }
     lines.join("\n")
 }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::ops::ControlFlow;
 
 use vmss2core_guest::linux::{Backing, Content, FileRun, MappedFile, Process, Vma, VmaFlags};
-use vmss2core_mem::{Gpa, Gva};
+use vmss2core_mem::{Gpa, Gva, up_to_page};
 
 const KIB: u64 = 1024;
 
@@ -118,16 +118,18 @@ impl Files<'_, '_> {
         let _ = process.visit_runs(vma, &mut |run| {
             match run.content {
                 Content::Memory(gpa) => {
-                    pages.present += run.len_bytes;
-                    let into = vma.offset_bytes.wrapping_add(run.gva.0 - vma.start.0);
-                    pages.anonymous += match (vma.backing, file) {
+                    pages.present = pages.present.saturating_add(run.len_bytes);
+                    let into = vma.offset_bytes.wrapping_add(run.gva.0.saturating_sub(vma.start.0));
+                    pages.anonymous = pages.anonymous.saturating_add(match (vma.backing, file) {
                         (Backing::Anonymous, _) if is_private => run.len_bytes,
-                        (_, Some(_)) => run.len_bytes - same(cached, into, (gpa, run.len_bytes)),
+                        (_, Some(_)) => {
+                            run.len_bytes.saturating_sub(same(cached, into, (gpa, run.len_bytes)))
+                        }
                         _ => 0,
-                    };
+                    });
                 }
                 Content::Swapped { .. } | Content::Compressed { .. } => {
-                    pages.swapped += run.len_bytes;
+                    pages.swapped = pages.swapped.saturating_add(run.len_bytes);
                 }
                 _ => {}
             }
@@ -154,10 +156,10 @@ fn same(cached: &[FileRun], into: u64, (gpa, len): (Gpa, u64)) -> u64 {
         let Content::PageCache(at) = run.content else { return None };
         // The same distance between offset and address.
         let is_same = at.0.wrapping_sub(run.offset_bytes) == gpa.0.wrapping_sub(into);
-        let run_end = run.offset_bytes.saturating_add(run.len_bytes).next_multiple_of(4096);
-        is_same.then(|| run_end.min(end) - run.offset_bytes.max(into))
+        let run_end = up_to_page(run.offset_bytes.saturating_add(run.len_bytes));
+        is_same.then(|| run_end.min(end).saturating_sub(run.offset_bytes.max(into)))
     });
-    shared.sum()
+    shared.fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]

@@ -46,20 +46,21 @@ pub(super) fn stat(process: &Attached<'_>, task: &Task) -> String {
     let object = kernel.object(task.gva, "task_struct");
     let letter = task.state.map_or('?', |state| state.letter);
     let mut fields = vec![0_i64; FIELDS];
-    let vsize = process.process().vmas().iter().map(Vma::len_bytes).sum::<u64>();
+    let vsize = process.process().vmas().iter().map(Vma::len_bytes).fold(0, u64::saturating_add);
     let nice = object.uint("static_prio").ok().and_then(|priority| i64::try_from(priority).ok());
     let known = [
         (4, task.ppid.map(i64::from)),
         (5, kernel.group_of(task).map(i64::from)),
         (6, kernel.session_of(task).map(i64::from)),
         (9, object.uint("flags").ok().and_then(|flags| i64::try_from(flags).ok())),
-        (19, nice.map(|priority| priority - DEFAULT_PRIORITY)),
+        (19, nice.map(|priority| priority.saturating_sub(DEFAULT_PRIORITY))),
         (20, i64::try_from(process.tasks().len()).ok()),
         (23, i64::try_from(vsize).ok()),
         (39, task.cpu.map(i64::from)),
     ];
     for (number, value) in known {
-        if let Some(field) = fields.get_mut(number - 1) {
+        // They are counted from 1.
+        if let Some(field) = fields.get_mut(usize::saturating_sub(number, 1)) {
             *field = value.unwrap_or(0);
         }
     }

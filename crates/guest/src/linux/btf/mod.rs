@@ -6,8 +6,6 @@
 //! searched: copies of the header lie in `struct btf`, and modules have BTF of
 //! their own that does not stand alone.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
-
 mod modules;
 mod raw;
 mod search;

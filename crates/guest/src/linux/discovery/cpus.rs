@@ -72,7 +72,7 @@ fn from_offsets(image: &Image<'_>, processors: &[&Processor<'_>]) -> Option<Vec<
         return None;
     }
     let word_len = if image.space.mode().is_64_bit() { 8 } else { 4 };
-    image.scan(offsets.len() * word_len, &mut |_, bytes| {
+    image.scan(offsets.len().saturating_mul(word_len), &mut |_, bytes| {
         let words: Vec<u64> = bytes.chunks_exact(word_len).map(little_endian).collect();
         for array in words.windows(offsets.len()) {
             if let Some(numbers) = positions(array, &offsets) {
@@ -95,7 +95,7 @@ fn positions(array: &[u64], offsets: &[u64]) -> Option<Vec<u32>> {
 
 impl Processor<'_> {
     fn descriptor(&self, entry: u64) -> Option<u64> {
-        let at = self.vcpu.gdtr.base?.checked_add(entry * 8)?;
+        let at = self.vcpu.gdtr.base?.checked_add(entry.saturating_mul(8))?;
         self.space?.read_u64(Gva(at)).ok()
     }
 

@@ -47,7 +47,9 @@ impl<'a> Image<'a> {
         let mut runs: Vec<Leaf> = Vec::new();
         space.walk_range(KERNEL_MAP..KERNEL_MAP + KERNEL_MAP_LEN, &LIMITS, &mut |leaf| {
             let belongs = runs.first().is_none_or(|first| slide(first) == slide(&leaf))
-                && runs.last().is_none_or(|last| leaf.gva.0 - end(last) <= WIDEST_GAP);
+                && runs
+                    .last()
+                    .is_none_or(|last| leaf.gva.0.saturating_sub(end(last)) <= WIDEST_GAP);
             if belongs {
                 runs.push(leaf);
             }
@@ -60,15 +62,18 @@ impl<'a> Image<'a> {
 
     /// Bytes mapped.
     pub(super) fn mapped(&self) -> u64 {
-        self.runs.iter().map(Leaf::len_bytes).sum()
+        self.runs.iter().map(Leaf::len_bytes).fold(0, u64::saturating_add)
     }
 
     /// Where it lies; `None` if it is not known where it begins. A 32-bit image
     /// is part of the direct map, where only its code and constants stand out.
     pub(super) fn extent(&self) -> Option<KernelText> {
         let (first, last) = (self.runs.first()?, self.runs.last()?);
-        let len =
-            if self.space.mode().is_64_bit() { end(last) - first.gva.0 } else { self.code_len };
+        let len = if self.space.mode().is_64_bit() {
+            end(last).saturating_sub(first.gva.0)
+        } else {
+            self.code_len
+        };
         (self.code_len > 0).then_some(KernelText { start: first.gva, gpa: first.gpa, len })
     }
 
@@ -107,19 +112,21 @@ impl<'a> Image<'a> {
         overlap: usize,
         visit: &mut dyn FnMut(Gva, &[u8]) -> ControlFlow<B>,
     ) -> Option<B> {
-        let mut buf = vec![0; CHUNK + overlap];
+        let mut buf = vec![0; CHUNK.saturating_add(overlap)];
         for run in self.runs.iter().filter(|run| Content::of(run) == content) {
             let mut at = 0;
             while at < run.len_bytes() {
-                let left = usize::try_from(run.len_bytes() - at).unwrap_or(usize::MAX);
-                let piece = buf.split_at_mut(left.min(CHUNK + overlap)).0;
-                let gpa = Gpa(run.gpa.0 + at);
+                let left =
+                    usize::try_from(run.len_bytes().saturating_sub(at)).unwrap_or(usize::MAX);
+                let piece = buf.split_at_mut(left.min(CHUNK.saturating_add(overlap))).0;
+                let gpa = Gpa(run.gpa.0.saturating_add(at));
                 if self.space.memory().read(gpa, piece).is_ok()
-                    && let ControlFlow::Break(found) = visit(Gva(run.gva.0 + at), piece)
+                    && let ControlFlow::Break(found) =
+                        visit(Gva(run.gva.0.saturating_add(at)), piece)
                 {
                     return Some(found);
                 }
-                at += CHUNK as u64;
+                at = at.saturating_add(CHUNK as u64);
             }
         }
         None
@@ -245,10 +252,10 @@ fn kernel_bytes(space: &AddressSpace<'_>) -> u64 {
     } else {
         KernelHalf::of(space.mode()).range()
     };
-    let mut bytes = 0;
+    let mut bytes = 0_u64;
     space.walk_range(range, &LIMITS, &mut |leaf| {
         if !leaf.permissions.user {
-            bytes += leaf.len_bytes();
+            bytes = bytes.saturating_add(leaf.len_bytes());
         }
         ControlFlow::Continue(())
     });
@@ -285,11 +292,12 @@ fn most_used_distance(
         let distance = slide(&leaf);
         // The kernel's own mapping is not the direct map, and small runs are noise.
         let counts = leaf.len_bytes() >= half.shortest_vote
-            && distance & (half.alignment - 1) == 0
+            && distance & half.alignment.saturating_sub(1) == 0
             && !leaf.permissions.user
             && leaf.gva.0 < KERNEL_MAP;
         if counts {
-            *votes.entry(distance).or_default() += leaf.len_bytes();
+            let votes = votes.entry(distance).or_default();
+            *votes = votes.saturating_add(leaf.len_bytes());
         }
         ControlFlow::Continue(())
     });
@@ -313,7 +321,7 @@ fn candidates_32_bit<'a>(
         ControlFlow::Continue(())
     });
     let image = |start: u64| {
-        let runs = parts(&low, &(start..start + LONGEST_32_BIT));
+        let runs = parts(&low, &(start..start.saturating_add(LONGEST_32_BIT)));
         let code_len = Some(read_only_len(&runs)).filter(|len| *len >= SHORTEST_READ_ONLY);
         let vcpus = Vec::new();
         Image { space, runs, code_len: code_len.unwrap_or(0), vcpus, how: how.to_owned() }
@@ -356,7 +364,7 @@ fn read_only_len(runs: &[Leaf]) -> u64 {
             at = end(run);
         }
     }
-    at - start
+    at.saturating_sub(start)
 }
 
 /// The runs within a range, cut where they leave it.
@@ -368,7 +376,7 @@ fn parts(low: &[Leaf], range: &Range<u64>) -> Vec<Leaf> {
         if len > 0 {
             parts.push(Leaf {
                 gva: Gva(start),
-                gpa: Gpa(run.gpa.0 + (start - run.gva.0)),
+                gpa: Gpa(run.gpa.0.saturating_add(start.saturating_sub(run.gva.0))),
                 pages: u32::try_from(len / PAGE_SIZE).unwrap_or(u32::MAX),
                 permissions: run.permissions,
             });

@@ -349,7 +349,7 @@ impl<'a> Search<'a> {
         let start = self.vmcoreinfo.as_ref()?.value.symbol("_stext")?;
         let gpa = self.image.space.translate(start).ok()?.gpa;
         let last = self.image.runs.last()?;
-        let len = (last.gva.0 + last.len_bytes()).checked_sub(start.0)?;
+        let len = last.gva.0.saturating_add(last.len_bytes()).checked_sub(start.0)?;
         let how = "SYMBOL(_stext) of VMCOREINFO; its length is the most there can be";
         Some(Found::new(KernelText { start, gpa, len }, how))
     }

@@ -72,11 +72,13 @@ fn in_content(image: &Image<'_>, content: Content, direct_map: Gva) -> Vec<Found
     let mut pages = HashSet::new();
     image.scan_only(content, HEAD, &mut |gva, bytes| {
         for at in note_heads(bytes) {
-            let head = Gva(gva.0 + at as u64);
+            let head = Gva(gva.0.saturating_add(at as u64));
             notes.extend(note_in_image(image, head));
         }
         let firsts = memmem::find_iter(bytes, FIRST_KEY).take(MOST_CANDIDATES);
-        texts.extend(firsts.filter_map(|at| text_in_image(image, Gva(gva.0 + at as u64))));
+        texts.extend(
+            firsts.filter_map(|at| text_in_image(image, Gva(gva.0.saturating_add(at as u64)))),
+        );
         texts.truncate(MOST_CANDIDATES);
         collect_pointers(image, direct_map, bytes, &mut pages);
         if notes.len() < MOST_CANDIDATES {
@@ -116,7 +118,7 @@ pub(super) fn in_memory(memory: &PhysicalMemory) -> (Vec<Found<VmcoreInfo>>, Sca
     let mut found = Vec::new();
     let scanned = scan::data(memory, HEAD, &mut |gpa, bytes| {
         for at in note_heads(bytes) {
-            let head = Gpa(gpa.0 + at as u64);
+            let head = Gpa(gpa.0.saturating_add(at as u64));
             found.extend(note_at(memory, head, &format!("physical {head}")));
         }
         if found.len() < MOST_CANDIDATES {
@@ -131,7 +133,7 @@ pub(super) fn in_memory(memory: &PhysicalMemory) -> (Vec<Found<VmcoreInfo>>, Sca
 /// Positions of what looks like the head of a note.
 fn note_heads(bytes: &[u8]) -> impl Iterator<Item = usize> {
     memmem::find_iter(bytes, NAME).filter_map(|name| {
-        let start = name.checked_sub(HEAD - NAME.len())?;
+        let start = name.checked_sub(HEAD.saturating_sub(NAME.len()))?;
         let (head, _) = NoteHead::ref_from_prefix(bytes.get(start..)?).ok()?;
         head.text_len().map(|_| start)
     })

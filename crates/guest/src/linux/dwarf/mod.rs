@@ -8,8 +8,6 @@
 //! and type units (`.debug_types`) are not followed, kernels are not built with
 //! them.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
-
 mod entries;
 mod search;
 mod section;

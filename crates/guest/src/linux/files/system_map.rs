@@ -133,12 +133,9 @@ fn own_table(symbols: &Symbols, kernel: &Kernel<'_>) -> Option<Vote> {
     let own = &kernel.symbols()?.value;
     let functions = symbols.iter().filter(|symbol| symbol.kind == 'T').take(MOST);
     let known = functions.filter_map(|symbol| Some(own.address(symbol.name)? == symbol.address));
-    let (mut same, mut of) = (0, 0);
-    known.for_each(|is_same| {
-        same += usize::from(is_same);
-        of += 1;
-    });
-    Some(Vote { same, of, what: "functions of the kernel's own symbol table" })
+    let known: Vec<bool> = known.collect();
+    let same = known.iter().filter(|is_same| **is_same).count();
+    Some(Vote { same, of: known.len(), what: "functions of the kernel's own symbol table" })
 }
 
 /// What the table of system calls leads to, by whether it is the start of a function. A

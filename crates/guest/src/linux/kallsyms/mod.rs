@@ -19,8 +19,6 @@
 //! Limits: names of the time before 2.6.10 are not decoded. Symbols of modules
 //! are not here.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
-
 use super::{Kernel, Symbols};
 use crate::{Found, VmcoreInfo};
 

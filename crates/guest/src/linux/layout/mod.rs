@@ -4,8 +4,6 @@
 //! user gave, VMCOREINFO, or what was learned from the data itself. They are
 //! asked in the order of their reliability, member by member.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
-
 mod check;
 pub(super) mod path;
 mod vmcoreinfo;

@@ -1,6 +1,8 @@
 //! The areas of a process's memory: `vm_area_struct`, in a list until 6.0, in a maple
 //! tree since.
 
+use vmss2core_mem::Sums;
+
 use super::files;
 use super::members::{Members, offsets, only};
 use super::memory::{Memory, Shot};
@@ -75,7 +77,7 @@ fn by_list<'p, 'k>(
         while next != 0 && areas.len() < MOST {
             let previous = areas.last().map_or(0, |area: &Area| area.end);
             let area = area(memory, next, start)?;
-            next = area.shot.word(start + 2 * word_len)?;
+            next = area.shot.word(start.plus(word_len.times(2)))?;
             (area.start >= previous).then_some(())?;
             areas.push(area);
         }
@@ -91,7 +93,7 @@ fn by_list<'p, 'k>(
     })?;
     members.put("mm_struct", "mmap", (at, word_len), "list of areas in order");
     let how = "list of areas in order";
-    members.put("vm_area_struct", "vm_next", (start + 2 * word_len, word_len), how);
+    members.put("vm_area_struct", "vm_next", (start.plus(word_len.times(2)), word_len), how);
     put_range(word_len, start, members, how);
     Some(found)
 }
@@ -122,7 +124,7 @@ fn by_tree<'p, 'k>(
     // A tree may be torn as the guest is stopped while it changes.
     let (at, found) = places.find_map(|at| {
         let found = trees(at);
-        (found.len() >= processes.len() - processes.len() / 10).then_some((at, found))
+        (found.len() >= processes.len().minus(processes.len() / 10)).then_some((at, found))
     })?;
     let how = "maple tree of areas";
     members.put("mm_struct", "mm_mt.ma_root", (at, word_len), how);
@@ -164,25 +166,25 @@ fn entries(memory: &Memory<'_>, root: u64) -> Option<Vec<maple::MapleEntry>> {
 fn put_nodes(word_len: u64, members: &mut Members) {
     const NODE: u64 = 256;
     let how = "walked all trees of areas";
-    let range = NODE / (2 * word_len);
-    let arange = (NODE / word_len - 1) / 3;
+    let range = NODE.checked_div(word_len.times(2)).unwrap_or(0);
+    let arange = NODE.checked_div(word_len).unwrap_or(0).minus(1) / 3;
     for (node, slots) in [("maple_range_64", range), ("maple_arange_64", arange)] {
         members.put(node, "parent", (0, word_len), how);
-        members.put(node, "pivot", (word_len, (slots - 1) * word_len), how);
-        members.put(node, "slot", (slots * word_len, slots * word_len), how);
+        members.put(node, "pivot", (word_len, slots.minus(1).times(word_len)), how);
+        members.put(node, "slot", (slots.times(word_len), slots.times(word_len)), how);
     }
 }
 
 fn put_range(word_len: u64, start: u64, members: &mut Members, how: &str) {
     members.put("vm_area_struct", "vm_start", (start, word_len), how);
-    members.put("vm_area_struct", "vm_end", (start + word_len, word_len), how);
+    members.put("vm_area_struct", "vm_end", (start.plus(word_len), word_len), how);
 }
 
 /// An area whose `vm_start` is at `start`, if it may be one.
 fn area(memory: &Memory<'_>, gva: u64, start: u64) -> Option<Area> {
     memory.is_pointer(gva).then_some(())?;
     let shot = Shot::take(memory, gva, 0, AREA_LEN);
-    let (from, to) = (shot.word(start)?, shot.word(start + memory.word_len())?);
+    let (from, to) = (shot.word(start)?, shot.word(start.plus(memory.word_len()))?);
     let is_fine = from < to && (from | to).is_multiple_of(4096) && to <= memory.lowest();
     is_fine.then_some(Area { start: from, end: to, shot })
 }

@@ -1,6 +1,6 @@
 //! Which CPU a task is on, and whether it runs there.
 
-use vmss2core_mem::{Gpr, X86Vcpu};
+use vmss2core_mem::{Gpr, Sums, X86Vcpu};
 
 use super::Facts;
 use super::members::{Members, offsets};
@@ -52,7 +52,7 @@ fn number(memory: &Memory<'_>, sample: &Sample, members: &mut Members) -> Option
     let how = "as in the names of threads that belong to CPUs";
     if members.at("thread_info", "flags").is_none() {
         let bottom = |task: &Shot| task.word(stack).filter(|stack| memory.is_pointer(*stack));
-        let cpu = |task: &Shot, at| memory.u32(bottom(task)? + at);
+        let cpu = |task: &Shot, at| memory.u32(bottom(task)?.plus(at));
         let is_cpu = |at| bound.iter().all(|(task, number)| cpu(task, at) == Some(*number));
         let at = offsets(0..THREAD_INFO, 4, is_cpu).next()?;
         members.put("thread_info", "cpu", (at, 4), how);
@@ -138,7 +138,7 @@ fn on_cpu(
     };
     (!running.is_empty()).then_some(())?;
     // `on_rq`, which may look the same, comes later.
-    let at = offsets(flags + ON_CPU.start..flags + ON_CPU.end, 4, is_on_cpu).next()?;
+    let at = offsets(flags.plus(ON_CPU.start)..flags.plus(ON_CPU.end), 4, is_on_cpu).next()?;
     members.put("task_struct", "on_cpu", (at, 4), "1 for what the vCPUs run, 0 for all others");
     Some(())
 }

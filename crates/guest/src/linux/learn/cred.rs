@@ -1,5 +1,7 @@
 //! Who a task is: `real_cred`, `cred` and the numbers in them.
 
+use vmss2core_mem::Sums;
+
 use super::members::{Members, offsets, only};
 use super::memory::{Memory, Shot};
 use super::sample::Sample;
@@ -29,15 +31,15 @@ fn pointers(memory: &Memory<'_>, sample: &Sample, members: &mut Members) -> Opti
     let is_pair = |at: u64| {
         let is_pair = |task: &&Shot| {
             let cred = task.word(at).filter(|cred| memory.is_pointer(*cred));
-            cred.is_some() && cred == task.word(at + word_len)
+            cred.is_some() && cred == task.word(at.plus(word_len))
         };
         // Overridden credentials are rare and short.
         nearly_all(sample.tasks.iter(), is_pair)
     };
-    let from = comm.checked_sub(BEFORE_COMM * word_len)?;
-    let at = only(offsets(from..comm - word_len, word_len, is_pair))?;
+    let from = comm.checked_sub(BEFORE_COMM.times(word_len))?;
+    let at = only(offsets(from..comm.minus(word_len), word_len, is_pair))?;
     members.put("task_struct", "real_cred", (at, word_len), "two equal pointers before comm");
-    members.put("task_struct", "cred", (at + word_len, word_len), "equal to real_cred");
+    members.put("task_struct", "cred", (at.plus(word_len), word_len), "equal to real_cred");
     Some(())
 }
 
@@ -55,29 +57,30 @@ fn numbers(memory: &Memory<'_>, sample: &Sample, members: &mut Members) -> Optio
             let is_full =
                 CAPABILITIES.contains(&set.trailing_ones()) && set & set.wrapping_add(1) == 0;
             is_full
-                && cred.u64(at - 8) == Some(0)
-                && [8, 16].iter().all(|more| cred.u64(at + more) == Some(set))
+                && cred.u64(at.minus(8)) == Some(0)
+                && [8, 16].iter().all(|more| cred.u64(at.plus(*more)) == Some(set))
         };
         nearly_all(of_kernel.iter(), all)
     };
     let permitted = only(offsets(0x20..LEN, 4, is_permitted))?;
     // A capability set was an array of 4 bytes' numbers until 6.2, and may be aligned
     // so still.
-    let inheritable = permitted - 8;
-    let start =
-        |gap: u64| inheritable.checked_sub(gap + 4 + 32).filter(|uid| *uid == 4 || *uid == 8);
+    let inheritable = permitted.minus(8);
+    let start = |gap: u64| {
+        inheritable.checked_sub(gap.plus(4).plus(32)).filter(|uid| *uid == 4 || *uid == 8)
+    };
     let uid = start(0).or_else(|| start(4))?;
-    let are_root = |cred: &&Shot| (0..8).all(|index| cred.u32(uid + 4 * index) == Some(0));
+    let are_root = |cred: &&Shot| (0..8).all(|index| cred.u32(uid.plus(index.times(4))) == Some(0));
     if !nearly_all(of_kernel.iter(), are_root) {
         return None;
     }
     for (name, index) in NUMBERS.iter().zip(0..) {
-        members.put("cred", name, (uid + 4 * index, 4), "before the capabilities of root");
+        members.put("cred", name, (uid.plus(index.times(4)), 4), "before the capabilities of root");
     }
     for (name, index) in
         ["cap_inheritable", "cap_permitted", "cap_effective", "cap_bset"].iter().zip(0..)
     {
-        members.put("cred", name, (inheritable + 8 * index, 8), "all ones for root");
+        members.put("cred", name, (inheritable.plus(index.times(8)), 8), "all ones for root");
     }
     Some(())
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use vmss2core_mem::Gva;
+use vmss2core_mem::{Gva, Sums};
 
 use super::areas::{Area, Areas, EXEC, GROWS_DOWN, WRITE};
 use super::inode::{self, Evidence};
@@ -93,7 +93,7 @@ fn places(memory: &Memory<'_>, mapped: &[Mapped<'_>]) -> Option<Places> {
         })
     };
     let end = mapped.iter().map(|one| one.code.shot.len()).min()?;
-    offsets(2 * word_len..end, word_len, is_file).find_map(|vm_file| {
+    offsets(word_len.times(2)..end, word_len, is_file).find_map(|vm_file| {
         let file =
             |one: &Mapped<'_>| Some(Shot::take(memory, one.code.shot.word(vm_file)?, 0, FILE_LEN));
         let files: Vec<Shot> = mapped.iter().filter_map(file).collect();
@@ -112,7 +112,7 @@ fn path_of(memory: &Memory<'_>, files: &[Shot]) -> Option<(u64, u64)> {
     };
     offsets(word_len..FILE_LEN, word_len, are_pointers).find_map(|at| {
         let are_names = |name: u64| dentries(at).all(|gva| path(memory, gva, name).is_some());
-        Some((at, offsets(4 * word_len..DENTRY_LEN, word_len, are_names).next()?))
+        Some((at, offsets(word_len.times(4)..DENTRY_LEN, word_len, are_names).next()?))
     })
 }
 
@@ -123,11 +123,11 @@ fn path(memory: &Memory<'_>, dentry: u64, name: u64) -> Option<Vec<u64>> {
     let mut at = dentry;
     while path.len() < DEEPEST {
         let len = memory.u32(at.checked_add(name)?.checked_sub(4)?)?;
-        let text = memory.word(at + name).filter(|text| memory.is_pointer(*text))?;
-        if len == 0 || len > LONGEST_NAME || memory.text(text, len + 1)?.len() as u64 != len {
+        let text = memory.word(at.plus(name)).filter(|text| memory.is_pointer(*text))?;
+        if len == 0 || len > LONGEST_NAME || memory.text(text, len.plus(1))?.len() as u64 != len {
             return None;
         }
-        let parent = memory.word(at + name - 8 - memory.word_len())?;
+        let parent = memory.word(at.plus(name).minus(8).minus(memory.word_len()))?;
         if parent == at {
             return Some(path);
         }
@@ -159,14 +159,14 @@ impl Files<'_, '_, '_> {
         members.put("vm_area_struct", "vm_file", (places.vm_file, word_len), how);
         members.put("file", "f_path.dentry", (places.dentry, word_len), how);
         members.put("dentry", "d_name.name", (places.name, word_len), how);
-        members.put("dentry", "d_name.len", (places.name - 4, 4), "length of the name");
-        members.put("dentry", "d_name.hash", (places.name - 8, 4), "before the length");
-        let parent = places.name - 8 - word_len;
+        members.put("dentry", "d_name.len", (places.name.minus(4), 4), "length of the name");
+        members.put("dentry", "d_name.hash", (places.name.minus(8), 4), "before the length");
+        let parent = places.name.minus(8).minus(word_len);
         members.put("dentry", "d_parent", (parent, word_len), "leads up to /");
-        let pprev = parent - word_len;
+        let pprev = parent.minus(word_len);
         let is_hashed = |file: &Shot| {
             let dentry = file.word(places.dentry).filter(|dentry| self.memory.is_pointer(*dentry));
-            let pprev = dentry.and_then(|dentry| self.memory.word(dentry + pprev));
+            let pprev = dentry.and_then(|dentry| self.memory.word(dentry.plus(pprev)));
             pprev.is_some_and(|pprev| self.memory.is_pointer(pprev))
         };
         if nearly_all(self.files().iter(), |file| is_hashed(file)) {
@@ -212,7 +212,7 @@ impl Files<'_, '_, '_> {
     /// The `vdso` has no file, but a name behind `vm_private_data`.
     fn put_special(&self, members: &mut Members) {
         let (word_len, data) =
-            (self.memory.word_len(), self.places.vm_file + self.memory.word_len());
+            (self.memory.word_len(), self.places.vm_file.plus(self.memory.word_len()));
         let mut areas = self.mapped.iter().flat_map(|one| &one.areas.list);
         let is_vdso = |area: &Area| {
             let special = area.shot.word(data).filter(|at| self.memory.is_pointer(*at));
@@ -280,28 +280,28 @@ impl Files<'_, '_, '_> {
         let is_mount = |root_at: u64| {
             let is_mount = |file: &Shot| {
                 let mount = file.word(mnt).filter(|mount| memory.is_pointer(*mount))?;
-                let root = mount + root_at;
-                let parent = memory.word(root.checked_sub(2 * word_len)?)?;
-                let mountpoint = memory.word(root - word_len)?;
+                let root = mount.plus(root_at);
+                let parent = memory.word(root.checked_sub(word_len.times(2))?)?;
+                let mountpoint = memory.word(root.minus(word_len))?;
                 memory.is_pointer(parent).then_some(())?;
-                let above = memory.word(parent.checked_add(4 * word_len)?)?;
+                let above = memory.word(parent.checked_add(word_len.times(4))?)?;
                 let is_right = is_in(memory.word(root)?, file.word(places.dentry)?)
                     && is_in(above, mountpoint);
                 is_right.then_some(())
             };
             self.files().iter().all(|file| is_mount(file).is_some())
         };
-        let root_at = [0, 4 * word_len].into_iter().find(|at| is_mount(*at))?;
+        let root_at = [0, word_len.times(4)].into_iter().find(|at| is_mount(*at))?;
         members.put("file", "f_path.mnt", (mnt, word_len), "before f_path.dentry");
-        members.put("file", "f_path", (mnt, 2 * word_len), "its two members");
+        members.put("file", "f_path", (mnt, word_len.times(2)), "its two members");
         let how = "leads from files to the roots of their file systems";
         members.put("vfsmount", "mnt_root", (root_at, word_len), how);
-        members.put("vfsmount", "mnt_sb", (root_at + word_len, word_len), "follows mnt_root");
+        members.put("vfsmount", "mnt_sb", (root_at.plus(word_len), word_len), "follows mnt_root");
         let mount = if root_at == 0 { "mount" } else { "vfsmount" };
-        members.put(mount, "mnt_parent", (2 * word_len, word_len), how);
-        members.put(mount, "mnt_mountpoint", (3 * word_len, word_len), how);
+        members.put(mount, "mnt_parent", (word_len.times(2), word_len), how);
+        members.put(mount, "mnt_mountpoint", (word_len.times(3), word_len), how);
         if root_at == 0 {
-            members.put_unsized("mount", "mnt", 4 * word_len, how);
+            members.put_unsized("mount", "mnt", word_len.times(4), how);
         }
         Some(())
     }
@@ -312,8 +312,8 @@ impl Files<'_, '_, '_> {
     fn put_inode(&self, members: &mut Members) -> Option<()> {
         let (memory, word_len, places) = (self.memory, self.memory.word_len(), self.places);
         let files = self.files();
-        let after = places.name + word_len;
-        let before = places.name.checked_sub(8 + 4 * word_len);
+        let after = places.name.plus(word_len);
+        let before = places.name.checked_sub(word_len.times(4).plus(8));
         let (d_inode, f_mapping) = std::iter::once(after)
             .chain(before)
             .find_map(|at| Some((at, self.f_mapping(&files, at)?)))?;
@@ -428,7 +428,7 @@ impl Files<'_, '_, '_> {
         let (mnt, sb) = (members.at("file", "f_path.mnt")?, members.at("vfsmount", "mnt_sb")?);
         let block = |file: &Shot| {
             let mount = file.word(mnt).filter(|mount| self.memory.is_pointer(*mount))?;
-            self.memory.word(mount + sb)
+            self.memory.word(mount.plus(sb))
         };
         let known: Vec<u64> = self.files().iter().filter_map(block).collect();
         let is_sb = |at: u64| {

@@ -1,6 +1,6 @@
 //! What `/proc/PID/maps` shows of an inode, and how long its file is.
 
-use vmss2core_mem::PAGE_SIZE;
+use vmss2core_mem::{PAGE_SIZE, Sums, up_to_page};
 
 use super::members::{Members, offsets, only};
 use super::memory::{Memory, Shot};
@@ -78,7 +78,7 @@ impl Evidence<'_> {
             [0x7f, b'E', b'L', b'F', 1] => (number(32, 4)?, number(46, 2)?, number(48, 2)?),
             _ => return None,
         };
-        start.checked_add(size * count).filter(|end| *end < LARGEST)
+        start.checked_add(size.times(count)).filter(|end| *end < LARGEST)
     }
 }
 
@@ -95,10 +95,10 @@ fn length(memory: &Memory<'_>, files: &[Evidence<'_>], members: &mut Members) ->
         let lens = known.iter().filter_map(|(inode, least)| Some((inode.u64(at)?, *least)));
         let (mut fit, mut end_there) = (0, 0);
         for (len, least) in lens {
-            fit += usize::from(len >= least && len < LARGEST);
-            end_there += usize::from(len >= least && len <= least.next_multiple_of(PAGE_SIZE));
+            fit = fit.plus(usize::from(len >= least && len < LARGEST));
+            end_there = end_there.plus(usize::from((least..=up_to_page(least)).contains(&len)));
         }
-        !known.is_empty() && fit == known.len() && end_there * 2 >= known.len()
+        !known.is_empty() && fit == known.len() && end_there.times(2) >= known.len()
     };
     let at = offsets(0..INODE_LEN, memory.word_len(), is_length).next()?;
     members.put("inode", "i_size", (at, 8), "agrees with what is cached and mapped of files");
@@ -112,19 +112,20 @@ fn numbers(memory: &Memory<'_>, inodes: &[&Shot], members: &mut Members) -> Opti
     let mapping = members.at("inode", "i_mapping")?;
     let is_it = |inode: &Shot, at: u64| {
         let number = inode.word(at)?;
-        let (links, device) = (inode.u32(at + word_len)?, inode.u32(at + word_len + 4)?);
-        let next = inode.u64(at + word_len + 8)?;
+        let (links, device) =
+            (inode.u32(at.plus(word_len))?, inode.u32(at.plus(word_len).plus(4))?);
+        let next = inode.u64(at.plus(word_len).plus(8))?;
         let is_number = number != 0 && number < LARGEST && !memory.is_pointer(number);
         let is_file = links != 0 && links < 1 << 20 && device == 0;
         (is_number && is_file && next != 0 && next < LARGEST).then_some(())
     };
-    let range = mapping + word_len..mapping + 4 * word_len;
+    let range = mapping.plus(word_len)..mapping.plus(word_len.times(4));
     let holds = |at| !inodes.is_empty() && inodes.iter().all(|inode| is_it(inode, at).is_some());
     let at = only(offsets(range, word_len, holds))?;
     let how = "number and links of programs follow i_mapping";
     members.put("inode", "i_ino", (at, word_len), how);
-    members.put("inode", "i_nlink", (at + word_len, 4), how);
-    members.put("inode", "i_rdev", (at + word_len + 4, 4), how);
+    members.put("inode", "i_nlink", (at.plus(word_len), 4), how);
+    members.put("inode", "i_rdev", (at.plus(word_len).plus(4), 4), how);
     Some(())
 }
 
@@ -136,7 +137,7 @@ fn super_block(memory: &Memory<'_>, inodes: &[&Shot], members: &mut Members) -> 
         .iter()
         .filter_map(|inode| Some(Shot::take(memory, inode.word(at)?, 0, SUPER_BLOCK_LEN)))
         .collect();
-    let device_at = 2 * word_len;
+    let device_at = word_len.times(2);
     let is_device = |block: &Shot| {
         block.u32(device_at).is_some_and(|device| device != 0 && device >> 20 <= LARGEST_MAJOR)
     };

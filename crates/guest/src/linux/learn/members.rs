@@ -64,7 +64,7 @@ pub(super) fn offsets(
     holds: impl Fn(u64) -> bool,
 ) -> impl Iterator<Item = u64> {
     let step_len = usize::try_from(step).unwrap_or(8).max(1);
-    let start = range.start.next_multiple_of(step.max(1));
+    let start = range.start.checked_next_multiple_of(step.max(1)).unwrap_or(u64::MAX);
     (start..range.end).step_by(step_len).filter(move |offset| holds(*offset))
 }
 

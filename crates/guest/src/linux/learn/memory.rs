@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use vmss2core_mem::{Gpa, Gva, PAGE_SIZE};
+use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, Sums, to_page_end};
 
 use crate::linux::Kernel;
 use crate::paging::AddressSpace;
@@ -59,7 +59,7 @@ impl<'k> Memory<'k> {
 
     /// Whether a word may be a pointer to a structure of the kernel.
     pub(super) fn is_pointer(&self, word: u64) -> bool {
-        let end = if self.word_len == 8 { u64::MAX } else { u64::from(u32::MAX) } - FARTHEST;
+        let end = (if self.word_len == 8 { u64::MAX } else { u64::from(u32::MAX) }).minus(FARTHEST);
         word.is_multiple_of(4) && (self.lowest..end).contains(&word)
     }
 
@@ -73,11 +73,11 @@ impl<'k> Memory<'k> {
         let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0));
         let (mut at, mut left) = (at, len);
         while left > 0 {
-            let in_page = left.min(PAGE_SIZE - at % PAGE_SIZE);
+            let in_page = left.min(to_page_end(at));
             let Some(piece) = self.with_page(at, in_page, <[u8]>::to_vec) else { break };
             bytes.extend(piece);
             let Some(next) = at.checked_add(in_page) else { break };
-            (at, left) = (next, left - in_page);
+            (at, left) = (next, left.minus(in_page));
         }
         bytes
     }
@@ -115,8 +115,8 @@ impl<'k> Memory<'k> {
 
     fn with_page<T>(&self, at: u64, len: u64, take: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let start = usize::try_from(at % PAGE_SIZE).ok()?;
-        let end = start + usize::try_from(len).ok()?;
-        let page = self.page(at - at % PAGE_SIZE)?;
+        let end = start.plus(usize::try_from(len).ok()?);
+        let page = self.page(at & !(PAGE_SIZE - 1))?;
         page.get(start..end).map(take)
     }
 
@@ -133,8 +133,8 @@ impl<'k> Memory<'k> {
     fn read(&self, at: u64) -> Option<Page> {
         let mut page = vec![0; usize::try_from(PAGE_SIZE).ok()?];
         match self.direct {
-            Some((start, len)) if at >= start && at - start < len => {
-                self.space.memory().read(Gpa(at - start), &mut page).ok()?;
+            Some((start, len)) if at >= start && at.minus(start) < len => {
+                self.space.memory().read(Gpa(at.minus(start)), &mut page).ok()?;
             }
             _ => self.space.read(Gva(at), &mut page).ok()?,
         }
@@ -157,8 +157,8 @@ impl Shot {
     /// A structure, with bytes before it whose place in it is to be found yet.
     pub(super) fn take(memory: &Memory<'_>, gva: u64, before: u64, len: u64) -> Self {
         let start = gva.saturating_sub(before);
-        let mut bytes = memory.bytes(start, before + len);
-        let mut zero = gva - start;
+        let mut bytes = memory.bytes(start, before.plus(len));
+        let mut zero = gva.minus(start);
         if (bytes.len() as u64) < before {
             (bytes, zero) = (memory.bytes(gva, len), 0);
         }

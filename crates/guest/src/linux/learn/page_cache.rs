@@ -4,6 +4,8 @@
 //! Layouts: `include/linux/xarray.h`. A node knows the array that it belongs to, which
 //! proves both.
 
+use vmss2core_mem::Sums;
+
 use super::members::{Members, offsets, only};
 use super::memory::{Memory, Shot};
 use super::radix::{self, Caches, MappedPage, Tree};
@@ -47,18 +49,23 @@ fn xarray(memory: &Memory<'_>, mappings: &[Shot], head: u64, members: &mut Membe
     let word_len = memory.word_len();
     let how = "leads to nodes that lead back to it";
     members.put("address_space", "i_pages.xa_head", (head, word_len), how);
-    members.put_unsized("address_space", "i_pages", head - HEAD, "a lock and flags before xa_head");
+    members.put_unsized(
+        "address_space",
+        "i_pages",
+        head.minus(HEAD),
+        "a lock and flags before xa_head",
+    );
     members.put("xarray", "xa_head", (HEAD, word_len), "behind a lock and flags");
     for (name, at) in [("shift", 0), ("offset", 1), ("count", COUNT), ("nr_values", VALUES)] {
         members.put("xa_node", name, (at, 1), how);
     }
     members.put("xa_node", "parent", (word_len, word_len), how);
-    members.put("xa_node", "array", (2 * word_len, word_len), how);
-    members.put("xa_node", "slots", (5 * word_len, SLOTS * word_len), how);
+    members.put("xa_node", "array", (word_len.times(2), word_len), how);
+    members.put("xa_node", "slots", (word_len.times(5), SLOTS.times(word_len)), how);
     pages(memory, mappings, head, members);
     let shape = TreeShape {
         word_len: usize::try_from(word_len).unwrap_or(8),
-        slots_at: usize::try_from(5 * word_len).unwrap_or(0),
+        slots_at: usize::try_from(word_len.times(5)).unwrap_or(0),
         slots_shift: 6,
         marks: Marks::XArray,
     };
@@ -75,7 +82,7 @@ fn radix_tree(memory: &Memory<'_>, pages: &[MappedPage], members: &mut Members) 
         members.put("address_space", "page_tree.height", (height_at, 4), how);
     }
     let slots_at = u64::try_from(tree.shape.slots_at).ok()?;
-    members.put("radix_tree_node", "slots", (slots_at, SLOTS * word_len), how);
+    members.put("radix_tree_node", "slots", (slots_at, SLOTS.times(word_len)), how);
     members.put("page", "mapping", (mapping_at, word_len), "leads to the file that it is of");
     members.put("page", "index", (index_at, word_len), "the number of the page in its file");
     members.page_array = Some(array);
@@ -87,7 +94,9 @@ fn head(memory: &Memory<'_>, mappings: &[Shot]) -> Option<u64> {
     let is_head = |at: u64| {
         let entries = || mappings.iter().filter_map(|one| Some((one, one.word(at)?)));
         let is_fine = |(one, entry): &(&Shot, u64)| match node(*entry) {
-            Some(node) => memory.is_pointer(node) && is_root(memory, node, one.gva + at - HEAD),
+            Some(node) => {
+                memory.is_pointer(node) && is_root(memory, node, one.gva.plus(at).minus(HEAD))
+            }
             None => *entry == 0 || memory.is_pointer(*entry),
         };
         entries().all(|entry| is_fine(&entry)) && entries().any(|(_, entry)| node(entry).is_some())
@@ -102,20 +111,20 @@ fn node(entry: u64) -> Option<u64> {
 /// Whether a node is the topmost one of an array, with as many entries as it says.
 fn is_root(memory: &Memory<'_>, node: u64, array: u64) -> bool {
     let word_len = memory.word_len();
-    let slots = (0..SLOTS).map(|slot| memory.word(node + (5 + slot) * word_len));
+    let slots = (0..SLOTS).map(|slot| memory.word(node.plus(slot.plus(5).times(word_len))));
     let used = slots.filter(|slot| slot.is_some_and(|slot| slot != 0)).count() as u64;
     memory.number(node, 1).is_some_and(|shift| shift.is_multiple_of(SHIFT) && shift < 64)
-        && memory.word(node + word_len) == Some(0)
-        && memory.word(node + 2 * word_len) == Some(array)
-        && memory.number(node + COUNT, 1) == Some(used)
+        && memory.word(node.plus(word_len)) == Some(0)
+        && memory.word(node.plus(word_len.times(2))) == Some(array)
+        && memory.number(node.plus(COUNT), 1) == Some(used)
 }
 
 /// `nrpages`: what the only node of a small file counts.
 fn pages(memory: &Memory<'_>, mappings: &[Shot], head: u64, members: &mut Members) {
     let count = |one: &Shot| {
         let node = node(one.word(head)?).filter(|node| memory.is_pointer(*node))?;
-        let is_small = memory.number(node, 1)? == 0 && memory.number(node + VALUES, 1)? == 0;
-        memory.number(node + COUNT, 1).filter(|_| is_small)
+        let is_small = memory.number(node, 1)? == 0 && memory.number(node.plus(VALUES), 1)? == 0;
+        memory.number(node.plus(COUNT), 1).filter(|_| is_small)
     };
     let counts: Vec<(&Shot, u64)> =
         mappings.iter().filter_map(|one| Some((one, count(one)?))).collect();

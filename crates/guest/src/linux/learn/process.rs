@@ -1,7 +1,7 @@
 //! Processes with memory of their own, and what an `mm_struct` holds apart from the
 //! areas of memory.
 
-use vmss2core_mem::{Gpa, Gva};
+use vmss2core_mem::{Gpa, Gva, Sums};
 
 use super::members::{Members, offsets, only};
 use super::memory::{Memory, Shot};
@@ -122,7 +122,7 @@ fn strings(memory: &Memory<'_>, processes: &[Process<'_>], members: &mut Members
     ];
     let word_len = memory.word_len();
     let are_they = |mm: &Shot, at: u64| {
-        let words = (0..11).map(|index| mm.word(at + index * word_len));
+        let words = (0..11).map(|index| mm.word(at.plus(index.times(word_len))));
         let Some(words) = words.collect::<Option<Vec<u64>>>() else { return false };
         let &[code, end_code, data, end_data, heap, brk, stack, arg, end_arg, env, end_env] =
             words.as_slice()
@@ -138,20 +138,20 @@ fn strings(memory: &Memory<'_>, processes: &[Process<'_>], members: &mut Members
             && end_arg == env
             && env <= end_env
             && end_env < memory.lowest()
-            && end_env - arg < LONGEST_STRINGS
+            && end_env.minus(arg) < LONGEST_STRINGS
     };
     let holds = |at| nearly_all(processes.iter(), |process| are_they(&process.mm, at));
     // A neighbour of the same kind follows each mm_struct, so the first place counts.
-    let at = offsets(0..MM_LEN - 11 * word_len, word_len, holds).next()?;
+    let at = offsets(0..MM_LEN.minus(word_len.times(11)), word_len, holds).next()?;
     for (name, index) in NAMES.iter().zip(0..) {
         members.put(
             "mm_struct",
             name,
-            (at + index * word_len, word_len),
+            (at.plus(index.times(word_len)), word_len),
             "eleven addresses in order",
         );
     }
-    let auxv = at + 11 * word_len;
+    let auxv = at.plus(word_len.times(11));
     if nearly_all(processes.iter(), |process| is_auxv(&process.mm, auxv, word_len)) {
         members.put_unsized(
             "mm_struct",
@@ -168,8 +168,8 @@ fn strings(memory: &Memory<'_>, processes: &[Process<'_>], members: &mut Members
 fn is_auxv(mm: &Shot, at: u64, word_len: u64) -> bool {
     [word_len, 4].into_iter().any(|len| {
         let pairs = (0..MOST_AUX).map(|index| {
-            let at = at + 2 * len * index;
-            Some((mm.number(at, len)?, mm.number(at + len, len)?))
+            let at = at.plus(len.times(2).times(index));
+            Some((mm.number(at, len)?, mm.number(at.plus(len), len)?))
         });
         let pairs: Vec<(u64, u64)> =
             pairs.map_while(|pair| pair.filter(|pair| pair.0 != 0)).collect();

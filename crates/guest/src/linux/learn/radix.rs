@@ -13,6 +13,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
+use vmss2core_mem::Sums;
+
 use super::memory::{Memory, Shot};
 use crate::linux::process::xarray::{CacheTree, EntryKind, Marks, TreeShape};
 
@@ -132,7 +134,7 @@ pub(super) fn find(memory: &Memory<'_>, pages: &[MappedPage]) -> Option<Caches> 
         };
         let few: Option<Vec<(u64, u64)>> = few.iter().map(known).collect();
         let all: Vec<(u64, u64)> = few?.into_iter().chain(rest.iter().filter_map(known)).collect();
-        let are_enough = all.len() >= pages.len() - pages.len() / 10;
+        let are_enough = all.len() >= pages.len().minus(pages.len() / 10);
         let array = array(all).filter(|_| are_enough)?;
         // Where pages of files lie one after the other, slots that are off by one lead to
         // an array that is off by one: pages say which of the file they are.
@@ -144,8 +146,10 @@ pub(super) fn find(memory: &Memory<'_>, pages: &[MappedPage]) -> Option<Caches> 
 /// All that a tree may be.
 fn trees(word_len: u64) -> impl Iterator<Item = Tree> {
     let slots: BTreeSet<u64> =
-        [8 + 2 * word_len, 8 + 4 * word_len, 5 * word_len].into_iter().collect();
-    let heads = (2 * word_len..MAPPING_LEN).step_by(usize::try_from(word_len).unwrap_or(8));
+        [word_len.times(2).plus(8), word_len.times(4).plus(8), word_len.times(5)]
+            .into_iter()
+            .collect();
+    let heads = (word_len.times(2)..MAPPING_LEN).step_by(usize::try_from(word_len).unwrap_or(8));
     heads.flat_map(move |head_at| {
         let shapes = slots.clone().into_iter().flat_map(|slots_at| {
             [Some(HEIGHT), None].into_iter().map(move |height| (slots_at, height))
@@ -172,21 +176,22 @@ fn array(mut pages: Vec<(u64, u64)>) -> Option<PageArray> {
         let (frames, bytes) = (next.checked_sub(*frame)?, next_page.checked_sub(*page)?);
         let is_whole = frames > 0 && bytes.is_multiple_of(frames);
         is_whole
-            .then(|| bytes / frames)
+            .then(|| bytes.checked_div(frames).unwrap_or(0))
             .filter(|len| PAGE_LENS.contains(len) && len.is_multiple_of(4))
     };
     let len_bytes = most_frequent(pairs.filter_map(len))?;
     let base = |(frame, page): &(u64, u64)| page.wrapping_sub(frame.wrapping_mul(len_bytes));
     let found = most_frequent(pages.iter().map(base))?;
     let agree = pages.iter().filter(|page| base(page) == found).count();
-    let are_enough = agree >= FEWEST_PAGES && agree >= pages.len() - pages.len() / 10;
+    let are_enough = agree >= FEWEST_PAGES && agree >= pages.len().minus(pages.len() / 10);
     are_enough.then_some(PageArray { base: found, len_bytes })
 }
 
 fn most_frequent(of: impl Iterator<Item = u64>) -> Option<u64> {
     let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
     for one in of {
-        *counts.entry(one).or_default() += 1;
+        let count = counts.entry(one).or_default();
+        *count = count.plus(1_usize);
     }
     counts.into_iter().max_by_key(|(_, count)| *count).map(|(value, _)| value)
 }

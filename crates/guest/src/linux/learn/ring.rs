@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use memchr::memmem;
-use vmss2core_mem::Gpa;
+use vmss2core_mem::{Gpa, Sums};
 
 use super::memory::{Memory, Shot};
 use crate::linux::Kernel;
@@ -87,18 +87,18 @@ fn search<T>(
     let mut buf = vec![0; usize::try_from(CHUNK + 16).ok()?];
     let mut at = 0;
     while at < len {
-        let piece_len = usize::try_from((len - at).min(CHUNK + 16)).ok()?;
+        let piece_len = usize::try_from(len.minus(at).min(CHUNK + 16)).ok()?;
         let piece = buf.get_mut(..piece_len)?;
-        if memory.space().memory().read_or_zero(Gpa(run.gpa.0 + at), piece).is_ok() {
+        if memory.space().memory().read_or_zero(Gpa(run.gpa.0.plus(at)), piece).is_ok() {
             for found in memmem::find_iter(piece, b"swapper") {
-                if let Some(name) = piece.get(found..found + 16)
-                    && let Some(result) = look(run.gva.0 + at + found as u64, name)
+                if let Some(name) = piece.get(found..found.plus(16))
+                    && let Some(result) = look(run.gva.0.plus(at).plus(found as u64), name)
                 {
                     return Some(result);
                 }
             }
         }
-        at += CHUNK;
+        at = at.plus(CHUNK);
     }
     None
 }
@@ -114,21 +114,22 @@ fn at_name(memory: &Memory<'_>, name: u64, walks: &mut u32) -> Option<Ring> {
         return None;
     }
     let before = Shot::take(memory, name.checked_sub(WIDEST)?, 0, WIDEST);
-    let distances = (1..WIDEST / word_len).map(|words| words * word_len);
+    let distances =
+        (1..WIDEST.checked_div(word_len).unwrap_or(0)).map(|words| words.times(word_len));
     let is_head = |distance: &u64| {
-        let (at, node) = (WIDEST - distance, name - distance);
-        let (Some(next), Some(last)) = (before.word(at), before.word(at + word_len)) else {
+        let (at, node) = (WIDEST.minus(*distance), name.minus(*distance));
+        let (Some(next), Some(last)) = (before.word(at), before.word(at.plus(word_len))) else {
             return false;
         };
         memory.is_pointer(next)
             && memory.is_pointer(last)
             && next != node
-            && memory.word(next + word_len) == Some(node)
+            && memory.word(next.plus(word_len)) == Some(node)
             && memory.word(last) == Some(node)
     };
     distances.filter(is_head).find_map(|distance| {
         *walks = walks.checked_sub(1)?;
-        walk(memory, name - distance, distance)
+        walk(memory, name.minus(distance), distance)
     })
 }
 
@@ -166,7 +167,7 @@ fn follow(
     let mut at = *nodes.first()?;
     while nodes.len() < most {
         let next = memory.word(at.checked_add(forth)?)?;
-        if !memory.is_pointer(next) || memory.word(next + back) != Some(at) {
+        if !memory.is_pointer(next) || memory.word(next.plus(back)) != Some(at) {
             return None;
         }
         if !seen.insert(next) {

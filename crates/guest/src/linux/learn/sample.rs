@@ -1,6 +1,8 @@
 //! The processes that are looked at, and what holds them together: numbers, parents,
 //! leaders.
 
+use vmss2core_mem::Sums;
+
 use super::members::{Members, offsets, only};
 use super::memory::{Memory, Shot};
 use super::ring::Ring;
@@ -42,7 +44,7 @@ impl Sample {
         }
         let kthreadd_gva = tasks.get(kthreadd)?.gva;
         let is_kernel = |task: &Shot| {
-            let parent = task.word(family.tasks + family.real_parent);
+            let parent = task.word(family.tasks.plus(family.real_parent));
             task.gva == kthreadd_gva || parent == Some(kthreadd_gva)
         };
         let mut is_kernel: Vec<bool> = tasks.iter().map(is_kernel).collect();
@@ -76,7 +78,7 @@ fn are_numbers(tasks: &[Shot], kthreadd: usize, at: u64) -> bool {
         && numbers.get(kthreadd) == Some(&2)
         && numbers.contains(&1)
         && numbers.iter().all(|number| *number < MOST_PIDS)
-        && tasks.iter().zip(&numbers).all(|(task, number)| task.u32(at + 4) == Some(*number));
+        && tasks.iter().zip(&numbers).all(|(task, number)| task.u32(at.plus(4)) == Some(*number));
     numbers.sort_unstable();
     are_fine && numbers.windows(2).all(|pair| pair.first() != pair.last())
 }
@@ -96,22 +98,24 @@ impl Family {
     fn find(word_len: u64, tasks: &[Shot], kthreadd: usize, pid: u64) -> Option<Self> {
         let first = tasks.first()?;
         let kthreadd = tasks.get(kthreadd)?;
-        let parents = pid + 8..pid + FAMILY;
+        let parents = pid.plus(8)..pid.plus(FAMILY);
         let real_parent = offsets(parents, word_len, |at| {
             let base =
                 first.word(at).filter(|base| (1..BEFORE).contains(&first.gva.wrapping_sub(*base)));
             let Some(base) = base else { return false };
-            let of_kernel = kthreadd.gva - (first.gva - base);
+            let of_kernel = kthreadd.gva.wrapping_sub(first.gva.wrapping_sub(base));
             let children = tasks.iter().filter(|task| task.word(at) == Some(of_kernel)).count();
-            kthreadd.word(at) == Some(base) && children > 2 && are_alike(tasks, at, at + word_len)
+            kthreadd.word(at) == Some(base)
+                && children > 2
+                && are_alike(tasks, at, at.plus(word_len))
         })
         .next()?;
-        let tasks_at = first.gva - first.word(real_parent)?;
+        let tasks_at = first.gva.checked_sub(first.word(real_parent)?)?;
         let is_own = |task: &Shot, at| task.word(at) == Some(task.gva.wrapping_sub(tasks_at));
-        let leaders = real_parent + 2 * word_len..real_parent + FAMILY;
+        let leaders = real_parent.plus(word_len.times(2))..real_parent.plus(FAMILY);
         let group_leader =
             offsets(leaders, word_len, |at| tasks.iter().all(|task| is_own(task, at))).next()?;
-        let has_list = group_leader == real_parent + 6 * word_len;
+        let has_list = group_leader == real_parent.plus(word_len.times(6));
         Some(Self { tasks: tasks_at, real_parent, group_leader, has_list })
     }
 }
@@ -120,22 +124,23 @@ impl Family {
 /// not the real one, of what it traces.
 fn are_alike(tasks: &[Shot], one: u64, other: u64) -> bool {
     let alike = tasks.iter().filter(|task| task.word(one) == task.word(other)).count();
-    alike >= tasks.len() - tasks.len() / 8
+    alike >= tasks.len().minus(tasks.len() / 8)
 }
 
 fn note(word_len: u64, ring: &Ring, pid: u64, family: &Family, members: &mut Members) {
     let tasks = family.tasks;
-    let mut put = |path, at, size, how| members.put("task_struct", path, (tasks + at, size), how);
-    put("tasks", 0, 2 * word_len, "ring of processes that begins at swapper/0");
+    let mut put =
+        |path, at, size, how| members.put("task_struct", path, (tasks.plus(at), size), how);
+    put("tasks", 0, word_len.times(2), "ring of processes that begins at swapper/0");
     put("comm", ring.comm, 16, "names of the processes of the ring");
     put("pid", pid, 4, "0 for swapper/0, 2 for kthreadd, different for all");
-    put("tgid", pid + 4, 4, "equal to pid for leaders");
+    put("tgid", pid.plus(4), 4, "equal to pid for leaders");
     put("real_parent", family.real_parent, word_len, "swapper/0 for kthreadd, kthreadd for others");
-    put("parent", family.real_parent + word_len, word_len, "equal to real_parent");
+    put("parent", family.real_parent.plus(word_len), word_len, "equal to real_parent");
     put("group_leader", family.group_leader, word_len, "the task itself for leaders");
     if family.has_list {
         let how = "two lists between parent and group_leader";
-        put("children", family.real_parent + 2 * word_len, 2 * word_len, how);
-        put("sibling", family.real_parent + 4 * word_len, 2 * word_len, how);
+        put("children", family.real_parent.plus(word_len.times(2)), word_len.times(2), how);
+        put("sibling", family.real_parent.plus(word_len.times(4)), word_len.times(2), how);
     }
 }

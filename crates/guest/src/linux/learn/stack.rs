@@ -1,5 +1,7 @@
 //! Where a task that does not run left its kernel stack.
 
+use vmss2core_mem::Sums;
+
 use super::members::{Members, offsets, only};
 use super::memory::{Memory, Shot};
 use super::sample::Sample;
@@ -29,7 +31,7 @@ pub(super) fn learn(memory: &Memory<'_>, sample: &Sample, members: &mut Members)
         differs && nearly_all(at_rest.iter(), |task| depth(task, at).is_some_and(is_depth))
     };
     let end = at_rest.iter().map(|task| task.len()).min()?;
-    let Some(at) = only(offsets(comm + 16..end, word_len, is_sp)) else {
+    let Some(at) = only(offsets(comm.plus(16)..end, word_len, is_sp)) else {
         members.miss("task_struct.thread.sp", "nothing leads into the stacks of tasks at rest");
         return None;
     };
@@ -37,5 +39,5 @@ pub(super) fn learn(memory: &Memory<'_>, sample: &Sample, members: &mut Members)
     members.put("task_struct", "thread.sp", (at, word_len), how);
     let deepest =
         at_rest.iter().filter_map(|task| depth(task, at)).filter(|depth| is_depth(*depth)).max()?;
-    Some((deepest + 1).next_power_of_two().max(SMALLEST))
+    Some(deepest.plus(1).checked_next_power_of_two()?.max(SMALLEST))
 }

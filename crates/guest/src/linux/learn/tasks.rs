@@ -1,5 +1,7 @@
 //! Members of `task_struct` that the processes' leaders show.
 
+use vmss2core_mem::Sums;
+
 use super::members::{Members, offsets, only};
 use super::memory::{Memory, Shot};
 use super::sample::Sample;
@@ -46,10 +48,10 @@ pub(super) fn learn(memory: &Memory<'_>, sample: &Sample, members: &mut Members)
 pub(super) fn nearly_all<T>(of: impl Iterator<Item = T>, is_so: impl Fn(&T) -> bool) -> bool {
     let (mut all, mut so) = (0_usize, 0_usize);
     for one in of {
-        all += 1;
-        so += usize::from(is_so(&one));
+        all = all.plus(1);
+        so = so.plus(usize::from(is_so(&one)));
     }
-    all > 0 && so >= all - all / 10
+    all > 0 && so >= all.minus(all / 10)
 }
 
 /// `mm` and `active_mm`: equal for processes; the kernel's threads have no `mm`, and
@@ -60,7 +62,7 @@ fn mm(memory: &Memory<'_>, sample: &Sample, members: &mut Members) -> Option<()>
     let is_mm = |at: u64| {
         let is_pair = |task: &&Shot| match task.word(at) {
             Some(0) => true,
-            Some(mm) => memory.is_pointer(mm) && task.word(at + word_len) == Some(mm),
+            Some(mm) => memory.is_pointer(mm) && task.word(at.plus(word_len)) == Some(mm),
             None => false,
         };
         let has_one = |task: &&Shot| task.word(at).is_some_and(|mm| mm != 0);
@@ -69,21 +71,26 @@ fn mm(memory: &Memory<'_>, sample: &Sample, members: &mut Members) -> Option<()>
             && sample.users().all(|task| is_pair(&task))
             && sample.users().any(|task| has_one(&task))
     };
-    let found = only(offsets(tasks + 2 * word_len..pid, word_len, is_mm));
+    let found = only(offsets(tasks.plus(word_len.times(2))..pid, word_len, is_mm));
     let Some(at) = found else {
         members.miss("task_struct.mm", "no pointer is null for just the kernel's threads");
         return None;
     };
     let how = "null for threads of the kernel only";
     members.put("task_struct", "mm", (at, word_len), how);
-    members.put("task_struct", "active_mm", (at + word_len, word_len), "equal to mm where that is");
+    members.put(
+        "task_struct",
+        "active_mm",
+        (at.plus(word_len), word_len),
+        "equal to mm where that is",
+    );
     Some(())
 }
 
 fn stack(memory: &Memory<'_>, sample: &Sample, members: &mut Members) -> Option<()> {
     let word_len = memory.word_len();
     let magic_at = |stack: u64| {
-        offsets(0..THREAD_INFO, word_len, |at| memory.u32(stack + at) == Some(STACK_END_MAGIC))
+        offsets(0..THREAD_INFO, word_len, |at| memory.u32(stack.plus(at)) == Some(STACK_END_MAGIC))
             .next()
     };
     let is_stack = |task: &Shot, at| {
@@ -111,9 +118,9 @@ fn state(word_len: u64, sample: &Sample, members: &mut Members) -> Option<()> {
     let is_state = |at: &u64| {
         let (at, all) = (*at, states(*at).count());
         let at_rest = states(at).filter(|state| AT_REST.contains(state)).count();
-        states(at).all(|state| state <= STATES) && at_rest > 2 && at_rest * 2 > all
+        states(at).all(|state| state <= STATES) && at_rest > 2 && at_rest.times(2) > all
     };
-    let candidates = [stack.checked_sub(word_len), stack.checked_sub(2 * word_len)];
+    let candidates = [stack.checked_sub(word_len), stack.checked_sub(word_len.times(2))];
     let at = candidates.into_iter().flatten().find(is_state)?;
     // Since 5.14 it is called `__state` and no `long`, which the data does not show.
     members.put("task_struct", "state", (at, 4), "at rest for most tasks, before the stack");
@@ -129,7 +136,7 @@ fn flags(word_len: u64, sample: &Sample, members: &mut Members) -> Option<()> {
         let users: Vec<&Shot> = sample.users().filter(has_mm).collect();
         sample.kernel().all(has) && !users.is_empty() && !users.into_iter().any(has)
     };
-    let at = only(offsets(stack + word_len..stack + 0x40, 4, is_flags))?;
+    let at = only(offsets(stack.plus(word_len)..stack.plus(0x40), 4, is_flags))?;
     members.put("task_struct", "flags", (at, 4), "PF_KTHREAD for threads of the kernel only");
     Some(())
 }
@@ -141,15 +148,16 @@ fn exit(word_len: u64, sample: &Sample, members: &mut Members) -> Option<()> {
     let is_signal = |at: u64| {
         let not_first = sample.tasks.iter().skip(1);
         let of_exit = |task: &&Shot| {
-            task.u32(at) == Some(SIGCHLD) && task.u32(at - 8).is_some_and(|v| v & !EXIT_STATES == 0)
+            task.u32(at) == Some(SIGCHLD)
+                && task.u32(at.minus(8)).is_some_and(|v| v & !EXIT_STATES == 0)
         };
         sample.first().is_some_and(|task| task.u32(at) == Some(0)) && nearly_all(not_first, of_exit)
     };
-    let at = only(offsets(mm + 2 * word_len + 8..pid, 4, is_signal))?;
+    let at = only(offsets(mm.plus(word_len.times(2)).plus(8)..pid, 4, is_signal))?;
     let how = "SIGCHLD for what was forked";
     members.put("task_struct", "exit_signal", (at, 4), how);
-    members.put("task_struct", "exit_code", (at - 4, 4), "before exit_signal");
-    members.put("task_struct", "exit_state", (at - 8, 4), "before exit_code");
+    members.put("task_struct", "exit_code", (at.minus(4), 4), "before exit_signal");
+    members.put("task_struct", "exit_state", (at.minus(8), 4), "before exit_code");
     Some(())
 }
 
@@ -165,16 +173,16 @@ fn times(word_len: u64, sample: &Sample, members: &mut Members) -> Option<()> {
         let steps = times.windows(2);
         let falls = steps.clone().filter(|pair| pair.first() > pair.last()).count();
         let rises = steps.filter(|pair| pair.first() < pair.last()).count();
-        falls <= times.len() / 20 && rises * 2 > times.len() && *last < LONGEST_UPTIME
+        falls <= times.len() / 20 && rises.times(2) > times.len() && *last < LONGEST_UPTIME
     };
     let is_pair = |at: u64| {
-        let no_less = |task: &&Shot| task.u64(at + 8) >= task.u64(at);
-        grows(at) && grows(at + 8) && sample.tasks.iter().all(|task| no_less(&task))
+        let no_less = |task: &&Shot| task.u64(at.plus(8)) >= task.u64(at);
+        grows(at) && grows(at.plus(8)) && sample.tasks.iter().all(|task| no_less(&task))
     };
     let at = only(offsets(leader..comm, word_len, is_pair))?;
     members.put("task_struct", "start_time", (at, 8), "grows from process to process");
     for name in ["start_boottime", "real_start_time"] {
-        members.put("task_struct", name, (at + 8, 8), "grows with start_time");
+        members.put("task_struct", name, (at.plus(8), 8), "grows with start_time");
     }
     Some(())
 }

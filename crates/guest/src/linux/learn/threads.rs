@@ -4,6 +4,8 @@
 //! (since 3.14); `thread_group` leads through the threads alone (until 6.6). Most
 //! processes have one thread: there the first is a ring of two and the second empty.
 
+use vmss2core_mem::Sums;
+
 use super::members::{Members, offsets, only};
 use super::memory::{Memory, Shot};
 use super::sample::Sample;
@@ -29,12 +31,12 @@ pub(super) fn learn(memory: &Memory<'_>, sample: &Sample, members: &mut Members)
 /// What a ring of two through `at` of a task leads to.
 fn partner(memory: &Memory<'_>, task: &Shot, at: u64) -> Option<u64> {
     let word_len = memory.word_len();
-    let (own, head) = (task.gva + at, task.word(at)?);
+    let (own, head) = (task.gva.plus(at), task.word(at)?);
     let is_pair = memory.is_pointer(head)
         && head != own
-        && task.word(at + word_len) == Some(head)
+        && task.word(at.plus(word_len)) == Some(head)
         && memory.word(head) == Some(own)
-        && memory.word(head + word_len) == Some(own);
+        && memory.word(head.plus(word_len)) == Some(own);
     is_pair.then_some(head)
 }
 
@@ -44,9 +46,9 @@ fn threads_by_node(memory: &Memory<'_>, sample: &Sample, members: &mut Members) 
     let is_node = |at: u64| {
         // A process of several threads has a longer ring.
         let pairs = sample.tasks.iter().filter(|task| partner(memory, task, at).is_some()).count();
-        pairs > 2 && pairs * 4 > sample.tasks.len() * 3
+        pairs > 2 && pairs.times(4) > sample.tasks.len().times(3)
     };
-    let candidates = offsets(leader + word_len..comm, word_len, is_node);
+    let candidates = offsets(leader.plus(word_len)..comm, word_len, is_node);
     let end = sample.tasks.iter().map(Shot::len).min()?;
     let (node, signal, head) = only(candidates.filter_map(|node| {
         let heads: Vec<(&Shot, u64)> = sample
@@ -65,9 +67,14 @@ fn threads_by_node(memory: &Memory<'_>, sample: &Sample, members: &mut Members) 
         Some((node, signal, distance(heads.first()?, signal)?))
     }))?;
     let how = "ring of two of most processes";
-    members.put("task_struct", "thread_node", (node, 2 * word_len), how);
+    members.put("task_struct", "thread_node", (node, word_len.times(2)), how);
     members.put("task_struct", "signal", (signal, word_len), "what thread_node leads into");
-    members.put("signal_struct", "thread_head", (head, 2 * word_len), "what thread_node leads to");
+    members.put(
+        "signal_struct",
+        "thread_head",
+        (head, word_len.times(2)),
+        "what thread_node leads to",
+    );
     count(memory, sample, members, (node, signal, head));
     Some(())
 }
@@ -84,7 +91,7 @@ fn count(
         let signal = task.word(signal).filter(|signal| memory.is_pointer(*signal));
         let Some(signal) = signal else { return false };
         let threads = ring(memory, task, node).map(|nodes| nodes.len() as u64);
-        threads.is_some() && memory.u32(signal + NR_THREADS) == threads
+        threads.is_some() && memory.u32(signal.plus(NR_THREADS)) == threads
     };
     if head > NR_THREADS && nearly_all(some(sample), is_right) {
         let how = "as many as thread_node leads through";
@@ -99,7 +106,7 @@ fn some(sample: &Sample) -> impl Iterator<Item = &Shot> {
 
 /// The other places of a closed ring through `at` of a task.
 fn ring(memory: &Memory<'_>, task: &Shot, at: u64) -> Option<Vec<u64>> {
-    let own = task.gva + at;
+    let own = task.gva.plus(at);
     let mut nodes = Vec::new();
     let mut next = task.word(at)?;
     while next != own {
@@ -117,12 +124,12 @@ pub(super) fn all(memory: &Memory<'_>, sample: &Sample, members: &Members) -> Ve
     let mut tasks = sample.tasks.clone();
     let node = members.task("thread_node").or(members.task("thread_group"));
     let Some((node, leader)) = node.zip(members.task("group_leader")) else { return tasks };
-    let len = leader + memory.word_len();
+    let len = leader.plus(memory.word_len());
     for process in &sample.tasks {
         for other in ring(memory, process, node).unwrap_or_default() {
             let Some(base) = other.checked_sub(node) else { continue };
             // One of the places is in the signal_struct.
-            if tasks.len() < MOST_THREADS && memory.word(base + leader) == Some(process.gva) {
+            if tasks.len() < MOST_THREADS && memory.word(base.plus(leader)) == Some(process.gva) {
                 tasks.push(Shot::take(memory, base, 0, len));
             }
         }
@@ -136,9 +143,9 @@ fn threads_by_group(memory: &Memory<'_>, sample: &Sample, members: &mut Members)
     let (tgid, pid, comm) = (members.task("tgid")?, members.task("pid")?, members.task("comm")?);
     let is_thread = |task: &Shot, at: u64, node: u64| {
         node.checked_sub(at).is_some_and(|base| {
-            memory.word(base + leader) == Some(task.gva)
-                && memory.u32(base + tgid) == task.u32(tgid)
-                && memory.u32(base + pid) != task.u32(pid)
+            memory.word(base.plus(leader)) == Some(task.gva)
+                && memory.u32(base.plus(tgid)) == task.u32(tgid)
+                && memory.u32(base.plus(pid)) != task.u32(pid)
         })
     };
     let is_group = |at: u64| {
@@ -146,12 +153,12 @@ fn threads_by_group(memory: &Memory<'_>, sample: &Sample, members: &mut Members)
         let is_fine = |nodes: &[u64], task| nodes.iter().all(|node| is_thread(task, at, *node));
         let all_fine = some(sample).all(|task| {
             let Some(nodes) = ring(memory, task, at) else { return false };
-            threads += nodes.len();
+            threads = threads.plus(nodes.len());
             is_fine(&nodes, task)
         });
         all_fine && threads > 0
     };
-    let range = leader + word_len..comm;
+    let range = leader.plus(word_len)..comm;
     // A first look at few processes, as most places hold no pointers at all.
     let is_list = |at: &u64| {
         let mut first = sample.kernel().skip(1).take(4);
@@ -159,6 +166,6 @@ fn threads_by_group(memory: &Memory<'_>, sample: &Sample, members: &mut Members)
     };
     let at = only(offsets(range, word_len, |at| is_list(&at) && is_group(at)))?;
     let how = "ring through the threads of a process";
-    members.put("task_struct", "thread_group", (at, 2 * word_len), how);
+    members.put("task_struct", "thread_group", (at, word_len.times(2)), how);
     Some(())
 }

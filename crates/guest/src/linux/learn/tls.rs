@@ -4,7 +4,7 @@
 //! its start, and again two words further (`tcbhead_t` of glibc; musl has the first
 //! only).
 
-use vmss2core_mem::Gva;
+use vmss2core_mem::{Gva, Sums};
 
 use super::members::Members;
 use super::memory::{Memory, Shot};
@@ -37,16 +37,16 @@ fn is_block(process: &Process<'_>, at: u64, word_len: u64) -> bool {
 fn bases(processes: &[Process<'_>], sp: u64, members: &mut Members) -> Option<()> {
     const FSBASE: u64 = 0x10;
     let fs = |process: &&Process<'_>| {
-        let base = process.task.u64(sp + FSBASE);
+        let base = process.task.u64(sp.plus(FSBASE));
         base.is_some_and(|base| is_block(process, base, 8))
     };
-    let gs = |task: &Shot| task.u64(sp + FSBASE + 8).is_some_and(|base| base < 1 << 56);
+    let gs = |task: &Shot| task.u64(sp.plus(FSBASE).plus(8)).is_some_and(|base| base < 1 << 56);
     if processes.iter().filter(fs).count() == 0 || !processes.iter().all(|one| gs(&one.task)) {
         return None;
     }
     let how = "leads to the blocks of threads in processes";
-    members.put("task_struct", "thread.fsbase", (sp + FSBASE, 8), how);
-    members.put("task_struct", "thread.gsbase", (sp + FSBASE + 8, 8), "follows fsbase");
+    members.put("task_struct", "thread.fsbase", (sp.plus(FSBASE), 8), how);
+    members.put("task_struct", "thread.gsbase", (sp.plus(FSBASE).plus(8), 8), "follows fsbase");
     Some(())
 }
 
@@ -55,7 +55,7 @@ fn descriptors(processes: &[Process<'_>], sp: u64, members: &mut Members) -> Opt
     let tls = sp.checked_sub(4 + TLS_LEN)?;
     let is_one = |process: &&Process<'_>| {
         (0..3).any(|index| {
-            let descriptor = process.task.u64(tls + 8 * index).unwrap_or(0);
+            let descriptor = process.task.u64(tls.plus(index.times(8))).unwrap_or(0);
             let base = (descriptor >> 16) & 0xff_ffff | (descriptor >> 32) & 0xff00_0000;
             is_block(process, base, 4)
         })

@@ -10,8 +10,6 @@
 //! the layouts of structures do. Nothing in it is believed: what is torn or
 //! makes no sense is left out, and `problems` says so.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
-
 use std::fmt::Write as _;
 
 use vmss2core_mem::{Gva, Problem};

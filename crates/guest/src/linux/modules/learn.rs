@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use vmss2core_mem::{Gva, PAGE_SIZE};
+use vmss2core_mem::{Gva, PAGE_SIZE, Sums, to_page_end};
 
 use super::shape::{Bytes, LARGEST_PART, Shape, SymbolsShape, Users};
 use super::unwind::UnwindShape;
@@ -34,14 +34,15 @@ pub(super) fn ring(kernel: &Kernel<'_>) -> Option<Gva> {
     let image = if kernel.word_len() == 8 {
         text.start.0..text.start.0.checked_add(text.len)?
     } else {
-        let behind_memory = kernel.linux().direct_map.as_ref()?.value.0 + kernel.memory().end().0;
+        let behind_memory =
+            kernel.linux().direct_map.as_ref()?.value.0.plus(kernel.memory().end().0);
         text.start.0..text.start.0.checked_add(IMAGE_LEN_32_BIT)?.min(behind_memory)
     };
     let mut at = image.start;
     let mut bytes = vec![0; usize::try_from(CHUNK).ok()?];
     while at < image.end {
         // Page by page where something is missing in between.
-        let in_page = PAGE_SIZE - at % PAGE_SIZE;
+        let in_page = to_page_end(at);
         let found = [CHUNK, in_page].into_iter().find_map(|len| {
             bytes.resize(usize::try_from(len).ok()?, 0);
             kernel.space().read(Gva(at), &mut bytes).ok().map(|()| len)
@@ -50,7 +51,7 @@ pub(super) fn ring(kernel: &Kernel<'_>) -> Option<Gva> {
             return Some(head);
         }
         // The last word again: it may be the first of a pair.
-        let step = if found == Some(CHUNK) { CHUNK - kernel.word_len() } else { in_page };
+        let step = if found == Some(CHUNK) { CHUNK.minus(kernel.word_len()) } else { in_page };
         at = at.checked_add(step)?;
     }
     None
@@ -88,12 +89,12 @@ fn is_ring(kernel: &Kernel<'_>, head: Gva, first: Gva) -> bool {
 /// The list head behind `at`, if `at` is in a module and follows `before`.
 fn next_module(kernel: &Kernel<'_>, at: Gva, before: Gva) -> Option<Gva> {
     let word = kernel.word_len();
-    let mut bytes = vec![0; 3 * usize::try_from(word).ok()? + LONGEST_NAME];
+    let mut bytes = vec![0; usize::try_from(word).ok()?.times(3).plus(LONGEST_NAME)];
     kernel.space().read(Gva(at.0.checked_sub(word)?), &mut bytes).ok()?;
     let bytes = Bytes { at, bytes };
     let is_module = bytes.uint(0, 4)? <= 3
-        && bytes.uint(2 * word, word)? == before.0
-        && is_name(&bytes.text(3 * word, LONGEST_NAME)?);
+        && bytes.uint(word.times(2), word)? == before.0
+        && is_name(&bytes.text(word.times(3), LONGEST_NAME)?);
     is_module.then_some(Gva(bytes.uint(word, word)?))
 }
 
@@ -109,7 +110,7 @@ pub(super) fn shape(kernel: &Kernel<'_>, nodes: &[Gva]) -> Option<Shape> {
         word,
         state: 0,
         list: word,
-        name: 3 * word,
+        name: word.times(3),
         parts: Vec::new(),
         has_code_first: false,
         references: None,
@@ -132,9 +133,9 @@ pub(super) fn shape(kernel: &Kernel<'_>, nodes: &[Gva]) -> Option<Shape> {
     shape.taints = taints(kernel, &shape, &modules);
     shape.unwind = unwind(kernel, &shape, &modules);
     if let Some(ring) = users(kernel, &shape, &modules) {
-        shape.users = Some(Users { ring, node: 0, user: 4 * word });
-        shape.exit = Some(ring + 4 * word);
-        shape.references = Some(ring + 5 * word);
+        shape.users = Some(Users { ring, node: 0, user: word.times(4) });
+        shape.exit = Some(ring.plus(word.times(4)));
+        shape.references = Some(ring.plus(word.times(5)));
     }
     Some(shape)
 }
@@ -144,7 +145,7 @@ fn is_list(kernel: &Kernel<'_>, module: &Bytes, offset: u64) -> bool {
     let word = kernel.word_len();
     let own = module.at.0.wrapping_add(offset);
     let neighbour = |offset| module.uint(offset, word).filter(|at| *at != 0);
-    let (Some(next), Some(last)) = (neighbour(offset), neighbour(offset + word)) else {
+    let (Some(next), Some(last)) = (neighbour(offset), neighbour(offset.plus(word))) else {
         return false;
     };
     let leads_here = |at: u64| kernel.read_pointer(Gva(at), "list_head").ok() == Some(Gva(own));
@@ -158,14 +159,15 @@ fn taints(kernel: &Kernel<'_>, shape: &Shape, modules: &[Bytes]) -> Option<u64> 
     let word = shape.word;
     let behind = shape.parts.iter().map(|(_, size)| *size).max()?;
     let fits = |module: &Bytes, at: u64| {
-        let table = module.uint(at + 4 * word, word);
+        let table = module.uint(at.plus(word.times(4)), word);
         let in_module = |table: u64| shape.parts(module).iter().any(|part| part.contains(&table));
         at > behind
             && module.uint(at, word).is_some_and(|bits| bits >> 24 == 0)
-            && module.uint(at + word, 4).is_some_and(|count| count < MOST_BUGS)
+            && module.uint(at.plus(word), 4).is_some_and(|count| count < MOST_BUGS)
             && table.is_some_and(|table| table == 0 || in_module(table))
-            && module.uint(at + 2 * word, word) != Some(module.at.0.wrapping_add(at + 2 * word))
-            && is_list(kernel, module, at + 2 * word)
+            && module.uint(at.plus(word.times(2)), word)
+                != Some(module.at.0.wrapping_add(at.plus(word.times(2))))
+            && is_list(kernel, module, at.plus(word.times(2)))
     };
     offsets(modules, word, fits).next()
 }
@@ -187,17 +189,17 @@ fn unwind(kernel: &Kernel<'_>, shape: &Shape, modules: &[Bytes]) -> Option<Unwin
 /// `source_list`, with `target_list`, `exit` and `refcnt` behind it.
 fn users(kernel: &Kernel<'_>, shape: &Shape, modules: &[Bytes]) -> Option<u64> {
     let word = shape.word;
-    let exit = |module: &Bytes, at: u64| module.uint(at + 4 * word, word);
+    let exit = |module: &Bytes, at: u64| module.uint(at.plus(word.times(4)), word);
     let in_module = |module: &Bytes, at: u64| {
         exit(module, at)
             .is_some_and(|exit| shape.parts(module).iter().any(|part| part.contains(&exit)))
     };
     let fits = |module: &Bytes, at: u64| {
-        let count = module.uint(at + 5 * word, 4);
+        let count = module.uint(at.plus(word.times(5)), 4);
         count.is_some_and(|count| (1..1 << 16).contains(&count))
             && (exit(module, at) == Some(0) || in_module(module, at))
             && is_list(kernel, module, at)
-            && is_list(kernel, module, at + 2 * word)
+            && is_list(kernel, module, at.plus(word.times(2)))
     };
     // A module without an exit alone does not tell.
     let tells = |at: &u64| modules.iter().any(|module| in_module(module, *at));
@@ -210,7 +212,7 @@ fn offsets<'m>(
     word: u64,
     holds: impl Fn(&Bytes, u64) -> bool + 'm,
 ) -> impl Iterator<Item = u64> + 'm {
-    let offsets = (0..LEN / word).map(move |index| index * word);
+    let offsets = (0..LEN.checked_div(word).unwrap_or(0)).map(move |index| index.times(word));
     offsets.filter(move |offset| {
         !modules.is_empty() && modules.iter().all(|module| holds(module, *offset))
     })
@@ -251,7 +253,7 @@ fn symbols(kernel: &Kernel<'_>, shape: &Shape, modules: &[Bytes]) -> Option<Symb
             return false;
         };
         let member = |index: u64, len| {
-            kernel.read_uint(Gva(target.wrapping_add(index * word)), len, "mod_kallsyms").ok()
+            kernel.read_uint(Gva(target.wrapping_add(index.times(word))), len, "mod_kallsyms").ok()
         };
         let pointers = [0, 2, 3].map(|index| member(index, word));
         let count = member(1, 4).is_some_and(|count| (1..1 << 20).contains(&count));
@@ -262,7 +264,7 @@ fn symbols(kernel: &Kernel<'_>, shape: &Shape, modules: &[Bytes]) -> Option<Symb
         pointer: Some(pointer),
         table: 0,
         count: word,
-        names: 2 * word,
-        types: Some(3 * word),
+        names: word.times(2),
+        types: Some(word.times(3)),
     })
 }

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use vmss2core_mem::{Gva, Problem};
+use vmss2core_mem::{Gva, Problem, Sums, range_len};
 
 use super::panic::taint_letters;
 use super::{Kernel, LinuxError, Symbols};
@@ -73,7 +73,7 @@ pub struct UnwindTables {
 impl Module {
     /// Bytes of all its parts.
     pub fn size(&self) -> u64 {
-        self.parts.iter().map(|part| part.end - part.start).sum()
+        self.parts.iter().map(range_len).fold(0, Sums::plus)
     }
 
     /// Whether an address lies in it.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use vmss2core_mem::{Gva, PAGE_SIZE};
+use vmss2core_mem::{Gva, PAGE_SIZE, Sums};
 
 use super::unwind::UnwindShape;
 use super::{LONGEST_NAME, MOST_MODULES, learn};
@@ -188,10 +188,11 @@ fn parts_of_layout(kernel: &Kernel<'_>) -> Result<Vec<(u64, u64)>, LinuxError> {
             (offset("module_memory", "base"), offset("module_memory", "size"))
     {
         let (at, size) = (mem.value.offset_bytes, size.value.max(1));
-        let count = (mem.value.size_bytes.unwrap_or(0) / size).min(MOST_PARTS);
+        let count = mem.value.size_bytes.and_then(|all| all.checked_div(size)).unwrap_or(0);
+        let count = count.min(MOST_PARTS);
         return Ok((0..count)
-            .map(|index| at + index * size)
-            .map(|at| (at + base, at + len))
+            .map(|index| at.plus(index.times(size)))
+            .map(|at| (at.plus(base), at.plus(len)))
             .collect());
     }
     let named = [

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use vmss2core_mem::{Gva, PAGE_SIZE};
+use vmss2core_mem::{Gva, Sums, to_page_end};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
@@ -102,7 +102,7 @@ impl Table {
         symbols.retain(is_symbol);
         let last = symbols.iter().map(|symbol| u64::from(symbol.name)).max()?;
         let names = Gva(member(place.names, shape.word)?);
-        let names = up_to(kernel, names, (last + LONGEST_NAME).min(LONGEST_NAMES));
+        let names = up_to(kernel, names, last.plus(LONGEST_NAME).min(LONGEST_NAMES));
         let symbols = symbols.into_iter().filter_map(|symbol| {
             let name = usize::try_from(symbol.name).ok()?;
             Some((symbol, name))
@@ -156,8 +156,9 @@ fn up_to(kernel: &Kernel<'_>, at: Gva, len: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while (bytes.len() as u64) < len {
         let next = at.0.saturating_add(bytes.len() as u64);
-        let in_page = PAGE_SIZE - next % PAGE_SIZE;
-        let mut page = vec![0; usize::try_from(in_page.min(len - bytes.len() as u64)).unwrap_or(0)];
+        let in_page = to_page_end(next);
+        let mut page =
+            vec![0; usize::try_from(in_page.min(len.minus(bytes.len() as u64))).unwrap_or(0)];
         if kernel.space().read(Gva(next), &mut page).is_err() {
             break;
         }
@@ -177,7 +178,8 @@ pub(super) fn learn_exports(kernel: &Kernel<'_>, shape: &mut Shape, nodes: &[Gva
         let module = shape.read(kernel, Gva(node.0.wrapping_sub(shape.list))).ok()?;
         let (table, parts) = (Table::read(kernel, shape, &module)?, shape.parts(&module));
         let known = table.known();
-        let mut offsets = (0..shape.len / shape.word).map(|index| index * shape.word);
+        let words = shape.len.checked_div(shape.word).unwrap_or(0);
+        let mut offsets = (0..words).map(|index| index.times(shape.word));
         offsets.find(|offset| {
             let pointer = module.uint(*offset, shape.word).unwrap_or(0);
             let is_inside = parts.iter().any(|part| part.contains(&pointer));
@@ -245,7 +247,7 @@ impl ExportForm {
 
     fn entry(self, kernel: &Kernel<'_>, table: u64, index: u64) -> Option<(u64, String)> {
         let item = if self.is_relative { 4 } else { kernel.word_len() };
-        let at = table.checked_add(index * self.items * item)?;
+        let at = table.checked_add(index.times(self.items).times(item))?;
         let name = self.target(kernel, at.checked_add(item)?, item)?;
         let value = self.target(kernel, at, item)?;
         Some((value, super::shape::text_at(kernel, Gva(name))?))

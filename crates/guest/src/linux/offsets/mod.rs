@@ -14,8 +14,6 @@
 //! `mm`, `vma` and `thread` stand for the structures' long names. Items are divided
 //! by commas or white space; from `#` on a line is a remark.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
-
 mod known;
 mod parse;
 #[cfg(test)]

@@ -5,8 +5,6 @@
 //! information's where that lacks them. What changed over time is told by which
 //! of these exist, never by a version.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
-
 use std::ops::Range;
 
 use super::{Kernel, LinuxError};

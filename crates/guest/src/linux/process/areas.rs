@@ -199,7 +199,7 @@ impl Reader<'_, '_> {
     }
 
     fn refuse(&mut self, gva: u64, why: &str) {
-        self.refused += 1;
+        self.refused = self.refused.saturating_add(1);
         self.first_refused.get_or_insert_with(|| format!("that at {gva:#x}: {why}"));
     }
 
@@ -239,7 +239,7 @@ fn add_what_is_mapped(found: &mut Areas, space: &AddressSpace<'_>, limit: u64) {
     let known: Vec<Range<u64>> = found.areas.iter().map(|area| area.start..area.end).collect();
     let before = found.areas.len();
     found.areas.extend(guesses.into_iter().flat_map(|guess| outside(guess, &known)));
-    let added = found.areas.len() - before;
+    let added = found.areas.len().saturating_sub(before);
     found.areas.sort_by_key(|area| area.start);
     if added > 0 || summary.truncated {
         let more = if summary.truncated { ", and there are more" } else { "" };

@@ -1,7 +1,6 @@
 //! Where the bytes of a mapping or a file are.
 
 use std::fmt;
-use std::ops::AddAssign;
 
 use vmss2core_mem::{Gpa, Gva, PAGE_SIZE};
 
@@ -171,8 +170,9 @@ impl Counts {
     }
 }
 
-impl AddAssign for Counts {
-    fn add_assign(&mut self, other: Self) {
+impl Counts {
+    /// Counts those of another mapping too.
+    pub fn add(&mut self, other: Self) {
         self.present = self.present.saturating_add(other.present);
         self.zero = self.zero.saturating_add(other.zero);
         self.page_cache = self.page_cache.saturating_add(other.page_cache);

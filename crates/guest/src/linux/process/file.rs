@@ -84,7 +84,7 @@ impl<'k> Files<'k> {
     }
 
     fn failed(&mut self, error: LinuxError) {
-        self.without_path += 1;
+        self.without_path = self.without_path.saturating_add(1);
         self.first_error.get_or_insert(error);
     }
 

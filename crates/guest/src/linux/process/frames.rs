@@ -51,7 +51,7 @@ impl Frames {
             kernel.read_pointer(variable, name).ok().map(|gva| gva.0)
         };
         let single = |base: Option<u64>| {
-            let span = Span { base: base?, frames: 0..u64::MAX / page.len };
+            let span = Span { base: base?, frames: 0..u64::MAX.checked_div(page.len).unwrap_or(0) };
             Some(Self { spans: vec![span], page }).filter(|found| found.describes(kernel))
         };
         // VMCOREINFO has the value of `vmemmap`, which is no variable, since 6.18.
@@ -87,7 +87,7 @@ impl Frames {
     pub(super) fn frame(&self, page: u64) -> Option<u64> {
         self.spans.iter().find_map(|span| {
             let distance = page.wrapping_sub(span.base);
-            let frame = distance / self.page.len;
+            let frame = distance.checked_div(self.page.len).unwrap_or(0);
             (distance.is_multiple_of(self.page.len) && span.frames.contains(&frame))
                 .then_some(frame)
         })
@@ -136,8 +136,9 @@ impl PageFields {
         // Where VMCOREINFO alone is known: between `mapping` and `private` there is
         // room for `index` only.
         let between = || {
-            let index = mapping? + kernel.word_len();
-            (told("OFFSET(page.private)")? == index + kernel.word_len()).then_some(index)
+            let index = mapping?.saturating_add(kernel.word_len());
+            (told("OFFSET(page.private)")? == index.saturating_add(kernel.word_len()))
+                .then_some(index)
         };
         let head =
             told("OFFSET(page.compound_head)").or_else(|| told("OFFSET(page.compound_info)"));
@@ -170,21 +171,22 @@ fn default_base(mode: PagingMode) -> u64 {
 fn sections(kernel: &Kernel<'_>, page: PageFields) -> Option<Frames> {
     let info = &kernel.linux().vmcoreinfo.as_ref()?.value;
     let number = |key: &str| info.get(key)?.parse::<u64>().ok();
+    let bits = |key: &str| info.get(key)?.parse::<u32>().ok();
     let table = SectionTable {
         at: info.symbol("mem_section")?.0,
         roots: number("LENGTH(mem_section)")?,
         section_len: number("SIZE(mem_section)").filter(|len| (1..=PAGE_SIZE).contains(len))?,
         map_at: number("OFFSET(mem_section.section_mem_map)")?,
-        frames_shift: number("NUMBER(SECTION_SIZE_BITS)")?.checked_sub(12).filter(|s| *s < 40)?,
-        address_bits: number("NUMBER(MAX_PHYSMEM_BITS)").filter(|bits| *bits < 64)?,
+        frames_shift: bits("NUMBER(SECTION_SIZE_BITS)")?.checked_sub(12).filter(|s| *s < 40)?,
+        address_bits: bits("NUMBER(MAX_PHYSMEM_BITS)").filter(|bits| *bits < 64)?,
     };
     let last_frame = kernel.memory().end().0 / PAGE_SIZE;
-    let count = (last_frame >> table.frames_shift) + 1;
+    let count = (last_frame >> table.frames_shift).saturating_add(1);
     let mut spans: Vec<Span> = Vec::new();
     for section in 0..count.min(MAX_SECTIONS) {
         let Some(base) = table.base(kernel, section) else { continue };
         let start = section << table.frames_shift;
-        let end = start + (1 << table.frames_shift);
+        let end = start.saturating_add(1 << table.frames_shift);
         match spans.last_mut() {
             Some(last) if last.base == base => last.frames.end = end,
             _ => spans.push(Span { base, frames: start..end }),
@@ -199,25 +201,25 @@ struct SectionTable {
     roots: u64,
     section_len: u64,
     map_at: u64,
-    frames_shift: u64,
-    address_bits: u64,
+    frames_shift: u32,
+    address_bits: u32,
 }
 
 impl SectionTable {
     /// Where the `struct page` of frame 0 would be if its section were this one's
     /// (`sparse_encode_mem_map`); `None` if there is no memory in it.
     fn base(&self, kernel: &Kernel<'_>, section: u64) -> Option<u64> {
-        let all = 1_u64.checked_shl(
-            u32::try_from(self.address_bits.checked_sub(12 + self.frames_shift)?).ok()?,
-        )?;
+        let page_bits = self.address_bits.checked_sub(12)?.checked_sub(self.frames_shift)?;
+        let all = 1_u64.checked_shl(page_bits)?;
         let at = if self.roots >= all {
             self.at.wrapping_add(section.checked_mul(self.section_len)?)
         } else {
-            let per_root = PAGE_SIZE / self.section_len;
-            let root = self.at.wrapping_add((section / per_root) * kernel.word_len());
+            let per_root = PAGE_SIZE.checked_div(self.section_len)?;
+            let (root, nth) = (section.checked_div(per_root)?, section.checked_rem(per_root)?);
+            let root = self.at.wrapping_add(root.saturating_mul(kernel.word_len()));
             let root =
                 kernel.read_pointer(Gva(root), "mem_section").ok().filter(|gva| gva.0 != 0)?;
-            root.0.wrapping_add(section % per_root * self.section_len)
+            root.0.wrapping_add(nth.saturating_mul(self.section_len))
         };
         let map = kernel.read_pointer(Gva(at.wrapping_add(self.map_at)), "mem_section").ok()?.0;
         // SECTION_MARKED_PRESENT and SECTION_HAS_MEM_MAP; the flags take 6 bits at most.

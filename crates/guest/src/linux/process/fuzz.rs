@@ -28,7 +28,7 @@ pub(crate) fn trees(data: &[u8]) {
     assert!(tree.entries.is_sorted_by(|one, next| one.last < next.first), "overlapping mappings");
     let shape = TreeShape {
         word_len,
-        slots_at: 5 * word_len,
+        slots_at: word_len.saturating_mul(5),
         slots_shift: if kind & 2 == 0 { 6 } else { 4 },
         marks: if kind & 4 == 0 { Marks::XArray } else { Marks::Radix },
     };
@@ -39,7 +39,7 @@ pub(crate) fn trees(data: &[u8]) {
     let _ = cached.visit(cache, height, 0..u64::MAX, &mut |entry| {
         assert!(entry.index >= next, "pages out of order");
         next = entry.index.saturating_add(entry.count);
-        left -= 1;
+        left = left.saturating_sub(1);
         if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
 }

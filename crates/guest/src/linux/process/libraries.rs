@@ -85,7 +85,7 @@ impl Reader<'_, '_> {
         let header_len = if self.word_len == 8 { 56 } else { 32 };
         let address_of = |wanted| {
             (0..count).find_map(|index| {
-                let at = headers.checked_add(index * header_len)?;
+                let at = headers.checked_add(index.saturating_mul(header_len))?;
                 let kind = self.word(at)? & 0xffff_ffff;
                 (kind == wanted).then(|| self.nth(at, 2)).flatten()
             })
@@ -95,10 +95,12 @@ impl Reader<'_, '_> {
         let bias = address_of(PT_PHDR).map_or(0, |own| headers.wrapping_sub(own));
         let dynamic = self.narrow(dynamic.wrapping_add(bias));
         for index in 0..MAX_DYNAMIC {
-            match self.nth(dynamic, 2 * index)? {
+            let kind: u64 = index.saturating_mul(2);
+            let value = kind.saturating_add(1);
+            match self.nth(dynamic, kind)? {
                 DT_NULL => break,
                 DT_DEBUG => {
-                    return self.nth(dynamic, 2 * index + 1).filter(|debug| *debug != 0);
+                    return self.nth(dynamic, value).filter(|debug| *debug != 0);
                 }
                 _ => {}
             }
@@ -129,13 +131,15 @@ impl Reader<'_, '_> {
     fn debug_in(&self, vma: &Vma, base: u64, is_code: &dyn Fn(u64) -> bool) -> Option<u64> {
         let pages = (vma.len_bytes() / PAGE_SIZE).min(MAX_PAGES);
         let step = self.word_len;
-        let mut bytes = vec![0; usize::try_from(pages * PAGE_SIZE).ok()?];
+        let mut bytes = vec![0; usize::try_from(pages.saturating_mul(PAGE_SIZE)).ok()?];
         for (page, part) in (0_u64..).zip(bytes.chunks_mut(4096)) {
             // What is missing stays zero.
-            let _ = self.process.read(Gva(vma.start.0.checked_add(page * PAGE_SIZE)?), part);
+            let at = vma.start.0.checked_add(page.saturating_mul(PAGE_SIZE))?;
+            let _ = self.process.read(Gva(at), part);
         }
         (0..bytes.len()).step_by(step).find_map(|at| {
-            let nth = |index: usize| word(&bytes, at.checked_add(index * step)?, step);
+            let nth =
+                |index: usize| word(&bytes, at.checked_add(index.saturating_mul(step))?, step);
             let small = |index: usize| Some(nth(index)? & 0xffff_ffff);
             let is_it = (1..=LATEST_VERSION).contains(&small(0)?)
                 && nth(4)? == base
@@ -181,7 +185,7 @@ impl Reader<'_, '_> {
         while bytes.len() < MAX_NAME {
             let start = at.checked_add(bytes.len() as u64)?;
             // Not over the end of a page, which may be that of the mapping.
-            let len = usize::try_from(256 - start % 256).ok()?;
+            let len = usize::try_from(256_u64.saturating_sub(start % 256)).ok()?;
             let mut piece = vec![0; len];
             self.process.read(Gva(start), &mut piece).ok()?;
             if let Some(end) = piece.iter().position(|byte| *byte == 0) {

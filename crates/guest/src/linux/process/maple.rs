@@ -74,12 +74,12 @@ impl Walk<'_> {
             depth < MAX_DEPTH && self.entered.len() < MAX_NODES && self.entered.insert(at)
         });
         let Some(shape) = known.filter(|_| (self.read)(at, &mut bytes)) else {
-            self.tree.broken_nodes += 1;
+            self.tree.broken_nodes = self.tree.broken_nodes.saturating_add(1);
             return;
         };
         // A node that was replaced is its own parent.
         if word(&bytes, 0, self.word_len).is_none_or(|parent| parent & NODE_MASK == at) {
-            self.tree.broken_nodes += 1;
+            self.tree.broken_nodes = self.tree.broken_nodes.saturating_add(1);
         }
         self.slots(&bytes, shape, first, last, depth);
     }
@@ -87,25 +87,27 @@ impl Walk<'_> {
     fn slots(&mut self, node: &[u8], shape: Shape, first: u64, last: u64, depth: u8) {
         let mut start = first;
         for index in 0..shape.slots {
-            let at = |base: usize| word(node, base + index * self.word_len, self.word_len);
+            let at = |base: usize| {
+                word(node, base.saturating_add(index.saturating_mul(self.word_len)), self.word_len)
+            };
             // There is no pivot for the last slot, and none is set behind the last used.
-            let pivot = at(shape.pivots_at).filter(|_| index + 1 < shape.slots);
+            let pivot = at(shape.pivots_at).filter(|_| index.saturating_add(1) < shape.slots);
             let end = pivot.filter(|pivot| *pivot != 0 || index == 0).unwrap_or(last);
             if end < start || end > last {
-                self.tree.broken_nodes += 1;
+                self.tree.broken_nodes = self.tree.broken_nodes.saturating_add(1);
                 return;
             }
             self.slot(at(shape.slots_at).unwrap_or(0), shape, start, end, depth);
             if end >= last {
                 return;
             }
-            start = end + 1;
+            start = end.saturating_add(1);
         }
     }
 
     fn slot(&mut self, slot: u64, shape: Shape, first: u64, last: u64, depth: u8) {
         if !shape.is_leaf {
-            self.node(slot, first, last, depth + 1);
+            self.node(slot, first, last, depth.saturating_add(1));
         } else if slot >= MIN_POINTER {
             self.tree.entries.push(MapleEntry { first, last, pointer: slot });
         }
@@ -118,16 +120,17 @@ impl Walk<'_> {
         let range = |is_leaf| Shape {
             pivots_at,
             slots_at: NODE_LEN / 2,
-            slots: NODE_LEN / 2 / self.word_len,
+            slots: (NODE_LEN / 2).checked_div(self.word_len).unwrap_or(0),
             is_leaf,
         };
         // Gaps take part of the room: 10 slots of 8 bytes, or 21 of 4.
-        let slots = if self.word_len == 8 { 10 } else { 21 };
+        let slots: usize = if self.word_len == 8 { 10 } else { 21 };
         match pointer >> 3 & 0xf {
             1 => Some(range(true)),
             2 => Some(range(false)),
             3 => {
-                let slots_at = pivots_at + (slots - 1) * self.word_len;
+                let slots_at =
+                    pivots_at.saturating_add(slots.saturating_sub(1).saturating_mul(self.word_len));
                 Some(Shape { pivots_at, slots_at, slots, is_leaf: false })
             }
             _ => None,

@@ -31,7 +31,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use vmss2core_mem::{Gva, PAGE_SIZE, Problem};
+use vmss2core_mem::{Gva, PAGE_SIZE, Problem, up_to_page};
 
 pub use content::{Content, Counts, FileRun, Missing, Run};
 pub(crate) use fuzz::trees as fuzz_process_trees;
@@ -258,7 +258,7 @@ impl<'k> Process<'k> {
         while !rest.is_empty() {
             let unmapped = || LinuxError::Unavailable { at, why: "not mapped".into() };
             let vma = self.vma_at(at).ok_or_else(unmapped)?;
-            let in_vma = vma.end.0 - at.0;
+            let in_vma = vma.end.0.saturating_sub(at.0);
             let len = rest.len().min(usize::try_from(in_vma).unwrap_or(usize::MAX));
             let (head, tail) = std::mem::take(&mut rest).split_at_mut(len);
             self.read_in(vma, at, head)?;
@@ -271,24 +271,24 @@ impl<'k> Process<'k> {
     /// before the first that cannot be had. Page tables may be read for this however
     /// much was read of the process before, as a debugger goes on asking.
     pub fn read_prefix(&self, gva: Gva, buf: &mut [u8]) -> usize {
-        let pages = buf.len() as u64 / PAGE_SIZE + 2;
-        self.reads_left.fetch_max(pages * READS_OF_A_PAGE, Ordering::Relaxed);
+        let pages = (buf.len() as u64 / PAGE_SIZE).saturating_add(2);
+        self.reads_left.fetch_max(pages.saturating_mul(READS_OF_A_PAGE), Ordering::Relaxed);
         paging::read_pages(gva, buf, |at, part| self.read(at, part).is_ok())
     }
 
     /// Reads what lies in one mapping.
     fn read_in(&self, vma: &Vma, gva: Gva, buf: &mut [u8]) -> Result<(), LinuxError> {
-        let end = gva.0 + buf.len() as u64;
-        let pages = gva.page_start().0..end.next_multiple_of(PAGE_SIZE);
+        let end = gva.0.saturating_add(buf.len() as u64);
+        let pages = gva.page_start().0..up_to_page(end);
         let mut rest = buf;
         let mut failed = None;
         let _ = self.visit_range(vma, pages, &mut |run| {
             let start = run.gva.0.max(gva.0);
-            let len = (run.gva.0 + run.len_bytes).min(end) - start;
+            let len = run.gva.0.saturating_add(run.len_bytes).min(end).saturating_sub(start);
             let len = usize::try_from(len).unwrap_or(usize::MAX).min(rest.len());
             let (head, tail) = std::mem::take(&mut rest).split_at_mut(len);
             rest = tail;
-            match self.kernel.read_content(run.content, start - run.gva.0, head) {
+            match self.kernel.read_content(run.content, start.saturating_sub(run.gva.0), head) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(why) => {
                     failed = Some(LinuxError::Unavailable { at: Gva(start), why });
@@ -365,7 +365,7 @@ impl<'k> Process<'k> {
                 let len = usize::try_from(len).unwrap_or(0).min(rest.len());
                 let (head, tail) = std::mem::take(&mut rest).split_at_mut(len);
                 rest = tail;
-                let skip = start - run.offset_bytes;
+                let skip = start.saturating_sub(run.offset_bytes);
                 match self.kernel.read_content(run.content, skip, head) {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(_) => ControlFlow::Break(()),

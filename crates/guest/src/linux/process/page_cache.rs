@@ -2,7 +2,7 @@
 
 use std::ops::{ControlFlow, Range};
 
-use vmss2core_mem::{Gpa, Gva, PAGE_SIZE};
+use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, low_bits};
 
 use super::super::Kernel;
 use super::frames::Frames;
@@ -144,10 +144,10 @@ impl PageCache {
     /// `swp_type` and `swp_offset` of `include/linux/swapops.h`: the area is in the top
     /// 5 bits of what fits into an entry.
     fn swap(&self, value: u64) -> (u8, u64) {
-        let bits = if self.shape.word_len == 8 { 64 } else { 32 };
-        let mark_bits = if self.shape.marks == Marks::XArray { 1 } else { 2 };
-        let shift = bits - mark_bits - 5;
-        (u8::try_from(value >> shift & 0x1f).unwrap_or(0), value & ((1 << shift) - 1))
+        let bits: u32 = if self.shape.word_len == 8 { 64 } else { 32 };
+        let above = if self.shape.marks == Marks::XArray { 5 + 1 } else { 5 + 2 };
+        let shift = bits.saturating_sub(above);
+        (u8::try_from(value >> shift & 0x1f).unwrap_or(0), value & low_bits(shift))
     }
 }
 
@@ -157,7 +157,7 @@ fn shape(kernel: &Kernel<'_>, marks: Marks) -> TreeShape {
     let structure = if marks == Marks::XArray { "xa_node" } else { "radix_tree_node" };
     let slots = kernel.layout().member(structure, "slots").map(|member| member.value);
     let word_len = kernel.word_len();
-    let count = slots.and_then(|slots| slots.size_bytes).map(|size| size / word_len);
+    let count = slots.and_then(|slots| slots.size_bytes?.checked_div(word_len));
     let default_at = if word_len == 8 { 0x28 } else { 0x14 };
     let slots_at = slots.map(|slots| slots.offset_bytes).filter(|at| *at <= PAGE_SIZE);
     TreeShape {

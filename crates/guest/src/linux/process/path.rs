@@ -86,12 +86,12 @@ impl<'k> Paths<'k> {
     fn walk(&self, path: PathGva) -> Result<String, LinuxError> {
         let mut parts: Vec<Vec<u8>> = Vec::new();
         let (mut mount, mut dentry) = (path.mount, path.dentry);
-        let (mut hops, mut len) = (0, 0);
+        let (mut hops, mut len) = (0_usize, 0_usize);
         let mut root = self.mnt_root(mount)?;
         loop {
             if dentry == root {
                 let Some(above) = self.mounted_on(mount)? else { break };
-                hops += 1;
+                hops = hops.saturating_add(1);
                 (mount, dentry) = above;
                 root = self.mnt_root(mount)?;
             } else {
@@ -100,7 +100,7 @@ impl<'k> Paths<'k> {
                     break;
                 }
                 let name = self.name(&found)?;
-                len += name.len() + 1;
+                len = len.saturating_add(name.len().saturating_add(1));
                 parts.push(name);
                 dentry = found.parent;
             }

@@ -40,10 +40,10 @@ pub(super) fn decode(
         return Absent::Swap { area, page };
     }
     if matches!(mode, PagingMode::TwoLevel { .. }) {
-        return Absent::InMemory(Gpa(entry & 0xffff_f000 & !(page_len - 1)));
+        return Absent::InMemory(Gpa(entry & 0xffff_f000 & !page_len.saturating_sub(1)));
     }
     // No memory is so large that both could be meant.
-    let candidates = [entry, !entry].map(|bits| Gpa(bits & ADDRESS & !(page_len - 1)));
+    let candidates = [entry, !entry].map(|bits| Gpa(bits & ADDRESS & !page_len.saturating_sub(1)));
     candidates.into_iter().find(|gpa| holds(*gpa)).map_or(Absent::Nonsense, Absent::InMemory)
 }
 

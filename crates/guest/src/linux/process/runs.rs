@@ -38,7 +38,7 @@ impl Joiner<'_> {
             && run.gva.0.wrapping_add(run.len_bytes) == at
             && continues(run.content, run.len_bytes, content)
         {
-            run.len_bytes += len_bytes;
+            run.len_bytes = run.len_bytes.saturating_add(len_bytes);
             return ControlFlow::Continue(());
         }
         self.flush()?;
@@ -61,7 +61,7 @@ impl Joiner<'_> {
                 Piece::Present { .. } => content(start),
                 Piece::Absent { .. } => Content::Missing(Missing::OutsideMemory),
             };
-            self.push(at.wrapping_add(start.0 - gpa.0), len, content)?;
+            self.push(at.wrapping_add(start.0.saturating_sub(gpa.0)), len, content)?;
         }
         ControlFlow::Continue(())
     }
@@ -111,7 +111,7 @@ impl Sources<'_, '_> {
         let nodes_left = &mut self.nodes_left;
         space.visit_entries(range.clone(), &mut self.visits, &mut |part| {
             untouched.push(at..part.gva, nodes_left, &mut out)?;
-            at = part.gva + part.len;
+            at = part.gva.saturating_add(part.len);
             push_part(space, part, &untouched, nodes_left, &mut out)
         })?;
         untouched.push(at..range.end, nodes_left, &mut out)?;
@@ -127,7 +127,7 @@ impl Sources<'_, '_> {
     ) -> ControlFlow<()> {
         let mut to_file = |run: Run| {
             let offset_bytes = run.gva.0;
-            let len_bytes = run.len_bytes.min(len_bytes - offset_bytes);
+            let len_bytes = run.len_bytes.min(len_bytes.saturating_sub(offset_bytes));
             visit(FileRun { offset_bytes, len_bytes, content: run.content })
         };
         let mut out = Joiner { pending: None, visit: &mut to_file };
@@ -161,7 +161,8 @@ fn push_part(
                 Absent::Swap { area: MARKER, page } if page <= MARKERS => {
                     // Only write protection by userfaultfd leaves the page as it was.
                     if page == 1 {
-                        return untouched.push(part.gva..part.gva + part.len, nodes_left, out);
+                        let end = part.gva.saturating_add(part.len);
+                        return untouched.push(part.gva..end, nodes_left, out);
                     }
                     out.push(part.gva, part.len, Content::Missing(Missing::Special))
                 }
@@ -190,7 +191,7 @@ fn push_swapped(
 ) -> ControlFlow<()> {
     for skip in (0..len_bytes).step_by(4096) {
         let page = first.wrapping_add(skip / PAGE_SIZE);
-        let (at, len) = (at.wrapping_add(skip), PAGE_SIZE.min(len_bytes - skip));
+        let (at, len) = (at.wrapping_add(skip), PAGE_SIZE.min(len_bytes.saturating_sub(skip)));
         match kernel.swap_areas().page(kernel, area, page) {
             Swapped::Memory(gpa) => {
                 out.push_memory(kernel.memory(), at, (gpa, len), Content::Memory)?;
@@ -221,7 +222,8 @@ impl Untouched<'_, '_, '_> {
         match (self.vma.backing, &self.vma.file) {
             (Backing::Anonymous, _) => out.push(range.start, len, Content::Zero),
             (Backing::File, Some(file)) if len > 0 => {
-                let into = self.vma.offset_bytes.wrapping_add(range.start - self.vma.start.0);
+                let from_start = range.start.saturating_sub(self.vma.start.0);
+                let into = self.vma.offset_bytes.wrapping_add(from_start);
                 let first = into / PAGE_SIZE;
                 let last = first.saturating_add(len / PAGE_SIZE);
                 let base = range.start.wrapping_sub(into);
@@ -237,11 +239,11 @@ impl Untouched<'_, '_, '_> {
     fn push_special(&self, range: Range<u64>, out: &mut Joiner<'_>) -> ControlFlow<()> {
         for at in (range.start..range.end).step_by(4096) {
             let found = self.vma.image.and_then(|image| {
-                let gva = image.0.checked_add(at - self.vma.start.0)?;
+                let gva = image.0.checked_add(at.saturating_sub(self.vma.start.0))?;
                 Some(self.kernel.space().translate(Gva(gva)).ok()?.gpa)
             });
             let Some(gpa) = found else {
-                let rest = range.end - at;
+                let rest = range.end.saturating_sub(at);
                 return out.push(at, rest, Content::Missing(Missing::NotMapped));
             };
             let page = (gpa, PAGE_SIZE);
@@ -279,7 +281,7 @@ fn push_file(
     cache.visit(kernel, file, inside.clone(), nodes_left, &mut |found| {
         let CachedPage { index, count, state } = found;
         out.push(address(next), size(next..index), absent)?;
-        next = index + count;
+        next = index.saturating_add(count);
         let len = size(index..next);
         match state {
             CacheState::Memory(gpa) => {

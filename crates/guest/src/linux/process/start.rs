@@ -37,9 +37,9 @@ impl Auxv {
     /// The vector, if with words of this length it looks like one.
     fn parse(bytes: &[u8], word_len: usize) -> Option<Self> {
         let mut pairs = Vec::new();
-        for at in (0..bytes.len()).step_by(2 * word_len) {
+        for at in (0..bytes.len()).step_by(word_len.saturating_mul(2)) {
             let kind = word(bytes, at, word_len)?;
-            let value = word(bytes, at + word_len, word_len)?;
+            let value = word(bytes, at.saturating_add(word_len), word_len)?;
             if kind > MAX_TYPE {
                 return None;
             }

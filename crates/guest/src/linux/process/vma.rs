@@ -45,7 +45,7 @@ impl Vma {
 
     /// Length in bytes, never 0.
     pub fn len_bytes(&self) -> u64 {
-        self.end.0 - self.start.0
+        self.end.0.saturating_sub(self.start.0)
     }
 
     /// Whether an address lies in it.

@@ -179,7 +179,8 @@ impl Walk<'_, '_> {
             Child::Entry(kind) => self.report(index, per_slot, 0, kind),
             Child::Sibling(of) => match self.tree.child(self.entry(node, of), is_node) {
                 Child::Entry(kind) if of < slot => {
-                    self.report(index, per_slot, (slot - of) * per_slot, kind)
+                    let skip = slot.saturating_sub(of).saturating_mul(per_slot);
+                    self.report(index, per_slot, skip, kind)
                 }
                 _ => self.report(index, per_slot, 0, EntryKind::Broken),
             },
@@ -201,7 +202,8 @@ impl Walk<'_, '_> {
         if *self.entered.entry(gva).or_insert(first) != first {
             return None;
         }
-        let mut bytes = vec![0; shape.slots_at + (shape.word_len << shape.slots_shift)];
+        let slots_len = shape.word_len.checked_shl(shape.slots_shift.into())?;
+        let mut bytes = vec![0; shape.slots_at.checked_add(slots_len)?];
         if !(self.tree.read)(gva, &mut bytes) {
             return None;
         }
@@ -218,8 +220,8 @@ impl Walk<'_, '_> {
         if start >= end {
             return ControlFlow::Continue(());
         }
-        let skip = skip.saturating_add(start - index);
-        (self.visit)(CacheEntry { index: start, count: end - start, skip, kind })
+        let skip = skip.saturating_add(start.saturating_sub(index));
+        (self.visit)(CacheEntry { index: start, count: end.saturating_sub(start), skip, kind })
     }
 }
 

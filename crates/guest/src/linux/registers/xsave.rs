@@ -85,7 +85,7 @@ pub(super) fn standard(area: &[u8], places: &Places) -> Option<FpuState> {
         }
         // The place is there also if the component has its initial state, so
         // that debuggers know that the machine has it.
-        out.resize(out.len().max(place.offset + place.len), 0);
+        out.resize(out.len().max(place.offset.saturating_add(place.len)), 0);
         if present & bit != 0 {
             put(&mut out, place.offset, bytes);
             kept |= bit;
@@ -105,7 +105,7 @@ fn source(place: &Component, layout: u64, at: &mut usize) -> Option<usize> {
         return None;
     }
     if place.aligned {
-        *at = at.next_multiple_of(64);
+        *at = at.checked_next_multiple_of(64)?;
     }
     let from = *at;
     *at = at.saturating_add(place.len);

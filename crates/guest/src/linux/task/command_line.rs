@@ -1,6 +1,6 @@
 //! Command lines, as `/proc/PID/cmdline` has them.
 
-use vmss2core_mem::Gva;
+use vmss2core_mem::{Gva, to_page_end};
 
 use super::Task;
 use crate::linux::snapshot::Selection;
@@ -83,7 +83,7 @@ fn read_text(space: &AddressSpace<'_>, start: u64, len: u64) -> Result<Vec<u8>, 
     let mut at = start;
     let end = start.saturating_add(len);
     while at < end {
-        let part = (PAGE - at % PAGE).min(end - at);
+        let part = to_page_end(at).min(end.saturating_sub(at));
         let mut bytes = vec![0; usize::try_from(part).unwrap_or(0)];
         match space.read(Gva(at), &mut bytes) {
             Ok(()) => text.extend(bytes),
@@ -93,7 +93,7 @@ fn read_text(space: &AddressSpace<'_>, start: u64, len: u64) -> Result<Vec<u8>, 
                 return Err(LinuxError::Read { what, source });
             }
         }
-        at += part;
+        at = at.saturating_add(part);
     }
     Ok(text)
 }

@@ -127,7 +127,7 @@ impl Kernel<'_> {
     /// What is added to the address of a per-CPU variable to get that of a CPU.
     pub(in crate::linux) fn percpu_offset_of(&self, cpu: u32) -> Option<u64> {
         let array = self.symbol("__per_cpu_offset").ok()?.value;
-        let at = array.0.wrapping_add(u64::from(cpu) * self.word_len());
+        let at = array.0.wrapping_add(u64::from(cpu).saturating_mul(self.word_len()));
         self.read_pointer(Gva(at), "__per_cpu_offset").ok().map(|offset| offset.0)
     }
 
@@ -159,7 +159,7 @@ impl Kernel<'_> {
         let below = |task: &&Task| task.stack.is_some_and(|stack| stack.0 <= at);
         let owner = tasks.iter().filter(below).max_by_key(|task| task.stack)?;
         let stack = owner.stack?;
-        let is_near = at - stack.0 < LARGEST_STACK;
+        let is_near = at.saturating_sub(stack.0) < LARGEST_STACK;
         (is_near && self.is_stack_between(stack, at)).then_some(owner.gva)
     }
 

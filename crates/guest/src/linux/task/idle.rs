@@ -75,8 +75,8 @@ impl Kernel<'_> {
     }
 
     fn surroundings(&self, gpa: Gpa, before: u64) -> Option<Vec<u8>> {
-        let mut bytes = vec![0; usize::try_from(before + REACH).ok()?];
-        self.memory().read_or_zero(Gpa(gpa.0 - before), &mut bytes).ok()?;
+        let mut bytes = vec![0; usize::try_from(before.saturating_add(REACH)).ok()?];
+        self.memory().read_or_zero(Gpa(gpa.0.saturating_sub(before)), &mut bytes).ok()?;
         Some(bytes)
     }
 }

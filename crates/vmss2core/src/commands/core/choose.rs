@@ -99,7 +99,7 @@ fn near(tasks: &[Task], number: u32) -> String {
 fn similar(tasks: &[Task], name: &str) -> String {
     let mut others: Vec<(usize, &Task)> = candidates(tasks)
         .map(|task| (distance(name, &task.comm), task))
-        .filter(|(distance, _)| *distance <= 2 || *distance * 3 <= name.chars().count())
+        .filter(|(distance, _)| *distance <= 2.max(name.chars().count() / 3))
         .collect();
     others.sort_by_key(|(distance, task)| (*distance, task.tid));
     let others: Vec<&Task> = others.into_iter().map(|(_, task)| task).collect();
@@ -128,15 +128,15 @@ fn distance(wanted: &str, name: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
         let mut diagonal = i;
-        let mut left = i + 1;
+        let mut left = i.saturating_add(1);
         for (slot, y) in row.iter_mut().skip(1).zip(&b) {
-            let change = diagonal + usize::from(x != y);
+            let change = diagonal.saturating_add(usize::from(x != y));
             diagonal = *slot;
-            left = change.min(left + 1).min(diagonal + 1);
+            left = change.min(left.saturating_add(1)).min(diagonal.saturating_add(1));
             *slot = left;
         }
         if let Some(first) = row.first_mut() {
-            *first = i + 1;
+            *first = i.saturating_add(1);
         }
     }
     row.last().copied().unwrap_or(a.len())

@@ -44,7 +44,7 @@ impl Told<'_, '_> {
                 output::line(&format!("  {file}"));
             }
             if incomplete.len() > FILES {
-                output::talk(&format!("  and {} more", incomplete.len() - FILES));
+                output::talk(&format!("  and {} more", incomplete.len().saturating_sub(FILES)));
             }
         }
     }

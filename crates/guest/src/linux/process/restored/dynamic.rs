@@ -11,6 +11,8 @@ use object::elf::{
 use object::pod;
 use object::read::elf::{Dyn, FileHeader, GnuHashTable, HashTable};
 
+use vmss2core_mem::range_len;
+
 use super::image::Image;
 use super::{MOST_BYTES, take};
 
@@ -31,7 +33,7 @@ impl Dynamic {
         let names_address = value(DT_STRTAB)?;
         let names = image.place_of(names_address)?;
         let names = names.start..names.start.checked_add(value(DT_STRSZ)?)?.min(names.end);
-        if image.source.available(names.start) < names.end - names.start {
+        if image.source.available(names.start) < range_len(&names) {
             return None;
         }
         let size = size_of::<E::Sym>() as u64;
@@ -42,8 +44,8 @@ impl Dynamic {
             .and_then(|address| by_hash::<E>(image, address))
             .or_else(|| by_gnu_hash::<E>(image, value(DT_GNU_HASH)?))?;
         let table = image.place_of(value(DT_SYMTAB)?)?;
-        let len = u64::from(count) * size;
-        if len > table.end - table.start {
+        let len = u64::from(count).saturating_mul(size);
+        if len > range_len(&table) {
             return None;
         }
         let symbols = take(image.source, table.start, len)?;
@@ -55,7 +57,7 @@ impl Dynamic {
 fn values<E: FileHeader<Endian = LittleEndian>>(image: &Image<'_>) -> Option<BTreeMap<i64, u64>> {
     let segment = image.first(PT_DYNAMIC)?;
     let bytes = take(image.source, segment.offset, segment.file_len)?;
-    let count = bytes.len() / size_of::<E::Dyn>();
+    let count = bytes.len().checked_div(size_of::<E::Dyn>()).unwrap_or(0);
     let entries = pod::slice_from_bytes::<E::Dyn>(&bytes, count).ok()?.0;
     let mut values = BTreeMap::new();
     for entry in entries.iter().take_while(|entry| entry.tag(LittleEndian) != DT_NULL) {
@@ -67,7 +69,7 @@ fn values<E: FileHeader<Endian = LittleEndian>>(image: &Image<'_>) -> Option<BTr
 /// What is there from an address on, as far as a table can reach.
 fn table_at(image: &Image<'_>, address: u64) -> Option<Vec<u8>> {
     let range = image.place_of(address)?;
-    let len = (range.end - range.start).min(image.source.available(range.start)).min(MOST_BYTES);
+    let len = range_len(&range).min(image.source.available(range.start)).min(MOST_BYTES);
     take(image.source, range.start, len)
 }
 

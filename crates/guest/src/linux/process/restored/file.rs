@@ -89,7 +89,7 @@ impl RestoredFile {
         let mut page = vec![0; 4096];
         let len = self.fill(kernel, 0, &mut page);
         let page = page.get(..len)?;
-        let at = memchr::memmem::find(page, NOTE)? + NOTE.len();
+        let at = memchr::memmem::find(page, NOTE)?.saturating_add(NOTE.len());
         let id = page.get(at..at.checked_add(ID_LEN)?)?;
         Some(id.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat())
     }
@@ -110,7 +110,7 @@ impl RestoredFile {
             if len == 0 {
                 break;
             }
-            got += len;
+            got = got.saturating_add(len);
         }
         got
     }
@@ -122,13 +122,13 @@ impl RestoredFile {
         let mut got = 0_usize;
         while got < wanted {
             let Some((run, skip)) = self.at(offset.saturating_add(got as u64)) else { break };
-            let left = usize::try_from(run.len_bytes - skip).unwrap_or(usize::MAX);
-            let len = left.min(wanted - got);
-            let Some(part) = buf.get_mut(got..got + len) else { break };
+            let left = usize::try_from(run.len_bytes.saturating_sub(skip)).unwrap_or(usize::MAX);
+            let len = left.min(wanted.saturating_sub(got));
+            let Some(part) = buf.get_mut(got..got.saturating_add(len)) else { break };
             if kernel.read_content(run.content, skip, part).is_err() {
                 break;
             }
-            got += len;
+            got = got.saturating_add(len);
         }
         got
     }
@@ -137,7 +137,7 @@ impl RestoredFile {
     fn at(&self, offset: u64) -> Option<(&FileRun, u64)> {
         let behind = self.runs.partition_point(|run| run.offset_bytes <= offset);
         let run = self.runs.get(behind.checked_sub(1)?)?;
-        let skip = offset - run.offset_bytes;
+        let skip = offset.saturating_sub(run.offset_bytes);
         (skip < run.len_bytes).then_some((run, skip))
     }
 }
@@ -161,7 +161,7 @@ impl InMemory<'_, '_> {
             }
             end = run_end;
         }
-        end - offset
+        end.saturating_sub(offset)
     }
 }
 

@@ -6,6 +6,8 @@ use std::ops::Range;
 use gimli::{BaseAddresses, EhFrameHdr, LittleEndian, Pointer};
 use object::elf::PT_GNU_EH_FRAME;
 
+use vmss2core_mem::range_len;
+
 use super::image::Image;
 use super::patch::Patch;
 use super::{Source, take};
@@ -69,7 +71,7 @@ pub(super) fn starts(source: &dyn Source, (address, file): (u64, &Range<u64>)) -
             let relative = i64::from(i32::from_le_bytes([a, b, c, d]));
             starts.insert(address.wrapping_add_signed(relative));
         }
-        at += 8;
+        at = at.saturating_add(8);
     }
     starts
 }
@@ -95,10 +97,10 @@ pub(super) fn lists_functions(
         source.read(at, &mut bytes)?;
         Some(i64::from(i32::from_le_bytes(bytes)))
     };
-    let entries = (file.start + TABLE_AT..file.end).step_by(8).take(MOST_ENTRIES);
+    let entries = (file.start.saturating_add(TABLE_AT)..file.end).step_by(8).take(MOST_ENTRIES);
     let agrees = |at: u64| {
         let code = address.checked_add_signed(relative(at)?)?;
-        let record = address.checked_add_signed(relative(at + 4)?)?;
+        let record = address.checked_add_signed(relative(at.saturating_add(4))?)?;
         // After the length and the distance to what it has in common with others.
         let begin = record.checked_add(8)?;
         Some(begin.checked_add_signed(relative(place(begin)?)?)? == code)
@@ -183,7 +185,7 @@ fn record(source: &dyn Source, at: u64, end: u64) -> Option<Record> {
     let len_bytes = len.checked_add(head)?;
     let is_whole = at.checked_add(len_bytes)? <= end && source.available(at) >= len_bytes;
     is_whole.then_some(())?;
-    let id = at + head;
+    let id = at.saturating_add(head);
     let kind = match number(id)? {
         0 => Kind::Common,
         back => Kind::Of(id.wrapping_sub(back)),
@@ -200,24 +202,25 @@ struct Repair<'s> {
 impl Repair<'_> {
     /// Puts one record there that no function refers to.
     fn fill(&mut self, range: Range<u64>) {
-        let Ok(len) = u32::try_from(range.end - range.start - 4) else { return };
+        let len = range_len(&range).checked_sub(4).and_then(|len| u32::try_from(len).ok());
+        let Some(len) = len else { return };
         let mut bytes = len.to_le_bytes().to_vec();
         // Identity, version, augmentation, factors of code and data, return address.
         bytes.extend([0, 0, 0, 0, 1, 0, 1, 0x78, self.return_address]);
         let start = range.start;
-        let head = start + bytes.len() as u64;
+        let head = start.saturating_add(bytes.len() as u64);
         let mut at = head;
         // The rest is made of instructions that do nothing.
         while at < range.end {
-            let there = self.source.available(at).min(range.end - at);
+            let there = self.source.available(at).min(range.end.saturating_sub(at));
             if there > 0 {
                 let len = usize::try_from(there).unwrap_or(0);
                 self.patches.push(Patch::given(at, vec![0; len]));
-                at += there;
+                at = at.saturating_add(there);
             } else {
-                let missing = self.source.missing(at).clamp(1, range.end - at);
-                self.patches.push(Patch::zeroes(&(at..at + missing)));
-                at += missing;
+                let missing = self.source.missing(at).clamp(1, range.end.saturating_sub(at));
+                self.patches.push(Patch::zeroes(&(at..at.saturating_add(missing))));
+                at = at.saturating_add(missing);
             }
         }
         self.patches.push(Patch::given(start, bytes));
@@ -230,7 +233,7 @@ impl Repair<'_> {
         others: &[(Range<u64>, u64)],
     ) -> Vec<Patch> {
         for (range, of) in others {
-            if !common.contains(of) && range.end - range.start >= SHORTEST {
+            if !common.contains(of) && range_len(range) >= SHORTEST {
                 self.fill(range.clone());
             }
         }

@@ -8,6 +8,8 @@ use std::ops::Range;
 
 use object::elf::{PF_R, PF_W, PF_X, PT_GNU_EH_FRAME};
 
+use vmss2core_mem::{range_len, to_page_end};
+
 use super::{Source, frames};
 use crate::linux::process::{Library, MappedFile, Process, Vma, VmaFlags};
 
@@ -190,7 +192,7 @@ impl Writer {
     }
 
     fn segment(&mut self, kind: u32, load: &Load) -> Option<()> {
-        let len = load.file.end - load.file.start;
+        let len = range_len(&load.file);
         self.number(kind.into(), 4)?;
         if self.is_64_bit {
             self.number(load.flags.into(), 4)?;
@@ -221,14 +223,14 @@ fn section_table(is_64_bit: bool, source: &dyn Source) -> Option<Table> {
     let end = source.len_bytes();
     let mut entry = vec![0; usize::try_from(entry_len).ok()?];
     let start = (2..=MOST_SECTIONS).find_map(|count| {
-        let start = end.checked_sub(count * entry_len)?;
+        let start = end.checked_sub(count.saturating_mul(entry_len))?;
         source.read(start, &mut entry)?;
         entry.iter().all(|byte| *byte == 0).then_some(start)
     })?;
-    let count = (end - start) / entry_len;
+    let count = end.saturating_sub(start).checked_div(entry_len).unwrap_or(0);
     let mut names = None;
     for index in 1..count {
-        source.read(start + index * entry_len, &mut entry)?;
+        source.read(start.saturating_add(index.saturating_mul(entry_len)), &mut entry)?;
         let section = Entry::of(is_64_bit, &entry)?;
         (section.kind == SHT_NOBITS || section.end <= end).then_some(())?;
         if section.names_itself(source) {
@@ -254,15 +256,15 @@ impl Entry {
         };
         let word_len = if is_64_bit { 8 } else { 4 };
         // sh_flags and sh_addr come before sh_offset and sh_size.
-        let start = number(8 + 2 * word_len, word_len)?;
-        let len = number(8 + 3 * word_len, word_len)?;
+        let (start, len) = if is_64_bit { (24, 32) } else { (16, 20) };
+        let (start, len) = (number(start, word_len)?, number(len, word_len)?);
         Some(Self { name: number(0, 4)?, kind: number(4, 4)?, start, end: start.checked_add(len)? })
     }
 
     fn names_itself(&self, source: &dyn Source) -> bool {
         const NAME: &[u8] = b".shstrtab\0";
         let mut found = [0; NAME.len()];
-        let fits = self.kind == SHT_STRTAB && self.end - self.start <= LONGEST_NAMES;
+        let fits = self.kind == SHT_STRTAB && self.end.saturating_sub(self.start) <= LONGEST_NAMES;
         fits && self.start.checked_add(self.name).is_some_and(|at| {
             at < self.end && source.read(at, &mut found).is_some() && found == NAME
         })
@@ -277,15 +279,15 @@ fn frames_header(mapped: &Mapped, source: &dyn Source) -> Option<Load> {
         let mut usual = [0; 4];
         while at < load.file.end {
             if source.available(at) < 4 {
-                at = (at / 4096 + 1) * 4096;
+                at = at.saturating_add(to_page_end(at));
                 continue;
             }
             source.read(at, &mut usual)?;
             if usual == frames::USUAL
                 && let Some(len) = frames::table_len(source, at, load.file.end)
             {
-                let address = load.address + (at - load.file.start);
-                let file = at..at + len;
+                let address = load.address.saturating_add(at.saturating_sub(load.file.start));
+                let file = at..at.saturating_add(len);
                 let found = Load { address, file, flags: load.flags };
                 let place = |address: u64| {
                     mapped.loads.iter().find_map(|load| {
@@ -298,7 +300,7 @@ fn frames_header(mapped: &Mapped, source: &dyn Source) -> Option<Load> {
                     return Some(found);
                 }
             }
-            at += 4;
+            at = at.saturating_add(4);
         }
         None
     })

@@ -48,11 +48,12 @@ impl<'s> Image<'s> {
         {
             return None;
         }
-        let (start, len) = (header.e_phoff(LittleEndian).into(), usize::from(count) * size);
+        let (start, len) =
+            (header.e_phoff(LittleEndian).into(), usize::from(count).saturating_mul(size));
         let bytes = take(source, start, len as u64)?;
         let raw = pod::slice_from_bytes::<E::ProgramHeader>(&bytes, usize::from(count)).ok()?.0;
         let own_len = size_of::<E>() as u64;
-        let headers_end = own_len + if start == own_len { len as u64 } else { 0 };
+        let headers_end = own_len.saturating_add(if start == own_len { len as u64 } else { 0 });
         let end = source.len_bytes();
         let segments = raw.iter().map(|raw| segment(raw, end)).collect();
         Some(Self { source, segments, headers_end })
@@ -71,7 +72,7 @@ impl<'s> Image<'s> {
     pub(super) fn place_of(&self, address: u64) -> Option<Range<u64>> {
         self.loads().find_map(|load| {
             let skip = address.checked_sub(load.address).filter(|skip| *skip < load.file_len)?;
-            Some(load.offset + skip..load.offset + load.file_len)
+            Some(load.offset.saturating_add(skip)..load.offset.saturating_add(load.file_len))
         })
     }
 
@@ -80,8 +81,8 @@ impl<'s> Image<'s> {
     pub(super) fn load_with(&self, file: &Range<u64>, address: u64) -> Option<&Segment> {
         self.loads().find(|load| {
             load.offset <= file.start
-                && file.end <= load.offset + load.file_len
-                && load.address.checked_add(file.start - load.offset) == Some(address)
+                && file.end <= load.offset.saturating_add(load.file_len)
+                && load.address.checked_add(file.start.saturating_sub(load.offset)) == Some(address)
         })
     }
 }

@@ -10,6 +10,8 @@ use object::elf::{
 };
 use object::read::elf::FileHeader;
 
+use vmss2core_mem::range_len;
+
 use super::dynamic::Dynamic;
 use super::frames;
 use super::image::{Image, Segment};
@@ -108,7 +110,7 @@ fn as_they_are(image: &Image<'_>) -> Vec<Section> {
             continue;
         };
         let file = segment.offset..segment.offset.saturating_add(segment.file_len);
-        if image.source.available(file.start) < file.end - file.start {
+        if image.source.available(file.start) < range_len(&file) {
             continue;
         }
         let Some(mut section) = part(image, (name, kind), segment.address, file) else { continue };
@@ -154,14 +156,14 @@ fn rest(image: &Image<'_>, load: &Segment, known: &[Section]) -> Vec<Section> {
         gaps.extend((start < next.start).then_some(start..next.start));
         start = start.max(next.end);
     }
-    let largest = gaps.iter().max_by_key(|gap| gap.end - gap.start).cloned();
+    let largest = gaps.iter().max_by_key(|gap| range_len(gap)).cloned();
     let name = |gap: &Range<u64>| match load.flags {
         flags if flags.0 & PF_X.0 != 0 && Some(gap) == largest.as_ref() => ".text",
         flags if flags.0 & PF_W.0 != 0 => ".data",
         _ => ".rodata",
     };
     let section = |gap: Range<u64>| {
-        let address = load.address.checked_add(gap.start - load.offset)?;
+        let address = load.address.checked_add(gap.start.saturating_sub(load.offset))?;
         part(image, (name(&gap), SHT_PROGBITS), address, gap)
     };
     gaps.into_iter().filter_map(section).collect()

@@ -131,7 +131,11 @@ impl Source for WithHeader<'_> {
         let len = own.len().min(buf.len());
         let (front, rest) = buf.split_at_mut(len);
         front.copy_from_slice(own.get(..len)?);
-        if rest.is_empty() { Some(()) } else { self.source.read(offset + len as u64, rest) }
+        if rest.is_empty() {
+            Some(())
+        } else {
+            self.source.read(offset.saturating_add(len as u64), rest)
+        }
     }
 }
 
@@ -176,7 +180,8 @@ fn make<E: Class>(header: E, source: &dyn Source) -> Option<Vec<Patch>> {
 /// that it is in is missing.
 fn is_made<E: Class>(header: &E, source: &dyn Source) -> bool {
     let segments: u64 = header.e_phoff(LittleEndian).into();
-    let len = u64::from(header.e_phnum(LittleEndian)) * size_of::<E::ProgramHeader>() as u64;
+    let len = u64::from(header.e_phnum(LittleEndian))
+        .saturating_mul(size_of::<E::ProgramHeader>() as u64);
     let start: u64 = header.e_shoff(LittleEndian).into();
     start == 0 && segments.checked_add(len).is_some_and(|end| source.missing(end) > 0)
 }
@@ -190,7 +195,7 @@ fn has_no_sections<E: Class>(header: &E, source: &dyn Source) -> bool {
     let names = u64::from(header.e_shstrndx(LittleEndian).0);
     let is_broken = names >= count && names < 0xff00 && header.e_shnum(LittleEndian) != 0;
     start == 0
-        || is_outside(source, start, count * size)
+        || is_outside(source, start, count.saturating_mul(size))
         || is_broken
         || size != size_of::<E::SectionHeader>() as u64
 }

@@ -128,8 +128,10 @@ impl Section {
         let mut patches = Vec::new();
         let start = self.file.start;
         for hole in holes(source, &self.file) {
-            let first = hole.start - (hole.start - start) % symbol_len;
-            let end = start.saturating_add((hole.end - start).next_multiple_of(symbol_len));
+            let symbol = hole.start.checked_sub(start).and_then(|at| at.checked_rem(symbol_len));
+            let first = hole.start.saturating_sub(symbol.unwrap_or(0));
+            let symbols = hole.end.saturating_sub(start).checked_next_multiple_of(symbol_len);
+            let end = symbols.map_or(u64::MAX, |len| start.saturating_add(len));
             for part in [first..hole.start, hole.end..end.min(self.file.end)] {
                 let len = usize::try_from(part.end.saturating_sub(part.start)).unwrap_or(0);
                 patches.push(Patch::given(part.start, vec![0; len]));
@@ -198,7 +200,7 @@ impl Table {
             })
             .unwrap_or_default();
         let (end, patches) = frames::repair(source, &frames.file, &starts, E::RETURN_ADDRESS);
-        (end > frames.file.start).then(|| (end - frames.file.start, patches))
+        (end > frames.file.start).then(|| (end.saturating_sub(frames.file.start), patches))
     }
 }
 

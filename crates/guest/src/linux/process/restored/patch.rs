@@ -80,10 +80,10 @@ impl Patches {
         let covers = |patch: &&Patch| patch.offset <= offset && offset < patch.end();
         let last = self.0.iter().enumerate().rev().find(|(_, patch)| covers(patch));
         // Up to where something else lies over it.
-        let after = last.map_or(0, |(index, _)| index + 1);
+        let after = last.map_or(0, |(index, _)| index.saturating_add(1));
         let over = self.0.iter().skip(after).map(|patch| patch.offset);
         let next = over.filter(|start| *start > offset).min();
-        let free = next.map_or(u64::MAX, |next| next - offset);
+        let free = next.map_or(u64::MAX, |next| next.saturating_sub(offset));
         let len = to.len().min(usize::try_from(free).unwrap_or(usize::MAX));
         match last {
             Some((_, patch)) => Ok(patch.copy(offset, to.get_mut(..len).unwrap_or_default())),

@@ -15,7 +15,7 @@ pub(super) fn repair(source: &dyn Source, table: &Range<u64>) -> Vec<Patch> {
     for hole in holes(source, table) {
         let start = start_of_name(source, table.start, hole.start);
         if start < hole.start {
-            let len = usize::try_from(hole.start - start).unwrap_or(0);
+            let len = usize::try_from(hole.start.saturating_sub(start)).unwrap_or(0);
             patches.push(Patch::given(start, vec![0; len]));
         }
         patches.push(Patch::zeroes(&hole));
@@ -27,12 +27,12 @@ pub(super) fn repair(source: &dyn Source, table: &Range<u64>) -> Vec<Patch> {
 fn start_of_name(source: &dyn Source, first: u64, end: u64) -> u64 {
     let mut start = end;
     let mut byte = [0];
-    while start > first && end - start < LONGEST {
-        let is_there = source.read(start - 1, &mut byte).is_some();
+    while start > first && end.saturating_sub(start) < LONGEST {
+        let is_there = source.read(start.saturating_sub(1), &mut byte).is_some();
         if !is_there || byte == [0] {
             break;
         }
-        start -= 1;
+        start = start.saturating_sub(1);
     }
     start
 }

@@ -36,7 +36,7 @@ pub(super) fn make<E: Class>(
         Writer { header, end, tail: Vec::new(), headers: vec![NOTHING], names: vec![0] };
     // The first header is of no section.
     let index = |name| layout.sections.iter().position(|section| section.name == name);
-    let names = index(".dynstr").and_then(|at| u32::try_from(at + 1).ok());
+    let names = index(".dynstr").and_then(|at| u32::try_from(at.saturating_add(1)).ok());
     for section in &layout.sections {
         writer.loaded(section, names)?;
     }
@@ -90,7 +90,7 @@ impl<E: Class> Writer<E> {
     /// Adds bytes behind the file; returns where they are.
     fn append(&mut self, bytes: &[u8]) -> Option<u64> {
         let at = self.end.checked_add(self.tail.len() as u64)?.checked_next_multiple_of(8)?;
-        self.tail.resize(usize::try_from(at - self.end).ok()?, 0);
+        self.tail.resize(usize::try_from(at.saturating_sub(self.end)).ok()?, 0);
         self.tail.extend_from_slice(bytes);
         Some(at)
     }
@@ -100,7 +100,7 @@ impl<E: Class> Writer<E> {
     fn symbols(&mut self, dynamic: &Dynamic, names: u32, sections: &[Section]) -> Option<()> {
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(dynamic.symbols.len()).ok()?;
-        let count = dynamic.symbols.len() / size_of::<E::Sym>();
+        let count = dynamic.symbols.len().checked_div(size_of::<E::Sym>()).unwrap_or(0);
         let symbols = pod::slice_from_bytes::<E::Sym>(&dynamic.symbols, count).ok()?.0;
         let numbers = Numbers::of(sections);
         for symbol in symbols {
@@ -183,6 +183,6 @@ impl<'s> Numbers<'s> {
     fn at(&self, address: u64) -> Option<u16> {
         let behind = self.by_address.partition_point(|(_, section)| section.address <= address);
         let (number, section) = self.by_address.get(behind.checked_sub(1)?)?;
-        (address - section.address <= section.len_bytes).then_some(*number)
+        (address.saturating_sub(section.address) <= section.len_bytes).then_some(*number)
     }
 }

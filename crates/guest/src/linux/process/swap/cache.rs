@@ -3,7 +3,7 @@
 //! Until 6.17 each area has an array of `address_space`s, each for so many pages
 //! (`mm/swap.h`, `SWAP_ADDRESS_SPACE_SHIFT`). A page in there names its own entry.
 
-use vmss2core_mem::{Gpa, Gva, Pfn};
+use vmss2core_mem::{Gpa, Gva, Pfn, has_bit};
 
 use crate::linux::process::page_cache::PageCache;
 use crate::linux::{Kernel, Member};
@@ -60,7 +60,7 @@ impl SwapCache {
         let (of_area, first) = (entry >> AREA_SHIFT, entry & ((1 << AREA_SHIFT) - 1));
         let skip = page.checked_sub(first).filter(|skip| *skip < MOST_PAGES)?;
         (of_area == u64::from(area)).then_some(())?;
-        (read(&self.flags)? >> self.up_to_date & 1 == 1).then_some(())?;
+        has_bit(read(&self.flags)?, self.up_to_date).then_some(())?;
         Pfn(self.tree.frames().frame(found)?.checked_add(skip)?).gpa()
     }
 }

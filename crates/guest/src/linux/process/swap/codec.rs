@@ -67,7 +67,7 @@ fn lz4(data: &[u8], out: &mut [u8]) -> Option<()> {
         let len = lz4_length(&mut input, token >> 4)?;
         let (literals, rest) = input.split_at_checked(len)?;
         out.get_mut(at..at.checked_add(len)?)?.copy_from_slice(literals);
-        (input, at) = (rest, at + len);
+        (input, at) = (rest, at.saturating_add(len));
         // The last sequence has no copy.
         let Some((distance, rest)) = input.split_first_chunk::<2>() else {
             return (input.is_empty() && at == out.len()).then_some(());

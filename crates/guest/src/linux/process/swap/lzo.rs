@@ -66,42 +66,41 @@ impl Stream<'_> {
     /// Obeys one instruction; `None` if it is none.
     fn instruction(&mut self, literals: Literals, has_runs: bool) -> Option<Next> {
         let code = self.byte()?;
-        let low = |bits: u8| usize::from(code & ((1 << bits) - 1));
-        let distance_in_code = usize::from(code >> 2);
+        let low = |mask: u8| usize::from(code & mask);
         let (len, distance, after) = match code {
             0..16 => match literals {
                 Literals::None => {
-                    let len = 3 + self.length(low(4), 15)?;
+                    let len = self.length(low(15), 15)?.saturating_add(3);
                     self.literals(len)?;
                     return Some(Next::After(Literals::Many));
                 }
-                Literals::Few => (2, (self.number()? << 2) + distance_in_code + 1, code),
-                Literals::Many => (3, (self.number()? << 2) + distance_in_code + 2049, code),
+                Literals::Few => (2, self.distance(2, code >> 2)?.saturating_add(1), code),
+                Literals::Many => (3, self.distance(2, code >> 2)?.saturating_add(2049), code),
             },
             16..32 => {
                 if let Run::Written(after) = self.run(code, has_runs)? {
                     return self.few(after);
                 }
-                let len = 2 + self.length(low(3), 7)?;
+                let len = self.length(low(7), 7)?.saturating_add(2);
                 let word = self.word()?;
-                let distance = (usize::from(code & 8) << 11) + usize::from(word >> 2);
+                let distance = usize::from(code & 8) << 11 | usize::from(word >> 2);
                 if distance == 0 {
                     return Some(Next::End);
                 }
-                (len, distance + 16384, word.to_le_bytes()[0])
+                (len, distance.saturating_add(16384), word.to_le_bytes()[0])
             }
             32..64 => {
-                let len = 2 + self.length(low(5), 31)?;
+                let len = self.length(low(31), 31)?.saturating_add(2);
                 let word = self.word()?;
                 (len, usize::from(word >> 2) + 1, word.to_le_bytes()[0])
             }
             64..128 => {
-                let near = usize::from(code >> 2 & 7);
-                (3 + usize::from(code >> 5 & 1), (self.number()? << 3) + near + 1, code)
+                let distance = self.distance(3, code >> 2 & 7)?.saturating_add(1);
+                (3 + usize::from(code >> 5 & 1), distance, code)
             }
             128.. => {
-                let near = usize::from(code >> 2 & 7);
-                (5 + usize::from(code >> 5 & 3), (self.number()? << 3) + near + 1, code)
+                let distance = self.distance(3, code >> 2 & 7)?.saturating_add(1);
+                (5 + usize::from(code >> 5 & 3), distance, code)
             }
         };
         self.copy(distance, len)?;
@@ -116,7 +115,7 @@ impl Stream<'_> {
             return Some(Run::No);
         }
         self.input = self.input.get(3..)?;
-        let len = (usize::from(more) << 3 | usize::from(code & 7)) + SHORTEST_RUN;
+        let len = (usize::from(more) << 3 | usize::from(code & 7)).saturating_add(SHORTEST_RUN);
         let end = self.at.checked_add(len)?;
         self.out.get_mut(self.at..end)?.fill(0);
         self.at = end;
@@ -136,8 +135,9 @@ impl Stream<'_> {
         Some(*first)
     }
 
-    fn number(&mut self) -> Option<usize> {
-        self.byte().map(usize::from)
+    /// A distance whose lowest bits are in the instruction, and the others in a byte.
+    fn distance(&mut self, low_len: u32, low: u8) -> Option<usize> {
+        Some(usize::from(self.byte()?).unbounded_shl(low_len) | usize::from(low))
     }
 
     fn word(&mut self) -> Option<u16> {

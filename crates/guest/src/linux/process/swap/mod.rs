@@ -69,7 +69,7 @@ impl SwapAreas {
         let Some(table) = table(kernel) else { return Self::default() };
         let cache = SwapCache::of(kernel);
         let area = |index: u64| {
-            let at = Gva(table.0.checked_add(index * kernel.word_len())?);
+            let at = Gva(table.0.checked_add(index.saturating_mul(kernel.word_len()))?);
             let info = kernel.read_pointer(at, "swap_info").ok().filter(|info| info.0 != 0)?;
             Some(Area::of(kernel, kernel.object(info, "swap_info_struct"), cache.is_some()))
         };

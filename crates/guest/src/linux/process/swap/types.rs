@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vmss2core_mem::Gva;
+use vmss2core_mem::{Gva, low_bits};
 
 use crate::linux::{Btf, Kernel, Member, Types};
 
@@ -50,6 +50,5 @@ pub(super) fn read(kernel: &Kernel<'_>, structure: u64, member: &Member) -> Opti
     let size = member.size_bytes.filter(|size| (1..=8).contains(size)).unwrap_or(8);
     let value = kernel.read_uint(Gva(at), size, "zram").ok()?;
     let Some((shift, width)) = member.bits else { return Some(value) };
-    let mask = 1_u64.checked_shl(width.into()).map_or(u64::MAX, |bit| bit - 1);
-    Some(value.checked_shr(shift.into()).unwrap_or(0) & mask)
+    Some(value.unbounded_shr(shift.into()) & low_bits(width.into()))
 }

@@ -1,6 +1,6 @@
 //! zram: a swap device in memory, whose pages are compressed (`drivers/block/zram`).
 
-use vmss2core_mem::{Gva, PAGE_SIZE};
+use vmss2core_mem::{Gva, PAGE_SIZE, low_bits};
 
 use super::codec::{Codec, Page};
 use super::types::{self, ModuleTypes};
@@ -23,7 +23,7 @@ pub(super) struct Zram {
     entry_len: u64,
     handle: Member,
     flags: Member,
-    len_bits: u64,
+    len_bits: u32,
     same: u64,
     huge: Option<u64>,
     written_back: Option<u64>,
@@ -67,7 +67,10 @@ impl Zram {
                 .ok_or_else(|| unknown("the size of zram_table_entry"))?,
             handle: member("zram_table_entry", "handle|element")?,
             flags: member("zram_table_entry", "flags|attr.flags|value")?,
-            len_bits: len_bits.filter(|bits| *bits < 32).ok_or_else(|| unknown("ZRAM_SAME"))?,
+            len_bits: len_bits
+                .and_then(|bits| u32::try_from(bits).ok())
+                .filter(|bits| *bits < 32)
+                .ok_or_else(|| unknown("ZRAM_SAME"))?,
             same: flag("ZRAM_SAME").ok_or_else(|| unknown("ZRAM_SAME"))?,
             huge: flag("ZRAM_HUGE"),
             written_back: flag("ZRAM_WB"),
@@ -104,7 +107,7 @@ impl Zram {
             return Slot::Empty;
         }
         let method = above(self.method_bit) & 3;
-        let len = flags & ((1 << self.len_bits) - 1);
+        let len = flags & low_bits(self.len_bits);
         let found = self.stored(kernel, handle, (len, has(self.huge)), method);
         found.map_or_else(Slot::Unreadable, Slot::Page)
     }
@@ -165,8 +168,9 @@ fn methods(kernel: &Kernel<'_>, types: &ModuleTypes, zram: Gva) -> Result<Vec<Co
     let names = types.member("zram", "comp_algs").ok_or_else(unknown)?;
     let count = names.size_bytes.map_or(1, |size| (size / 8).clamp(1, MOST_METHODS));
     let method = |index: u64| {
-        let at = Gva(zram.0.wrapping_add(names.offset_bytes + index * 8));
-        let name = kernel.read_pointer(at, "zram.comp_algs").ok().filter(|name| name.0 != 0)?;
+        let at = zram.0.wrapping_add(names.offset_bytes).wrapping_add(index.saturating_mul(8));
+        let name =
+            kernel.read_pointer(Gva(at), "zram.comp_algs").ok().filter(|name| name.0 != 0)?;
         text(name)
     };
     let named = (0..count).map(|index| method(index).unwrap_or_default());
@@ -190,6 +194,6 @@ fn has_dictionary(kernel: &Kernel<'_>, types: &ModuleTypes, zram: Gva, index: u6
     let params = types.member("zram", "params");
     let (Some(params), Some(len)) = (params, types.size_of("zcomp_params")) else { return false };
     let Some(dict) = types.member("zcomp_params", "dict") else { return false };
-    let at = zram.0.wrapping_add(params.offset_bytes).wrapping_add(index * len);
+    let at = zram.0.wrapping_add(params.offset_bytes).wrapping_add(index.saturating_mul(len));
     types::read(kernel, at, &dict).is_some_and(|dict| dict != 0)
 }

@@ -5,7 +5,7 @@
 //! divided is in no type information; what proves a division is that the frame belongs to
 //! such a group, and that the object begins with its own handle.
 
-use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, Pfn};
+use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, Pfn, low_bits, to_page_end};
 
 use super::codec::Page;
 use super::types::{ModuleTypes, read};
@@ -67,8 +67,8 @@ impl Pool {
         let word = kernel.read_uint(Gva(handle), 8, "zsmalloc handle").ok()?;
         FRAME_BITS.into_iter().find_map(|frame_bits| {
             TAG_BITS.into_iter().find_map(|tag_bits| {
-                let index_bits = 64 - frame_bits;
-                let index = (word & ((1 << index_bits) - 1)) >> tag_bits;
+                let index_bits = 64_u32.saturating_sub(frame_bits);
+                let index = (word & low_bits(index_bits)) >> tag_bits;
                 self.object(kernel, handle, (word >> index_bits, index), len)
             })
         })
@@ -85,8 +85,8 @@ impl Pool {
         let group = read(kernel, page, &self.group)?;
         (read(kernel, group, &self.magic)? == MAGIC).then_some(())?;
         let class = read(kernel, group, &self.class).filter(|class| *class < MOST_CLASSES)?;
-        let class_at =
-            self.start.0.checked_add(self.classes.offset_bytes)?.checked_add(class * 8)?;
+        let classes = self.start.0.checked_add(self.classes.offset_bytes)?;
+        let class_at = classes.checked_add(class.saturating_mul(8))?;
         let class = kernel.read_pointer(Gva(class_at), "zs_pool.size_class").ok()?.0;
         let size = read(kernel, class, &self.class_size)?;
         let size = usize::try_from(size).ok().filter(|size| (16..=PAGE_LEN).contains(size))?;
@@ -120,7 +120,7 @@ impl Pool {
         size: usize,
     ) -> Option<Vec<u8>> {
         let start = (size as u64).checked_mul(index)? % PAGE_SIZE;
-        let in_first = usize::try_from(PAGE_SIZE - start).ok()?.min(size);
+        let in_first = usize::try_from(to_page_end(start)).ok()?.min(size);
         let mut bytes = vec![0; size];
         let (first, second) = bytes.split_at_mut(in_first);
         let at = |frame: u64| Pfn(frame).gpa();

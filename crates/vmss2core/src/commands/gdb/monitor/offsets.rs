@@ -38,7 +38,7 @@ pub(super) fn check(kernel: &Kernel<'_>, line: &str) -> anyhow::Result<String> {
         let Some(found) = layout.member(structure, path) else { continue };
         let (said, at) = (said.offset_bytes, found.value.offset_bytes);
         if said == at {
-            agree += 1;
+            agree = agree.saturating_add(1);
         } else {
             let how = found.how;
             let _ = writeln!(text, "{structure}.{path} is at {at:#x}, not {said:#x} ({how})");
