@@ -5,7 +5,7 @@
 
 use std::ops::{ControlFlow, Range};
 
-use vmss2core_mem::{Checkpoint, Gpa, PAGE_SIZE, PhysicalMemory, Piece, Problem};
+use vmss2core_mem::{Checkpoint, Gpa, Gva, PAGE_SIZE, PhysicalMemory, Piece, Problem};
 
 use crate::Facts;
 use crate::linux::{BetterSources, Kernel};
@@ -20,7 +20,9 @@ pub(crate) fn missing(checkpoint: &Checkpoint, facts: &Facts) -> Option<Problem>
 const CUT_OFF: &str = "was it cut off while it was copied?";
 
 /// Linux maps all of its memory (of which 32-bit kernels only the first part). Looking at that
-/// is quick; only where it leads out of the checkpoint the kernel is asked how much there is.
+/// is quick; only where it leads out of the checkpoint the kernel is asked how much there is. If
+/// it does not tell, what it maps does: old kernels map what lies between their memory too, but
+/// none maps more than a large page after its end.
 fn of_linux(checkpoint: &Checkpoint, facts: &Facts) -> Option<Problem> {
     /// What a PC leaves out below 1 MiB is mapped as well.
     const LEFT_OUT: u64 = 1 << 20;
@@ -41,7 +43,10 @@ fn of_linux(checkpoint: &Checkpoint, facts: &Facts) -> Option<Problem> {
             "memory is missing: the kernel has memory up to {end} (max_pfn), the checkpoint up \
              to {held}; {CUT_OFF}"
         ))),
-        // The kernels of old mapped the gaps between their memory too.
+        None if maps_beyond(&space, start, held) => Some(Problem::incomplete(format!(
+            "memory is missing: the kernel's map of its memory goes on where the checkpoint ends, \
+             at {held}; {CUT_OFF}"
+        ))),
         None if seen.tables_outside_ram > 0 => Some(Problem::incomplete(format!(
             "memory is missing: {} of the kernel's page tables lie where the checkpoint holds \
              none; it ends at {held}; {CUT_OFF}",
@@ -49,6 +54,17 @@ fn of_linux(checkpoint: &Checkpoint, facts: &Facts) -> Option<Problem> {
         ))),
         _ => None,
     }
+}
+
+/// Whether the direct map goes on after the end of memory for more than what is left of
+/// a large page.
+fn maps_beyond(space: &AddressSpace<'_>, direct_map: u64, held: Gpa) -> bool {
+    /// The largest that processors of 32 bits have.
+    const LARGE_PAGE: u64 = 4 << 20;
+    let gpa = held.checked_add(LARGE_PAGE);
+    let gva = gpa.and_then(|gpa| direct_map.checked_add(gpa.0));
+    let found = gva.and_then(|gva| space.translate(Gva(gva)).ok());
+    found.map(|found| found.gpa) == gpa
 }
 
 /// The end of memory as the kernel counts it.

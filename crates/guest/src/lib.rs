@@ -51,6 +51,7 @@ fn look(checkpoint: &Checkpoint, options: &windows::Options) -> Facts {
     let memory = &checkpoint.memory;
     let mut facts = Facts::default();
     let mut cpus = Vec::new();
+    let mut lost = None;
     for vcpu in &checkpoint.vcpus {
         let Some(x86) = vcpu.x86() else { continue };
         let (of_vcpu, space) = vcpu_facts(memory, vcpu.index, x86, &mut facts.problems);
@@ -63,18 +64,37 @@ fn look(checkpoint: &Checkpoint, options: &windows::Options) -> Facts {
         add_windows(&mut facts, found, options);
     } else if let Some(found) = macos::quickly(memory, &cpus) {
         macos::add(&mut facts, found);
-    } else if let Some(analysis) = linux::analyse(memory, &cpus, &mut facts.vcpus) {
+    } else if let Some(analysis) = linux::analyse(memory, &cpus, &mut facts.vcpus, &mut lost) {
         add_linux(&mut facts, analysis);
     } else if let Some(found) = macos::thoroughly(checkpoint, &cpus) {
         macos::add(&mut facts, found);
     } else if let Some(found) = windows::thoroughly(memory, &cpus, options) {
         add_windows(&mut facts, found, options);
+    } else if !memory.segments().is_empty() {
+        facts.problems.extend(lost);
+        facts.problems.push(Problem::note(looked_for(&cpus)));
     }
     if let Some(found) = &facts.macos {
         macos::set_kernel_roots(found, &cpus, &mut facts.vcpus);
     }
     facts.problems.extend(extent::missing(checkpoint, &facts));
     facts
+}
+
+/// What an operating system would have been recognised by.
+fn looked_for(cpus: &[linux::Cpu<'_>]) -> String {
+    let is_paged = |cpu: &linux::Cpu<'_>| {
+        cpu.space.is_some_and(|space| space.mode() != paging::PagingMode::Identity)
+    };
+    let no_linux = if cpus.iter().any(is_paged) {
+        "no page tables of a vCPU map a kernel with the banner of Linux"
+    } else {
+        "no VMCOREINFO of Linux leads to page tables of its kernel"
+    };
+    format!(
+        "no operating system was recognised: {no_linux}, none that were found map the page which \
+         every Windows shares with its programs, and no header of a macOS kernel is where it lies"
+    )
 }
 
 fn add_linux(facts: &mut Facts, analysis: linux::Analysis) {

@@ -58,6 +58,9 @@ pub struct InfoReport {
     /// Why all of the rest is to be read with care; also the first problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headline: Option<String>,
+    /// Whether registers were left out because they do not fit the memory.
+    #[serde(skip)]
+    pub has_misfit: bool,
     /// What kind of checkpoint this is, and its files.
     pub checkpoint: CheckpointInfo,
     /// What the checkpoint says about the virtual machine.
@@ -319,6 +322,7 @@ impl InfoReport {
         let mut report = Self {
             schema: INFO_SCHEMA,
             headline: None,
+            has_misfit: false,
             checkpoint: checkpoint_info(&checkpoint.provenance),
             machine: machine_info(&checkpoint.machine),
             memory: memory_info(&checkpoint.memory),
@@ -327,6 +331,7 @@ impl InfoReport {
             problems: checkpoint.problems.iter().chain(&facts.problems).map(problem_info).collect(),
             next: next::steps(checkpoint, facts, inputs),
         };
+        report.add_headline();
         if let Some(macos) = &facts.macos {
             report.add_macos_places(macos);
         }
@@ -337,8 +342,17 @@ impl InfoReport {
 impl InfoReport {
     /// Says first that the registers do not fit the memory, and so are not among the rest.
     pub fn add_misfit(&mut self, misfit: &Problem) {
+        self.has_misfit = true;
         self.headline = Some(misfit.message.clone());
         self.problems.insert(0, problem_info(misfit));
+    }
+
+    /// Says first what is missing, if something is.
+    fn add_headline(&mut self) {
+        let incomplete = severity_name(Severity::Incomplete);
+        self.problems.sort_by_key(|problem| problem.severity != incomplete);
+        let first = self.problems.first().filter(|problem| problem.severity == incomplete);
+        self.headline = first.map(|problem| problem.message.clone());
     }
 }
 
@@ -524,12 +538,15 @@ fn crash_kernel_info(kernel: &CrashKernel) -> CrashKernelInfo {
 }
 
 pub(crate) fn problem_info(problem: &Problem) -> ProblemInfo {
-    let severity = match problem.severity {
+    ProblemInfo { severity: severity_name(problem.severity), message: problem.message.clone() }
+}
+
+fn severity_name(severity: Severity) -> &'static str {
+    match severity {
         Severity::Note => "note",
         Severity::Warning => "warning",
         Severity::Incomplete => "incomplete",
-    };
-    ProblemInfo { severity, message: problem.message.clone() }
+    }
 }
 
 pub(crate) fn known_as<T, U>(found: &Found<T>, value: impl FnOnce(&T) -> U) -> Known<U> {

@@ -52,9 +52,10 @@ impl InfoReport {
     fn write_vcpus(&self, out: Out<'_>) -> io::Result<()> {
         writeln!(out)?;
         if self.vcpus.is_empty() {
-            let none = match self.headline {
-                Some(_) => "none whose registers fit the memory",
-                None => "none: the checkpoint holds no registers",
+            let none = if self.has_misfit {
+                "none whose registers fit the memory"
+            } else {
+                "none: the checkpoint holds no registers"
             };
             return title("vCPUs", none, out);
         }

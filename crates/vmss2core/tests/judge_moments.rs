@@ -135,6 +135,66 @@ fn memory_without_the_page_tables_is_called_cut_off() -> Result<()> {
     Ok(())
 }
 
+/// The first `mib` MiB of a guest's memory as `alone/x.vmem`.
+fn beginning(name: &str, mib: u64) -> Result<TempDir> {
+    let dir = mixed(name, name)?;
+    let file = std::fs::File::options().write(true).open(dir.path().join("alone/x.vmem"))?;
+    file.set_len(mib << 20)?;
+    Ok(dir)
+}
+
+/// Memory alone of which the end is missing, at the border of a page: the kernel's page
+/// tables lead beyond it, or its VMCOREINFO does.
+fn memory_without_its_end_is_called_cut_off(name: &str) -> Result<()> {
+    for mib in [150, 200, 400] {
+        let dir = beginning(name, mib)?;
+        let (code, json) = info(dir.path(), "alone/x.vmem")?;
+        let headline = json["headline"].as_str().unwrap_or("none");
+        ensure!(code == Some(4) && headline.contains("memory is missing: "), "{code:?} {headline}");
+        ensure!(json["problems"][0]["message"] == json["headline"], "{}", json["problems"]);
+        let text = String::from_utf8(run(dir.path(), "info alone/x.vmem")?.stdout)?;
+        ensure!(text.starts_with("incomplete: "), "{text}");
+        let asked = run(dir.path(), "ps alone/x.vmem")?;
+        let said = String::from_utf8_lossy(&asked.stderr);
+        ensure!(said.contains("memory is missing: "), "{said}");
+        let expected = if json["guest"]["os"].is_null() { 1 } else { 4 };
+        ensure!(asked.status.code() == Some(expected), "{}\n{said}", asked.status);
+    }
+    Ok(())
+}
+
+mod cut_off {
+    guest_tests! {
+        (memory_without_its_end_is_called_cut_off)
+        five_level: "linux-6.1",
+        isolated_four_level: "linux-6.1-4level",
+        panicked: "linux-6.1-panic",
+        oldest: "linux-5.10",
+        newest: "linux-sid",
+        without_pae: "linux-6.1-i386",
+        with_pae: "linux-5.10-i386-pae",
+    }
+
+    use super::memory_without_its_end_is_called_cut_off;
+}
+
+/// Whole memory alone has all that its tables lead to; where nothing is recognised, that
+/// is said with what was looked for.
+#[test]
+fn whole_memory_is_not_called_cut_off() -> Result<()> {
+    for name in ["linux-6.1", "linux-6.1-i386", "linux-6.1-i386-pae", "linux-sid"] {
+        let dir = mixed(name, name)?;
+        let (code, json) = info(dir.path(), "alone/x.vmem")?;
+        ensure!(code == Some(0) && json.get("headline").is_none(), "{name}: {json}");
+    }
+    // All of the kernel lies above 4 GiB there.
+    let dir = beginning("linux-6.1-6g", 400)?;
+    let (_, json) = info(dir.path(), "alone/x.vmem")?;
+    let problems = json["problems"].to_string();
+    ensure!(problems.contains("no VMCOREINFO of Linux leads to page tables"), "{problems}");
+    Ok(())
+}
+
 /// What was stopped at one moment fits, in every paging mode, isolated or not, in a panic.
 fn what_belongs_together_is_not_doubted(name: &str) -> Result<()> {
     let state = cores::checkpoint(&guests::guest(name)?, &Wrap::split())?;

@@ -68,6 +68,13 @@ impl Layout {
         memory
     }
 
+    /// The first guest physical address after the memory.
+    pub(super) fn end(&self) -> u64 {
+        let hole = self.hole.as_ref().filter(|hole| hole.range.start < self.len);
+        let len = hole.map_or(0, |hole| hole.range.end.saturating_sub(hole.range.start));
+        self.len.saturating_add(len)
+    }
+
     /// Bytes of the image below the hole.
     pub(super) fn low_len(&self) -> u64 {
         self.hole.as_ref().map_or(self.len, |hole| hole.range.start.min(self.len))

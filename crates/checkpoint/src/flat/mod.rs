@@ -6,7 +6,7 @@
 //! where its parts belong is inferred from those tables.
 
 use vmss2core_mem::{
-    Architecture, Checkpoint, Machine, PAGE_SIZE, Problem, Provenance, SourceFile,
+    Architecture, Checkpoint, Gpa, Machine, PAGE_SIZE, Problem, Provenance, SourceFile,
 };
 
 use crate::companion::Place;
@@ -51,7 +51,8 @@ impl Format for FlatMemory {
         let mut problems = case.lead.problems;
         problems.push(no_state(&source, &case.place));
         problems.push(explain(&source, &layouts, &evidence, layout));
-        problems.extend(cut_off(&source, &case.place));
+        let cut_off = cut_off(&source, &case.place);
+        problems.extend(cut_off.or_else(|| tables_beyond(&source, layout, seen)));
         let checkpoint = Checkpoint {
             memory: layout.map(&source, &mut problems),
             vcpus: Vec::new(),
@@ -92,6 +93,17 @@ fn cut_off(source: &Source, place: &Place<'_>) -> Option<Problem> {
         _ => return None,
     };
     Some(Problem::incomplete(message))
+}
+
+/// What page tables say of that.
+fn tables_beyond(source: &Source, layout: &Layout, seen: Evidence) -> Option<Problem> {
+    Some(Problem::incomplete(format!(
+        "{}: memory is missing: page tables in it lead to other tables at {}, and it ends at {}; \
+         was it cut off while it was copied?",
+        source.path.display(),
+        Gpa(seen.beyond?),
+        Gpa(layout.end())
+    )))
 }
 
 fn no_state(source: &Source, place: &Place<'_>) -> Problem {

@@ -4,9 +4,10 @@
 //! page of pointers with some in the kernel's half, or the four pointers of PAE.
 //! From each root the pointers are followed under every layout, and a pointer is
 //! good if what it leads to looks like a table. Under a wrong layout the pointers
-//! above the hole lead to arbitrary pages.
+//! above the hole lead to arbitrary pages; in an image that was cut off they lead
+//! beyond its end.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use vmss2core_mem::PAGE_SIZE;
 
@@ -22,11 +23,15 @@ const CHUNK: u64 = 1 << 20;
 const MAX_SCANNED: u64 = 8 << 30;
 
 /// Roots that it takes at least to call the case clear, with one layout ahead by
-/// [`CLEAR_LEAD`].
+/// [`CLEAR_LEAD`]. All of a system lead to its kernel's tables, so that as many show
+/// whether some of those are missing.
 const ENOUGH_ROOTS: u64 = 4;
 
 /// Pointers by which one layout must be ahead of all others.
 const CLEAR_LEAD: i128 = 64;
+
+/// Tables beyond the end that are kept in mind.
+const MOST_BEYOND: usize = 1 << 16;
 
 /// Tables followed from one root under one layout.
 const MAX_TABLES: u32 = 2048;
@@ -49,6 +54,9 @@ pub(super) struct Evidence {
     pub(super) good: u64,
     /// Pointers that do not.
     pub(super) bad: u64,
+    /// The first table beyond the end of the image to which roots lead that are
+    /// otherwise flawless.
+    pub(super) beyond: Option<u64>,
 }
 
 impl Evidence {
@@ -76,17 +84,16 @@ pub(super) fn survey(source: &Source, layouts: &[Layout]) -> Result<Vec<Evidence
             break;
         }
     }
-    Ok(walks.into_iter().map(|walk| walk.evidence).collect())
+    Ok(walks.into_iter().map(Walk::finish).collect())
 }
 
-/// Whether scanning on would change nothing. Of a single layout only is asked
-/// whether there are tables at all.
+/// Whether scanning on would change nothing.
 fn is_clear(walks: &[Walk<'_>]) -> bool {
     let best = walks.iter().max_by_key(|walk| walk.evidence.weight());
     let Some(best) = best.map(|walk| walk.evidence) else { return true };
     let near = |walk: &&Walk<'_>| walk.evidence.weight().saturating_add(CLEAR_LEAD) > best.weight();
     match walks {
-        [_] => best.roots > 0,
+        [_] => best.roots >= ENOUGH_ROOTS,
         _ => best.roots >= ENOUGH_ROOTS && walks.iter().filter(near).count() == 1,
     }
 }
@@ -141,9 +148,10 @@ fn long_mode_root(entries: &[u64]) -> Option<Root> {
     plausible.then(|| Root { pointers: used().map(|entry| entry & ADDRESS).collect(), levels: 2 })
 }
 
-/// Four pointers of PAE: in them the bits for rights are reserved and zero.
+/// Four pointers of PAE: in them the bits for rights are reserved and zero; emulated
+/// processors set that of access nevertheless.
 fn pae_root(entries: &[u64]) -> Option<Root> {
-    const FREE_BITS: u64 = 0x0000_000f_ffff_fe19;
+    const FREE_BITS: u64 = 0x0000_000f_ffff_fe39;
     let valid =
         |entry: &u64| entry & PRESENT != 0 && entry & !FREE_BITS == 0 && entry & ADDRESS != 0;
     let distinct = entries.iter().collect::<HashSet<_>>().len() == 4;
@@ -168,29 +176,55 @@ struct Walk<'a> {
     layout: &'a Layout,
     /// Tables counted already, by offset: processes share the kernel's.
     seen: HashSet<u64>,
+    /// How many flawless roots lead to each table beyond the end.
+    beyond: HashMap<u64, u32>,
     evidence: Evidence,
 }
 
 impl<'a> Walk<'a> {
     fn new(source: &'a Source, layout: &'a Layout) -> Self {
-        Self { source, layout, seen: HashSet::new(), evidence: Evidence::default() }
+        let (seen, beyond, evidence) = (HashSet::new(), HashMap::new(), Evidence::default());
+        Self { source, layout, seen, beyond, evidence }
     }
 
     /// Counts what `root` leads to, unless it leads to nothing and so was none.
     fn follow(&mut self, root: &Root) -> Result<(), OpenError> {
-        let mut tally = Tally { good: 0, bad: 0, budget: MAX_TABLES, seen: HashSet::new() };
+        let mut tally = Tally { budget: MAX_TABLES, ..Tally::default() };
         for pointer in &root.pointers {
             self.descend(*pointer, root.levels, &mut tally)?;
         }
+        if tally.good < 4 {
+            return Ok(());
+        }
         // One stray entry in a real root is possible; chance hits are not nearly
         // as good.
-        if tally.good >= 4 && tally.bad.saturating_mul(8) <= tally.good {
-            self.seen.extend(tally.seen);
-            self.evidence.roots = self.evidence.roots.saturating_add(1);
+        let is_good = tally.bad.saturating_mul(8) <= tally.good;
+        let is_cut = !tally.beyond.is_empty() && tally.beyond.len() as u64 == tally.bad;
+        if is_good {
             self.evidence.good = self.evidence.good.saturating_add(tally.good);
             self.evidence.bad = self.evidence.bad.saturating_add(tally.bad);
         }
+        self.evidence.roots = self.evidence.roots.saturating_add(u64::from(is_good || is_cut));
+        if is_cut {
+            self.note_beyond(&tally);
+        } else if is_good {
+            self.seen.extend(tally.seen);
+        }
         Ok(())
+    }
+
+    fn note_beyond(&mut self, tally: &Tally) {
+        for gpa in tally.beyond.iter().take(MOST_BEYOND.saturating_sub(self.beyond.len())) {
+            let roots = self.beyond.entry(*gpa).or_default();
+            *roots = roots.saturating_add(1);
+        }
+    }
+
+    /// What is beyond the end is a table if more than one root leads there: all of a
+    /// system share its kernel's.
+    fn finish(self) -> Evidence {
+        let shared = self.beyond.into_iter().filter(|(_, roots)| *roots > 1);
+        Evidence { beyond: shared.map(|(gpa, _)| gpa).min(), ..self.evidence }
     }
 
     fn descend(&self, gpa: u64, levels: u32, tally: &mut Tally) -> Result<(), OpenError> {
@@ -200,7 +234,8 @@ impl<'a> Walk<'a> {
         tally.budget = tally.budget.saturating_sub(1);
         let inside = |offset: &u64| self.source.len.saturating_sub(*offset) >= PAGE_SIZE;
         let Some(offset) = self.layout.offset(gpa).filter(inside) else {
-            tally.bad = tally.bad.saturating_add(1);
+            let is_new = gpa < self.layout.end() || tally.beyond.insert(gpa);
+            tally.bad = tally.bad.saturating_add(u64::from(is_new));
             return Ok(());
         };
         let mut page = [0; 4096];
@@ -228,9 +263,12 @@ impl<'a> Walk<'a> {
 }
 
 /// What one root leads to.
+#[derive(Default)]
 struct Tally {
     good: u64,
     bad: u64,
+    /// Of the bad ones, where those lead that lead beyond the end.
+    beyond: HashSet<u64>,
     budget: u32,
     seen: HashSet<u64>,
 }

@@ -205,3 +205,40 @@ fn an_image_that_has_lost_its_end_is_said_to() {
         assert!(!problems(&opened).contains("cut off"), "{}", problems(&opened));
     }
 }
+
+/// Two programs under one kernel, whose last tables are beyond the end of the image.
+#[test]
+fn tables_beyond_the_end_show_that_it_was_cut_off() {
+    let tables = 0x10_0000;
+    let cut = tables + 11 * 4096;
+    let image = |roots: [u64; 2]| {
+        let mut image = kernel(|gpa| gpa, roots[0], tables);
+        let root = image.pages[&roots[0]];
+        image.pages.insert(roots[1], root);
+        image
+    };
+    let opened = open(image([0x1_2000, 0x1_5000]), cut, &[]).unwrap();
+    let said = problems(&opened);
+    assert!(said.contains("lead to other tables at 0x10b000, and it ends at 0x10b000"), "{said}");
+    let whole = open(image([0x1_2000, 0x1_5000]), 2 << 20, &[]).unwrap();
+    assert!(!problems(&whole).contains("missing"), "{}", problems(&whole));
+    // One alone may be anything that looks like a root.
+    let opened = open(kernel(|gpa| gpa, 0x1_2000, tables), cut, &[]).unwrap();
+    assert!(!problems(&opened).contains("missing"), "{}", problems(&opened));
+}
+
+/// Pages that look like roots and lead to what is no table as well are none.
+#[test]
+fn pointers_to_anything_do_not_show_that_it_was_cut_off() {
+    let mut image = kernel(|gpa| gpa, 0x1_2000, 0x10_0000);
+    for slot in 300..340 {
+        image.set(0x1_2000, slot, (0x8000_0000 + (slot as u64) * 4096) | 0x67);
+    }
+    image.set(0x1_2000, 341, 0x13_0000 | 0x67);
+    image.set(0x13_0000, 0, 0x7fff_ffff_ffff_ffff);
+    let root = image.pages[&0x1_2000];
+    image.pages.insert(0x1_5000, root);
+    image.pages.insert(0x1_6000, kernel(|gpa| gpa, 0x1_2000, 0x10_0000).pages[&0x1_2000]);
+    let opened = open(image, 2 << 20, &[]).unwrap();
+    assert!(!problems(&opened).contains("missing"), "{}", problems(&opened));
+}

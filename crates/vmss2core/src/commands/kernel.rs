@@ -48,8 +48,10 @@ pub(super) fn with_any_kernel(
     } else {
         ask_linux(plan, &guest, ask)
     };
-    // What cannot be read may be why there is no answer.
-    let mut problems = answer.inspect_err(|_| output::problems(&guest.unreadable()))?;
+    // What is missing may be why there is no answer.
+    let mut problems = answer.inspect_err(|_| {
+        output::problems(guest.incomplete().chain(&guest.read_failure()));
+    })?;
     problems.extend(guest.read_failure());
     output::problems(guest.serious_problems().chain(&problems));
     Ok(guest.exit_with(&problems))

@@ -81,6 +81,11 @@ impl Guest {
         self.opened.checkpoint.problems.iter().chain(&self.facts.problems)
     }
 
+    /// That parts of the guest are missing.
+    pub(super) fn incomplete(&self) -> impl Iterator<Item = &Problem> {
+        self.problems().filter(|problem| problem.severity == Severity::Incomplete)
+    }
+
     /// Those that someone who works with the guest should hear of.
     pub(super) fn serious_problems(&self) -> impl Iterator<Item = &Problem> {
         self.serious_reader_problems().chain(self.serious_analysis_problems())

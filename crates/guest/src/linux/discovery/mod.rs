@@ -72,11 +72,13 @@ pub(crate) struct Analysis {
 }
 
 /// Looks for Linux. Fills in the kernel roots of `vcpus`, which are the entries
-/// for `cpus`.
+/// for `cpus`, and `lost`: that a kernel is known of which the checkpoint lacks the
+/// page tables.
 pub(crate) fn analyse<'a>(
     memory: &'a PhysicalMemory,
     cpus: &[Cpu<'a>],
     vcpus: &mut [VcpuFacts],
+    lost: &mut Option<Problem>,
 ) -> Option<Analysis> {
     let view = |cpu: &Cpu<'a>| {
         Some(View { index: cpu.index, space: cpu.space?, idt: cpu.vcpu.idtr.base.map(Gva) })
@@ -94,7 +96,7 @@ pub(crate) fn analyse<'a>(
     if views.iter().any(|view| view.space.mode() != PagingMode::Identity) {
         return None;
     }
-    Some(without_registers(memory)?.finish(cpus, vcpus))
+    Some(without_registers(memory, lost)?.finish(cpus, vcpus))
 }
 
 /// The images that hold a banner, likeliest first: without one it is not Linux. Of
@@ -123,8 +125,12 @@ fn images_with_banner<'a>(
 }
 
 /// VMCOREINFO from a search of all memory, and the image it leads to.
-fn without_registers(memory: &PhysicalMemory) -> Option<Search<'_>> {
+fn without_registers<'a>(
+    memory: &'a PhysicalMemory,
+    lost: &mut Option<Problem>,
+) -> Option<Search<'a>> {
     let (candidates, scanned) = vmcoreinfo::in_memory(memory);
+    *lost = candidates.iter().find_map(|candidate| lost_tables(memory, candidate));
     for candidate in candidates {
         if let Some(image) = image_of(memory, &candidate.value) {
             let banner = banner::find(&image);
@@ -135,6 +141,29 @@ fn without_registers(memory: &PhysicalMemory) -> Option<Search<'_>> {
         }
     }
     None
+}
+
+/// What is to be said if the page tables that a text names lie beyond the end of memory.
+fn lost_tables(memory: &PhysicalMemory, info: &Found<VmcoreInfo>) -> Option<Problem> {
+    let tables = info.value.symbol("swapper_pg_dir")?.0;
+    let gpa = if tables >= KERNEL_MAP {
+        let base = info.value.number("phys_base").unwrap_or(0);
+        tables.checked_sub(KERNEL_MAP)?.checked_add_signed(base)?
+    } else {
+        // As low as it can be.
+        let base = PAGE_OFFSETS.into_iter().find(|base| *base <= tables)?;
+        tables.checked_sub(base)?
+    };
+    let end = memory.end();
+    (gpa >= end.0).then(|| {
+        Problem::incomplete(format!(
+            "memory is missing: {} is of Linux {}, whose page tables are at {}, and the \
+             checkpoint ends at {end}; was it cut off while it was copied?",
+            info.how,
+            info.value.get("OSRELEASE").unwrap_or("of unknown release"),
+            Gpa(gpa),
+        ))
+    })
 }
 
 /// Follows the addresses of a text to page tables that confirm them.
@@ -158,7 +187,7 @@ fn image_of<'a>(memory: &'a PhysicalMemory, info: &VmcoreInfo) -> Option<Image<'
     spaces.flat_map(|space| image::of_32_bit(space, stext)).find(|image| image.holds(stext.0))
 }
 
-/// CONFIG_PAGE_OFFSET of 32-bit kernels, by VMSPLIT.
+/// CONFIG_PAGE_OFFSET of 32-bit kernels, by VMSPLIT, highest first.
 const PAGE_OFFSETS: [u64; 5] = [0xc000_0000, 0xb000_0000, 0x8000_0000, 0x7800_0000, 0x4000_0000];
 
 /// The address space below `swapper_pg_dir`, if it maps the kernel's code where
