@@ -185,10 +185,11 @@ struct Visit<'s> {
 
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
-        self.stream.shut_down();
+        // First: whoever has seen that we hang up finds a free place.
         if let Ok(mut clients) = self.stop.clients.lock() {
             clients.retain(|client| client.number != self.number);
         }
+        self.stream.shut_down();
     }
 }
 

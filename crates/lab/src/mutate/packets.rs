@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -139,9 +140,20 @@ pub fn probe(socket: &Path) -> Result<()> {
     ask(&mut stream)
 }
 
-/// Every place is free: as many clients as there may be come at once, and each is
-/// answered.
+/// Every place is free, as soon as the server has noticed who left: as many clients as
+/// there may be come at once, and each is answered.
 pub fn fill(socket: &Path) -> Result<()> {
+    const TRIES: usize = 100;
+    for _ in 1..TRIES {
+        if all_are_answered(socket).is_ok() {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    all_are_answered(socket)
+}
+
+fn all_are_answered(socket: &Path) -> Result<()> {
     let clients: Result<Vec<UnixStream>> = (0..FULL).map(|_| connect(socket)).collect();
     clients?.iter_mut().enumerate().try_for_each(|(number, client)| {
         ask(client).with_context(|| format!("client {number} of {FULL}"))
