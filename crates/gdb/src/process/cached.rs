@@ -62,8 +62,8 @@ impl CachedFile<'_> {
                 let names: Vec<&str> = lost.iter().take(NAMED).map(String::as_str).collect();
                 let more = if lost.len() > NAMED { " and more" } else { "" };
                 format!(
-                    "some of {}{more} among them: symbols are missing, and stacks may be wrong \
-                     where their call frames are",
+                    "some of {}{more} among them: symbols are missing, and stacks stop where what \
+                     describes their frames is lost",
                     names.join(", ")
                 )
             }

@@ -7,6 +7,8 @@ use object::elf::{
 use object::read::elf::FileHeader;
 use object::{LittleEndian, U16, U32, U64, pod};
 
+use super::unknown::Machine;
+
 /// A section header, whatever the class.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Header {
@@ -35,8 +37,8 @@ pub(super) struct TablePlace {
 
 /// The header of an ELF file of one class.
 pub(super) trait Class: FileHeader<Endian = LittleEndian> {
-    /// Number that DWARF has for the return address.
-    const RETURN_ADDRESS: u8;
+    /// What its call frames look like.
+    const MACHINE: Machine;
 
     /// The same with its section table elsewhere; `None` if that is too far.
     fn with_table(self, place: TablePlace) -> Option<Self>;
@@ -50,9 +52,9 @@ pub(super) trait Class: FileHeader<Endian = LittleEndian> {
 
 /// The numbers of a class are of this size.
 macro_rules! class {
-    ($file:ident, $section:ident, $number:ident, $raw:ty, $ret:expr, $flags:expr) => {
+    ($file:ident, $section:ident, $number:ident, $raw:ty, $machine:expr, $flags:expr) => {
         impl Class for $file<LittleEndian> {
-            const RETURN_ADDRESS: u8 = $ret;
+            const MACHINE: Machine = $machine;
 
             fn with_table(mut self, place: TablePlace) -> Option<Self> {
                 let size = u16::try_from(size_of::<Self::SectionHeader>()).ok()?;
@@ -88,6 +90,10 @@ macro_rules! class {
     };
 }
 
-class!(FileHeader64, SectionHeader64, U64, u64, 16, |endian, flags| Some(U64::new(endian, flags)));
-class!(FileHeader32, SectionHeader32, U32, u32, 8, |endian, flags| U32::new_u64(endian, flags)
-    .ok());
+class!(FileHeader64, SectionHeader64, U64, u64, Machine::X86_64, |endian, flags| Some(U64::new(
+    endian, flags
+)));
+class!(FileHeader32, SectionHeader32, U32, u32, Machine::X86, |endian, flags| U32::new_u64(
+    endian, flags
+)
+.ok());

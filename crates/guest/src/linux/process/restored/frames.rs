@@ -9,8 +9,9 @@ use object::elf::PT_GNU_EH_FRAME;
 use vmss2core_mem::range_len;
 
 use super::image::Image;
-use super::patch::Patch;
-use super::{Source, take};
+use super::patch::{Patch, Patches};
+use super::unknown::{self, Machine};
+use super::{MOST_BYTES, Source, take};
 
 /// Version, encodings, pointer and count of `.eh_frame_hdr` are not longer.
 const HEADER_BYTES: u64 = 32;
@@ -35,7 +36,8 @@ pub(super) struct Frames {
 }
 
 /// Finds it by its header.
-pub(super) fn find(image: &Image<'_>, address_bytes: u8) -> Option<Frames> {
+pub(super) fn find(image: &Image<'_>, machine: Machine) -> Option<Frames> {
+    let address_bytes = machine.address_bytes;
     let header = image.first(PT_GNU_EH_FRAME)?;
     let bytes = take(image.source, header.offset, header.file_len.min(HEADER_BYTES))?;
     let bases = BaseAddresses::default().set_eh_frame_hdr(header.address);
@@ -46,8 +48,8 @@ pub(super) fn find(image: &Image<'_>, address_bytes: u8) -> Option<Frames> {
     let table = header.offset..header.offset.checked_add(header.file_len)?;
     let starts = starts(image.source, (header.address, &table)).into_iter();
     let starts = starts.filter_map(|at| within.start.checked_add(at.checked_sub(address)?));
-    let return_address = if address_bytes == 8 { 16 } else { 8 };
-    let (end, patches) = repair(image.source, &within, &starts.collect(), return_address);
+    let section = Section { source: image.source, address, file: within.clone(), machine };
+    let (end, patches) = section.repair(&starts.collect(), &image.code());
     (end > within.start).then_some(Frames { address, file: within.start..end, patches })
 }
 
@@ -109,47 +111,123 @@ pub(super) fn lists_functions(
     known.peek().is_some() && known.all(|agrees| agrees)
 }
 
-/// Offset after the last record that can be used, or after the terminator, and what goes
-/// over those that are lost in between. `starts` are offsets at which records are known
-/// to begin.
-pub(super) fn repair(
-    source: &dyn Source,
-    within: &Range<u64>,
-    starts: &BTreeSet<u64>,
-    return_address: u8,
-) -> (u64, Vec<Patch>) {
-    let mut repair = Repair { source, return_address, patches: Vec::new() };
-    let (mut common, mut others) = (BTreeSet::new(), Vec::new());
-    let mut at = within.start;
-    let mut end = at;
-    for _ in 0..MOST_RECORDS {
-        if at >= within.end {
-            break;
+/// Where `.eh_frame` is, as far as that is known.
+pub(super) struct Section<'s> {
+    pub(super) source: &'s dyn Source,
+    pub(super) address: u64,
+    pub(super) file: Range<u64>,
+    pub(super) machine: Machine,
+}
+
+impl Section<'_> {
+    /// Offset after the last record that can be used, or after the terminator, and what
+    /// goes over those that are lost: of the `code` that they described nothing is said
+    /// any more. `starts` are offsets at which records are known to begin.
+    pub(super) fn repair(&self, starts: &BTreeSet<u64>, code: &[Range<u64>]) -> (u64, Vec<Patch>) {
+        let Walked { end, room, patches } = self.walk(starts);
+        let covered = room.and_then(|room| self.cover(code, &room, (end, &patches)));
+        match covered {
+            Some((end, more)) => (end, [patches, more].concat()),
+            None => (end, patches),
         }
-        if let Some(Record { len_bytes, kind }) = record(source, at, within.end) {
-            let next = at.saturating_add(len_bytes);
-            match kind {
-                Kind::Last => return (next, repair.without_common(&common, &others)),
-                Kind::Common => {
-                    common.insert(at);
-                }
-                Kind::Of(of) => others.push((at..next, of)),
-            }
-            (at, end) = (next, next);
-            continue;
-        }
-        // What follows the part that is missing.
-        let missing = at.saturating_add(source.available(at));
-        let after = missing.saturating_add(source.missing(missing));
-        let next = starts.range(after..).next().filter(|next| **next < within.end);
-        let Some(next) = next else { break };
-        if after == missing || next.saturating_sub(at) < SHORTEST {
-            break;
-        }
-        repair.fill(at..*next);
-        at = *next;
     }
-    (end, repair.without_common(&common, &others))
+
+    fn walk(&self, starts: &BTreeSet<u64>) -> Walked {
+        let (source, within) = (self.source, &self.file);
+        let return_address = self.machine.return_address;
+        let mut repair = Repair { source, return_address, patches: Vec::new() };
+        let (mut common, mut others) = (BTreeSet::new(), Vec::new());
+        let (mut room, mut at): (Option<Range<u64>>, _) = (None, within.start);
+        let mut end = at;
+        for _ in 0..MOST_RECORDS {
+            if at >= within.end {
+                break;
+            }
+            if let Some(Record { len_bytes, kind }) = record(source, at, within.end) {
+                let next = at.saturating_add(len_bytes);
+                (at, end) = (next, next);
+                match kind {
+                    Kind::Last => break,
+                    Kind::Common => {
+                        common.insert(next.saturating_sub(len_bytes));
+                    }
+                    Kind::Of(of) => others.push((next.saturating_sub(len_bytes)..next, of)),
+                }
+                continue;
+            }
+            // What follows the part that is missing.
+            let missing = at.saturating_add(source.available(at)).min(within.end);
+            let after = missing.saturating_add(source.missing(missing)).min(within.end);
+            let next = starts.range(after..).next().filter(|next| **next < within.end);
+            let lost = at..next.copied().unwrap_or(after);
+            if after == missing || lost.end.saturating_sub(at) < SHORTEST {
+                break;
+            }
+            if room.as_ref().is_none_or(|room| range_len(room) < range_len(&lost)) {
+                room = Some(lost.clone());
+            }
+            let Some(next) = next else { break };
+            repair.fill(lost);
+            at = *next;
+        }
+        Walked { end, room, patches: repair.without_common(&common, &others) }
+    }
+
+    /// Puts records for code that no other describes where others are lost.
+    fn cover(
+        &self,
+        code: &[Range<u64>],
+        room: &Range<u64>,
+        (end, patches): (u64, &[Patch]),
+    ) -> Option<(u64, Vec<Patch>)> {
+        let bytes = self.read(end, patches)?;
+        let unknown = unknown::undescribed(code, (self.address, &bytes), self.machine);
+        if unknown.is_empty() {
+            return None;
+        }
+        let address = self.address.checked_add(room.start.checked_sub(self.file.start)?)?;
+        // After them comes the rest of what is lost, or the terminator.
+        let free = usize::try_from(range_len(room).checked_sub(SHORTEST)?).ok()?;
+        let mut records = unknown::eh_frame(&unknown, address, free, self.machine)?;
+        let next = room.start.checked_add(records.len() as u64)?;
+        if room.start < end {
+            let (source, return_address) = (self.source, self.machine.return_address);
+            let mut rest = Repair { source, return_address, patches: Vec::new() };
+            rest.fill(next..room.end);
+            rest.patches.push(Patch::given(room.start, records));
+            return Some((end, rest.patches));
+        }
+        records.extend([0; 4]);
+        Some((next.checked_add(4)?, vec![Patch::given(room.start, records)]))
+    }
+
+    /// The records up to an offset, as they are served.
+    fn read(&self, end: u64, patches: &[Patch]) -> Option<Vec<u8>> {
+        let len_bytes = end.checked_sub(self.file.start).filter(|len| *len <= MOST_BYTES)?;
+        let patches = Patches::of(patches.to_vec());
+        let mut bytes = vec![0; usize::try_from(len_bytes).ok()?];
+        let mut done = 0;
+        while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let offset = self.file.start.checked_add(u64::try_from(done).ok()?)?;
+            let copied = match patches.copy(offset, rest) {
+                Ok(copied) => copied,
+                Err(own) => {
+                    self.source.read(offset, rest.get_mut(..own)?)?;
+                    own
+                }
+            };
+            done = done.checked_add(copied.max(1))?;
+        }
+        Some(bytes)
+    }
+}
+
+/// What is left of the records.
+struct Walked {
+    end: u64,
+    /// The longest part in which records are lost; at `end` if none are known after it.
+    room: Option<Range<u64>>,
+    patches: Vec<Patch>,
 }
 
 /// A record that is there as a whole.

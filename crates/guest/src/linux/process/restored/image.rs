@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use object::LittleEndian;
-use object::elf::{PT_LOAD, ProgramFlags, ProgramType};
+use object::elf::{PF_X, PT_LOAD, ProgramFlags, ProgramType};
 use object::pod;
 use object::read::elf::{FileHeader, ProgramHeader};
 
@@ -61,6 +61,12 @@ impl<'s> Image<'s> {
 
     pub(super) fn loads(&self) -> impl Iterator<Item = &Segment> {
         self.segments.iter().filter(|segment| segment.kind == PT_LOAD)
+    }
+
+    /// Addresses of what can be executed.
+    pub(super) fn code(&self) -> Vec<Range<u64>> {
+        let code = self.loads().filter(|load| load.flags.0 & PF_X.0 != 0);
+        code.map(|load| load.address..load.address.saturating_add(load.file_len)).collect()
     }
 
     pub(super) fn first(&self, kind: ProgramType) -> Option<&Segment> {

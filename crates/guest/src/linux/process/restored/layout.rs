@@ -2,16 +2,15 @@
 
 use std::ops::Range;
 
-use object::LittleEndian;
 use object::elf::{
     PF_W, PF_X, PT_DYNAMIC, PT_GNU_EH_FRAME, PT_INTERP, PT_NOTE, PT_TLS, ProgramType, SHF_ALLOC,
     SHF_EXECINSTR, SHF_TLS, SHF_WRITE, SHT_DYNAMIC, SHT_NOBITS, SHT_NOTE, SHT_PROGBITS, SHT_STRTAB,
     SectionFlags, SectionType,
 };
-use object::read::elf::FileHeader;
 
 use vmss2core_mem::range_len;
 
+use super::class::Class;
 use super::dynamic::Dynamic;
 use super::frames;
 use super::image::{Image, Segment};
@@ -50,18 +49,15 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    pub(super) fn of<E: FileHeader<Endian = LittleEndian>>(
-        image: &Image<'_>,
-        dynamic: Option<&Dynamic>,
-    ) -> Self {
+    pub(super) fn of<E: Class>(image: &Image<'_>, dynamic: Option<&Dynamic>) -> Self {
         let mut named = as_they_are(image);
         if let Some(dynamic) = dynamic {
             let (address, file) = (dynamic.names_address, dynamic.names.clone());
             named.extend(part(image, (".dynstr", SHT_STRTAB), address, file));
         }
         let mut patches = Vec::new();
-        if let Some(found) = frames::find(image, address_bytes::<E>()) {
-            let align = u64::from(address_bytes::<E>());
+        if let Some(found) = frames::find(image, E::MACHINE) {
+            let align = u64::from(E::MACHINE.address_bytes);
             let frames = part(image, (".eh_frame", SHT_PROGBITS), found.address, found.file);
             named.extend(frames.map(|section| Section { align, ..section }));
             patches = found.patches;
@@ -75,10 +71,6 @@ impl Layout {
         sections.sort_by_key(|section| section.address);
         Self { sections, patches }
     }
-}
-
-fn address_bytes<E: FileHeader>() -> u8 {
-    if E::is_type_64_sized() { 8 } else { 4 }
 }
 
 /// A section of a loaded segment; `None` if it has no bytes or is in none.

@@ -32,6 +32,7 @@ mod strings;
 mod table;
 #[cfg(test)]
 mod tests;
+mod unknown;
 
 use class::Class;
 pub use file::RestoredFile;

@@ -8,16 +8,19 @@
 use std::ops::Range;
 
 use object::elf::{
-    SHF_ALLOC, SHT_DYNAMIC, SHT_DYNSYM, SHT_GNU_HASH, SHT_GNU_VERDEF, SHT_GNU_VERNEED,
-    SHT_GNU_VERSYM, SHT_GROUP, SHT_HASH, SHT_NOBITS, SHT_NOTE, SHT_NULL, SHT_REL, SHT_RELA,
-    SHT_STRTAB, SHT_SYMTAB, SHT_SYMTAB_SHNDX, SectionType,
+    SHF_ALLOC, SHF_COMPRESSED, SHF_EXECINSTR, SHT_DYNAMIC, SHT_DYNSYM, SHT_GNU_HASH,
+    SHT_GNU_VERDEF, SHT_GNU_VERNEED, SHT_GNU_VERSYM, SHT_GROUP, SHT_HASH, SHT_NOBITS, SHT_NOTE,
+    SHT_NULL, SHT_REL, SHT_RELA, SHT_STRTAB, SHT_SYMTAB, SHT_SYMTAB_SHNDX, SectionFlags,
+    SectionType,
 };
 use object::read::elf::SectionHeader;
 use object::{LittleEndian, pod};
 
+use vmss2core_mem::range_len;
+
 use super::class::{Class, Header};
 use super::patch::Patch;
-use super::{Source, frames, holes, strings, take};
+use super::{Source, frames, holes, strings, take, unknown};
 
 /// Types that debuggers read whatever the name.
 const READ: [SectionType; 13] = [
@@ -40,6 +43,7 @@ const READ: [SectionType; 13] = [
 const READ_BY_NAME: [&str; 7] =
     [".eh_frame", ".interp", ".plt", ".stapsdt", ".probes", ".gdb", ".gnu"];
 const FRAMES: &str = ".eh_frame";
+const DEBUG_FRAMES: &str = ".debug_frame";
 const FRAMES_HEADER: &str = ".eh_frame_hdr";
 
 /// A section of the file.
@@ -91,6 +95,13 @@ pub(super) fn repair<E: Class>(header: &E, source: &dyn Source) -> Option<Repair
                 Some((len_bytes, patches)) => {
                     repaired.patches.extend(patches);
                     Some(Header { len_bytes, ..section.header })
+                }
+                None => Some(section.without_bytes()),
+            },
+            _ if section.name == DEBUG_FRAMES => match table.no_frames::<E>(section) {
+                Some((header, patch)) => {
+                    repaired.patches.push(patch);
+                    Some(header)
                 }
                 None => Some(section.without_bytes()),
             },
@@ -199,8 +210,36 @@ impl Table {
                     .collect()
             })
             .unwrap_or_default();
-        let (end, patches) = frames::repair(source, &frames.file, &starts, E::RETURN_ADDRESS);
+        let (address, file) = (frames.header.address, frames.file.clone());
+        let place = frames::Section { source, address, file, machine: E::MACHINE };
+        let (end, patches) = place.repair(&starts, &self.code());
         (end > frames.file.start).then(|| (end.saturating_sub(frames.file.start), patches))
+    }
+
+    /// Addresses of all code.
+    fn code(&self) -> Vec<Range<u64>> {
+        let is_code = |section: &&Section| {
+            let wanted = SHF_ALLOC.0 | SHF_EXECINSTR.0;
+            section.header.flags.0 & wanted == wanted
+        };
+        let code = self.sections.iter().filter(is_code);
+        let range =
+            |header: Header| header.address..header.address.saturating_add(header.len_bytes);
+        code.map(|section| range(section.header)).collect()
+    }
+
+    /// A section `.debug_frame` in place of one that has lost bytes, if nothing else
+    /// describes call frames: it says nothing of any code.
+    fn no_frames<E: Class>(&self, lost: &Section) -> Option<(Header, Patch)> {
+        if self.sections.iter().any(|section| section.name == FRAMES) {
+            return None;
+        }
+        let bytes = unknown::debug_frame(&self.code(), E::MACHINE)?;
+        let len_bytes = bytes.len() as u64;
+        let fits = len_bytes <= range_len(&lost.file);
+        let flags = SectionFlags(lost.header.flags.0 & !SHF_COMPRESSED.0);
+        let header = Header { flags, len_bytes, ..lost.header };
+        fits.then(|| (header, Patch::given(lost.file.start, bytes)))
     }
 }
 

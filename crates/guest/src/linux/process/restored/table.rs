@@ -1,8 +1,10 @@
 //! The table as bytes.
 
+use std::ops::Range;
+
 use object::elf::{
-    SHF_TLS, SHN_ABS, SHN_COMMON, SHN_UNDEF, SHT_DYNSYM, SHT_NULL, SHT_STRTAB, STB_LOCAL, STT_TLS,
-    SectionFlags, SymbolSection,
+    SHF_TLS, SHN_ABS, SHN_COMMON, SHN_UNDEF, SHT_DYNSYM, SHT_NULL, SHT_PROGBITS, SHT_STRTAB,
+    STB_LOCAL, STT_TLS, SectionFlags, SymbolSection,
 };
 use object::read::elf::Sym;
 use object::{LittleEndian, pod};
@@ -12,6 +14,7 @@ use super::dynamic::Dynamic;
 use super::image::Image;
 use super::layout::{Layout, Section};
 use super::patch::Patch;
+use super::unknown;
 
 /// What is behind the end of a file, while it grows.
 struct Writer<E> {
@@ -42,6 +45,9 @@ pub(super) fn make<E: Class>(
     }
     if let (Some(dynamic), Some(names)) = (dynamic, names) {
         writer.symbols(dynamic, names, &layout.sections)?;
+    }
+    if !layout.sections.iter().any(|section| section.name == ".eh_frame") {
+        writer.no_frames(&image.code())?;
     }
     let mut patches = layout.patches.clone();
     patches.extend(writer.finish()?);
@@ -119,6 +125,21 @@ impl<E: Class> Writer<E> {
             info: u32::try_from(locals).ok()?,
             align: 8,
             entry_bytes: size_of::<E::Sym>() as u64,
+            ..NOTHING
+        };
+        self.headers.push(header);
+        Some(())
+    }
+
+    /// Call frames of which nothing is known.
+    fn no_frames(&mut self, code: &[Range<u64>]) -> Option<()> {
+        let bytes = unknown::debug_frame(code, E::MACHINE)?;
+        let header = Header {
+            name: self.name(".debug_frame")?,
+            kind: SHT_PROGBITS,
+            offset: self.append(&bytes)?,
+            len_bytes: bytes.len() as u64,
+            align: 8,
             ..NOTHING
         };
         self.headers.push(header);

@@ -262,10 +262,10 @@ fn with_sections(missing: Range<u64>) -> Bytes {
     const LIST: usize = 0x9000;
     const HEADERS: usize = 0xa000;
     const LISTED: usize = 0xa0;
-    let mut file = vec![0; HEADERS + 6 * 64];
+    let mut file = vec![0; HEADERS + 7 * 64];
     file[..8].copy_from_slice(b"\x7fELF\x02\x01\x01\0");
     words(&mut file, 0x10, &[0x1_003e_0003, 0, 64, HEADERS as u64]);
-    halves(&mut file, 0x34, &[0x0038_0040, 0x0040_0001, 0x0005_0006]);
+    halves(&mut file, 0x34, &[0x0038_0040, 0x0040_0001, 0x0005_0007]);
     words(&mut file, 64, &segment(1, 5, 0, HEADERS as u64));
     // A name in each page, and one over the border.
     for (at, name) in [(1, "first"), (0xffd, "border"), (0x1800, "last")] {
@@ -284,7 +284,7 @@ fn with_sections(missing: Range<u64>) -> Bytes {
         list.extend([function.wrapping_sub(LIST as u32), (CALLS + at).wrapping_sub(LIST) as u32]);
     }
     halves(&mut file, LIST, &list[..3 + 2 * LISTED]);
-    let strings = b"\0.eh_frame\0.eh_frame_hdr\0.dynstr\0.dynsym\0.shstrtab\0";
+    let strings = b"\0.eh_frame\0.eh_frame_hdr\0.dynstr\0.dynsym\0.shstrtab\0.text\0";
     file[HEADERS - 0x100..][..strings.len()].copy_from_slice(strings);
     let header = |name: u64, kind: u64, at: usize, len: u64, link: u64, entry: u64| {
         [name | kind << 32, 2, at as u64, at as u64, len, link, 8, entry]
@@ -295,6 +295,7 @@ fn with_sections(missing: Range<u64>) -> Bytes {
         header(25, 3, NAMES, 0x2000, 0, 0),
         header(33, 11, SYMBOLS, 0x2000 / 24 * 24, 3, 24),
         header(41, 3, HEADERS - 0x100, strings.len() as u64, 0, 0),
+        [51 + (1 << 32), 6, 0x1000, 0x1000, 0x2100, 0, 1, 0],
     ];
     words(&mut file, HEADERS + 64, &headers.concat());
     Bytes { all: file, missing }
@@ -323,24 +324,30 @@ fn a_page_of_names_or_symbols_costs_no_others() {
     }
 }
 
+/// The functions that call frames describe, and whether they say where these return to.
+fn functions(whole: &[u8]) -> Vec<(Range<u64>, bool)> {
+    use gimli::UnwindSection;
+    let elf = object::File::parse(whole).unwrap();
+    let section = elf.section_by_name(".eh_frame").unwrap();
+    let frames = gimli::EhFrame::new(section.data().unwrap(), gimli::LittleEndian);
+    let bases = gimli::BaseAddresses::default().set_eh_frame(section.address());
+    let (mut entries, mut functions) = (frames.entries(&bases), Vec::new());
+    while let Some(entry) = entries.next().unwrap() {
+        let gimli::CieOrFde::Fde(fde) = entry else { continue };
+        let fde = fde.parse(gimli::EhFrame::cie_from_offset).unwrap();
+        let start = fde.initial_address();
+        let mut context = gimli::UnwindContext::new();
+        let row = fde.unwind_info_for_address(&frames, &bases, &mut context, start).unwrap();
+        let nowhere =
+            matches!(row.register(gimli::Register(16)), Some(gimli::RegisterRule::Expression(_)));
+        functions.push((start..start + fde.len(), !nowhere));
+    }
+    functions
+}
+
 #[test]
 fn lost_call_frames_leave_the_others() {
-    let count = |whole: &[u8]| {
-        use gimli::UnwindSection;
-        let elf = object::File::parse(whole).unwrap();
-        let section = elf.section_by_name(".eh_frame").unwrap();
-        let frames = gimli::EhFrame::new(section.data().unwrap(), gimli::LittleEndian);
-        let bases = gimli::BaseAddresses::default().set_eh_frame(section.address());
-        let (mut entries, mut functions) = (frames.entries(&bases), 0);
-        while let Some(entry) = entries.next().unwrap() {
-            if let gimli::CieOrFde::Fde(fde) = entry {
-                let fde = fde.parse(gimli::EhFrame::cie_from_offset).unwrap();
-                assert!(fde.initial_address() >= 0x1000);
-                functions += 1;
-            }
-        }
-        functions
-    };
+    let count = |whole: &[u8]| functions(whole).iter().filter(|(_, is_known)| *is_known).count();
     let all = count(&with_sections(0..0).all);
     assert!(all > 200, "{all}");
     // The end is lost: what is before stays.
@@ -350,6 +357,29 @@ fn lost_call_frames_leave_the_others() {
     // The beginning is lost, and what all functions have in common with it.
     let (_, start) = whole(&with_sections(0x7000..0x8000));
     assert_eq!(count(&start), 0);
+}
+
+/// Else a debugger takes any word on the stack for the caller.
+#[test]
+fn of_code_without_call_frames_nothing_is_said() {
+    for missing in [0x7000..0x8000_u64, 0x8000..0x9000, 0x7000..0x9000, 0x7800..0x7900] {
+        let (_, whole) = whole(&with_sections(missing.clone()));
+        let functions = functions(&whole);
+        let mut covered: Vec<Range<u64>> =
+            functions.iter().map(|(range, _)| range.clone()).collect();
+        covered.sort_by_key(|range| range.start);
+        // Functions of 16 bytes with 16 others in between of which there was no record.
+        let ends = covered.iter().map(|range| range.end);
+        let starts = covered.iter().skip(1).map(|range| range.start);
+        assert!(ends.zip(starts).all(|(end, start)| end <= start), "{covered:x?}");
+        let unknown: u64 = functions
+            .iter()
+            .filter(|(_, is_known)| !is_known)
+            .map(|(range, _)| range.end - range.start)
+            .sum();
+        let lost = (missing.end - missing.start) / 2;
+        assert!(unknown >= lost, "{unknown:#x} of {lost:#x}: {covered:x?}");
+    }
 }
 
 #[test]
@@ -367,5 +397,5 @@ fn a_header_is_made_from_what_is_mapped() {
     assert_eq!(symbol_names(&whole), ["first", "border", "last"]);
     let elf = object::File::parse(&*whole).unwrap();
     let names: Vec<_> = elf.sections().map(|section| section.name().unwrap().to_owned()).collect();
-    assert_eq!(names, [".eh_frame", ".eh_frame_hdr", ".dynstr", ".dynsym", ".shstrtab"]);
+    assert_eq!(names, [".eh_frame", ".eh_frame_hdr", ".dynstr", ".dynsym", ".shstrtab", ".text"]);
 }
