@@ -6,7 +6,9 @@ use super::code::Code;
 
 /// The longest form: opcode, ModRM, SIB and a displacement of 32 bits.
 const LONGEST: usize = 7;
-const CALL_RELATIVE: u8 = 0xe8;
+pub(super) const CALL_RELATIVE: u8 = 0xe8;
+const JUMP_RELATIVE: u8 = 0xe9;
+const JUMP_SHORT: u8 = 0xeb;
 
 /// Whether the bytes before an address can be a call.
 pub(super) fn end_at(code: &Code<'_>, ip: u64) -> bool {
@@ -31,6 +33,24 @@ fn bytes_before(code: &Code<'_>, ip: u64) -> [u8; LONGEST] {
 /// What the call before an address calls, if the instruction names the place.
 pub(super) fn target(code: &Code<'_>, ip: u64) -> Option<u64> {
     target_in(code, bytes_before(code, ip), ip)
+}
+
+/// The same, or where that does nothing but jump to.
+pub(super) fn function(code: &Code<'_>, ip: u64) -> Option<u64> {
+    let target = target(code, ip)?;
+    Some(jump(code, target).unwrap_or(target))
+}
+
+/// Where the instruction at an address jumps to.
+fn jump(code: &Code<'_>, at: u64) -> Option<u64> {
+    let mut bytes = [0; 5];
+    code.kernel().space().read(Gva(at), &mut bytes).ok()?;
+    let (len, distance) = match bytes {
+        [JUMP_RELATIVE, distance @ ..] => (5, i32::from_le_bytes(distance)),
+        [JUMP_SHORT, distance, ..] => (2, i32::from(distance.cast_signed())),
+        _ => return None,
+    };
+    at.checked_add(len)?.checked_add_signed(distance.into())
 }
 
 /// A call to a place that the instruction names, which has to be code.

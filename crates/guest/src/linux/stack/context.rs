@@ -11,6 +11,9 @@ use crate::linux::Kernel;
 /// return address and a frame pointer below, and what aligns them.
 const SPARE_BYTES: u64 = 64;
 
+/// No kernel stack is larger.
+pub(super) const MOST_BYTES: u64 = 64 << 10;
+
 /// A kernel stack.
 pub(super) struct Stack<'k> {
     pub(super) kernel: &'k Kernel<'k>,
@@ -50,6 +53,17 @@ impl<'k> Stack<'k> {
         let last = sp.saturating_sub(1);
         let sizes = possible_sizes(self.kernel).into_iter();
         sizes.filter_map(move |size| (last | size.saturating_sub(1)).checked_add(1))
+    }
+
+    /// Whether a frame pointer can lead from a stack pointer to another place: up the same
+    /// stack, or from that of an interrupt back to the task's.
+    pub(super) fn leads_up(&self, sp: u64, to: u64) -> bool {
+        let tops = self.tops(sp);
+        if tops.is_empty() {
+            let above = sp..sp.saturating_add(MOST_BYTES);
+            return above.contains(&to) || !self.tops(to).is_empty();
+        }
+        tops.into_iter().any(|top| (sp..top).contains(&to))
     }
 
     /// Whether there is no room above for anything but the registers of user mode,

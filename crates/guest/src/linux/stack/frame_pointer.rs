@@ -1,28 +1,41 @@
 //! Frame pointers: each function keeps its caller's in the word that its own
-//! points to, the return address behind it.
+//! points to, the return address after it.
 //!
 //! Entry code marks where it saved registers by a frame pointer that is none:
 //! the address of the registers with bit 0 set (64-bit), or with the top bit
 //! clear (32-bit). Source: `arch/x86/include/asm/frame.h`,
-//! `ENCODE_FRAME_POINTER`.
+//! `ENCODE_FRAME_POINTER`. Before 4.10 it marked nothing.
 
 use vmss2core_mem::Gpr;
 
 use super::calls;
 use super::context::Stack;
-use super::start::{is_code_selector, registers_layout, saved_registers, user_registers};
-use super::{Frame, FrameKind, Registers, Step};
+use super::start::{
+    is_code_selector, kernel_registers, registers_layout, saved_registers, user_registers,
+};
+use super::{Frame, FrameKind, Registers, Step, frameless};
 use crate::linux::Kernel;
 
 /// What is free above the registers at the top of a stack: with FRED, and in
 /// 32-bit kernels (`TOP_OF_KERNEL_STACK_PADDING`).
 const MOST_PADDING: u64 = 16;
 
+/// Entry code of interrupts that saved only the registers which functions do not
+/// preserve (2.6.32 of RHEL 6, measured) saved the frame pointer before these: five
+/// words from where all registers would begin.
+const BELOW_SAVED_FRAME_POINTER: u64 = 5 * 8;
+
 /// One step up.
 pub(super) fn step(stack: &Stack<'_>, registers: &Registers, frame: &Frame) -> Step {
     let sp = registers.sp().unwrap_or_default();
-    if let Some(step) = at_registers(stack, sp) {
+    let unmarked = || unmarked_registers(stack, registers.get(Gpr::Rbp)?, sp);
+    if let Some(step) = at_registers(stack, sp).or_else(unmarked) {
         return step;
+    }
+    if frame.kind != FrameKind::Return
+        && let Some(caller) = frameless::caller(stack, registers)
+    {
+        return Step::Caller(caller);
     }
     match follow(stack, registers.get(Gpr::Rbp), sp) {
         Step::Lost(_) if stack.is_at_top(sp) => below_registers(stack, sp).unwrap_or(Step::Bottom),
@@ -58,6 +71,30 @@ fn at_registers(stack: &Stack<'_>, sp: u64) -> Option<Step> {
     is_last.then(|| user_registers(stack.kernel, sp)).flatten()
 }
 
+/// Registers that entry code of 64-bit kernels saved without a mark: where it called
+/// from, while the frame pointer is still that of what was interrupted; or around the
+/// place where that was saved, if the frame pointer leads there.
+fn unmarked_registers(stack: &Stack<'_>, bp: u64, sp: u64) -> Option<Step> {
+    if !stack.kernel.linux().is_64_bit {
+        return None;
+    }
+    let interrupted = |at| {
+        let registers = kernel_registers(stack.kernel, at);
+        registers.filter(|registers| stack.code.holds(registers.ip))
+    };
+    if let Some(registers) = interrupted(sp).filter(|saved| saved.get(Gpr::Rbp) == Some(bp)) {
+        return Some(Step::Interrupted(registers));
+    }
+    let back = stack.word(bp.checked_add(stack.kernel.word_len())?)?;
+    if calls::end_at(&stack.code, back) {
+        return None;
+    }
+    let at = bp.checked_sub(BELOW_SAVED_FRAME_POINTER)?;
+    let Some(mut registers) = interrupted(at) else { return user_registers(stack.kernel, at) };
+    registers.set(Gpr::Rbp, stack.word(bp));
+    Some(Step::Interrupted(registers))
+}
+
 /// Entry code may have more on the stack than the registers.
 fn below_registers(stack: &Stack<'_>, sp: u64) -> Option<Step> {
     let word_len = usize::try_from(stack.kernel.word_len()).ok()?;
@@ -83,7 +120,7 @@ fn follow(stack: &Stack<'_>, bp: Option<u64>, sp: u64) -> Step {
     if let Some(saved) = encoded(stack.kernel, bp) {
         return saved_registers(stack.kernel, saved);
     }
-    if bp < sp || !bp.is_multiple_of(stack.kernel.word_len()) {
+    if !stack.leads_up(sp, bp) || !bp.is_multiple_of(stack.kernel.word_len()) {
         return Step::Lost("a frame pointer that is not in the stack");
     }
     caller(stack, bp).unwrap_or(Step::Lost("a frame pointer that leads nowhere"))

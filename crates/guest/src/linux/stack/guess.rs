@@ -6,11 +6,9 @@ use vmss2core_mem::Gva;
 
 use super::calls;
 use super::code::Code;
+use super::context::MOST_BYTES;
 use super::{Frame, FrameKind};
 use crate::linux::Kernel;
-
-/// No kernel stack is larger.
-const MOST_BYTES: u64 = 64 << 10;
 
 /// The words in `range` that a call may have left: they point into a function,
 /// behind a call.

@@ -14,6 +14,7 @@ mod calls;
 mod code;
 mod context;
 mod frame_pointer;
+mod frameless;
 mod fuzz;
 mod guess;
 mod orc;

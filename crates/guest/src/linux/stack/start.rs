@@ -117,6 +117,23 @@ pub(super) fn user_registers(kernel: &Kernel<'_>, at: u64) -> Option<Step> {
     is_user.then_some(Step::User { ip: word(layout.ip)?, sp: word(layout.sp)? })
 }
 
+/// The registers of a 64-bit kernel itself that entry code saved here.
+pub(super) fn kernel_registers(kernel: &Kernel<'_>, at: u64) -> Option<Registers> {
+    const ALWAYS_SET: u64 = 2;
+    let words = words(kernel, at, PT_REGS_64.count)?;
+    let word = |index: usize| words.get(index).copied();
+    let flags = word(PT_REGS_64.flags)?;
+    // `__KERNEL_CS` and `__KERNEL_DS`; processors may leave 0 for the latter.
+    let is_kernel = word(PT_REGS_64.cs)? == 0x10
+        && matches!(word(PT_REGS_64.ss)?, 0 | 0x18)
+        && flags & ALWAYS_SET != 0
+        && flags >> 22 == 0;
+    match saved_registers(kernel, at) {
+        Step::Interrupted(registers) if is_kernel => Some(registers),
+        _ => None,
+    }
+}
+
 /// How entry code saves registers.
 pub(super) fn registers_layout(kernel: &Kernel<'_>) -> &'static PtRegs {
     if kernel.linux().is_64_bit { &PT_REGS_64 } else { &PT_REGS_32 }

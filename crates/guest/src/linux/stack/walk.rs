@@ -59,11 +59,14 @@ impl Walk<'_> {
     }
 
     /// Kernels with 64 bits have had ORC for as long as they compile without
-    /// frame pointers; a frame pointer that leads to code is one.
+    /// frame pointers; a frame pointer that leads to where a call returns is one.
     fn keeps_frame_pointers(&self, start: &Registers) -> bool {
         let Some(first) = self.frames.first() else { return false };
         match frame_pointer::step(self.stack, start, first) {
-            Step::Caller(caller) => self.stack.code.holds(caller.ip),
+            Step::Caller(caller) => {
+                let code = &self.stack.code;
+                code.holds(caller.ip) && calls::end_at(code, caller.ip)
+            }
             Step::Interrupted(_) | Step::User { .. } => true,
             // A thread that has never run has no frame yet.
             Step::Bottom => !first.is_after_call && first.kind == FrameKind::Return,

@@ -5,7 +5,7 @@
 
 use vmss2core_mem::Gva;
 
-use super::state::ExitBits;
+use super::state::Bits;
 use super::{Task, TaskState};
 use crate::linux::snapshot::{Field, Selection, Snapshot};
 use crate::linux::{Kernel, LinuxError};
@@ -30,7 +30,7 @@ pub(super) struct Fields<'k> {
     tgid: Option<Field>,
     state: Option<Field>,
     exit_state: Option<Field>,
-    exit_bits: ExitBits,
+    bits: Bits,
     flags: Option<Field>,
     mm: Option<Field>,
     real_parent: Option<Field>,
@@ -86,7 +86,7 @@ impl<'k> Fields<'k> {
             tgid: all.number("tgid", 4).ok(),
             state: all.number("__state|state", 4).ok(),
             exit_state: all.number("exit_state", 4).ok(),
-            exit_bits: exit_bits(kernel),
+            bits: state_bits(kernel),
             flags: all.number("flags", 4).ok(),
             mm: all.pointer("mm").ok(),
             real_parent: all.pointer("real_parent|p_opptr|p_pptr").ok(),
@@ -192,7 +192,7 @@ impl<'k> Fields<'k> {
 
     fn state(&self, at: &Snapshot) -> Option<TaskState> {
         let exit = self.exit_state.map(|exit| at.number(exit));
-        Some(TaskState::new(at.number(self.state?), exit, self.exit_bits))
+        Some(TaskState::new(at.number(self.state?), exit, self.bits))
     }
 
     /// Programs that have ended have no memory either.
@@ -238,13 +238,17 @@ fn start(all: &mut Selection<'_>) -> Option<Start> {
     None
 }
 
-fn exit_bits(kernel: &Kernel<'_>) -> ExitBits {
+fn state_bits(kernel: &Kernel<'_>) -> Bits {
     let task = kernel.object(Gva(0), "task_struct");
-    if task.has("thread_node") || task.has("__state") {
-        return ExitBits::Current;
+    // Members of 5.14 and of 4.15.
+    if task.has("__state") || task.has("recent_used_cpu") {
+        return Bits::Latest;
+    }
+    if task.has("thread_node") {
+        return Bits::Current;
     }
     // Only complete type information has this; what was learned may lack anything.
-    if task.has("start_time.tv_sec") { ExitBits::Old } else { ExitBits::Unknown }
+    if task.has("start_time.tv_sec") { Bits::Old } else { Bits::Unknown }
 }
 
 /// What `ps` shows: the effective ones.

@@ -24,9 +24,17 @@ const LOCK_WAIT: u64 = 0x1000;
 /// `TASK_FROZEN` (6.1 and later), likewise. Set instead of the sleep's own bits.
 const FROZEN: u64 = 0x8000;
 
-/// Which of two bits a zombie has in `exit_state`.
+/// `TASK_WAKING`: woken by another processor, and not in a queue yet; likewise
+/// `TASK_NEW`. To `ps` such tasks run. The first meant parked before 4.14.
+const WAKING: u64 = 0x200;
+const NEW: u64 = 0x800;
+
+/// What bits mean: which of two a zombie has in `exit_state`, and which mean that a task
+/// is about to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ExitBits {
+pub(super) enum Bits {
+    /// Since 4.14.
+    Latest,
     /// Since 3.14, which also brought `task_struct.thread_node`.
     Current,
     /// Before.
@@ -39,7 +47,7 @@ pub(super) enum ExitBits {
 impl TaskState {
     /// The state from the kernel's two variables; `exit` is `None` if its place is
     /// not known.
-    pub(super) fn new(state: u64, exit: Option<u64>, bits: ExitBits) -> Self {
+    pub(super) fn new(state: u64, exit: Option<u64>, bits: Bits) -> Self {
         let exit = exit.unwrap_or(0);
         Self { letter: letter(state, exit, bits), bits: state | exit }
     }
@@ -47,11 +55,11 @@ impl TaskState {
 
 /// First what ends a task: its `state` has a bit for it too, which was another
 /// one's before 4.14.
-fn letter(state: u64, exit: u64, bits: ExitBits) -> char {
+fn letter(state: u64, exit: u64, bits: Bits) -> char {
     let zombie = match bits {
-        ExitBits::Current => ZOMBIE,
-        ExitBits::Old => OLD_ZOMBIE,
-        ExitBits::Unknown => EXIT,
+        Bits::Latest | Bits::Current => ZOMBIE,
+        Bits::Old => OLD_ZOMBIE,
+        Bits::Unknown => EXIT,
     };
     if exit & EXIT != 0 {
         return if exit & zombie == 0 { 'X' } else { 'Z' };
@@ -74,7 +82,8 @@ fn letter(state: u64, exit: u64, bits: ExitBits) -> char {
         (INTERRUPTIBLE, 'S'),
     ];
     let found = letters.iter().find(|(bit, _)| state & bit != 0);
-    found.map_or(if state == 0 { 'R' } else { '?' }, |(_, letter)| *letter)
+    let is_to_run = state == 0 || bits == Bits::Latest && state & !(WAKING | NEW) == 0;
+    found.map_or(if is_to_run { 'R' } else { '?' }, |(_, letter)| *letter)
 }
 
 #[cfg(test)]
@@ -82,13 +91,16 @@ mod tests {
     use super::*;
 
     fn of(state: u64, exit: u64) -> char {
-        TaskState::new(state, Some(exit), ExitBits::Current).letter
+        TaskState::new(state, Some(exit), Bits::Latest).letter
     }
 
     #[test]
     fn letters_are_those_of_ps() {
         for (state, letter) in [
             (0, 'R'),
+            // TASK_WAKING and TASK_NEW.
+            (0x200, 'R'),
+            (0x800, 'R'),
             (1, 'S'),
             (2, 'D'),
             (4, 'T'),
@@ -118,15 +130,18 @@ mod tests {
 
     #[test]
     fn old_kernels_have_the_exit_bits_the_other_way_round() {
-        assert_eq!(TaskState::new(64, Some(16), ExitBits::Old).letter, 'Z');
-        assert_eq!(TaskState::new(64, Some(32), ExitBits::Old).letter, 'X');
-        assert_eq!(TaskState::new(64, Some(16), ExitBits::Unknown).letter, 'Z');
-        assert_eq!(TaskState::new(64, Some(32), ExitBits::Unknown).letter, 'Z');
+        assert_eq!(TaskState::new(64, Some(16), Bits::Old).letter, 'Z');
+        assert_eq!(TaskState::new(64, Some(32), Bits::Old).letter, 'X');
+        assert_eq!(TaskState::new(64, Some(16), Bits::Unknown).letter, 'Z');
+        assert_eq!(TaskState::new(64, Some(32), Bits::Unknown).letter, 'Z');
     }
 
     #[test]
     fn bits_that_say_nothing_make_no_letter() {
         assert_eq!(of(0x4_0000, 0), '?');
-        assert_eq!(TaskState::new(1, None, ExitBits::Current).bits, 1);
+        for bits in [Bits::Current, Bits::Old, Bits::Unknown] {
+            assert_eq!(TaskState::new(0x200, Some(0), bits).letter, '?', "it may be parked");
+        }
+        assert_eq!(TaskState::new(1, None, Bits::Current).bits, 1);
     }
 }

@@ -172,9 +172,13 @@ impl Machine {
 
     /// A call that ends at an address.
     fn put_call(&mut self, end: u64) {
-        let distance = CODE.wrapping_sub(end) as u32;
+        self.put_call_of(CODE, end);
+    }
+
+    /// A call of a function.
+    fn put_call_of(&mut self, function: u64, end: u64) {
         self.put(end - 5, &[0xe8]);
-        self.put(end - 4, &distance.to_le_bytes());
+        self.put(end - 4, &(function.wrapping_sub(end) as u32).to_le_bytes());
     }
 
     fn put(&mut self, gva: u64, bytes: &[u8]) {

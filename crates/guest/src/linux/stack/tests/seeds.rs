@@ -110,6 +110,7 @@ fn with_frame_pointers(form: u8) -> Seed {
     let mut seed = Seed::new(form | fuzz::NO_TABLES);
     let (code, data) = (seed.code(), seed.data());
     seed.start(0x10, 0xe00, 0xe10);
+    seed.call(0x20);
     seed.words(0xe10, &[data + 0xe40, code + 0x20]);
     seed.words(0xe40, &[data + 0xe80, code + 0x30]);
     if form & fuzz::IS_32_BIT == 0 {
