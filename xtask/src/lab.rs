@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use vmss2core_lab::vmware::write_checkpoint;
 use vmss2core_lab::wrap::shapes;
 use vmss2core_lab::{cache, judges, make, recipes};
@@ -91,10 +92,24 @@ fn wrap_guest(name: &str, shape: &str, to: &Path) -> Result<()> {
 
 fn make_all(names: &[String], vmlinux: bool) -> Result<()> {
     let all = recipes().iter().map(|recipe| recipe.name.to_owned()).collect();
-    let names: Vec<String> = if names == ["all"] { all } else { names.to_vec() };
-    for name in names {
-        let guest = if vmlinux { make::guest_with_vmlinux(&name) } else { make::guest(&name) }?;
-        println!("{name}: {}", guest.dir.display());
+    let mut names: Vec<String> = if names == ["all"] { all } else { names.to_vec() };
+    let mut of_built_kernels = Vec::new();
+    for name in &names {
+        of_built_kernels.extend(make::builds_kernel(name)?.then(|| name.clone()));
     }
+    names.sort_by_key(|name| of_built_kernels.contains(name));
+    // A kernel is compiled while other guests are fetched and boot.
+    thread::scope(|scope| {
+        let kernels =
+            scope.spawn(|| of_built_kernels.iter().try_for_each(|name| make::kernel(name)));
+        let guests = names.iter().try_for_each(|name| make_guest(name, vmlinux));
+        let kernels = kernels.join().map_err(|_| anyhow!("building a kernel panicked"))?;
+        guests.and(kernels)
+    })
+}
+
+fn make_guest(name: &str, vmlinux: bool) -> Result<()> {
+    let guest = if vmlinux { make::guest_with_vmlinux(name) } else { make::guest(name) }?;
+    println!("{name}: {}", guest.dir.display());
     Ok(())
 }

@@ -20,7 +20,7 @@ use crate::make;
 
 /// Magic, version, flags and length of the header of BTF
 /// (`Documentation/bpf/btf.rst`).
-const BTF_HEADER: [u8; 8] = [0x9f, 0xeb, 1, 0, 24, 0, 0, 0];
+pub const BTF_HEADER: [u8; 8] = [0x9f, 0xeb, 1, 0, 24, 0, 0, 0];
 /// The tokens of digits follow one another in kallsyms' table of tokens
 /// (`scripts/kallsyms.c`).
 const DIGITS: &[u8] = b"\x000\x001\x002\x003\x004\x005\x006\x007\x008\x009\x00";

@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::apt::{self, Package, Wanted};
 use crate::cache;
 use crate::command::succeed;
+use crate::source;
 
 /// A module that depends on no other and that every kernel has.
 const MODULE: &str = "loop";
+const VMLINUX: &str = "vmlinux";
 const MODULES: &str = "modules";
 
 /// Modules whose debug information is fetched together with the kernel's: whose
@@ -79,13 +81,29 @@ impl KernelRecipe {
         Ok(Kernel { dir, package, debug_modules })
     }
 
+    /// Whether it is compiled here.
+    pub(crate) fn is_built(&self) -> bool {
+        source::configuration(self.name).is_some()
+    }
+
+    /// How it is configured, if it is compiled here.
+    pub(crate) fn configuration(&self) -> &'static str {
+        source::configuration(self.name).unwrap_or_default()
+    }
+
     fn entry(&self) -> String {
-        cache::versioned(&format!("kernels/{}", self.name), &format!("{self:?} {MODULE}"))
+        let configuration = self.configuration();
+        let identity = format!("{self:?} {MODULE}{configuration}");
+        cache::versioned(&format!("kernels/{}", self.name), &identity)
     }
 
     fn make(&self, dir: &Path) -> Result<()> {
         let work = tempfile::tempdir_in(dir)?;
         let package = apt::unpack_newest(&self.image, work.path())?;
+        if let Some(configuration) = source::configuration(self.name) {
+            source::build(configuration, work.path())?;
+            fs::rename(work.path().join(VMLINUX), dir.join(VMLINUX))?;
+        }
         let image = find(work.path(), "vmlinuz")?.context("the package has no vmlinuz")?;
         let release = release_of(&image)?;
         if self.separate_modules {
@@ -148,6 +166,9 @@ impl Kernel {
 
     /// The kernel with DWARF, fetched on first use (300 MB).
     pub fn vmlinux(&self) -> Result<PathBuf> {
+        if let Some(own) = self.own_vmlinux() {
+            return Ok(own);
+        }
         let dir = cache::once(&self.vmlinux_entry(), |dir| self.fetch_vmlinux(dir))?;
         Ok(dir.join("vmlinux"))
     }
@@ -159,8 +180,17 @@ impl Kernel {
 
     /// The kernel with DWARF if it is in the cache.
     pub fn cached_vmlinux(&self) -> Result<Option<PathBuf>> {
+        if let Some(own) = self.own_vmlinux() {
+            return Ok(Some(own));
+        }
         let path = cache::dir()?.join(self.vmlinux_entry()).join("vmlinux");
         Ok(path.exists().then_some(path))
+    }
+
+    /// That of a kernel that was built here.
+    fn own_vmlinux(&self) -> Option<PathBuf> {
+        let path = self.dir.join(VMLINUX);
+        path.exists().then_some(path)
     }
 
     fn vmlinux_entry(&self) -> String {

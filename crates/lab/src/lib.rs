@@ -35,6 +35,7 @@ mod programs;
 mod progress;
 mod qemu;
 mod qmp;
+mod source;
 mod system;
 
 pub use guest::{Guest, MemoryRange};

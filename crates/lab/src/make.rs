@@ -41,6 +41,16 @@ pub fn guest_with_vmlinux(name: &str) -> Result<Guest> {
     Ok(guest)
 }
 
+/// Whether the kernel of the guest of this name is compiled here, which takes minutes.
+pub fn builds_kernel(name: &str) -> Result<bool> {
+    Ok(find(name)?.kernel.is_built())
+}
+
+/// Makes the kernel of the guest of this name, if it is not there.
+pub fn kernel(name: &str) -> Result<()> {
+    find(name)?.kernel.get().map(drop)
+}
+
 /// Where the guest of this name is, or would be.
 pub fn guest_dir(name: &str) -> Result<PathBuf> {
     Ok(cache::dir()?.join(entry(find(name)?)))
@@ -59,7 +69,9 @@ fn entry(recipe: &Recipe) -> String {
         Some(system) => system.identity(),
         None => script_identity(recipe),
     };
-    cache::versioned(&format!("guests/{}", recipe.name), &format!("{GENERATION} {recipe:?} {own}"))
+    let kernel = recipe.kernel.configuration();
+    let identity = format!("{GENERATION} {recipe:?} {own}{kernel}");
+    cache::versioned(&format!("guests/{}", recipe.name), &identity)
 }
 
 fn script_identity(recipe: &Recipe) -> String {

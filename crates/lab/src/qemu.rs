@@ -172,6 +172,12 @@ impl Qemu {
     }
 }
 
+/// The table that tells a kernel without ACPI of processors has one of each socket.
+fn processors(recipe: &Recipe) -> String {
+    let count = recipe.cpus;
+    if recipe.kernel.is_built() { format!("{count},sockets={count}") } else { count.to_string() }
+}
+
 fn arguments(recipe: &Recipe, files: &Files, sockets: &Path) -> Vec<String> {
     let memory = recipe.memory_mib;
     let file = |path: &Path| path.display().to_string();
@@ -185,7 +191,7 @@ fn arguments(recipe: &Recipe, files: &Files, sockets: &Path) -> Vec<String> {
         ("-object", backend),
         ("-cpu", recipe.cpu.into()),
         ("-m", memory.to_string()),
-        ("-smp", recipe.cpus.to_string()),
+        ("-smp", processors(recipe)),
         ("-append", format!("console=ttyS0 {}", recipe.command_line)),
         ("-display", "none".into()),
         ("-vga", "std".into()),

@@ -41,7 +41,7 @@ pub(crate) struct Extra {
     pub(crate) disk_mib: u64,
 }
 
-const EXTRAS: [Extra; 2] = [
+const EXTRAS: [Extra; 3] = [
     Extra {
         guest: "linux-6.1-rare",
         modules: &["overlay"],
@@ -53,6 +53,13 @@ const EXTRAS: [Extra; 2] = [
         guest: "linux-6.1-vectors",
         modules: &[],
         program: ("vectors", include_str!("../programs/vectors.c")),
+        script: ("", ""),
+        disk_mib: 0,
+    },
+    Extra {
+        guest: "linux-6.1-frame-pointers",
+        modules: &[],
+        program: ("where", include_str!("../programs/where.c")),
         script: ("", ""),
         disk_mib: 0,
     },
@@ -131,7 +138,7 @@ const fn two_level(name: &'static str, kernel: KernelRecipe) -> Recipe {
     Recipe { name, kernel, about: "32-bit, 2-level paging", cpu: "qemu32", ..DEFAULT }
 }
 
-const RECIPES: [Recipe; 15] = [
+const RECIPES: [Recipe; 16] = [
     DEFAULT,
     Recipe {
         name: "linux-6.1-4level",
@@ -182,6 +189,16 @@ const RECIPES: [Recipe; 15] = [
         memory_mib: 1024,
         command_line: "panic=-1 net.ifnames=0 systemd.show_status=0 loglevel=5 \
                        transparent_hugepage=madvise",
+        ..DEFAULT
+    },
+    Recipe {
+        name: "linux-6.1-frame-pointers",
+        about: "a small kernel that keeps frame pointers, built from source, and has crashed",
+        kernel: amd64("linux-6.1-frame-pointers", "linux-source-6\\.1", BOOKWORM),
+        // One that asks for the crash, one in a program, and one that idles.
+        cpus: 3,
+        command_line: "panic=0 lab.panic",
+        stop_at: "end Kernel panic",
         ..DEFAULT
     },
     Recipe {

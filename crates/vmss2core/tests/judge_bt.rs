@@ -26,7 +26,11 @@ use vmss2core_lab::Guest;
 
 /// What `bt --json` says.
 fn bt(guest: &Guest, options: &[&str]) -> Result<Vec<Value>> {
-    let checkpoint = cores::checkpoint(guest, &Wrap::split())?;
+    bt_of(guest, &Wrap::split(), options)
+}
+
+fn bt_of(guest: &Guest, wrap: &Wrap, options: &[&str]) -> Result<Vec<Value>> {
+    let checkpoint = cores::checkpoint(guest, wrap)?;
     let mut program = Command::new(PROGRAM);
     program.args(["bt", "--json"]).args(options).arg(&checkpoint);
     let report: Value = serde_json::from_str(&judges::output(&mut program)?)?;
@@ -48,26 +52,68 @@ fn by_thread(stacks: &[Value]) -> Result<BTreeMap<u64, Stack>> {
 fn same_as_in_drgn(name: &str) -> Result<()> {
     let (guest, kernel) = guests::guest_with_kernel(name)?;
     let ours = by_thread(&bt(&guest, &["--all"])?)?;
+    same_as_drgn_said(&guest, &ours, &stacks::in_drgn(&guest, &kernel)?)
+}
+
+fn same_as_drgn_said(
+    guest: &Guest,
+    ours: &BTreeMap<u64, Stack>,
+    theirs: &[(u64, Stack)],
+) -> Result<()> {
+    let name = &guest.name;
     let tasks = guest.truth()?.tasks()?;
     let ended = tasks.iter().filter(|task| task.state == 'Z').map(|task| u64::from(task.tid));
     let ended: Vec<u64> = ended.collect();
-    let trampolines = stacks::trampolines(&guest)?;
+    let trampolines = stacks::trampolines(guest)?;
     let mut compared = 0;
-    for (tid, theirs) in stacks::in_drgn(&guest, &kernel)? {
+    for (tid, theirs) in theirs {
         // The stack of what has ended is used for something else by now, which
         // drgn shows nevertheless.
-        if tid == 0 || ended.contains(&tid) {
-            ensure!(tid == 0 || !ours.contains_key(&tid), "{name}: a stack of {tid}, which ended");
+        if *tid == 0 || ended.contains(tid) {
+            ensure!(*tid == 0 || !ours.contains_key(tid), "{name}: a stack of {tid}, which ended");
             continue;
         }
-        let Some(ours) = ours.get(&tid) else {
+        let Some(ours) = ours.get(tid) else {
             ensure!(theirs.is_empty(), "{name}: no stack of {tid}, in drgn {theirs:x?}");
             continue;
         };
-        stacks::ensure_same(&trampolines, ours, &theirs, &format!("{name}, {tid}, in drgn"))?;
+        stacks::ensure_same(&trampolines, ours, theirs, &format!("{name}, {tid}, in drgn"))?;
         compared += usize::from(!ours.is_empty());
     }
     ensure!(compared > 40, "{name}: only {compared} stacks compared");
+    Ok(())
+}
+
+/// The same as drgn finds by the DWARF and the frame pointers of a kernel, of idle
+/// processors too. The DWARF says nothing of assembler, so that drgn has no callers of
+/// that if it was interrupted.
+fn same_as_in_drgn_by_frame_pointers(name: &str) -> Result<()> {
+    let (guest, kernel) = guests::guest_with_kernel(name)?;
+    let mut ours = bt(&guest, &["--all"])?;
+    for stack in &mut ours {
+        forget_callers_of_assembler(stack)?;
+    }
+    let theirs = stacks::in_drgn(&guest, &kernel)?;
+    same_as_drgn_said(&guest, &by_thread(&ours)?, &theirs)?;
+    let is_idle = |stack: &&Value| stack["task"]["tid"] == 0 && !stack["vcpu"].is_null();
+    let idle = ours.iter().filter(is_idle).map(addresses).collect::<Result<Vec<Stack>>>()?;
+    let theirs: Vec<Stack> =
+        theirs.into_iter().filter(|(tid, _)| *tid == 0).map(|(_, stack)| stack).collect();
+    ensure!(idle == theirs && !idle.is_empty(), "{name}: {idle:x?}\nin drgn\n{theirs:x?}");
+    Ok(())
+}
+
+fn forget_callers_of_assembler(stack: &mut Value) -> Result<()> {
+    let callers = stacks::callers_without_frames(stack)?;
+    let frames = stack["frames"].as_array_mut().context("no frames")?;
+    let mut former = Value::Null;
+    frames.retain(|frame| {
+        let is_assembler =
+            former["symbol"].as_str().is_some_and(|name| name.starts_with("copy_user_"));
+        former = frame.clone();
+        let is_caller = address(&frame["ip"]).is_ok_and(|ip| callers.contains(&ip));
+        !(is_assembler && is_caller)
+    });
     Ok(())
 }
 
@@ -124,11 +170,7 @@ fn same_as_the_kernel_said(name: &str) -> Result<()> {
     let truth = guest.truth()?;
     let before = stacks::said_by_kernel(truth.text("stacks")?)?;
     let after = stacks::said_by_kernel(guest.truth_after()?.text("stacks")?)?;
-    let section = |name: &str| {
-        let edge = |edge| truth.symbol(&format!("__{name}_text_{edge}"));
-        anyhow::Ok(edge("start")?..edge("end")?)
-    };
-    let scheduler = [section("sched")?, section("lock")?];
+    let scheduler = stacks::scheduler(&guest)?;
     let is_left_out = |ip| scheduler.iter().any(|section| section.contains(&ip));
     let trampolines = stacks::trampolines(&guest)?;
     let in_drgn: BTreeMap<u64, Stack> = stacks::in_drgn(&guest, &kernel)?.into_iter().collect();
@@ -151,6 +193,96 @@ fn same_as_the_kernel_said(name: &str) -> Result<()> {
     }
     ensure!(compared > 150 && moved <= 5, "{name}: {compared} stacks compared, {moved} moved");
     ensure!(in_modules > 5, "{name}: only {in_modules} stacks in modules");
+    Ok(())
+}
+
+/// As the kernel itself found the callers and the wait channel of its tasks by their
+/// frame pointers, each function and each offset, before it crashed. A task may sleep
+/// elsewhere since then: few do, and no thread of a program that only waits.
+fn same_as_the_kernel_said_by_frame_pointers(name: &str) -> Result<()> {
+    let guest = guests::guest(name)?;
+    let truth = guest.truth()?;
+    let text = truth.text("out where")?;
+    let (said, sleepers) = (stacks::said_to_program(text)?, stacks::sleepers(text)?);
+    ensure!(sleepers.len() == 4, "{name}: {sleepers:?}");
+    let threads = truth.program_threads()?;
+    let mut waiting: Vec<u64> = threads.iter().map(|thread| thread.tid.into()).collect();
+    waiting.extend(sleepers.values());
+    let scheduler = stacks::scheduler(&guest)?;
+    let is_left_out = |ip| scheduler.iter().any(|section| section.contains(&ip));
+    let (mut compared, mut moved) = (0, Vec::new());
+    for stack in bt(&guest, &["--all"])?.iter().filter(|stack| stack["vcpu"].is_null()) {
+        let tid = stack["task"]["tid"].as_u64().context("no thread")?;
+        let Some(said) = said.get(&tid).filter(|said| !said.stack.is_empty()) else { continue };
+        // Those that the kernel's frame pointers leave out.
+        let more = stacks::callers_without_frames(stack)?;
+        let ours = stacks::places(stack, |ip| is_left_out(ip) || more.contains(&ip))?;
+        if ours == said.stack {
+            let at = ours.first().and_then(|place| place.split('+').next());
+            ensure!(at == Some(&said.channel), "{name}: waits in {}: {stack:#}", said.channel);
+            compared += 1;
+        } else {
+            ensure!(!waiting.contains(&tid), "{name}, {tid}: {:#?}\n{stack:#}", said.stack);
+            moved.push(format!("{tid}: {:?}\n{ours:?}", said.stack));
+        }
+    }
+    ensure!(compared > 25 && moved.len() <= 3, "{name}: {compared} compared; {moved:#?}");
+    Ok(())
+}
+
+/// A kernel that was compiled without type information has the same stacks.
+fn same_without_types(name: &str) -> Result<()> {
+    let guest = guests::guest(name)?;
+    let with = by_thread(&bt(&guest, &["--all"])?)?;
+    let without = by_thread(&bt_of(&guest, &Wrap::without_types(), &["--all"])?)?;
+    ensure!(with == without, "{name}: {with:x?}\nwithout types\n{without:x?}");
+    Ok(())
+}
+
+/// A fault of the kernel in a system call is told with the function that it interrupted
+/// and with that one's caller, of which no frame pointer knows.
+fn faults_of_the_kernel_are_told(name: &str) -> Result<()> {
+    let guest = guests::guest(name)?;
+    let stacks = bt(&guest, &["--all"])?;
+    let sleepers = stacks::sleepers(guest.truth()?.text("out where")?)?;
+    for (how, count) in [("pipe", 0), ("poll", 0), ("fault", 0), ("fault-of-kernel", 1)] {
+        let tid = sleepers.get(how).with_context(|| format!("{name}: no {how}"))?;
+        let stack = stacks.iter().find(|stack| stack["task"]["tid"] == *tid);
+        let stack = stack.with_context(|| format!("{name}: no stack of {tid}"))?;
+        let what = format!("{name}, {how}: {stack:#}");
+        let (found, callers) = (interrupted(stack)?, stacks::callers_without_frames(stack)?);
+        ensure!((found.len(), callers.len()) == (count, count), "{what}");
+        ensure!(found.iter().all(|function| function.starts_with("copy_user_")), "{what}");
+        ensure!(stack["end"] == "user", "{what}");
+    }
+    Ok(())
+}
+
+/// The functions that were interrupted.
+fn interrupted(stack: &Value) -> Result<Vec<&str>> {
+    let frames = stack["frames"].as_array().context("no frames")?.iter();
+    let interrupted = frames.filter(|frame| frame["kind"] == "interrupted");
+    interrupted.map(|frame| frame["symbol"].as_str().context("no name")).collect()
+}
+
+/// A panic stopped one processor in a program and one in the kernel, from where it is on
+/// the stack of interrupts.
+fn processors_are_followed_from_an_interrupt(name: &str) -> Result<()> {
+    let guest = guests::guest(name)?;
+    let stacks = bt(&guest, &[])?;
+    ensure!(stacks.len() == guest.cpus.len(), "{name}: {stacks:#?}");
+    let holds = |stack: &Value, function: &str| {
+        let frames = stack["frames"].as_array().into_iter().flatten();
+        frames.into_iter().any(|frame| frame["symbol"] == function)
+    };
+    let stopped: Vec<_> = stacks.iter().filter(|stack| holds(stack, "stop_this_cpu")).collect();
+    ensure!(stopped.len() + 1 == stacks.len(), "{name}: {stacks:#?}");
+    let in_program = stopped.iter().filter(|stack| stack["end"] == "user").count();
+    let in_kernel = stopped.iter().filter(|stack| stack["end"] == "bottom");
+    for stack in in_kernel.clone() {
+        ensure!(interrupted(stack)?.len() == 1, "{name}: {stack:#}");
+    }
+    ensure!(in_program > 0 && in_kernel.count() > 0, "{name}: {stacks:#?}");
     Ok(())
 }
 
@@ -186,6 +318,27 @@ fn complete(name: &str) -> Result<()> {
 }
 
 tests_of_all_guests!(complete);
+
+/// crash is no judge here: without unwind tables it guesses.
+mod by_frame_pointers {
+    guest_tests! {
+        (
+            complete,
+            same_as_the_kernel_said_by_frame_pointers,
+            faults_of_the_kernel_are_told,
+            processors_are_followed_from_an_interrupt,
+            same_without_types,
+            same_as_in_drgn_by_frame_pointers
+        )
+        built_from_source: "linux-6.1-frame-pointers",
+    }
+
+    use super::{
+        complete, faults_of_the_kernel_are_told, processors_are_followed_from_an_interrupt,
+        same_as_in_drgn_by_frame_pointers, same_as_the_kernel_said_by_frame_pointers,
+        same_without_types,
+    };
+}
 
 mod of_an_installed_system {
     guest_tests! {

@@ -68,7 +68,7 @@ fn same_tasks(name: &str) -> Result<()> {
         let line = said.lines().find(|line| line.starts_with(&format!("stack {index} ")));
         let stack = line.with_context(|| format!("{name}: no stack of CPU {index}:\n{said}"))?;
         let is_idle = cpu.halted && guests::privilege(cpu) == 0;
-        let expected = match (name.ends_with("-panic"), is_idle) {
+        let expected = match (guests::has_panicked(&guest)?, is_idle) {
             (false, true) => " do_idle cpu_startup_entry ",
             (true, true) => " stop_this_cpu ",
             (true, false) => " panic sysrq_handle_crash ",

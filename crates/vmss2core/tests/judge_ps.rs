@@ -182,7 +182,7 @@ fn what_runs_on_each_cpu(name: &str) -> Result<()> {
         ensure!(number(task, "cpu")? == index as u64, "{what}");
         if guests::privilege(cpu) == 3 {
             ensure!(task["kernel_thread"] == false && task["tid"] != 0, "{what}");
-        } else if cpu.halted && !name.ends_with("-panic") {
+        } else if cpu.halted && !guests::has_panicked(&guest)? {
             ensure!(text(task, "name")? == format!("swapper/{index}"), "{what}");
         }
     }
@@ -361,6 +361,17 @@ mod of_the_guest {
         what_runs_on_each_cpu,
         info_counts_them
     );
+}
+
+mod of_a_small_kernel {
+    guest_tests! {
+        (the_guests_own_threads, users_and_command_lines, what_runs_on_each_cpu, info_counts_them)
+        frame_pointers: "linux-6.1-frame-pointers",
+    }
+
+    use super::{
+        info_counts_them, the_guests_own_threads, users_and_command_lines, what_runs_on_each_cpu,
+    };
 }
 
 mod hidden {

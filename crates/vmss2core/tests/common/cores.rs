@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 use vmss2core_lab::Guest;
+use vmss2core_lab::hidden::BTF_HEADER;
 use vmss2core_lab::vmware::{Machine, Registers, Shape, Written, write_checkpoint};
 
 use super::elf::Core;
@@ -112,6 +113,11 @@ impl Wrap {
         Self { name: "no-vmcoreinfo", change: Some(remove_vmcoreinfo), ..Self::split() }
     }
 
+    /// Split, from a guest whose kernel has no type information.
+    pub fn without_types() -> Self {
+        Self { name: "no-types", change: Some(remove_types), ..Self::split() }
+    }
+
     /// Split, from a guest whose page cache has lost the ends of libraries.
     pub fn without_ends_of_libraries() -> Self {
         Self { name: "evicted-libraries", change: Some(evicted::libraries), ..Self::split() }
@@ -130,25 +136,36 @@ impl Wrap {
 
 /// Overwrites every text of VMCOREINFO, and the note with one, by zeroes.
 fn remove_vmcoreinfo(_: &Guest, machine: &mut Machine) -> Result<()> {
+    let text_len = |text: &[u8]| text.iter().take_while(|byte| **byte != 0).count();
+    let texts = remove(machine, b"OSRELEASE=", text_len)?;
+    let notes = remove(machine, b"VMCOREINFO\0", |_| b"VMCOREINFO".len())?;
+    ensure!(texts + notes > 1, "the guest has no VMCOREINFO to take away");
+    Ok(())
+}
+
+/// Overwrites the beginning of every piece of BTF.
+fn remove_types(_: &Guest, machine: &mut Machine) -> Result<()> {
+    let removed = remove(machine, &BTF_HEADER, |_| BTF_HEADER.len())?;
+    ensure!(removed > 0, "the guest has no BTF to take away");
+    Ok(())
+}
+
+/// Overwrites by zeroes what begins so, as long as `len` says, and counts it.
+fn remove(machine: &mut Machine, beginning: &[u8], len: fn(&[u8]) -> usize) -> Result<usize> {
     const PIECE: usize = 1 << 20;
     let mut found = Vec::new();
     // What spans two pieces is in the overlap.
     let mut bytes = vec![0; PIECE + 4096];
     for at in (0..machine.ram.len()).step_by(PIECE) {
         machine.ram.read(at, &mut bytes)?;
-        for start in memchr::memmem::find_iter(&bytes, b"OSRELEASE=") {
-            let text = bytes.iter().skip(start).take_while(|byte| **byte != 0);
-            found.push((at + start as u64, text.count()));
-        }
-        for start in memchr::memmem::find_iter(&bytes, b"VMCOREINFO\0") {
-            found.push((at + start as u64, b"VMCOREINFO".len()));
+        for start in memchr::memmem::find_iter(&bytes, beginning) {
+            found.push((at + start as u64, len(bytes.get(start..).unwrap_or_default())));
         }
     }
-    ensure!(found.len() > 1, "the guest has no VMCOREINFO to take away");
-    for (at, len) in found {
-        machine.ram.patch(at, &vec![0; len]);
+    for (at, len) in &found {
+        machine.ram.patch(*at, &vec![0; *len]);
     }
-    Ok(())
+    Ok(found.len())
 }
 
 /// The guest's checkpoint.

@@ -163,6 +163,11 @@ fn find(space: &Walker<'_>, wanted: &[u8]) -> Result<Option<u64>> {
     Ok(None)
 }
 
+/// Whether its kernel crashed and halted.
+pub fn has_panicked(guest: &Guest) -> Result<bool> {
+    Ok(guest.serial_log()?.contains("end Kernel panic"))
+}
+
 /// Every task that the guest listed, as (number of the thread, name). `/proc`
 /// shows kernel threads by longer names than `task_struct.comm` has room for.
 pub fn tasks(guest: &Guest) -> Result<BTreeMap<u32, String>> {

@@ -1,6 +1,8 @@
 //! Kernel stacks as our `bt`, drgn and crash have them.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -72,6 +74,51 @@ pub fn said_by_kernel(text: &str) -> Result<BTreeMap<u64, Vec<String>>> {
     Ok(found)
 }
 
+/// What the kernel said of where a thread sleeps.
+pub struct Asleep {
+    /// Its wait channel.
+    pub channel: String,
+    /// Its stack, as [`said_by_kernel`] has it.
+    pub stack: Vec<String>,
+}
+
+/// What the lab's program `where` heard from the kernel of each thread.
+pub fn said_to_program(text: &str) -> Result<BTreeMap<u64, Asleep>> {
+    let (mut channels, mut stacks) = (BTreeMap::new(), String::new());
+    for line in text.lines().filter(|line| *line != "up" && !line.starts_with("sleeps ")) {
+        let task = line.strip_prefix("task ").and_then(|task| task.split_once(' '));
+        let Some((tid, channel)) = task else {
+            writeln!(stacks, "{line}")?;
+            continue;
+        };
+        channels.insert(tid.parse::<u64>()?, channel.to_owned());
+        writeln!(stacks, "task {tid}")?;
+    }
+    let mut stacks = said_by_kernel(&stacks)?;
+    let asleep = |(tid, channel)| {
+        let stack = stacks.remove(&tid).unwrap_or_default();
+        (tid, Asleep { channel, stack })
+    };
+    Ok(channels.into_iter().map(asleep).collect())
+}
+
+/// The processes of `where`, by how they sleep.
+pub fn sleepers(text: &str) -> Result<BTreeMap<String, u64>> {
+    let sleepers = text.lines().filter_map(|line| line.strip_prefix("sleeps ")?.split_once(' '));
+    sleepers.map(|(how, pid)| Ok((how.to_owned(), pid.parse()?))).collect()
+}
+
+/// The code that the kernel leaves out of the stacks that it tells, and of wait
+/// channels.
+pub fn scheduler(guest: &Guest) -> Result<[Range<u64>; 2]> {
+    let truth = guest.truth()?;
+    let section = |name: &str| {
+        let edge = |edge| truth.symbol(&format!("__{name}_text_{edge}"));
+        anyhow::Ok(edge("start")?..edge("end")?)
+    };
+    Ok([section("sched")?, section("lock")?])
+}
+
 /// The functions of an answer of `bt --json` in the same form, without those that
 /// `is_left_out`.
 pub fn places(stack: &Value, is_left_out: impl Fn(u64) -> bool) -> Result<Vec<String>> {
@@ -87,6 +134,20 @@ pub fn places(stack: &Value, is_left_out: impl Fn(u64) -> bool) -> Result<Vec<St
         places.push(format!("{name}+{offset:#x}{}", module.unwrap_or_default()));
     }
     Ok(places)
+}
+
+/// The callers that nothing but a return address at the stack pointer of a function
+/// without a frame tells: after what was interrupted, by their place in the stack.
+pub fn callers_without_frames(stack: &Value) -> Result<Vec<u64>> {
+    let frames = stack["frames"].as_array().context("no frames")?;
+    let pairs = frames.iter().zip(frames.iter().skip(1));
+    let mut found = Vec::new();
+    for (frame, caller) in pairs.filter(|(frame, _)| frame["kind"] == "interrupted") {
+        if address(&caller["sp"])? == address(&frame["sp"])? + 8 {
+            found.push(address(&caller["ip"])?);
+        }
+    }
+    Ok(found)
 }
 
 /// What drgn finds for each thread, without addresses of user mode; those of idle
