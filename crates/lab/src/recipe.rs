@@ -223,6 +223,13 @@ const RECIPES: [Recipe; 16] = [
         ..DEFAULT
     },
     Recipe {
+        name: "linux-6.12-rt",
+        about: "Debian 13, real-time: locks and clocks are laid out in another way",
+        kernel: amd64("linux-6.12-rt", "linux-image-6\\.12\\.[0-9]+\\+deb13-rt-amd64", &["trixie"]),
+        cpu: "max,la57=off",
+        ..DEFAULT
+    },
+    Recipe {
         name: "linux-sid",
         about: "the newest kernel that Debian has",
         kernel: KernelRecipe {

@@ -340,6 +340,11 @@ mod by_frame_pointers {
     };
 }
 
+guest_tests! {
+    (complete)
+    real_time: "linux-6.12-rt",
+}
+
 mod of_an_installed_system {
     guest_tests! {
         (same_as_the_kernel_said, same_as_in_drgn, as_in_crash_up_to_the_entry)

@@ -363,10 +363,11 @@ mod of_the_guest {
     );
 }
 
-mod of_a_small_kernel {
+mod of_other_kernels {
     guest_tests! {
         (the_guests_own_threads, users_and_command_lines, what_runs_on_each_cpu, info_counts_them)
         frame_pointers: "linux-6.1-frame-pointers",
+        real_time: "linux-6.12-rt",
     }
 
     use super::{

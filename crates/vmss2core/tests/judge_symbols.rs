@@ -225,6 +225,24 @@ mod with_type_information {
     };
 }
 
+/// Spin locks have other members there, and what has one inside lies elsewhere.
+mod real_time {
+    guest_tests! {
+        (
+            symbols_are_those_of_proc_kallsyms,
+            modules_are_those_of_proc_modules,
+            the_log_is_that_of_dmesg,
+            the_clock_is_that_of_the_guest
+        )
+        linux_6_12: "linux-6.12-rt",
+    }
+
+    use super::{
+        modules_are_those_of_proc_modules, symbols_are_those_of_proc_kallsyms,
+        the_clock_is_that_of_the_guest, the_log_is_that_of_dmesg,
+    };
+}
+
 mod running {
     guest_tests! {
         (no_trouble_is_told_of_a_running_guest)
