@@ -138,7 +138,7 @@ const fn two_level(name: &'static str, kernel: KernelRecipe) -> Recipe {
     Recipe { name, kernel, about: "32-bit, 2-level paging", cpu: "qemu32", ..DEFAULT }
 }
 
-const RECIPES: [Recipe; 16] = [
+const RECIPES: [Recipe; 17] = [
     DEFAULT,
     Recipe {
         name: "linux-6.1-4level",
