@@ -46,7 +46,7 @@ pub enum OpenError {
         /// The directory or archive.
         path: PathBuf,
         /// The files to choose from.
-        choices: Vec<PathBuf>,
+        choices: Vec<Candidate>,
     },
     /// Two files were named of which each is a checkpoint.
     #[error(
@@ -265,16 +265,34 @@ impl OpenError {
     }
 }
 
+/// A checkpoint to choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its file.
+    pub path: PathBuf,
+    /// The snapshot that it is, as the machine's list of them has it.
+    pub snapshot: Option<String>,
+}
+
+impl From<PathBuf> for Candidate {
+    fn from(path: PathBuf) -> Self {
+        Self { path, snapshot: None }
+    }
+}
+
 /// One line per choice, ready to be pasted into a shell.
-struct Commands<'a>(&'a [PathBuf]);
+struct Commands<'a>(&'a [Candidate]);
 
 /// Lines printed at most; a directory can hold thousands of snapshots.
 const MAX_COMMANDS: usize = 20;
 
 impl fmt::Display for Commands<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for path in self.0.iter().take(MAX_COMMANDS) {
-            write!(f, "\n  vmss2core {}", quoted(path))?;
+        for candidate in self.0.iter().take(MAX_COMMANDS) {
+            write!(f, "\n  vmss2core {}", quoted(&candidate.path))?;
+            if let Some(name) = &candidate.snapshot {
+                write!(f, "  # {name}")?;
+            }
         }
         match self.0.len().checked_sub(MAX_COMMANDS) {
             Some(more) if more > 0 => write!(f, "\n  and {more} more"),
@@ -299,7 +317,8 @@ mod tests {
 
     #[test]
     fn choices_are_printed_as_commands_that_a_shell_takes() {
-        let choices = vec!["vm/a.vmss".into(), "my vm/it's (1).vmsn".into()];
+        let paths = ["vm/a.vmss", "my vm/it's (1).vmsn"];
+        let choices = paths.map(|path| PathBuf::from(path).into()).to_vec();
         let error = OpenError::Ambiguous { path: "vm".into(), choices };
         assert_eq!(
             error.to_string(),
@@ -310,7 +329,8 @@ mod tests {
 
     #[test]
     fn a_long_list_of_choices_is_cut() {
-        let choices = (0..MAX_COMMANDS + 3).map(|i| PathBuf::from(format!("{i}.vmsn"))).collect();
+        let choices =
+            (0..MAX_COMMANDS + 3).map(|i| PathBuf::from(format!("{i}.vmsn")).into()).collect();
         let text = OpenError::Ambiguous { path: "vm".into(), choices }.to_string();
         assert_eq!(text.lines().count(), 1 + MAX_COMMANDS + 1);
         assert!(text.ends_with("\n  and 3 more"), "{text}");

@@ -235,7 +235,7 @@ fn surest<'a>(folder: &Folder, mut owners: Vec<Owner<'a>>) -> Result<Option<Owne
     let best = owners.first().map(|owner| owner.tie.strength);
     owners.retain(|owner| Some(owner.tie.strength) == best);
     if owners.len() > 1 {
-        let choices = owners.into_iter().map(|owner| owner.lead.item.source.path).collect();
+        let choices = owners.into_iter().map(|owner| owner.lead.item.source.path.into()).collect();
         return Err(OpenError::Ambiguous { path: folder.path.clone(), choices });
     }
     Ok(owners.pop().map(|mut owner| {

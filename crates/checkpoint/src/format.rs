@@ -1,6 +1,6 @@
 //! What an input format is to the rest of the crate.
 
-use vmss2core_mem::Problem;
+use vmss2core_mem::{Problem, Snapshot};
 
 use crate::companion::{Place, Tie};
 use crate::flat::Hole;
@@ -97,6 +97,12 @@ pub(crate) trait Format: Sync {
 
     /// How much memory the machine has whose memory image lies at `place`, and what says so.
     fn memory_size(&self, place: &Place<'_>) -> Option<(u64, String)> {
+        let _ = place;
+        None
+    }
+
+    /// The snapshot that the file at `place` belongs to, as a list beside it has it.
+    fn snapshot(&self, place: &Place<'_>) -> Option<Snapshot> {
         let _ = place;
         None
     }

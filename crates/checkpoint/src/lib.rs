@@ -34,7 +34,7 @@ mod stranger;
 mod testing;
 mod vmware;
 
-pub use error::{ErrorKind, OpenError, Other};
+pub use error::{Candidate, ErrorKind, OpenError, Other};
 pub use inventory::{Inventory, Item, ItemKind};
 pub use vmware::VmwareError;
 

@@ -217,7 +217,39 @@ fn any_one_file_of_a_machine_leads_to_the_rest() {
         let opened = opened.unwrap_or_else(|e| panic!("{}: {}", input.display(), chain(&e)));
         assert_memory(&opened.checkpoint, &machine, &[]);
         assert_registers(&opened.checkpoint, &machine, Known::All);
+        let snapshot = opened.checkpoint.provenance.snapshot.unwrap();
+        assert_eq!((snapshot.name.as_str(), snapshot.list.as_str()), LISTED);
+        assert_eq!(snapshot.taken_unix, Some(1_444_377_107));
     }
+}
+
+const LISTED: (&str, &str) = ("before the crash", "guest.vmsd");
+
+/// Two snapshots of one machine, of one size: only the list of snapshots tells.
+#[test]
+fn files_of_two_snapshots_are_named_by_the_list() {
+    let dir = tempfile::tempdir().unwrap();
+    let machine = two_ranges();
+    let shape = Shape { kind: Kind::Snapshot, ..Shape::default() };
+    let [one, two] = ["x-Snapshot1", "x-Snapshot2"]
+        .map(|stem| write_checkpoint(&machine, &shape, dir.path(), stem).unwrap());
+    let list = "snapshot.numSnapshots = \"2\"\n\
+                snapshot0.filename = \"x-Snapshot1.vmsn\"\nsnapshot0.displayName = \"one\"\n\
+                snapshot1.filename = \"x-Snapshot2.vmsn\"\nsnapshot1.displayName = \"two\"\n";
+    std::fs::write(dir.path().join("x.vmsd"), list).unwrap();
+    let open = |inputs: &[std::path::PathBuf]| open_in(dir.path(), inputs);
+    let mixed = open(&[one.state.clone(), two.memory.clone().unwrap()]).unwrap().checkpoint;
+    let said = mixed.problems.iter().map(ToString::to_string).collect::<Vec<_>>().concat();
+    for part in
+        ["x-Snapshot2.vmem is of the snapshot \"two\"", "of the snapshot \"one\" (x-Snapshot1"]
+    {
+        assert!(said.contains(part), "{said}");
+    }
+    let right = open(&[two.state, two.memory.unwrap()]).unwrap().checkpoint;
+    assert!(right.problems.is_empty(), "{:?}", right.problems);
+    assert_eq!(right.provenance.snapshot.unwrap().name, "two");
+    let choices = open(&[dir.path().to_owned()]).unwrap_err().to_string();
+    assert!(choices.contains("x-Snapshot1.vmsn  # one\n"), "{choices}");
 }
 
 #[test]

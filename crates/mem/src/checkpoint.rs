@@ -67,9 +67,22 @@ pub struct Provenance {
     pub format: &'static str,
     /// The files it was read from.
     pub files: Vec<SourceFile>,
+    /// The snapshot that it is, as the machine's list of them has it.
+    pub snapshot: Option<Snapshot>,
     /// Every file of the host that was read for it, archives and pieces too. No
     /// output replaces one.
     pub host_files: Vec<PathBuf>,
+}
+
+/// A snapshot in a machine's list of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The name that the user gave it; may be empty.
+    pub name: String,
+    /// When it was taken, Unix seconds.
+    pub taken_unix: Option<u64>,
+    /// The list's file, without directory.
+    pub list: String,
 }
 
 /// One file that took part.

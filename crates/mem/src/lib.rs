@@ -18,7 +18,7 @@ pub mod xsave;
 
 pub use address::{Gpa, Gva, PAGE_SIZE, Pfn};
 pub use checkpoint::{
-    Architecture, Checkpoint, Machine, Problem, Provenance, Severity, SourceFile,
+    Architecture, Checkpoint, Machine, Problem, Provenance, Severity, Snapshot, SourceFile,
 };
 pub use physical::{MapError, MemoryError, PhysicalMemory, Piece, ReadFailure, Segment};
 pub use read_at::{ReadAt, Zeroes};

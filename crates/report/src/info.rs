@@ -86,6 +86,21 @@ pub struct CheckpointInfo {
     pub kind: String,
     /// The files it was read from.
     pub files: Vec<FileInfo>,
+    /// The snapshot that it is, as the machine's list of them has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotInfo>,
+}
+
+/// A snapshot in a machine's list of them.
+#[derive(Clone, Debug, Serialize)]
+pub struct SnapshotInfo {
+    /// The name that the user gave it.
+    pub name: String,
+    /// When it was taken, Unix seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taken_unix: Option<u64>,
+    /// The list's file.
+    pub list: String,
 }
 
 /// One file of a checkpoint.
@@ -366,6 +381,11 @@ fn checkpoint_info(provenance: &Provenance) -> CheckpointInfo {
         format: provenance.format,
         kind: provenance.kind.clone(),
         files: files.collect(),
+        snapshot: provenance.snapshot.as_ref().map(|snapshot| SnapshotInfo {
+            name: snapshot.name.clone(),
+            taken_unix: snapshot.taken_unix,
+            list: snapshot.list.clone(),
+        }),
     }
 }
 

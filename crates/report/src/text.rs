@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use crate::escape::printable;
 use crate::info::{
     Hex, InfoReport, KernelImage, Known, LinuxInfo, Location, MachineInfo, MemoryInfo, ProblemInfo,
-    RangeInfo, Space, VcpuInfo,
+    RangeInfo, SnapshotInfo, Space, VcpuInfo,
 };
 use crate::macos::write_macos;
 use crate::next::Step;
@@ -46,7 +46,7 @@ impl InfoReport {
             let (path, found) = (printable(&file.path), printable(&file.found));
             writeln!(out, "  {:<10} {path} ({found})", printable(file.role))?;
         }
-        Ok(())
+        field("snapshot", self.checkpoint.snapshot.as_ref().map(snapshot).as_deref(), out)
     }
 
     fn write_vcpus(&self, out: Out<'_>) -> io::Result<()> {
@@ -88,6 +88,13 @@ impl InfoReport {
         title("guest", &format!("{} {release}, {}-bit", os.value, linux.bits), out)?;
         write_linux(linux, out)
     }
+}
+
+/// Its name and time.
+fn snapshot(snapshot: &SnapshotInfo) -> String {
+    let taken =
+        snapshot.taken_unix.map_or_else(String::new, |taken| format!(", taken {}", time(taken)));
+    format!("\"{}\"{taken} ({})", snapshot.name, snapshot.list)
 }
 
 fn write_machine(machine: &MachineInfo, out: Out<'_>) -> io::Result<()> {

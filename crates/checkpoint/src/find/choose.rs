@@ -1,7 +1,7 @@
 //! Which of the files in a directory or an archive is the checkpoint.
 
 use super::{Case, ErrorKind, Item, Lead, OpenError, Opened, Place, Recognition, Unpacker};
-use crate::error::Other;
+use crate::error::{Candidate, Other};
 use crate::format::recognise;
 use crate::pieces;
 use crate::source::{Content, Entry, Folder, Peek};
@@ -63,7 +63,7 @@ impl Choice<'_> {
         self.files = self.files.saturating_add(folder.entries.len());
         let sorted = self.sort(folder);
         if sorted.leads.len() > MAX_LEADS {
-            let choices = sorted.leads.iter().map(|entry| entry.path.clone()).collect();
+            let choices = sorted.leads.iter().map(|entry| entry.path.clone().into()).collect();
             return Err(OpenError::Ambiguous { path: folder.path.clone(), choices });
         }
         for entry in &sorted.leads {
@@ -178,7 +178,11 @@ impl Choice<'_> {
     fn finish(mut self, folder: &Folder) -> Result<Opened, OpenError> {
         let path = folder.path.clone();
         if self.opened.len() > 1 {
-            let choices = self.opened.into_iter().map(|(path, _)| path).collect();
+            let candidate = |(path, opened): (std::path::PathBuf, Opened)| {
+                let snapshot = opened.checkpoint.provenance.snapshot;
+                Candidate { path, snapshot: snapshot.map(|snapshot| snapshot.name) }
+            };
+            let choices = self.opened.into_iter().map(candidate).collect();
             return Err(OpenError::Ambiguous { path, choices });
         }
         let Some((_, mut opened)) = self.opened.pop() else {

@@ -131,7 +131,10 @@ fn several_checkpoints_are_listed_as_commands() {
     ]);
     let error = open_one(&dir, "").unwrap_err();
     let OpenError::Ambiguous { choices, .. } = &error else { panic!("{error}") };
-    assert_eq!(*choices, [dir.path().join("a.vmss"), dir.path().join("b 2.vmsn")]);
+    assert_eq!(
+        *choices,
+        ["a.vmss", "b 2.vmsn"].map(|name| crate::Candidate::from(dir.path().join(name)))
+    );
     assert!(error.to_string().contains("b 2.vmsn'"), "{error}");
 }
 

@@ -57,7 +57,10 @@ impl Format for FlatMemory {
             memory: layout.map(&source, &mut problems),
             vcpus: Vec::new(),
             machine: Machine { architecture: Some(Architecture::X86), ..Machine::default() },
-            provenance: provenance(self.name(), layout, &source),
+            provenance: Provenance {
+                snapshot: FORMATS.iter().find_map(|format| format.snapshot(&case.place)),
+                ..provenance(self.name(), layout, &source)
+            },
             problems,
         };
         Ok(Opened { checkpoint, inventory: None })

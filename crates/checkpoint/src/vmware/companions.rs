@@ -90,7 +90,7 @@ fn tie(entry: &Entry, found: String) -> Tie<'_> {
 }
 
 /// The files beside the state file that list others.
-fn texts<'a, 'p>(place: &'p Place<'a>) -> impl Iterator<Item = &'a Entry> + use<'a, 'p> {
+pub(super) fn texts<'a, 'p>(place: &'p Place<'a>) -> impl Iterator<Item = &'a Entry> + use<'a, 'p> {
     place.siblings().filter(|entry| {
         let ending = split(entry.base_name()).1;
         let known = ["vmx", "vmsd"].iter().any(|known| ending.eq_ignore_ascii_case(known));
@@ -102,7 +102,7 @@ fn read_vmx(entry: &Entry) -> Option<Vmx> {
     parse(&entry.open("").ok()?).ok()
 }
 
-fn parse(source: &Source) -> Result<Vmx, OpenError> {
+pub(super) fn parse(source: &Source) -> Result<Vmx, OpenError> {
     let bytes = source.start(usize::try_from(MAX_TEXT).unwrap_or_default())?;
     Ok(Vmx::parse(&String::from_utf8_lossy(&bytes)))
 }
@@ -166,7 +166,7 @@ fn keys_naming<'v>(vmx: &'v Vmx, name: &str) -> Vec<&'v str> {
 
 /// The values of the keys in the same group as `key`, such as `snapshot0.`, as
 /// file names without directory.
-fn named_beside<'v>(vmx: &'v Vmx, key: &str) -> Vec<&'v str> {
+pub(super) fn named_beside<'v>(vmx: &'v Vmx, key: &str) -> Vec<&'v str> {
     let group = |key: &'v str| key.rsplit_once('.').map(|(group, _)| group);
     let Some((own, _)) = key.rsplit_once('.') else { return Vec::new() };
     let others = vmx.settings().filter(|(other, _)| *other != key && group(other) == Some(own));

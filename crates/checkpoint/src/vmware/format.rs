@@ -1,9 +1,9 @@
 //! VMware's files as input formats.
 
-use vmss2core_mem::Problem;
+use vmss2core_mem::{Problem, Snapshot};
 
 use super::companions::{self, StateFacts};
-use super::{StateFile, VmwareError, is_state, open_compressed_image};
+use super::{StateFile, VmwareError, is_state, open_compressed_image, vmsd};
 use crate::companion::{Place, Strength, Tie};
 use crate::flat::Hole;
 use crate::format::{Case, Format, Recognition};
@@ -35,6 +35,11 @@ impl Format for Vmware {
         companions::memory_size(place)
     }
 
+    fn snapshot(&self, place: &Place<'_>) -> Option<Snapshot> {
+        let listed = vmsd::listed(place);
+        vmsd::owner(&listed, place.base_name()).map(|owner| owner.snapshot.clone())
+    }
+
     fn memory_image(&self, source: &Source) -> Result<Option<Source>, OpenError> {
         Ok(open_compressed_image(source)?)
     }
@@ -52,6 +57,10 @@ impl Format for Vmware {
             case.memory(&ties, &mut problems)?
         };
         let options = case.unpacker.options;
+        let snapshots = vmsd::listed(&case.place);
+        let foreign =
+            memory.as_ref().and_then(|memory| vmsd::mixed(&snapshots, &case.lead.source, memory));
+        problems.extend(foreign);
         let empty = memory.as_ref().filter(|memory| memory.len == 0).map(|memory| {
             VmwareError::MemoryFileEmpty {
                 path: memory.path.clone(),
@@ -69,6 +78,8 @@ impl Format for Vmware {
         } else {
             state.into_opened(memory, options)?
         };
+        let owner = vmsd::owner(&snapshots, case.place.base_name());
+        opened.checkpoint.provenance.snapshot = owner.map(|owner| owner.snapshot.clone());
         opened.checkpoint.problems.splice(0..0, problems);
         Ok(opened)
     }

@@ -26,6 +26,7 @@ mod regions;
 mod registers;
 mod tags;
 mod vcpu;
+mod vmsd;
 mod vmx;
 mod window;
 

@@ -28,6 +28,12 @@ pub(super) fn vmsd(stem: &str, extension: &str) -> String {
         ("snapshot0.uid", "1"),
         ("snapshot0.filename", &format!("{stem}.{extension}")),
         ("snapshot0.displayName", "before the crash"),
+        ("snapshot0.type", "1"),
+        ("snapshot0.createTimeHigh", "336295"),
+        ("snapshot0.createTimeLow", "1080846290"),
+        ("snapshot0.numDisks", "1"),
+        ("snapshot0.disk0.fileName", "guest.vmdk"),
+        ("snapshot0.disk0.node", "scsi0:0"),
         ("snapshot.numSnapshots", "1"),
     ]
     .map(|(key, value)| format!("{key} = \"{value}\"\n"))
