@@ -54,7 +54,7 @@ pub use next::Step;
 pub use ps::{PS_SCHEMA, PsOptions, PsReport, TaskInfo, Totals};
 pub use state::{KernelAnswers, KernelState, RunningTask, StoppedInfo, TaskCounts};
 pub use symbols::{SYMBOLS_SCHEMA, SymbolInfo, SymbolsReport, matches_pattern};
-pub use tags::{TAGS_SCHEMA, TagInfo, TagsReport};
+pub use tags::{TAGS_SCHEMA, TagInfo, Tags, TagsReport};
 pub use units::{human_size, utc_time};
 pub use windows::{
     BugcheckInfo, BugcheckParameter, PdbInfo, UnloadedModuleInfo, WINDOWS_BT_SCHEMA,

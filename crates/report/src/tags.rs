@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use vmss2core_checkpoint::{Inventory, Item, ItemKind};
 
 use crate::escape::printable;
@@ -19,12 +19,29 @@ const MAX_TEXT: u64 = 512;
 const SHOWN_BYTES: usize = 16;
 
 /// All items of a state file, in file order.
-#[derive(Clone, Debug, Serialize)]
-pub struct TagsReport {
+#[derive(Clone, Copy, Serialize)]
+pub struct TagsReport<'a> {
     /// Always [`TAGS_SCHEMA`].
     pub schema: &'static str,
     /// The items.
-    pub tags: Vec<TagInfo>,
+    pub tags: Tags<'a>,
+}
+
+/// The items, each described when it is its turn: a file may have millions, with long
+/// names.
+#[derive(Clone, Copy)]
+pub struct Tags<'a>(&'a Inventory);
+
+impl Tags<'_> {
+    fn iter(&self) -> impl Iterator<Item = TagInfo> {
+        self.0.items.iter().map(|item| tag_info(self.0, item))
+    }
+}
+
+impl Serialize for Tags<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
 }
 
 /// One item.
@@ -57,23 +74,22 @@ pub struct TagInfo {
     pub bytes: Option<String>,
 }
 
-impl TagsReport {
+impl<'a> TagsReport<'a> {
     /// The report about the items of a state file.
-    pub fn new(inventory: &Inventory) -> Self {
-        Self {
-            schema: TAGS_SCHEMA,
-            tags: inventory.items.iter().map(|item| tag_info(inventory, item)).collect(),
-        }
+    pub fn new(inventory: &'a Inventory) -> Self {
+        Self { schema: TAGS_SCHEMA, tags: Tags(inventory) }
     }
 
     /// Writes one line for each item.
     pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let labels: Vec<String> = self.tags.iter().map(|tag| printable(&tag.tag)).collect();
-        let widest = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
-        let width = widest.clamp(3, 32);
+        const WIDEST: usize = 32;
+        let items = self.tags.0.items.iter();
+        let widths = items.map(|item| printable(&item.to_string()).chars().take(WIDEST).count());
+        let width = widths.max().unwrap_or(0).max(3);
         writeln!(out, "{:<12} {:>10}  {:<width$}  value", "offset", "size", "tag")?;
-        for (tag, label) in self.tags.iter().zip(labels) {
-            let (offset, size, value) = (tag.offset.0, tag.size_in_file, shown(tag));
+        for tag in self.tags.iter() {
+            let label = printable(&tag.tag);
+            let (offset, size, value) = (tag.offset.0, tag.size_in_file, shown(&tag));
             let line = format!("{offset:#012x} {size:>10}  {label:<width$}  {value}");
             writeln!(out, "{}", line.trim_end())?;
         }
