@@ -12,7 +12,7 @@ use vmss2core_mem::MemoryError;
 #[non_exhaustive]
 pub enum DumpError {
     /// The output exists and may not be replaced.
-    #[error("{} exists; use --force to replace it", path.display())]
+    #[error("{} exists", path.display())]
     Exists {
         /// The file.
         path: PathBuf,
@@ -87,9 +87,7 @@ pub enum DumpError {
         format: &'static str,
     },
     /// The format is one of Windows, and the guest is not known to run that.
-    #[error(
-        "{why}, and {format} files are for Windows only; --format raw writes the memory as it is"
-    )]
+    #[error("{why}, and {format} files are for Windows only")]
     NotWindows {
         /// The format.
         format: &'static str,
@@ -112,7 +110,7 @@ pub enum DumpError {
     #[error("the guest's memory changed while it was read: suspend it, or take a snapshot")]
     Changed,
     /// A page could not be compressed.
-    #[error("a page could not be compressed: {why}; try another --compress")]
+    #[error("a page could not be compressed: {why}")]
     Compress {
         /// What the method said.
         why: String,

@@ -5,6 +5,7 @@ use std::io;
 
 use anyhow::Error;
 use vmss2core_checkpoint::{ErrorKind, OpenError};
+use vmss2core_dump::DumpError;
 use vmss2core_mem::{Problem, Severity};
 
 use crate::output;
@@ -95,8 +96,20 @@ pub(crate) fn report(error: &Error) -> Exit {
     if is_broken_pipe(error) {
         return Exit::Done;
     }
-    output::talk(&format!("vmss2core: {error:#}"));
+    let advice = advice(error).map_or_else(String::new, |advice| format!("; {advice}"));
+    output::talk(&format!("vmss2core: {error:#}{advice}"));
     code_for(error)
+}
+
+/// The option that helps against an error of the writers.
+fn advice(error: &Error) -> Option<&'static str> {
+    let dump = error.chain().find_map(|cause| cause.downcast_ref::<DumpError>())?;
+    match dump {
+        DumpError::Exists { .. } => Some("use --force to replace it"),
+        DumpError::NotWindows { .. } => Some("--format raw writes the memory as it is"),
+        DumpError::Compress { .. } => Some("try another --compress"),
+        _ => None,
+    }
 }
 
 /// Prints what clap has to say: help and version on stdout, the rest on stderr.
