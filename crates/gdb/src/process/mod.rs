@@ -207,21 +207,12 @@ mod tests {
 
     fn task(tid: u32, pid: u32, letter: char) -> Task {
         Task {
-            gva: Gva(u64::from(tid)),
             tid,
             pid,
-            ppid: None,
-            uid: None,
-            gid: None,
-            comm: format!("comm{tid}"),
-            long_name: None,
             state: Some(TaskState { letter, bits: 0 }),
             mm: (letter == 'S').then_some(Gva(1)),
             is_kernel_thread: letter == 'I',
-            stack: None,
-            start_ns: None,
-            cpu: None,
-            on_vcpu: None,
+            ..Task::default()
         }
     }
 

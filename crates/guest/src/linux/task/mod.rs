@@ -38,7 +38,7 @@ pub struct TaskState {
 }
 
 /// One thread.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Task {
     /// Where its `task_struct` lies.
     pub gva: Gva,
