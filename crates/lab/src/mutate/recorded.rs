@@ -123,9 +123,10 @@ fn hand_on(mut from: &UnixStream, mut to: &UnixStream) -> Vec<u8> {
     all
 }
 
-/// Payloads of what goes over the wire.
+/// Payloads of what goes over the wire; each ends with `#` and a checksum.
 fn packets(sent: &[u8]) -> Session {
-    let parts = sent.split(|byte| *byte == b'#');
+    let end = sent.iter().rposition(|byte| *byte == b'#').unwrap_or(0);
+    let parts = sent.get(..end).unwrap_or_default().split(|byte| *byte == b'#');
     let payload = |part: &[u8]| {
         let start = part.iter().position(|byte| *byte == b'$')?;
         Some(part.get(start.saturating_add(1)..)?.to_vec())
