@@ -87,6 +87,28 @@ fn names_of_programs_are_those_that_it_listed() -> Result<()> {
     Ok(())
 }
 
+/// In full, and of workers what they work on: `/proc/PID/comm`.
+#[test]
+fn names_of_kernel_threads_are_those_that_it_listed() -> Result<()> {
+    let production = Production::get()?;
+    let ours = tasks(&production)?;
+    let mut compared = 0;
+    // Names of programs are no text there, but each of the kernel's has a line.
+    let [before, after] = [&production.before, &production.after]
+        .map(|truth| Ok::<_, anyhow::Error>(String::from_utf8_lossy(truth.bytes("comm")?)));
+    let (before, after) = (before?, after?);
+    let after: BTreeSet<&str> = after.lines().collect();
+    for line in before.lines().filter(|line| after.contains(line)) {
+        let Some((tid, name)) = line.split_once(' ') else { continue };
+        let found = tid.parse().ok().and_then(|tid: u64| ours.get(&tid));
+        let Some(found) = found.filter(|found| found["kernel_thread"] == true) else { continue };
+        ensure!(found["name"] == name, "{found}\nthe guest: {name}");
+        compared += 1;
+    }
+    ensure!(compared > 50, "{compared} names");
+    Ok(())
+}
+
 #[test]
 fn users_are_those_that_it_listed() -> Result<()> {
     let production = Production::get()?;
