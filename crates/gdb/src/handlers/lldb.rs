@@ -65,10 +65,15 @@ fn main_binary(inferior: &dyn Inferior) -> String {
 }
 
 /// Where a list of images is: lldb's plugin for the kernel of macOS takes that for the
-/// kernel's header, and searches memory if it is told nothing.
+/// kernel's header, and searches memory if it is told nothing; that for programs of ELF
+/// for where the address of the linker's `r_debug` lies, and looks for it in the
+/// program's file otherwise, parts of which may be lost.
 fn images(session: &mut Session<'_>, _: &[u8]) -> Reply {
-    let kernel = session.current().and_then(|current| current.inferior.mach_kernel());
-    kernel.map_or_else(Reply::unsupported, |kernel| Reply::text(format!("{:x}", kernel.address)))
+    let Some(current) = session.current() else { return Reply::error(EINVAL) };
+    let kernel = current.inferior.mach_kernel().map(|kernel| kernel.address);
+    let linked = || Some(current.inferior.linked()?.debug_pointer?.0);
+    let address = kernel.or_else(linked);
+    address.map_or_else(Reply::unsupported, |address| Reply::text(format!("{address:x}")))
 }
 
 /// All threads with their names and the registers that a list shows.

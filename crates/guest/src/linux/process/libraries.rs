@@ -47,6 +47,8 @@ pub struct Library {
 pub struct Libraries {
     /// Where the linker's `r_debug` lies, which stands for the namespace of the list.
     pub debug: Gva,
+    /// Where the program's dynamic section has the address of that: `DT_DEBUG`.
+    pub debug_pointer: Option<Gva>,
     /// The entry of the program itself.
     pub program: Option<Library>,
     /// The libraries that have a path.
@@ -94,14 +96,18 @@ impl Reader<'_, '_> {
         // Where the program lies, if it is position independent.
         let bias = address_of(PT_PHDR).map_or(0, |own| headers.wrapping_sub(own));
         let dynamic = self.narrow(dynamic.wrapping_add(bias));
+        self.word(self.debug_pointer(dynamic)?).filter(|debug| *debug != 0)
+    }
+
+    /// Where the address of `r_debug` lies in a dynamic section.
+    fn debug_pointer(&self, dynamic: u64) -> Option<u64> {
+        let word_len = self.word_len as u64;
+        let entry_len = word_len.checked_mul(2)?;
         for index in 0..MAX_DYNAMIC {
-            let kind: u64 = index.saturating_mul(2);
-            let value = kind.saturating_add(1);
-            match self.nth(dynamic, kind)? {
+            let entry = dynamic.checked_add(index.checked_mul(entry_len)?)?;
+            match self.word(entry)? {
                 DT_NULL => break,
-                DT_DEBUG => {
-                    return self.nth(dynamic, value).filter(|debug| *debug != 0);
-                }
+                DT_DEBUG => return entry.checked_add(word_len),
                 _ => {}
             }
         }
@@ -177,6 +183,8 @@ impl Reader<'_, '_> {
             }
             link = next;
         }
+        let pointer = found.program.as_ref().and_then(|own| self.debug_pointer(own.dynamic.0));
+        found.debug_pointer = pointer.filter(|pointer| self.word(*pointer) == Some(debug)).map(Gva);
         found
     }
 
