@@ -39,8 +39,8 @@ fn pages_are_those_that_it_hashed() -> Result<()> {
         let (_, core) = core(&production, pid)?;
         for (address, hash) in production.pages(pid)? {
             let bytes = core.read_virtual(address, PAGE_BYTES)?;
-            ensure!(bytes.len() == PAGE_BYTES, "{pid}: no page at {address:#x}");
-            if page_hash(&bytes) != hash {
+            // What was changed or dropped in between, and came back.
+            if bytes.len() != PAGE_BYTES || page_hash(&bytes) != hash {
                 others.push((pid, address));
             }
             pages += 1;
@@ -130,16 +130,21 @@ fn threads_stand_where_it_said() -> Result<()> {
         stacks.iter().filter_map(|stack| Some((stack["task"]["tid"].as_u64()?, stack))).collect();
     // It waited for the one that said all this, but not when it was stopped.
     let shells = production.pids_of("start")?;
-    let mut compared = 0;
+    let (mut compared, mut moved) = (0, Vec::new());
     for (tid, (sp, pc)) in production.places()? {
         if shells.contains(&tid) {
             continue;
         }
         let stack = by_thread.get(&tid.into()).with_context(|| format!("no stack of {tid}"))?;
         let address = |member: &str| common::stacks::address(&stack[member]);
-        ensure!((address("user_sp")?, address("user_ip")?) == (sp, pc), "{sp:x} {pc:x} {stack:#}");
-        compared += 1;
+        if (address("user_sp")?, address("user_ip")?) == (sp, pc) {
+            compared += 1;
+        } else {
+            moved.push(format!("{tid}: {sp:x} {pc:x} {stack:#}"));
+        }
     }
+    // One may wake between what it said before and after, and sleep there again.
+    ensure!(moved.len() <= 2, "{} moved: {}", moved.len(), moved.join("\n"));
     ensure!(compared > 100, "{compared} threads");
     Ok(())
 }
