@@ -9,9 +9,11 @@
 )]
 
 mod convert;
+mod digests;
 mod exit_codes;
 mod help;
 mod info;
+mod miniature;
 mod original;
 #[cfg(unix)]
 #[allow(unreachable_pub, reason = "other test programs use it through a public module")]

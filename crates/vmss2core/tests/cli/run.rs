@@ -56,8 +56,13 @@ impl Place {
     }
 
     pub(crate) fn run(&self, line: &str) -> Ended {
+        self.output(line).into()
+    }
+
+    /// For output that is no text.
+    pub(crate) fn output(&self, line: &str) -> Output {
         let args: Vec<&str> = line.split_whitespace().collect();
-        self.command(&args).output().unwrap().into()
+        self.command(&args).output().unwrap()
     }
 
     /// Names of the files here, sorted.
