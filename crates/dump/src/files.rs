@@ -32,7 +32,7 @@ pub struct FileSummary {
 /// Writes a file that `process` has mapped to `path`, with mode 0600 and under a
 /// temporary name until it is whole.
 pub fn write(
-    process: &Process<'_>,
+    process: &Process,
     file: &MappedFile,
     path: &Path,
     existing: Existing,
@@ -68,7 +68,7 @@ pub fn write(
         }
     }
     summary.len_bytes = layout.len_bytes;
-    let facts: &Facts = process.kernel().facts();
+    let facts = &Facts::default();
     let input = Input { checkpoint: process.kernel().checkpoint(), facts: &facts };
     let options = WriteOptions { existing, ..WriteOptions::default() };
     let made = MadePages { kernel: process.kernel(), made: &made };

@@ -107,7 +107,7 @@ pub trait Inferior: Send + Sync {
     fn region(&self, tid: u32, address: u64) -> Option<Region>;
 
     /// The page tables that a thread uses.
-    fn space(&self, _tid: u32) -> Option<AddressSpace<'_>> {
+    fn space(&self, _tid: u32) -> Option<AddressSpace> {
         None
     }
 

@@ -58,7 +58,7 @@ fn of_linux(checkpoint: &Checkpoint, facts: &Facts) -> Option<Problem> {
 
 /// Whether the direct map goes on after the end of memory for more than what is left of
 /// a large page.
-fn maps_beyond(space: &AddressSpace<'_>, direct_map: u64, held: Gpa) -> bool {
+fn maps_beyond(space: &AddressSpace, direct_map: u64, held: Gpa) -> bool {
     /// The largest that processors of 32 bits have.
     const LARGE_PAGE: u64 = 4 << 20;
     let gpa = held.checked_add(LARGE_PAGE);
@@ -68,7 +68,7 @@ fn maps_beyond(space: &AddressSpace<'_>, direct_map: u64, held: Gpa) -> bool {
 }
 
 /// The end of memory as the kernel counts it.
-fn highest(kernel: &Kernel<'_>) -> Option<Gpa> {
+fn highest(kernel: &Kernel) -> Option<Gpa> {
     let at = kernel.symbol("max_pfn").ok()?.value;
     let pages = kernel.read_pointer(at, "max_pfn").ok()?.0;
     pages.checked_mul(PAGE_SIZE).filter(|end| *end > 0).map(Gpa)

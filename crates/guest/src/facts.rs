@@ -1,5 +1,7 @@
 //! What was found out about the guest.
 
+use std::sync::Arc;
+
 use vmss2core_mem::{Gpa, Gva, Problem};
 
 use crate::macos::MacosFacts;
@@ -23,19 +25,19 @@ impl<T> Found<T> {
     }
 }
 
-/// Everything that was found out.
+/// Everything that was found out. A clone shares what is large.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// The operating system.
     pub os: Option<Found<OperatingSystem>>,
     /// One entry per x86 vCPU of the checkpoint, in its order.
-    pub vcpus: Vec<VcpuFacts>,
+    pub vcpus: Arc<[VcpuFacts]>,
     /// Facts about a Linux kernel.
-    pub linux: Option<LinuxFacts>,
+    pub linux: Option<Arc<LinuxFacts>>,
     /// Facts about a Windows kernel.
-    pub windows: Option<WindowsFacts>,
+    pub windows: Option<Arc<WindowsFacts>>,
     /// Facts about a macOS kernel.
-    pub macos: Option<MacosFacts>,
+    pub macos: Option<Arc<MacosFacts>>,
     /// What could not be found, and why that matters.
     pub problems: Vec<Problem>,
 }

@@ -90,7 +90,7 @@ fn witness(memory: &PhysicalMemory, vcpu: &X86Vcpu) -> Witness {
 }
 
 /// Whether the vCPU can have fetched an instruction at `rip`.
-fn fetch(space: &AddressSpace<'_>, vcpu: &X86Vcpu, rip: Gva) -> Witness {
+fn fetch(space: &AddressSpace, vcpu: &X86Vcpu, rip: Gva) -> Witness {
     let root = space.root();
     match space.translate(rip) {
         Ok(found) if !may_execute(vcpu, &found) => Witness::Foreign(rip, root),

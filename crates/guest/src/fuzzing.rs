@@ -112,7 +112,7 @@ pub fn log(data: &[u8]) -> Option<crate::linux::Log> {
         vmcoreinfo: Some(Found::new(info, "the data")),
         ..LinuxFacts::default()
     };
-    let facts = Facts { linux: Some(linux), ..Facts::default() };
+    let facts = Facts { linux: Some(Arc::new(linux)), ..Facts::default() };
     let symbol =
         |(name, address): &(&'static str, u64)| Symbol { address: Gva(*address), kind: 'd', name };
     let symbols = Symbols::new(symbols.iter().map(symbol));

@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
 
+use std::sync::Arc;
+
 use vmss2core_mem::{Checkpoint, PhysicalMemory, Problem, Severity, X86Vcpu};
 
 mod extent;
@@ -51,32 +53,34 @@ fn look(checkpoint: &Checkpoint, options: &windows::Options) -> Facts {
     let memory = &checkpoint.memory;
     let mut facts = Facts::default();
     let mut cpus = Vec::new();
+    let mut vcpus = Vec::new();
     let mut lost = None;
     for vcpu in &checkpoint.vcpus {
         let Some(x86) = vcpu.x86() else { continue };
         let (of_vcpu, space) = vcpu_facts(memory, vcpu.index, x86, &mut facts.problems);
-        facts.vcpus.push(of_vcpu);
+        vcpus.push(of_vcpu);
         cpus.push(linux::Cpu { index: vcpu.index, vcpu: x86, space });
     }
     // What is cheap to see goes first. Linux never maps the page that proves Windows,
     // nor the header that proves macOS.
     if let Some(found) = windows::quickly(memory, &cpus, options) {
-        add_windows(&mut facts, found, options);
+        add_windows(&mut facts, &mut vcpus, found, options);
     } else if let Some(found) = macos::quickly(memory, &cpus) {
         macos::add(&mut facts, found);
-    } else if let Some(analysis) = linux::analyse(memory, &cpus, &mut facts.vcpus, &mut lost) {
+    } else if let Some(analysis) = linux::analyse(memory, &cpus, &mut vcpus, &mut lost) {
         add_linux(&mut facts, analysis);
     } else if let Some(found) = macos::thoroughly(checkpoint, &cpus) {
         macos::add(&mut facts, found);
     } else if let Some(found) = windows::thoroughly(memory, &cpus, options) {
-        add_windows(&mut facts, found, options);
+        add_windows(&mut facts, &mut vcpus, found, options);
     } else if !memory.segments().is_empty() {
         facts.problems.extend(lost);
         facts.problems.push(Problem::note(looked_for(&cpus)));
     }
     if let Some(found) = &facts.macos {
-        macos::set_kernel_roots(found, &cpus, &mut facts.vcpus);
+        macos::set_kernel_roots(found, &cpus, &mut vcpus);
     }
+    facts.vcpus = vcpus.into();
     facts.problems.extend(extent::missing(checkpoint, &facts));
     facts
 }
@@ -84,7 +88,7 @@ fn look(checkpoint: &Checkpoint, options: &windows::Options) -> Facts {
 /// What an operating system would have been recognised by.
 fn looked_for(cpus: &[linux::Cpu<'_>]) -> String {
     let is_paged = |cpu: &linux::Cpu<'_>| {
-        cpu.space.is_some_and(|space| space.mode() != paging::PagingMode::Identity)
+        cpu.space.as_ref().is_some_and(|space| space.mode() != paging::PagingMode::Identity)
     };
     let no_linux = if cpus.iter().any(is_paged) {
         "no page tables of a vCPU map a kernel with the banner of Linux"
@@ -101,23 +105,28 @@ fn add_linux(facts: &mut Facts, analysis: linux::Analysis) {
     let banner = analysis.linux.banner.as_ref();
     let how = banner.map_or("VMCOREINFO", |banner| banner.how.as_str());
     facts.os = Some(Found::new(OperatingSystem::Linux, how));
-    facts.linux = Some(analysis.linux);
+    facts.linux = Some(Arc::new(analysis.linux));
     facts.problems.extend(analysis.problems);
 }
 
-fn add_windows(facts: &mut Facts, found: windows::WindowsFacts, options: &windows::Options) {
+fn add_windows(
+    facts: &mut Facts,
+    vcpus: &mut [VcpuFacts],
+    found: windows::WindowsFacts,
+    options: &windows::Options,
+) {
     facts.os = Some(Found::new(OperatingSystem::Windows, found.kernel_root.how.as_str()));
-    windows::set_kernel_roots(&found, &mut facts.vcpus);
+    windows::set_kernel_roots(&found, vcpus);
     facts.problems.extend(windows::contradiction(&found, options));
-    facts.windows = Some(found);
+    facts.windows = Some(Arc::new(found));
 }
 
-fn vcpu_facts<'a>(
-    memory: &'a PhysicalMemory,
+fn vcpu_facts(
+    memory: &PhysicalMemory,
     index: u32,
     vcpu: &X86Vcpu,
     problems: &mut Vec<Problem>,
-) -> (VcpuFacts, Option<AddressSpace<'a>>) {
+) -> (VcpuFacts, Option<AddressSpace>) {
     let privilege = privilege(vcpu);
     let mut facts = VcpuFacts { index, privilege, ..VcpuFacts::default() };
     match paging::vcpu_paging(memory, vcpu) {

@@ -11,7 +11,7 @@ use vmss2core_lab::{Guest, Truth, hidden, make};
 mod common;
 
 /// Runs `check` on the guest's kernel.
-fn with_kernel(guest: &Guest, check: impl FnOnce(&Kernel<'_>) -> Result<()>) -> Result<()> {
+fn with_kernel(guest: &Guest, check: impl FnOnce(&Kernel) -> Result<()>) -> Result<()> {
     let checkpoint = common::checkpoint(guest)?;
     let facts = analyse(&checkpoint);
     check(&Kernel::open(&checkpoint, &facts, BetterSources::default())?)
@@ -84,7 +84,7 @@ fn learned_members_agree_with_btf_of_the_newest_kernel() -> Result<()> {
 }
 
 /// Tasks of a kernel that says nothing about its structures.
-fn tasks_are_told(kernel: &Kernel<'_>, truth: &Truth) -> Result<()> {
+fn tasks_are_told(kernel: &Kernel, truth: &Truth) -> Result<()> {
     let sources: Vec<_> = kernel.layout().sources().collect();
     let are_given = sources.iter().any(|how| how.contains("BTF"));
     ensure!(!are_given && kernel.learned().is_some(), "not learned: {sources:?}");
@@ -102,7 +102,7 @@ fn tasks_are_told(kernel: &Kernel<'_>, truth: &Truth) -> Result<()> {
     users_and_programs_are_told(kernel, truth)
 }
 
-fn users_and_programs_are_told(kernel: &Kernel<'_>, truth: &Truth) -> Result<()> {
+fn users_and_programs_are_told(kernel: &Kernel, truth: &Truth) -> Result<()> {
     let tasks = kernel.tasks()?.tasks;
     let by_pid: BTreeMap<u32, _> =
         tasks.iter().filter(|task| task.is_leader()).map(|task| (task.pid, task)).collect();
@@ -123,7 +123,7 @@ fn users_and_programs_are_told(kernel: &Kernel<'_>, truth: &Truth) -> Result<()>
     Ok(())
 }
 
-fn mappings_are_told(process: &Process<'_>, program: &str, truth: &Truth) -> Result<()> {
+fn mappings_are_told(process: &Process, program: &str, truth: &Truth) -> Result<()> {
     let letters = |flags: VmaFlags| {
         let letter = |flag, letter| if flags.contains(flag) { letter } else { '-' };
         let shared = if flags.contains(VmaFlags::SHARED) { 's' } else { 'p' };

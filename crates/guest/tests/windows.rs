@@ -10,6 +10,8 @@
 #[path = "common/mini_nt.rs"]
 mod mini_nt;
 
+use std::sync::Arc;
+
 use mini_nt::Guest;
 use vmss2core_guest::paging::{PagingMode, Root};
 use vmss2core_guest::windows::{Completeness, Options, ScanDepth, WindowsFacts, debugger_blocks};
@@ -17,7 +19,7 @@ use vmss2core_guest::{OperatingSystem, analyse, analyse_with};
 use vmss2core_lab::windows::{Doing, Fixture, Paging, Trap, Truth, fixture, fixtures};
 use vmss2core_mem::{Gpa, Gva};
 
-fn windows_of(guest: &Guest, what: &str) -> WindowsFacts {
+fn windows_of(guest: &Guest, what: &str) -> Arc<WindowsFacts> {
     let facts = analyse(&guest.checkpoint);
     let os = facts.os.unwrap_or_else(|| panic!("{what}: no system was found"));
     assert_eq!(os.value, OperatingSystem::Windows, "{what}");
@@ -146,8 +148,8 @@ fn the_user_is_believed() {
     let kdbg = Gva(guest.nt.truth.kdbg.va);
     let options = Options { build: Some(12345), kdbg: Some(kdbg), ..Options::default() };
     let found = analyse_with(&guest.checkpoint, &options).windows.unwrap();
-    assert_eq!(found.build.map(|build| build.value), Some(12345));
-    assert_eq!(found.kdbg.map(|found| found.value.gva), Some(kdbg));
+    assert_eq!(found.build.as_ref().map(|build| build.value), Some(12345));
+    assert_eq!(found.kdbg.as_ref().map(|found| found.value.gva), Some(kdbg));
 }
 
 #[test]
@@ -170,7 +172,7 @@ fn without_registers_windows_is_still_found() {
         guest.checkpoint.vcpus.clear();
         let found = windows_of(&guest, name);
         assert_eq!(found.kernel_root.value.1, Root(Gpa(guest.nt.truth.dtb)), "{name}");
-        assert_eq!(found.kdbg.unwrap().value.gva, Gva(guest.nt.truth.kdbg.va), "{name}");
+        assert_eq!(found.kdbg.as_ref().unwrap().value.gva, Gva(guest.nt.truth.kdbg.va), "{name}");
         assert_eq!(found.completeness, Completeness::SomeProcessors, "{name}");
     }
 }

@@ -66,7 +66,7 @@ fn mode(paging: Paging) -> PagingMode {
 }
 
 /// What a finder would have found, taken from the truth.
-fn facts(truth: &Truth) -> WindowsFacts {
+fn facts(truth: &Truth) -> Arc<WindowsFacts> {
     let how = "the truth";
     let mode = mode(truth.paging);
     let cpus = (0..).zip(&truth.cpus).map(|(number, cpu)| WindowsCpu {
@@ -81,7 +81,7 @@ fn facts(truth: &Truth) -> WindowsFacts {
         process: Some(Gva(truth.processes[cpu.process].eprocess)),
         kernel_root: Some(mode.root_of(cpu.kernel_dtb)),
     });
-    WindowsFacts {
+    Arc::new(WindowsFacts {
         kernel_root: Found::new((mode, mode.root_of(truth.dtb)), how),
         is_64_bit: truth.paging.is_64_bit(),
         image: Some(Found::new(
@@ -109,7 +109,7 @@ fn facts(truth: &Truth) -> WindowsFacts {
         bugcheck: truth.bugcheck.map(|bugcheck| Found::new(bugcheck, how)),
         completeness: Completeness::Full,
         missing: Vec::new(),
-    }
+    })
 }
 
 fn same_process(found: &Process, put: &vmss2core_lab::windows::Process, context: &str) {
@@ -133,7 +133,7 @@ fn same_process(found: &Process, put: &vmss2core_lab::windows::Process, context:
     }
 }
 
-fn same_processes(kernel: &Kernel<'_>, truth: &Truth, context: &str) {
+fn same_processes(kernel: &Kernel, truth: &Truth, context: &str) {
     let found = kernel.processes().unwrap();
     assert_eq!(found.problems, [], "{context}");
     assert_eq!(found.processes.len(), truth.processes.len(), "{context}");
@@ -159,7 +159,7 @@ fn processes_and_threads_are_those_that_were_put_in() {
         same_processes(&by_tables, truth, &format!("{} by tables", fixture.name));
         // Of a Windows that nobody knows yet.
         for build in [None, Some(Found::new(31337, "made up"))] {
-            let unknown = WindowsFacts { build, ..known.clone() };
+            let unknown = Arc::new(WindowsFacts { build, ..(*known).clone() });
             let context = format!("{} without a build", fixture.name);
             same_processes(&Kernel::open(&checkpoint, &unknown), truth, &context);
         }

@@ -58,7 +58,7 @@ fn tables() -> Vec<u8> {
     tables
 }
 
-fn facts() -> WindowsFacts {
+fn facts() -> Arc<WindowsFacts> {
     let how = "made";
     let cpu = WindowsCpu {
         number: 0,
@@ -80,7 +80,7 @@ fn facts() -> WindowsFacts {
         pdb: None,
         sections: Vec::new(),
     };
-    WindowsFacts {
+    Arc::new(WindowsFacts {
         kernel_root: Found::new((PagingMode::FourLevel, Root(Gpa(0x1000))), how),
         is_64_bit: true,
         image: Some(Found::new(image, how)),
@@ -95,7 +95,7 @@ fn facts() -> WindowsFacts {
         bugcheck: None,
         completeness: Completeness::KernelOnly,
         missing: Vec::new(),
-    }
+    })
 }
 
 /// What the emulator saw at an instruction.

@@ -121,11 +121,13 @@ pub enum Piece<'a> {
 /// The guest's physical memory: sorted disjoint segments, each read from
 /// somewhere. What no segment covers is absent, which is not the same as zero.
 ///
+/// A clone shares the segments, so it costs next to nothing.
+///
 /// Input formats only call [`map`](Self::map); [`pieces`](Self::pieces) is the
 /// one place that splits a range at segment borders.
 #[derive(Clone, Debug, Default)]
 pub struct PhysicalMemory {
-    segments: Vec<Segment>,
+    segments: Arc<Vec<Segment>>,
     /// The first read that failed although the bytes are there, of all clones.
     failure: Arc<OnceLock<ReadFailure>>,
 }
@@ -166,7 +168,8 @@ impl PhysicalMemory {
         if let Some(other) = self.segments.get(at).filter(|s| s.start < end) {
             return Err(MapError::Overlap { start, len, other: other.start() });
         }
-        self.segments.insert(at, Segment { start: start.0, len, source, offset });
+        let segment = Segment { start: start.0, len, source, offset };
+        Arc::make_mut(&mut self.segments).insert(at, segment);
         Ok(())
     }
 
@@ -188,7 +191,7 @@ impl PhysicalMemory {
     /// The held ranges with adjacent segments joined, sorted.
     pub fn ranges(&self) -> Vec<Range<u64>> {
         let mut ranges: Vec<Range<u64>> = Vec::new();
-        for segment in &self.segments {
+        for segment in self.segments.iter() {
             match ranges.last_mut() {
                 Some(last) if last.end == segment.start => last.end = segment.end().0,
                 _ => ranges.push(segment.start..segment.end().0),

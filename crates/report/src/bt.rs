@@ -109,7 +109,7 @@ impl BtReport {
 impl StackInfo {
     /// A stack that was unwound.
     pub fn new(
-        kernel: &Kernel<'_>,
+        kernel: &Kernel,
         vcpu: Option<u32>,
         task: Option<&Task>,
         backtrace: &Backtrace,
@@ -184,7 +184,7 @@ impl StackTask {
 }
 
 impl FrameInfo {
-    fn new(kernel: &Kernel<'_>, frame: &Frame) -> Self {
+    fn new(kernel: &Kernel, frame: &Frame) -> Self {
         let found = kernel.symbolize(frame.code_address());
         let kind = match frame.kind {
             FrameKind::Registers => "registers",

@@ -432,7 +432,7 @@ fn vcpu_info(vcpu: &Vcpu, facts: &Facts) -> VcpuInfo {
     let x86 = vcpu.x86();
     let mode = known.and_then(|known| known.mode.as_ref());
     let instruction_pointer = x86.and_then(|x86| linear_ip(x86, mode.map(|mode| mode.value)));
-    let linux = facts.linux.as_ref();
+    let linux = facts.linux.as_deref();
     let in_crash_kernel = linux.is_some_and(|linux| linux.has_left(vcpu.index));
     let linux = linux.filter(|_| !in_crash_kernel);
     VcpuInfo {
@@ -502,9 +502,9 @@ fn space(ip: u64, vcpu: Option<&VcpuFacts>) -> Option<Space> {
 fn guest_info(facts: &Facts) -> GuestInfo {
     GuestInfo {
         os: facts.os.as_ref().map(|os| known_as(os, |os| os_name(*os))),
-        linux: facts.linux.as_ref().map(linux_info),
-        windows: facts.windows.as_ref().map(WindowsInfo::new),
-        macos: facts.macos.as_ref().map(MacosInfo::new),
+        linux: facts.linux.as_deref().map(linux_info),
+        windows: facts.windows.as_deref().map(WindowsInfo::new),
+        macos: facts.macos.as_deref().map(MacosInfo::new),
     }
 }
 

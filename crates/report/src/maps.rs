@@ -69,7 +69,7 @@ pub struct MappingInfo {
 
 impl MapsReport {
     /// The report about a process.
-    pub fn new(process: &Process<'_>, problems: &[Problem]) -> Self {
+    pub fn new(process: &Process, problems: &[Problem]) -> Self {
         let mut totals = Counts::default();
         let mappings = process.vmas().iter().map(|vma| {
             let counts = process.counts(vma);

@@ -90,10 +90,10 @@ fn facts() -> Facts {
     };
     Facts {
         os: Some(Found::new(OperatingSystem::Linux, "banner")),
-        vcpus: vec![vcpu(0, 0), vcpu(1, 3)],
+        vcpus: [vcpu(0, 0), vcpu(1, 3)].into(),
         windows: None,
         macos: None,
-        linux: Some(linux()),
+        linux: Some(linux().into()),
         problems: vec![Problem::note("vCPU 1 is in a program")],
     }
 }
@@ -207,7 +207,8 @@ fn a_second_kernel_and_blocked_tasks_are_told_in_both_forms() {
         vcpus: vec![0],
         notes: Vec::new(),
     };
-    facts.linux.as_mut().unwrap().crash_kernel = Some(Found::new(second, "test"));
+    facts.linux.as_mut().map(Arc::make_mut).unwrap().crash_kernel =
+        Some(Found::new(second, "test"));
     let mut report = report(&checkpoint(), &facts);
     let place = |name: &str| Some(name.to_owned());
     let blocked = vec![place("io_schedule"), place("wait [jbd2]"), None, place("wait [jbd2]")];
@@ -263,7 +264,7 @@ fn hostile_strings_reach_neither_the_terminal_nor_a_command() {
     checkpoint.machine.product = Some(hostile.into());
     checkpoint.problems.push(Problem::incomplete(hostile));
     let mut facts = facts();
-    let linux = facts.linux.as_mut().unwrap();
+    let linux = facts.linux.as_mut().map(Arc::make_mut).unwrap();
     linux.release = Some(Found::new(hostile.into(), hostile));
     linux.banner = Some(Found::new(hostile.into(), hostile));
     let report = report(&checkpoint, &facts);

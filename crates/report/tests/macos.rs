@@ -65,7 +65,7 @@ fn catalina() -> MacosFacts {
 
 fn facts(macos: MacosFacts) -> Facts {
     let os = Some(Found::new(OperatingSystem::MacOs, "made"));
-    Facts { os, macos: Some(macos), ..Facts::default() }
+    Facts { os, macos: Some(macos.into()), ..Facts::default() }
 }
 
 #[test]

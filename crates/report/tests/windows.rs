@@ -83,7 +83,7 @@ fn info() -> InfoReport {
     let checkpoint = Checkpoint { memory, ..Checkpoint::default() };
     let facts = Facts {
         os: Some(Found::new(OperatingSystem::Windows, "made")),
-        windows: Some(crashed()),
+        windows: Some(crashed().into()),
         ..Facts::default()
     };
     InfoReport::new(&checkpoint, &facts, &[PathBuf::from("vm.vmss")])

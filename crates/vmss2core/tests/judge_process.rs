@@ -81,10 +81,7 @@ fn the_guests_own_mappings(case: &Case) -> Result<()> {
 }
 
 /// Opens a guest's processes by the names of the lab's programs.
-fn with_processes(
-    case: &Case,
-    mut check: impl FnMut(&str, &Process<'_>) -> Result<()>,
-) -> Result<()> {
+fn with_processes(case: &Case, mut check: impl FnMut(&str, &Process) -> Result<()>) -> Result<()> {
     let guest = &case.guest;
     let opened = open(std::slice::from_ref(&case.checkpoint), &OpenOptions::default())?;
     let facts = vmss2core_guest::analyse(&opened.checkpoint);
@@ -99,7 +96,7 @@ fn with_processes(
     Ok(())
 }
 
-fn page(process: &Process<'_>, address: u64) -> Result<Vec<u8>> {
+fn page(process: &Process, address: u64) -> Result<Vec<u8>> {
     let mut page = vec![0; PAGE_LEN];
     process.read(Gva(address), &mut page)?;
     Ok(page)

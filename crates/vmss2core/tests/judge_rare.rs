@@ -46,7 +46,7 @@ impl Case {
     }
 
     /// Opens the program with every kind of rare mapping.
-    fn with_process(&self, check: impl FnOnce(&Process<'_>) -> Result<()>) -> Result<()> {
+    fn with_process(&self, check: impl FnOnce(&Process) -> Result<()>) -> Result<()> {
         let opened = open(std::slice::from_ref(&self.checkpoint), &OpenOptions::default())?;
         let facts = vmss2core_guest::analyse(&opened.checkpoint);
         let kernel = Kernel::open(&opened.checkpoint, &facts, BetterSources::default())?;

@@ -33,7 +33,7 @@ fn unpaged(core: &Path, view: &View<'_>) -> Vec<String> {
 
 pub(super) fn physical(input: Input<'_>, core: &Path) -> Vec<String> {
     let mut hints = vec![without_symbols(core)];
-    if let Some(shift) = input.facts.linux.as_ref().and_then(physical_shift) {
+    if let Some(shift) = input.facts.linux.as_deref().and_then(physical_shift) {
         hints.push(format!(
             "kernel data at physical addresses: gdb -ex 'symbol-file -o {shift:#x} vmlinux' -c {}",
             quoted(core)

@@ -71,7 +71,7 @@ impl DumpFormat for LinuxCore {
 }
 
 fn body(machine: Machine, input: Input<'_>) -> Result<Body, DumpError> {
-    let linux = input.facts.linux.as_ref();
+    let linux = input.facts.linux.as_deref();
     let map = DirectMap::new(machine, linux);
     let mut body = Body::default();
     for range in ram(input) {
@@ -181,7 +181,7 @@ pub(crate) fn notes(input: Input<'_>) -> (Vec<u8>, Option<(usize, usize)>) {
     for (cpu, vcpu) in (0..).zip(&vcpus) {
         notes.status(machine, vcpu, thread_id(cpu), false);
     }
-    let text = vmcoreinfo_text(input.facts.linux.as_ref());
+    let text = vmcoreinfo_text(input.facts.linux.as_deref());
     let vmcoreinfo = text.map(|text| (notes.vmcoreinfo(&text), text.len()));
     for vcpu in &vcpus {
         notes.qemu(vcpu);
@@ -194,7 +194,7 @@ pub(crate) fn notes(input: Input<'_>) -> (Vec<u8>, Option<(usize, usize)>) {
 fn in_cpu_order(input: Input<'_>) -> Vec<&Vcpu> {
     let vcpus: Vec<&Vcpu> = input.checkpoint.vcpus.iter().collect();
     let known: Option<Vec<u32>> =
-        input.facts.linux.as_ref().and_then(|linux| linux.logical_cpus.iter().copied().collect());
+        input.facts.linux.as_deref().and_then(|linux| linux.logical_cpus.iter().copied().collect());
     let Some(numbers) = known.filter(|numbers| numbers.len() == vcpus.len()) else {
         return vcpus;
     };

@@ -1,5 +1,7 @@
 //! What is written, as the `object` crate reads it.
 
+use std::sync::Arc;
+
 use object::Endianness;
 use object::elf::{FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -256,11 +258,12 @@ fn isolated_page_tables_get_the_kernel_back() {
     let (core, _) = write_core("elf-linear", &checkpoint, &facts);
     assert_eq!(core.loads.len(), 1);
     let root = PagingMode::FourLevel.root_of(0x1000);
-    facts.vcpus = vec![vmss2core_guest::VcpuFacts {
+    facts.vcpus = [vmss2core_guest::VcpuFacts {
         index: 0,
         kernel_root: Some(Found::new(root, "test")),
         ..Default::default()
-    }];
+    }]
+    .into();
     let (core, file) = write_core("elf-linear", &checkpoint, &facts);
     assert_eq!(core.read(&file, DIRECT + 0x9_0000), Some(0x9_0001));
     assert_eq!(core.read(&file, 0x40_0000), Some(0x9_0001));
@@ -390,7 +393,7 @@ fn linux_facts() -> Facts {
         logical_cpus: vec![Some(1), Some(0)],
         ..LinuxFacts::default()
     };
-    Facts { linux: Some(linux), ..Facts::default() }
+    Facts { linux: Some(linux.into()), ..Facts::default() }
 }
 
 fn linux_guest() -> Checkpoint {
@@ -444,7 +447,7 @@ fn hints_hold_the_numbers() {
     assert!(hints(&facts, "elf").contains("--slide 0x1e600000"));
     // 0x100000 - (0xffffffff81000000 - 0x1e600000)
     assert!(hints(&facts, "elf-physical").contains("symbol-file -o 0x9d700000 vmlinux"));
-    facts.linux.as_mut().unwrap().vmcoreinfo = None;
+    facts.linux.as_mut().map(Arc::make_mut).unwrap().vmcoreinfo = None;
     let without = hints(&facts, "elf");
     assert!(without.contains("crash --kaslr=0x1e600000 -m phys_base=0xffffffffff100000 "));
     assert!(!without.contains("drgn"));
@@ -467,7 +470,7 @@ fn memory_above_lowmem_has_no_address_on_i386() {
     map_marked(&mut checkpoint.memory, low - 0x1_0000, 32);
     checkpoint.vcpus = vec![vcpu(0, 0)];
     let mut facts = linux_facts();
-    let linux = facts.linux.as_mut().unwrap();
+    let linux = facts.linux.as_mut().map(Arc::make_mut).unwrap();
     linux.is_64_bit = false;
     linux.direct_map = Some(Found::new(Gva(0xc000_0000), "test"));
     let (core, _) = write_core("elf", &checkpoint, &facts);

@@ -47,7 +47,7 @@ impl<'a> View<'a> {
         Ok(view)
     }
 
-    fn add(&mut self, range: Range<u64>, space: &AddressSpace<'_>, x86: &X86Vcpu) {
+    fn add(&mut self, range: Range<u64>, space: &AddressSpace, x86: &X86Vcpu) {
         let leaves = &mut self.leaves;
         let first = leaves.len();
         let summary = space.walk_range(range.clone(), &Limits::default(), &mut |leaf| {
@@ -76,12 +76,12 @@ fn find_vcpu(checkpoint: &Checkpoint, index: u32) -> Result<(&Vcpu, &X86Vcpu), D
 }
 
 /// The page tables that the user named.
-fn given<'a>(
-    memory: &'a PhysicalMemory,
+fn given(
+    memory: &PhysicalMemory,
     x86: &X86Vcpu,
     cr3: u64,
     problems: &mut Vec<Problem>,
-) -> AddressSpace<'a> {
+) -> AddressSpace {
     let paging = vcpu_paging(memory, x86).ok();
     let known = paging.as_ref().map(|paging| paging.mode.value);
     let mode = known.filter(|mode| *mode != PagingMode::Identity).unwrap_or_else(|| {
@@ -97,12 +97,12 @@ fn given<'a>(
 /// The vCPU's own page tables; in user mode under page-table isolation with the
 /// kernel's half of the kernel's. The user's half stays the user's: the kernel's
 /// copy of it is marked no-execute.
-fn own<'a>(
-    input: Input<'a>,
+fn own(
+    input: Input<'_>,
     vcpu: &Vcpu,
     x86: &X86Vcpu,
     problems: &mut Vec<Problem>,
-) -> Result<Vec<(Range<u64>, AddressSpace<'a>)>, DumpError> {
+) -> Result<Vec<(Range<u64>, AddressSpace)>, DumpError> {
     let memory = &input.checkpoint.memory;
     let paging = vcpu_paging(memory, x86).map_err(|error| DumpError::NoAddressSpace {
         index: vcpu.index,
@@ -136,7 +136,7 @@ fn add_around_registers(
     leaves: &mut Vec<Leaf>,
     first: usize,
     range: &Range<u64>,
-    space: &AddressSpace<'_>,
+    space: &AddressSpace,
     x86: &X86Vcpu,
 ) {
     let registers = [linear_pc(x86), x86.gpr(Gpr::Rsp), x86.gpr(Gpr::Rbp)];
@@ -156,7 +156,7 @@ fn add_around_registers(
     }
 }
 
-fn single_page(space: &AddressSpace<'_>, gva: Gva) -> Option<Leaf> {
+fn single_page(space: &AddressSpace, gva: Gva) -> Option<Leaf> {
     let found = space.translate(gva).ok()?;
     let held = space.memory().contains(found.gpa, PAGE_SIZE);
     held.then_some(Leaf { gva, gpa: found.gpa, pages: 1, permissions: found.permissions })

@@ -84,7 +84,7 @@ impl Kept {
     /// What `level` keeps of these addresses, which ascend.
     pub(super) fn of(
         level: DumpLevel,
-        kernel: Option<&Kernel<'_>>,
+        kernel: Option<&Kernel>,
         ranges: &[Range<u64>],
     ) -> Result<Self, DumpError> {
         let mut kept = Self::all(ranges);

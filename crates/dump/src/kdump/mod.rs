@@ -118,7 +118,7 @@ struct Plan<'a> {
     input: Input<'a>,
     options: KdumpOptions,
     head: Head,
-    kernel: Option<Kernel<'a>>,
+    kernel: Option<Kernel>,
     /// The memory that there is, in whole pages.
     ranges: Vec<Range<u64>>,
 }
@@ -192,7 +192,7 @@ impl<'a> Plan<'a> {
 
 /// The names of the system. libkdumpfile tells the processor by them and
 /// refuses a file in which one is empty.
-fn uts_name(linux: &LinuxFacts, kernel: Option<&Kernel<'_>>) -> UtsName {
+fn uts_name(linux: &LinuxFacts, kernel: Option<&Kernel>) -> UtsName {
     let known = kernel.and_then(|kernel| kernel.uts_name().ok());
     known.map_or_else(|| UtsName::of_banner(linux), |found| found.value)
 }

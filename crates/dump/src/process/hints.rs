@@ -14,7 +14,7 @@ const MAX_NAME_BYTES: usize = 512;
 
 /// Debuggers want the program's files for its symbols; the guest's page cache
 /// has them.
-pub(super) fn lines(process: &Process<'_>, core: &Path) -> Vec<String> {
+pub(super) fn lines(process: &Process, core: &Path) -> Vec<String> {
     let core = crate::elf::quoted(core);
     let executable = process.executable().map(|file| file.path_when_it_existed().to_owned());
     let Some(executable) = executable.or_else(|| started_by(process)) else {
@@ -31,7 +31,7 @@ pub(super) fn lines(process: &Process<'_>, core: &Path) -> Vec<String> {
     ]
 }
 
-fn started_by(process: &Process<'_>) -> Option<String> {
+fn started_by(process: &Process) -> Option<String> {
     let (_, at) = process.auxv().into_iter().find(|(kind, _)| *kind == AT_EXECFN)?;
     let mut name = Vec::new();
     let mut byte = [0];

@@ -16,12 +16,12 @@ pub(crate) struct Made {
 }
 
 /// Makes them, page by page.
-pub(crate) struct MadePages<'m, 'k> {
-    pub(crate) kernel: &'m Kernel<'k>,
+pub(crate) struct MadePages<'m> {
+    pub(crate) kernel: &'m Kernel,
     pub(crate) made: &'m [Made],
 }
 
-impl MadeBytes for MadePages<'_, '_> {
+impl MadeBytes for MadePages<'_> {
     fn write(&self, write: &mut Write<'_>) -> Result<(), DumpError> {
         for made in self.made {
             for skip in (0..made.len_bytes).step_by(4096) {

@@ -37,7 +37,7 @@ pub(super) struct Memory {
 impl Memory {
     /// All mappings. With `zero_fill` what the checkpoint does not have is a
     /// hole of the file, which reads as zeroes.
-    pub(super) fn of(process: &Process<'_>, zero_fill: bool) -> Self {
+    pub(super) fn of(process: &Process, zero_fill: bool) -> Self {
         let guest = process.kernel().memory().len_bytes();
         let mut builder = Builder::new(zero_fill, guest, process.is_32_bit());
         for vma in process.vmas() {

@@ -15,6 +15,7 @@ mod tests;
 
 use std::path::Path;
 
+use vmss2core_guest::Facts;
 use vmss2core_guest::linux::{
     Counts, Kernel, Process, RegisterFinder, Task, ThreadRegisters, living_threads,
 };
@@ -49,8 +50,8 @@ pub struct Thread {
 
 /// A process with all that goes into its core.
 #[derive(Debug)]
-pub struct ProcessCore<'p, 'k> {
-    process: &'p Process<'k>,
+pub struct ProcessCore<'p> {
+    process: &'p Process,
     threads: Vec<Thread>,
     info: notes::Info,
     problems: Vec<Problem>,
@@ -67,15 +68,15 @@ pub struct ProcessSummary {
     pub segments: (usize, usize),
 }
 
-impl<'p, 'k> ProcessCore<'p, 'k> {
+impl<'p> ProcessCore<'p> {
     /// Gathers what is known of a process. `tasks` are all of the guest's; the
     /// thread that the process was asked for by comes first, which is where
     /// debuggers start. Threads that have ended are not in it, as in Linux's own cores.
     pub fn new(
-        kernel: &'k Kernel<'k>,
-        process: &'p Process<'k>,
+        kernel: &Kernel,
+        process: &'p Process,
         tasks: &[Task],
-        finder: &RegisterFinder<'k>,
+        finder: &RegisterFinder,
     ) -> Self {
         let first = process.task();
         let others = living_threads(tasks, first.pid).filter(|task| task.tid != first.tid);
@@ -104,7 +105,7 @@ impl<'p, 'k> ProcessCore<'p, 'k> {
         monitor: &dyn Monitor,
     ) -> Result<ProcessSummary, DumpError> {
         let kernel = self.process.kernel();
-        let facts = kernel.facts();
+        let facts = &Facts::default();
         let input = Input { checkpoint: kernel.checkpoint(), facts: &facts };
         let mut memory = Memory::of(self.process, options.zero_fill);
         let machine = self.machine();
@@ -153,7 +154,7 @@ impl<'p, 'k> ProcessCore<'p, 'k> {
 /// Registers that cannot be found leave the thread out of the core: debuggers
 /// would take zeroes for its state.
 fn registers(
-    finder: &RegisterFinder<'_>,
+    finder: &RegisterFinder,
     task: &Task,
     problems: &mut Vec<Problem>,
 ) -> Option<ThreadRegisters> {

@@ -34,7 +34,7 @@ pub(super) struct Info {
 
 impl Info {
     /// What cannot be told is 0.
-    pub(super) fn of(kernel: &Kernel<'_>, process: &Process<'_>) -> Self {
+    pub(super) fn of(kernel: &Kernel, process: &Process) -> Self {
         let task = process.task();
         let object = kernel.object(task.gva, "task_struct");
         let (state, letter) = state(task);
@@ -74,7 +74,7 @@ fn nice(task: &Object<'_>) -> Option<u8> {
 }
 
 /// All notes.
-pub(super) fn all(core: &ProcessCore<'_, '_>, machine: Machine) -> Vec<u8> {
+pub(super) fn all(core: &ProcessCore<'_>, machine: Machine) -> Vec<u8> {
     let writer = Writer { core, machine };
     let mut notes = Notes::default();
     let mut threads =
@@ -98,7 +98,7 @@ pub(super) fn all(core: &ProcessCore<'_, '_>, machine: Machine) -> Vec<u8> {
 }
 
 struct Writer<'a> {
-    core: &'a ProcessCore<'a, 'a>,
+    core: &'a ProcessCore<'a>,
     machine: Machine,
 }
 

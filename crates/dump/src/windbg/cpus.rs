@@ -13,12 +13,11 @@ use super::context::{self, Context};
 use super::patch::Patch;
 
 /// What the guest is, for one dump.
-#[derive(Clone, Copy)]
 pub(super) struct Guest<'a> {
     pub(super) checkpoint: &'a Checkpoint,
     pub(super) facts: &'a WindowsFacts,
     /// Through the kernel's page tables.
-    pub(super) space: AddressSpace<'a>,
+    pub(super) space: AddressSpace,
     /// Registers of vCPUs rather than what a crash has saved.
     pub(super) is_live: bool,
 }
@@ -49,7 +48,7 @@ impl Origin {
 }
 
 /// Works out the registers of every processor.
-pub(super) fn cpus(guest: Guest<'_>) -> Cpus {
+pub(super) fn cpus(guest: &Guest<'_>) -> Cpus {
     let mut cpus = Cpus::default();
     let origins: Vec<Origin> = guest.facts.cpus.iter().map(|cpu| guest.origin(cpu)).collect();
     for (cpu, origin) in guest.facts.cpus.iter().zip(&origins) {
@@ -73,7 +72,7 @@ pub(super) fn cpus(guest: Guest<'_>) -> Cpus {
 }
 
 impl Guest<'_> {
-    fn is_64_bit(self) -> bool {
+    fn is_64_bit(&self) -> bool {
         self.facts.is_64_bit
     }
 
@@ -107,7 +106,7 @@ impl Guest<'_> {
 
     /// A processor without registers gets zeroes, which debuggers say are none:
     /// what is in memory may be of a freeze long ago.
-    fn context_patches(self, cpu: &WindowsCpu, origin: &Origin) -> Vec<Patch> {
+    fn context_patches(&self, cpu: &WindowsCpu, origin: &Origin) -> Vec<Patch> {
         let bytes = match origin {
             Origin::Windows(_) => return Vec::new(),
             Origin::Vcpu(context) => context.bytes.clone(),

@@ -200,7 +200,8 @@ impl<'a> Writer<'a> {
         let (mode, root) = facts.kernel_root.value;
         let space = AddressSpace::new(&self.checkpoint().memory, mode, root);
         let is_live = self.choices().live_context;
-        let cpus = cpus::cpus(Guest { checkpoint: self.checkpoint(), facts, space, is_live });
+        let guest = Guest { checkpoint: self.checkpoint(), facts, space: space.clone(), is_live };
+        let cpus = cpus::cpus(&guest);
         let mut problems = problems(facts, self.choices());
         problems.extend(cpus.problems.iter().cloned());
         let patches = self.patches(facts, &cpus);
@@ -251,7 +252,7 @@ impl<'a> Writer<'a> {
     fn runs(
         self,
         facts: &WindowsFacts,
-        space: &AddressSpace<'_>,
+        space: &AddressSpace,
         placed: &[(Patch, Vec<Part>)],
         problems: &mut Vec<Problem>,
     ) -> Result<Vec<Range<u64>>, DumpError> {
@@ -291,7 +292,7 @@ impl<'a> Writer<'a> {
 /// Patches with where they are in the guest's physical memory.
 fn place(
     patches: Vec<Patch>,
-    space: &AddressSpace<'_>,
+    space: &AddressSpace,
     problems: &mut Vec<Problem>,
 ) -> Vec<(Patch, Vec<Part>)> {
     let mut placed = Vec::new();

@@ -23,7 +23,7 @@ pub(super) struct Part {
 }
 
 /// The parts of a patch; `None` if some of it has no physical address.
-pub(super) fn parts(patch: &Patch, space: &AddressSpace<'_>) -> Option<Vec<Part>> {
+pub(super) fn parts(patch: &Patch, space: &AddressSpace) -> Option<Vec<Part>> {
     let (mut parts, mut at, mut rest) = (Vec::new(), patch.gva, patch.bytes.as_slice());
     while !rest.is_empty() {
         let in_page = usize::try_from(PAGE_SIZE.saturating_sub(at.page_offset())).ok()?;

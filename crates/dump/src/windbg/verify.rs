@@ -90,7 +90,7 @@ impl Dump {
     }
 
     /// What a debugger will look for and not find.
-    fn missing(&self, facts: &WindowsFacts, space: &AddressSpace<'_>) -> Vec<&'static str> {
+    fn missing(&self, facts: &WindowsFacts, space: &AddressSpace) -> Vec<&'static str> {
         let mut missing = Vec::new();
         if facts.kdbg.is_none() {
             return missing;
@@ -119,7 +119,7 @@ impl Dump {
     }
 
     /// What is wrong with the kernel's header, by which debuggers know its symbols.
-    fn missing_header(&self, space: &AddressSpace<'_>, base: Gva) -> Option<&'static str> {
+    fn missing_header(&self, space: &AddressSpace, base: Gva) -> Option<&'static str> {
         let mut magic = [0; 2];
         if space.read(base, &mut magic).is_ok() {
             let text = "no image begins where the debugger data says that the kernel does: is \
@@ -139,7 +139,7 @@ impl Dump {
 
     /// Whether the header has the registers of one of the processors, as a
     /// debugger compares them; it may have none at all.
-    fn begins_with_a_processor(&self, facts: &WindowsFacts, space: &AddressSpace<'_>) -> bool {
+    fn begins_with_a_processor(&self, facts: &WindowsFacts, space: &AddressSpace) -> bool {
         let len = Context::len_bytes(facts.is_64_bit);
         let Some(context) = self.head.context.get(..len) else { return false };
         let places = facts.cpus.iter().flat_map(|cpu| [cpu.context, cpu.embedded_context]);
@@ -152,13 +152,13 @@ impl Dump {
 
 /// Whether the file has what the patch wrote. Of two at one address the later
 /// one counts.
-fn is_there(patch: &Patch, all: &[Patch], space: &AddressSpace<'_>) -> bool {
+fn is_there(patch: &Patch, all: &[Patch], space: &AddressSpace) -> bool {
     let last = all.iter().rfind(|other| other.gva == patch.gva).unwrap_or(patch);
     let mut bytes = vec![0; last.bytes.len()];
     space.read(last.gva, &mut bytes).is_ok() && bytes == last.bytes
 }
 
-fn read_word(space: &AddressSpace<'_>, gva: u64) -> Option<u64> {
+fn read_word(space: &AddressSpace, gva: u64) -> Option<u64> {
     if space.mode().is_64_bit() {
         return space.read_u64(Gva(gva)).ok();
     }

@@ -18,8 +18,8 @@ use crate::target::{Inferior, Region, Registers, Thread};
 const AT_PHDR: u64 = 3;
 
 /// A process with its threads.
-pub struct Attached<'a> {
-    process: Process<'a>,
+pub struct Attached {
+    process: Process,
     tasks: Vec<Task>,
     threads: Vec<Thread>,
     registers: BTreeMap<u32, Registers>,
@@ -31,12 +31,12 @@ pub struct Attached<'a> {
     made_up: Mutex<BTreeMap<&'static str, Arc<Vec<u8>>>>,
 }
 
-impl<'a> Attached<'a> {
+impl Attached {
     /// The process that a task is of; `tasks` are all of the guest's. Threads whose
     /// registers cannot be found are left out; the error is a sentence.
     pub(super) fn new(
-        kernel: &'a Kernel<'a>,
-        finder: &RegisterFinder<'a>,
+        kernel: &Kernel,
+        finder: &RegisterFinder,
         task: &Task,
         tasks: &[Task],
     ) -> Result<Self, String> {
@@ -74,7 +74,7 @@ impl<'a> Attached<'a> {
     }
 
     /// The process.
-    pub fn process(&self) -> &Process<'a> {
+    pub fn process(&self) -> &Process {
         &self.process
     }
 
@@ -137,7 +137,7 @@ fn with_reasons(error: &dyn std::error::Error) -> String {
 
 /// The registers of threads that live.
 fn states<'t>(
-    finder: &RegisterFinder<'_>,
+    finder: &RegisterFinder,
     tasks: impl Iterator<Item = &'t Task>,
     problems: &mut Vec<String>,
 ) -> BTreeMap<u32, ThreadRegisters> {
@@ -202,7 +202,7 @@ fn region(vmas: &[Vma], gva: Gva, end: u64) -> Region {
     Region { range: start..end.max(gva.0), permissions: None, name: None }
 }
 
-impl Inferior for Attached<'_> {
+impl Inferior for Attached {
     fn pid(&self) -> u32 {
         self.process.task().pid
     }
@@ -228,8 +228,8 @@ impl Inferior for Attached<'_> {
         Some(region(self.process.vmas(), Gva(address), end))
     }
 
-    fn space(&self, _: u32) -> Option<AddressSpace<'_>> {
-        Some(*self.process.space())
+    fn space(&self, _: u32) -> Option<AddressSpace> {
+        Some(self.process.space().clone())
     }
 
     fn linked(&self) -> Option<&Libraries> {

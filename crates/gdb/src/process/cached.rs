@@ -16,25 +16,25 @@ const NAMED: usize = 6;
 /// Where the bytes of open files are. A file that is opened twice is looked through
 /// once.
 pub(super) struct Caches<'a> {
-    kernel: &'a Kernel<'a>,
+    kernel: &'a Kernel,
     open: Mutex<HashMap<Gva, Weak<RestoredFile>>>,
 }
 
 /// A file of the guest, open.
 pub(super) struct CachedFile<'a> {
-    kernel: &'a Kernel<'a>,
+    kernel: &'a Kernel,
     file: Arc<RestoredFile>,
 }
 
 impl<'a> Caches<'a> {
-    pub(super) fn new(kernel: &'a Kernel<'a>) -> Self {
+    pub(super) fn new(kernel: &'a Kernel) -> Self {
         Self { kernel, open: Mutex::default() }
     }
 
     /// Opens a file that the process has mapped; the error is a sentence.
     pub(super) fn open(
         &self,
-        process: &Attached<'_>,
+        process: &Attached,
         file: &MappedFile,
     ) -> Result<CachedFile<'a>, String> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

@@ -30,16 +30,16 @@ use sysroot::Sysroot;
 /// What is there for clients: processors or tasks for `target remote`, any process for
 /// `target extended-remote`, or one process for both.
 pub struct Processes<'a> {
-    kernel: &'a Kernel<'a>,
+    kernel: &'a Kernel,
     whole: Arc<dyn Inferior + 'a>,
-    only: Option<Arc<Attached<'a>>>,
+    only: Option<Arc<Attached>>,
     sysroot: Option<Sysroot>,
     /// What a client is told of registers before it attaches.
     before: Description,
     tasks: OnceLock<Result<Vec<Task>, String>>,
-    finder: OnceLock<RegisterFinder<'a>>,
+    finder: OnceLock<RegisterFinder>,
     /// Those that a client has attached: several may look at the same one.
-    attached: Mutex<BTreeMap<u32, Weak<Attached<'a>>>>,
+    attached: Mutex<BTreeMap<u32, Weak<Attached>>>,
     caches: Caches<'a>,
     tables: tables::Tables,
 }
@@ -47,7 +47,7 @@ pub struct Processes<'a> {
 impl<'a> Processes<'a> {
     /// The processes of a Linux guest; `whole` is what others get: its processors or
     /// its tasks.
-    pub fn new(kernel: &'a Kernel<'a>, whole: Arc<dyn Inferior + 'a>) -> Self {
+    pub fn new(kernel: &'a Kernel, whole: Arc<dyn Inferior + 'a>) -> Self {
         Self {
             kernel,
             whole,
@@ -74,7 +74,7 @@ impl<'a> Processes<'a> {
     }
 
     /// The process that every client gets.
-    pub fn only(&self) -> Option<&Attached<'a>> {
+    pub fn only(&self) -> Option<&Attached> {
         self.only.as_deref()
     }
 
@@ -87,7 +87,7 @@ impl<'a> Processes<'a> {
     }
 
     /// A process by its number; the error is a sentence for the user.
-    fn find(&self, pid: u32) -> Result<Arc<Attached<'a>>, String> {
+    fn find(&self, pid: u32) -> Result<Arc<Attached>, String> {
         let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
         attached.retain(|_, process| process.strong_count() > 0);
         if let Some(known) = attached.get(&pid).and_then(Weak::upgrade) {

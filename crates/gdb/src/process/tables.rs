@@ -20,7 +20,7 @@ pub(super) struct Tables {
 
 impl Tables {
     /// A table by its name; the empty one lists the others.
-    pub(super) fn get(&self, name: &str, kernel: &Kernel<'_>, tasks: &[Task]) -> Option<String> {
+    pub(super) fn get(&self, name: &str, kernel: &Kernel, tasks: &[Task]) -> Option<String> {
         match name {
             "" => Some(types()),
             "processes" => Some(self.processes.get_or_init(|| processes(kernel, tasks)).clone()),
@@ -56,7 +56,7 @@ fn types() -> String {
     table("types", all.into_iter().map(row))
 }
 
-fn processes(kernel: &Kernel<'_>, tasks: &[Task]) -> String {
+fn processes(kernel: &Kernel, tasks: &[Task]) -> String {
     let row = |task: &Task| {
         let cores = tasks.iter().filter(|of| of.pid == task.pid).filter_map(|of| of.on_vcpu);
         let cores: Vec<String> = cores.map(|core| core.to_string()).collect();
@@ -73,7 +73,7 @@ fn processes(kernel: &Kernel<'_>, tasks: &[Task]) -> String {
 
 /// With its arguments; what has none, such as threads of the kernel, is in brackets
 /// as `ps` has it.
-fn command(kernel: &Kernel<'_>, task: &Task) -> String {
+fn command(kernel: &Kernel, task: &Task) -> String {
     let words = kernel.command_line(task).ok().flatten().unwrap_or_default().words;
     match words.join(" ") {
         line if line.is_empty() => format!("[{}]", task.comm),

@@ -26,7 +26,7 @@ const FIRST_MADE_UP: u32 = 10_000_000;
 /// The tasks of a guest.
 pub struct GuestTasks<'a> {
     view: KernelView<'a>,
-    kernel: &'a Kernel<'a>,
+    kernel: &'a Kernel,
     threads: Vec<Thread>,
     tasks: HashMap<u32, Task>,
 }
@@ -36,7 +36,7 @@ impl<'a> GuestTasks<'a> {
     /// guest's list of tasks cannot be found.
     pub fn list(
         view: KernelView<'a>,
-        kernel: &'a Kernel<'a>,
+        kernel: &'a Kernel,
     ) -> Result<(Self, Vec<Problem>), LinuxError> {
         let found = kernel.tasks()?;
         let panicked = kernel.stopped(None).panic_cpu.map(|cpu| cpu.value);
@@ -65,12 +65,12 @@ impl<'a> GuestTasks<'a> {
         task.on_vcpu.or_else(last)
     }
 
-    fn spaces(&self, task: &Task) -> Vec<AddressSpace<'a>> {
+    fn spaces(&self, task: &Task) -> Vec<AddressSpace> {
         if task.on_vcpu.is_some_and(|vcpu| !self.kernel.linux().has_left(vcpu)) {
             return self.view.spaces(task.on_vcpu);
         }
         let own = self.kernel.space_of(task).ok().flatten();
-        own.into_iter().chain([*self.kernel.space()]).collect()
+        own.into_iter().chain([self.kernel.space().clone()]).collect()
     }
 
     fn cpu(&self, task: &Task) -> X86Vcpu {
@@ -131,7 +131,7 @@ impl Inferior for GuestTasks<'_> {
         self.space(tid).map(|space| region_at(&space, Gva(address)))
     }
 
-    fn space(&self, tid: u32) -> Option<AddressSpace<'_>> {
+    fn space(&self, tid: u32) -> Option<AddressSpace> {
         self.spaces(self.tasks.get(&tid)?).into_iter().next()
     }
 

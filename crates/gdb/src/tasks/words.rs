@@ -12,12 +12,12 @@ const MOST_CHARS: usize = 60;
 
 /// Says it, and reads the command line of each process only once.
 pub(super) struct Words<'k> {
-    kernel: &'k Kernel<'k>,
+    kernel: &'k Kernel,
     commands: RefCell<HashMap<u32, String>>,
 }
 
 impl<'k> Words<'k> {
-    pub(super) fn of(kernel: &'k Kernel<'k>) -> Self {
+    pub(super) fn of(kernel: &'k Kernel) -> Self {
         Self { kernel, commands: RefCell::default() }
     }
 

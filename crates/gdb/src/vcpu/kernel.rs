@@ -14,7 +14,7 @@ const MOST_PERCPU_BYTES: u64 = 64 << 20;
 
 /// The modules whose files lie below a directory: gdb wants addresses in the order
 /// of the file's sections, which only the file tells.
-pub fn modules(kernel: &Kernel<'_>, dir: &Path) -> Vec<Library> {
+pub fn modules(kernel: &Kernel, dir: &Path) -> Vec<Library> {
     let files = ModuleFile::below(dir);
     let library = |module: &Module| {
         let path = files.get(&module.name)?;
@@ -42,7 +42,7 @@ impl PerCpu {
     ///
     /// Only for addresses at which nothing is mapped: 64-bit kernels before 6.15 link
     /// these variables from 0 on, later ones give the pages of the template back.
-    pub fn own_address(&self, kernel: &Kernel<'_>, vcpu: u32, address: u64) -> Option<Gva> {
+    pub fn own_address(&self, kernel: &Kernel, vcpu: u32, address: u64) -> Option<Gva> {
         let offset = kernel.linux().kaslr_offset.as_ref().map_or(0, |offset| offset.value);
         let image = kernel.linux().text.as_ref()?.value;
         let from_zero = address.wrapping_sub(offset) < MOST_PERCPU_BYTES;
@@ -61,7 +61,7 @@ impl PerCpu {
     }
 }
 
-fn range(kernel: &Kernel<'_>) -> Option<Range<u64>> {
+fn range(kernel: &Kernel) -> Option<Range<u64>> {
     let symbols = &kernel.symbols()?.value;
     let (start, end) = (symbols.address("__per_cpu_start")?, symbols.address("__per_cpu_end")?);
     (end.0.checked_sub(start.0)? < MOST_PERCPU_BYTES).then_some(start.0..end.0)

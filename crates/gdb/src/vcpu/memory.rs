@@ -7,13 +7,13 @@ use crate::target::Region;
 
 /// Fills `buf` from `gva` on, each page from the first of `spaces` that has it;
 /// returns how many bytes there are before the first that none has.
-pub fn read_prefix(spaces: &[AddressSpace<'_>], gva: Gva, buf: &mut [u8]) -> usize {
+pub fn read_prefix(spaces: &[AddressSpace], gva: Gva, buf: &mut [u8]) -> usize {
     read_pages(gva, buf, |at, part| spaces.iter().any(|space| space.read(at, part).is_ok()))
 }
 
 /// What is mapped at an address: one page of whatever size, or the part of the
 /// address space that an absent entry stands for.
-pub fn region_at(space: &AddressSpace<'_>, gva: Gva) -> Region {
+pub fn region_at(space: &AddressSpace, gva: Gva) -> Region {
     let (len, permissions) = match space.translate(gva) {
         Ok(found) => (found.page_len, Some(found.permissions)),
         Err(AccessError::NotMapped { level, .. } | AccessError::Reserved { level, .. }) => {

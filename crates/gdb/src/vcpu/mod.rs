@@ -45,7 +45,7 @@ impl<'a> Vcpus<'a> {
         self.view.vcpu(tid.checked_sub(1)?)
     }
 
-    fn spaces(&self, tid: u32) -> Vec<AddressSpace<'a>> {
+    fn spaces(&self, tid: u32) -> Vec<AddressSpace> {
         self.view.spaces(tid.checked_sub(1))
     }
 }
@@ -101,7 +101,7 @@ impl Inferior for Vcpus<'_> {
         self.spaces(tid).first().map(|space| region_at(space, Gva(address)))
     }
 
-    fn space(&self, tid: u32) -> Option<AddressSpace<'_>> {
+    fn space(&self, tid: u32) -> Option<AddressSpace> {
         self.spaces(tid).into_iter().next()
     }
 

@@ -18,8 +18,8 @@ use crate::target::{Library, MachKernel, Slide};
 pub struct KernelView<'a> {
     checkpoint: &'a Checkpoint,
     facts: &'a Facts,
-    kernel: Option<&'a Kernel<'a>>,
-    windows: Option<&'a windows::Kernel<'a>>,
+    kernel: Option<&'a Kernel>,
+    windows: Option<&'a windows::Kernel>,
     description: Description,
     percpu: PerCpu,
     module_dir: Option<PathBuf>,
@@ -28,11 +28,7 @@ pub struct KernelView<'a> {
 
 impl<'a> KernelView<'a> {
     /// A checkpoint; `kernel` is asked what a Linux guest knows.
-    pub fn new(
-        checkpoint: &'a Checkpoint,
-        facts: &'a Facts,
-        kernel: Option<&'a Kernel<'a>>,
-    ) -> Self {
+    pub fn new(checkpoint: &'a Checkpoint, facts: &'a Facts, kernel: Option<&'a Kernel>) -> Self {
         Self {
             checkpoint,
             facts,
@@ -51,7 +47,7 @@ impl<'a> KernelView<'a> {
     }
 
     /// Lists what a Windows kernel has loaded.
-    pub fn with_windows(self, windows: Option<&'a windows::Kernel<'a>>) -> Self {
+    pub fn with_windows(self, windows: Option<&'a windows::Kernel>) -> Self {
         Self { windows, ..self }
     }
 
@@ -82,7 +78,7 @@ impl<'a> KernelView<'a> {
 
     /// What a processor sees: its own page tables, then the kernel's where they
     /// are others. What the kernel sees if there is no such processor.
-    pub fn spaces(&self, vcpu: Option<u32>) -> Vec<AddressSpace<'a>> {
+    pub fn spaces(&self, vcpu: Option<u32>) -> Vec<AddressSpace> {
         let memory = &self.checkpoint.memory;
         let x86 = vcpu.and_then(|index| self.vcpu(index)).and_then(Vcpu::x86);
         let own = x86.and_then(|vcpu| vcpu_paging(memory, vcpu).ok());
@@ -91,11 +87,12 @@ impl<'a> KernelView<'a> {
         };
         let facts = self.facts.vcpus.iter().find(|facts| Some(facts.index) == vcpu);
         let kernel_root = facts.and_then(|facts| facts.kernel_root.as_ref());
-        std::iter::once(own).chain(kernel_root.map(|root| own.with_root(root.value))).collect()
+        let kernels = kernel_root.map(|root| own.with_root(root.value));
+        std::iter::once(own).chain(kernels).collect()
     }
 
     /// What the kernel sees.
-    pub fn kernel_space(&self) -> Option<AddressSpace<'a>> {
+    pub fn kernel_space(&self) -> Option<AddressSpace> {
         let linux = self.facts.linux.as_ref().and_then(|linux| linux.kernel_root.as_ref());
         let windows = self.facts.windows.as_ref().map(|windows| &windows.kernel_root);
         let macos = self.facts.macos.as_ref().and_then(|macos| macos.kernel_root.as_ref());
@@ -107,7 +104,7 @@ impl<'a> KernelView<'a> {
     /// mapped may be a processor's own variable.
     pub fn read(
         &self,
-        spaces: &[AddressSpace<'_>],
+        spaces: &[AddressSpace],
         vcpu: Option<u32>,
         address: u64,
         buf: &mut [u8],
@@ -219,7 +216,7 @@ mod tests {
         let checkpoint = Checkpoint::default();
         let mode = Some(Found::new(PagingMode::FourLevel, "CR4"));
         let vcpu = VcpuFacts { mode, ..VcpuFacts::default() };
-        let facts = Facts { vcpus: vec![vcpu], ..Facts::default() };
+        let facts = Facts { vcpus: [vcpu].into(), ..Facts::default() };
         let vcpus = Vcpus::new(KernelView::new(&checkpoint, &facts, None));
         let target = KernelTarget::new(&checkpoint.memory, Arc::new(vcpus));
         let toy = Toy::default();
@@ -261,7 +258,7 @@ mod tests {
             ..MacosFacts::default()
         };
         let os = Some(Found::new(OperatingSystem::MacOs, "made"));
-        let facts = Facts { os, macos: Some(macos), ..Facts::default() };
+        let facts = Facts { os, macos: Some(macos.into()), ..Facts::default() };
         let checkpoint = Checkpoint::default();
         let vcpus = Vcpus::new(KernelView::new(&checkpoint, &facts, None));
         let target = KernelTarget::new(&checkpoint.memory, Arc::new(vcpus));

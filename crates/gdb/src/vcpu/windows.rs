@@ -10,7 +10,7 @@ const FIRST_SECTION: u64 = 0x1000;
 /// The kernel and its drivers. gdb takes the address of the one segment of an image
 /// for that of its lowest section, as gdbserver has it on Windows itself (`win32-low.cc`
 /// adds 0x1000 to each base).
-pub(super) fn images(kernel: &Kernel<'_>) -> Vec<Library> {
+pub(super) fn images(kernel: &Kernel) -> Vec<Library> {
     let library = |module: &Module| {
         let sections = module.sections().iter().map(|section| u64::from(section.rva));
         let first = sections.min().unwrap_or(FIRST_SECTION);

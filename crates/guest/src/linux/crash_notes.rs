@@ -45,7 +45,7 @@ struct CrashNote {
     registers: X86Vcpu,
 }
 
-impl Kernel<'_> {
+impl Kernel {
     /// The registers with which a task stopped when the kernel crashed, if it ran then.
     pub(super) fn at_crash(&self, task: &Task) -> Option<X86Vcpu> {
         let note = self.crash_note(task.cpu?)?;

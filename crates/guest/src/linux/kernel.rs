@@ -12,7 +12,7 @@ use super::{
     kallsyms, learn,
 };
 use crate::paging::AddressSpace;
-use crate::{Facts, Found, LinuxFacts};
+use crate::{Facts, Found, LinuxFacts, VcpuFacts};
 
 /// What the user knows better than the guest: files of this very kernel.
 #[derive(Debug, Default)]
@@ -25,95 +25,113 @@ pub struct BetterSources {
     pub problems: Vec<Problem>,
 }
 
-/// A Linux kernel in a checkpoint.
+/// A Linux kernel at one moment: what holds from boot to boot, and a checkpoint.
+/// A clone shares both.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    checkpoint: Checkpoint,
+    vcpus: Arc<[VcpuFacts]>,
+    space: AddressSpace,
+    knowledge: Arc<Knowledge>,
+    pub(super) moment: Arc<Moment>,
+}
+
+/// What holds from boot to boot. What a question needs is found when it is first asked.
 #[derive(Debug)]
-pub struct Kernel<'a> {
-    checkpoint: &'a Checkpoint,
-    facts: &'a Facts,
-    linux: &'a LinuxFacts,
-    space: AddressSpace<'a>,
-    given_symbols: Option<Found<Symbols>>,
+struct Knowledge {
+    linux: Arc<LinuxFacts>,
+    given: BetterSources,
     kallsyms: OnceLock<Option<Found<Symbols>>>,
     btf: OnceLock<Option<Found<Arc<Btf>>>>,
     layout: OnceLock<Layout>,
+    learned: OnceLock<Option<Arc<Learned>>>,
+}
+
+/// What holds for one checkpoint only.
+#[derive(Debug, Default)]
+pub(super) struct Moment {
     pub(super) modules: OnceLock<Modules>,
     pub(super) generated: OnceLock<Vec<GeneratedCode>>,
-    learned: OnceLock<Option<Arc<Learned>>>,
     /// By vCPU that has left for a second kernel.
     left: OnceLock<HashMap<u32, X86Vcpu>>,
     swap: OnceLock<SwapAreas>,
-    given_types: Vec<Found<Arc<dyn Types>>>,
-    given_problems: Vec<Problem>,
 }
 
-impl<'a> Kernel<'a> {
+impl Kernel {
     /// Opens the kernel that `facts` found in `checkpoint`.
     pub fn open(
-        checkpoint: &'a Checkpoint,
-        facts: &'a Facts,
+        checkpoint: &Checkpoint,
+        facts: &Facts,
         better: BetterSources,
     ) -> Result<Self, LinuxError> {
-        let linux = facts.linux.as_ref().ok_or(LinuxError::NotLinux)?;
-        let space = space(&checkpoint.memory, facts, linux).ok_or(LinuxError::NoPageTables)?;
-        Ok(Self {
-            checkpoint,
-            facts,
+        let linux = facts.linux.clone().ok_or(LinuxError::NotLinux)?;
+        let knowledge = Arc::new(Knowledge {
             linux,
-            space,
-            given_symbols: better.symbols,
+            given: better,
             kallsyms: OnceLock::new(),
             btf: OnceLock::new(),
             layout: OnceLock::new(),
-            modules: OnceLock::new(),
-            generated: OnceLock::new(),
             learned: OnceLock::new(),
-            left: OnceLock::new(),
-            swap: OnceLock::new(),
-            given_types: better.types,
-            given_problems: better.problems,
-        })
+        });
+        Self::with(knowledge, checkpoint.clone(), facts.vcpus.clone())
+    }
+
+    /// The same boot of the kernel at another moment: nothing that was found out about
+    /// the boot is looked for again.
+    pub fn at(&self, checkpoint: Checkpoint, vcpus: Arc<[VcpuFacts]>) -> Result<Self, LinuxError> {
+        Self::with(self.knowledge.clone(), checkpoint, vcpus)
+    }
+
+    fn with(
+        knowledge: Arc<Knowledge>,
+        checkpoint: Checkpoint,
+        vcpus: Arc<[VcpuFacts]>,
+    ) -> Result<Self, LinuxError> {
+        let space = space(&checkpoint.memory, &vcpus, &knowledge.linux);
+        let space = space.ok_or(LinuxError::NoPageTables)?;
+        Ok(Self { checkpoint, vcpus, space, knowledge, moment: Arc::default() })
     }
 
     /// The checkpoint.
-    pub fn checkpoint(&self) -> &'a Checkpoint {
-        self.checkpoint
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
     }
 
     /// Guest physical memory.
-    pub fn memory(&self) -> &'a PhysicalMemory {
+    pub fn memory(&self) -> &PhysicalMemory {
         &self.checkpoint.memory
     }
 
-    /// What is known of the guest.
-    pub fn facts(&self) -> &'a Facts {
-        self.facts
+    /// How each vCPU sees memory.
+    pub fn vcpus(&self) -> &[VcpuFacts] {
+        &self.vcpus
     }
 
     /// What is known of the kernel.
-    pub fn linux(&self) -> &'a LinuxFacts {
-        self.linux
+    pub fn linux(&self) -> &LinuxFacts {
+        &self.knowledge.linux
     }
 
     /// The kernel's own view of memory: all that every process shares.
-    pub fn space(&self) -> &AddressSpace<'a> {
+    pub fn space(&self) -> &AddressSpace {
         &self.space
     }
 
     /// The registers of a vCPU as far as they are about this kernel: of one that executes
     /// a second kernel since this one crashed, those that it left here.
     pub fn registers_of(&self, vcpu: u32) -> Option<&X86Vcpu> {
-        if self.linux.has_left(vcpu) {
-            return self.left.get_or_init(|| self.left_registers()).get(&vcpu);
+        if self.linux().has_left(vcpu) {
+            return self.moment.left.get_or_init(|| self.left_registers()).get(&vcpu);
         }
         self.checkpoint.vcpus.iter().find(|known| known.index == vcpu)?.x86()
     }
 
     /// The privilege level of a vCPU; that of the kernel for one that left it.
     pub fn privilege_of(&self, vcpu: u32) -> Option<u8> {
-        if self.linux.has_left(vcpu) {
+        if self.linux().has_left(vcpu) {
             return Some(0);
         }
-        self.facts.vcpus.iter().find(|known| known.index == vcpu)?.privilege
+        self.vcpus.iter().find(|known| known.index == vcpu)?.privilege
     }
 
     /// All vCPUs whose registers are known.
@@ -124,19 +142,19 @@ impl<'a> Kernel<'a> {
 
     /// Bytes of a pointer and of a `long`.
     pub fn word_len(&self) -> u64 {
-        if self.linux.is_64_bit { 8 } else { 4 }
+        if self.linux().is_64_bit { 8 } else { 4 }
     }
 
     /// The kernel's symbols: those that the user gave, or the kernel's own table.
     pub fn symbols(&self) -> Option<&Found<Symbols>> {
-        let own = || self.kallsyms.get_or_init(|| kallsyms::find(self)).as_ref();
-        self.given_symbols.as_ref().or_else(own)
+        let own = || self.knowledge.kallsyms.get_or_init(|| kallsyms::find(self)).as_ref();
+        self.knowledge.given.symbols.as_ref().or_else(own)
     }
 
     /// The address of a function or variable, and who says so: VMCOREINFO, which
     /// costs nothing, or the symbol table.
     pub fn symbol(&self, name: &str) -> Result<Found<Gva>, LinuxError> {
-        let info = self.linux.vmcoreinfo.as_ref();
+        let info = self.linux().vmcoreinfo.as_ref();
         if let Some(address) = info.and_then(|info| info.value.symbol(name)) {
             return Ok(Found::new(address, format!("SYMBOL({name}) of VMCOREINFO")));
         }
@@ -148,14 +166,14 @@ impl<'a> Kernel<'a> {
 
     /// The type information that the kernel carries.
     pub fn btf(&self) -> Option<&Found<Arc<Btf>>> {
-        self.btf.get_or_init(|| btf::find(self)).as_ref()
+        self.knowledge.btf.get_or_init(|| btf::find(self)).as_ref()
     }
 
     /// Where members of structures lie.
     pub fn layout(&self) -> &Layout {
-        self.layout.get_or_init(|| {
+        self.knowledge.layout.get_or_init(|| {
             let mut layout = Layout::default();
-            for given in &self.given_types {
+            for given in &self.knowledge.given.types {
                 self.add_checked(&mut layout, given.clone());
             }
             if let Some(stated) = self.stated_types() {
@@ -175,7 +193,7 @@ impl<'a> Kernel<'a> {
 
     /// What VMCOREINFO says of structures.
     fn stated_types(&self) -> Option<Found<Arc<dyn Types>>> {
-        let info = self.linux.vmcoreinfo.as_ref()?;
+        let info = self.linux().vmcoreinfo.as_ref()?;
         let stated = Stated::of(&info.value)?;
         Some(Found::new(Arc::new(stated), &info.how))
     }
@@ -200,12 +218,12 @@ impl<'a> Kernel<'a> {
     }
 
     fn learn(&self) -> Option<&Arc<Learned>> {
-        self.learned.get_or_init(|| learn::learn(self).map(Arc::new)).as_ref()
+        self.knowledge.learned.get_or_init(|| learn::learn(self).map(Arc::new)).as_ref()
     }
 
     /// The swap areas.
     pub(super) fn swap_areas(&self) -> &SwapAreas {
-        self.swap.get_or_init(|| SwapAreas::of(self))
+        self.moment.swap.get_or_init(|| SwapAreas::of(self))
     }
 
     /// The first task, the idle one of CPU 0: by its symbol, else as its data shows
@@ -218,8 +236,8 @@ impl<'a> Kernel<'a> {
     /// What is doubtful about the sources that answers come from, those that were
     /// looked at so far.
     pub fn source_problems(&self) -> impl Iterator<Item = &Problem> {
-        let of_layout = self.layout.get().into_iter().flat_map(Layout::problems);
-        self.given_problems.iter().chain(of_layout)
+        let of_layout = self.knowledge.layout.get().into_iter().flat_map(Layout::problems);
+        self.knowledge.given.problems.iter().chain(of_layout)
     }
 
     /// A structure of the kernel.
@@ -250,16 +268,12 @@ impl<'a> Kernel<'a> {
 }
 
 /// The kernel's page tables; those of a vCPU if they were not found.
-fn space<'a>(
-    memory: &'a PhysicalMemory,
-    facts: &Facts,
-    linux: &LinuxFacts,
-) -> Option<AddressSpace<'a>> {
+fn space(memory: &PhysicalMemory, vcpus: &[VcpuFacts], linux: &LinuxFacts) -> Option<AddressSpace> {
     if let Some(root) = &linux.kernel_root {
         let (mode, root) = root.value;
         return Some(AddressSpace::new(memory, mode, root));
     }
-    let mut here = facts.vcpus.iter().filter(|vcpu| !linux.has_left(vcpu.index));
+    let mut here = vcpus.iter().filter(|vcpu| !linux.has_left(vcpu.index));
     here.find_map(|vcpu| {
         let mode = vcpu.mode.as_ref()?.value;
         let root = vcpu.kernel_root.as_ref().map(|root| root.value).or(vcpu.root)?;

@@ -9,13 +9,13 @@ use super::{Kernel, LinuxError, Member};
 /// other.
 #[derive(Clone, Copy, Debug)]
 pub struct Object<'k> {
-    kernel: &'k Kernel<'k>,
+    kernel: &'k Kernel,
     gva: Gva,
     structure: &'static str,
 }
 
 impl<'k> Object<'k> {
-    pub(super) fn new(kernel: &'k Kernel<'k>, gva: Gva, structure: &'static str) -> Self {
+    pub(super) fn new(kernel: &'k Kernel, gva: Gva, structure: &'static str) -> Self {
         Self { kernel, gva, structure }
     }
 

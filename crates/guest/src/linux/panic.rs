@@ -65,7 +65,7 @@ pub struct Stopped {
     pub taint: Option<Found<String>>,
 }
 
-impl Kernel<'_> {
+impl Kernel {
     /// Why the kernel stopped, as far as its variables and its log show.
     pub fn stopped(&self, log: Option<&Log>) -> Stopped {
         let records = log.map(|log| log.records.as_slice()).unwrap_or_default();

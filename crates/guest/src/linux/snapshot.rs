@@ -15,7 +15,7 @@ const MOST_BYTES: u64 = 256 << 10;
 /// Which members of a structure are wanted.
 #[derive(Debug)]
 pub(super) struct Selection<'k> {
-    kernel: &'k Kernel<'k>,
+    kernel: &'k Kernel,
     structure: &'static str,
     /// From the first member to the last.
     span: Option<Range<u64>>,
@@ -39,7 +39,7 @@ pub(super) struct Snapshot {
 }
 
 impl<'k> Selection<'k> {
-    pub(super) fn of(kernel: &'k Kernel<'k>, structure: &'static str) -> Self {
+    pub(super) fn of(kernel: &'k Kernel, structure: &'static str) -> Self {
         Self { kernel, structure, span: None }
     }
 

@@ -27,7 +27,7 @@ pub struct Clock {
     pub uptime_ns: Option<Found<u64>>,
 }
 
-impl Kernel<'_> {
+impl Kernel {
     /// What time it is in the guest: by its own clock, else from the checkpoint
     /// and the last message of the `log`.
     pub fn clock(&self, log: Option<&Log>) -> Clock {
@@ -146,7 +146,7 @@ mod tests {
         let root = Found::new((PagingMode::Identity, Root(Gpa(0))), "test");
         let linux =
             LinuxFacts { is_64_bit: true, kernel_root: Some(root), ..LinuxFacts::default() };
-        let facts = Facts { linux: Some(linux), ..Facts::default() };
+        let facts = Facts { linux: Some(linux.into()), ..Facts::default() };
         let symbol = Symbol { address: Gva(CORE), kind: 'd', name: "tk_core" };
         let types: Arc<dyn Types> = Arc::new(types);
         let better = BetterSources {

@@ -26,7 +26,7 @@ pub struct UtsName {
     pub domainname: String,
 }
 
-impl Kernel<'_> {
+impl Kernel {
     /// The system's names; those that can be told from the banner if the
     /// kernel's own cannot be read.
     pub fn uts_name(&self) -> Result<Found<UtsName>, LinuxError> {

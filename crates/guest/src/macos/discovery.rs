@@ -2,6 +2,8 @@
 //! names itself, its page of pointers, page tables and extensions. Each step takes
 //! what those before it found, and goes on without what they did not.
 
+use std::sync::Arc;
+
 use vmss2core_mem::{Checkpoint, PhysicalMemory, Problem};
 
 use super::low_globals::{self, LowGlobals};
@@ -26,7 +28,7 @@ pub(crate) struct Analysis {
 pub(crate) fn add(facts: &mut Facts, found: Analysis) {
     facts.os = Some(Found::new(OperatingSystem::MacOs, found.how));
     facts.problems.extend(found.problems);
-    facts.macos = Some(found.macos);
+    facts.macos = Some(Arc::new(found.macos));
 }
 
 /// Looks for macOS where it is cheap to see: a kernel's header at one of the places
@@ -63,8 +65,8 @@ pub(crate) fn set_kernel_roots(macos: &MacosFacts, cpus: &[Cpu<'_>], vcpus: &mut
     let (Some(root), Some(image)) = (&macos.kernel_root, &macos.image) else { return };
     for facts in vcpus {
         let cpu = cpus.iter().find(|cpu| cpu.index == facts.index);
-        let space = cpu.and_then(|cpu| cpu.space);
-        if space.is_some_and(|space| !roots::maps(&space, &image.value)) {
+        let space = cpu.and_then(|cpu| cpu.space.as_ref());
+        if space.is_some_and(|space| !roots::maps(space, &image.value)) {
             facts.kernel_root = Some(Found::new(root.value.1, root.how.as_str()));
         }
     }

@@ -18,7 +18,7 @@ const ADDRESS: usize = 156;
 const SIZE: usize = 164;
 
 /// The list whose head is the variable at `kmod`; `None` if that cannot be read.
-pub(super) fn read(space: &AddressSpace<'_>, kmod: Gva) -> Option<KextList> {
+pub(super) fn read(space: &AddressSpace, kmod: Gva) -> Option<KextList> {
     let mut list = KextList::default();
     let mut seen = HashSet::new();
     let mut next = Gva(space.read_u64(kmod).ok()?);
@@ -44,7 +44,7 @@ pub(super) fn read(space: &AddressSpace<'_>, kmod: Gva) -> Option<KextList> {
 }
 
 /// An extension and the address of the next one's.
-fn kext(space: &AddressSpace<'_>, at: Gva, info: &[u8; INFO_LEN]) -> Option<(Kext, Gva)> {
+fn kext(space: &AddressSpace, at: Gva, info: &[u8; INFO_LEN]) -> Option<(Kext, Gva)> {
     let base = Some(Gva(u64_at(info, ADDRESS)?)).filter(|base| base.0 != 0);
     let kext = Kext {
         info: at,
@@ -58,7 +58,7 @@ fn kext(space: &AddressSpace<'_>, at: Gva, info: &[u8; INFO_LEN]) -> Option<(Kex
 }
 
 /// The UUID of the extension whose image begins here.
-fn uuid(space: &AddressSpace<'_>, base: Gva) -> Option<Uuid> {
+fn uuid(space: &AddressSpace, base: Gva) -> Option<Uuid> {
     let mut bytes = [0; START_LEN];
     space.read(base, &mut bytes).ok()?;
     let start = Start::of(&bytes).filter(|start| start.filetype == KEXT_BUNDLE)?;

@@ -21,7 +21,7 @@ const UNUSED: u64 = 0x7ff0_0000_0000_0000;
 const NEAR: u64 = 512 << 20;
 
 /// Whether page tables map the kernel.
-pub(super) fn maps(space: &AddressSpace<'_>, image: &KernelImage) -> bool {
+pub(super) fn maps(space: &AddressSpace, image: &KernelImage) -> bool {
     space.translate(image.base).is_ok_and(|found| found.gpa == image.gpa)
 }
 
@@ -30,7 +30,7 @@ pub(super) fn of_vcpus(cpus: &[Cpu<'_>], image: &KernelImage) -> Option<Found<(P
     let in_kernel = |cpu: &&Cpu<'_>| crate::privilege(cpu.vcpu) == Some(0);
     let (first, then): (Vec<_>, Vec<_>) = cpus.iter().partition(in_kernel);
     first.into_iter().chain(then).find_map(|cpu| {
-        let space = cpu.space.filter(|space| maps(space, image))?;
+        let space = cpu.space.as_ref().filter(|space| maps(space, image))?;
         let how = format!("page tables of vCPU {}", cpu.index);
         Some(Found::new((space.mode(), space.root()), how))
     })

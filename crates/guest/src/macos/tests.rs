@@ -99,7 +99,7 @@ fn the_kernels_own_root_is_found_if_all_processors_are_on_those_of_programs() {
     is_all_found(&guest, &facts);
     let root = found(&facts).kernel_root.as_ref().unwrap().value.1;
     assert_eq!(root.0, Gpa(guest.truth.root));
-    for vcpu in &facts.vcpus {
+    for vcpu in facts.vcpus.iter() {
         assert_eq!(vcpu.kernel_root.as_ref().unwrap().value, root);
     }
 }

@@ -70,7 +70,7 @@ impl Visits {
     }
 }
 
-impl AddressSpace<'_> {
+impl AddressSpace {
     /// Reports the entries for `range` that are not empty, in order. Addresses
     /// are those of the lower half: nothing is sign extended.
     pub(crate) fn visit_entries(
@@ -88,14 +88,14 @@ impl AddressSpace<'_> {
     }
 }
 
-struct Walk<'w, 'a> {
-    space: &'w AddressSpace<'a>,
+struct Walk<'w> {
+    space: &'w AddressSpace,
     range: Range<u64>,
     visits: &'w mut Visits,
     visit: &'w mut dyn FnMut(Part) -> ControlFlow<()>,
 }
 
-impl Walk<'_, '_> {
+impl Walk<'_> {
     /// Walks the table at `gpa`, whose first entry is for the address `base`.
     /// `levels` are its own level and those below: recursion ends with them.
     fn table(&mut self, levels: &[Level], gpa: Gpa, base: u64) -> ControlFlow<()> {

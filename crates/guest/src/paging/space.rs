@@ -17,18 +17,18 @@ pub struct Translation {
 }
 
 /// Guest memory as seen through one set of page tables.
-#[derive(Clone, Copy, Debug)]
-pub struct AddressSpace<'a> {
-    pub(super) memory: &'a PhysicalMemory,
+#[derive(Clone, Debug)]
+pub struct AddressSpace {
+    pub(super) memory: PhysicalMemory,
     pub(super) mode: PagingMode,
     pub(super) root: Root,
     pub(super) nx: bool,
 }
 
-impl<'a> AddressSpace<'a> {
+impl AddressSpace {
     /// The address space below `root`. Bit 63 of an entry means no-execute.
-    pub fn new(memory: &'a PhysicalMemory, mode: PagingMode, root: Root) -> Self {
-        Self { memory, mode, root, nx: true }
+    pub fn new(memory: &PhysicalMemory, mode: PagingMode, root: Root) -> Self {
+        Self { memory: memory.clone(), mode, root, nx: true }
     }
 
     /// The same, with bit 63 ignored if `enabled` is false (EFER.NXE clear).
@@ -37,13 +37,14 @@ impl<'a> AddressSpace<'a> {
     }
 
     /// The same mode with other page tables.
-    pub fn with_root(self, root: Root) -> Self {
-        Self { root, ..self }
+    #[must_use]
+    pub fn with_root(&self, root: Root) -> Self {
+        Self { root, ..self.clone() }
     }
 
     /// The memory below.
-    pub fn memory(&self) -> &'a PhysicalMemory {
-        self.memory
+    pub fn memory(&self) -> &PhysicalMemory {
+        &self.memory
     }
 
     /// Its paging mode.

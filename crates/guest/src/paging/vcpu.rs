@@ -32,7 +32,7 @@ pub struct VcpuPaging {
 
 impl VcpuPaging {
     /// The address space of this vCPU.
-    pub fn address_space<'a>(&self, memory: &'a PhysicalMemory) -> AddressSpace<'a> {
+    pub fn address_space(&self, memory: &PhysicalMemory) -> AddressSpace {
         AddressSpace::new(memory, self.mode.value, self.root).with_no_execute(self.no_execute)
     }
 }
@@ -47,10 +47,10 @@ pub enum PagingError {
 }
 
 /// The address space of a vCPU.
-pub fn address_space_of<'a>(
-    memory: &'a PhysicalMemory,
+pub fn address_space_of(
+    memory: &PhysicalMemory,
     vcpu: &X86Vcpu,
-) -> Result<AddressSpace<'a>, PagingError> {
+) -> Result<AddressSpace, PagingError> {
     Ok(vcpu_paging(memory, vcpu)?.address_space(memory))
 }
 

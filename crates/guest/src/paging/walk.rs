@@ -96,7 +96,7 @@ pub struct Leaves {
     pub summary: WalkSummary,
 }
 
-impl AddressSpace<'_> {
+impl AddressSpace {
     /// All that is mapped to memory of the checkpoint.
     pub fn leaves(&self, limits: &Limits) -> Leaves {
         let mut leaves = Vec::new();
@@ -152,8 +152,8 @@ struct Run {
     permissions: Permissions,
 }
 
-struct Walk<'s, 'a> {
-    space: &'s AddressSpace<'a>,
+struct Walk<'s> {
+    space: &'s AddressSpace,
     range: Range<u64>,
     limits: Limits,
     /// What the checkpoint holds.
@@ -167,7 +167,7 @@ struct Walk<'s, 'a> {
     summary: WalkSummary,
 }
 
-impl Walk<'_, '_> {
+impl Walk<'_> {
     fn everything(&mut self) -> ControlFlow<()> {
         let levels = entry::levels(self.space.mode);
         if levels.is_empty() {

@@ -48,7 +48,7 @@ impl ControlRegion {
 
 /// Windows' processors with what is known of the kernel.
 pub(super) struct Search<'s, 'a> {
-    pub(super) view: View<'a>,
+    pub(super) view: View,
     pub(super) is_64_bit: bool,
     pub(super) kdbg: Option<&'s Kdbg>,
     pub(super) build: Option<u32>,
@@ -248,7 +248,8 @@ impl Search<'_, '_> {
 /// Who runs on a vCPU, by the PDB name of the image around its instruction
 /// pointer.
 fn holder(cpu: &Cpu<'_>) -> String {
-    let name = cpu.space.zip(cpu.vcpu.rip).and_then(|(space, rip)| pdb_around(&space, Gva(rip)));
+    let name =
+        cpu.space.as_ref().zip(cpu.vcpu.rip).and_then(|(space, rip)| pdb_around(space, Gva(rip)));
     match name.as_deref() {
         Some(name) if name.starts_with("hv") => format!("the hypervisor ({name})"),
         Some(name) if name.starts_with("securekernel") || name.starts_with("skci") => {
@@ -260,7 +261,7 @@ fn holder(cpu: &Cpu<'_>) -> String {
 }
 
 /// PDB name of the image that holds an address.
-fn pdb_around(space: &AddressSpace<'_>, gva: Gva) -> Option<String> {
+fn pdb_around(space: &AddressSpace, gva: Gva) -> Option<String> {
     /// 16 MiB.
     const PAGES: usize = 4096;
     let view = View::new(space.memory(), space.mode(), space.root());

@@ -17,18 +17,18 @@ use crate::paging::Root;
 use crate::{Found, VcpuFacts};
 
 /// Looks for Windows where it is cheap to see.
-pub(crate) fn quickly<'a>(
-    memory: &'a PhysicalMemory,
-    cpus: &[Cpu<'a>],
+pub(crate) fn quickly(
+    memory: &PhysicalMemory,
+    cpus: &[Cpu<'_>],
     options: &Options,
 ) -> Option<WindowsFacts> {
     Some(of_tables(memory, &roots::quickly(memory, cpus)?, cpus, options))
 }
 
 /// Looks for Windows in all of memory.
-pub(crate) fn thoroughly<'a>(
-    memory: &'a PhysicalMemory,
-    cpus: &[Cpu<'a>],
+pub(crate) fn thoroughly(
+    memory: &PhysicalMemory,
+    cpus: &[Cpu<'_>],
     options: &Options,
 ) -> Option<WindowsFacts> {
     Some(of_tables(memory, &roots::by_scan(memory, cpus)?, cpus, options))
@@ -53,13 +53,13 @@ pub(crate) fn set_kernel_roots(windows: &WindowsFacts, vcpus: &mut [VcpuFacts]) 
     }
 }
 
-fn of_tables<'a>(
-    memory: &'a PhysicalMemory,
-    tables: &KernelTables<'a>,
-    vcpus: &[Cpu<'a>],
+fn of_tables(
+    memory: &PhysicalMemory,
+    tables: &KernelTables,
+    vcpus: &[Cpu<'_>],
     options: &Options,
 ) -> WindowsFacts {
-    let space = tables.space;
+    let space = &tables.space;
     let mut finder = Finder {
         memory,
         view: View::new(memory, space.mode(), space.root()),
@@ -76,7 +76,7 @@ fn of_tables<'a>(
 
 struct Finder<'s, 'a> {
     memory: &'a PhysicalMemory,
-    view: View<'a>,
+    view: View,
     is_64_bit: bool,
     vcpus: &'s [Cpu<'a>],
     options: &'s Options,
@@ -168,7 +168,7 @@ impl<'a> Finder<'_, 'a> {
         Some(low & 0xffff | low >> 32 & 0xffff_0000 | high << 32)
     }
 
-    fn facts(self, tables: &KernelTables<'a>) -> WindowsFacts {
+    fn facts(self, tables: &KernelTables) -> WindowsFacts {
         let exports = self.exports();
         let system_process = self.system_process(exports.process);
         let (lab, build) = (self.lab(), self.build(&exports, tables));
@@ -199,8 +199,15 @@ impl<'a> Finder<'_, 'a> {
     }
 
     fn processors<'k>(&'k self, kdbg: Option<&'k Kdbg>) -> cpus::Search<'k, 'a> {
-        let Self { view, is_64_bit, vcpus, .. } = *self;
-        cpus::Search { view, is_64_bit, kdbg, build: None, count: None, vcpus }
+        let Self { view, is_64_bit, vcpus, .. } = self;
+        cpus::Search {
+            view: view.clone(),
+            is_64_bit: *is_64_bit,
+            kdbg,
+            build: None,
+            count: None,
+            vcpus,
+        }
     }
 
     fn exports(&self) -> Exports {
@@ -217,7 +224,7 @@ impl<'a> Finder<'_, 'a> {
         }
     }
 
-    fn build(&self, exports: &Exports, tables: &KernelTables<'_>) -> Option<Found<u32>> {
+    fn build(&self, exports: &Exports, tables: &KernelTables) -> Option<Found<u32>> {
         let given = self.options.build.map(|build| Found::new(build, "given by the user"));
         let exported = || exports.build.map(|build| Found::new(build, "NtBuildNumber"));
         let version = || {
@@ -280,7 +287,7 @@ impl<'a> Finder<'_, 'a> {
     fn kernel_root(
         &self,
         system: Option<&Found<Gva>>,
-        tables: &KernelTables<'_>,
+        tables: &KernelTables,
     ) -> Found<(crate::paging::PagingMode, Root)> {
         let mode = tables.space.mode();
         match system.and_then(|system| self.root_of(system.value)) {

@@ -28,7 +28,7 @@ impl Guest {
         Self { nt, memory }
     }
 
-    pub(super) fn view(&self) -> View<'_> {
+    pub(super) fn view(&self) -> View {
         let mode = match self.nt.truth.paging {
             Paging::TwoLevel => PagingMode::TwoLevel { large_pages: true },
             Paging::Pae => PagingMode::Pae,

@@ -35,7 +35,7 @@ const X86: u16 = 0x14c;
 
 /// The kernel by the code that `hints` point into, each with how it is known;
 /// else by the page tables. `None` too if the header page is not in memory.
-pub(super) fn find(view: &View<'_>, hints: &[(Gva, String)]) -> Option<Found<KernelImage>> {
+pub(super) fn find(view: &View, hints: &[(Gva, String)]) -> Option<Found<KernelImage>> {
     let mut search = Search { view, seen: HashSet::new(), headers_left: MAX_HEADERS };
     let hinted = hints.iter().take(MAX_HINTS).find_map(|(hint, how)| {
         let image = search.below(*hint)?;
@@ -44,15 +44,15 @@ pub(super) fn find(view: &View<'_>, hints: &[(Gva, String)]) -> Option<Found<Ker
     hinted.or_else(|| search.everywhere())
 }
 
-struct Search<'a, 'm> {
-    view: &'a View<'m>,
+struct Search<'a> {
+    view: &'a View,
     /// Pages below hints that begin no kernel.
     seen: HashSet<Gva>,
     /// How many more headers are read.
     headers_left: u32,
 }
 
-impl Search<'_, '_> {
+impl Search<'_> {
     /// The kernel that has code at `hint`.
     fn below(&mut self, hint: Gva) -> Option<KernelImage> {
         let view = self.view;
@@ -99,7 +99,7 @@ impl Search<'_, '_> {
 }
 
 /// Where kernels are mapped.
-pub(super) fn kernel_range(view: &View<'_>) -> Range<u64> {
+pub(super) fn kernel_range(view: &View) -> Range<u64> {
     if view.word_len() == 8 {
         0xffff_f800_0000_0000..0xffff_f808_0000_0000
     } else {
@@ -108,7 +108,7 @@ pub(super) fn kernel_range(view: &View<'_>) -> Range<u64> {
 }
 
 /// The kernel that begins at this page, if one does.
-fn at(view: &View<'_>, base: Gva) -> Option<KernelImage> {
+fn at(view: &View, base: Gva) -> Option<KernelImage> {
     let headers = Headers::read(view, base)?;
     let machine = if view.word_len() == 8 { X64 } else { X86 };
     let fits = (MIN_LEN..=MAX_LEN).contains(&u64::from(headers.size));
@@ -155,7 +155,7 @@ fn is_kernel_pdb(name: &str) -> bool {
 
 /// The kernel at the base that its debugger data states, where [`find`] found
 /// none: what can be had without the header page.
-pub(super) fn from_kdbg(view: &View<'_>, kdbg: &Kdbg) -> Option<Found<KernelImage>> {
+pub(super) fn from_kdbg(view: &View, kdbg: &Kdbg) -> Option<Found<KernelImage>> {
     let base = kdbg.kern_base(view)?;
     let how = format!("KernBase of the debugger data at {}", kdbg.gva);
     let stated = kdbg.first_module(view).filter(|(dll, _)| *dll == base).map(|(_, size)| size);
@@ -164,7 +164,7 @@ pub(super) fn from_kdbg(view: &View<'_>, kdbg: &Kdbg) -> Option<Found<KernelImag
 
 /// The kernel at a base that is known; `size_bytes` is of use if the header page
 /// is not in memory.
-pub(super) fn from_base(view: &View<'_>, base: Gva, size_bytes: Option<u32>) -> KernelImage {
+pub(super) fn from_base(view: &View, base: Gva, size_bytes: Option<u32>) -> KernelImage {
     if let Some(headers) = Headers::read(view, base) {
         let pdb = pe::pdb(view, base, &headers);
         return of_headers(base, headers, pdb);
@@ -182,7 +182,7 @@ pub(super) fn from_base(view: &View<'_>, base: Gva, size_bytes: Option<u32>) -> 
 }
 
 /// A CodeView record of a kernel anywhere in the image.
-fn any_kernel_pdb(view: &View<'_>, base: Gva, len: u64) -> Option<PdbIdentity> {
+fn any_kernel_pdb(view: &View, base: Gva, len: u64) -> Option<PdbIdentity> {
     let pages = usize::try_from(len / PAGE_SIZE).unwrap_or(usize::MAX);
     pages_up(base).take(pages).find_map(|at| {
         let bytes = view.bytes(at, 4096)?;
@@ -196,7 +196,7 @@ fn any_kernel_pdb(view: &View<'_>, base: Gva, len: u64) -> Option<PdbIdentity> {
 
 /// Addresses that the kernel exports, by name. Empty if the directory is not in
 /// memory.
-pub(super) fn exports(view: &View<'_>, image: &KernelImage) -> BTreeMap<String, Gva> {
+pub(super) fn exports(view: &View, image: &KernelImage) -> BTreeMap<String, Gva> {
     let all = pe::exports(view, image.base).into_iter();
     all.filter(|(rva, _)| *rva < image.size_bytes)
         .filter_map(|(rva, name)| Some((name, image.base.checked_add(u64::from(rva))?)))

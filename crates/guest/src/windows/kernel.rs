@@ -1,6 +1,6 @@
 //! A Windows kernel to ask questions.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use vmss2core_mem::{Checkpoint, Gpa, Gva, X86Vcpu};
 
@@ -9,56 +9,66 @@ use super::{
 };
 use crate::paging::{PagingMode, Root};
 
-/// A Windows kernel in a checkpoint.
-#[derive(Debug)]
-pub struct Kernel<'a> {
-    checkpoint: &'a Checkpoint,
-    windows: &'a WindowsFacts,
-    view: View<'a>,
+/// A Windows kernel at one moment: what holds from boot to boot, and a checkpoint.
+/// A clone shares both.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    checkpoint: Checkpoint,
+    view: View,
     mode: PagingMode,
-    source: LayoutSource,
-    layout: OnceLock<Layout>,
-    modules: OnceLock<Modules>,
+    knowledge: Arc<Knowledge>,
+    modules: Arc<OnceLock<Modules>>,
 }
 
-impl<'a> Kernel<'a> {
+/// What holds from boot to boot.
+#[derive(Debug)]
+struct Knowledge {
+    windows: Arc<WindowsFacts>,
+    source: LayoutSource,
+    layout: OnceLock<Layout>,
+}
+
+impl Kernel {
     /// Opens the kernel that was found in `checkpoint`.
-    pub fn open(checkpoint: &'a Checkpoint, windows: &'a WindowsFacts) -> Self {
-        let (mode, root) = windows.kernel_root.value;
-        Self {
-            checkpoint,
-            windows,
-            view: View::new(&checkpoint.memory, mode, root),
-            mode,
-            source: LayoutSource::All,
-            layout: OnceLock::new(),
-            modules: OnceLock::new(),
-        }
+    pub fn open(checkpoint: &Checkpoint, windows: &Arc<WindowsFacts>) -> Self {
+        Self::with(Knowledge::new(windows.clone(), LayoutSource::All), checkpoint.clone())
+    }
+
+    /// The same boot of the kernel at another moment.
+    #[must_use]
+    pub fn at(&self, checkpoint: Checkpoint) -> Self {
+        Self::with(self.knowledge.clone(), checkpoint)
+    }
+
+    fn with(knowledge: Arc<Knowledge>, checkpoint: Checkpoint) -> Self {
+        let (mode, root) = knowledge.windows.kernel_root.value;
+        let view = View::new(&checkpoint.memory, mode, root);
+        Self { checkpoint, view, mode, knowledge, modules: Arc::default() }
     }
 
     /// The same, with layouts from these sources only.
     #[must_use]
     pub fn with_layout_from(self, source: LayoutSource) -> Self {
-        Self { source, layout: OnceLock::new(), ..self }
+        Self { knowledge: Knowledge::new(self.knowledge.windows.clone(), source), ..self }
     }
 
     /// The checkpoint.
-    pub fn checkpoint(&self) -> &'a Checkpoint {
-        self.checkpoint
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
     }
 
     /// What is known of the kernel.
-    pub fn windows(&self) -> &'a WindowsFacts {
-        self.windows
+    pub fn windows(&self) -> &WindowsFacts {
+        &self.knowledge.windows
     }
 
     /// The kernel's own view of memory.
-    pub fn view(&self) -> &View<'a> {
+    pub fn view(&self) -> &View {
         &self.view
     }
 
     /// The view of a process with this `DirectoryTableBase`.
-    pub fn view_of(&self, directory_table_base: u64) -> View<'a> {
+    pub fn view_of(&self, directory_table_base: u64) -> View {
         self.view.with_root(self.root_of(directory_table_base))
     }
 
@@ -68,12 +78,12 @@ impl<'a> Kernel<'a> {
 
     /// Whether addresses have 64 bits.
     pub fn is_64_bit(&self) -> bool {
-        self.windows.is_64_bit
+        self.windows().is_64_bit
     }
 
     /// Where members of structures lie.
     pub fn layout(&self) -> &Layout {
-        self.layout.get_or_init(|| Layout::of(self, self.source))
+        self.knowledge.layout.get_or_init(|| Layout::of(self, self.knowledge.source))
     }
 
     /// Images that are loaded in the kernel, and those that were.
@@ -82,13 +92,13 @@ impl<'a> Kernel<'a> {
     }
 
     /// The debugger data block.
-    pub(super) fn kdbg(&self) -> Option<&'a Kdbg> {
-        self.windows.kdbg.as_ref().map(|kdbg| &kdbg.value)
+    pub(super) fn kdbg(&self) -> Option<&Kdbg> {
+        self.windows().kdbg.as_ref().map(|kdbg| &kdbg.value)
     }
 
     /// The address of the kernel at an offset of the debugger data.
     pub(super) fn kdbg_address(&self, offset: usize) -> Option<Gva> {
-        self.windows.kdbg_pointer(offset).filter(|gva| self.view.is_kernel(*gva))
+        self.windows().kdbg_pointer(offset).filter(|gva| self.view.is_kernel(*gva))
     }
 
     /// `PsActiveProcessHead`.
@@ -99,19 +109,20 @@ impl<'a> Kernel<'a> {
     /// `PsLoadedModuleList`: by the debugger data, else as 64-bit kernels export it.
     pub(super) fn module_head(&self) -> Option<Gva> {
         self.kdbg_address(kdbg_fields::MODULE_LIST).or_else(|| {
-            let base = self.windows.image.as_ref()?.value.base;
+            let base = self.windows().image.as_ref()?.value.base;
             super::pe::export(&self.view, base, "PsLoadedModuleList")
         })
     }
 
     /// Windows' processor of this number.
-    pub fn cpu(&self, number: u32) -> Result<&'a WindowsCpu, WindowsError> {
-        let found = self.windows.cpus.iter().find(|cpu| cpu.number == number);
-        found.ok_or(WindowsError::NoCpu { cpu: number, known: self.windows.cpus.len() })
+    pub fn cpu(&self, number: u32) -> Result<&WindowsCpu, WindowsError> {
+        let cpus = &self.windows().cpus;
+        let found = cpus.iter().find(|cpu| cpu.number == number);
+        found.ok_or(WindowsError::NoCpu { cpu: number, known: cpus.len() })
     }
 
     /// The registers of a vCPU of the checkpoint.
-    pub(super) fn registers(&self, vcpu: u32) -> Option<&'a X86Vcpu> {
+    pub(super) fn registers(&self, vcpu: u32) -> Option<&X86Vcpu> {
         self.checkpoint.vcpus.iter().find(|known| known.index == vcpu)?.x86()
     }
 
@@ -130,5 +141,11 @@ impl<'a> Kernel<'a> {
     pub(super) fn process_root(&self, process: Gva) -> Option<Gpa> {
         let value = self.word(process, super::Member::DirectoryTableBase)?;
         Some(self.root_of(value).0)
+    }
+}
+
+impl Knowledge {
+    fn new(windows: Arc<WindowsFacts>, source: LayoutSource) -> Arc<Self> {
+        Arc::new(Self { windows, source, layout: OnceLock::new() })
     }
 }

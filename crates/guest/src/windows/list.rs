@@ -24,7 +24,7 @@ enum Way {
 
 /// Walks from `head` and, if the list is torn, from its other end as well, at
 /// most `limit` elements.
-pub(super) fn walk(view: &View<'_>, head: Gva, limit: usize) -> List {
+pub(super) fn walk(view: &View, head: Gva, limit: usize) -> List {
     let mut seen = HashSet::from([head]);
     let (mut entries, torn) = one_way(view, head, Way::Forward, (&mut seen, limit));
     if torn.is_none() {
@@ -40,7 +40,7 @@ pub(super) fn walk(view: &View<'_>, head: Gva, limit: usize) -> List {
 }
 
 fn one_way(
-    view: &View<'_>,
+    view: &View,
     head: Gva,
     way: Way,
     (seen, limit): (&mut HashSet<Gva>, usize),
@@ -75,7 +75,7 @@ fn one_way(
 }
 
 /// Next and previous entry on the way.
-fn links(view: &View<'_>, entry: Gva, way: Way) -> Option<(Gva, Gva)> {
+fn links(view: &View, entry: Gva, way: Way) -> Option<(Gva, Gva)> {
     let flink = view.pointer(entry)?;
     let blink = view.pointer(Gva(entry.0.checked_add(view.word_len())?))?;
     Some(if way == Way::Forward { (flink, blink) } else { (blink, flink) })

@@ -108,7 +108,7 @@ impl Module {
     }
 
     /// The name by which it exports what is at a distance from its start.
-    fn export_at(&self, kernel: &Kernel<'_>, rva: u32) -> Option<&str> {
+    fn export_at(&self, kernel: &Kernel, rva: u32) -> Option<&str> {
         let exports = self.exports.get_or_init(|| pe::exports(kernel.view(), self.base));
         let first = exports.partition_point(|(at, _)| *at < rva);
         let (at, name) = exports.get(first)?;
@@ -117,7 +117,7 @@ impl Module {
 }
 
 impl Modules {
-    pub(super) fn of(kernel: &Kernel<'_>) -> Self {
+    pub(super) fn of(kernel: &Kernel) -> Self {
         let mut found = Self::default();
         match kernel.module_head() {
             Some(head) => found.read(kernel, head),
@@ -135,7 +135,7 @@ impl Modules {
         found
     }
 
-    fn read(&mut self, kernel: &Kernel<'_>, head: Gva) {
+    fn read(&mut self, kernel: &Kernel, head: Gva) {
         self.how = format!("PsLoadedModuleList at {head}");
         let listed = list::walk(kernel.view(), head, MAX_MODULES);
         if let Some(torn) = listed.torn {
@@ -177,7 +177,7 @@ impl Modules {
 }
 
 /// A module and the time stamp where newer kernels have it.
-fn module(kernel: &Kernel<'_>, entry: Gva) -> Option<(Module, Option<u32>)> {
+fn module(kernel: &Kernel, entry: Gva) -> Option<(Module, Option<u32>)> {
     let view = kernel.view();
     let pick = |wide, narrow| if kernel.is_64_bit() { wide } else { narrow };
     let at = |offset: u64| entry.0.checked_add(offset).map(Gva);
@@ -202,7 +202,7 @@ fn module(kernel: &Kernel<'_>, entry: Gva) -> Option<(Module, Option<u32>)> {
 }
 
 /// The kernel's image where its list is not known.
-fn kernel_only(kernel: &Kernel<'_>, base: Gva, size_bytes: u32) -> Module {
+fn kernel_only(kernel: &Kernel, base: Gva, size_bytes: u32) -> Module {
     let headers = Headers::read(kernel.view(), base);
     Module {
         entry: Gva(0),
@@ -220,7 +220,7 @@ fn kernel_only(kernel: &Kernel<'_>, base: Gva, size_bytes: u32) -> Module {
 
 /// `MmUnloadedDrivers`: a ring of 50, of which `MmLastUnloadedDriver` is the next
 /// to be used.
-fn unloaded(kernel: &Kernel<'_>) -> Vec<UnloadedModule> {
+fn unloaded(kernel: &Kernel) -> Vec<UnloadedModule> {
     let view = kernel.view();
     let read = || {
         let array = view.pointer(kernel.kdbg_address(kdbg_fields::UNLOADED_DRIVERS)?)?;
@@ -232,7 +232,7 @@ fn unloaded(kernel: &Kernel<'_>) -> Vec<UnloadedModule> {
     slots.filter_map(|slot| unloaded_slot(kernel, array, slot)).collect()
 }
 
-fn unloaded_slot(kernel: &Kernel<'_>, array: Gva, slot: u64) -> Option<UnloadedModule> {
+fn unloaded_slot(kernel: &Kernel, array: Gva, slot: u64) -> Option<UnloadedModule> {
     let view = kernel.view();
     let word = view.word_len();
     let len = if kernel.is_64_bit() { 0x28 } else { 0x18 };
@@ -243,7 +243,7 @@ fn unloaded_slot(kernel: &Kernel<'_>, array: Gva, slot: u64) -> Option<UnloadedM
     (start.0 != 0 && end > start).then_some(UnloadedModule { name, start, end, time })
 }
 
-impl Kernel<'_> {
+impl Kernel {
     /// The image that an address lies in, and where in it.
     pub fn place(&self, gva: Gva) -> Option<Place<'_>> {
         let module = self.modules().at(gva)?;

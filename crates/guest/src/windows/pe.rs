@@ -46,7 +46,7 @@ pub(super) struct Headers {
 
 impl Headers {
     /// Those of the image at `base`; `None` if it is none or not in memory.
-    pub(super) fn read(view: &View<'_>, base: Gva) -> Option<Self> {
+    pub(super) fn read(view: &View, base: Gva) -> Option<Self> {
         if view.uint(base, 2)? != u64::from(MZ) {
             return None;
         }
@@ -89,12 +89,12 @@ impl Headers {
 }
 
 /// Numbers at distances from an address.
-struct Fields<'a, 'm> {
-    view: &'a View<'m>,
+struct Fields<'a> {
+    view: &'a View,
     base: Gva,
 }
 
-impl Fields<'_, '_> {
+impl Fields<'_> {
     fn uint(&self, offset: u64, len: u64) -> Option<u64> {
         self.view.uint(self.base.checked_add(offset)?, len)
     }
@@ -139,7 +139,7 @@ impl Fields<'_, '_> {
 }
 
 /// Identity of the PDB of an image: any entry of its debug directory.
-pub(super) fn pdb(view: &View<'_>, base: Gva, headers: &Headers) -> Option<PdbIdentity> {
+pub(super) fn pdb(view: &View, base: Gva, headers: &Headers) -> Option<PdbIdentity> {
     let (directory, len) = headers.directory(base, DEBUG)?;
     (0..(len / 28).min(MAX_DEBUG_ENTRIES)).find_map(|index| {
         let entry = Fields { view, base: element(directory, index, 28)? };
@@ -174,7 +174,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// The name by which an image exports, such as `ntoskrnl.exe`.
-pub(super) fn export_name(view: &View<'_>, base: Gva, headers: &Headers) -> Option<String> {
+pub(super) fn export_name(view: &View, base: Gva, headers: &Headers) -> Option<String> {
     let (directory, _) = headers.directory(base, EXPORTS)?;
     let rva = Fields { view, base: directory }.uint(0xc, 4)?;
     let name = text(&view.prefix(base.checked_add(rva)?, MAX_EXPORT_NAME));
@@ -183,7 +183,7 @@ pub(super) fn export_name(view: &View<'_>, base: Gva, headers: &Headers) -> Opti
 
 /// Names that an image exports, by ascending distance from its start. What is not
 /// in memory is left out.
-pub(super) fn exports(view: &View<'_>, base: Gva) -> Vec<(u32, String)> {
+pub(super) fn exports(view: &View, base: Gva) -> Vec<(u32, String)> {
     let headers = Headers::read(view, base);
     let found = headers.and_then(|headers| read_exports(view, base, &headers));
     let mut found = found.unwrap_or_default();
@@ -192,13 +192,13 @@ pub(super) fn exports(view: &View<'_>, base: Gva) -> Vec<(u32, String)> {
 }
 
 /// The address of one export.
-pub(super) fn export(view: &View<'_>, base: Gva, name: &str) -> Option<Gva> {
+pub(super) fn export(view: &View, base: Gva, name: &str) -> Option<Gva> {
     let all = exports(view, base);
     let (rva, _) = all.into_iter().find(|(_, known)| known == name)?;
     base.checked_add(u64::from(rva))
 }
 
-fn read_exports(view: &View<'_>, base: Gva, headers: &Headers) -> Option<Vec<(u32, String)>> {
+fn read_exports(view: &View, base: Gva, headers: &Headers) -> Option<Vec<(u32, String)>> {
     let (directory, len) = headers.directory(base, EXPORTS)?;
     let own = directory.0..directory.0.checked_add(len)?;
     let fields = Fields { view, base: directory };

@@ -102,7 +102,7 @@ impl Thread {
     }
 }
 
-impl Kernel<'_> {
+impl Kernel {
     /// All processes that the kernel lists, with their threads.
     pub fn processes(&self) -> Result<Processes, WindowsError> {
         let head = self.process_head().ok_or(WindowsError::NoList { of: "processes" })?;

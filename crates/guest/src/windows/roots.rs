@@ -17,45 +17,41 @@ use crate::scan;
 
 /// Page tables that map the kernel.
 #[derive(Clone, Debug)]
-pub(super) struct KernelTables<'a> {
-    pub(super) space: AddressSpace<'a>,
+pub(super) struct KernelTables {
+    pub(super) space: AddressSpace,
     pub(super) how: String,
     pub(super) shared: SharedData,
 }
 
-impl<'a> KernelTables<'a> {
-    fn of(space: AddressSpace<'a>, how: String) -> Option<Self> {
+impl KernelTables {
+    fn of(space: AddressSpace, how: String) -> Option<Self> {
         let shared = shared::of_kernel(&space)?;
         Some(Self { space, how, shared })
     }
 }
 
 /// Those of a vCPU, in the kernel if there is one there.
-pub(super) fn of_vcpus<'a>(cpus: &[Cpu<'a>]) -> Option<KernelTables<'a>> {
+pub(super) fn of_vcpus(cpus: &[Cpu<'_>]) -> Option<KernelTables> {
     let in_kernel = |cpu: &&Cpu<'_>| crate::privilege(cpu.vcpu) == Some(0);
     let (first, then): (Vec<_>, Vec<_>) = cpus.iter().partition(in_kernel);
-    first
-        .into_iter()
-        .chain(then)
-        .find_map(|cpu| KernelTables::of(cpu.space?, format!("page tables of vCPU {}", cpu.index)))
+    first.into_iter().chain(then).find_map(|cpu| {
+        KernelTables::of(cpu.space.clone()?, format!("page tables of vCPU {}", cpu.index))
+    })
 }
 
 /// What is found without looking at all of memory.
-pub(super) fn quickly<'a>(
-    memory: &'a PhysicalMemory,
-    cpus: &[Cpu<'a>],
-) -> Option<KernelTables<'a>> {
+pub(super) fn quickly(memory: &PhysicalMemory, cpus: &[Cpu<'_>]) -> Option<KernelTables> {
     of_vcpus(cpus).or_else(|| of_hidden_kernel(cpus)).or_else(|| of_low_stub(memory))
 }
 
 /// A kernel that hides itself from programs keeps its root in each processor's
 /// control region, which even the programs' page tables map. How far behind its
 /// start differs by build.
-fn of_hidden_kernel<'a>(cpus: &[Cpu<'a>]) -> Option<KernelTables<'a>> {
+fn of_hidden_kernel(cpus: &[Cpu<'_>]) -> Option<KernelTables> {
     let slots = (0x5000..=0xc000_u64).step_by(0x1000);
     cpus.iter().find_map(|cpu| {
-        let space = cpu.space.filter(|space| space.mode().is_64_bit())?;
-        control_regions(cpu, &space).find_map(|kpcr| {
+        let space = cpu.space.as_ref().filter(|space| space.mode().is_64_bit())?;
+        control_regions(cpu, space).find_map(|kpcr| {
             slots.clone().find_map(|slot| {
                 let value = space.read_u64(Gva(kpcr.0.wrapping_add(slot))).ok()?;
                 let root = space.mode().root_of(value);
@@ -69,7 +65,7 @@ fn of_hidden_kernel<'a>(cpus: &[Cpu<'a>]) -> Option<KernelTables<'a>> {
 /// Addresses where the `KPCR` of a vCPU is, as its page tables show it.
 fn control_regions<'s>(
     cpu: &'s Cpu<'_>,
-    space: &'s AddressSpace<'_>,
+    space: &'s AddressSpace,
 ) -> impl Iterator<Item = Gva> + 's {
     /// Pages from the interrupt table down to the region's start.
     const PAGES: usize = 0x21;
@@ -106,7 +102,7 @@ pub(super) fn low_stub(memory: &PhysicalMemory) -> Option<LowStub> {
     })
 }
 
-fn of_low_stub(memory: &PhysicalMemory) -> Option<KernelTables<'_>> {
+fn of_low_stub(memory: &PhysicalMemory) -> Option<KernelTables> {
     const LA57: u64 = 1 << 12;
     let stub = low_stub(memory)?;
     let mode = if stub.cr4 & LA57 == 0 { PagingMode::FourLevel } else { PagingMode::FiveLevel };
@@ -118,10 +114,7 @@ fn of_low_stub(memory: &PhysicalMemory) -> Option<KernelTables<'_>> {
 /// hints at Windows only the lowest memory is looked at, in which the System
 /// process's root mostly is: to read all of a guest of another system takes as long
 /// as to copy it.
-pub(super) fn by_scan<'a>(
-    memory: &'a PhysicalMemory,
-    cpus: &[Cpu<'a>],
-) -> Option<KernelTables<'a>> {
+pub(super) fn by_scan(memory: &PhysicalMemory, cpus: &[Cpu<'_>]) -> Option<KernelTables> {
     const LOW: u64 = 16 << 20;
     let end = if may_be_windows(cpus) { u64::MAX } else { LOW };
     let mut found = None;
@@ -143,12 +136,12 @@ pub(super) fn by_scan<'a>(
 /// Whether there are no page tables to know better by, or a program's show what
 /// every program of Windows sees.
 fn may_be_windows(cpus: &[Cpu<'_>]) -> bool {
-    let mut spaces = cpus.iter().filter_map(|cpu| cpu.space);
-    let has_paging = |space: AddressSpace<'_>| space.mode() != PagingMode::Identity;
-    !spaces.clone().any(has_paging) || spaces.any(|space| shared::of_program(&space).is_some())
+    let mut spaces = cpus.iter().filter_map(|cpu| cpu.space.as_ref());
+    let has_paging = |space: &AddressSpace| space.mode() != PagingMode::Identity;
+    !spaces.clone().any(has_paging) || spaces.any(|space| shared::of_program(space).is_some())
 }
 
-fn of_page<'a>(memory: &'a PhysicalMemory, gpa: Gpa, page: &[u8]) -> Option<KernelTables<'a>> {
+fn of_page(memory: &PhysicalMemory, gpa: Gpa, page: &[u8]) -> Option<KernelTables> {
     let tables = |mode: PagingMode, root: Gpa, what: &str| {
         let how = format!("{what} at physical {:#x}", root.0);
         KernelTables::of(AddressSpace::new(memory, mode, Root(root)), how)

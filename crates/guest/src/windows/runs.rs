@@ -12,7 +12,7 @@ const MAX_RUNS: u32 = 4096;
 
 /// Windows' own list of its memory, `*MmPhysicalMemoryBlock`, ascending; `None` if it is not in
 /// memory or not sound.
-pub fn physical_runs(space: &AddressSpace<'_>, facts: &WindowsFacts) -> Option<Vec<Range<u64>>> {
+pub fn physical_runs(space: &AddressSpace, facts: &WindowsFacts) -> Option<Vec<Range<u64>>> {
     let variable = facts.kdbg_pointer(kdbg_fields::PHYSICAL_MEMORY_BLOCK)?;
     let is_64_bit = space.mode().is_64_bit();
     let narrow = |at: u64| space.read_u32(Gva(at)).ok().map(u64::from);

@@ -34,16 +34,16 @@ const PLAUSIBLE_TIME: std::ops::Range<u64> = 126_227_808_000_000_000..157_784_54
 
 /// What these page tables show at the kernel's address; `None` if they are not
 /// those of a Windows kernel. Pages in transition prove nothing here.
-pub(super) fn of_kernel(space: &AddressSpace<'_>) -> Option<SharedData> {
+pub(super) fn of_kernel(space: &AddressSpace) -> Option<SharedData> {
     at(space, if space.mode().is_64_bit() { KERNEL_64 } else { KERNEL_32 })
 }
 
 /// The same at the address that programs see.
-pub(super) fn of_program(space: &AddressSpace<'_>) -> Option<SharedData> {
+pub(super) fn of_program(space: &AddressSpace) -> Option<SharedData> {
     at(space, USER)
 }
 
-fn at(space: &AddressSpace<'_>, gva: Gva) -> Option<SharedData> {
+fn at(space: &AddressSpace, gva: Gva) -> Option<SharedData> {
     let mut page = [0; LEN];
     space.read(gva, &mut page).ok()?;
     parse(&Page(&page))

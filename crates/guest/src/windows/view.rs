@@ -16,26 +16,27 @@ const PROTOTYPE: u64 = 1 << 10;
 const TRANSITION: u64 = 1 << 11;
 
 /// The kernel's view of memory.
-#[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
-    space: AddressSpace<'a>,
+#[derive(Clone, Debug)]
+pub struct View {
+    space: AddressSpace,
     is_64_bit: bool,
 }
 
-impl<'a> View<'a> {
+impl View {
     /// The memory that these page tables map.
-    pub fn new(memory: &'a PhysicalMemory, mode: PagingMode, root: Root) -> Self {
+    pub fn new(memory: &PhysicalMemory, mode: PagingMode, root: Root) -> Self {
         Self { space: AddressSpace::new(memory, mode, root), is_64_bit: mode.is_64_bit() }
     }
 
     /// The same with other page tables of the same mode.
-    pub fn with_root(self, root: Root) -> Self {
-        Self { space: self.space.with_root(root), ..self }
+    #[must_use]
+    pub fn with_root(&self, root: Root) -> Self {
+        Self { space: self.space.with_root(root), ..*self }
     }
 
     /// The page tables below it, which know nothing of pages in transition.
-    pub(super) fn space(&self) -> AddressSpace<'a> {
-        self.space
+    pub(super) fn space(&self) -> &AddressSpace {
+        &self.space
     }
 
     /// Bytes of a pointer.

@@ -85,7 +85,7 @@ impl WindowsBtReport {
 impl WindowsStack {
     /// The stack of a thread, as far as process and thread are known.
     pub fn new(
-        kernel: &Kernel<'_>,
+        kernel: &Kernel,
         cpu: Option<u32>,
         owner: (Option<&Process>, Option<&Thread>),
         found: &Backtrace,
@@ -143,7 +143,7 @@ impl WindowsStack {
 }
 
 impl WindowsFrame {
-    fn new(kernel: &Kernel<'_>, frame: &Frame) -> Self {
+    fn new(kernel: &Kernel, frame: &Frame) -> Self {
         let kind = match frame.kind {
             FrameKind::Registers => "registers",
             FrameKind::Return => "return",

@@ -239,7 +239,7 @@ fn completeness(completeness: Completeness) -> &'static str {
 impl InfoReport {
     /// Adds what a Windows kernel itself answers: who runs on each processor, and
     /// the places that addresses are in.
-    pub fn add_windows(&mut self, kernel: &Kernel<'_>) {
+    pub fn add_windows(&mut self, kernel: &Kernel) {
         let place = |at: u64| kernel.place(Gva(at)).map(|place| place.to_string());
         for vcpu in &mut self.vcpus {
             let is_foreign =

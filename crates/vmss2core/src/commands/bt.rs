@@ -21,7 +21,7 @@ pub(super) fn run(plan: &BtPlan) -> anyhow::Result<Exit> {
     )
 }
 
-fn of_linux(plan: &BtPlan, kernel: &Kernel<'_>) -> anyhow::Result<Vec<Problem>> {
+fn of_linux(plan: &BtPlan, kernel: &Kernel) -> anyhow::Result<Vec<Problem>> {
     let mut problems = Vec::new();
     let stacks = stacks(kernel, plan.stacks, &mut problems)?;
     let report = BtReport::new(stacks);
@@ -36,7 +36,7 @@ fn of_linux(plan: &BtPlan, kernel: &Kernel<'_>) -> anyhow::Result<Vec<Problem>> 
 
 /// The stacks that are wanted.
 pub(super) fn stacks(
-    kernel: &Kernel<'_>,
+    kernel: &Kernel,
     wanted: Stacks,
     problems: &mut Vec<Problem>,
 ) -> anyhow::Result<Vec<StackInfo>> {
@@ -70,7 +70,7 @@ pub(super) fn stacks(
 }
 
 /// A CPU of the guest may have no vCPU whose number of it is known.
-fn no_cpu(kernel: &Kernel<'_>, cpu: u32) -> anyhow::Error {
+fn no_cpu(kernel: &Kernel, cpu: u32) -> anyhow::Error {
     let mut known: Vec<u32> = kernel.linux().logical_cpus.iter().flatten().copied().collect();
     known.sort_unstable();
     let known: Vec<String> = known.iter().map(u32::to_string).collect();
@@ -83,12 +83,12 @@ fn no_cpu(kernel: &Kernel<'_>, cpu: u32) -> anyhow::Error {
 }
 
 fn of_processors(
-    kernel: &Kernel<'_>,
+    kernel: &Kernel,
     tasks: &[Task],
     wanted: impl Fn(&StackInfo) -> bool,
     problems: &mut Vec<Problem>,
 ) -> Vec<StackInfo> {
-    let indices = kernel.facts().vcpus.iter().map(|vcpu| vcpu.index);
+    let indices = kernel.vcpus().iter().map(|vcpu| vcpu.index);
     let stack = |index| {
         let task = tasks.iter().find(|task| task.on_vcpu == Some(index));
         match kernel.backtrace_of_vcpu(index) {
@@ -103,7 +103,7 @@ fn of_processors(
 }
 
 fn of_tasks(
-    kernel: &Kernel<'_>,
+    kernel: &Kernel,
     tasks: &[Task],
     wanted: impl Fn(&Task) -> bool,
     problems: &mut Vec<Problem>,

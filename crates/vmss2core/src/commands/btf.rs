@@ -36,7 +36,7 @@ pub(super) fn run(plan: &BtfPlan) -> anyhow::Result<Exit> {
     })
 }
 
-fn of_kernel(kernel: &Kernel<'_>) -> anyhow::Result<(Vec<u8>, String)> {
+fn of_kernel(kernel: &Kernel) -> anyhow::Result<(Vec<u8>, String)> {
     let btf = kernel.btf().ok_or_else(|| {
         anyhow!("the guest's kernel carries no BTF: it was built without CONFIG_DEBUG_INFO_BTF")
     })?;
@@ -44,7 +44,7 @@ fn of_kernel(kernel: &Kernel<'_>) -> anyhow::Result<(Vec<u8>, String)> {
     Ok((btf.value.bytes().to_vec(), how))
 }
 
-fn of_module(kernel: &Kernel<'_>, name: &str) -> anyhow::Result<(Vec<u8>, String)> {
+fn of_module(kernel: &Kernel, name: &str) -> anyhow::Result<(Vec<u8>, String)> {
     let modules = kernel.module_btfs().context("looking for the types of modules")?;
     let Some(module) = modules.iter().find(|module| module.module == name) else {
         let names: Vec<&str> = modules.iter().map(|module| module.module.as_str()).collect();

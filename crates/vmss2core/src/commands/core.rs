@@ -70,8 +70,8 @@ fn make_room(output: Option<&Path>, count: usize) -> anyhow::Result<()> {
 
 struct Writer<'a, 'k> {
     plan: &'a CorePlan,
-    kernel: &'k Kernel<'k>,
-    finder: RegisterFinder<'k>,
+    kernel: &'k Kernel,
+    finder: RegisterFinder,
     tasks: &'a [Task],
     cancel: &'a Cancel,
 }
@@ -102,7 +102,7 @@ impl Writer<'_, '_> {
 
     fn write_file(
         &self,
-        core: &ProcessCore<'_, '_>,
+        core: &ProcessCore<'_>,
         path: &Path,
         existing: Existing,
     ) -> anyhow::Result<ProcessSummary> {

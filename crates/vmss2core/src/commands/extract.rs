@@ -52,13 +52,13 @@ pub(super) fn run(plan: &ExtractPlan) -> anyhow::Result<Exit> {
     })
 }
 
-struct Extraction<'e, 'k> {
+struct Extraction<'e> {
     plan: &'e ExtractPlan,
-    process: &'e Process<'k>,
+    process: &'e Process,
     destination: &'e Destination,
 }
 
-impl Extraction<'_, '_> {
+impl Extraction<'_> {
     fn write(
         &self,
         wanted: &Wanted,

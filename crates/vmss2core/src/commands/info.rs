@@ -80,7 +80,7 @@ fn answers(guest: &Guest) -> Option<KernelAnswers> {
 const MOST_BLOCKED: usize = 4096;
 
 /// Of each task that cannot be interrupted in its wait, the function that it waits in.
-fn blocked(kernel: &Kernel<'_>, tasks: &[Task]) -> Vec<Option<String>> {
+fn blocked(kernel: &Kernel, tasks: &[Task]) -> Vec<Option<String>> {
     let is_blocked = |task: &&Task| task.state.is_some_and(|state| state.letter == 'D');
     let place = |task: &Task| {
         let place = kernel.wait_channel(task)?;
@@ -98,7 +98,7 @@ fn blocked(kernel: &Kernel<'_>, tasks: &[Task]) -> Vec<Option<String>> {
 }
 
 /// The tasks, as far as their lists can be followed.
-fn tasks(kernel: &Kernel<'_>) -> Option<Found<Vec<Task>>> {
+fn tasks(kernel: &Kernel) -> Option<Found<Vec<Task>>> {
     let first = kernel.init_task().ok()?;
     let Tasks { tasks, problems } = kernel.tasks().ok()?;
     let how = format!("lists from init_task at {}, {}", first.value, first.how);

@@ -19,7 +19,7 @@ const WINDOWS_ANSWERS: &str = "this is a Windows guest, and the command is about
 /// of a full answer: what the reader, the analysis and `ask` report.
 pub(super) fn with_kernel(
     plan: &GuestPlan,
-    ask: impl FnOnce(&Kernel<'_>) -> anyhow::Result<Vec<Problem>>,
+    ask: impl FnOnce(&Kernel) -> anyhow::Result<Vec<Problem>>,
 ) -> anyhow::Result<Exit> {
     with_either_kernel(plan, ask, |_| bail!(WINDOWS_ANSWERS))
 }
@@ -27,8 +27,8 @@ pub(super) fn with_kernel(
 /// The same for a question that both of these kernels have an answer to.
 pub(super) fn with_either_kernel(
     plan: &GuestPlan,
-    ask: impl FnOnce(&Kernel<'_>) -> anyhow::Result<Vec<Problem>>,
-    ask_windows: impl FnOnce(&windows::Kernel<'_>) -> anyhow::Result<Vec<Problem>>,
+    ask: impl FnOnce(&Kernel) -> anyhow::Result<Vec<Problem>>,
+    ask_windows: impl FnOnce(&windows::Kernel) -> anyhow::Result<Vec<Problem>>,
 ) -> anyhow::Result<Exit> {
     with_any_kernel(plan, ask, ask_windows, |_| bail!(macos::ANSWERS))
 }
@@ -36,8 +36,8 @@ pub(super) fn with_either_kernel(
 /// The same for a question that macOS has an answer to as well; that is among the facts.
 pub(super) fn with_any_kernel(
     plan: &GuestPlan,
-    ask: impl FnOnce(&Kernel<'_>) -> anyhow::Result<Vec<Problem>>,
-    ask_windows: impl FnOnce(&windows::Kernel<'_>) -> anyhow::Result<Vec<Problem>>,
+    ask: impl FnOnce(&Kernel) -> anyhow::Result<Vec<Problem>>,
+    ask_windows: impl FnOnce(&windows::Kernel) -> anyhow::Result<Vec<Problem>>,
     ask_macos: impl FnOnce(&Guest) -> anyhow::Result<Vec<Problem>>,
 ) -> anyhow::Result<Exit> {
     let guest = Guest::open_to_ask(plan)?;
@@ -60,7 +60,7 @@ pub(super) fn with_any_kernel(
 fn ask_linux(
     plan: &GuestPlan,
     guest: &Guest,
-    ask: impl FnOnce(&Kernel<'_>) -> anyhow::Result<Vec<Problem>>,
+    ask: impl FnOnce(&Kernel) -> anyhow::Result<Vec<Problem>>,
 ) -> anyhow::Result<Vec<Problem>> {
     let checkpoint = &guest.opened.checkpoint;
     let better = BetterSources::read(&plan.files, checkpoint, &guest.facts)?;

@@ -21,7 +21,7 @@ pub(super) fn run(plan: &ModulesPlan) -> anyhow::Result<Exit> {
     )
 }
 
-fn of_linux(plan: &ModulesPlan, kernel: &Kernel<'_>) -> anyhow::Result<Vec<Problem>> {
+fn of_linux(plan: &ModulesPlan, kernel: &Kernel) -> anyhow::Result<Vec<Problem>> {
     let modules = kernel.modules();
     let report = ModulesReport::new(modules);
     let mut out = output::stdout();

@@ -7,10 +7,7 @@ use vmss2core_report::printable;
 
 /// The process of this number, or that has a thread of this number, and what the
 /// list of tasks has to say.
-pub(super) fn of<'k>(
-    kernel: &'k Kernel<'k>,
-    number: u32,
-) -> anyhow::Result<(Process<'k>, Vec<Problem>)> {
+pub(super) fn of(kernel: &Kernel, number: u32) -> anyhow::Result<(Process, Vec<Problem>)> {
     let tasks = kernel.tasks()?;
     let task = match process_meant(&tasks.tasks, number) {
         Ok(task) => task,

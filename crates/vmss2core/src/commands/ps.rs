@@ -21,7 +21,7 @@ pub(super) fn run(plan: &PsPlan) -> anyhow::Result<Exit> {
     )
 }
 
-fn of_linux(plan: &PsPlan, kernel: &Kernel<'_>) -> anyhow::Result<Vec<Problem>> {
+fn of_linux(plan: &PsPlan, kernel: &Kernel) -> anyhow::Result<Vec<Problem>> {
     let (report, problems) = report(kernel, plan.threads)?;
     let mut out = output::stdout();
     match plan.style {
@@ -34,10 +34,7 @@ fn of_linux(plan: &PsPlan, kernel: &Kernel<'_>) -> anyhow::Result<Vec<Problem>> 
 }
 
 /// The processes, or all threads, and what is missing.
-pub(super) fn report(
-    kernel: &Kernel<'_>,
-    threads: bool,
-) -> anyhow::Result<(PsReport, Vec<Problem>)> {
+pub(super) fn report(kernel: &Kernel, threads: bool) -> anyhow::Result<(PsReport, Vec<Problem>)> {
     let tasks = kernel.tasks()?;
     let (command_lines, problems) = command_lines(kernel, &tasks);
     // Without the guest's own clock it is better to count from its boot.
@@ -48,7 +45,7 @@ pub(super) fn report(
 }
 
 /// By `task_struct`. All threads of a process have the same.
-fn command_lines(kernel: &Kernel<'_>, tasks: &Tasks) -> (HashMap<Gva, Vec<String>>, Vec<Problem>) {
+fn command_lines(kernel: &Kernel, tasks: &Tasks) -> (HashMap<Gva, Vec<String>>, Vec<Problem>) {
     let mut found = HashMap::new();
     let mut of_process: HashMap<u32, Option<Vec<String>>> = HashMap::new();
     let (mut missing, mut cut) = (0_u64, 0_u64);

@@ -42,7 +42,7 @@ pub(super) fn run(plan: &SymbolsPlan) -> anyhow::Result<Exit> {
 
 /// The kernel's own symbols by address, those of its modules, and those of code that was
 /// made at run time.
-fn all<'k>(kernel: &'k Kernel<'_>) -> impl Iterator<Item = SymbolInfo<'k>> {
+fn all(kernel: &Kernel) -> impl Iterator<Item = SymbolInfo<'_>> {
     let own = kernel.symbols().into_iter().flat_map(|table| table.value.iter());
     let of_modules = kernel.modules().modules.iter().flat_map(|module| {
         module.symbols.iter().map(|symbol| SymbolInfo::new(symbol, Some(&module.name)))
@@ -55,7 +55,7 @@ fn all<'k>(kernel: &'k Kernel<'_>) -> impl Iterator<Item = SymbolInfo<'k>> {
 }
 
 fn looked_up<'k>(
-    kernel: &'k Kernel<'_>,
+    kernel: &'k Kernel,
     wanted: &str,
     problems: &mut Vec<Problem>,
 ) -> Vec<SymbolInfo<'k>> {
@@ -74,7 +74,7 @@ fn address(wanted: &str) -> Option<Gva> {
 }
 
 /// The symbol that an address belongs to, with the way from there.
-fn at<'k>(kernel: &'k Kernel<'_>, address: Gva) -> Option<SymbolInfo<'k>> {
+fn at(kernel: &Kernel, address: Gva) -> Option<SymbolInfo<'_>> {
     let place = kernel.symbolize(address)?;
     let symbol = Symbol {
         address: Gva(address.0.wrapping_sub(place.offset)),

@@ -13,7 +13,7 @@ use crate::output;
 use crate::plan::{BtPlan, ModulesPlan, PsPlan, PsStyle, Stacks, Style};
 
 /// `ps`.
-pub(super) fn ps(plan: &PsPlan, kernel: &Kernel<'_>) -> anyhow::Result<Vec<Problem>> {
+pub(super) fn ps(plan: &PsPlan, kernel: &Kernel) -> anyhow::Result<Vec<Problem>> {
     let threads = if plan.threads { Listed::Threads } else { Listed::Processes };
     let mut out = output::stdout();
     let problems = write_ps(kernel, (plan.style, threads), &mut out)?;
@@ -30,7 +30,7 @@ pub(super) enum Listed {
 
 /// Writes what `ps` says.
 pub(super) fn write_ps(
-    kernel: &Kernel<'_>,
+    kernel: &Kernel,
     (style, listed): (PsStyle, Listed),
     mut out: &mut dyn Write,
 ) -> anyhow::Result<Vec<Problem>> {
@@ -46,7 +46,7 @@ pub(super) fn write_ps(
 }
 
 /// `modules`.
-pub(super) fn modules(plan: &ModulesPlan, kernel: &Kernel<'_>) -> anyhow::Result<Vec<Problem>> {
+pub(super) fn modules(plan: &ModulesPlan, kernel: &Kernel) -> anyhow::Result<Vec<Problem>> {
     let mut out = output::stdout();
     let problems = write_modules(kernel, plan.style, &mut out)?;
     out.flush()?;
@@ -55,7 +55,7 @@ pub(super) fn modules(plan: &ModulesPlan, kernel: &Kernel<'_>) -> anyhow::Result
 
 /// Writes what `modules` says.
 pub(super) fn write_modules(
-    kernel: &Kernel<'_>,
+    kernel: &Kernel,
     style: Style,
     mut out: &mut dyn Write,
 ) -> anyhow::Result<Vec<Problem>> {
@@ -69,7 +69,7 @@ pub(super) fn write_modules(
 }
 
 /// `bt`.
-pub(super) fn bt(plan: &BtPlan, kernel: &Kernel<'_>) -> anyhow::Result<Vec<Problem>> {
+pub(super) fn bt(plan: &BtPlan, kernel: &Kernel) -> anyhow::Result<Vec<Problem>> {
     let mut out = output::stdout();
     let problems = write_bt(kernel, (plan.style, plan.stacks), &mut out)?;
     out.flush()?;
@@ -78,7 +78,7 @@ pub(super) fn bt(plan: &BtPlan, kernel: &Kernel<'_>) -> anyhow::Result<Vec<Probl
 
 /// Writes what `bt` says.
 pub(super) fn write_bt(
-    kernel: &Kernel<'_>,
+    kernel: &Kernel,
     (style, wanted): (Style, Stacks),
     mut out: &mut dyn Write,
 ) -> anyhow::Result<Vec<Problem>> {
@@ -103,7 +103,7 @@ pub(super) fn write_bt(
 }
 
 fn stacks(
-    kernel: &Kernel<'_>,
+    kernel: &Kernel,
     processes: &[Process],
     wanted: Stacks,
     problems: &mut Vec<Problem>,
@@ -133,11 +133,7 @@ fn told(
     stack.map_err(|error| problems.push(Problem::incomplete(error.to_string()))).ok()
 }
 
-fn of_cpu(
-    kernel: &Kernel<'_>,
-    processes: &[Process],
-    cpu: u32,
-) -> Result<WindowsStack, WindowsError> {
+fn of_cpu(kernel: &Kernel, processes: &[Process], cpu: u32) -> Result<WindowsStack, WindowsError> {
     let found = kernel.backtrace_of_cpu(cpu)?;
     let runs = |process: &&Process| process.threads.iter().any(|thread| thread.cpu == Some(cpu));
     let process = processes.iter().find(runs);
@@ -147,7 +143,7 @@ fn of_cpu(
 }
 
 fn of_threads<'p>(
-    kernel: &Kernel<'_>,
+    kernel: &Kernel,
     processes: impl Iterator<Item = &'p Process>,
     problems: &mut Vec<Problem>,
 ) -> Vec<WindowsStack> {

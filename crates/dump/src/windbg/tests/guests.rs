@@ -44,14 +44,14 @@ impl Guest {
         checkpoint.vcpus = (0..).zip(&nt.machine.cpus).map(|(at, cpu)| vcpu(at, cpu)).collect();
         let facts = Facts {
             os: Some(found(OperatingSystem::Windows)),
-            windows: Some(windows(&nt.truth)),
+            windows: Some(windows(&nt.truth).into()),
             ..Facts::default()
         };
         Self { nt, checkpoint, facts, ram }
     }
 
     pub(super) fn windows(&mut self) -> &mut WindowsFacts {
-        self.facts.windows.as_mut().unwrap()
+        self.facts.windows.as_mut().map(Arc::make_mut).unwrap()
     }
 
     pub(super) fn truth(&self) -> &Truth {

@@ -41,13 +41,13 @@ const FLAGS: [(u64, &str); 26] = [
 ];
 
 /// All mappings, a line for each.
-pub(super) fn maps(process: &Process<'_>) -> String {
+pub(super) fn maps(process: &Process) -> String {
     let column = name_column(process);
     process.vmas().iter().map(|vma| line(vma, column)).collect()
 }
 
 /// All mappings with what is known of their pages.
-pub(super) fn smaps(process: &Process<'_>) -> String {
+pub(super) fn smaps(process: &Process) -> String {
     let column = name_column(process);
     let mut files = Files { process, known: HashMap::new() };
     let mut text = String::new();
@@ -69,7 +69,7 @@ pub(super) fn smaps(process: &Process<'_>) -> String {
 }
 
 /// Where names begin goes by the kernel's word size (`seq_setwidth`).
-fn name_column(process: &Process<'_>) -> usize {
+fn name_column(process: &Process) -> usize {
     if process.kernel().linux().is_64_bit { 73 } else { 49 }
 }
 
@@ -103,12 +103,12 @@ struct Pages {
 }
 
 /// Tells copies of a file's pages from those of the file.
-struct Files<'p, 'k> {
-    process: &'p Process<'k>,
+struct Files<'p> {
+    process: &'p Process,
     known: HashMap<Gva, Vec<FileRun>>,
 }
 
-impl Files<'_, '_> {
+impl Files<'_> {
     fn pages(&mut self, vma: &Vma) -> Pages {
         let is_private = !vma.flags.contains(VmaFlags::SHARED);
         let file = vma.file.as_deref().filter(|_| vma.backing == Backing::File && is_private);

@@ -43,7 +43,7 @@ impl<'p> ProcPath<'p> {
     }
 
     /// The thread that it is about.
-    fn task<'t>(&self, process: &'t Attached<'_>) -> Option<&'t Task> {
+    fn task<'t>(&self, process: &'t Attached) -> Option<&'t Task> {
         match self.tid {
             Some(tid) => process.tasks().iter().find(|task| task.tid == tid),
             None => process.tasks().first(),
@@ -57,7 +57,7 @@ fn number(digits: &str) -> Option<u32> {
 }
 
 /// Opens a file; `None` if there is none of that name.
-pub(super) fn open(process: &Attached<'_>, path: &ProcPath<'_>) -> Option<impl GuestFile + use<>> {
+pub(super) fn open(process: &Attached, path: &ProcPath<'_>) -> Option<impl GuestFile + use<>> {
     let task = path.task(process)?;
     let of_process = |name, make: &dyn Fn() -> Option<Vec<u8>>| process.made_up(name, make);
     let bytes = match path.name {
@@ -76,7 +76,7 @@ pub(super) fn open(process: &Attached<'_>, path: &ProcPath<'_>) -> Option<impl G
 }
 
 /// What a symbolic link says; `None` if there is none of that name.
-pub(super) fn link(process: &Attached<'_>, path: &ProcPath<'_>) -> Option<String> {
+pub(super) fn link(process: &Attached, path: &ProcPath<'_>) -> Option<String> {
     path.task(process)?;
     match path.name {
         "exe" => {
@@ -89,7 +89,7 @@ pub(super) fn link(process: &Attached<'_>, path: &ProcPath<'_>) -> Option<String
 }
 
 /// Which mappings go into cores of this process.
-fn filter(process: &Attached<'_>) -> Option<Vec<u8>> {
+fn filter(process: &Attached) -> Option<Vec<u8>> {
     let flags = process.process().mm().uint("flags").ok()?;
     Some(format!("{:08x}\n", flags >> FILTER_SHIFT & FILTER_MASK).into_bytes())
 }

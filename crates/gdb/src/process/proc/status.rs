@@ -13,7 +13,7 @@ const DEFAULT_PRIORITY: i64 = 120;
 const FIELDS: usize = 52;
 
 /// What is known, a line each, in the kernel's order.
-pub(super) fn status(process: &Attached<'_>, task: &Task) -> String {
+pub(super) fn status(process: &Attached, task: &Task) -> String {
     let mut text = format!("Name:\t{}\n", task.comm.replace('\n', "\\n"));
     // Writing to a String cannot fail.
     if let Some(state) = task.state {
@@ -34,14 +34,14 @@ pub(super) fn status(process: &Attached<'_>, task: &Task) -> String {
     text
 }
 
-fn ids(process: &Attached<'_>, task: &Task, members: [&str; 4]) -> Option<Vec<String>> {
+fn ids(process: &Attached, task: &Task, members: [&str; 4]) -> Option<Vec<String>> {
     let task = process.process().kernel().object(task.gva, "task_struct");
     let cred = task.follow("real_cred|cred", "cred").ok()??;
     members.iter().map(|member| Some(cred.uint(member).ok()?.to_string())).collect()
 }
 
 /// One line, in which Linux too has zeroes for what it does not tell.
-pub(super) fn stat(process: &Attached<'_>, task: &Task) -> String {
+pub(super) fn stat(process: &Attached, task: &Task) -> String {
     let kernel = process.process().kernel();
     let object = kernel.object(task.gva, "task_struct");
     let letter = task.state.map_or('?', |state| state.letter);

@@ -24,7 +24,7 @@ pub struct ModuleBtf {
 
 impl ModuleBtf {
     /// The data, as they are in the kernel.
-    pub fn read(&self, kernel: &Kernel<'_>) -> Result<Vec<u8>, LinuxError> {
+    pub fn read(&self, kernel: &Kernel) -> Result<Vec<u8>, LinuxError> {
         let corrupt = || LinuxError::Corrupt {
             what: format!("the BTF of module {}", self.module),
             at: self.data,
@@ -37,7 +37,7 @@ impl ModuleBtf {
     }
 }
 
-impl Kernel<'_> {
+impl Kernel {
     /// The modules whose types the kernel keeps.
     pub fn module_btfs(&self) -> Result<Vec<ModuleBtf>, LinuxError> {
         let head = self.symbol("btf_modules")?.value;

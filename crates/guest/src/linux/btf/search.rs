@@ -18,7 +18,7 @@ const LONGEST: usize = 64 << 20;
 const MOST_CANDIDATES: usize = 64;
 
 /// Finds the kernel's BTF.
-pub(in crate::linux) fn find(kernel: &Kernel<'_>) -> Option<Found<Arc<Btf>>> {
+pub(in crate::linux) fn find(kernel: &Kernel) -> Option<Found<Arc<Btf>>> {
     let text = kernel.linux().text.as_ref()?.value;
     let (gpa, btf) = in_image(kernel.memory(), text)?;
     let gva = text.start.0.wrapping_add(gpa.0.saturating_sub(text.gpa.0));

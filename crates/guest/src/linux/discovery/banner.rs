@@ -19,7 +19,7 @@ const START: &[u8] = b"Linux version ";
 const LONGEST: usize = 1024;
 
 /// Finds the banner in the image.
-pub(super) fn find(image: &Image<'_>) -> Option<Found<String>> {
+pub(super) fn find(image: &Image) -> Option<Found<String>> {
     let (gva, line) = image.scan(LONGEST, &mut |gva, bytes| match find_in(bytes) {
         Some((at, line)) => ControlFlow::Break((Gva(gva.0.saturating_add(at as u64)), line)),
         None => ControlFlow::Continue(()),

@@ -25,13 +25,13 @@ const MOST_CPUS: usize = 512;
 pub(super) struct Processor<'a> {
     pub(super) vcpu: &'a X86Vcpu,
     pub(super) privilege: Option<u8>,
-    pub(super) space: Option<AddressSpace<'a>>,
+    pub(super) space: Option<AddressSpace>,
 }
 
 /// The number of each vCPU; `None` throughout unless all can be told apart. A vCPU that
 /// executes another kernel (`None`) has the number that is left over, if it is the only
 /// one.
-pub(super) fn numbers(image: &Image<'_>, all: &[Option<Processor<'_>>]) -> Vec<Option<u32>> {
+pub(super) fn numbers(image: &Image, all: &[Option<Processor<'_>>]) -> Vec<Option<u32>> {
     let here: Vec<&Processor<'_>> = all.iter().flatten().collect();
     let found = if all.len() == 1 {
         Some(vec![0; here.len()])
@@ -57,7 +57,7 @@ fn left_over(numbers: &[u32], count: usize) -> Option<u32> {
 
 fn from_descriptors(processors: &[&Processor<'_>]) -> Option<Vec<u32>> {
     let number = |processor: &&Processor<'_>| {
-        processor.space.filter(|space| space.mode().is_64_bit())?;
+        processor.space.as_ref().filter(|space| space.mode().is_64_bit())?;
         let limit = limit_of_cpunode(processor.descriptor(CPUNODE)?)?;
         u32::try_from(limit & CPUNODE_CPU).ok()
     };
@@ -65,7 +65,7 @@ fn from_descriptors(processors: &[&Processor<'_>]) -> Option<Vec<u32>> {
     all_different(&numbers).then_some(numbers)
 }
 
-fn from_offsets(image: &Image<'_>, processors: &[&Processor<'_>]) -> Option<Vec<u32>> {
+fn from_offsets(image: &Image, processors: &[&Processor<'_>]) -> Option<Vec<u32>> {
     let offsets: Vec<u64> =
         processors.iter().map(|processor| processor.percpu_offset()).collect::<Option<_>>()?;
     if offsets.len() > MOST_CPUS || offsets.contains(&0) || !all_different(&offsets) {
@@ -96,12 +96,12 @@ fn positions(array: &[u64], offsets: &[u64]) -> Option<Vec<u32>> {
 impl Processor<'_> {
     fn descriptor(&self, entry: u64) -> Option<u64> {
         let at = self.vcpu.gdtr.base?.checked_add(entry.saturating_mul(8))?;
-        self.space?.read_u64(Gva(at)).ok()
+        self.space.as_ref()?.read_u64(Gva(at)).ok()
     }
 
     /// Base of this CPU's variables: kernel GS for 64 bits, FS for 32.
     fn percpu_offset(&self) -> Option<u64> {
-        if !self.space?.mode().is_64_bit() {
+        if !self.space.as_ref()?.mode().is_64_bit() {
             return Some(base(self.descriptor(PERCPU)?));
         }
         match self.privilege? {

@@ -69,8 +69,8 @@ const PROGRAM: usize = 56;
 const _: () = assert!(size_of::<FileHead>() == HEAD && size_of::<ProgramHead>() == PROGRAM);
 
 /// The first of two kernels, and what is known of the second.
-pub(super) struct Crashed<'a> {
-    pub(super) image: Image<'a>,
+pub(super) struct Crashed {
+    pub(super) image: Image,
     pub(super) banner: Option<Found<String>>,
     pub(super) vmcoreinfo: Found<VmcoreInfo>,
     pub(super) second: Found<CrashKernel>,
@@ -78,10 +78,7 @@ pub(super) struct Crashed<'a> {
 
 /// Looks for a second kernel among the images that vCPUs execute, and for the first
 /// one that it belongs to, which perhaps no vCPU executes any more.
-pub(super) fn find<'a>(
-    memory: &'a PhysicalMemory,
-    images: &[(Image<'a>, Found<String>)],
-) -> Option<Crashed<'a>> {
+pub(super) fn find(memory: &PhysicalMemory, images: &[(Image, Found<String>)]) -> Option<Crashed> {
     is_suspect(memory, images).then_some(())?;
     images.iter().find_map(|(image, line)| {
         let head = core_head(memory, image)?;
@@ -112,7 +109,7 @@ struct CoreHead {
 
 /// The head of a core near an image, if it is of another kernel: one that only waits for
 /// a crash has one as well.
-fn core_head(memory: &PhysicalMemory, image: &Image<'_>) -> Option<CoreHead> {
+fn core_head(memory: &PhysicalMemory, image: &Image) -> Option<CoreHead> {
     let is_head = |gpa: &Gpa| file_head(memory, *gpa).is_some();
     let heads = pages_around(image).filter(is_head).take(MOST_HEADS);
     let mut others = heads.filter_map(|gpa| read(memory, gpa)).filter(|head| {
@@ -123,14 +120,14 @@ fn core_head(memory: &PhysicalMemory, image: &Image<'_>) -> Option<CoreHead> {
 }
 
 /// Where the head can be: in the memory that was kept for the image.
-fn pages_around(image: &Image<'_>) -> impl Iterator<Item = Gpa> {
+fn pages_around(image: &Image) -> impl Iterator<Item = Gpa> {
     let start = image.runs.first().map_or(0, |run| run.gpa.0);
     let pages = start.saturating_sub(REACH)..start.saturating_add(REACH);
     pages.step_by(PAGE_LEN).map(Gpa)
 }
 
 /// Whether an image can be of a second kernel.
-fn is_suspect(memory: &PhysicalMemory, images: &[(Image<'_>, Found<String>)]) -> bool {
+fn is_suspect(memory: &PhysicalMemory, images: &[(Image, Found<String>)]) -> bool {
     let [(only, _)] = images else { return !images.is_empty() };
     only.space.mode().is_64_bit() && covered(&only.space) < memory.len_bytes() / 2
 }
@@ -177,11 +174,11 @@ fn text_of(info: &VmcoreInfo) -> Option<Gpa> {
 
 /// The kernel that a VMCOREINFO is of: one that vCPUs execute, else the one that its
 /// addresses lead to.
-fn kernel_of<'a>(
-    memory: &'a PhysicalMemory,
-    images: &[(Image<'a>, Found<String>)],
+fn kernel_of(
+    memory: &PhysicalMemory,
+    images: &[(Image, Found<String>)],
     info: &VmcoreInfo,
-) -> Option<(Image<'a>, Option<Found<String>>)> {
+) -> Option<(Image, Option<Found<String>>)> {
     let text = text_of(info)?;
     let executed = images.iter().find(|(image, _)| image.holds_physical(text));
     if let Some((image, line)) = executed {

@@ -27,9 +27,9 @@ const LIMITS: Limits = Limits { visits_per_table: 8, tables: 1 << 18, runs: 1 <<
 
 /// The kernel image as one vCPU maps it.
 #[derive(Clone, Debug)]
-pub(super) struct Image<'a> {
+pub(super) struct Image {
     /// An address space that maps the kernel.
-    pub(super) space: AddressSpace<'a>,
+    pub(super) space: AddressSpace,
     /// Mapped parts, sorted; physically they are one piece, with gaps.
     pub(super) runs: Vec<Leaf>,
     /// Which of the mapped bytes are code and constants, from the first on; 0 if
@@ -41,9 +41,9 @@ pub(super) struct Image<'a> {
     pub(super) how: String,
 }
 
-impl<'a> Image<'a> {
+impl Image {
     /// What a 64-bit address space maps at `__START_KERNEL_map`.
-    fn at_kernel_map(space: AddressSpace<'a>, how: String) -> Option<Self> {
+    fn at_kernel_map(space: AddressSpace, how: String) -> Option<Self> {
         let mut runs: Vec<Leaf> = Vec::new();
         space.walk_range(KERNEL_MAP..KERNEL_MAP + KERNEL_MAP_LEN, &LIMITS, &mut |leaf| {
             let belongs = runs.first().is_none_or(|first| slide(first) == slide(&leaf))
@@ -153,24 +153,24 @@ impl Content {
 }
 
 /// What could be the image, as the vCPUs see it, and whose page tables hold it.
-pub(super) struct FoundImage<'a> {
+pub(super) struct FoundImage {
     /// Likeliest first.
-    pub(super) images: Vec<Image<'a>>,
+    pub(super) images: Vec<Image>,
     /// By vCPU index, the root that maps the kernel where it is not its own.
     pub(super) kernel_roots: Vec<(u32, Found<Root>)>,
 }
 
 /// What a vCPU sees.
-pub(super) struct View<'a> {
+pub(super) struct View {
     pub(super) index: u32,
-    pub(super) space: AddressSpace<'a>,
+    pub(super) space: AddressSpace,
     /// Its interrupt descriptor table.
     pub(super) idt: Option<Gva>,
 }
 
-impl View<'_> {
+impl View {
     /// Where the first interrupt handler is, for a 32-bit kernel.
-    fn handler(&self, space: &AddressSpace<'_>) -> Option<u64> {
+    fn handler(&self, space: &AddressSpace) -> Option<u64> {
         let gate = space.read_u64(self.idt?).ok()?;
         Some(gate & 0xffff | (gate >> 32) & 0xffff_0000)
     }
@@ -179,11 +179,11 @@ impl View<'_> {
 /// More different images than this are not searched: each costs time.
 const MOST_IMAGES: usize = 8;
 
-impl<'a> FoundImage<'a> {
+impl FoundImage {
     /// The vCPUs of one guest show the same image as a rule; once is enough.
-    fn of(all: Vec<Image<'a>>, kernel_roots: Vec<(u32, Found<Root>)>) -> Option<Self> {
-        let place = |image: &Image<'_>| image.runs.first().map(|run| (run.gva, run.gpa));
-        let mut images: Vec<Image<'a>> = Vec::new();
+    fn of(all: Vec<Image>, kernel_roots: Vec<(u32, Found<Root>)>) -> Option<Self> {
+        let place = |image: &Image| image.runs.first().map(|run| (run.gva, run.gpa));
+        let mut images: Vec<Image> = Vec::new();
         for image in all {
             let known = images.iter().position(|known| place(known) == place(&image));
             if let Some(known) = known.and_then(|index| images.get_mut(index)) {
@@ -197,7 +197,7 @@ impl<'a> FoundImage<'a> {
 }
 
 /// Finds the image of a 64-bit kernel in the address spaces of vCPUs.
-pub(super) fn find_64_bit<'a>(views: &[View<'a>]) -> Option<FoundImage<'a>> {
+pub(super) fn find_64_bit(views: &[View]) -> Option<FoundImage> {
     let mut images = Vec::new();
     let mut kernel_roots = Vec::new();
     for view in views.iter().filter(|view| view.space.mode().is_64_bit()) {
@@ -210,7 +210,7 @@ pub(super) fn find_64_bit<'a>(views: &[View<'a>]) -> Option<FoundImage<'a>> {
 }
 
 /// Finds what could be the image of a 32-bit kernel.
-pub(super) fn find_32_bit<'a>(views: &[View<'a>]) -> Option<FoundImage<'a>> {
+pub(super) fn find_32_bit(views: &[View]) -> Option<FoundImage> {
     let is_32_bit = |mode| matches!(mode, PagingMode::Pae | PagingMode::TwoLevel { .. });
     let mut images = Vec::new();
     let mut kernel_roots = Vec::new();
@@ -218,7 +218,7 @@ pub(super) fn find_32_bit<'a>(views: &[View<'a>]) -> Option<FoundImage<'a>> {
         let (space, how) = with_kernel(view, &mut kernel_roots);
         if let Some(base) = direct_map(&space) {
             let inside = view.handler(&space).unwrap_or(base.0);
-            images.extend(candidates_32_bit(space, base, inside, &how));
+            images.extend(candidates_32_bit(&space, base, inside, &how));
         }
     }
     FoundImage::of(images, kernel_roots)
@@ -229,11 +229,8 @@ pub(super) fn find_32_bit<'a>(views: &[View<'a>]) -> Option<FoundImage<'a>> {
 /// With page-table isolation, the tables of user mode lie one page behind
 /// those of the kernel and map little of it. Bit 12 of CR3 alone says nothing:
 /// without isolation a root may lie anywhere. So the root that maps more wins.
-fn with_kernel<'a>(
-    view: &View<'a>,
-    kernel_roots: &mut Vec<(u32, Found<Root>)>,
-) -> (AddressSpace<'a>, String) {
-    let own = view.space;
+fn with_kernel(view: &View, kernel_roots: &mut Vec<(u32, Found<Root>)>) -> (AddressSpace, String) {
+    let own = view.space.clone();
     let how = format!("page tables of vCPU {}", view.index);
     let pair = Root(Gpa(own.root().0.0 & !PAGE_SIZE));
     let other = own.with_root(pair);
@@ -246,7 +243,7 @@ fn with_kernel<'a>(
 }
 
 /// How much of the kernel an address space maps.
-fn kernel_bytes(space: &AddressSpace<'_>) -> u64 {
+fn kernel_bytes(space: &AddressSpace) -> u64 {
     let range = if space.mode().is_64_bit() {
         KERNEL_MAP..KERNEL_MAP + KERNEL_MAP_LEN
     } else {
@@ -268,7 +265,7 @@ const OLD_DIRECT_MAP: Range<u64> = 1 << 40..3 << 39;
 
 /// Virtual address of physical 0 in the direct map: the distance that most of
 /// the kernel half is mapped at.
-pub(super) fn direct_map(space: &AddressSpace<'_>) -> Option<Gva> {
+pub(super) fn direct_map(space: &AddressSpace) -> Option<Gva> {
     let half = KernelHalf::of(space.mode());
     let old = (space.mode() == PagingMode::FourLevel).then_some(OLD_DIRECT_MAP);
     let mut ranges = std::iter::once(half.range()).chain(old);
@@ -276,14 +273,14 @@ pub(super) fn direct_map(space: &AddressSpace<'_>) -> Option<Gva> {
 }
 
 /// How much of memory the direct map has.
-pub(super) fn covered(space: &AddressSpace<'_>) -> u64 {
+pub(super) fn covered(space: &AddressSpace) -> u64 {
     let half = KernelHalf::of(space.mode());
     most_used_distance(space, &half, half.range()).map_or(0, |(_, bytes)| bytes)
 }
 
 /// What most of a range is mapped at, if that can be a direct map, and how much it is.
 fn most_used_distance(
-    space: &AddressSpace<'_>,
+    space: &AddressSpace,
     half: &KernelHalf,
     range: Range<u64>,
 ) -> Option<(Gva, u64)> {
@@ -307,12 +304,7 @@ fn most_used_distance(
 
 /// The parts of a 32-bit direct map at `base` that could be a kernel image: each
 /// read-only stretch with what follows it, and what is around `inside`.
-fn candidates_32_bit<'a>(
-    space: AddressSpace<'a>,
-    base: Gva,
-    inside: u64,
-    how: &str,
-) -> Vec<Image<'a>> {
+fn candidates_32_bit(space: &AddressSpace, base: Gva, inside: u64, how: &str) -> Vec<Image> {
     let mut low: Vec<Leaf> = Vec::new();
     space.walk_range(KernelHalf::of(space.mode()).range(), &LIMITS, &mut |leaf| {
         if slide(&leaf) == base.0 {
@@ -324,9 +316,10 @@ fn candidates_32_bit<'a>(
         let runs = parts(&low, &(start..start.saturating_add(LONGEST_32_BIT)));
         let code_len = Some(read_only_len(&runs)).filter(|len| *len >= SHORTEST_READ_ONLY);
         let vcpus = Vec::new();
-        Image { space, runs, code_len: code_len.unwrap_or(0), vcpus, how: how.to_owned() }
+        let (space, how) = (space.clone(), how.to_owned());
+        Image { space, runs, code_len: code_len.unwrap_or(0), vcpus, how }
     };
-    let mut images: Vec<Image<'a>> = starts_of_read_only(&low).into_iter().map(image).collect();
+    let mut images: Vec<Image> = starts_of_read_only(&low).into_iter().map(image).collect();
     images.retain(|image| image.code_len > 0);
     // A kernel that does not protect its code does not stand out, but it is
     // around any address inside it.
@@ -386,18 +379,19 @@ fn parts(low: &[Leaf], range: &Range<u64>) -> Vec<Leaf> {
 }
 
 /// The image that a 64-bit kernel's own page tables map.
-pub(super) fn of_64_bit(space: AddressSpace<'_>) -> Option<Image<'_>> {
-    Image::at_kernel_map(space, how_of_root(&space))
+pub(super) fn of_64_bit(space: AddressSpace) -> Option<Image> {
+    let how = how_of_root(&space);
+    Image::at_kernel_map(space, how)
 }
 
 /// What could be the image in a 32-bit kernel's own page tables, given an
 /// address in it.
-pub(super) fn of_32_bit(space: AddressSpace<'_>, inside: Gva) -> Vec<Image<'_>> {
-    let Some(base) = direct_map(&space) else { return Vec::new() };
-    candidates_32_bit(space, base, inside.0, &how_of_root(&space))
+pub(super) fn of_32_bit(space: &AddressSpace, inside: Gva) -> Vec<Image> {
+    let Some(base) = direct_map(space) else { return Vec::new() };
+    candidates_32_bit(space, base, inside.0, &how_of_root(space))
 }
 
-fn how_of_root(space: &AddressSpace<'_>) -> String {
+fn how_of_root(space: &AddressSpace) -> String {
     format!("page tables at physical {}, which VMCOREINFO names", space.root())
 }
 

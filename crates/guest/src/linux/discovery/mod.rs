@@ -62,7 +62,7 @@ impl KernelHalf {
 pub(crate) struct Cpu<'a> {
     pub(crate) index: u32,
     pub(crate) vcpu: &'a X86Vcpu,
-    pub(crate) space: Option<AddressSpace<'a>>,
+    pub(crate) space: Option<AddressSpace>,
 }
 
 /// What was found, apart from the facts about Linux themselves.
@@ -74,16 +74,16 @@ pub(crate) struct Analysis {
 /// Looks for Linux. Fills in the kernel roots of `vcpus`, which are the entries
 /// for `cpus`, and `lost`: that a kernel is known of which the checkpoint lacks the
 /// page tables.
-pub(crate) fn analyse<'a>(
-    memory: &'a PhysicalMemory,
-    cpus: &[Cpu<'a>],
+pub(crate) fn analyse(
+    memory: &PhysicalMemory,
+    cpus: &[Cpu<'_>],
     vcpus: &mut [VcpuFacts],
     lost: &mut Option<Problem>,
 ) -> Option<Analysis> {
-    let view = |cpu: &Cpu<'a>| {
-        Some(View { index: cpu.index, space: cpu.space?, idt: cpu.vcpu.idtr.base.map(Gva) })
+    let view = |cpu: &Cpu<'_>| {
+        Some(View { index: cpu.index, space: cpu.space.clone()?, idt: cpu.vcpu.idtr.base.map(Gva) })
     };
-    let views: Vec<View<'_>> = cpus.iter().filter_map(view).collect();
+    let views: Vec<View> = cpus.iter().filter_map(view).collect();
     let images = images_with_banner(&views, vcpus);
     if let Some(crashed) = crash::find(memory, &images) {
         return Some(Search::of_crashed(memory, crashed).finish(cpus, vcpus));
@@ -101,10 +101,7 @@ pub(crate) fn analyse<'a>(
 
 /// The images that hold a banner, likeliest first: without one it is not Linux. Of
 /// 32-bit kernels one at most: others are other parts of the same memory.
-fn images_with_banner<'a>(
-    views: &[View<'a>],
-    vcpus: &mut [VcpuFacts],
-) -> Vec<(Image<'a>, Found<String>)> {
+fn images_with_banner(views: &[View], vcpus: &mut [VcpuFacts]) -> Vec<(Image, Found<String>)> {
     for found in [image::find_64_bit(views), image::find_32_bit(views)].into_iter().flatten() {
         let FoundImage { images, kernel_roots } = found;
         let is_64_bit = images.iter().all(|image| image.space.mode().is_64_bit());
@@ -167,7 +164,7 @@ fn lost_tables(memory: &PhysicalMemory, info: &Found<VmcoreInfo>) -> Option<Prob
 }
 
 /// Follows the addresses of a text to page tables that confirm them.
-fn image_of<'a>(memory: &'a PhysicalMemory, info: &VmcoreInfo) -> Option<Image<'a>> {
+fn image_of(memory: &PhysicalMemory, info: &VmcoreInfo) -> Option<Image> {
     let stext = info.symbol("_stext")?;
     if stext.0 >= KERNEL_MAP {
         let mode = match info.number("pgtable_l5_enabled") {
@@ -184,7 +181,7 @@ fn image_of<'a>(memory: &'a PhysicalMemory, info: &VmcoreInfo) -> Option<Image<'
         None => PagingMode::TwoLevel { large_pages: true },
     };
     let spaces = PAGE_OFFSETS.iter().filter_map(|base| confirmed(memory, info, mode, *base));
-    spaces.flat_map(|space| image::of_32_bit(space, stext)).find(|image| image.holds(stext.0))
+    spaces.flat_map(|space| image::of_32_bit(&space, stext)).find(|image| image.holds(stext.0))
 }
 
 /// CONFIG_PAGE_OFFSET of 32-bit kernels, by VMSPLIT, highest first.
@@ -192,12 +189,12 @@ const PAGE_OFFSETS: [u64; 5] = [0xc000_0000, 0xb000_0000, 0x8000_0000, 0x7800_00
 
 /// The address space below `swapper_pg_dir`, if it maps the kernel's code where
 /// `slide`, virtual less physical address, says.
-fn confirmed<'a>(
-    memory: &'a PhysicalMemory,
+fn confirmed(
+    memory: &PhysicalMemory,
     info: &VmcoreInfo,
     mode: PagingMode,
     slide: u64,
-) -> Option<AddressSpace<'a>> {
+) -> Option<AddressSpace> {
     let (tables, stext) = (info.symbol("swapper_pg_dir")?, info.symbol("_stext")?);
     let root = Root(Gpa(tables.0.wrapping_sub(slide)));
     let space = AddressSpace::new(memory, mode, root);
@@ -208,7 +205,7 @@ fn confirmed<'a>(
 /// An analysis in the making.
 struct Search<'a> {
     memory: &'a PhysicalMemory,
-    image: Image<'a>,
+    image: Image,
     banner: Option<Found<String>>,
     direct_map: Option<Gva>,
     tables: Option<Found<KernelTables>>,
@@ -218,18 +215,14 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn of_image(
-        memory: &'a PhysicalMemory,
-        image: Image<'a>,
-        banner: Option<Found<String>>,
-    ) -> Self {
+    fn of_image(memory: &'a PhysicalMemory, image: Image, banner: Option<Found<String>>) -> Self {
         let direct_map = image::direct_map(&image.space);
         let (tables, vmcoreinfo, crash_kernel, problems) = (None, None, None, Vec::new());
         Self { memory, image, banner, direct_map, tables, vmcoreinfo, crash_kernel, problems }
     }
 
     /// Of the first of two kernels.
-    fn of_crashed(memory: &'a PhysicalMemory, crashed: crash::Crashed<'a>) -> Self {
+    fn of_crashed(memory: &'a PhysicalMemory, crashed: crash::Crashed) -> Self {
         let mut search = Self::of_image(memory, crashed.image, crashed.banner);
         search.take_vmcoreinfo(vec![crashed.vmcoreinfo]);
         search.crash_kernel = Some(crashed.second);
@@ -431,6 +424,6 @@ fn processor<'a>(cpu: &Cpu<'a>, vcpus: &[VcpuFacts]) -> cpus::Processor<'a> {
     cpus::Processor {
         vcpu: cpu.vcpu,
         privilege: facts.and_then(|facts| facts.privilege),
-        space: cpu.space.map(|space| space.with_root(root.unwrap_or(space.root()))),
+        space: cpu.space.as_ref().map(|space| space.with_root(root.unwrap_or(space.root()))),
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct KernelTables {
 /// points at (`init_mm.pgd`). The last tells it from tables of processes on
 /// pages that the kernel has freed, and from the copy that 32-bit kernels keep
 /// for starting CPUs.
-pub(super) fn swapper(image: &Image<'_>) -> Option<Found<KernelTables>> {
+pub(super) fn swapper(image: &Image) -> Option<Found<KernelTables>> {
     let own = Directory::read(image.space.memory(), image.space.mode(), image.space.root().0)?;
     let (shared, candidates) = alike(image, &own);
     let tables = most_pointed_at(image, &candidates)?;
@@ -37,7 +37,7 @@ pub(super) fn swapper(image: &Image<'_>) -> Option<Found<KernelTables>> {
 }
 
 /// The pages that share the most entries with a table, and how many.
-fn alike(image: &Image<'_>, own: &Directory) -> (usize, Vec<KernelTables>) {
+fn alike(image: &Image, own: &Directory) -> (usize, Vec<KernelTables>) {
     let (mut most, mut candidates) = (1, Vec::new());
     for run in &image.runs {
         for offset in (0..u64::from(run.pages)).map(|page| page.saturating_mul(PAGE_SIZE)) {
@@ -57,7 +57,7 @@ fn alike(image: &Image<'_>, own: &Directory) -> (usize, Vec<KernelTables>) {
 
 /// The candidate that most words of the image's data point at; of equals the
 /// first.
-fn most_pointed_at(image: &Image<'_>, candidates: &[KernelTables]) -> Option<KernelTables> {
+fn most_pointed_at(image: &Image, candidates: &[KernelTables]) -> Option<KernelTables> {
     let mut pointers: HashMap<u64, usize> = HashMap::new();
     let word_len = if image.space.mode().is_64_bit() { 8 } else { 4 };
     if candidates.len() > 1 {
@@ -161,7 +161,7 @@ const UTS_FIELD: usize = 65;
 /// Finds `init_uts_ns` in the image: "Linux", any node name, the release, and
 /// the version with a build number. Unfinished copies have none, and copies on
 /// pages that the kernel has freed need not be aligned.
-pub(super) fn init_uts_ns(image: &Image<'_>, release: &str) -> Option<UtsNamespace> {
+pub(super) fn init_uts_ns(image: &Image, release: &str) -> Option<UtsNamespace> {
     let finder = memchr::memmem::Finder::new(b"Linux\0");
     let (gva, before) = image.scan(6 * UTS_FIELD, &mut |gva, bytes| {
         for at in finder.find_iter(bytes) {
@@ -205,7 +205,7 @@ fn is_string(field: &[u8], text: &[u8]) -> bool {
 }
 
 /// The tables that a symbol of VMCOREINFO names, if they do map the image.
-pub(super) fn at_symbol(image: &Image<'_>, gva: Gva) -> Option<KernelTables> {
+pub(super) fn at_symbol(image: &Image, gva: Gva) -> Option<KernelTables> {
     let gpa = image.space.translate(gva).ok()?.gpa;
     let text = image.runs.first()?;
     let mode = image.space.mode();

@@ -12,7 +12,7 @@ use crate::{Found, VmcoreInfo};
 
 /// Makes up a text, or says what it lacks.
 pub(super) fn vmcoreinfo(
-    image: &Image<'_>,
+    image: &Image,
     release: Option<&str>,
     tables: Option<&Found<KernelTables>>,
 ) -> Result<Found<VmcoreInfo>, &'static str> {

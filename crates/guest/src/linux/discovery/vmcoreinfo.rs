@@ -61,13 +61,13 @@ impl NoteHead {
 ///
 /// Both the note of old kernels and the pointers of new ones are variables; the
 /// rest, most of the image, is read only if those lead nowhere.
-pub(super) fn in_image(image: &Image<'_>, direct_map: Gva) -> Vec<Found<VmcoreInfo>> {
+pub(super) fn in_image(image: &Image, direct_map: Gva) -> Vec<Found<VmcoreInfo>> {
     let contents = [Content::Variables, Content::Constants, Content::Code].into_iter();
     let mut found = contents.map(|content| in_content(image, content, direct_map));
     found.find(|notes| !notes.is_empty()).unwrap_or_default()
 }
 
-fn in_content(image: &Image<'_>, content: Content, direct_map: Gva) -> Vec<Found<VmcoreInfo>> {
+fn in_content(image: &Image, content: Content, direct_map: Gva) -> Vec<Found<VmcoreInfo>> {
     let (mut notes, mut texts) = (Vec::new(), Vec::new());
     let mut pages = HashSet::new();
     image.scan_only(content, HEAD, &mut |gva, bytes| {
@@ -141,7 +141,7 @@ fn note_heads(bytes: &[u8]) -> impl Iterator<Item = usize> {
 
 /// Adds the physical addresses of the pages in the direct map that words of
 /// the image point at the start of.
-fn collect_pointers(image: &Image<'_>, direct_map: Gva, bytes: &[u8], pages: &mut HashSet<u64>) {
+fn collect_pointers(image: &Image, direct_map: Gva, bytes: &[u8], pages: &mut HashSet<u64>) {
     let end = image.space.memory().end().0;
     let mut consider = |word: u64| {
         let gpa = word.wrapping_sub(direct_map.0);
@@ -158,7 +158,7 @@ fn collect_pointers(image: &Image<'_>, direct_map: Gva, bytes: &[u8], pages: &mu
     }
 }
 
-fn note_in_image(image: &Image<'_>, head: Gva) -> Option<Found<VmcoreInfo>> {
+fn note_in_image(image: &Image, head: Gva) -> Option<Found<VmcoreInfo>> {
     let gpa = image.space.translate(head).ok()?.gpa;
     note_at(image.space.memory(), gpa, &format!("physical {gpa}, where the kernel image is mapped"))
 }
@@ -180,7 +180,7 @@ fn text_at(memory: &PhysicalMemory, gpa: Gpa) -> Option<Found<VmcoreInfo>> {
 }
 
 /// The same as a variable of the kernel.
-fn text_in_image(image: &Image<'_>, at: Gva) -> Option<Found<VmcoreInfo>> {
+fn text_in_image(image: &Image, at: Gva) -> Option<Found<VmcoreInfo>> {
     let gpa = image.space.translate(at).ok()?.gpa;
     let place = format!("physical {gpa}, where the kernel image is mapped");
     text(image.space.memory(), gpa, &place)

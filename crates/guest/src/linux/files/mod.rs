@@ -181,7 +181,7 @@ impl BetterSources {
         }
     }
 
-    fn take_vmlinux(&mut self, file: &Vmlinux, kernel: &Kernel<'_>) -> Result<(), FileError> {
+    fn take_vmlinux(&mut self, file: &Vmlinux, kernel: &Kernel) -> Result<(), FileError> {
         let path = file.path().display().to_string();
         let symbols = file.symbols_in(kernel)?;
         if let Some(doubt) = file.check(kernel, symbols.as_ref())? {
@@ -243,7 +243,7 @@ fn read_whole(path: &Path) -> Result<Vec<u8>, FileError> {
 }
 
 /// The guest's kernel, and which package has its file with symbols.
-fn wanted(kernel: &Kernel<'_>) -> String {
+fn wanted(kernel: &Kernel) -> String {
     let release = kernel.linux().release.as_ref().map_or("?", |release| release.value.as_str());
     let banner = kernel.linux().banner.as_ref().map_or("", |banner| banner.value.as_str());
     let package = package(release, banner);
@@ -254,7 +254,7 @@ fn wanted(kernel: &Kernel<'_>) -> String {
 }
 
 /// Build id as VMCOREINFO has it.
-fn build_id<'k>(kernel: &'k Kernel<'_>) -> Option<&'k str> {
+fn build_id(kernel: &Kernel) -> Option<&str> {
     kernel.linux().vmcoreinfo.as_ref()?.value.get("BUILD-ID")
 }
 

@@ -89,7 +89,7 @@ fn sections<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Option<ModuleFi
     Some(file)
 }
 
-impl Kernel<'_> {
+impl Kernel {
     /// Addresses of all sections that a module's file calls allocated, in its order;
     /// 0 for those that are not in memory. `None` if the sections in memory cannot
     /// be told, or the file is of another build.

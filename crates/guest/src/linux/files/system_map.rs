@@ -9,10 +9,7 @@ use super::{FileError, read_whole, wanted};
 use crate::linux::{Kernel, Symbol, Symbols};
 
 /// The symbols of a file, where the guest has them, and what is doubtful about them.
-pub(super) fn read(
-    path: &Path,
-    kernel: &Kernel<'_>,
-) -> Result<(Symbols, Option<String>), FileError> {
+pub(super) fn read(path: &Path, kernel: &Kernel) -> Result<(Symbols, Option<String>), FileError> {
     let text = read_whole(path)?;
     let text = String::from_utf8_lossy(&text);
     let symbols =
@@ -66,7 +63,7 @@ pub(super) enum Agreement {
 /// Compares symbols with what the guest shows: its banner, which up to 2.6 a pointer
 /// leads to, the kernel's own table, and the functions that the table of system calls
 /// has. Many that agree count more than one that does not.
-pub(super) fn agreement(symbols: &Symbols, kernel: &Kernel<'_>) -> Agreement {
+pub(super) fn agreement(symbols: &Symbols, kernel: &Kernel) -> Agreement {
     let banner = has_banner(symbols, kernel);
     if banner == Some(true) {
         return Agreement::Same;
@@ -89,7 +86,7 @@ pub(super) fn agreement(symbols: &Symbols, kernel: &Kernel<'_>) -> Agreement {
     Agreement::Other(format!("{same} of {of} {what} are where this file says"))
 }
 
-fn has_functions(symbols: &Symbols, kernel: &Kernel<'_>) -> bool {
+fn has_functions(symbols: &Symbols, kernel: &Kernel) -> bool {
     let is_function = |kind: char| kind.eq_ignore_ascii_case(&'t');
     symbols.iter().any(|symbol| is_function(symbol.kind) && kernel.is_in_image(symbol.address))
 }
@@ -118,7 +115,7 @@ impl Vote {
 
 /// Whether the guest has its banner where some symbols say; `None` if that cannot be
 /// told.
-fn has_banner(symbols: &Symbols, kernel: &Kernel<'_>) -> Option<bool> {
+fn has_banner(symbols: &Symbols, kernel: &Kernel) -> Option<bool> {
     let banner = &kernel.linux().banner.as_ref()?.value;
     let at = symbols.address("linux_banner")?;
     let is_there = |at| {
@@ -129,7 +126,7 @@ fn has_banner(symbols: &Symbols, kernel: &Kernel<'_>) -> Option<bool> {
 }
 
 /// The functions that have the same name in the kernel's own table, by their addresses.
-fn own_table(symbols: &Symbols, kernel: &Kernel<'_>) -> Option<Vote> {
+fn own_table(symbols: &Symbols, kernel: &Kernel) -> Option<Vote> {
     let own = &kernel.symbols()?.value;
     let functions = symbols.iter().filter(|symbol| symbol.kind == 'T').take(MOST);
     let known = functions.filter_map(|symbol| Some(own.address(symbol.name)? == symbol.address));
@@ -140,7 +137,7 @@ fn own_table(symbols: &Symbols, kernel: &Kernel<'_>) -> Option<Vote> {
 
 /// What the table of system calls leads to, by whether it is the start of a function. A
 /// file that does not have their functions, only those for modules, has no vote.
-fn system_calls(symbols: &Symbols, kernel: &Kernel<'_>) -> Option<Vote> {
+fn system_calls(symbols: &Symbols, kernel: &Kernel) -> Option<Vote> {
     let table = symbols.address("sys_call_table")?;
     let names = ["sys_read", "SyS_read", "__x64_sys_read", "__ia32_sys_read"];
     names.iter().find_map(|name| symbols.address(name))?;

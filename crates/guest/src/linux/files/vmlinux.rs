@@ -71,7 +71,7 @@ impl Vmlinux {
     }
 
     /// Its symbols, where the guest has them; `None` if it has no symbol table.
-    pub fn symbols_in(&self, kernel: &Kernel<'_>) -> Result<Option<Symbols>, FileError> {
+    pub fn symbols_in(&self, kernel: &Kernel) -> Result<Option<Symbols>, FileError> {
         let Some(table) = self.elf.symbol_table()? else { return Ok(None) };
         Ok(Some(relocated(&table, kernel)))
     }
@@ -80,7 +80,7 @@ impl Vmlinux {
     /// sentence of doubt if that cannot be told.
     pub(super) fn check(
         &self,
-        kernel: &Kernel<'_>,
+        kernel: &Kernel,
         symbols: Option<&Symbols>,
     ) -> Result<Option<String>, FileError> {
         let (own, guests) = (self.build_id(), build_id(kernel));
@@ -102,20 +102,20 @@ impl Vmlinux {
         }
     }
 
-    fn other(&self, kernel: &Kernel<'_>, why: String) -> FileError {
+    fn other(&self, kernel: &Kernel, why: String) -> FileError {
         let path = self.path().to_owned();
         FileError::OtherKernel { path, why, wanted: wanted(kernel) }
     }
 }
 
-fn relocated(table: &SymbolTable, kernel: &Kernel<'_>) -> Symbols {
+fn relocated(table: &SymbolTable, kernel: &Kernel) -> Symbols {
     relocate(&table.iter().collect::<Vec<_>>(), kernel)
 }
 
 /// Symbols with the addresses that the guest has: KASLR moves all that lies in
 /// the image, but not the per-CPU variables that x86-64 up to 6.14 links at 0, nor
 /// absolute numbers.
-pub(super) fn relocate(symbols: &[Symbol<'_>], kernel: &Kernel<'_>) -> Symbols {
+pub(super) fn relocate(symbols: &[Symbol<'_>], kernel: &Kernel) -> Symbols {
     let linked = |name: &str| symbols.iter().find(|symbol| symbol.name == name);
     let linked = |name: &str| linked(name).map(|symbol| symbol.address.0);
     let slide = slide(kernel, &linked).unwrap_or(0);
@@ -134,7 +134,7 @@ fn is_absolute(kind: char) -> bool {
 }
 
 /// How far the guest's kernel lies from where a file links it.
-fn slide(kernel: &Kernel<'_>, linked: &dyn Fn(&str) -> Option<u64>) -> Option<u64> {
+fn slide(kernel: &Kernel, linked: &dyn Fn(&str) -> Option<u64>) -> Option<u64> {
     let linux = kernel.linux();
     let info = linux.vmcoreinfo.as_ref();
     let by_vmcoreinfo = || Some(info?.value.symbol("_stext")?.0.wrapping_sub(linked("_stext")?));

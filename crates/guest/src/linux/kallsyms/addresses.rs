@@ -47,7 +47,7 @@ impl AddressTable {
     /// Gives the entries their addresses, if this proves to be the right table.
     pub(super) fn fill_in(
         &self,
-        source: &Source<'_>,
+        source: &Source,
         known: &Known,
         entries: &mut [Entry],
     ) -> Option<()> {
@@ -99,11 +99,7 @@ impl AddressTable {
 /// Whether all symbols that are known from elsewhere come out as they must;
 /// `None` if there are none. An address table taken a word too early or too
 /// late is sorted just as well.
-fn verdict(
-    source: &Source<'_>,
-    known: &Known,
-    address: &dyn Fn(usize) -> Option<u64>,
-) -> Option<bool> {
+fn verdict(source: &Source, known: &Known, address: &dyn Fn(usize) -> Option<u64>) -> Option<bool> {
     let listed = known.symbols.iter().filter(|(_, indices)| !indices.is_empty());
     let right = listed
         .map(|(expected, indices)| indices.iter().any(|index| address(*index) == Some(expected.0)));
@@ -116,7 +112,7 @@ fn verdict(
 
 /// Whether most functions are in the image: all but those of its initialisation,
 /// which lie behind it.
-fn is_plausible(source: &Source<'_>, entries: &[Entry]) -> bool {
+fn is_plausible(source: &Source, entries: &[Entry]) -> bool {
     let functions = entries.iter().filter(|entry| b"tT".contains(&entry.kind));
     let (inside, outside): (Vec<&Entry>, Vec<&Entry>) =
         functions.partition(|entry| source.range_of(Gva(entry.address)).is_some());
@@ -125,7 +121,7 @@ fn is_plausible(source: &Source<'_>, entries: &[Entry]) -> bool {
 
 /// Where the address table may be for names that a search found.
 pub(super) fn around(
-    source: &Source<'_>,
+    source: &Source,
     found: &FoundNames,
     tokens: &TokenPlace,
 ) -> Vec<AddressTable> {
@@ -135,7 +131,7 @@ pub(super) fn around(
 }
 
 /// Up to 6.3: before `num_syms`.
-fn before(source: &Source<'_>, found: &FoundNames) -> Option<Vec<AddressTable>> {
+fn before(source: &Source, found: &FoundNames) -> Option<Vec<AddressTable>> {
     let (word, count) = (source.word_len, u64::from(found.names.count));
     let end = found.num_syms.0;
     let absolute = end.checked_sub(count.saturating_mul(word))?;
@@ -147,11 +143,7 @@ fn before(source: &Source<'_>, found: &FoundNames) -> Option<Vec<AddressTable>> 
 }
 
 /// Since 6.4: behind the index of tokens.
-fn behind(
-    source: &Source<'_>,
-    found: &FoundNames,
-    tokens: &TokenPlace,
-) -> Option<Vec<AddressTable>> {
+fn behind(source: &Source, found: &FoundNames, tokens: &TokenPlace) -> Option<Vec<AddressTable>> {
     let (word, count) = (source.word_len, u64::from(found.names.count));
     let end = tokens.index.0.checked_add(INDEX_LEN as u64)?;
     let mut tables = vec![AddressTable { at: Gva(end), encoding: Encoding::Place }];

@@ -43,7 +43,7 @@ const LONGEST_NAME: usize = 513;
 const MOST_CHARACTERS: usize = 64 << 20;
 
 /// Finds and decodes the kernel's symbol table.
-pub(super) fn find(kernel: &Kernel<'_>) -> Option<Found<Symbols>> {
+pub(super) fn find(kernel: &Kernel) -> Option<Found<Symbols>> {
     let source = Source::of(kernel);
     let info = kernel.linux().vmcoreinfo.as_ref();
     let named = info.and_then(|info| of_vmcoreinfo(&source, &info.value));
@@ -51,7 +51,7 @@ pub(super) fn find(kernel: &Kernel<'_>) -> Option<Found<Symbols>> {
 }
 
 /// The table whose parts VMCOREINFO names.
-fn of_vmcoreinfo(source: &Source<'_>, info: &VmcoreInfo) -> Option<Found<Symbols>> {
+fn of_vmcoreinfo(source: &Source, info: &VmcoreInfo) -> Option<Found<Symbols>> {
     let part = |name: &str| info.symbol(&format!("kallsyms_{name}"));
     let tokens = Tokens::read(source, part("token_table")?, part("token_index")?)?;
     let count = source.u32(part("num_syms")?)?;
@@ -69,7 +69,7 @@ fn of_vmcoreinfo(source: &Source<'_>, info: &VmcoreInfo) -> Option<Found<Symbols
 }
 
 /// The table that a search of the kernel image finds.
-pub(crate) fn search(source: &Source<'_>) -> Option<Found<Symbols>> {
+pub(crate) fn search(source: &Source) -> Option<Found<Symbols>> {
     scan::token_tables(source).into_iter().find_map(|place| {
         let tokens = Tokens::read(source, place.table, place.index)?;
         scan::name_tables(source, &place).into_iter().find_map(|found| {
@@ -83,7 +83,7 @@ pub(crate) fn search(source: &Source<'_>) -> Option<Found<Symbols>> {
 
 /// Decodes names and addresses, if one of the address tables proves right.
 fn decode(
-    source: &Source<'_>,
+    source: &Source,
     tokens: &Tokens,
     table: &NameTable,
     addresses: &[AddressTable],

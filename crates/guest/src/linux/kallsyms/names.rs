@@ -50,7 +50,7 @@ fn record(bytes: &[u8], lengths: Lengths) -> Option<(usize, usize)> {
 
 /// Decodes all names; their entries have no addresses yet.
 pub(super) fn decode(
-    source: &Source<'_>,
+    source: &Source,
     tokens: &Tokens,
     table: &NameTable,
 ) -> Option<(String, Vec<Entry>)> {
@@ -62,7 +62,7 @@ pub(super) fn decode(
 }
 
 fn decode_with(
-    source: &Source<'_>,
+    source: &Source,
     tokens: &Tokens,
     table: &NameTable,
     lengths: Lengths,
@@ -101,8 +101,8 @@ fn expand(record: &[u8], tokens: &Tokens, names: &mut Vec<u8>) -> Option<Entry> 
 }
 
 /// Reads records one after the other.
-struct Reader<'s, 'a> {
-    source: &'s Source<'a>,
+struct Reader<'s> {
+    source: &'s Source,
     /// What is read of the table and not yet done with, from `at` on.
     chunk: Vec<u8>,
     at: usize,
@@ -112,8 +112,8 @@ struct Reader<'s, 'a> {
     before: u64,
 }
 
-impl<'s, 'a> Reader<'s, 'a> {
-    fn new(source: &'s Source<'a>, start: Gva) -> Self {
+impl<'s> Reader<'s> {
+    fn new(source: &'s Source, start: Gva) -> Self {
         Self { source, chunk: Vec::new(), at: 0, behind: start, before: 0 }
     }
 

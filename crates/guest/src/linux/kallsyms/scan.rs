@@ -47,7 +47,7 @@ pub(super) struct FoundNames {
 }
 
 /// Everything in the image that looks like a table of tokens with its index.
-pub(super) fn token_tables(source: &Source<'_>) -> Vec<TokenPlace> {
+pub(super) fn token_tables(source: &Source) -> Vec<TokenPlace> {
     let mut found = Vec::new();
     for range in &source.ranges {
         let mut at = range.start;
@@ -67,7 +67,7 @@ pub(super) fn token_tables(source: &Source<'_>) -> Vec<TokenPlace> {
 }
 
 /// The table that has the token `0` at `zero`, if its index confirms it.
-fn token_place(source: &Source<'_>, zero: Gva) -> Option<TokenPlace> {
+fn token_place(source: &Source, zero: Gva) -> Option<TokenPlace> {
     let bytes = source.bytes_up_to(zero, LONGEST_TABLE);
     let mut ends = memchr::memchr_iter(0, &bytes).map(|end| end.saturating_add(1));
     let mut starts = vec![0];
@@ -89,7 +89,7 @@ fn token_place(source: &Source<'_>, zero: Gva) -> Option<TokenPlace> {
 }
 
 /// Everything before the tokens that looks like names with their markers.
-pub(super) fn name_tables(source: &Source<'_>, tokens: &TokenPlace) -> Vec<FoundNames> {
+pub(super) fn name_tables(source: &Source, tokens: &TokenPlace) -> Vec<FoundNames> {
     let Some(range) = source.range_of(tokens.table) else { return Vec::new() };
     let start = tokens.table.0.saturating_sub(BEFORE_TOKENS);
     let Some(start) = start.checked_next_multiple_of(8) else { return Vec::new() };
@@ -135,7 +135,7 @@ fn marker_runs<const WIDTH: usize>(window: &[u8], start: u64) -> Vec<Run> {
 
 /// The names that markers belong to. They end just before the markers, so their
 /// start is known but for the length of the last names.
-fn names_of(source: &Source<'_>, run: Run) -> Option<FoundNames> {
+fn names_of(source: &Source, run: Run) -> Option<FoundNames> {
     let (first, second) = (*run.markers.get(1)?, *run.markers.get(2)?);
     let end = run.at.0.checked_sub(*run.markers.last()?)?;
     let range = source.range_of(run.at)?;

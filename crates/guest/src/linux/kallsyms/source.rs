@@ -19,8 +19,8 @@ const BANNER: &[u8] = b"Linux version ";
 
 /// The kernel image.
 #[derive(Debug)]
-pub(crate) struct Source<'a> {
-    pub(crate) space: AddressSpace<'a>,
+pub(crate) struct Source {
+    pub(crate) space: AddressSpace,
     /// Bytes of a pointer.
     pub(crate) word_len: u64,
     /// What is mapped of the image, sorted.
@@ -38,9 +38,9 @@ pub(super) struct Known {
     pub(super) banner: Option<usize>,
 }
 
-impl<'a> Source<'a> {
+impl Source {
     /// The image of a kernel.
-    pub(super) fn of(kernel: &Kernel<'a>) -> Self {
+    pub(super) fn of(kernel: &Kernel) -> Self {
         let linux = kernel.linux();
         let info = linux.vmcoreinfo.as_ref().filter(|info| !info.value.synthesised);
         let mut known: Vec<_> = IN_VMCOREINFO
@@ -55,7 +55,7 @@ impl<'a> Source<'a> {
             mapped(kernel.space(), start..start.saturating_add(text.value.len))
         });
         Self {
-            space: *kernel.space(),
+            space: kernel.space().clone(),
             word_len: kernel.word_len(),
             ranges: ranges.unwrap_or_default(),
             known,
@@ -131,7 +131,7 @@ impl<'a> Source<'a> {
 }
 
 /// What is mapped of a range, neighbours joined.
-fn mapped(space: &AddressSpace<'_>, range: Range<u64>) -> Vec<Range<u64>> {
+fn mapped(space: &AddressSpace, range: Range<u64>) -> Vec<Range<u64>> {
     let mut ranges: Vec<Range<u64>> = Vec::new();
     space.walk_range(range, &LIMITS, &mut |leaf| {
         let end = leaf.gva.0.saturating_add(leaf.len_bytes());

@@ -301,7 +301,7 @@ fn memory(image: Vec<u8>) -> PhysicalMemory {
     memory
 }
 
-fn source<'a>(memory: &'a PhysicalMemory, layout: &Layout) -> Source<'a> {
+fn source(memory: &PhysicalMemory, layout: &Layout) -> Source {
     Source {
         space: AddressSpace::new(memory, PagingMode::Identity, Root(Gpa(0))),
         word_len: layout.word,

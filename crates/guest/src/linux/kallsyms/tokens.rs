@@ -21,7 +21,7 @@ pub(super) struct Tokens {
 
 impl Tokens {
     /// Reads the tokens; `None` if what is there is none.
-    pub(super) fn read(source: &Source<'_>, table: Gva, index: Gva) -> Option<Self> {
+    pub(super) fn read(source: &Source, table: Gva, index: Gva) -> Option<Self> {
         let index = source.bytes(index, INDEX_LEN)?;
         let starts: Vec<usize> =
             index.as_chunks().0.iter().map(|start| u16::from_le_bytes(*start).into()).collect();
@@ -44,7 +44,7 @@ impl Tokens {
 }
 
 /// The table up to the NUL behind its last token.
-fn read_to_end(source: &Source<'_>, at: Gva, last: usize) -> Option<Vec<u8>> {
+fn read_to_end(source: &Source, at: Gva, last: usize) -> Option<Vec<u8>> {
     let mut len = last.saturating_add(1);
     loop {
         let table = source.bytes(at, len)?;

@@ -11,10 +11,7 @@ const COMM_LEN: usize = 16;
 
 /// Whether the ring of tasks holds under a layout; why not, if it does not.
 /// `Ok(false)` if it cannot be told.
-pub(in crate::linux) fn lists_tasks(
-    kernel: &Kernel<'_>,
-    types: &dyn Types,
-) -> Result<bool, String> {
+pub(in crate::linux) fn lists_tasks(kernel: &Kernel, types: &dyn Types) -> Result<bool, String> {
     let Some(tasks) = types.member("task_struct", "tasks") else { return Ok(false) };
     let Ok(init_task) = kernel.init_task() else { return Ok(false) };
     let head = Gva(init_task.value.0.wrapping_add(tasks.offset_bytes));
@@ -40,7 +37,7 @@ pub(in crate::linux) fn lists_tasks(
 
 /// One step of the list forth and back again, or, since a list may be torn, one
 /// the other way round.
-fn ring(kernel: &Kernel<'_>, head: Gva) -> Result<(), LinuxError> {
+fn ring(kernel: &Kernel, head: Gva) -> Result<(), LinuxError> {
     let forth = neighbour(kernel, head, (0, kernel.word_len()));
     forth.or_else(|error| {
         let back = neighbour(kernel, head, (kernel.word_len(), 0));
@@ -50,7 +47,7 @@ fn ring(kernel: &Kernel<'_>, head: Gva) -> Result<(), LinuxError> {
 
 /// Whether the node that a link of `head` leads to has a link back to it. A list
 /// without any other node is none.
-fn neighbour(kernel: &Kernel<'_>, head: Gva, (there, back): (u64, u64)) -> Result<(), LinuxError> {
+fn neighbour(kernel: &Kernel, head: Gva, (there, back): (u64, u64)) -> Result<(), LinuxError> {
     let next = kernel.read_pointer(Gva(head.0.wrapping_add(there)), "list_head")?;
     let back = kernel.read_pointer(Gva(next.0.wrapping_add(back)), "list_head")?;
     if back == head && next != head {

@@ -26,8 +26,8 @@ const MAY: u32 = 4;
 
 /// A process's areas, in the order of their addresses.
 #[derive(Debug)]
-pub(super) struct Areas<'p, 'k> {
-    pub(super) process: &'p Process<'k>,
+pub(super) struct Areas<'p> {
+    pub(super) process: &'p Process,
     pub(super) list: Vec<Area>,
     is_complete: bool,
 }
@@ -39,14 +39,14 @@ pub(super) struct Area {
     pub(super) shot: Shot,
 }
 
-impl Areas<'_, '_> {
+impl Areas<'_> {
     /// The area that an address is in.
     pub(super) fn at(&self, address: u64) -> Option<&Area> {
         self.list.iter().find(|area| (area.start..area.end).contains(&address))
     }
 }
 
-pub(super) fn learn(memory: &Memory<'_>, processes: &[Process<'_>], members: &mut Members) {
+pub(super) fn learn(memory: &Memory<'_>, processes: &[Process], members: &mut Members) {
     if processes.is_empty() {
         return;
     }
@@ -65,13 +65,13 @@ pub(super) fn learn(memory: &Memory<'_>, processes: &[Process<'_>], members: &mu
 
 /// `mmap` leads to the first area, `vm_next` to the next; `vm_start` and `vm_end` are
 /// before that, with `vm_mm` at the very beginning until 3.7.
-fn by_list<'p, 'k>(
+fn by_list<'p>(
     memory: &Memory<'_>,
-    processes: &'p [Process<'k>],
+    processes: &'p [Process],
     members: &mut Members,
-) -> Option<Vec<Areas<'p, 'k>>> {
+) -> Option<Vec<Areas<'p>>> {
     let word_len = memory.word_len();
-    let list = |process: &'p Process<'k>, at: u64, start: u64| {
+    let list = |process: &'p Process, at: u64, start: u64| {
         let mut areas = Vec::new();
         let mut next = process.mm.word(at).filter(|first| *first != 0)?;
         while next != 0 && areas.len() < MOST {
@@ -100,13 +100,13 @@ fn by_list<'p, 'k>(
 
 /// `mm_mt` is a tree of areas, each at the addresses that its `vm_start` and `vm_end`
 /// say.
-fn by_tree<'p, 'k>(
+fn by_tree<'p>(
     memory: &Memory<'_>,
-    processes: &'p [Process<'k>],
+    processes: &'p [Process],
     members: &mut Members,
-) -> Option<Vec<Areas<'p, 'k>>> {
+) -> Option<Vec<Areas<'p>>> {
     let word_len = memory.word_len();
-    let tree = |process: &'p Process<'k>, at: u64| {
+    let tree = |process: &'p Process, at: u64| {
         let entries = entries(memory, process.mm.word(at)?)?;
         let is_complete = entries.len() <= MOST;
         let areas = entries.into_iter().take(MOST).map(|entry| {
@@ -190,8 +190,8 @@ fn area(memory: &Memory<'_>, gva: u64, start: u64) -> Option<Area> {
 }
 
 /// `map_count`, if processes have different numbers of areas.
-fn count(all: &[Areas<'_, '_>], members: &mut Members) {
-    let all: Vec<&Areas<'_, '_>> = all.iter().filter(|areas| areas.is_complete).collect();
+fn count(all: &[Areas<'_>], members: &mut Members) {
+    let all: Vec<&Areas<'_>> = all.iter().filter(|areas| areas.is_complete).collect();
     let first = all.first().map(|areas| areas.list.len());
     let differ = all.iter().any(|areas| Some(areas.list.len()) != first);
     let end = all.iter().map(|areas| areas.process.mm.len()).min().unwrap_or(0);
@@ -207,7 +207,7 @@ fn count(all: &[Areas<'_, '_>], members: &mut Members) {
 
 /// `vm_mm` leads back to the `mm_struct`; behind it and `vm_page_prot` are `vm_flags`,
 /// of which those of the stack and of the code are known.
-fn inside(memory: &Memory<'_>, all: &[Areas<'_, '_>], members: &mut Members) -> Option<()> {
+fn inside(memory: &Memory<'_>, all: &[Areas<'_>], members: &mut Members) -> Option<()> {
     let word_len = memory.word_len();
     let areas = || all.iter().flat_map(|areas| areas.list.iter().map(move |area| (areas, area)));
     let is_mm =
@@ -217,13 +217,13 @@ fn inside(memory: &Memory<'_>, all: &[Areas<'_, '_>], members: &mut Members) -> 
     let (stack, code) =
         (members.at("mm_struct", "start_stack")?, members.at("mm_struct", "end_code")?);
     let flags_at =
-        |areas: &Areas<'_, '_>, address: Option<u64>, at: u64| areas.at(address?)?.shot.word(at);
+        |areas: &Areas<'_>, address: Option<u64>, at: u64| areas.at(address?)?.shot.word(at);
     let are_flags = |at: u64| {
-        let of_stack = |areas: &&Areas<'_, '_>| {
+        let of_stack = |areas: &&Areas<'_>| {
             let flags = flags_at(areas, areas.process.mm.word(stack), at).unwrap_or(0);
             flags & (READ | WRITE | GROWS_DOWN) == READ | WRITE | GROWS_DOWN
         };
-        let of_code = |areas: &&Areas<'_, '_>| {
+        let of_code = |areas: &&Areas<'_>| {
             let last = areas.process.mm.word(code).and_then(|end| end.checked_sub(1));
             let flags = flags_at(areas, last, at).unwrap_or(0);
             flags & (READ | WRITE | EXEC | GROWS_DOWN) == READ | EXEC

@@ -22,7 +22,7 @@ const USER_TABLES: u64 = 0x1000;
 const THREAD_INFO: u64 = 0x100;
 
 pub(super) fn learn(
-    kernel: &Kernel<'_>,
+    kernel: &Kernel,
     memory: &Memory<'_>,
     known: &Facts<'_>,
     members: &mut Members,
@@ -111,7 +111,7 @@ fn may_run(
 /// 1 for what runs, 0 for all others. Kernels for one CPU, whose first task is called
 /// `swapper`, do not have it.
 fn on_cpu(
-    kernel: &Kernel<'_>,
+    kernel: &Kernel,
     memory: &Memory<'_>,
     known: &Facts<'_>,
     members: &mut Members,

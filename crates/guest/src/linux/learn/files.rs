@@ -36,7 +36,7 @@ pub(super) struct Mapped<'a> {
     /// The area that a process's code is in.
     pub(super) code: &'a Area,
     stack: &'a Area,
-    pub(super) areas: &'a Areas<'a, 'a>,
+    pub(super) areas: &'a Areas<'a>,
 }
 
 /// Members that lead from an area to a name.
@@ -49,7 +49,7 @@ pub(super) struct Places {
     name: u64,
 }
 
-pub(super) fn learn<'a>(memory: &Memory<'_>, all: &'a [Areas<'a, 'a>], members: &mut Members) {
+pub(super) fn learn(memory: &Memory<'_>, all: &[Areas<'_>], members: &mut Members) {
     let Some(mapped) = mapped(all, members) else { return };
     let Some(places) = places(memory, &mapped) else {
         members.miss("vm_area_struct.vm_file", "nothing in areas of code leads to names of files");
@@ -72,10 +72,10 @@ pub(super) fn learn<'a>(memory: &Memory<'_>, all: &'a [Areas<'a, 'a>], members: 
 }
 
 /// The areas of code and of the stack of each process.
-fn mapped<'a>(all: &'a [Areas<'a, 'a>], members: &Members) -> Option<Vec<Mapped<'a>>> {
+fn mapped<'a>(all: &'a [Areas<'a>], members: &Members) -> Option<Vec<Mapped<'a>>> {
     let code = members.at("mm_struct", "end_code")?;
     let stack = members.at("mm_struct", "start_stack")?;
-    let find = |areas: &'a Areas<'a, 'a>| {
+    let find = |areas: &'a Areas<'a>| {
         let mm = &areas.process.mm;
         let code = areas.at(mm.word(code)?.checked_sub(1)?)?;
         Some(Mapped { code, stack: areas.at(mm.word(stack)?)?, areas })

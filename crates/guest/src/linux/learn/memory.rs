@@ -20,7 +20,7 @@ type Page = Rc<[u8]>;
 /// The kernel's memory.
 #[derive(Debug)]
 pub(super) struct Memory<'k> {
-    space: &'k AddressSpace<'k>,
+    space: &'k AddressSpace,
     word_len: u64,
     /// First address of the kernel's half.
     lowest: u64,
@@ -31,7 +31,7 @@ pub(super) struct Memory<'k> {
 }
 
 impl<'k> Memory<'k> {
-    pub(super) fn new(kernel: &'k Kernel<'k>) -> Self {
+    pub(super) fn new(kernel: &'k Kernel) -> Self {
         let (space, word_len) = (kernel.space(), kernel.word_len());
         let map = kernel.linux().direct_map.as_ref().map(|map| map.value.0);
         let is_64_bit = space.mode().is_64_bit();
@@ -48,7 +48,7 @@ impl<'k> Memory<'k> {
     }
 
     /// The page tables below.
-    pub(super) fn space(&self) -> &'k AddressSpace<'k> {
+    pub(super) fn space(&self) -> &'k AddressSpace {
         self.space
     }
 

@@ -94,12 +94,12 @@ impl Types for Learned {
 /// What was found of the guest itself, on the way.
 struct Facts<'a> {
     sample: &'a Sample,
-    processes: &'a [Process<'a>],
+    processes: &'a [Process],
     thread_size: u64,
 }
 
 /// Learns where the members of the structures of tasks lie.
-pub(super) fn learn(kernel: &Kernel<'_>) -> Option<Learned> {
+pub(super) fn learn(kernel: &Kernel) -> Option<Learned> {
     let memory = Memory::new(kernel);
     let ring = ring::find(kernel, &memory)?;
     let mut members = Members::default();

@@ -24,21 +24,17 @@ const MOST_AUX: u64 = 64;
 
 /// A process.
 #[derive(Debug)]
-pub(super) struct Process<'k> {
+pub(super) struct Process {
     /// Its leader.
     pub(super) task: Shot,
     /// Its `mm_struct`.
     pub(super) mm: Shot,
     /// Its memory.
-    pub(super) space: AddressSpace<'k>,
+    pub(super) space: AddressSpace,
 }
 
 /// The processes of the sample, by their page tables; empty if those were not found.
-pub(super) fn learn<'k>(
-    memory: &Memory<'k>,
-    sample: &Sample,
-    members: &mut Members,
-) -> Vec<Process<'k>> {
+pub(super) fn learn(memory: &Memory<'_>, sample: &Sample, members: &mut Members) -> Vec<Process> {
     let Some(mms) = memory_of(memory, sample, members) else { return Vec::new() };
     let Some(processes) = with_pgd(memory, sample, members, mms) else {
         members.miss("mm_struct.pgd", "no page tables map the kernel as its own do");
@@ -66,13 +62,13 @@ fn memory_of(memory: &Memory<'_>, sample: &Sample, members: &Members) -> Option<
 
 /// `pgd` leads to page tables that translate the first task as the kernel's do, and
 /// are different for different processes.
-fn with_pgd<'k>(
-    memory: &Memory<'k>,
+fn with_pgd(
+    memory: &Memory<'_>,
     sample: &Sample,
     members: &mut Members,
     mms: Vec<(Shot, Shot)>,
-) -> Option<Vec<Process<'k>>> {
-    let space = *memory.space();
+) -> Option<Vec<Process>> {
+    let space = memory.space();
     let known = Gva(sample.first()?.gva);
     let here = space.translate(known).ok()?.gpa;
     let alignment = if space.mode() == PagingMode::Pae { 32 } else { 4096 };
@@ -106,7 +102,7 @@ fn with_pgd<'k>(
 
 /// `start_code` to `env_end` are eleven addresses in a fixed order; `saved_auxv`
 /// follows.
-fn strings(memory: &Memory<'_>, processes: &[Process<'_>], members: &mut Members) -> Option<()> {
+fn strings(memory: &Memory<'_>, processes: &[Process], members: &mut Members) -> Option<()> {
     const NAMES: [&str; 11] = [
         "start_code",
         "end_code",

@@ -44,7 +44,7 @@ pub(super) struct Ring {
 }
 
 /// Looks for the ring among the kernel's variables.
-pub(super) fn find(kernel: &Kernel<'_>, memory: &Memory<'_>) -> Option<Ring> {
+pub(super) fn find(kernel: &Kernel, memory: &Memory<'_>) -> Option<Ring> {
     let (mut places, mut walks) = (MOST_PLACES, MOST_WALKS);
     let mut look = |at: u64, name: &[u8]| {
         if !is_name(name) {
@@ -58,7 +58,7 @@ pub(super) fn find(kernel: &Kernel<'_>, memory: &Memory<'_>) -> Option<Ring> {
 
 /// Where the first task can be: what of the image may be written to; for a 32-bit
 /// kernel, what lies behind its constants.
-fn variables(kernel: &Kernel<'_>) -> Vec<Leaf> {
+fn variables(kernel: &Kernel) -> Vec<Leaf> {
     let Some(text) = kernel.linux().text.as_ref().map(|text| text.value) else { return Vec::new() };
     let end = text.start.0.saturating_add(text.len);
     let range = if kernel.linux().is_64_bit {

@@ -230,7 +230,7 @@ impl Mini {
         }
     }
 
-    fn with<T>(self, ask: impl FnOnce(&Kernel<'_>) -> T) -> T {
+    fn with<T>(self, ask: impl FnOnce(&Kernel) -> T) -> T {
         let mut memory = PhysicalMemory::new();
         memory.map(Gpa(0), RAM, Arc::new(self.ram), 0).unwrap();
         let checkpoint = Checkpoint { memory, ..Checkpoint::default() };
@@ -242,7 +242,7 @@ impl Mini {
             kernel_root: Some(Found::new((mode, Root(Gpa(ROOT))), "test")),
             ..LinuxFacts::default()
         };
-        let facts = Facts { linux: Some(linux), ..Facts::default() };
+        let facts = Facts { linux: Some(linux.into()), ..Facts::default() };
         ask(&Kernel::open(&checkpoint, &facts, BetterSources::default()).unwrap())
     }
 

@@ -13,7 +13,7 @@ use super::process::Process;
 /// `tls_array`: three descriptors.
 const TLS_LEN: u64 = 24;
 
-pub(super) fn learn(memory: &Memory<'_>, processes: &[Process<'_>], members: &mut Members) {
+pub(super) fn learn(memory: &Memory<'_>, processes: &[Process], members: &mut Members) {
     let Some(sp) = members.task("thread.sp") else { return };
     let found = if memory.word_len() == 8 {
         bases(processes, sp, members)
@@ -26,7 +26,7 @@ pub(super) fn learn(memory: &Memory<'_>, processes: &[Process<'_>], members: &mu
 }
 
 /// Whether a thread's block is at this address of a process.
-fn is_block(process: &Process<'_>, at: u64, word_len: u64) -> bool {
+fn is_block(process: &Process, at: u64, word_len: u64) -> bool {
     let mut word = [0; 8];
     let Some(bytes) = word.get_mut(..usize::try_from(word_len).unwrap_or(8)) else { return false };
     at != 0 && process.space.read(Gva(at), bytes).is_ok() && u64::from_le_bytes(word) == at
@@ -34,9 +34,9 @@ fn is_block(process: &Process<'_>, at: u64, word_len: u64) -> bool {
 
 /// On 64 bits `es`, `ds`, `fsindex`, `gsindex`, `fsbase` and `gsbase` follow `sp`;
 /// `tls_array` is before it, with `sp0` between until 4.14.
-fn bases(processes: &[Process<'_>], sp: u64, members: &mut Members) -> Option<()> {
+fn bases(processes: &[Process], sp: u64, members: &mut Members) -> Option<()> {
     const FSBASE: u64 = 0x10;
-    let fs = |process: &&Process<'_>| {
+    let fs = |process: &&Process| {
         let base = process.task.u64(sp.plus(FSBASE));
         base.is_some_and(|base| is_block(process, base, 8))
     };
@@ -51,9 +51,9 @@ fn bases(processes: &[Process<'_>], sp: u64, members: &mut Members) -> Option<()
 }
 
 /// On 32 bits `sp0` is between `tls_array` and `sp`, and a descriptor has the address.
-fn descriptors(processes: &[Process<'_>], sp: u64, members: &mut Members) -> Option<()> {
+fn descriptors(processes: &[Process], sp: u64, members: &mut Members) -> Option<()> {
     let tls = sp.checked_sub(4 + TLS_LEN)?;
-    let is_one = |process: &&Process<'_>| {
+    let is_one = |process: &&Process| {
         (0..3).any(|index| {
             let descriptor = process.task.u64(tls.plus(index.times(8))).unwrap_or(0);
             let base = (descriptor >> 16) & 0xff_ffff | (descriptor >> 32) & 0xff00_0000;

@@ -90,7 +90,7 @@ pub struct Log {
     pub problems: Vec<Problem>,
 }
 
-impl Kernel<'_> {
+impl Kernel {
     /// The kernel's log. Best effort: what is torn is left out, and `problems`
     /// says so.
     pub fn log(&self) -> Result<Log, LinuxError> {
@@ -109,7 +109,7 @@ impl Kernel<'_> {
 
 /// Where members of the log's structures are.
 struct Shape<'k> {
-    kernel: &'k Kernel<'k>,
+    kernel: &'k Kernel,
     info: Option<&'k VmcoreInfo>,
 }
 

@@ -9,13 +9,13 @@ const LEN: u64 = 64 << 10;
 
 /// The last part of memory that was read.
 pub(super) struct Window<'k> {
-    kernel: &'k Kernel<'k>,
+    kernel: &'k Kernel,
     start: u64,
     bytes: Vec<u8>,
 }
 
 impl<'k> Window<'k> {
-    pub(super) fn new(kernel: &'k Kernel<'k>) -> Self {
+    pub(super) fn new(kernel: &'k Kernel) -> Self {
         Self { kernel, start: 0, bytes: Vec::new() }
     }
 

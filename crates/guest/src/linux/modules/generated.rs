@@ -30,17 +30,17 @@ pub struct GeneratedCode {
     pub module: String,
 }
 
-impl Kernel<'_> {
+impl Kernel {
     /// Code that the kernel has made while it runs. Empty where its lists are not known.
     pub fn generated_code(&self) -> &[GeneratedCode] {
-        self.generated.get_or_init(|| find(self))
+        self.moment.generated.get_or_init(|| find(self))
     }
 }
 
 /// Adds the code of one kind to a list.
-type Kind = fn(&Kernel<'_>, &mut Vec<GeneratedCode>) -> Result<(), LinuxError>;
+type Kind = fn(&Kernel, &mut Vec<GeneratedCode>) -> Result<(), LinuxError>;
 
-fn find(kernel: &Kernel<'_>) -> Vec<GeneratedCode> {
+fn find(kernel: &Kernel) -> Vec<GeneratedCode> {
     let mut found = Vec::new();
     let kinds: [Kind; 5] = [
         traced_starts,
@@ -57,7 +57,7 @@ fn find(kernel: &Kernel<'_>) -> Vec<GeneratedCode> {
 }
 
 /// The nodes of a list, up to its end or to where it breaks.
-fn nodes(kernel: &Kernel<'_>, head: Gva) -> impl Iterator<Item = Gva> {
+fn nodes(kernel: &Kernel, head: Gva) -> impl Iterator<Item = Gva> {
     let (mut at, mut seen) = (head, HashSet::new());
     std::iter::from_fn(move || {
         at = kernel.read_pointer(at, "list").ok().filter(|next| *next != head && next.0 != 0)?;
@@ -67,7 +67,7 @@ fn nodes(kernel: &Kernel<'_>, head: Gva) -> impl Iterator<Item = Gva> {
 
 /// The structures in the list at a variable.
 fn listed<'k>(
-    kernel: &'k Kernel<'_>,
+    kernel: &'k Kernel,
     head: Gva,
     structure: &'static str,
     node: &str,
@@ -78,7 +78,7 @@ fn listed<'k>(
 }
 
 /// `bpf_kallsyms` (kernel/bpf/core.c), since 5.7 of `struct bpf_ksym`.
-fn bpf(kernel: &Kernel<'_>, found: &mut Vec<GeneratedCode>) -> Result<(), LinuxError> {
+fn bpf(kernel: &Kernel, found: &mut Vec<GeneratedCode>) -> Result<(), LinuxError> {
     let head = kernel.symbol("bpf_kallsyms")?.value;
     for program in listed(kernel, head, "bpf_ksym", "lnode")? {
         let (start, end) = (program.pointer("start")?, program.pointer("end")?);
@@ -88,7 +88,7 @@ fn bpf(kernel: &Kernel<'_>, found: &mut Vec<GeneratedCode>) -> Result<(), LinuxE
 }
 
 /// `ftrace_ops_trampoline_list` (kernel/trace/ftrace.c).
-fn trampolines(kernel: &Kernel<'_>, found: &mut Vec<GeneratedCode>) -> Result<(), LinuxError> {
+fn trampolines(kernel: &Kernel, found: &mut Vec<GeneratedCode>) -> Result<(), LinuxError> {
     let head = kernel.symbol("ftrace_ops_trampoline_list")?.value;
     for ops in listed(kernel, head, "ftrace_ops", "list")? {
         let (start, len) = (ops.pointer("trampoline")?, ops.pointer("trampoline_size")?);
@@ -98,11 +98,7 @@ fn trampolines(kernel: &Kernel<'_>, found: &mut Vec<GeneratedCode>) -> Result<()
 }
 
 /// The pages of a `struct kprobe_insn_cache` (kernel/kprobes.c).
-fn kprobes(
-    kernel: &Kernel<'_>,
-    cache: &str,
-    found: &mut Vec<GeneratedCode>,
-) -> Result<(), LinuxError> {
+fn kprobes(kernel: &Kernel, cache: &str, found: &mut Vec<GeneratedCode>) -> Result<(), LinuxError> {
     let cache = kernel.object(kernel.symbol(cache)?.value, "kprobe_insn_cache");
     let name = shape::text_at(kernel, cache.pointer("sym")?).unwrap_or_default();
     for page in listed(kernel, cache.address_of("pages")?, "kprobe_insn_page", "list")? {
@@ -114,7 +110,7 @@ fn kprobes(
 /// `ftrace_mod_maps` (kernel/trace/ftrace.c): while something is traced, the names of
 /// functions that only ran when a module was loaded are kept for the trace. Of each map
 /// `/proc/kallsyms` shows the first one twice, and not the last.
-fn traced_starts(kernel: &Kernel<'_>, found: &mut Vec<GeneratedCode>) -> Result<(), LinuxError> {
+fn traced_starts(kernel: &Kernel, found: &mut Vec<GeneratedCode>) -> Result<(), LinuxError> {
     let head = kernel.symbol("ftrace_mod_maps")?.value;
     for map in listed(kernel, head, "ftrace_mod_map", "list")? {
         let Some(module) = map.follow("mod", "module")? else { continue };

@@ -29,7 +29,7 @@ const PARTS_64: [(u64, u64); 4] = [(24, 16), (16, 8), (16, 4), (24, 4)];
 const PARTS_32: [(u64, u64); 4] = [(20, 16), (16, 12), (8, 4), (12, 4)];
 
 /// The head of the ring of modules.
-pub(super) fn ring(kernel: &Kernel<'_>) -> Option<Gva> {
+pub(super) fn ring(kernel: &Kernel) -> Option<Gva> {
     let text = kernel.linux().text.as_ref()?.value;
     let image = if kernel.word_len() == 8 {
         text.start.0..text.start.0.checked_add(text.len)?
@@ -58,7 +58,7 @@ pub(super) fn ring(kernel: &Kernel<'_>) -> Option<Gva> {
 }
 
 /// A ring of modules that begins in some bytes of the image.
-fn ring_in(kernel: &Kernel<'_>, image: &Range<u64>, start: u64, bytes: &[u8]) -> Option<Gva> {
+fn ring_in(kernel: &Kernel, image: &Range<u64>, start: u64, bytes: &[u8]) -> Option<Gva> {
     let word = usize::try_from(kernel.word_len()).ok()?;
     let words: Vec<u64> = bytes
         .chunks_exact(word)
@@ -74,7 +74,7 @@ fn ring_in(kernel: &Kernel<'_>, image: &Range<u64>, start: u64, bytes: &[u8]) ->
 }
 
 /// Whether all that is in a ring are modules.
-fn is_ring(kernel: &Kernel<'_>, head: Gva, first: Gva) -> bool {
+fn is_ring(kernel: &Kernel, head: Gva, first: Gva) -> bool {
     let (mut before, mut at) = (head, first);
     for _ in 0..MOST_MODULES {
         if at == head {
@@ -87,7 +87,7 @@ fn is_ring(kernel: &Kernel<'_>, head: Gva, first: Gva) -> bool {
 }
 
 /// The list head behind `at`, if `at` is in a module and follows `before`.
-fn next_module(kernel: &Kernel<'_>, at: Gva, before: Gva) -> Option<Gva> {
+fn next_module(kernel: &Kernel, at: Gva, before: Gva) -> Option<Gva> {
     let word = kernel.word_len();
     let mut bytes = vec![0; usize::try_from(word).ok()?.times(3).plus(LONGEST_NAME)];
     kernel.space().read(Gva(at.0.checked_sub(word)?), &mut bytes).ok()?;
@@ -103,7 +103,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Where the members are that the modules at these list heads show.
-pub(super) fn shape(kernel: &Kernel<'_>, nodes: &[Gva]) -> Option<Shape> {
+pub(super) fn shape(kernel: &Kernel, nodes: &[Gva]) -> Option<Shape> {
     let word = kernel.word_len();
     let mut shape = Shape {
         len: LEN,
@@ -141,7 +141,7 @@ pub(super) fn shape(kernel: &Kernel<'_>, nodes: &[Gva]) -> Option<Shape> {
 }
 
 /// Whether a list head lies there whose neighbours know it.
-fn is_list(kernel: &Kernel<'_>, module: &Bytes, offset: u64) -> bool {
+fn is_list(kernel: &Kernel, module: &Bytes, offset: u64) -> bool {
     let word = kernel.word_len();
     let own = module.at.0.wrapping_add(offset);
     let neighbour = |offset| module.uint(offset, word).filter(|at| *at != 0);
@@ -154,7 +154,7 @@ fn is_list(kernel: &Kernel<'_>, module: &Bytes, offset: u64) -> bool {
 
 /// `taints`, behind the parts: bits, then the count of `BUG` entries, their
 /// ring, which all modules are in, and their table in the module.
-fn taints(kernel: &Kernel<'_>, shape: &Shape, modules: &[Bytes]) -> Option<u64> {
+fn taints(kernel: &Kernel, shape: &Shape, modules: &[Bytes]) -> Option<u64> {
     const MOST_BUGS: u64 = 1 << 16;
     let word = shape.word;
     let behind = shape.parts.iter().map(|(_, size)| *size).max()?;
@@ -174,7 +174,7 @@ fn taints(kernel: &Kernel<'_>, shape: &Shape, modules: &[Bytes]) -> Option<u64> 
 
 /// `arch`, which begins with the count of unwind entries, addresses and entries,
 /// in kernels that have such tables. A module of data alone has none.
-fn unwind(kernel: &Kernel<'_>, shape: &Shape, modules: &[Bytes]) -> Option<UnwindShape> {
+fn unwind(kernel: &Kernel, shape: &Shape, modules: &[Bytes]) -> Option<UnwindShape> {
     (shape.word == 8).then_some(())?;
     let has_none = |module: &Bytes, at: u64| module.uint(at, 4) == Some(0);
     let has_its_own = |module: &Bytes, at: u64| {
@@ -187,7 +187,7 @@ fn unwind(kernel: &Kernel<'_>, shape: &Shape, modules: &[Bytes]) -> Option<Unwin
 }
 
 /// `source_list`, with `target_list`, `exit` and `refcnt` behind it.
-fn users(kernel: &Kernel<'_>, shape: &Shape, modules: &[Bytes]) -> Option<u64> {
+fn users(kernel: &Kernel, shape: &Shape, modules: &[Bytes]) -> Option<u64> {
     let word = shape.word;
     let exit = |module: &Bytes, at: u64| module.uint(at.plus(word.times(4)), word);
     let in_module = |module: &Bytes, at: u64| {
@@ -244,7 +244,7 @@ fn part(module: &Bytes, (base, size): (u64, u64), word: u64) -> Option<Range<u64
 
 /// The pointer to a `struct mod_kallsyms`, which lies in the module itself:
 /// symbols, their count, names and types, all in the module's memory.
-fn symbols(kernel: &Kernel<'_>, shape: &Shape, modules: &[Bytes]) -> Option<SymbolsShape> {
+fn symbols(kernel: &Kernel, shape: &Shape, modules: &[Bytes]) -> Option<SymbolsShape> {
     let word = shape.word;
     let leads_there = |module: &Bytes, at: u64| {
         let parts = shape.parts(module);

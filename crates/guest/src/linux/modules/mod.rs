@@ -147,11 +147,11 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-impl Kernel<'_> {
+impl Kernel {
     /// The modules that are loaded. Best effort: a broken ring ends early, and
     /// `problems` says so.
     pub fn modules(&self) -> &Modules {
-        self.modules.get_or_init(|| find(self))
+        self.moment.modules.get_or_init(|| find(self))
     }
 
     /// The function or variable that an address lies in; `None` for addresses
@@ -171,7 +171,7 @@ impl Kernel<'_> {
     }
 }
 
-impl Kernel<'_> {
+impl Kernel {
     fn in_generated_code(&self, gva: Gva) -> Option<Place<'_>> {
         self.generated_code().iter().find_map(|code| {
             let offset = gva.0.checked_sub(code.address.0).filter(|into| *into < code.len_bytes)?;
@@ -188,7 +188,7 @@ impl Kernel<'_> {
     }
 }
 
-fn find(kernel: &Kernel<'_>) -> Modules {
+fn find(kernel: &Kernel) -> Modules {
     let ring = match kernel.symbol("modules") {
         Ok(symbol) => Some((symbol.value, symbol.how)),
         Err(_) => learn::ring(kernel).map(|head| (head, "learned from the data".to_owned())),
@@ -215,7 +215,7 @@ fn find(kernel: &Kernel<'_>) -> Modules {
 }
 
 /// The list heads in the ring.
-fn nodes(kernel: &Kernel<'_>, head: Gva) -> (Vec<Gva>, Option<Problem>) {
+fn nodes(kernel: &Kernel, head: Gva) -> (Vec<Gva>, Option<Problem>) {
     let mut nodes = Vec::new();
     let mut at = head;
     loop {
@@ -237,7 +237,7 @@ fn nodes(kernel: &Kernel<'_>, head: Gva) -> (Vec<Gva>, Option<Problem>) {
     }
 }
 
-fn fill(kernel: &Kernel<'_>, shape: &Shape, nodes: &[Gva], found: &mut Modules) {
+fn fill(kernel: &Kernel, shape: &Shape, nodes: &[Gva], found: &mut Modules) {
     for node in nodes {
         let gva = Gva(node.0.wrapping_sub(shape.list));
         match module(kernel, shape, gva) {
@@ -258,7 +258,7 @@ fn fill(kernel: &Kernel<'_>, shape: &Shape, nodes: &[Gva], found: &mut Modules) 
     }
 }
 
-fn module(kernel: &Kernel<'_>, shape: &Shape, gva: Gva) -> Result<Option<Module>, LinuxError> {
+fn module(kernel: &Kernel, shape: &Shape, gva: Gva) -> Result<Option<Module>, LinuxError> {
     let bytes = shape.read(kernel, gva)?;
     let corrupt = |why: &str| LinuxError::Corrupt {
         what: "struct module".to_owned(),

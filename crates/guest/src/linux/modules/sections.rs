@@ -10,7 +10,7 @@ use crate::linux::{Kernel, Object};
 /// No module has more.
 const MOST_SECTIONS: u64 = 1 << 12;
 
-impl Kernel<'_> {
+impl Kernel {
     /// Names and addresses of a module's sections that have memory, in the order of
     /// its file; those for its start are listed although their memory is given back.
     /// Empty if they could not be told.
@@ -20,12 +20,12 @@ impl Kernel<'_> {
 }
 
 /// Where the section `.text` lies.
-pub(super) fn text(kernel: &Kernel<'_>, module: Gva) -> Option<Gva> {
+pub(super) fn text(kernel: &Kernel, module: Gva) -> Option<Gva> {
     let mut sections = all(kernel, module)?.into_iter();
     sections.find(|(name, _)| name == ".text").map(|(_, address)| address)
 }
 
-fn all(kernel: &Kernel<'_>, module: Gva) -> Option<Vec<(String, Gva)>> {
+fn all(kernel: &Kernel, module: Gva) -> Option<Vec<(String, Gva)>> {
     let attributes =
         kernel.object(module, "module").follow("sect_attrs", "module_sect_attrs").ok()??;
     // To 6.13 a count and an array; then an array of pointers that ends in null.
@@ -35,11 +35,7 @@ fn all(kernel: &Kernel<'_>, module: Gva) -> Option<Vec<(String, Gva)>> {
     }
 }
 
-fn in_array(
-    kernel: &Kernel<'_>,
-    attributes: &Object<'_>,
-    count: u64,
-) -> Option<Vec<(String, Gva)>> {
+fn in_array(kernel: &Kernel, attributes: &Object<'_>, count: u64) -> Option<Vec<(String, Gva)>> {
     let size = kernel.layout().size_of("module_sect_attr")?.value;
     let first = attributes.address_of("attrs").ok()?;
     let section = |index: u64| {
@@ -51,7 +47,7 @@ fn in_array(
     Some((0..count.min(MOST_SECTIONS)).map_while(section).collect())
 }
 
-fn behind_pointers(kernel: &Kernel<'_>, attributes: &Object<'_>) -> Option<Vec<(String, Gva)>> {
+fn behind_pointers(kernel: &Kernel, attributes: &Object<'_>) -> Option<Vec<(String, Gva)>> {
     let list = attributes.pointer("grp.bin_attrs|grp.bin_attrs_new").ok()?;
     let section = |index: u64| {
         let at = list.0.wrapping_add(index.saturating_mul(kernel.word_len()));

@@ -101,7 +101,7 @@ impl Bytes {
 
 impl Shape {
     /// Where the members are in the modules at these list heads, and who says so.
-    pub(super) fn of(kernel: &Kernel<'_>, nodes: &[Gva]) -> Result<(Self, String), LinuxError> {
+    pub(super) fn of(kernel: &Kernel, nodes: &[Gva]) -> Result<(Self, String), LinuxError> {
         match Self::of_layout(kernel) {
             Ok(shape) => {
                 let how = kernel.layout().member("module", "list").map(|found| found.how);
@@ -114,7 +114,7 @@ impl Shape {
         }
     }
 
-    fn of_layout(kernel: &Kernel<'_>) -> Result<Self, LinuxError> {
+    fn of_layout(kernel: &Kernel) -> Result<Self, LinuxError> {
         let (layout, word) = (kernel.layout(), kernel.word_len());
         let member = |path: &str| -> Result<Member, LinuxError> {
             let found = layout.member("module", path);
@@ -148,7 +148,7 @@ impl Shape {
     }
 
     /// Reads as much of a `struct module` as there is.
-    pub(super) fn read(&self, kernel: &Kernel<'_>, at: Gva) -> Result<Bytes, LinuxError> {
+    pub(super) fn read(&self, kernel: &Kernel, at: Gva) -> Result<Bytes, LinuxError> {
         let mut bytes = vec![0; usize::try_from(self.len).unwrap_or(0)];
         kernel.read(at, &mut bytes, "struct module")?;
         Ok(Bytes { at, bytes })
@@ -178,7 +178,7 @@ impl Shape {
 
 /// Since 6.4 `mem`, since 4.5 `core_layout` and `init_layout`, before `module_core`
 /// and others.
-fn parts_of_layout(kernel: &Kernel<'_>) -> Result<Vec<(u64, u64)>, LinuxError> {
+fn parts_of_layout(kernel: &Kernel) -> Result<Vec<(u64, u64)>, LinuxError> {
     let layout = kernel.layout();
     let offset =
         |structure: &str, path: &str| Some(layout.member(structure, path)?.value.offset_bytes);
@@ -209,7 +209,7 @@ fn parts_of_layout(kernel: &Kernel<'_>) -> Result<Vec<(u64, u64)>, LinuxError> {
     })
 }
 
-fn users_of_layout(kernel: &Kernel<'_>) -> Option<Users> {
+fn users_of_layout(kernel: &Kernel) -> Option<Users> {
     let offset = |structure: &str, path: &str| {
         Some(kernel.layout().member(structure, path)?.value.offset_bytes)
     };
@@ -220,12 +220,12 @@ fn users_of_layout(kernel: &Kernel<'_>) -> Option<Users> {
     })
 }
 
-fn exports_of_layout(kernel: &Kernel<'_>) -> Option<Exports> {
+fn exports_of_layout(kernel: &Kernel) -> Option<Exports> {
     let offset = |path: &str| Some(kernel.layout().member("module", path)?.value.offset_bytes);
     Some(Exports { table: offset("syms")?, count: offset("num_syms") })
 }
 
-fn symbols_of_layout(kernel: &Kernel<'_>) -> Option<SymbolsShape> {
+fn symbols_of_layout(kernel: &Kernel) -> Option<SymbolsShape> {
     let offset = |structure: &str, path: &str| {
         Some(kernel.layout().member(structure, path)?.value.offset_bytes)
     };
@@ -242,12 +242,7 @@ fn symbols_of_layout(kernel: &Kernel<'_>) -> Option<SymbolsShape> {
 
 impl Users {
     /// Names of the modules that use the one at `module`.
-    pub(super) fn names(
-        &self,
-        kernel: &Kernel<'_>,
-        shape: &Shape,
-        module: Gva,
-    ) -> Option<Vec<String>> {
+    pub(super) fn names(&self, kernel: &Kernel, shape: &Shape, module: Gva) -> Option<Vec<String>> {
         let head = Gva(module.0.wrapping_add(self.ring));
         let mut names = Vec::new();
         let mut at = head;
@@ -269,17 +264,17 @@ impl Users {
 }
 
 /// A short text that a pointer leads to; `None` for a null pointer.
-pub(super) fn text_at(kernel: &Kernel<'_>, at: Gva) -> Option<String> {
+pub(super) fn text_at(kernel: &Kernel, at: Gva) -> Option<String> {
     text_up_to(kernel, at, 64)
 }
 
 /// The name of a symbol that a pointer leads to.
-pub(super) fn name_at(kernel: &Kernel<'_>, at: Gva) -> Option<String> {
+pub(super) fn name_at(kernel: &Kernel, at: Gva) -> Option<String> {
     // `KSYM_NAME_LEN`; a short one may lie at the end of what can be read.
     [512, 64, 16].into_iter().find_map(|len| text_up_to(kernel, at, len))
 }
 
-fn text_up_to(kernel: &Kernel<'_>, at: Gva, longest: usize) -> Option<String> {
+fn text_up_to(kernel: &Kernel, at: Gva, longest: usize) -> Option<String> {
     let mut bytes = vec![0; longest];
     (at.0 != 0).then_some(())?;
     kernel.read(at, &mut bytes, "a text").ok()?;

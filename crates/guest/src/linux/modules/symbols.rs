@@ -55,7 +55,7 @@ struct Sym {
 }
 
 /// The symbols of a module, as far as they can be read.
-pub(super) fn of_module(kernel: &Kernel<'_>, shape: &Shape, module: &Bytes) -> Symbols {
+pub(super) fn of_module(kernel: &Kernel, shape: &Shape, module: &Bytes) -> Symbols {
     let table = Table::read(kernel, shape, module).unwrap_or_default();
     let exports = exports(kernel, shape, module, &table);
     Symbols::new(table.symbols.iter().filter_map(|(symbol, index)| {
@@ -79,7 +79,7 @@ struct Table {
 }
 
 impl Table {
-    fn read(kernel: &Kernel<'_>, shape: &Shape, module: &Bytes) -> Option<Self> {
+    fn read(kernel: &Kernel, shape: &Shape, module: &Bytes) -> Option<Self> {
         let place = shape.symbols.as_ref()?;
         let holder = match place.pointer {
             Some(pointer) => Gva(module.uint(pointer, shape.word)?),
@@ -127,7 +127,7 @@ impl Table {
     }
 }
 
-fn elf_symbols(kernel: &Kernel<'_>, at: Gva, count: u64) -> Option<Vec<Sym>> {
+fn elf_symbols(kernel: &Kernel, at: Gva, count: u64) -> Option<Vec<Sym>> {
     let item_len =
         if kernel.word_len() == 8 { size_of::<Elf64Sym>() } else { size_of::<Elf32Sym>() };
     let mut bytes = vec![0; usize::try_from(count).ok()?.checked_mul(item_len)?];
@@ -152,7 +152,7 @@ fn elf_symbols(kernel: &Kernel<'_>, at: Gva, count: u64) -> Option<Vec<Sym>> {
 }
 
 /// Bytes at an address, as many as there are before memory ends.
-fn up_to(kernel: &Kernel<'_>, at: Gva, len: u64) -> Vec<u8> {
+fn up_to(kernel: &Kernel, at: Gva, len: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while (bytes.len() as u64) < len {
         let next = at.0.saturating_add(bytes.len() as u64);
@@ -170,7 +170,7 @@ fn up_to(kernel: &Kernel<'_>, at: Gva, len: u64) -> Vec<u8> {
 /// What the kernel's own list of symbols (`is_exported`, kernel/module/kallsyms.c) takes
 /// for exported: only what all modules may use. Where the types do not tell the pointer
 /// from that for free modules (`gpl_syms`), it is the first one that any module has.
-pub(super) fn learn_exports(kernel: &Kernel<'_>, shape: &mut Shape, nodes: &[Gva]) {
+pub(super) fn learn_exports(kernel: &Kernel, shape: &mut Shape, nodes: &[Gva]) {
     if shape.exports.is_some() {
         return;
     }
@@ -192,7 +192,7 @@ pub(super) fn learn_exports(kernel: &Kernel<'_>, shape: &mut Shape, nodes: &[Gva
 
 /// Address and name of what the module exports.
 fn exports<'t>(
-    kernel: &Kernel<'_>,
+    kernel: &Kernel,
     shape: &Shape,
     module: &Bytes,
     table: &'t Table,
@@ -211,7 +211,7 @@ fn exports<'t>(
 /// a symbol of the module and to its name, so the form of the table shows by itself, and
 /// where it ends.
 fn exported<'t>(
-    kernel: &Kernel<'_>,
+    kernel: &Kernel,
     pointer: u64,
     count: u64,
     known: &HashMap<(u64, &str), &'t str>,
@@ -245,7 +245,7 @@ impl ExportForm {
         Self { is_relative: false, items: 2 },
     ];
 
-    fn entry(self, kernel: &Kernel<'_>, table: u64, index: u64) -> Option<(u64, String)> {
+    fn entry(self, kernel: &Kernel, table: u64, index: u64) -> Option<(u64, String)> {
         let item = if self.is_relative { 4 } else { kernel.word_len() };
         let at = table.checked_add(index.times(self.items).times(item))?;
         let name = self.target(kernel, at.checked_add(item)?, item)?;
@@ -253,7 +253,7 @@ impl ExportForm {
         Some((value, super::shape::text_at(kernel, Gva(name))?))
     }
 
-    fn target(self, kernel: &Kernel<'_>, at: u64, len: u64) -> Option<u64> {
+    fn target(self, kernel: &Kernel, at: u64, len: u64) -> Option<u64> {
         let item = kernel.read_uint(Gva(at), len, "kernel_symbol").ok()?;
         if !self.is_relative {
             return Some(item);

@@ -21,7 +21,7 @@ pub(super) struct UnwindShape {
 }
 
 impl UnwindShape {
-    pub(super) fn of_layout(kernel: &Kernel<'_>) -> Option<Self> {
+    pub(super) fn of_layout(kernel: &Kernel) -> Option<Self> {
         let offset = |path: &str| Some(kernel.layout().place("module", path)?.offset_bytes);
         Some(Self {
             count: offset("arch.num_orcs")?,
@@ -46,7 +46,7 @@ impl UnwindShape {
 
 impl UnwindTables {
     /// Whether they are in a module and about its code, in order.
-    pub(super) fn are_of(&self, kernel: &Kernel<'_>, shape: &Shape, module: &Bytes) -> bool {
+    pub(super) fn are_of(&self, kernel: &Kernel, shape: &Shape, module: &Bytes) -> bool {
         let parts = shape.parts(module);
         let is_inside = |at: u64| parts.iter().any(|part| part.contains(&at));
         let end =
@@ -63,7 +63,7 @@ impl UnwindTables {
     }
 
     /// The address that an entry is about.
-    fn target(&self, kernel: &Kernel<'_>, index: u64) -> Option<u64> {
+    fn target(&self, kernel: &Kernel, index: u64) -> Option<u64> {
         let at = self.ips.checked_add(index.checked_mul(IP_LEN)?)?;
         let distance = kernel.read_uint(at, IP_LEN, "ORC address").ok()?;
         let distance = u32::try_from(distance).ok()?.cast_signed();

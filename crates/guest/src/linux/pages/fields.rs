@@ -72,7 +72,7 @@ pub(super) enum Seen {
 }
 
 /// Looks things up in VMCOREINFO first, in the type information then.
-struct Keys<'k>(&'k Kernel<'k>);
+struct Keys<'k>(&'k Kernel);
 
 impl Keys<'_> {
     fn number(&self, name: &str) -> Option<i64> {
@@ -164,7 +164,7 @@ impl Keys<'_> {
 }
 
 impl Fields {
-    pub(super) fn of(kernel: &Kernel<'_>) -> Result<Self, LinuxError> {
+    pub(super) fn of(kernel: &Kernel) -> Result<Self, LinuxError> {
         let keys = Keys(kernel);
         let head_mask = keys.number("PG_head_mask").and_then(|mask| u64::try_from(mask).ok());
         let compound = keys.offset("compound_head").or_else(|| keys.offset("compound_info"));

@@ -39,7 +39,7 @@ struct Lists {
 
 /// `_mapcount` of free pages; `None` if the lists cannot be read, have too few
 /// blocks or these differ.
-pub(super) fn mapcount(kernel: &Kernel<'_>, places: Places) -> Option<u32> {
+pub(super) fn mapcount(kernel: &Kernel, places: Places) -> Option<u32> {
     let lists = Lists::of(kernel)?;
     let (mut known, mut votes) = (None, 0_u32);
     for (head, order) in lists.heads() {
@@ -54,7 +54,7 @@ pub(super) fn mapcount(kernel: &Kernel<'_>, places: Places) -> Option<u32> {
 
 impl Lists {
     /// Those of the first node.
-    fn of(kernel: &Kernel<'_>) -> Option<Self> {
+    fn of(kernel: &Kernel) -> Option<Self> {
         let layout = kernel.layout();
         let node = first_node(kernel)?;
         let zones = layout.place("pglist_data", "node_zones")?;
@@ -94,7 +94,7 @@ impl Lists {
 }
 
 /// Kernels that know of one node only have no table of them.
-fn first_node(kernel: &Kernel<'_>) -> Option<Gva> {
+fn first_node(kernel: &Kernel) -> Option<Gva> {
     match kernel.symbol("node_data") {
         Ok(table) => kernel.read_pointer(table.value, "the first node").ok(),
         Err(_) => Some(kernel.symbol("contig_page_data").ok()?.value),
@@ -102,7 +102,7 @@ fn first_node(kernel: &Kernel<'_>) -> Option<Gva> {
 }
 
 /// `_mapcount` of the first page on a list, if it looks like one.
-fn first_block(kernel: &Kernel<'_>, places: Places, head: Gva, order: u64) -> Option<u32> {
+fn first_block(kernel: &Kernel, places: Places, head: Gva, order: u64) -> Option<u32> {
     let word = kernel.word_len();
     let next = kernel.read_pointer(head, "a list of free pages").ok()?;
     let back = Gva(next.0.wrapping_add(word));

@@ -36,7 +36,7 @@ pub(super) struct Sections {
 }
 
 impl MemoryMap {
-    pub(super) fn of(kernel: &Kernel<'_>, page_len: u64) -> Result<Self, LinuxError> {
+    pub(super) fn of(kernel: &Kernel, page_len: u64) -> Result<Self, LinuxError> {
         if let Some(sections) = sections(kernel, page_len)? {
             return Ok(Self::Sections(sections));
         }
@@ -62,7 +62,7 @@ impl MemoryMap {
     }
 
     /// Where the `struct page` of a page lies; `None` if there is none.
-    pub(super) fn page(&self, kernel: &Kernel<'_>, pfn: u64) -> Option<Gva> {
+    pub(super) fn page(&self, kernel: &Kernel, pfn: u64) -> Option<Gva> {
         match self {
             Self::Flat { base, page_len } => Some(at(*base, pfn, *page_len)),
             Self::Sections(sections) => sections.page(kernel, pfn),
@@ -75,7 +75,7 @@ fn at(base: Gva, index: u64, len: u64) -> Gva {
 }
 
 impl Sections {
-    fn page(&self, kernel: &Kernel<'_>, pfn: u64) -> Option<Gva> {
+    fn page(&self, kernel: &Kernel, pfn: u64) -> Option<Gva> {
         let section = pfn.unbounded_shr(self.pages_log2);
         let entry = match self.per_root {
             None if section < self.roots => at(self.table, section, self.entry_len),
@@ -97,14 +97,14 @@ impl Sections {
     }
 
     /// Whether a table read in this way leads to the `struct page` of a page.
-    fn leads_to(&self, kernel: &Kernel<'_>, pfn: u64) -> bool {
+    fn leads_to(&self, kernel: &Kernel, pfn: u64) -> bool {
         let page = self.page(kernel, pfn);
         page.is_some_and(|page| kernel.read_uint(page, 4, "struct page").is_ok())
     }
 }
 
 /// The table of sections, if the kernel has one.
-fn sections(kernel: &Kernel<'_>, page_len: u64) -> Result<Option<Sections>, LinuxError> {
+fn sections(kernel: &Kernel, page_len: u64) -> Result<Option<Sections>, LinuxError> {
     let Ok(symbol) = kernel.symbol("mem_section") else { return Ok(None) };
     let info = kernel.linux().vmcoreinfo.as_ref();
     let stated = |key: &str| info.and_then(|info| info.value.get(key)?.parse::<u64>().ok());
@@ -146,7 +146,7 @@ fn sections(kernel: &Kernel<'_>, page_len: u64) -> Result<Option<Sections>, Linu
 /// The symbol is a table of pointers; a pointer to one (4.15, and the symbol
 /// table's since then); or the entries themselves. Only the right one leads to
 /// `struct page`s.
-fn choose(kernel: &Kernel<'_>, as_pointers: Sections) -> Option<Sections> {
+fn choose(kernel: &Kernel, as_pointers: Sections) -> Option<Sections> {
     let ranges = kernel.memory().ranges().into_iter();
     let largest = ranges.max_by_key(|range| range.end.saturating_sub(range.start))?;
     let pfn = largest.end.saturating_sub(1) / PAGE_SIZE;

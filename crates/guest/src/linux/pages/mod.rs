@@ -47,7 +47,7 @@ const HIGHEST_ORDER: u64 = 18;
 /// Tells what pages are used for.
 #[derive(Debug)]
 pub struct PageClasses<'k> {
-    kernel: &'k Kernel<'k>,
+    kernel: &'k Kernel,
     fields: Fields,
     map: MemoryMap,
     buffer: Vec<u8>,
@@ -66,7 +66,7 @@ struct Next {
     compound: Option<PageClass>,
 }
 
-impl Kernel<'_> {
+impl Kernel {
     /// Prepares to tell what pages are used for.
     pub fn page_classes(&self) -> Result<PageClasses<'_>, LinuxError> {
         let fields = Fields::of(self)?;

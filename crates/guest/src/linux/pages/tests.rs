@@ -81,7 +81,7 @@ fn facts(text: &str) -> Facts {
         vmcoreinfo: Some(Found::new(info, "test")),
         ..LinuxFacts::default()
     };
-    Facts { linux: Some(linux), ..Facts::default() }
+    Facts { linux: Some(linux.into()), ..Facts::default() }
 }
 
 fn classes(text: &str, pages: &[Raw]) -> Vec<PageClass> {

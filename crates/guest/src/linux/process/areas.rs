@@ -57,7 +57,7 @@ const NAMES: [&str; 10] = [
 ];
 
 /// The mappings of the process whose memory is `mm`.
-pub(super) fn of(kernel: &Kernel<'_>, mm: Object<'_>, space: &AddressSpace<'_>) -> Areas {
+pub(super) fn of(kernel: &Kernel, mm: Object<'_>, space: &AddressSpace) -> Areas {
     let mut reader = Reader {
         kernel,
         mm: mm.gva().0,
@@ -88,7 +88,7 @@ fn with_source(error: &LinuxError) -> String {
 }
 
 /// The first address that no process has.
-pub(super) fn user_limit(mode: PagingMode, kernel: &Kernel<'_>) -> u64 {
+pub(super) fn user_limit(mode: PagingMode, kernel: &Kernel) -> u64 {
     match mode {
         PagingMode::FourLevel => 1 << 47,
         PagingMode::FiveLevel => 1 << 56,
@@ -97,8 +97,8 @@ pub(super) fn user_limit(mode: PagingMode, kernel: &Kernel<'_>) -> u64 {
     }
 }
 
-struct Reader<'r, 'k> {
-    kernel: &'r Kernel<'k>,
+struct Reader<'r> {
+    kernel: &'r Kernel,
     mm: u64,
     fields: Fields<10>,
     limit: u64,
@@ -108,7 +108,7 @@ struct Reader<'r, 'k> {
     first_refused: Option<String>,
 }
 
-impl Reader<'_, '_> {
+impl Reader<'_> {
     fn problem(&mut self, message: String) {
         self.found.problems.push(Problem::incomplete(message));
     }
@@ -218,7 +218,7 @@ impl Reader<'_, '_> {
 }
 
 /// Adds what the page tables map outside of the mappings known, by what they allow.
-fn add_what_is_mapped(found: &mut Areas, space: &AddressSpace<'_>, limit: u64) {
+fn add_what_is_mapped(found: &mut Areas, space: &AddressSpace, limit: u64) {
     let mut guesses: Vec<Area> = Vec::new();
     let summary = space.walk_range(0..limit, &Limits::default(), &mut |leaf| {
         let allowed = leaf.permissions;

@@ -68,7 +68,7 @@ impl Content {
     }
 }
 
-impl Kernel<'_> {
+impl Kernel {
     /// The path of the file or of the device that a swap area is, in the guest.
     pub fn swap_place(&self, area: u8) -> Option<String> {
         self.swap_areas().path(area).map(str::to_owned)

@@ -20,7 +20,7 @@ pub(super) struct Fields<const N: usize> {
 impl<const N: usize> Fields<N> {
     /// Looks up members, each by its name or several, as [`super::super::Object`]
     /// takes them.
-    pub(super) fn of(kernel: &Kernel<'_>, structure: &'static str, paths: [&str; N]) -> Self {
+    pub(super) fn of(kernel: &Kernel, structure: &'static str, paths: [&str; N]) -> Self {
         let word_len = kernel.word_len();
         let members = paths.map(|path| {
             let names: Vec<&str> = path.split('|').collect();
@@ -33,11 +33,7 @@ impl<const N: usize> Fields<N> {
     }
 
     /// Reads the members of the structure at `gva`.
-    pub(super) fn read(
-        &self,
-        kernel: &Kernel<'_>,
-        gva: Gva,
-    ) -> Result<[Option<u64>; N], LinuxError> {
+    pub(super) fn read(&self, kernel: &Kernel, gva: Gva) -> Result<[Option<u64>; N], LinuxError> {
         let mut bytes = vec![0; self.len];
         kernel.read(gva, &mut bytes, self.structure)?;
         Ok(self.members.map(|member| {

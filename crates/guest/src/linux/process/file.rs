@@ -27,7 +27,7 @@ const ANON_INODES: u64 = 0x0904_1934;
 /// Reads files, each once.
 #[derive(Debug)]
 pub(super) struct Files<'k> {
-    kernel: &'k Kernel<'k>,
+    kernel: &'k Kernel,
     paths: Paths<'k>,
     file: Fields<5>,
     user_path: Fields<2>,
@@ -42,7 +42,7 @@ pub(super) struct Files<'k> {
 }
 
 impl<'k> Files<'k> {
-    pub(super) fn new(kernel: &'k Kernel<'k>) -> Self {
+    pub(super) fn new(kernel: &'k Kernel) -> Self {
         let file = [
             "f_path.mnt|__f_path.mnt",
             "f_path.dentry|__f_path.dentry",

@@ -43,7 +43,7 @@ struct PageFields {
 
 impl Frames {
     /// Finds the arrays.
-    pub(super) fn of(kernel: &Kernel<'_>) -> Option<Self> {
+    pub(super) fn of(kernel: &Kernel) -> Option<Self> {
         let page = PageFields::of(kernel)?;
         let is_64_bit = kernel.linux().is_64_bit;
         let pointed_to = |name| {
@@ -71,7 +71,7 @@ impl Frames {
     }
 
     /// Whether the kernel's own first page has a `struct page` in here.
-    fn describes(&self, kernel: &Kernel<'_>) -> bool {
+    fn describes(&self, kernel: &Kernel) -> bool {
         let Some(text) = &kernel.linux().text else { return true };
         let frame = text.value.gpa.pfn().0;
         self.page_at(frame).is_some_and(|page| kernel.space().translate(Gva(page)).is_ok())
@@ -98,7 +98,7 @@ impl Frames {
     /// cache says the page is into it. `None` if the `struct page` denies that.
     pub(super) fn page_of_file(
         &self,
-        kernel: &Kernel<'_>,
+        kernel: &Kernel,
         page: u64,
         skip: u64,
         (mapping, index): (Gva, u64),
@@ -124,7 +124,7 @@ impl Frames {
 }
 
 impl PageFields {
-    fn of(kernel: &Kernel<'_>) -> Option<Self> {
+    fn of(kernel: &Kernel) -> Option<Self> {
         let info = kernel.linux().vmcoreinfo.as_ref().map(|info| &info.value);
         let told = |key: &str| info.and_then(|info| info.get(key)?.parse::<u64>().ok());
         let layout = kernel.layout();
@@ -153,7 +153,7 @@ impl PageFields {
 
 /// The array as the pages that processes map show it. Kernels with type information
 /// are not asked: that costs more than all else.
-fn learned_array(kernel: &Kernel<'_>) -> Option<PageArray> {
+fn learned_array(kernel: &Kernel) -> Option<PageArray> {
     let is_typed = kernel.layout().size_of("mm_struct").is_some();
     (!is_typed).then(|| kernel.learned()?.page_array())?
 }
@@ -168,7 +168,7 @@ fn default_base(mode: PagingMode) -> u64 {
 }
 
 /// The arrays that the sections of memory name, as VMCOREINFO describes those.
-fn sections(kernel: &Kernel<'_>, page: PageFields) -> Option<Frames> {
+fn sections(kernel: &Kernel, page: PageFields) -> Option<Frames> {
     let info = &kernel.linux().vmcoreinfo.as_ref()?.value;
     let number = |key: &str| info.get(key)?.parse::<u64>().ok();
     let bits = |key: &str| info.get(key)?.parse::<u32>().ok();
@@ -208,7 +208,7 @@ struct SectionTable {
 impl SectionTable {
     /// Where the `struct page` of frame 0 would be if its section were this one's
     /// (`sparse_encode_mem_map`); `None` if there is no memory in it.
-    fn base(&self, kernel: &Kernel<'_>, section: u64) -> Option<u64> {
+    fn base(&self, kernel: &Kernel, section: u64) -> Option<u64> {
         let page_bits = self.address_bits.checked_sub(12)?.checked_sub(self.frames_shift)?;
         let all = 1_u64.checked_shl(page_bits)?;
         let at = if self.roots >= all {

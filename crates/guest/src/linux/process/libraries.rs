@@ -56,19 +56,19 @@ pub struct Libraries {
 }
 
 /// The list of a process; `None` if it has none, or none was found.
-pub(super) fn of(process: &Process<'_>) -> Option<Libraries> {
+pub(super) fn of(process: &Process) -> Option<Libraries> {
     let reader = Reader { process, word_len: if process.is_32_bit() { 4 } else { 8 } };
     let debug = reader.debug().or_else(|| reader.debug_by_linker())?;
     // r_version comes first, r_map second.
     Some(reader.list(debug, reader.nth(debug, 1)?))
 }
 
-struct Reader<'r, 'k> {
-    process: &'r Process<'k>,
+struct Reader<'r> {
+    process: &'r Process,
     word_len: usize,
 }
 
-impl Reader<'_, '_> {
+impl Reader<'_> {
     fn word(&self, at: u64) -> Option<u64> {
         let mut bytes = vec![0; self.word_len];
         self.process.read(Gva(at), &mut bytes).ok()?;

@@ -59,11 +59,12 @@ const AT_SYSINFO_EHDR: u64 = 33;
 
 /// A process with its memory.
 #[derive(Debug)]
-pub struct Process<'k> {
-    kernel: &'k Kernel<'k>,
+pub struct Process {
+    kernel: Kernel,
     task: Task,
-    mm: Object<'k>,
-    space: AddressSpace<'k>,
+    /// Its `struct mm_struct`.
+    mm: Gva,
+    space: AddressSpace,
     auxv: Auxv,
     vmas: Vec<Vma>,
     executable: Option<Arc<MappedFile>>,
@@ -72,11 +73,11 @@ pub struct Process<'k> {
     reads_left: AtomicU64,
 }
 
-impl<'k> Process<'k> {
+impl Process {
     /// The process that a task belongs to. Fails for what has no memory of its
     /// own (threads of the kernel, processes that have ended), and if the page
     /// tables cannot be found.
-    pub fn of(kernel: &'k Kernel<'k>, task: &Task) -> Result<Self, LinuxError> {
+    pub fn of(kernel: &Kernel, task: &Task) -> Result<Self, LinuxError> {
         let no_memory = || LinuxError::NoMemory { pid: task.pid, comm: task.comm.clone() };
         let mm = kernel.object(task.mm.ok_or_else(no_memory)?, "mm_struct");
         let pgd = mm.pointer("pgd")?;
@@ -84,9 +85,9 @@ impl<'k> Process<'k> {
         let root = translated
             .map_err(|source| LinuxError::Read { what: format!("page tables at {pgd}"), source })?;
         let mut process = Self {
-            kernel,
+            kernel: kernel.clone(),
             task: task.clone(),
-            mm,
+            mm: mm.gva(),
             space: kernel.space().with_root(Root(root.gpa)),
             auxv: Auxv::of(kernel, mm),
             vmas: Vec::new(),
@@ -100,12 +101,14 @@ impl<'k> Process<'k> {
     }
 
     fn find_mappings(&mut self) {
-        let found = areas::of(self.kernel, self.mm, &self.space);
+        let kernel = self.kernel.clone();
+        let (kernel, mm) = (&kernel, kernel.object(self.mm, "mm_struct"));
+        let found = areas::of(kernel, mm, &self.space);
         self.problems.extend(found.problems);
-        let mut files = Files::new(self.kernel);
-        let executable = self.mm.pointer("exe_file").ok().filter(|gva| gva.0 != 0);
+        let mut files = Files::new(kernel);
+        let executable = mm.pointer("exe_file").ok().filter(|gva| gva.0 != 0);
         self.executable = executable.map(|gva| files.at(gva));
-        let names = Names::of(self.kernel, self.mm, self.auxv.value(AT_SYSINFO_EHDR));
+        let names = Names::of(kernel, mm, self.auxv.value(AT_SYSINFO_EHDR));
         let image = self.vdso_image();
         self.vmas = found.areas.iter().map(|area| vma(area, &mut files, &names, image)).collect();
         if let Some(error) = files.first_error.take() {
@@ -117,13 +120,13 @@ impl<'k> Process<'k> {
 
     /// Where the kernel has the vDSO of this process.
     fn vdso_image(&self) -> Option<Gva> {
-        let image = self.mm.follow("context.vdso_image", "vdso_image").ok()??;
+        let image = self.mm().follow("context.vdso_image", "vdso_image").ok()??;
         image.pointer("data").ok()
     }
 
     /// The kernel it runs on.
-    pub fn kernel(&self) -> &'k Kernel<'k> {
-        self.kernel
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
     }
 
     /// The task it was asked for by.
@@ -132,12 +135,12 @@ impl<'k> Process<'k> {
     }
 
     /// Its `struct mm_struct`.
-    pub fn mm(&self) -> Object<'k> {
-        self.mm
+    pub fn mm(&self) -> Object<'_> {
+        self.kernel.object(self.mm, "mm_struct")
     }
 
     /// Its page tables.
-    pub fn space(&self) -> &AddressSpace<'k> {
+    pub fn space(&self) -> &AddressSpace {
         &self.space
     }
 
@@ -146,7 +149,7 @@ impl<'k> Process<'k> {
         if !self.kernel.linux().is_64_bit {
             return true;
         }
-        let by_size = || self.mm.pointer("task_size").is_ok_and(|end| end.0 <= 1 << 32);
+        let by_size = || self.mm().pointer("task_size").is_ok_and(|end| end.0 <= 1 << 32);
         self.auxv.word_len.map_or_else(by_size, |word_len| word_len == 4)
     }
 
@@ -210,7 +213,7 @@ impl<'k> Process<'k> {
     /// not known how long the file is.
     pub fn restored_file(&self, file: &MappedFile) -> Result<RestoredFile, LinuxError> {
         let mapped = || restored::Mapped::of(self, file);
-        Ok(RestoredFile::of(self.kernel, self.file_runs(file)?, &mapped))
+        Ok(RestoredFile::of(&self.kernel, self.file_runs(file)?, &mapped))
     }
 
     fn unknown_length(&self, file: &MappedFile) -> LinuxError {
@@ -224,13 +227,13 @@ impl<'k> Process<'k> {
 
     fn with_sources(
         &self,
-        ask: impl FnOnce(&mut Sources<'_, 'k>) -> ControlFlow<()>,
+        ask: impl FnOnce(&mut Sources<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let left = self.reads_left.load(Ordering::Relaxed);
         let mut sources = Sources {
-            kernel: self.kernel,
+            kernel: &self.kernel,
             space: &self.space,
-            cache: self.cache.get_or_init(|| PageCache::of(self.kernel)).as_ref(),
+            cache: self.cache.get_or_init(|| PageCache::of(&self.kernel)).as_ref(),
             visits: Visits::new(left),
             nodes_left: left,
         };
@@ -323,7 +326,7 @@ impl<'k> Process<'k> {
 
     /// The memory between the addresses in two members of `mm_struct`.
     fn between(&self, start: &str, end: &str) -> Option<Vec<u8>> {
-        let (start, end) = (self.mm.pointer(start).ok()?, self.mm.pointer(end).ok()?);
+        let (start, end) = (self.mm().pointer(start).ok()?, self.mm().pointer(end).ok()?);
         let len = end.0.checked_sub(start.0)?.min(MAX_ARGUMENTS);
         let mut bytes = vec![0; usize::try_from(len).ok()?];
         self.read(start, &mut bytes).ok()?;
@@ -338,7 +341,7 @@ impl<'k> Process<'k> {
             mount: place.pointer("pwd.mnt").ok()?.0,
             dentry: place.pointer("pwd.dentry").ok()?.0,
         };
-        path::Paths::new(self.kernel).text(path).ok()
+        path::Paths::new(&self.kernel).text(path).ok()
     }
 
     /// Its libraries, by the names that its dynamic linker loaded them by; `None` if it
@@ -382,7 +385,7 @@ impl<'k> Process<'k> {
 }
 
 /// A mapping with its name.
-fn vma(area: &Area, files: &mut Files<'_>, names: &Names<'_, '_>, image: Option<Gva>) -> Vma {
+fn vma(area: &Area, files: &mut Files<'_>, names: &Names<'_>, image: Option<Gva>) -> Vma {
     let file = (area.file != 0).then(|| files.at(Gva(area.file)));
     let name = match &file {
         Some(file) => names.of_shared(area).unwrap_or_else(|| file.path.clone()),

@@ -12,8 +12,8 @@ const MAX_NAME: usize = 80;
 
 /// Where a process has its heap and its stack.
 #[derive(Debug)]
-pub(super) struct Names<'r, 'k> {
-    kernel: &'r Kernel<'k>,
+pub(super) struct Names<'r> {
+    kernel: &'r Kernel,
     start_brk: Option<u64>,
     brk: Option<u64>,
     start_stack: Option<u64>,
@@ -28,8 +28,8 @@ pub(super) struct Names<'r, 'k> {
     vdso: Option<u64>,
 }
 
-impl<'r, 'k> Names<'r, 'k> {
-    pub(super) fn of(kernel: &'r Kernel<'k>, mm: Object<'_>, vdso: Option<u64>) -> Self {
+impl<'r> Names<'r> {
+    pub(super) fn of(kernel: &'r Kernel, mm: Object<'_>, vdso: Option<u64>) -> Self {
         let at =
             |structure, member| Some(kernel.layout().member(structure, member)?.value.offset_bytes);
         let pointer = |member| mm.pointer(member).ok().map(|gva| gva.0);

@@ -45,7 +45,7 @@ pub(super) struct PageCache {
 
 impl PageCache {
     /// Finds out how; `None` if something needed is not known.
-    pub(super) fn of(kernel: &Kernel<'_>) -> Option<Self> {
+    pub(super) fn of(kernel: &Kernel) -> Option<Self> {
         let layout = kernel.layout();
         let at = |structure, member| Some(layout.member(structure, member)?.value.offset_bytes);
         let mapping = |member| at("address_space", member);
@@ -67,7 +67,7 @@ impl PageCache {
     /// the tree is read.
     pub(super) fn visit(
         &self,
-        kernel: &Kernel<'_>,
+        kernel: &Kernel,
         file: &MappedFile,
         range: Range<u64>,
         nodes_left: &mut u64,
@@ -95,7 +95,7 @@ impl PageCache {
     }
 
     /// The `struct page` or folio that the cache of `mapping` has at an index.
-    pub(super) fn page_at(&self, kernel: &Kernel<'_>, mapping: Gva, index: u64) -> Option<u64> {
+    pub(super) fn page_at(&self, kernel: &Kernel, mapping: Gva, index: u64) -> Option<u64> {
         let head = Gva(mapping.0.wrapping_add(self.head_at));
         let head = kernel.read_pointer(head, "address_space.i_pages").ok()?;
         let read = |gva, buf: &mut [u8]| kernel.read(Gva(gva), buf, "xa_node").is_ok();
@@ -118,7 +118,7 @@ impl PageCache {
 
     fn entry(
         &self,
-        kernel: &Kernel<'_>,
+        kernel: &Kernel,
         mapping: Gva,
         lives_in_memory: bool,
         entry: CacheEntry,
@@ -153,7 +153,7 @@ impl PageCache {
 
 /// Where a node has its slots, and how many: the same in all kernels but the
 /// smallest, so that it need not be known.
-fn shape(kernel: &Kernel<'_>, marks: Marks) -> TreeShape {
+fn shape(kernel: &Kernel, marks: Marks) -> TreeShape {
     let structure = if marks == Marks::XArray { "xa_node" } else { "radix_tree_node" };
     let slots = kernel.layout().member(structure, "slots").map(|member| member.value);
     let word_len = kernel.word_len();

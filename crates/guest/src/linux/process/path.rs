@@ -19,7 +19,7 @@ const MAX_MOUNTS: usize = 64;
 /// Reads paths.
 #[derive(Debug)]
 pub(super) struct Paths<'k> {
-    kernel: &'k Kernel<'k>,
+    kernel: &'k Kernel,
     dentry: Fields<4>,
     mount: Fields<2>,
     root: Fields<1>,
@@ -44,7 +44,7 @@ struct Dentry {
 }
 
 impl<'k> Paths<'k> {
-    pub(super) fn new(kernel: &'k Kernel<'k>) -> Self {
+    pub(super) fn new(kernel: &'k Kernel) -> Self {
         let names = ["d_parent", "d_name.name", "d_name.len", "d_hash.pprev"];
         let mnt = kernel.layout().member("mount", "mnt");
         Self {

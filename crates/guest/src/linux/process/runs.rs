@@ -87,16 +87,16 @@ fn continues(content: Content, len_bytes: u64, next: Content) -> bool {
 }
 
 /// What runs are made from.
-pub(super) struct Sources<'s, 'k> {
-    pub(super) kernel: &'s Kernel<'k>,
-    pub(super) space: &'s AddressSpace<'k>,
+pub(super) struct Sources<'s> {
+    pub(super) kernel: &'s Kernel,
+    pub(super) space: &'s AddressSpace,
     pub(super) cache: Option<&'s PageCache>,
     /// Tables and tree nodes that may still be read.
     pub(super) visits: Visits,
     pub(super) nodes_left: u64,
 }
 
-impl Sources<'_, '_> {
+impl Sources<'_> {
     /// Reports where the bytes of a part of a mapping are.
     pub(super) fn of_mapping(
         &mut self,
@@ -139,9 +139,9 @@ impl Sources<'_, '_> {
 
 /// What an entry of the page tables that is not empty stands for.
 fn push_part(
-    space: &AddressSpace<'_>,
+    space: &AddressSpace,
     part: Part,
-    untouched: &Untouched<'_, '_, '_>,
+    untouched: &Untouched<'_, '_>,
     nodes_left: &mut u64,
     out: &mut Joiner<'_>,
 ) -> ControlFlow<()> {
@@ -183,7 +183,7 @@ fn push_part(
 
 /// Pages that were swapped out, each where it is now.
 fn push_swapped(
-    kernel: &Kernel<'_>,
+    kernel: &Kernel,
     at: u64,
     len_bytes: u64,
     (area, first): (u8, u64),
@@ -205,13 +205,13 @@ fn push_swapped(
 }
 
 /// What pages hold that the process has not touched.
-struct Untouched<'u, 'k, 'v> {
-    kernel: &'u Kernel<'k>,
+struct Untouched<'u, 'v> {
+    kernel: &'u Kernel,
     cache: Option<&'u PageCache>,
     vma: &'v Vma,
 }
 
-impl Untouched<'_, '_, '_> {
+impl Untouched<'_, '_> {
     fn push(
         &self,
         range: Range<u64>,
@@ -255,7 +255,7 @@ impl Untouched<'_, '_, '_> {
 
 /// What is cached of a file's pages, at `base` and their offset in the file.
 fn push_file(
-    kernel: &Kernel<'_>,
+    kernel: &Kernel,
     cache: Option<&PageCache>,
     (file, pages): (&MappedFile, Range<u64>),
     base: u64,

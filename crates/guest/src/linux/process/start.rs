@@ -21,7 +21,7 @@ pub(super) struct Auxv {
 
 impl Auxv {
     /// That of a process.
-    pub(super) fn of(kernel: &Kernel<'_>, mm: Object<'_>) -> Self {
+    pub(super) fn of(kernel: &Kernel, mm: Object<'_>) -> Self {
         let Ok(gva) = mm.address_of("saved_auxv") else { return Self::default() };
         let said = mm.member("saved_auxv").ok().and_then(|member| member.size_bytes);
         let len = said.and_then(|len| usize::try_from(len).ok()).filter(|len| *len > 16);

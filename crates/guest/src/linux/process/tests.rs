@@ -161,7 +161,7 @@ impl Guest {
         self.set(page + 0x20, 1);
     }
 
-    fn ask<T>(self, question: impl FnOnce(&Process<'_>) -> T) -> T {
+    fn ask<T>(self, question: impl FnOnce(&Process) -> T) -> T {
         let mut memory = PhysicalMemory::new();
         memory.map(Gpa(0), RAM, Arc::new(self.ram), 0).unwrap();
         let checkpoint = Checkpoint { memory, ..Checkpoint::default() };
@@ -171,7 +171,7 @@ impl Guest {
             kernel_root: Some(Found::new(root, "test")),
             ..LinuxFacts::default()
         };
-        let facts = Facts { linux: Some(linux), ..Facts::default() };
+        let facts = Facts { linux: Some(linux.into()), ..Facts::default() };
         let layout: Arc<dyn Types> = Arc::new(Layout);
         let types = vec![Found::new(layout, "test")];
         let better = BetterSources { types, ..BetterSources::default() };
@@ -200,7 +200,7 @@ fn task() -> Task {
     }
 }
 
-fn ranges(process: &Process<'_>) -> Vec<(u64, u64)> {
+fn ranges(process: &Process) -> Vec<(u64, u64)> {
     process.vmas().iter().map(|vma: &Vma| (vma.start.0, vma.end.0)).collect()
 }
 

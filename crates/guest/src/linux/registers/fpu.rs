@@ -70,7 +70,7 @@ pub(super) struct Saved {
 }
 
 impl Fpu {
-    pub(super) fn new(kernel: &Kernel<'_>, tasks: &[Task]) -> Self {
+    pub(super) fn new(kernel: &Kernel, tasks: &[Task]) -> Self {
         let x86s = || kernel.checkpoint().vcpus.iter().filter_map(|vcpu| vcpu.x86());
         let cr4 = || x86s().filter_map(|x86| x86.control.cr4);
         let has = |bit| cr4().next().is_none() || cr4().any(|cr4| cr4 & bit != 0);
@@ -86,7 +86,7 @@ impl Fpu {
 
     /// The state of a thread that does not run, or whose state was saved since
     /// it entered the kernel.
-    pub(super) fn saved(&self, kernel: &Kernel<'_>, task: &Object<'_>) -> Saved {
+    pub(super) fn saved(&self, kernel: &Kernel, task: &Object<'_>) -> Saved {
         let area = if self.has_fxsave { self.area(kernel, task) } else { None };
         let Some(area) = area else { return Saved::default() };
         let state = self.read(kernel, area);
@@ -98,7 +98,7 @@ impl Fpu {
         Saved { state: vcpu.fpu.clone(), features: vcpu.msrs.xcr0.or(self.features) }
     }
 
-    fn area(&self, kernel: &Kernel<'_>, task: &Object<'_>) -> Option<Area> {
+    fn area(&self, kernel: &Kernel, task: &Object<'_>) -> Option<Area> {
         match self.place {
             Place::Nowhere => None,
             Place::Members => by_members(kernel, task),
@@ -113,7 +113,7 @@ impl Fpu {
         }
     }
 
-    fn read(&self, kernel: &Kernel<'_>, area: Area) -> Option<FpuState> {
+    fn read(&self, kernel: &Kernel, area: Area) -> Option<FpuState> {
         let said = area.len_bytes.and_then(|len| usize::try_from(len).ok());
         let wanted = match said {
             _ if !self.has_xsave => FXSAVE_BYTES,
@@ -133,11 +133,11 @@ impl Fpu {
 
 /// Whether the state of a thread in the kernel is in memory and not (only) in
 /// its vCPU. `percpu` is where that CPU's own variables are.
-pub(super) fn is_in_memory(kernel: &Kernel<'_>, task: &Object<'_>, percpu: Option<Gva>) -> bool {
+pub(super) fn is_in_memory(kernel: &Kernel, task: &Object<'_>, percpu: Option<Gva>) -> bool {
     needs_load(task) || !owns_registers(kernel, task, percpu).unwrap_or(true)
 }
 
-fn place(kernel: &Kernel<'_>, tasks: &[Task]) -> Place {
+fn place(kernel: &Kernel, tasks: &[Task]) -> Place {
     let users = || tasks.iter().filter(|task| task.mm.is_some()).take(SEARCHED_TASKS);
     let known = users()
         .next()
@@ -166,7 +166,7 @@ fn place(kernel: &Kernel<'_>, tasks: &[Task]) -> Place {
 
 /// Offsets in a task where a pointer to a state (0) or a state itself (1) seems
 /// to be.
-fn candidates(kernel: &Kernel<'_>, task: Gva) -> Vec<(u8, usize)> {
+fn candidates(kernel: &Kernel, task: Gva) -> Vec<(u8, usize)> {
     let bytes = readable(kernel, task);
     let word_len = usize::try_from(kernel.word_len()).unwrap_or(8);
     let mut found = Vec::new();
@@ -188,7 +188,7 @@ fn candidates(kernel: &Kernel<'_>, task: Gva) -> Vec<(u8, usize)> {
 }
 
 /// As much as there is behind a task's start.
-fn readable(kernel: &Kernel<'_>, task: Gva) -> Vec<u8> {
+fn readable(kernel: &Kernel, task: Gva) -> Vec<u8> {
     let mut len = SEARCHED_BYTES;
     while len >= 4096 {
         let mut bytes = vec![0; len];
@@ -215,7 +215,7 @@ fn is_fpstate(bytes: &[u8]) -> bool {
         && bytes.get(at..at.saturating_add(COMPONENTS_START)).is_some_and(xsave::looks_saved)
 }
 
-fn by_members(kernel: &Kernel<'_>, task: &Object<'_>) -> Option<Area> {
+fn by_members(kernel: &Kernel, task: &Object<'_>) -> Option<Area> {
     if let Ok(pointer) = task.pointer("thread.fpu.fpstate") {
         return fpstate(kernel, pointer);
     }
@@ -234,13 +234,13 @@ fn by_members(kernel: &Kernel<'_>, task: &Object<'_>) -> Option<Area> {
 }
 
 /// The `struct fpu` that follows its task (since 6.16).
-fn behind_the_task(kernel: &Kernel<'_>, task: &Object<'_>) -> Option<Gva> {
+fn behind_the_task(kernel: &Kernel, task: &Object<'_>) -> Option<Gva> {
     kernel.layout().member("fpu", "fpstate")?;
     let len = kernel.layout().size_of("task_struct")?;
     (!task.has("thread.fpu")).then_some(Gva(task.gva().0.wrapping_add(len.value)))
 }
 
-fn fpstate(kernel: &Kernel<'_>, at: Gva) -> Option<Area> {
+fn fpstate(kernel: &Kernel, at: Gva) -> Option<Area> {
     let state = kernel.object(at, "fpstate");
     let size = state.uint("size").or_else(|_| kernel.read_uint(at, 4, "fpstate.size")).ok()?;
     let features = state.uint("user_xfeatures").or_else(|_| {
@@ -264,7 +264,7 @@ fn needs_load(task: &Object<'_>) -> bool {
 }
 
 /// Whether the processor has this thread's registers: `fpregs_state_valid`.
-fn owns_registers(kernel: &Kernel<'_>, task: &Object<'_>, percpu: Option<Gva>) -> Option<bool> {
+fn owns_registers(kernel: &Kernel, task: &Object<'_>, percpu: Option<Gva>) -> Option<bool> {
     let variable = kernel.symbol("fpu_fpregs_owner_ctx").ok()?.value;
     let owner = Gva(variable.0.wrapping_add(percpu?.0));
     let owner = kernel.read_pointer(owner, "fpu_fpregs_owner_ctx").ok()?;
@@ -272,7 +272,7 @@ fn owns_registers(kernel: &Kernel<'_>, task: &Object<'_>, percpu: Option<Gva>) -
     Some(owner == own)
 }
 
-fn measured_places(kernel: &Kernel<'_>) -> Option<Places> {
+fn measured_places(kernel: &Kernel) -> Option<Places> {
     let table = |name| {
         let at = kernel.symbol(name).ok()?.value;
         let mut bytes = [0; MAX_FEATURES * 4];

@@ -50,7 +50,7 @@ impl FramePlace {
 }
 
 /// The place that fits most of these threads.
-pub(super) fn calibrate(kernel: &Kernel<'_>, tasks: &[Task]) -> Option<Found<FramePlace>> {
+pub(super) fn calibrate(kernel: &Kernel, tasks: &[Task]) -> Option<Found<FramePlace>> {
     let stacks: Vec<Gva> = tasks
         .iter()
         .filter(|task| task.mm.is_some() && task.on_vcpu.is_none())
@@ -78,7 +78,7 @@ pub(super) fn calibrate(kernel: &Kernel<'_>, tasks: &[Task]) -> Option<Found<Fra
     Some(Found::new(place, how))
 }
 
-fn places(kernel: &Kernel<'_>) -> Vec<FramePlace> {
+fn places(kernel: &Kernel) -> Vec<FramePlace> {
     let pads: &[u64] = if kernel.linux().is_64_bit { &PADS_64 } else { &PADS_32 };
     let place = |stack_bytes, pad_bytes| FramePlace { stack_bytes, pad_bytes };
     let of_size = |size| pads.iter().map(move |pad| place(size, *pad));
@@ -88,7 +88,7 @@ fn places(kernel: &Kernel<'_>) -> Vec<FramePlace> {
 /// The registers of a thread that is in the kernel. `place` is what
 /// [`calibrate`] found; kernels up to 4.x also say where the stack ends.
 pub(super) fn of_task(
-    kernel: &Kernel<'_>,
+    kernel: &Kernel,
     place: Option<FramePlace>,
     task: &Task,
 ) -> Result<Found<UserRegisters>, LinuxError> {
@@ -116,7 +116,7 @@ pub(super) fn of_task(
 }
 
 /// The structure that ends here, if it holds user registers.
-fn read(kernel: &Kernel<'_>, end: Gva) -> Option<UserRegisters> {
+fn read(kernel: &Kernel, end: Gva) -> Option<UserRegisters> {
     let mut bytes = [0; MAX_FRAME_BYTES];
     let used =
         if kernel.linux().is_64_bit { MAX_FRAME_BYTES } else { WORDS_32[0].saturating_mul(4) };
@@ -154,7 +154,7 @@ fn decode_64(bytes: &[u8]) -> Option<UserRegisters> {
 
 /// What the SYSCALL instruction itself leaves: the return address in RCX and
 /// the flags in R11; the kernel put the stack pointer elsewhere.
-fn read_partial(kernel: &Kernel<'_>, end: Gva, stack_pointer: u64) -> Option<UserRegisters> {
+fn read_partial(kernel: &Kernel, end: Gva, stack_pointer: u64) -> Option<UserRegisters> {
     let mut bytes = [0; MAX_FRAME_BYTES];
     let start = Gva(end.0.checked_sub(bytes.len() as u64)?);
     kernel.read(start, &mut bytes, "pt_regs").ok()?;

@@ -85,17 +85,17 @@ pub struct ThreadRegisters {
 /// Finds the registers of threads. Making one looks at many threads to learn
 /// where this kernel stores them.
 #[derive(Debug)]
-pub struct RegisterFinder<'k> {
-    kernel: &'k Kernel<'k>,
+pub struct RegisterFinder {
+    kernel: Kernel,
     place: Option<Found<FramePlace>>,
     fpu: Fpu,
 }
 
-impl<'k> RegisterFinder<'k> {
+impl RegisterFinder {
     /// Learns from `tasks`, best all of the guest's.
-    pub fn new(kernel: &'k Kernel<'k>, tasks: &[Task]) -> Self {
+    pub fn new(kernel: &Kernel, tasks: &[Task]) -> Self {
         let place = frame::calibrate(kernel, tasks);
-        Self { kernel, place, fpu: Fpu::new(kernel, tasks) }
+        Self { kernel: kernel.clone(), place, fpu: Fpu::new(kernel, tasks) }
     }
 
     /// How it was found where threads store their registers; `None` if it was
@@ -120,7 +120,7 @@ impl<'k> RegisterFinder<'k> {
         }
     }
 
-    fn vcpu(&self, index: u32) -> Option<(u32, &'k X86Vcpu)> {
+    fn vcpu(&self, index: u32) -> Option<(u32, &X86Vcpu)> {
         // Without an instruction pointer there are no registers in it.
         Some((index, self.kernel.registers_of(index).filter(|x86| x86.rip.is_some())?))
     }
@@ -186,8 +186,8 @@ impl<'k> RegisterFinder<'k> {
                 named(task)
             )));
         }
-        let saved = if fpu::is_in_memory(self.kernel, &object, percpu) {
-            self.fpu.saved(self.kernel, &object)
+        let saved = if fpu::is_in_memory(&self.kernel, &object, percpu) {
+            self.fpu.saved(&self.kernel, &object)
         } else {
             self.fpu.in_vcpu(x86)
         };
@@ -210,9 +210,9 @@ impl<'k> RegisterFinder<'k> {
             thread.values.fs_base = base("thread.fsbase|thread.fs");
             thread.values.gs_base = base("thread.gsbase|thread.gs");
         } else if thread.values.gs == 0 {
-            thread.values.gs = tls::lazy_gs(self.kernel, &object).unwrap_or(0);
+            thread.values.gs = tls::lazy_gs(&self.kernel, &object).unwrap_or(0);
         }
-        let saved = self.fpu.saved(self.kernel, &object);
+        let saved = self.fpu.saved(&self.kernel, &object);
         self.finish(&mut thread, task, saved);
         Ok(thread)
     }
@@ -220,7 +220,7 @@ impl<'k> RegisterFinder<'k> {
     /// What the thread stored when it entered the kernel.
     fn stored(&self, task: &Task) -> Result<ThreadRegisters, LinuxError> {
         let place = self.place.as_ref().map(|place| place.value);
-        let found = frame::of_task(self.kernel, place, task)?;
+        let found = frame::of_task(&self.kernel, place, task)?;
         let mut thread =
             ThreadRegisters { values: found.value, how: found.how, ..ThreadRegisters::default() };
         self.distrust(&mut thread, task);
@@ -268,7 +268,7 @@ impl<'k> RegisterFinder<'k> {
     fn finish(&self, thread: &mut ThreadRegisters, task: &Task, saved: Saved) {
         let is_64_bit = self.kernel.linux().is_64_bit;
         thread.is_32_bit_code = !is_64_bit || thread.values.cs == frame::CODE_COMPAT;
-        thread.tls = tls::segments(self.kernel, &self.object(task));
+        thread.tls = tls::segments(&self.kernel, &self.object(task));
         // A base of 0 with a selector: the descriptor has the base.
         if is_64_bit {
             let base = |selector: u64| {
@@ -306,7 +306,7 @@ impl<'k> RegisterFinder<'k> {
         bounds.is_some_and(|(start, end)| (start..end).contains(&rip))
     }
 
-    fn object(&self, task: &Task) -> Object<'k> {
+    fn object(&self, task: &Task) -> Object<'_> {
         self.kernel.object(task.gva, "task_struct")
     }
 }

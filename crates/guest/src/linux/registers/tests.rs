@@ -123,15 +123,15 @@ impl Guest {
             let state = VcpuState::X86(Box::new(x86));
             checkpoint.vcpus.push(Vcpu { index: 3, halted: None, state });
             let privilege = Some(privilege);
-            facts.vcpus.push(VcpuFacts { index: 3, privilege, ..VcpuFacts::default() });
+            facts.vcpus = [VcpuFacts { index: 3, privilege, ..VcpuFacts::default() }].into();
             task.on_vcpu = Some(3);
         }
         let root = (PagingMode::Identity, Root(Gpa(0)));
-        facts.linux = Some(LinuxFacts {
+        facts.linux = Some(Arc::new(LinuxFacts {
             is_64_bit: self.is_64_bit,
             kernel_root: Some(Found::new(root, "test")),
             ..LinuxFacts::default()
-        });
+        }));
         let symbols = self.symbols.into_iter();
         let symbols = Symbols::new(symbols.map(|(name, address)| Symbol {
             address: Gva(address),

@@ -66,7 +66,7 @@ impl TlsSegment {
 }
 
 /// The segments of a thread that are in use.
-pub(super) fn segments(kernel: &Kernel<'_>, task: &Object<'_>) -> Vec<TlsSegment> {
+pub(super) fn segments(kernel: &Kernel, task: &Object<'_>) -> Vec<TlsSegment> {
     let is_64_bit = kernel.linux().is_64_bit;
     let first = if is_64_bit { FIRST_ENTRY_64 } else { FIRST_ENTRY_32 };
     let Some(at) = array(is_64_bit, task) else { return Vec::new() };
@@ -89,7 +89,7 @@ fn array(is_64_bit: bool, task: &Object<'_>) -> Option<Gva> {
 
 /// The user's GS of a sleeping thread of a 32-bit kernel that does not store it
 /// with the other registers (since 5.19, and before that in some configurations).
-pub(super) fn lazy_gs(kernel: &Kernel<'_>, task: &Object<'_>) -> Option<u64> {
+pub(super) fn lazy_gs(kernel: &Kernel, task: &Object<'_>) -> Option<u64> {
     let known = task.address_of("thread.gs").ok();
     let at = known.or_else(|| {
         let sp = task.address_of("thread.sp").ok()?;

@@ -9,7 +9,7 @@ use crate::paging::PagingMode;
 
 /// Tells code from data.
 pub(super) struct Code<'k> {
-    kernel: &'k Kernel<'k>,
+    kernel: &'k Kernel,
     /// The kernel's own code, where page tables do not tell code from data.
     text: Option<Range<u64>>,
     /// Code that ran at boot, and is gone: what was called from it last is at the
@@ -20,7 +20,7 @@ pub(super) struct Code<'k> {
 }
 
 impl<'k> Code<'k> {
-    pub(super) fn of(kernel: &'k Kernel<'k>) -> Self {
+    pub(super) fn of(kernel: &'k Kernel) -> Self {
         let two_level = matches!(kernel.space().mode(), PagingMode::TwoLevel { .. });
         let lowest = match &kernel.linux().text {
             Some(text) if !kernel.linux().is_64_bit => text.value.start.0,
@@ -30,7 +30,7 @@ impl<'k> Code<'k> {
         Self { kernel, text, init: range(kernel, "_sinittext", "_einittext"), lowest }
     }
 
-    pub(super) fn kernel(&self) -> &'k Kernel<'k> {
+    pub(super) fn kernel(&self) -> &'k Kernel {
         self.kernel
     }
 
@@ -48,14 +48,14 @@ impl<'k> Code<'k> {
     }
 }
 
-fn text(kernel: &Kernel<'_>) -> Option<Range<u64>> {
+fn text(kernel: &Kernel) -> Option<Range<u64>> {
     let text = kernel.linux().text.as_ref()?.value;
     let end = kernel.symbol("_etext").map(|end| end.value.0);
     let end = end.unwrap_or(text.start.0.saturating_add(text.len));
     Some(text.start.0..end)
 }
 
-fn range(kernel: &Kernel<'_>, start: &str, end: &str) -> Option<Range<u64>> {
+fn range(kernel: &Kernel, start: &str, end: &str) -> Option<Range<u64>> {
     let address = |name| kernel.symbol(name).ok().map(|symbol| symbol.value.0);
     Some(address(start)?..address(end)?)
 }

@@ -16,7 +16,7 @@ pub(super) const MOST_BYTES: u64 = 64 << 10;
 
 /// A kernel stack.
 pub(super) struct Stack<'k> {
-    pub(super) kernel: &'k Kernel<'k>,
+    pub(super) kernel: &'k Kernel,
     pub(super) code: Code<'k>,
     /// The task that it belongs to, if that is known.
     pub(super) task: Option<Gva>,
@@ -25,7 +25,7 @@ pub(super) struct Stack<'k> {
 }
 
 impl<'k> Stack<'k> {
-    pub(super) fn new(kernel: &'k Kernel<'k>, task: Option<Gva>, lowest: Option<Gva>) -> Self {
+    pub(super) fn new(kernel: &'k Kernel, task: Option<Gva>, lowest: Option<Gva>) -> Self {
         Self { kernel, code: Code::of(kernel), task, lowest }
     }
 

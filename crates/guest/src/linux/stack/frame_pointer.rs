@@ -139,7 +139,7 @@ fn caller(stack: &Stack<'_>, bp: u64) -> Option<Step> {
 }
 
 /// Where registers were saved, if a frame pointer says that.
-fn encoded(kernel: &Kernel<'_>, bp: u64) -> Option<u64> {
+fn encoded(kernel: &Kernel, bp: u64) -> Option<u64> {
     if kernel.linux().is_64_bit {
         return bp.checked_sub(1).filter(|saved| saved.is_multiple_of(8));
     }

@@ -124,7 +124,7 @@ pub(crate) fn stacks(data: &[u8]) -> Option<Backtrace> {
     };
     let kernel = Kernel::open(&checkpoint, &facts, better).ok()?;
     let modules = Modules { modules: vec![module(code)], ..Modules::default() };
-    kernel.modules.set(modules).ok()?;
+    kernel.moment.modules.set(modules).ok()?;
     let data = code.wrapping_add(TO_DATA);
     let stack = Stack::new(&kernel, Some(Gva(data.wrapping_add(at::TASK))), Some(Gva(data)));
     let kind = if form & IS_SLEEPING == 0 { FrameKind::Registers } else { FrameKind::Return };
@@ -176,7 +176,7 @@ fn facts(is_64_bit: bool, code: u64) -> Facts {
         text: Some(Found::new(text, "the data")),
         ..LinuxFacts::default()
     };
-    Facts { linux: Some(linux), ..Facts::default() }
+    Facts { linux: Some(Arc::new(linux)), ..Facts::default() }
 }
 
 fn symbols(form: u8, code: u64) -> Symbols {

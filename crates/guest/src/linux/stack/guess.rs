@@ -13,7 +13,7 @@ use crate::linux::Kernel;
 /// The words in `range` that a call may have left: they point into a function,
 /// behind a call.
 pub(super) fn words<'a>(
-    kernel: &'a Kernel<'a>,
+    kernel: &'a Kernel,
     code: &'a Code<'a>,
     range: Range<u64>,
 ) -> impl Iterator<Item = Frame> + 'a {
@@ -35,7 +35,7 @@ pub(super) fn words<'a>(
 
 /// The start of a function is more often a pointer to it than where a call that
 /// never returns would have returned to.
-fn is_likely(kernel: &Kernel<'_>, code: &Code<'_>, ip: u64) -> bool {
+fn is_likely(kernel: &Kernel, code: &Code<'_>, ip: u64) -> bool {
     let is_start = || kernel.symbolize(Gva(ip)).is_some_and(|place| place.offset == 0);
     code.holds(ip) && calls::end_at(code, ip) && !is_start()
 }

@@ -137,7 +137,7 @@ enum Step {
     Lost(&'static str),
 }
 
-impl Kernel<'_> {
+impl Kernel {
     /// The kernel stack of a task: of a running one from the vCPU that runs it.
     /// What has ended has none.
     pub fn backtrace(&self, task: &Task) -> Result<Backtrace, LinuxError> {

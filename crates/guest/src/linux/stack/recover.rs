@@ -35,7 +35,7 @@ pub(super) struct Trampolines {
 }
 
 impl Trampolines {
-    pub(super) fn of(kernel: &Kernel<'_>) -> Self {
+    pub(super) fn of(kernel: &Kernel) -> Self {
         let address = |name| kernel.symbol(name).ok().map(|symbol| symbol.value.0);
         Self { probes: PROBES.map(address), graph: address(GRAPH) }
     }
@@ -134,7 +134,7 @@ fn from_graph(stack: &Stack<'_>, slot: u64) -> Result<u64, &'static str> {
 
 /// What the tracer of functions keeps for a task.
 struct Entries<'k> {
-    kernel: &'k Kernel<'k>,
+    kernel: &'k Kernel,
     array: Gva,
     /// Bytes of an entry.
     len: u64,

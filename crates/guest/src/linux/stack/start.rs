@@ -18,7 +18,7 @@ pub(super) fn of_vcpu(vcpu: &X86Vcpu) -> Option<Registers> {
 /// `arch/x86/include/asm/switch_to.h`): callee-saved registers, then the address
 /// at which the task goes on.
 pub(super) fn of_sleeping(
-    kernel: &Kernel<'_>,
+    kernel: &Kernel,
     task: &Task,
 ) -> Result<(Registers, &'static str), LinuxError> {
     let sp = kernel.object(task.gva, "task_struct").pointer("thread.sp")?;
@@ -63,7 +63,7 @@ const FRAMES: [InactiveFrame; 3] = [
 ];
 
 impl InactiveFrame {
-    fn read(&self, kernel: &Kernel<'_>, sp: Gva) -> Option<Registers> {
+    fn read(&self, kernel: &Kernel, sp: Gva) -> Option<Registers> {
         let mut registers = Registers::default();
         let mut at = sp;
         for gpr in self.registers {
@@ -81,7 +81,7 @@ impl InactiveFrame {
 
 /// Sizes that kernel stacks can have, the likeliest first: what the kernel says, then
 /// what it is without sanitizers, then the rest.
-pub(in crate::linux) fn stack_sizes(kernel: &Kernel<'_>) -> Vec<u64> {
+pub(in crate::linux) fn stack_sizes(kernel: &Kernel) -> Vec<u64> {
     let known = known_size(kernel);
     let usual: [u64; 4] = if kernel.linux().is_64_bit {
         [16 << 10, 8 << 10, 32 << 10, 4 << 10]
@@ -92,17 +92,17 @@ pub(in crate::linux) fn stack_sizes(kernel: &Kernel<'_>) -> Vec<u64> {
 }
 
 /// The size of kernel stacks if the kernel says it, or else all that it can be.
-pub(super) fn possible_sizes(kernel: &Kernel<'_>) -> Vec<u64> {
+pub(super) fn possible_sizes(kernel: &Kernel) -> Vec<u64> {
     known_size(kernel).map_or_else(|| stack_sizes(kernel), |size| vec![size])
 }
 
-fn known_size(kernel: &Kernel<'_>) -> Option<u64> {
+fn known_size(kernel: &Kernel) -> Option<u64> {
     let known = kernel.layout().size_of("thread_union").map(|size| size.value);
     known.filter(|size| size.is_power_of_two() && (4 << 10..=64 << 10).contains(size))
 }
 
 /// The registers of a program that entry code saved here.
-pub(super) fn user_registers(kernel: &Kernel<'_>, at: u64) -> Option<Step> {
+pub(super) fn user_registers(kernel: &Kernel, at: u64) -> Option<Step> {
     const ALWAYS_SET: u64 = 2;
     let layout = registers_layout(kernel);
     let words = words(kernel, at, layout.count)?;
@@ -118,7 +118,7 @@ pub(super) fn user_registers(kernel: &Kernel<'_>, at: u64) -> Option<Step> {
 }
 
 /// The registers of a 64-bit kernel itself that entry code saved here.
-pub(super) fn kernel_registers(kernel: &Kernel<'_>, at: u64) -> Option<Registers> {
+pub(super) fn kernel_registers(kernel: &Kernel, at: u64) -> Option<Registers> {
     const ALWAYS_SET: u64 = 2;
     let words = words(kernel, at, PT_REGS_64.count)?;
     let word = |index: usize| words.get(index).copied();
@@ -135,12 +135,12 @@ pub(super) fn kernel_registers(kernel: &Kernel<'_>, at: u64) -> Option<Registers
 }
 
 /// How entry code saves registers.
-pub(super) fn registers_layout(kernel: &Kernel<'_>) -> &'static PtRegs {
+pub(super) fn registers_layout(kernel: &Kernel) -> &'static PtRegs {
     if kernel.linux().is_64_bit { &PT_REGS_64 } else { &PT_REGS_32 }
 }
 
 /// Goes to what was interrupted when these registers were saved.
-pub(super) fn saved_registers(kernel: &Kernel<'_>, at: u64) -> Step {
+pub(super) fn saved_registers(kernel: &Kernel, at: u64) -> Step {
     let layout = registers_layout(kernel);
     let words = words(kernel, at, layout.count);
     let word = |index: usize| words.as_ref().and_then(|words| words.get(index)).copied();
@@ -170,7 +170,7 @@ pub(super) fn is_code_selector(cs: u64) -> bool {
     matches!(cs & 0xffff, 0x10 | 0x23 | 0x33 | 0x60 | 0x73)
 }
 
-fn words(kernel: &Kernel<'_>, at: u64, count: usize) -> Option<Vec<u64>> {
+fn words(kernel: &Kernel, at: u64, count: usize) -> Option<Vec<u64>> {
     let word_len = kernel.word_len();
     let word = |index: usize| {
         let at = Gva(at.checked_add((index as u64).checked_mul(word_len)?)?);

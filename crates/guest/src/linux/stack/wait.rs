@@ -3,7 +3,7 @@
 use super::{Frame, FrameKind};
 use crate::linux::{Kernel, Place, Task};
 
-impl Kernel<'_> {
+impl Kernel {
     /// The function that a task which does not run waits in: the first on its stack that
     /// is not the scheduler's own, as `/proc/PID/wchan` has it. `None` where that is not
     /// sure.

@@ -20,15 +20,15 @@ pub struct CommandLine {
     pub is_cut: bool,
 }
 
-impl<'a> Kernel<'a> {
+impl Kernel {
     /// The page tables of a task's process: its own memory and the kernel's. `None`
     /// for tasks without memory of their own.
-    pub fn space_of(&self, task: &Task) -> Result<Option<AddressSpace<'a>>, LinuxError> {
+    pub fn space_of(&self, task: &Task) -> Result<Option<AddressSpace>, LinuxError> {
         let Some(mm) = task.mm else { return Ok(None) };
         self.space_of_pgd(self.object(mm, "mm_struct").pointer("pgd")?).map(Some)
     }
 
-    fn space_of_pgd(&self, pgd: Gva) -> Result<AddressSpace<'a>, LinuxError> {
+    fn space_of_pgd(&self, pgd: Gva) -> Result<AddressSpace, LinuxError> {
         let space = self.space();
         let found = space.translate(pgd).map_err(|source| LinuxError::Read {
             what: format!("the page tables at {pgd}"),
@@ -53,10 +53,7 @@ impl<'a> Kernel<'a> {
 /// The arguments, NULs between them. If the last byte is none, the process wrote
 /// one text over all of them and what is behind (`setproctitle`): then that counts
 /// up to its end, as `get_mm_proctitle` (fs/proc/base.c) has it.
-fn arguments(
-    space: &AddressSpace<'_>,
-    range: std::ops::Range<u64>,
-) -> Result<CommandLine, LinuxError> {
+fn arguments(space: &AddressSpace, range: std::ops::Range<u64>) -> Result<CommandLine, LinuxError> {
     let len = range.end.saturating_sub(range.start);
     let mut bytes = read_text(space, range.start, len.min(LONGEST))?;
     let mut is_cut = (bytes.len() as u64) < len;
@@ -78,7 +75,7 @@ fn arguments(
 }
 
 /// Up to the first page that is not there; an error if that is the very first.
-fn read_text(space: &AddressSpace<'_>, start: u64, len: u64) -> Result<Vec<u8>, LinuxError> {
+fn read_text(space: &AddressSpace, start: u64, len: u64) -> Result<Vec<u8>, LinuxError> {
     let mut text = Vec::new();
     let mut at = start;
     let end = start.saturating_add(len);

@@ -27,7 +27,7 @@ const STACK_END: u64 = 0x57ac_6e9d;
 /// 32 bits, RSP0 and RSP1 of 64.
 const TSS_STACKS: [u64; 2] = [4, 12];
 
-impl Kernel<'_> {
+impl Kernel {
     /// What is added to the address of a per-CPU variable to get this vCPU's own.
     pub fn percpu_base(&self, vcpu: u32) -> Option<Found<u64>> {
         self.percpu_bases(vcpu).into_iter().next()

@@ -7,7 +7,7 @@ use crate::linux::Kernel;
 const GROUP: u64 = 2;
 const SESSION: u64 = 3;
 
-impl Kernel<'_> {
+impl Kernel {
     /// Number of the process group; `None` if it cannot be told.
     pub fn group_of(&self, task: &Task) -> Option<u32> {
         self.number_of(task, GROUP)

@@ -11,7 +11,7 @@ use crate::linux::Kernel;
 /// what kernels have takes some 200 KiB.
 const REACH: u64 = 256 << 10;
 
-impl Kernel<'_> {
+impl Kernel {
     /// The idle tasks of all CPUs but the first.
     pub(super) fn idle_tasks(
         &self,

@@ -96,7 +96,7 @@ pub struct Tasks {
     pub problems: Vec<Problem>,
 }
 
-impl Kernel<'_> {
+impl Kernel {
     /// All tasks. Best effort: a broken list ends early and `problems` says so.
     pub fn tasks(&self) -> Result<Tasks, LinuxError> {
         let fields = Fields::of(self)?;

@@ -20,7 +20,7 @@ pub(super) struct Moments {
 
 impl Moments {
     /// Adds what a vCPU shows whose own variable names `task` as running.
-    pub(super) fn look_at(&mut self, kernel: &Kernel<'_>, vcpu: &Vcpu, task: &Task, all: &[Task]) {
+    pub(super) fn look_at(&mut self, kernel: &Kernel, vcpu: &Vcpu, task: &Task, all: &[Task]) {
         // A second kernel's registers say nothing of this one's tasks.
         if kernel.linux().has_left(vcpu.index) {
             return;
@@ -45,7 +45,7 @@ impl Moments {
     }
 }
 
-impl Kernel<'_> {
+impl Kernel {
     fn on_stack_of(&self, vcpu: &Vcpu, task: &Task, all: &[Task]) -> Option<Result<(), String>> {
         let stack = Gva(vcpu.x86()?.gpr(Gpr::Rsp)?);
         if self.is_elsewhere(vcpu, stack) {
@@ -67,7 +67,7 @@ impl Kernel<'_> {
     /// Whether the vCPU's page tables map an address to another place than the kernel's do: it
     /// runs another kernel, as after a crash.
     fn is_elsewhere(&self, vcpu: &Vcpu, gva: Gva) -> bool {
-        let facts = self.facts().vcpus.iter().find(|facts| facts.index == vcpu.index);
+        let facts = self.vcpus().iter().find(|facts| facts.index == vcpu.index);
         let space = facts.and_then(|facts| {
             let (mode, root) = (facts.mode.as_ref()?.value, facts.root?);
             Some(AddressSpace::new(self.memory(), mode, root))
@@ -78,7 +78,7 @@ impl Kernel<'_> {
     }
 
     fn on_tables_of(&self, vcpu: &Vcpu, task: &Task) -> Option<Result<(), String>> {
-        let facts = self.facts().vcpus.iter().find(|facts| facts.index == vcpu.index)?;
+        let facts = self.vcpus().iter().find(|facts| facts.index == vcpu.index)?;
         let root = facts.root?;
         let own = self.space_of(task).ok()??.root();
         // With page-table isolation a program's tables lie one page behind the kernel's.

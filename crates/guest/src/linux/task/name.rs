@@ -13,7 +13,7 @@ const RESCUER: &str = "kworker/R-";
 /// Letters that `comm` has room for.
 const COMM_LEN: usize = 15;
 
-impl Kernel<'_> {
+impl Kernel {
     /// The name of a kernel thread that `ps` shows, if it is not `comm`.
     pub(super) fn long_name(&self, task: &Task, flags: u64) -> Option<String> {
         task.is_kernel_thread.then_some(())?;

@@ -22,7 +22,7 @@ const SECOND: u64 = 1_000_000_000;
 /// are no `Option` there is no list.
 #[derive(Debug)]
 pub(super) struct Fields<'k> {
-    kernel: &'k Kernel<'k>,
+    kernel: &'k Kernel,
     selection: Selection<'k>,
     pub(super) tasks: Field,
     pid: Field,
@@ -76,7 +76,7 @@ pub(super) struct Record {
 }
 
 impl<'k> Fields<'k> {
-    pub(super) fn of(kernel: &'k Kernel<'k>) -> Result<Self, LinuxError> {
+    pub(super) fn of(kernel: &'k Kernel) -> Result<Self, LinuxError> {
         let mut all = Selection::of(kernel, "task_struct");
         Ok(Self {
             kernel,
@@ -238,7 +238,7 @@ fn start(all: &mut Selection<'_>) -> Option<Start> {
     None
 }
 
-fn state_bits(kernel: &Kernel<'_>) -> Bits {
+fn state_bits(kernel: &Kernel) -> Bits {
     let task = kernel.object(Gva(0), "task_struct");
     // Members of 5.14 and of 4.15.
     if task.has("__state") || task.has("recent_used_cpu") {
@@ -252,14 +252,14 @@ fn state_bits(kernel: &Kernel<'_>) -> Bits {
 }
 
 /// What `ps` shows: the effective ones.
-fn cred_fields<'k>(kernel: &'k Kernel<'k>) -> Option<CredFields<'k>> {
+fn cred_fields(kernel: &Kernel) -> Option<CredFields<'_>> {
     let mut selection = Selection::of(kernel, "cred");
     let uid = selection.number("euid", 4).ok()?;
     let gid = selection.number("egid", 4).ok();
     Some(CredFields { selection, uid, gid })
 }
 
-fn thread_info_cpu<'k>(kernel: &'k Kernel<'k>) -> Option<Selected<'k>> {
+fn thread_info_cpu(kernel: &Kernel) -> Option<Selected<'_>> {
     let mut selection = Selection::of(kernel, "thread_info");
     let field = selection.number("cpu", 4).ok()?;
     Some(Selected { selection, field })

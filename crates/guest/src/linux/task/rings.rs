@@ -21,7 +21,7 @@ const SMALLEST_TASK: u64 = 1024;
 
 /// Follows rings; knows which tasks it has seen.
 pub(super) struct Rings<'f, 'k> {
-    kernel: &'k Kernel<'k>,
+    kernel: &'k Kernel,
     fields: &'f Fields<'k>,
     seen: HashSet<u64>,
     most: usize,
@@ -53,7 +53,7 @@ struct Break {
 }
 
 impl<'f, 'k> Rings<'f, 'k> {
-    pub(super) fn new(kernel: &'k Kernel<'k>, fields: &'f Fields<'k>) -> Self {
+    pub(super) fn new(kernel: &'k Kernel, fields: &'f Fields<'k>) -> Self {
         let memory = kernel.memory().len_bytes() / SMALLEST_TASK;
         let most = usize::try_from(memory).unwrap_or(MOST_TASKS).min(MOST_TASKS);
         Self { kernel, fields, seen: HashSet::new(), most, problems: Vec::new() }

@@ -172,7 +172,7 @@ impl Guest {
         self.ram[gva as usize..][..bytes.len()].copy_from_slice(bytes);
     }
 
-    fn ask<T>(self, question: impl FnOnce(&Kernel<'_>) -> T) -> T {
+    fn ask<T>(self, question: impl FnOnce(&Kernel) -> T) -> T {
         let mut memory = PhysicalMemory::new();
         memory.map(Gpa(0), RAM, Arc::new(self.ram), 0).unwrap();
         let vcpu = |index: u32| {
@@ -191,7 +191,7 @@ impl Guest {
         };
         let known = |index| VcpuFacts { index, ..VcpuFacts::default() };
         let vcpus = (0..self.cpus).map(known).collect();
-        let facts = Facts { vcpus, linux: Some(linux), ..Facts::default() };
+        let facts = Facts { vcpus, linux: Some(linux.into()), ..Facts::default() };
         let symbols = Symbols::new(self.symbols.iter().map(|(name, address)| Symbol {
             address: Gva(*address),
             kind: 'D',
@@ -422,21 +422,13 @@ fn without_symbols_the_kernel_stack_tells_who_runs() {
     guest.set32(STACK, 0x57ac_6e9d);
     guest.set(TSS + 12, STACK + 0x4000);
     guest.set(at(3) + 0x20, STACK + 0x8000);
-    let set_tss = |kernel: &Kernel<'_>| {
+    let set_tss = |kernel: &Kernel| {
         let mut vcpus = kernel.checkpoint().vcpus.clone();
         let VcpuState::X86(x86) = &mut vcpus[0].state else { panic!("not x86") };
         x86.segments.tr.base = Some(TSS);
         let checkpoint =
             Checkpoint { vcpus, memory: kernel.memory().clone(), ..Checkpoint::default() };
-        let symbols = kernel.symbols().map(|known| Found::new(known.value.clone(), "test"));
-        let layout: Arc<dyn Types> = Arc::new(Layout { without: Vec::new() });
-        let types = vec![Found::new(layout, "test")];
-        let kernel = Kernel::open(
-            &checkpoint,
-            kernel.facts(),
-            BetterSources { types, symbols, ..BetterSources::default() },
-        );
-        kernel.unwrap().tasks().unwrap()
+        kernel.at(checkpoint, kernel.vcpus().into()).unwrap().tasks().unwrap()
     };
     let tasks = guest.ask(set_tss);
     let running: Vec<_> = tasks.tasks.iter().map(|task| task.on_vcpu).collect();

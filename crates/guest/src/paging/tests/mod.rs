@@ -43,7 +43,7 @@ impl Ram {
     }
 }
 
-fn space(memory: &PhysicalMemory, mode: PagingMode, cr3: u64) -> AddressSpace<'_> {
+fn space(memory: &PhysicalMemory, mode: PagingMode, cr3: u64) -> AddressSpace {
     AddressSpace::new(memory, mode, mode.root_of(cr3))
 }
 
@@ -55,7 +55,7 @@ fn four_levels() -> Ram {
         .set(0x3000, 0x4000 | P | W | U)
 }
 
-fn runs(space: &AddressSpace<'_>) -> Vec<(u64, u64, u64)> {
+fn runs(space: &AddressSpace) -> Vec<(u64, u64, u64)> {
     let leaves = space.leaves(&Limits::default());
     leaves.leaves.iter().map(|leaf| (leaf.gva.0, leaf.gpa.0, leaf.len_bytes())).collect()
 }

@@ -15,11 +15,7 @@ const FIRST: usize = 0xa0 / 8;
 const LAST: usize = 0x500 / 8;
 
 /// The only keys among the kernel's variables that make up the constant.
-pub(super) fn find(
-    view: &View<'_>,
-    variables: &[Place],
-    encoding: KdbgEncoding,
-) -> Option<KdbgKeys> {
+pub(super) fn find(view: &View, variables: &[Place], encoding: KdbgEncoding) -> Option<KdbgKeys> {
     let mut found: Vec<KdbgKeys> = Vec::new();
     let several = places::search(view, variables, &mut |_, bytes| {
         let words = super::code::words(bytes);

@@ -33,7 +33,7 @@ const WINDOW_LEN: usize = code::WINDOW * 8;
 
 /// The block that the list of a version block has.
 pub(super) fn of_version(
-    view: &View<'_>,
+    view: &View,
     image: Option<&KernelImage>,
     version: &Found<VersionBlock>,
 ) -> Option<Found<Kdbg>> {
@@ -47,7 +47,7 @@ pub(super) fn of_version(
 /// The block: at the address that the user gave, else in the kernel's data;
 /// without an image, in what is mapped where kernels are.
 pub(super) fn find(
-    view: &View<'_>,
+    view: &View,
     image: Option<&KernelImage>,
     given: Option<Gva>,
 ) -> Option<Found<Kdbg>> {
@@ -63,12 +63,12 @@ pub(super) fn find(
     })
 }
 
-struct Search<'a, 'm> {
-    view: &'a View<'m>,
+struct Search<'a> {
+    view: &'a View,
     image: Option<&'a KernelImage>,
 }
 
-impl Search<'_, '_> {
+impl Search<'_> {
     /// A block in the open; better one that the list of blocks leads back to.
     fn plain(&self, places: &[Place]) -> Option<Found<Kdbg>> {
         let mut left = MAX_BLOCKS;
@@ -198,18 +198,18 @@ const IN_IMAGE: [usize; 4] =
     [fields::MODULE_LIST, fields::PROCESS_HEAD, fields::BUGCHECK_DATA, fields::PROCESSOR_BLOCK];
 
 impl Kdbg {
-    fn address(&self, view: &View<'_>, offset: usize) -> Option<Gva> {
+    fn address(&self, view: &View, offset: usize) -> Option<Gva> {
         self.pointer(offset, view.word_len() == 8).filter(|gva| view.is_kernel(*gva))
     }
 
     /// `KernBase`, if it can be one.
-    pub(super) fn kern_base(&self, view: &View<'_>) -> Option<Gva> {
+    pub(super) fn kern_base(&self, view: &View) -> Option<Gva> {
         self.address(view, fields::KERN_BASE).filter(|base| base.page_offset() == 0)
     }
 
     /// `DllBase` and `SizeOfImage` of the first loaded module, which is the kernel.
     /// The entry begins with three lists.
-    pub(super) fn first_module(&self, view: &View<'_>) -> Option<(Gva, u32)> {
+    pub(super) fn first_module(&self, view: &View) -> Option<(Gva, u32)> {
         let head = self.address(view, fields::MODULE_LIST)?;
         let entry = view.pointer(head).filter(|entry| *entry != head)?;
         let base = view.pointer(element(entry, 6, view.word_len())?)?;
@@ -219,7 +219,7 @@ impl Kdbg {
 
     /// Both links of the list of blocks. They are as long as the kernel's own
     /// pointers: 32-bit kernels have zero where the second link of 64-bit ones is.
-    fn links(&self, view: &View<'_>) -> Option<[Gva; 2]> {
+    fn links(&self, view: &View) -> Option<[Gva; 2]> {
         let is_64_bit = view.word_len() == 8;
         let links = if is_64_bit {
             [self.field(0)?, self.field(8)?]
@@ -231,13 +231,13 @@ impl Kdbg {
     }
 
     /// Whether the list of blocks leads back to this one.
-    fn is_linked(&self, view: &View<'_>) -> bool {
+    fn is_linked(&self, view: &View) -> bool {
         let links = self.links(view);
         links.and_then(|[head, _]| view.pointer(head)) == Some(self.gva)
     }
 
     /// Whether what the block says agrees with the kernel at `base`.
-    fn fits(&self, view: &View<'_>, image: Option<&KernelImage>, base: Gva) -> bool {
+    fn fits(&self, view: &View, image: Option<&KernelImage>, base: Gva) -> bool {
         let size = image.map_or(0, |image| u64::from(image.size_bytes));
         let len = if size == 0 { MAX_LEN } else { size };
         let inside = |offset: &usize| {

@@ -20,7 +20,7 @@ const MAX_BLOCKS: usize = 1024;
 /// All blocks in the open, by where they lie. Those that the kernel's page tables
 /// lead to come first, of these the ones that agree with the kernel; a block that
 /// nothing maps has the address 0. What cannot be read is passed over.
-pub(crate) fn scan_memory(memory: &PhysicalMemory, view: &View<'_>) -> Vec<(Gpa, Found<Kdbg>)> {
+pub(crate) fn scan_memory(memory: &PhysicalMemory, view: &View) -> Vec<(Gpa, Found<Kdbg>)> {
     let mut blocks = blocks(memory);
     map(view, &mut blocks);
     let search = Search { view, image: None };
@@ -67,7 +67,7 @@ fn block(bytes: &[u8], tag: usize) -> Option<(u64, Kdbg)> {
 
 /// Gives blocks the first address of the kernel's half that is mapped to them,
 /// and what is there.
-fn map(view: &View<'_>, blocks: &mut [(Gpa, Kdbg)]) {
+fn map(view: &View, blocks: &mut [(Gpa, Kdbg)]) {
     let range =
         if view.word_len() == 8 { 0xffff_8000_0000_0000..u64::MAX } else { 1 << 31..1 << 32 };
     view.space().walk_range(range, &Limits::default(), &mut |leaf| {
@@ -81,7 +81,7 @@ fn map(view: &View<'_>, blocks: &mut [(Gpa, Kdbg)]) {
     });
 }
 
-fn place(view: &View<'_>, leaf: Leaf, gpa: Gpa, kdbg: &mut Kdbg) {
+fn place(view: &View, leaf: Leaf, gpa: Gpa, kdbg: &mut Kdbg) {
     let skip = gpa.0.wrapping_sub(leaf.gpa.0);
     kdbg.gva = Gva(leaf.gva.0.wrapping_add(skip));
     let crosses = kdbg.plain.len() > left_in_page(kdbg.gva);

@@ -30,7 +30,7 @@ impl Place {
 
 /// Where the block may be, the likeliest first: in the data of the image, in its
 /// constants; in all that is mapped to be written if nothing is known.
-pub(super) fn tiers(view: &View<'_>, image: Option<&KernelImage>) -> Vec<Vec<Place>> {
+pub(super) fn tiers(view: &View, image: Option<&KernelImage>) -> Vec<Vec<Place>> {
     let Some(image) = image else {
         return vec![mapped(view, kernel_range(view), MAX_UNKNOWN)];
     };
@@ -40,7 +40,7 @@ pub(super) fn tiers(view: &View<'_>, image: Option<&KernelImage>) -> Vec<Vec<Pla
 }
 
 /// The variables of the kernel at `base`.
-pub(super) fn variables(view: &View<'_>, image: Option<&KernelImage>, base: Gva) -> Vec<Place> {
+pub(super) fn variables(view: &View, image: Option<&KernelImage>, base: Gva) -> Vec<Place> {
     let writable = |flags| flags & (pe::WRITE | pe::EXECUTE) == pe::WRITE;
     match image {
         Some(image) if !image.sections.is_empty() => sections(image, writable),
@@ -69,7 +69,7 @@ fn place(image: &KernelImage, section: &Section) -> Option<Place> {
 }
 
 /// Runs of a range that are mapped to be written, up to `most` bytes in all.
-fn mapped(view: &View<'_>, range: Range<u64>, most: u64) -> Vec<Place> {
+fn mapped(view: &View, range: Range<u64>, most: u64) -> Vec<Place> {
     let (mut places, mut left): (Vec<Place>, u64) = (Vec::new(), most);
     let limits = Limits::default();
     view.space().walk_range(range.clone(), &limits, &mut |leaf| {
@@ -94,7 +94,7 @@ fn mapped(view: &View<'_>, range: Range<u64>, most: u64) -> Vec<Place> {
 /// Shows the memory of `places` to `visit` until that finds something. What is
 /// not there is zero.
 pub(super) fn search<T>(
-    view: &View<'_>,
+    view: &View,
     places: &[Place],
     visit: &mut dyn FnMut(Gva, &[u8]) -> Option<T>,
 ) -> Option<T> {
@@ -108,7 +108,7 @@ pub(super) fn search<T>(
 }
 
 /// `len` bytes, at most a chunk, absent pages as zero.
-fn filled(view: &View<'_>, start: Gva, len: u64) -> Vec<u8> {
+fn filled(view: &View, start: Gva, len: u64) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
     let (mut at, mut rest) = (start, bytes.as_mut_slice());
     while !rest.is_empty() {

@@ -37,7 +37,7 @@ pub(in crate::windows) struct VersionBlock {
 
 impl VersionBlock {
     /// The one that the first of these regions which has one leads to.
-    pub(in crate::windows) fn of_regions(view: &View<'_>, regions: &[Gva]) -> Option<Found<Self>> {
+    pub(in crate::windows) fn of_regions(view: &View, regions: &[Gva]) -> Option<Found<Self>> {
         if view.word_len() != 4 {
             return None;
         }
@@ -48,7 +48,7 @@ impl VersionBlock {
         })
     }
 
-    fn at(view: &View<'_>, gva: Gva) -> Option<Self> {
+    fn at(view: &View, gva: Gva) -> Option<Self> {
         let number = |at: u64, len| view.uint(gva.checked_add(at)?, len);
         // The low half is the address.
         let address = |at| number(at, 4).map(Gva).filter(|gva| view.is_kernel(*gva));

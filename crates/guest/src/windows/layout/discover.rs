@@ -43,14 +43,14 @@ struct Sample {
 }
 
 struct Samples<'k> {
-    kernel: &'k Kernel<'k>,
+    kernel: &'k Kernel,
     word: usize,
     /// The System process first.
     all: Vec<Sample>,
 }
 
 /// Members of `EPROCESS`.
-pub(super) fn processes(kernel: &Kernel<'_>, layout: &mut Layout) {
+pub(super) fn processes(kernel: &Kernel, layout: &mut Layout) {
     if let Some(samples) = Samples::of(kernel, layout) {
         samples.show(layout);
     }
@@ -71,7 +71,7 @@ pub(super) fn processes(kernel: &Kernel<'_>, layout: &mut Layout) {
 }
 
 impl<'k> Samples<'k> {
-    fn of(kernel: &'k Kernel<'_>, layout: &mut Layout) -> Option<Self> {
+    fn of(kernel: &'k Kernel, layout: &mut Layout) -> Option<Self> {
         let view = kernel.view();
         let word = view.word_len();
         let system = kernel.windows().system_process.as_ref()?.value;
@@ -91,7 +91,7 @@ impl<'k> Samples<'k> {
         Some(Samples { kernel, word: usize::try_from(word).ok()?, all })
     }
 
-    fn view(&self) -> &View<'_> {
+    fn view(&self) -> &View {
         self.kernel.view()
     }
 
@@ -260,7 +260,7 @@ impl<'k> Samples<'k> {
 }
 
 /// The offset of the System process's links: the ring passes through it once.
-fn links_of(view: &View<'_>, head: Gva, system: Gva) -> Option<u64> {
+fn links_of(view: &View, head: Gva, system: Gva) -> Option<u64> {
     let listed = list::walk(view, head, SAMPLES).entries;
     let word = view.word_len();
     let distance = |entry: &Gva| entry.0.checked_sub(system.0);
@@ -269,7 +269,7 @@ fn links_of(view: &View<'_>, head: Gva, system: Gva) -> Option<u64> {
     near.min()
 }
 
-fn sample_len(kernel: &Kernel<'_>) -> usize {
+fn sample_len(kernel: &Kernel) -> usize {
     let (wide, narrow) = PROCESS_LEN;
     let usual = if kernel.is_64_bit() { wide } else { narrow };
     let stated =
@@ -278,7 +278,7 @@ fn sample_len(kernel: &Kernel<'_>) -> usize {
 }
 
 /// Members of `ETHREAD` and the list of threads, by the threads that run.
-pub(super) fn threads(kernel: &Kernel<'_>, layout: &mut Layout) {
+pub(super) fn threads(kernel: &Kernel, layout: &mut Layout) {
     let cpus = kernel.windows().cpus.iter();
     let running = cpus.filter_map(|cpu| Some((cpu.process?, cpu.thread?)));
     for (process, thread) in running {
@@ -294,7 +294,7 @@ pub(super) fn threads(kernel: &Kernel<'_>, layout: &mut Layout) {
 
 /// The last list in a process that passes through a thread, and where in it. The
 /// `KPROCESS` at its start has such a list, too.
-fn thread_list(kernel: &Kernel<'_>, process: Gva, thread: Gva) -> Option<(u64, u64)> {
+fn thread_list(kernel: &Kernel, process: Gva, thread: Gva) -> Option<(u64, u64)> {
     let view = kernel.view();
     let word = view.word_len();
     let (wide, narrow) = THREAD_LEN;
@@ -324,7 +324,7 @@ fn thread_list(kernel: &Kernel<'_>, process: Gva, thread: Gva) -> Option<(u64, u
 }
 
 /// Where a thread has the number of its process and, behind it, its own.
-fn client_id(kernel: &Kernel<'_>, layout: &Layout, (process, thread): (Gva, Gva)) -> Option<u64> {
+fn client_id(kernel: &Kernel, layout: &Layout, (process, thread): (Gva, Gva)) -> Option<u64> {
     let view = kernel.view();
     let word = view.word_len();
     let number = layout.offset(Member::UniqueProcessId)?;

@@ -94,7 +94,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    pub(super) fn of(kernel: &Kernel<'_>, source: LayoutSource) -> Self {
+    pub(super) fn of(kernel: &Kernel, source: LayoutSource) -> Self {
         let mut layout = Self::default();
         let base = if kernel.is_64_bit() { 0x28 } else { 0x18 };
         layout.add(Member::DirectoryTableBase, base, "the same in every Windows");
@@ -144,7 +144,7 @@ impl Layout {
         }
     }
 
-    fn add_tables(&mut self, kernel: &Kernel<'_>) {
+    fn add_tables(&mut self, kernel: &Kernel) {
         let build = kernel.windows().build.as_ref().map(|build| build.value);
         for table in [tables::processes(kernel.is_64_bit()), tables::threads(kernel.is_64_bit())] {
             let Some((row, how)) = table.row(build, |member| self.offset(member)) else {

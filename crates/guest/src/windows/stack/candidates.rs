@@ -35,7 +35,7 @@ impl Stack {
 }
 
 /// Up to `limit` words from `from` on that point after a call.
-pub(super) fn scan(kernel: &Kernel<'_>, stack: &Stack, from: Gva, limit: usize) -> Vec<Frame> {
+pub(super) fn scan(kernel: &Kernel, stack: &Stack, from: Gva, limit: usize) -> Vec<Frame> {
     let word = kernel.view().word_len();
     let Some(start) = from.0.checked_next_multiple_of(word) else { return Vec::new() };
     let len = stack.end.saturating_sub(start).min(LONGEST);
@@ -50,7 +50,7 @@ pub(super) fn scan(kernel: &Kernel<'_>, stack: &Stack, from: Gva, limit: usize) 
 
 /// Whether an address is in an executable section of an image. If the headers are not
 /// in memory, page tables say what is executable; their own page never is.
-pub(super) fn is_code(kernel: &Kernel<'_>, ip: Gva) -> bool {
+pub(super) fn is_code(kernel: &Kernel, ip: Gva) -> bool {
     let Some(module) = kernel.modules().at(ip) else { return false };
     let offset = ip.0.wrapping_sub(module.base.0);
     match &module.headers {
@@ -63,7 +63,7 @@ pub(super) fn is_code(kernel: &Kernel<'_>, ip: Gva) -> bool {
 const CALL_LEN: u64 = 7;
 
 /// Whether the instruction before is a call.
-fn is_after_call(kernel: &Kernel<'_>, ip: Gva) -> bool {
+fn is_after_call(kernel: &Kernel, ip: Gva) -> bool {
     let before = |len: u64| {
         let start = Gva(ip.0.checked_sub(len)?);
         kernel.view().bytes(start, usize::try_from(len).ok()?)
@@ -85,7 +85,7 @@ fn is_after_call(kernel: &Kernel<'_>, ip: Gva) -> bool {
 }
 
 /// Whether the instruction calls code by its distance from `next`.
-fn is_near_call(kernel: &Kernel<'_>, next: Gva, code: &[u8]) -> bool {
+fn is_near_call(kernel: &Kernel, next: Gva, code: &[u8]) -> bool {
     let [0xe8, a, b, c, d] = *code else { return false };
     let distance = i64::from(i32::from_le_bytes([a, b, c, d]));
     let target = next.0.wrapping_add_signed(distance);

@@ -66,7 +66,7 @@ pub enum FrameKind {
     Guess,
 }
 
-impl Kernel<'_> {
+impl Kernel {
     /// The stack of Windows' processor of this number. Windows' own registers of
     /// it are taken if it has crashed, else those of the vCPU.
     pub fn backtrace_of_cpu(&self, number: u32) -> Result<Backtrace, WindowsError> {

@@ -18,14 +18,14 @@ pub(super) fn of(vcpu: &X86Vcpu) -> Option<Registers> {
 
 /// Those that Windows saved when it crashed, if they are of its kernel. Layout:
 /// `CONTEXT` of the Windows SDK.
-pub(super) fn saved(kernel: &Kernel<'_>, cpu: &WindowsCpu) -> Option<Registers> {
+pub(super) fn saved(kernel: &Kernel, cpu: &WindowsCpu) -> Option<Registers> {
     let contexts = [cpu.context, cpu.embedded_context];
     let read = |at| if kernel.is_64_bit() { wide(kernel, at) } else { narrow(kernel, at) };
     let found = contexts.into_iter().flatten().find_map(read)?;
     kernel.view().is_kernel(Gva(found.rip)).then_some(found)
 }
 
-fn wide(kernel: &Kernel<'_>, at: Gva) -> Option<Registers> {
+fn wide(kernel: &Kernel, at: Gva) -> Option<Registers> {
     let read = |offset: u64, len| kernel.view().uint(Gva(at.0.checked_add(offset)?), len);
     if read(0x30, 4)? & CONTEXT_AMD64 == 0 {
         return None;
@@ -37,7 +37,7 @@ fn wide(kernel: &Kernel<'_>, at: Gva) -> Option<Registers> {
     Some(registers)
 }
 
-fn narrow(kernel: &Kernel<'_>, at: Gva) -> Option<Registers> {
+fn narrow(kernel: &Kernel, at: Gva) -> Option<Registers> {
     let read = |offset: u64| kernel.view().uint(Gva(at.0.checked_add(offset)?), 4);
     if read(0)? & CONTEXT_I386 == 0 {
         return None;
@@ -51,7 +51,7 @@ fn narrow(kernel: &Kernel<'_>, at: Gva) -> Option<Registers> {
 
 /// Those that a thread which waits will have: `KSWITCH_FRAME` at the end of its
 /// stack, whose last words are the frame pointer (64-bit) and a return address.
-pub(super) fn switched(kernel: &Kernel<'_>, stack: Gva) -> Option<Registers> {
+pub(super) fn switched(kernel: &Kernel, stack: Gva) -> Option<Registers> {
     let view = kernel.view();
     let (frame_at, ip_at, len) =
         if kernel.is_64_bit() { (Some(0x30), 0x38, 0x40) } else { (None, 8, 12) };

@@ -40,7 +40,7 @@ enum Operation {
 }
 
 impl Info {
-    pub(super) fn read(view: &View<'_>, module: &Module, rva: u32) -> Option<Self> {
+    pub(super) fn read(view: &View, module: &Module, rva: u32) -> Option<Self> {
         let at = module.base.0.checked_add(u64::from(rva))?;
         let head = view.bytes(Gva(at), 4)?;
         let [first, prolog_len, count, frame] = head.first_chunk().copied()?;
@@ -73,7 +73,7 @@ impl Info {
     /// those of who was interrupted.
     pub(super) fn undo(
         &self,
-        view: &View<'_>,
+        view: &View,
         registers: &mut Registers,
         executed: Option<u64>,
     ) -> Option<bool> {
@@ -143,7 +143,7 @@ impl Info {
 }
 
 /// RIP, CS, RFLAGS, RSP, SS, below them perhaps an error code.
-fn machine_frame(view: &View<'_>, registers: &mut Registers, has_code: bool) -> Option<()> {
+fn machine_frame(view: &View, registers: &mut Registers, has_code: bool) -> Option<()> {
     let at = registers.rsp().wrapping_add(if has_code { 8 } else { 0 });
     let rip = view.uint(Gva(at), 8)?;
     let rsp = view.uint(Gva(at.wrapping_add(24)), 8)?;

@@ -12,7 +12,7 @@ const LONGEST: usize = 48;
 
 /// Executes what is left of an epilog; `None` if the instruction is in none.
 pub(super) fn leave(
-    view: &View<'_>,
+    view: &View,
     module: &Module,
     (function, frame_register): (&Function, Option<u8>),
     registers: &Registers,

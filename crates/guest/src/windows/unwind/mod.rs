@@ -54,14 +54,14 @@ impl Registers {
     }
 
     /// Takes a word off the stack.
-    pub(super) fn pop(&mut self, view: &View<'_>) -> Option<u64> {
+    pub(super) fn pop(&mut self, view: &View) -> Option<u64> {
         let value = view.uint(Gva(self.rsp()), 8)?;
         self.set_rsp(self.rsp().wrapping_add(8));
         Some(value)
     }
 
     /// Returns from a function whose return address is the next word.
-    pub(super) fn ret(&mut self, view: &View<'_>) -> Option<()> {
+    pub(super) fn ret(&mut self, view: &View) -> Option<()> {
         self.rip = self.pop(view)?;
         Some(())
     }
@@ -79,7 +79,7 @@ pub(super) enum Left {
 
 /// The entry of a function, by binary search in the image's table. `None` also if
 /// the table is not in memory.
-pub(super) fn function(view: &View<'_>, module: &Module, offset: u64) -> Option<Function> {
+pub(super) fn function(view: &View, module: &Module, offset: u64) -> Option<Function> {
     let (table, len) = module.headers.as_ref()?.functions(module.base)?;
     let (mut low, mut high) = (0, (len / ENTRY).min(MAX_FUNCTIONS));
     while low < high {
@@ -96,7 +96,7 @@ pub(super) fn function(view: &View<'_>, module: &Module, offset: u64) -> Option<
     None
 }
 
-fn read_function(view: &View<'_>, at: Gva) -> Option<Function> {
+fn read_function(view: &View, at: Gva) -> Option<Function> {
     let bytes = view.bytes(at, 12)?;
     let (words, _) = bytes.as_chunks::<4>();
     let mut words = words.iter().map(|word| u32::from_le_bytes(*word));
@@ -104,7 +104,7 @@ fn read_function(view: &View<'_>, at: Gva) -> Option<Function> {
 }
 
 /// Whether the table of functions is in memory from its first entry to its last.
-fn has_table(view: &View<'_>, module: &Module) -> bool {
+fn has_table(view: &View, module: &Module) -> bool {
     const LONGEST: u64 = MAX_FUNCTIONS.saturating_mul(ENTRY);
     let table = module.headers.as_ref().and_then(|headers| headers.functions(module.base));
     table.is_some_and(|(table, len)| {
@@ -117,7 +117,7 @@ fn has_table(view: &View<'_>, module: &Module) -> bool {
 /// Leaves the function that `registers` are in. `reached` says how they came to
 /// their instruction. An error says why it cannot be done.
 pub(super) fn step(
-    view: &View<'_>,
+    view: &View,
     module: &Module,
     registers: &Registers,
     reached: Left,
@@ -152,7 +152,7 @@ fn stack_missing() -> String {
 }
 
 /// A function without an entry moves neither the stack nor what calls preserve.
-fn leaf(view: &View<'_>, registers: &Registers) -> Option<(Registers, Left)> {
+fn leaf(view: &View, registers: &Registers) -> Option<(Registers, Left)> {
     let mut left = *registers;
     left.ret(view)?;
     Some((left, Left::Called))
@@ -160,7 +160,7 @@ fn leaf(view: &View<'_>, registers: &Registers) -> Option<(Registers, Left)> {
 
 /// Undoes the prolog, and those of the parts that this one continues.
 fn unwind(
-    view: &View<'_>,
+    view: &View,
     module: &Module,
     (function, offset): (Function, u64),
     registers: &Registers,
@@ -185,7 +185,7 @@ fn unwind(
 
 /// The entry itself, or the one that it names in place of unwind data. `None` if that is
 /// not in memory.
-fn with_unwind_data(view: &View<'_>, module: &Module, function: Function) -> Option<Function> {
+fn with_unwind_data(view: &View, module: &Module, function: Function) -> Option<Function> {
     let mut entry = function;
     for _ in 0..MAX_CHAIN {
         if entry.unwind & 1 == 0 {
@@ -199,7 +199,7 @@ fn with_unwind_data(view: &View<'_>, module: &Module, function: Function) -> Opt
 
 /// Where the function begins that a place belongs to, which may be a part of it that
 /// lies elsewhere. `None` if the image's table does not say.
-pub(super) fn start(view: &View<'_>, module: &Module, offset: u64) -> Option<u32> {
+pub(super) fn start(view: &View, module: &Module, offset: u64) -> Option<u32> {
     let mut part = function(view, module, offset)?;
     for _ in 0..MAX_CHAIN {
         part = with_unwind_data(view, module, part)?;

@@ -13,14 +13,14 @@ use crate::output;
 const FILES: usize = 16;
 
 /// A core, and all there is to say about it.
-pub(super) struct Told<'a, 'k> {
+pub(super) struct Told<'a> {
     pub(super) inputs: &'a [PathBuf],
-    pub(super) process: &'a Process<'k>,
-    pub(super) core: &'a ProcessCore<'a, 'k>,
+    pub(super) process: &'a Process,
+    pub(super) core: &'a ProcessCore<'a>,
     pub(super) written: &'a ProcessSummary,
 }
 
-impl Told<'_, '_> {
+impl Told<'_> {
     /// Says it on stderr.
     pub(super) fn talk(&self) {
         let task = self.process.task();

@@ -22,7 +22,7 @@ pub(super) struct Wanted {
 
 /// The files of a process that are asked for.
 pub(super) fn files(
-    process: &Process<'_>,
+    process: &Process,
     wanted: &WantedFiles,
     problems: &mut Vec<Problem>,
 ) -> anyhow::Result<Vec<Wanted>> {
@@ -34,13 +34,13 @@ pub(super) fn files(
     }
 }
 
-fn executable(process: &Process<'_>) -> anyhow::Result<Arc<MappedFile>> {
+fn executable(process: &Process) -> anyhow::Result<Arc<MappedFile>> {
     let file = process.executable().cloned().map(Arc::new);
     file.context("it is not known which file the process runs")
 }
 
 /// Files that are mapped, each once; the executable first.
-fn mapped(process: &Process<'_>) -> Vec<Arc<MappedFile>> {
+fn mapped(process: &Process) -> Vec<Arc<MappedFile>> {
     let mut seen = BTreeSet::new();
     let mapped = process.vmas().iter().filter(|vma| vma.backing == Backing::File);
     let files = mapped.filter_map(|vma| vma.file.clone());
@@ -48,7 +48,7 @@ fn mapped(process: &Process<'_>) -> Vec<Arc<MappedFile>> {
     all.filter(|file| file.mapping.is_some_and(|mapping| seen.insert(mapping))).collect()
 }
 
-fn by_path(process: &Process<'_>, path: &str) -> anyhow::Result<Arc<MappedFile>> {
+fn by_path(process: &Process, path: &str) -> anyhow::Result<Arc<MappedFile>> {
     let files = mapped(process);
     let named = files.iter().find(|file| file.path == path);
     let found = named.or_else(|| files.iter().find(|file| file.path_when_it_existed() == path));
@@ -67,7 +67,7 @@ fn by_path(process: &Process<'_>, path: &str) -> anyhow::Result<Arc<MappedFile>>
 }
 
 /// The executable and all libraries: what is mapped for execution, or begins like one.
-fn programs(process: &Process<'_>, problems: &mut Vec<Problem>) -> Vec<Wanted> {
+fn programs(process: &Process, problems: &mut Vec<Problem>) -> Vec<Wanted> {
     let executable = |file: &MappedFile| {
         let of_file = |other: &Option<Arc<MappedFile>>| {
             other.as_ref().is_some_and(|other| other.mapping == file.mapping)

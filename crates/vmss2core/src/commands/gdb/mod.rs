@@ -86,7 +86,7 @@ pub(super) fn run(plan: &GdbPlan) -> anyhow::Result<Exit> {
 /// What debuggers see of a Linux guest: all of it, or processes.
 fn processes<'a>(
     plan: &GdbPlan,
-    kernel: &'a Kernel<'a>,
+    kernel: &'a Kernel,
     whole: Arc<dyn Inferior + 'a>,
 ) -> anyhow::Result<Processes<'a>> {
     let processes = Processes::new(kernel, whole).with_sysroot(plan.sysroot.clone());
@@ -108,10 +108,7 @@ fn without_processes<'a>(
 }
 
 /// All tasks of the guest.
-fn tasks<'a>(
-    view: KernelView<'a>,
-    kernel: Option<&'a Kernel<'a>>,
-) -> anyhow::Result<GuestTasks<'a>> {
+fn tasks<'a>(view: KernelView<'a>, kernel: Option<&'a Kernel>) -> anyhow::Result<GuestTasks<'a>> {
     let kernel = kernel.context(NO_TASKS)?;
     let (tasks, problems) = GuestTasks::list(view, kernel).context(NO_LIST)?;
     output::problems(problems.iter());

@@ -24,8 +24,8 @@ mod offsets;
 /// Who answers.
 pub(super) struct Answers<'a> {
     pub(super) guest: &'a Guest,
-    pub(super) kernel: Option<&'a Kernel<'a>>,
-    pub(super) windows: Option<&'a windows::Kernel<'a>>,
+    pub(super) kernel: Option<&'a Kernel>,
+    pub(super) windows: Option<&'a windows::Kernel>,
     pub(super) plan: &'a GdbPlan,
     /// What `info` says; it takes its time and never changes.
     pub(super) info: OnceLock<String>,
@@ -110,7 +110,7 @@ impl Answers<'_> {
         Ok(self.info.get_or_init(|| said).clone())
     }
 
-    fn kernel(&self) -> anyhow::Result<&Kernel<'_>> {
+    fn kernel(&self) -> anyhow::Result<&Kernel> {
         let message = match self.windows {
             Some(_) => "this is a Windows guest, and the command is about Linux",
             None => "the guest is not a Linux that is known",
@@ -173,7 +173,7 @@ impl Answers<'_> {
         &self,
         pid: Option<&&str>,
         at: Selected<'_>,
-        tell: impl FnOnce(&AddressSpace<'_>) -> String,
+        tell: impl FnOnce(&AddressSpace) -> String,
     ) -> anyhow::Result<String> {
         let Some(pid) = pid else {
             let space = at.inferior.and_then(|inferior| inferior.space(at.tid));

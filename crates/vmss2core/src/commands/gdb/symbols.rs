@@ -95,7 +95,7 @@ const SYSROOT: &str = "sysroot";
 
 /// The same for the one process that is served. lldb reads files only here, so
 /// they have to be here.
-pub(super) fn of_process(plan: &GdbPlan, process: &Attached<'_>, address: &str) -> Vec<String> {
+pub(super) fn of_process(plan: &GdbPlan, process: &Attached, address: &str) -> Vec<String> {
     let (pid, name) = (process.pid(), printable(&process.process().task().comm));
     let mut lines = vec![
         format!("serving process {pid} ({name}); Ctrl-C ends it. In another terminal, one of:"),

@@ -20,7 +20,7 @@ impl RestoredFile {
     /// A file whose bytes are in these runs, which cover it exactly, in order. How a process
     /// has mapped it is asked for if its ELF header is lost.
     pub(in crate::linux) fn of(
-        kernel: &Kernel<'_>,
+        kernel: &Kernel,
         runs: Vec<FileRun>,
         mapped: &dyn Fn() -> Option<Mapped>,
     ) -> Self {
@@ -82,7 +82,7 @@ impl RestoredFile {
     }
 
     /// Its build ID, if its first page is in memory and has one.
-    pub fn build_id(&self, kernel: &Kernel<'_>) -> Option<String> {
+    pub fn build_id(&self, kernel: &Kernel) -> Option<String> {
         // NT_GNU_BUILD_ID: lengths of owner and ID, type, owner.
         const NOTE: &[u8] = b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0";
         const ID_LEN: usize = 20;
@@ -96,7 +96,7 @@ impl RestoredFile {
 
     /// Fills `buf` from an offset on, up to the first byte that the checkpoint lacks or
     /// the end; returns how many bytes there were.
-    pub fn read(&self, kernel: &Kernel<'_>, offset: u64, buf: &mut [u8]) -> usize {
+    pub fn read(&self, kernel: &Kernel, offset: u64, buf: &mut [u8]) -> usize {
         let left = self.len_bytes().saturating_sub(offset);
         let wanted = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let mut got = 0_usize;
@@ -116,7 +116,7 @@ impl RestoredFile {
     }
 
     /// The file's own bytes alone.
-    fn fill(&self, kernel: &Kernel<'_>, offset: u64, buf: &mut [u8]) -> usize {
+    fn fill(&self, kernel: &Kernel, offset: u64, buf: &mut [u8]) -> usize {
         let left = self.len_bytes.saturating_sub(offset);
         let wanted = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let mut got = 0_usize;
@@ -143,12 +143,12 @@ impl RestoredFile {
 }
 
 /// A file's own bytes, which decide what is put in place of others.
-struct InMemory<'f, 'k> {
-    kernel: &'f Kernel<'k>,
+struct InMemory<'f> {
+    kernel: &'f Kernel,
     file: &'f RestoredFile,
 }
 
-impl InMemory<'_, '_> {
+impl InMemory<'_> {
     /// How many bytes from an offset on are all there, or all missing.
     fn stretch(&self, offset: u64, there: bool) -> u64 {
         let runs = &self.file.runs;
@@ -165,7 +165,7 @@ impl InMemory<'_, '_> {
     }
 }
 
-impl Source for InMemory<'_, '_> {
+impl Source for InMemory<'_> {
     fn len_bytes(&self) -> u64 {
         self.file.len_bytes
     }

@@ -60,7 +60,7 @@ impl Mapped {
 
     /// `None` if it does not map the beginning of the file, or if it cannot be told how
     /// far from where it is linked to that lies.
-    pub(in crate::linux) fn of(process: &Process<'_>, file: &MappedFile) -> Option<Self> {
+    pub(in crate::linux) fn of(process: &Process, file: &MappedFile) -> Option<Self> {
         let len = file.len_bytes?;
         let is_64_bit = !process.is_32_bit();
         let same = |other: &MappedFile| other.mapping.is_some() && other.mapping == file.mapping;
@@ -83,7 +83,7 @@ impl Mapped {
 
 /// How far from where it is linked to the dynamic linker says that a file lies; `None` if
 /// it does not list the file.
-fn linked_bias(process: &Process<'_>, same: &dyn Fn(&MappedFile) -> bool) -> Option<u64> {
+fn linked_bias(process: &Process, same: &dyn Fn(&MappedFile) -> bool) -> Option<u64> {
     let list = process.libraries()?;
     let mut listed = list.program.iter().chain(&list.libraries);
     let is_it = |library: &&Library| {

@@ -27,7 +27,7 @@ pub(super) struct SwapCache {
 
 impl SwapCache {
     /// `None` if it is not known, or is one of another kind.
-    pub(super) fn of(kernel: &Kernel<'_>) -> Option<Self> {
+    pub(super) fn of(kernel: &Kernel) -> Option<Self> {
         (kernel.word_len() == 8).then_some(())?;
         let layout = kernel.layout();
         Some(Self {
@@ -41,7 +41,7 @@ impl SwapCache {
     }
 
     /// Where a page of an area is cached, if all of it has arrived.
-    pub(super) fn page(&self, kernel: &Kernel<'_>, area: u8, page: u64) -> Option<Gpa> {
+    pub(super) fn page(&self, kernel: &Kernel, area: u8, page: u64) -> Option<Gpa> {
         let at = Gva(self.spaces.0.checked_add(u64::from(area) * 8)?);
         let spaces = kernel.read_pointer(at, "swapper_spaces").ok().filter(|at| at.0 != 0)?;
         let space = spaces.0.checked_add((page >> SPACE_SHIFT).checked_mul(self.space_len)?)?;
@@ -54,7 +54,7 @@ impl SwapCache {
 
     /// The frame of a page if the `struct page`, that of the first one of a large page,
     /// says that it is of this entry.
-    fn frame(&self, kernel: &Kernel<'_>, found: u64, (area, page): (u8, u64)) -> Option<Gpa> {
+    fn frame(&self, kernel: &Kernel, found: u64, (area, page): (u8, u64)) -> Option<Gpa> {
         let read = |member: &Member| super::types::read(kernel, found, member);
         let entry = read(&self.private)?;
         let (of_area, first) = (entry >> AREA_SHIFT, entry & ((1 << AREA_SHIFT) - 1));

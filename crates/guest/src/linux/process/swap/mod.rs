@@ -65,7 +65,7 @@ pub(in crate::linux) enum Swapped {
 
 impl SwapAreas {
     /// Looks at all areas; none if type information or symbols are missing.
-    pub(in crate::linux) fn of(kernel: &Kernel<'_>) -> Self {
+    pub(in crate::linux) fn of(kernel: &Kernel) -> Self {
         let Some(table) = table(kernel) else { return Self::default() };
         let cache = SwapCache::of(kernel);
         let area = |index: u64| {
@@ -87,7 +87,7 @@ impl SwapAreas {
     }
 
     /// What became of a page of an area.
-    pub(in crate::linux) fn page(&self, kernel: &Kernel<'_>, area: u8, page: u64) -> Swapped {
+    pub(in crate::linux) fn page(&self, kernel: &Kernel, area: u8, page: u64) -> Swapped {
         let lost = || Swapped::Lost(format!("swapped out to {}", self.place(area)));
         let known = self.areas.get(usize::from(area)).and_then(Option::as_ref);
         let Some(known) = known.filter(|known| page < known.pages) else { return lost() };
@@ -110,13 +110,13 @@ impl SwapAreas {
 }
 
 /// `swap_info`, if type information says what it leads to.
-fn table(kernel: &Kernel<'_>) -> Option<Gva> {
+fn table(kernel: &Kernel) -> Option<Gva> {
     kernel.layout().size_of("swap_info_struct")?;
     Some(kernel.symbol("swap_info").ok()?.value)
 }
 
 impl Area {
-    fn of(kernel: &Kernel<'_>, info: Object<'_>, has_cache: bool) -> Self {
+    fn of(kernel: &Kernel, info: Object<'_>, has_cache: bool) -> Self {
         let device = match zram(kernel, info) {
             None => Device::Elsewhere,
             // What is in the swap cache is newer than what the device has.
@@ -135,7 +135,7 @@ impl Area {
         Self { device, path, zeroes, pages: info.uint("max").unwrap_or(0) }
     }
 
-    fn is_zeroes(&self, kernel: &Kernel<'_>, page: u64) -> bool {
+    fn is_zeroes(&self, kernel: &Kernel, page: u64) -> bool {
         let bit = || {
             let at = Gva(self.zeroes?.0.checked_add(page / 8)?);
             Some(kernel.read_uint(at, 1, "swap_info_struct.zeromap").ok()? >> (page % 8) & 1)
@@ -145,7 +145,7 @@ impl Area {
 }
 
 /// The `struct zram` of the device that an area is on as a whole.
-fn zram(kernel: &Kernel<'_>, info: Object<'_>) -> Option<Gva> {
+fn zram(kernel: &Kernel, info: Object<'_>) -> Option<Gva> {
     let on_device = kernel.layout().enumerator("SWP_BLKDEV")?.value;
     let flags = info.uint("flags").ok()?;
     (flags & u64::try_from(on_device).ok()? != 0).then_some(())?;
@@ -155,7 +155,7 @@ fn zram(kernel: &Kernel<'_>, info: Object<'_>) -> Option<Gva> {
     is_zram.then(|| disk.pointer("private_data").ok())?
 }
 
-impl Kernel<'_> {
+impl Kernel {
     /// The page with that number of a swap area, if it is in memory, compressed.
     pub(in crate::linux) fn compressed_page(
         &self,

@@ -14,7 +14,7 @@ pub(super) struct ModuleTypes {
 
 impl ModuleTypes {
     /// `None` if the kernel has no type information. A module without any is left out.
-    pub(super) fn of(kernel: &Kernel<'_>, modules: &[&str]) -> Option<Self> {
+    pub(super) fn of(kernel: &Kernel, modules: &[&str]) -> Option<Self> {
         let base = kernel.btf()?.value.clone();
         let listed = kernel.module_btfs().unwrap_or_default();
         let wanted = listed.iter().filter(|btf| modules.contains(&btf.module.as_str()));
@@ -45,7 +45,7 @@ impl ModuleTypes {
 }
 
 /// A number in a structure; of what has another size than numbers, the first word.
-pub(super) fn read(kernel: &Kernel<'_>, structure: u64, member: &Member) -> Option<u64> {
+pub(super) fn read(kernel: &Kernel, structure: u64, member: &Member) -> Option<u64> {
     let at = structure.checked_add(member.offset_bytes)?;
     let size = member.size_bytes.filter(|size| (1..=8).contains(size)).unwrap_or(8);
     let value = kernel.read_uint(Gva(at), size, "zram").ok()?;

@@ -45,7 +45,7 @@ pub(super) enum Slot {
 
 impl Zram {
     /// The device that a `struct zram` is of; else why it cannot be read.
-    pub(super) fn of(kernel: &Kernel<'_>, zram: Gva) -> Result<Self, String> {
+    pub(super) fn of(kernel: &Kernel, zram: Gva) -> Result<Self, String> {
         let unknown = |what: &str| format!("{what} of the zram driver is not known");
         let types =
             ModuleTypes::of(kernel, &["zram", "zsmalloc"]).ok_or_else(|| unknown("the layout"))?;
@@ -81,7 +81,7 @@ impl Zram {
     }
 
     /// What the device holds of a page.
-    pub(super) fn slot(&self, kernel: &Kernel<'_>, page: u64) -> Slot {
+    pub(super) fn slot(&self, kernel: &Kernel, page: u64) -> Slot {
         let unreadable = || Slot::Unreadable("its entry in the zram device is unreadable".into());
         if page >= self.pages {
             return unreadable();
@@ -114,7 +114,7 @@ impl Zram {
 
     fn stored(
         &self,
-        kernel: &Kernel<'_>,
+        kernel: &Kernel,
         handle: u64,
         (len, is_huge): (u64, bool),
         method: u64,
@@ -148,7 +148,7 @@ fn filled(word: u64) -> Box<Page> {
 }
 
 /// The methods that the device compresses with, by number: one until 6.1, four since.
-fn methods(kernel: &Kernel<'_>, types: &ModuleTypes, zram: Gva) -> Result<Vec<Codec>, String> {
+fn methods(kernel: &Kernel, types: &ModuleTypes, zram: Gva) -> Result<Vec<Codec>, String> {
     let text = |at: Gva| {
         let mut bytes = Vec::new();
         for skip in 0..LONGEST_NAME {
@@ -190,7 +190,7 @@ fn methods(kernel: &Kernel<'_>, types: &ModuleTypes, zram: Gva) -> Result<Vec<Co
 }
 
 /// Whether a method has a dictionary (6.12), without which nothing is decompressed.
-fn has_dictionary(kernel: &Kernel<'_>, types: &ModuleTypes, zram: Gva, index: u64) -> bool {
+fn has_dictionary(kernel: &Kernel, types: &ModuleTypes, zram: Gva, index: u64) -> bool {
     let params = types.member("zram", "params");
     let (Some(params), Some(len)) = (params, types.size_of("zcomp_params")) else { return false };
     let Some(dict) = types.member("zcomp_params", "dict") else { return false };

@@ -43,7 +43,7 @@ pub(super) struct Pool {
 
 impl Pool {
     /// `None` if a member is not known.
-    pub(super) fn of(kernel: &Kernel<'_>, types: &ModuleTypes, pool: Gva) -> Option<Self> {
+    pub(super) fn of(kernel: &Kernel, types: &ModuleTypes, pool: Gva) -> Option<Self> {
         (kernel.word_len() == 8).then_some(())?;
         Some(Self {
             start: pool,
@@ -63,7 +63,7 @@ impl Pool {
     }
 
     /// The first `len` bytes of the object that a handle is of.
-    pub(super) fn read(&self, kernel: &Kernel<'_>, handle: u64, len: usize) -> Option<Vec<u8>> {
+    pub(super) fn read(&self, kernel: &Kernel, handle: u64, len: usize) -> Option<Vec<u8>> {
         let word = kernel.read_uint(Gva(handle), 8, "zsmalloc handle").ok()?;
         FRAME_BITS.into_iter().find_map(|frame_bits| {
             TAG_BITS.into_iter().find_map(|tag_bits| {
@@ -76,7 +76,7 @@ impl Pool {
 
     fn object(
         &self,
-        kernel: &Kernel<'_>,
+        kernel: &Kernel,
         handle: u64,
         (frame, index): (u64, u64),
         len: usize,
@@ -103,7 +103,7 @@ impl Pool {
     }
 
     /// Whether an object of this class is alone in a page of its own.
-    fn is_huge(&self, kernel: &Kernel<'_>, group: u64, class: u64) -> Option<bool> {
+    fn is_huge(&self, kernel: &Kernel, group: u64, class: u64) -> Option<bool> {
         if let Some(huge) = &self.huge {
             return Some(read(kernel, group, huge)? != 0);
         }
@@ -114,7 +114,7 @@ impl Pool {
     /// An object's bytes, which may go on in the next page of its group.
     fn bytes(
         &self,
-        kernel: &Kernel<'_>,
+        kernel: &Kernel,
         (page, frame): (u64, u64),
         index: u64,
         size: usize,

@@ -11,7 +11,7 @@ use crate::linux::Kernel;
 const MOST_OPS: usize = 1 << 12;
 
 /// The kernel's code that is at an address of a trampoline as well.
-pub(super) fn original(kernel: &Kernel<'_>, ip: Gva) -> Option<Gva> {
+pub(super) fn original(kernel: &Kernel, ip: Gva) -> Option<Gva> {
     let wants_registers = kernel.layout().enumerator("FTRACE_OPS_FL_SAVE_REGS")?.value;
     let end = kernel.symbol("ftrace_list_end").ok()?.value;
     let list = kernel.symbol("ftrace_ops_list").ok()?.value;

@@ -38,7 +38,7 @@ const SENSELESS: &str = "the kernel's unwind tables make no sense";
 
 impl Tables {
     /// The tables; why there are none.
-    pub(super) fn of(kernel: &Kernel<'_>) -> Result<Self, &'static str> {
+    pub(super) fn of(kernel: &Kernel) -> Result<Self, &'static str> {
         if !kernel.linux().is_64_bit {
             return Err("32-bit kernels have no unwind tables");
         }
@@ -80,7 +80,7 @@ impl Tables {
 
     /// The entry for an address, in the table of what it belongs to; why there is
     /// none.
-    fn entry(&self, kernel: &Kernel<'_>, ip: Gva) -> Result<Entry, &'static str> {
+    fn entry(&self, kernel: &Kernel, ip: Gva) -> Result<Entry, &'static str> {
         if kernel.is_in_image(ip) {
             return self.kernel.find(kernel, self.numbering, ip.0).ok_or(UNDESCRIBED);
         }
@@ -96,7 +96,7 @@ impl Tables {
 }
 
 /// Why the kernel's tables were not found.
-fn why_none(kernel: &Kernel<'_>) -> &'static str {
+fn why_none(kernel: &Kernel) -> &'static str {
     let has = |name| kernel.symbol(name).is_ok();
     if kernel.symbols().is_none() {
         "unwind tables are found by symbols, and none were found"
@@ -181,7 +181,7 @@ fn interrupted(
 
 /// Entry code calls a function that saves registers, and is described as it is
 /// before that call. Behind it the registers lie where the stack pointer is.
-fn from_entry_code(kernel: &Kernel<'_>, registers: &Registers) -> Option<Step> {
+fn from_entry_code(kernel: &Kernel, registers: &Registers) -> Option<Step> {
     match saved_registers(kernel, registers.sp()?) {
         Step::Lost(_) => None,
         step => Some(step),

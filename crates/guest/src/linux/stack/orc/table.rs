@@ -134,7 +134,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn of_kernel(kernel: &Kernel<'_>) -> Option<Self> {
+    pub(super) fn of_kernel(kernel: &Kernel) -> Option<Self> {
         let symbol = |name| kernel.symbol(name).ok().map(|symbol| symbol.value);
         let ips = symbol("__start_orc_unwind_ip")?;
         let entries = symbol("__start_orc_unwind")?;
@@ -147,14 +147,14 @@ impl Table {
         (1..=MOST_ENTRIES).contains(&count).then_some(Self { ips, entries, count })
     }
 
-    fn ip(&self, kernel: &Kernel<'_>, index: u64) -> Option<u64> {
+    fn ip(&self, kernel: &Kernel, index: u64) -> Option<u64> {
         let at = self.ips.checked_add(index.checked_mul(IP_LEN)?)?;
         let distance = kernel.read_uint(at, IP_LEN, "ORC address").ok()?;
         let distance = i64::from(u32::try_from(distance).ok()?.cast_signed());
         Some(at.0.wrapping_add_signed(distance))
     }
 
-    fn entry(&self, kernel: &Kernel<'_>, index: u64) -> Option<RawEntry> {
+    fn entry(&self, kernel: &Kernel, index: u64) -> Option<RawEntry> {
         let mut bytes = [0; size_of::<RawEntry>()];
         let at = self.entries.checked_add(index.checked_mul(ENTRY_LEN)?)?;
         kernel.read(at, &mut bytes, "ORC entry").ok()?;
@@ -163,7 +163,7 @@ impl Table {
 
     /// The entry for an address: the last that starts at or before it. The last of
     /// all only ends the table, so the address has to be in the table's code.
-    pub(super) fn find(&self, kernel: &Kernel<'_>, numbering: Numbering, ip: u64) -> Option<Entry> {
+    pub(super) fn find(&self, kernel: &Kernel, numbering: Numbering, ip: u64) -> Option<Entry> {
         let (mut low, mut high) = (0_u64, self.count);
         while low < high {
             let middle = low.midpoint(high);
@@ -174,7 +174,7 @@ impl Table {
     }
 
     /// The numbering in which the most common entries of a sample make sense.
-    pub(super) fn numbering(&self, kernel: &Kernel<'_>) -> Option<Numbering> {
+    pub(super) fn numbering(&self, kernel: &Kernel) -> Option<Numbering> {
         const OLD_SP: u16 = 5;
         const NEW_SP: u16 = 3;
         const NEW_CALL: u16 = 2;

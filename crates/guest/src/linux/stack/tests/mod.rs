@@ -210,7 +210,7 @@ impl Machine {
         })
     }
 
-    fn ask<T>(self, question: impl FnOnce(&Kernel<'_>) -> T) -> T {
+    fn ask<T>(self, question: impl FnOnce(&Kernel) -> T) -> T {
         let mut memory = PhysicalMemory::new();
         memory.map(Gpa(0), RAM as u64, Arc::new(self.ram), 0).unwrap();
         let vcpu = Vcpu { index: 0, halted: None, state: VcpuState::X86(Box::new(self.vcpu)) };
@@ -224,7 +224,7 @@ impl Machine {
             ..LinuxFacts::default()
         };
         let vcpus = vec![VcpuFacts { privilege: Some(0), ..VcpuFacts::default() }];
-        let facts = Facts { vcpus, linux: Some(linux), ..Facts::default() };
+        let facts = Facts { vcpus: vcpus.into(), linux: Some(linux.into()), ..Facts::default() };
         let symbols = self.symbols.iter().map(|(name, address)| Symbol {
             address: Gva(*address),
             kind: 'D',
@@ -237,7 +237,7 @@ impl Machine {
         };
         let kernel = Kernel::open(&checkpoint, &facts, better).unwrap();
         let modules = Modules { modules: self.modules, ..Modules::default() };
-        kernel.modules.set(modules).unwrap();
+        kernel.moment.modules.set(modules).unwrap();
         question(&kernel)
     }
 }

@@ -11,7 +11,7 @@ use crate::plan::{PsStyle, Stacks, Style};
 
 /// What a command says; `None` if it has nothing to do with Windows.
 pub(super) fn answer(
-    kernel: &Kernel<'_>,
+    kernel: &Kernel,
     name: &str,
     arguments: &[&str],
 ) -> Option<anyhow::Result<String>> {
@@ -23,12 +23,12 @@ pub(super) fn answer(
     }
 }
 
-fn processes(kernel: &Kernel<'_>, arguments: &[&str]) -> anyhow::Result<String> {
+fn processes(kernel: &Kernel, arguments: &[&str]) -> anyhow::Result<String> {
     let listed = if arguments.contains(&"-T") { Listed::Threads } else { Listed::Processes };
     with_problems(|out| write_ps(kernel, (PsStyle::Text, listed), out))
 }
 
-fn stacks(kernel: &Kernel<'_>, arguments: &[&str]) -> anyhow::Result<String> {
+fn stacks(kernel: &Kernel, arguments: &[&str]) -> anyhow::Result<String> {
     let wanted = match arguments.first() {
         Some(pid) => Stacks::Process(number(pid)?),
         None => Stacks::Processors,

@@ -19,7 +19,7 @@ or structure.member=offset items. Without a line, the one of this guest is print
 ";
 
 /// What `-l` would have changed.
-pub(super) fn check(kernel: &Kernel<'_>, line: &str) -> anyhow::Result<String> {
+pub(super) fn check(kernel: &Kernel, line: &str) -> anyhow::Result<String> {
     let layout = kernel.layout();
     let release = kernel.linux().release.as_ref();
     let version = release.and_then(|release| KernelVersion::of_release(&release.value));
