@@ -13,7 +13,8 @@ use vmss2core_guest::{Facts, analyse, windows};
 use vmss2core_lab::macos;
 use vmss2core_lab::vmware::{Shape, write_checkpoint};
 use vmss2core_lab::windows::{fixture, make};
-use vmss2core_mem::{Checkpoint, Gpa, PhysicalMemory, ReadAt};
+use vmss2core_machine::Checkpoint;
+use vmss2core_mem::{Gpa, PhysicalMemory, ReadAt};
 
 const GUESTS: [&str; 5] =
     ["win10-19041-x64", "win7-pae", "winxp-x86", "one-in-user-mode-shadowed", MACOS];

@@ -23,7 +23,7 @@ pub(crate) fn open(inputs: &[PathBuf], options: &OpenOptions) -> Result<Opened, 
         given.add(path, unpacker)?;
     }
     let mut opened = given.open(unpacker)?;
-    opened.checkpoint.provenance.host_files = ledger.into_host_files();
+    opened.checkpoint.about_mut().provenance.host_files = ledger.into_host_files();
     Ok(opened)
 }
 
@@ -161,7 +161,7 @@ impl File {
         let Some(owner) = owner else {
             let unreadable = unreadable_namesakes(&self.folder, &self.name);
             let mut opened = self.open(None, unpacker)?;
-            opened.checkpoint.problems.splice(0..0, unreadable);
+            opened.checkpoint.about_mut().problems.splice(0..0, unreadable);
             return Ok(opened);
         };
         let lead = owner.lead;

@@ -1,6 +1,7 @@
 //! What an input format is to the rest of the crate.
 
-use vmss2core_mem::{Problem, Snapshot};
+use vmss2core_machine::Snapshot;
+use vmss2core_mem::Problem;
 
 use crate::companion::{Place, Tie};
 use crate::flat::Hole;

@@ -14,7 +14,7 @@
 
 use std::path::PathBuf;
 
-use vmss2core_mem::Checkpoint;
+use vmss2core_machine::Checkpoint;
 
 mod codec;
 mod companion;

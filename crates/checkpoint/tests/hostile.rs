@@ -17,13 +17,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use common::{chain, open_in};
 use vmss2core_checkpoint::Opened;
 use vmss2core_lab::vmware::{
     Delivery, Extra, Level, Machine, Packing, Placement, Random, Registers, Shape, Table, mutate,
     vectors, write_checkpoint, write_guest_dump,
 };
 use vmss2core_mem::{Gpa, PhysicalMemory};
+
+use common::{chain, open_in};
 
 /// Names the folder of inputs to the process under test.
 const INPUTS: &str = "VMSS2CORE_TEST_INPUTS";

@@ -11,13 +11,14 @@
 
 mod common;
 
-use common::{assert_memory, assert_registers, chain, open_in, problems};
 use vmss2core_checkpoint::Opened;
 use vmss2core_lab::vmware::{
     Companion, Delivery, Extra, Kind, Known, Level, Machine, Order, Packing, Placement, RegionTags,
     Regions, Registers, Shape, Table, write_checkpoint, write_configuration, write_guest_dump,
 };
 use vmss2core_mem::Severity;
+
+use common::{assert_memory, assert_registers, chain, open_in, problems};
 
 fn opened(machine: &Machine, shape: &Shape) -> Opened {
     let dir = tempfile::tempdir().unwrap();
@@ -30,7 +31,7 @@ fn assert_round_trip(machine: &Machine, shape: &Shape, known: Known) {
     let checkpoint = opened(machine, shape).checkpoint;
     assert_memory(&checkpoint, machine, &[]);
     assert_registers(&checkpoint, machine, known);
-    let serious = checkpoint.problems.iter().any(|problem| problem.severity > Severity::Note);
+    let serious = checkpoint.about.problems.iter().any(|problem| problem.severity > Severity::Note);
     assert!(!serious, "{shape:?}: {}", problems(&checkpoint));
 }
 
@@ -106,7 +107,7 @@ fn extras_come_out_of_the_inventory_and_the_machine_facts() {
     let shape = Shape { extras, kind: Kind::Snapshot, ..Shape::default() };
     let Opened { checkpoint, inventory } = opened(&two_ranges(), &shape);
     assert_registers(&checkpoint, &two_ranges(), Known::All);
-    let machine = &checkpoint.machine;
+    let machine = &checkpoint.about.machine;
     assert_eq!(machine.product.as_deref(), Some("VMware Workstation"));
     assert_eq!(machine.product_version.as_deref(), Some("17.6.3"));
     assert_eq!(machine.display_name.as_deref(), Some("a guest (1)"));
@@ -217,7 +218,7 @@ fn any_one_file_of_a_machine_leads_to_the_rest() {
         let opened = opened.unwrap_or_else(|e| panic!("{}: {}", input.display(), chain(&e)));
         assert_memory(&opened.checkpoint, &machine, &[]);
         assert_registers(&opened.checkpoint, &machine, Known::All);
-        let snapshot = opened.checkpoint.provenance.snapshot.unwrap();
+        let snapshot = opened.checkpoint.about.provenance.snapshot.as_ref().unwrap();
         assert_eq!((snapshot.name.as_str(), snapshot.list.as_str()), LISTED);
         assert_eq!(snapshot.taken_unix, Some(1_444_377_107));
     }
@@ -239,15 +240,15 @@ fn files_of_two_snapshots_are_named_by_the_list() {
     std::fs::write(dir.path().join("x.vmsd"), list).unwrap();
     let open = |inputs: &[std::path::PathBuf]| open_in(dir.path(), inputs);
     let mixed = open(&[one.state.clone(), two.memory.clone().unwrap()]).unwrap().checkpoint;
-    let said = mixed.problems.iter().map(ToString::to_string).collect::<Vec<_>>().concat();
+    let said = mixed.about.problems.iter().map(ToString::to_string).collect::<Vec<_>>().concat();
     for part in
         ["x-Snapshot2.vmem is of the snapshot \"two\"", "of the snapshot \"one\" (x-Snapshot1"]
     {
         assert!(said.contains(part), "{said}");
     }
     let right = open(&[two.state, two.memory.unwrap()]).unwrap().checkpoint;
-    assert!(right.problems.is_empty(), "{:?}", right.problems);
-    assert_eq!(right.provenance.snapshot.unwrap().name, "two");
+    assert!(right.about.problems.is_empty(), "{:?}", right.about.problems);
+    assert_eq!(right.about.provenance.snapshot.as_ref().unwrap().name, "two");
     let choices = open(&[dir.path().to_owned()]).unwrap_err().to_string();
     assert!(choices.contains("x-Snapshot1.vmsn  # one\n"), "{choices}");
 }

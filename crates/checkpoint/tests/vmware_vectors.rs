@@ -67,7 +67,7 @@ fn judge_damaged(machine: &Machine, outcome: Outcome) {
         }
     };
     let (wrong, missing) = wrong_or_missing_pages(&checkpoint, machine);
-    let told = !checkpoint.problems.is_empty();
+    let told = !checkpoint.about.problems.is_empty();
     assert!(told || wrong == 0, "{wrong} wrong pages and not a word about it");
     assert!(told || missing > 0, "opened as if it were whole");
 }

@@ -12,7 +12,8 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use vmss2core_guest::Facts;
-use vmss2core_mem::{Checkpoint, Problem};
+use vmss2core_machine::Checkpoint;
+use vmss2core_mem::Problem;
 
 mod elf;
 mod engine;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::{NamedTempFile, TempPath};
-use vmss2core_mem::Provenance;
+use vmss2core_machine::Provenance;
 
 use crate::DumpError;
 use crate::engine::host;

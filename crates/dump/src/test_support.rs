@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use vmss2core_guest::Facts;
-use vmss2core_mem::{Checkpoint, Gpa, Gpr, PAGE_SIZE, PhysicalMemory, Vcpu, VcpuState, X86Vcpu};
+use vmss2core_machine::x86::Gpr;
+use vmss2core_machine::{Checkpoint, Registers, Vcpu, x86};
+use vmss2core_mem::{Gpa, PAGE_SIZE, PhysicalMemory};
 
 use crate::{DumpError, Input, Monitor, Silent, Summary, WriteOptions};
 
@@ -37,7 +39,7 @@ pub(crate) fn guest(parts: &[(u64, u64)]) -> Checkpoint {
 
 /// A vCPU whose every register has a value of its own.
 pub(crate) fn vcpu(index: u32, efer: u64) -> Vcpu {
-    let mut x86 = X86Vcpu::default();
+    let mut x86 = x86::Registers::default();
     for (number, gpr) in (1..).zip(Gpr::ALL) {
         let value = 0x1111_1111_1111_1111_u64.wrapping_mul(number);
         x86.set_gpr(gpr, value.wrapping_add(index.into()));
@@ -55,14 +57,14 @@ pub(crate) fn vcpu(index: u32, efer: u64) -> Vcpu {
     x86.control.cr4 = Some(if efer == 0 { 0 } else { 0x20 });
     x86.msrs.efer = Some(efer);
     x86.msrs.kernel_gs_base = Some(0xffff_8880_0000_3000);
-    Vcpu { index, halted: None, state: VcpuState::X86(Box::new(x86)) }
+    Vcpu { index, halted: None, registers: Registers::X86(Box::new(x86)) }
 }
 
 pub(crate) const LONG_MODE: u64 = 0xd01;
 
-pub(crate) fn x86_of(vcpu: &mut Vcpu) -> &mut X86Vcpu {
-    match &mut vcpu.state {
-        VcpuState::X86(x86) => x86,
+pub(crate) fn x86_of(vcpu: &mut Vcpu) -> &mut x86::Registers {
+    match &mut vcpu.registers {
+        Registers::X86(x86) => x86,
         _ => panic!("not an x86 processor"),
     }
 }

@@ -162,7 +162,7 @@ impl Description {
 
 #[cfg(test)]
 mod tests {
-    use vmss2core_mem::Gpr;
+    use vmss2core_machine::x86::Gpr;
 
     use super::*;
 

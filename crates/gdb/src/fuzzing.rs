@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use vmss2core_guest::paging::Permissions;
-use vmss2core_mem::{Gpa, Gpr, PhysicalMemory};
+use vmss2core_machine::paging::Permissions;
+use vmss2core_machine::x86::Gpr;
+use vmss2core_mem::{Gpa, PhysicalMemory};
 
 use crate::connection;
 use crate::description::{Description, Feature, Width};

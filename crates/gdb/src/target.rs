@@ -9,8 +9,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use vmss2core_guest::linux::Libraries;
-use vmss2core_guest::paging::{AddressSpace, Permissions};
-use vmss2core_mem::{PhysicalMemory, X86Vcpu};
+use vmss2core_machine::paging::{AddressSpace, Permissions};
+use vmss2core_machine::x86;
+use vmss2core_mem::PhysicalMemory;
 
 use crate::description::Description;
 use crate::reply::ENOENT;
@@ -32,7 +33,7 @@ pub struct Thread {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Registers {
     /// Those of the processor.
-    pub cpu: X86Vcpu,
+    pub cpu: x86::Registers,
     /// Number of the system call that the thread is in (`orig_rax`).
     pub system_call: Option<u64>,
 }

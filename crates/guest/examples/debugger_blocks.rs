@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use vmss2core_guest::{analyse, windows};
-use vmss2core_mem::{Checkpoint, Gpa, PhysicalMemory};
+use vmss2core_machine::Checkpoint;
+use vmss2core_mem::{Gpa, PhysicalMemory};
 
 #[expect(clippy::print_stdout, reason = "an example is a program")]
 fn main() -> anyhow::Result<()> {

@@ -5,11 +5,12 @@
 
 use std::ops::{ControlFlow, Range};
 
-use vmss2core_mem::{Checkpoint, Gpa, Gva, PAGE_SIZE, PhysicalMemory, Piece, Problem};
+use vmss2core_machine::Checkpoint;
+use vmss2core_machine::paging::{AddressSpace, Limits};
+use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, PhysicalMemory, Piece, Problem};
 
 use crate::Facts;
 use crate::linux::{BetterSources, Kernel};
-use crate::paging::{AddressSpace, Limits};
 use crate::windows;
 
 /// What is to be said if memory is missing.

@@ -2,28 +2,11 @@
 
 use std::sync::Arc;
 
-use vmss2core_mem::{Gpa, Gva, Problem};
+use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_mem::{Found, Gpa, Gva, Problem};
 
 use crate::macos::MacosFacts;
-use crate::paging::{PagingMode, Root};
 use crate::windows::WindowsFacts;
-
-/// A value with how it was found, in words for the user: "VMCOREINFO note at
-/// physical 0x1ffe000c", "page tables of vCPU 0".
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found<T> {
-    /// The value.
-    pub value: T,
-    /// How it was found.
-    pub how: String,
-}
-
-impl<T> Found<T> {
-    /// A value found in the way that `how` says.
-    pub fn new(value: T, how: impl Into<String>) -> Self {
-        Self { value, how: how.into() }
-    }
-}
 
 /// Everything that was found out. A clone shares what is large.
 #[derive(Clone, Debug, Default)]

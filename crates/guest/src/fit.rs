@@ -8,9 +8,10 @@
 //! and those that execute what no checkpoint holds (a ROM). One that fits is enough: the others
 //! may have run a guest of the guest.
 
-use vmss2core_mem::{Checkpoint, Gpa, Gva, MemoryError, PhysicalMemory, Problem, X86Vcpu};
+use vmss2core_machine::{Checkpoint, Vcpu, x86};
+use vmss2core_mem::{Gpa, Gva, MemoryError, PhysicalMemory, Problem};
 
-use crate::paging::{self, AccessError, AddressSpace, PagingMode, Root, Translation};
+use vmss2core_machine::paging::{AccessError, AddressSpace, PagingMode, Root, Translation};
 
 /// What one vCPU says.
 enum Witness {
@@ -28,10 +29,11 @@ enum Witness {
 pub fn leave_out_misfits(checkpoint: &mut Checkpoint) -> Option<Problem> {
     let problem = misfit(checkpoint)?;
     let memory = &checkpoint.memory;
-    checkpoint.vcpus.retain(|vcpu| {
-        let paging = vcpu.x86().map(|x86| paging::vcpu_paging(memory, x86));
+    let is_without_paging = |vcpu: &&Vcpu| {
+        let paging = vcpu.x86().map(|x86| x86::vcpu_paging(memory, x86));
         matches!(paging, Some(Ok(paging)) if paging.mode.value == PagingMode::Identity)
-    });
+    };
+    checkpoint.vcpus = checkpoint.vcpus.iter().filter(is_without_paging).cloned().collect();
     Some(problem)
 }
 
@@ -39,7 +41,7 @@ pub fn leave_out_misfits(checkpoint: &mut Checkpoint) -> Option<Problem> {
 fn misfit(checkpoint: &Checkpoint) -> Option<Problem> {
     let memory = &checkpoint.memory;
     let mut doubts = Vec::new();
-    for vcpu in &checkpoint.vcpus {
+    for vcpu in checkpoint.vcpus.iter() {
         match vcpu.x86().map_or(Witness::Silent, |x86| witness(memory, x86)) {
             Witness::Fits => return None,
             Witness::Silent => {}
@@ -71,10 +73,10 @@ fn explain(vcpu: u32, doubt: &Witness, memory: &PhysicalMemory) -> Option<String
     }
 }
 
-fn witness(memory: &PhysicalMemory, vcpu: &X86Vcpu) -> Witness {
-    let Ok(paging) = paging::vcpu_paging(memory, vcpu) else { return Witness::Silent };
+fn witness(memory: &PhysicalMemory, vcpu: &x86::Registers) -> Witness {
+    let Ok(paging) = x86::vcpu_paging(memory, vcpu) else { return Witness::Silent };
     let mode = paging.mode.value;
-    let Some(rip) = paging::linear_rip(vcpu, mode) else { return Witness::Silent };
+    let Some(rip) = x86::linear_rip(vcpu, mode) else { return Witness::Silent };
     if mode == PagingMode::Identity || memory.segments().is_empty() {
         return Witness::Silent;
     }
@@ -90,7 +92,7 @@ fn witness(memory: &PhysicalMemory, vcpu: &X86Vcpu) -> Witness {
 }
 
 /// Whether the vCPU can have fetched an instruction at `rip`.
-fn fetch(space: &AddressSpace, vcpu: &X86Vcpu, rip: Gva) -> Witness {
+fn fetch(space: &AddressSpace, vcpu: &x86::Registers, rip: Gva) -> Witness {
     let root = space.root();
     match space.translate(rip) {
         Ok(found) if !may_execute(vcpu, &found) => Witness::Foreign(rip, root),
@@ -106,7 +108,7 @@ fn fetch(space: &AddressSpace, vcpu: &X86Vcpu, rip: Gva) -> Witness {
 }
 
 /// Whether what the tables allow lets the vCPU execute there, as far as its registers tell.
-fn may_execute(vcpu: &X86Vcpu, found: &Translation) -> bool {
+fn may_execute(vcpu: &x86::Registers, found: &Translation) -> bool {
     let is_program = crate::privilege(vcpu) == Some(3);
     let may_be_executed = found.permissions.execute || vcpu.msrs.efer.is_none();
     may_be_executed && (found.permissions.user || !is_program)

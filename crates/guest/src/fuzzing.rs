@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use vmss2core_mem::{Checkpoint, Gpa, Gva, PhysicalMemory, X86Vcpu};
+use vmss2core_machine::paging::{AddressSpace, Limits, PagingMode, Root};
+use vmss2core_machine::x86::vcpu_paging;
+use vmss2core_machine::{Checkpoint, x86};
+use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory};
 
 use crate::linux::{BetterSources, Kernel, Symbol, Symbols, kallsyms};
-use crate::paging::{AddressSpace, Limits, PagingMode, Root, vcpu_paging};
-use crate::{Facts, Found, LinuxFacts, VmcoreInfo};
+use crate::{Facts, LinuxFacts, VmcoreInfo};
 
 /// Translates, reads and lists through page tables made of `data`: CR0, CR3,
 /// CR4, EFER, four addresses, then memory from physical address 0 on.
@@ -20,7 +22,7 @@ pub fn paging(data: &[u8]) {
     if memory.map(Gpa(0), len, bytes, 0).is_err() {
         return;
     }
-    let mut vcpu = X86Vcpu { rip: addresses.first().copied(), ..X86Vcpu::default() };
+    let mut vcpu = x86::Registers { rip: addresses.first().copied(), ..x86::Registers::default() };
     vcpu.control.cr3 = Some(cr3);
     // Values with the top bit set stand for registers that are not known.
     let known = |value: u64| (value >> 63 == 0).then_some(value);

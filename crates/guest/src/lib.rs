@@ -1,15 +1,16 @@
-//! What runs inside a guest: its page tables and its operating system.
+//! What runs inside a guest: its operating system.
 //!
 //! [`analyse`] looks at a [`Checkpoint`] and returns [`Facts`], each with how it
-//! was found. [`paging`] walks x86 page tables. This crate reads only
-//! `vmss2core_mem` types: it does not know checkpoint formats or debugger files.
+//! was found. This crate does not know checkpoint formats or debugger files.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
 
 use std::sync::Arc;
 
-use vmss2core_mem::{Checkpoint, PhysicalMemory, Problem, Severity, X86Vcpu};
+use vmss2core_machine::paging::{AddressSpace, PagingMode};
+use vmss2core_machine::{Checkpoint, x86};
+use vmss2core_mem::{Found, PhysicalMemory, Problem, Severity};
 
 mod extent;
 mod facts;
@@ -18,14 +19,11 @@ mod fit;
 pub mod fuzzing;
 pub mod linux;
 pub mod macos;
-pub mod paging;
 mod scan;
 pub mod windows;
 
-use paging::AddressSpace;
-
 pub use facts::{
-    CrashKernel, Facts, Found, KernelText, LinuxFacts, OperatingSystem, VcpuFacts, VmcoreInfo,
+    CrashKernel, Facts, KernelText, LinuxFacts, OperatingSystem, VcpuFacts, VmcoreInfo,
 };
 pub use fit::leave_out_misfits;
 
@@ -55,7 +53,7 @@ fn look(checkpoint: &Checkpoint, options: &windows::Options) -> Facts {
     let mut cpus = Vec::new();
     let mut vcpus = Vec::new();
     let mut lost = None;
-    for vcpu in &checkpoint.vcpus {
+    for vcpu in checkpoint.vcpus.iter() {
         let Some(x86) = vcpu.x86() else { continue };
         let (of_vcpu, space) = vcpu_facts(memory, vcpu.index, x86, &mut facts.problems);
         vcpus.push(of_vcpu);
@@ -88,7 +86,7 @@ fn look(checkpoint: &Checkpoint, options: &windows::Options) -> Facts {
 /// What an operating system would have been recognised by.
 fn looked_for(cpus: &[linux::Cpu<'_>]) -> String {
     let is_paged = |cpu: &linux::Cpu<'_>| {
-        cpu.space.as_ref().is_some_and(|space| space.mode() != paging::PagingMode::Identity)
+        cpu.space.as_ref().is_some_and(|space| space.mode() != PagingMode::Identity)
     };
     let no_linux = if cpus.iter().any(is_paged) {
         "no page tables of a vCPU map a kernel with the banner of Linux"
@@ -124,12 +122,12 @@ fn add_windows(
 fn vcpu_facts(
     memory: &PhysicalMemory,
     index: u32,
-    vcpu: &X86Vcpu,
+    vcpu: &x86::Registers,
     problems: &mut Vec<Problem>,
 ) -> (VcpuFacts, Option<AddressSpace>) {
     let privilege = privilege(vcpu);
     let mut facts = VcpuFacts { index, privilege, ..VcpuFacts::default() };
-    match paging::vcpu_paging(memory, vcpu) {
+    match x86::vcpu_paging(memory, vcpu) {
         Ok(paging) => {
             let space = paging.address_space(memory);
             facts.root = Some(paging.root);
@@ -146,7 +144,7 @@ fn vcpu_facts(
 
 /// The privilege level: that of the code segment, except in real mode (0) and
 /// in virtual-8086 mode (3), whose selectors are plain numbers.
-fn privilege(vcpu: &X86Vcpu) -> Option<u8> {
+fn privilege(vcpu: &x86::Registers) -> Option<u8> {
     const PE: u64 = 1;
     const VM: u64 = 1 << 17;
     if vcpu.control.cr0.is_some_and(|cr0| cr0 & PE == 0) {

@@ -12,12 +12,13 @@ mod mini_nt;
 
 use std::sync::Arc;
 
-use mini_nt::Guest;
-use vmss2core_guest::paging::{PagingMode, Root};
 use vmss2core_guest::windows::{Completeness, Options, ScanDepth, WindowsFacts, debugger_blocks};
 use vmss2core_guest::{OperatingSystem, analyse, analyse_with};
 use vmss2core_lab::windows::{Doing, Fixture, Paging, Trap, Truth, fixture, fixtures};
+use vmss2core_machine::paging::{PagingMode, Root};
 use vmss2core_mem::{Gpa, Gva};
+
+use mini_nt::Guest;
 
 fn windows_of(guest: &Guest, what: &str) -> Arc<WindowsFacts> {
     let facts = analyse(&guest.checkpoint);
@@ -169,7 +170,7 @@ fn a_search_of_all_memory_ranks_the_living_block_first() {
 fn without_registers_windows_is_still_found() {
     for name in ["win10-19041-x64", "win10-19041-la57", "win7-pae", "winxp-x86", "no-low-stub"] {
         let mut guest = Guest::of(&fixture(name).unwrap());
-        guest.checkpoint.vcpus.clear();
+        guest.checkpoint.vcpus = [].into();
         let found = windows_of(&guest, name);
         assert_eq!(found.kernel_root.value.1, Root(Gpa(guest.nt.truth.dtb)), "{name}");
         assert_eq!(found.kdbg.as_ref().unwrap().value.gva, Gva(guest.nt.truth.kdbg.va), "{name}");

@@ -11,8 +11,6 @@
 use std::process::Command;
 use std::sync::Arc;
 
-use vmss2core_guest::Found;
-use vmss2core_guest::paging::PagingMode;
 use vmss2core_guest::windows::{
     Completeness, FrameKind, Kdbg, Kernel, KernelImage, LayoutSource, PdbIdentity, Process,
     SharedData, WindowsCpu, WindowsFacts, bugcheck_name,
@@ -21,7 +19,10 @@ use vmss2core_lab::vmware::Contents;
 use vmss2core_lab::windows::{
     Doing, Fixture, MiniNt, Paging, Residence, Trap, Truth, fixture, fixtures, make,
 };
-use vmss2core_mem::{Checkpoint, Gpa, Gpr, Gva, PhysicalMemory, ReadAt, Vcpu, VcpuState, X86Vcpu};
+use vmss2core_machine::paging::PagingMode;
+use vmss2core_machine::x86::Gpr;
+use vmss2core_machine::{Checkpoint, Registers, Vcpu, x86};
+use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, ReadAt};
 
 fn made(name: &str) -> MiniNt {
     make(&fixture(name).unwrap()).unwrap()
@@ -48,10 +49,10 @@ fn checkpoint(guest: &MiniNt) -> Checkpoint {
         memory.map(Gpa(range.gpa), range.len, ram.clone(), range.offset).unwrap();
     }
     let vcpus = (0..).zip(&guest.machine.cpus).map(|(index, cpu)| {
-        let mut x86 = X86Vcpu { rip: Some(cpu.rip), ..X86Vcpu::default() };
+        let mut x86 = x86::Registers { rip: Some(cpu.rip), ..x86::Registers::default() };
         x86.general = cpu.general.map(Some);
         x86.segments.cs.selector = Some(cpu.segments[1].0);
-        Vcpu { index, halted: None, state: VcpuState::X86(Box::new(x86)) }
+        Vcpu { index, halted: None, registers: Registers::X86(Box::new(x86)) }
     });
     Checkpoint { vcpus: vcpus.collect(), memory, ..Checkpoint::default() }
 }

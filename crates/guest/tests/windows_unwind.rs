@@ -9,12 +9,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use vmss2core_guest::Found;
-use vmss2core_guest::paging::{PagingMode, Root};
 use vmss2core_guest::windows::{
     Completeness, FrameKind, Kernel, KernelImage, WindowsCpu, WindowsFacts,
 };
-use vmss2core_mem::{Checkpoint, Gpa, Gva, PhysicalMemory, Vcpu, VcpuState, X86Vcpu};
+use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::{Checkpoint, Registers, Vcpu, x86};
+use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory};
 
 const IMAGE: &[u8] = include_bytes!("unwind/frames.exe");
 const TRACE: &str = include_str!("unwind/frames.trace");
@@ -141,11 +141,11 @@ impl Moment {
         memory.map(Gpa(0), 0x3000, Arc::new(tables()), 0).unwrap();
         memory.map(Gpa(BASE - START), 0x8000, image.clone(), 0).unwrap();
         memory.map(Gpa(STACK - START), STACK_LEN, Arc::new(stack), 0).unwrap();
-        let mut x86 = X86Vcpu { rip: Some(self.rip), ..X86Vcpu::default() };
+        let mut x86 = x86::Registers { rip: Some(self.rip), ..x86::Registers::default() };
         x86.general = self.registers.map(Some);
         x86.segments.cs.selector = Some(0x10);
-        let vcpu = Vcpu { index: 0, halted: None, state: VcpuState::X86(Box::new(x86)) };
-        Checkpoint { memory, vcpus: vec![vcpu], ..Checkpoint::default() }
+        let vcpu = Vcpu { index: 0, halted: None, registers: Registers::X86(Box::new(x86)) };
+        Checkpoint { memory, vcpus: [vcpu].into(), ..Checkpoint::default() }
     }
 }
 

@@ -7,14 +7,11 @@
 use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
-use vmss2core_guest::paging::{PagingMode, Root};
-use vmss2core_guest::{
-    CrashKernel, Facts, Found, KernelText, LinuxFacts, OperatingSystem, VcpuFacts,
-};
-use vmss2core_mem::{
-    Architecture, Checkpoint, Gpr, Machine, PhysicalMemory, Problem, Provenance, Severity, Vcpu,
-    X86Vcpu,
-};
+use vmss2core_guest::{CrashKernel, Facts, KernelText, LinuxFacts, OperatingSystem, VcpuFacts};
+use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::x86::Gpr;
+use vmss2core_machine::{Architecture, Checkpoint, Machine, Provenance, Vcpu, x86};
+use vmss2core_mem::{Found, PhysicalMemory, Problem, Severity};
 
 use crate::macos::MacosInfo;
 use crate::next::{self, Step};
@@ -117,7 +114,7 @@ pub struct FileInfo {
 /// The virtual machine.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "as in vmss2core_mem::Machine")]
+#[allow(missing_docs, reason = "as in vmss2core_machine::Machine")]
 pub struct MachineInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub architecture: Option<&'static str>,
@@ -338,12 +335,18 @@ impl InfoReport {
             schema: INFO_SCHEMA,
             headline: None,
             has_misfit: false,
-            checkpoint: checkpoint_info(&checkpoint.provenance),
-            machine: machine_info(&checkpoint.machine),
+            checkpoint: checkpoint_info(&checkpoint.about.provenance),
+            machine: machine_info(&checkpoint.about.machine),
             memory: memory_info(&checkpoint.memory),
             vcpus: checkpoint.vcpus.iter().map(|vcpu| vcpu_info(vcpu, facts)).collect(),
             guest: guest_info(facts),
-            problems: checkpoint.problems.iter().chain(&facts.problems).map(problem_info).collect(),
+            problems: checkpoint
+                .about
+                .problems
+                .iter()
+                .chain(&facts.problems)
+                .map(problem_info)
+                .collect(),
             next: next::steps(checkpoint, facts, inputs),
         };
         report.add_headline();
@@ -460,7 +463,7 @@ fn logical_cpu(vcpu: &Vcpu, facts: &Facts) -> Option<u32> {
 
 /// The instruction pointer as a linear address. Outside of 64-bit mode it is
 /// relative to the code segment, which starts at 0 in all but old software.
-fn linear_ip(x86: &X86Vcpu, mode: Option<PagingMode>) -> Option<u64> {
+fn linear_ip(x86: &x86::Registers, mode: Option<PagingMode>) -> Option<u64> {
     let rip = x86.rip?;
     if matches!(mode, Some(PagingMode::FourLevel | PagingMode::FiveLevel)) {
         return Some(rip);

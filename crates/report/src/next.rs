@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use vmss2core_guest::{Facts, LinuxFacts};
-use vmss2core_mem::Checkpoint;
+use vmss2core_machine::Checkpoint;
 
 use crate::escape::shell_word;
 use crate::kernel_files::{DebugSymbols, debug_symbols};

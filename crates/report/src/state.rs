@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use vmss2core_guest::Found;
 use vmss2core_guest::linux::{Clock, Stopped, Task, taint_meaning};
+use vmss2core_mem::Found;
 
 use crate::info::{InfoReport, Known, known_as};
 use crate::units::utc_time;

@@ -14,24 +14,25 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use vmss2core_checkpoint::{Inventory, Item, ItemKind};
-use vmss2core_guest::paging::{PagingMode, Root};
 use vmss2core_guest::{
-    CrashKernel, Facts, Found, KernelText, LinuxFacts, OperatingSystem, VcpuFacts, VmcoreInfo,
+    CrashKernel, Facts, KernelText, LinuxFacts, OperatingSystem, VcpuFacts, VmcoreInfo,
 };
-use vmss2core_mem::{
-    Architecture, Checkpoint, Gpa, Gpr, Gva, Machine, Problem, Provenance, SourceFile, Vcpu,
-    VcpuState, X86Vcpu, Zeroes,
+use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::x86::Gpr;
+use vmss2core_machine::{
+    About, Architecture, Checkpoint, Machine, Provenance, Registers, SourceFile, Vcpu, x86,
 };
+use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, Problem, Zeroes};
 use vmss2core_report::{InfoReport, KernelAnswers, TagsReport, write_json};
 
 const SLIDE: u64 = 0x1b00_0000;
 
 fn checkpoint() -> Checkpoint {
-    let mut checkpoint = Checkpoint {
-        vcpus: vec![
-            vcpu(0, 0xffff_ffff_8100_0000 + SLIDE + 0xa1_b2c3, 0xffff_ffff_9dc0_3e80),
-            vcpu(1, 0x7f12_3456_789a, 0x7ffd_0000_1000),
-        ],
+    let vcpus = vec![
+        vcpu(0, 0xffff_ffff_8100_0000 + SLIDE + 0xa1_b2c3, 0xffff_ffff_9dc0_3e80),
+        vcpu(1, 0x7f12_3456_789a, 0x7ffd_0000_1000),
+    ];
+    let about = About {
         machine: machine(),
         provenance: Provenance {
             kind: "VMware suspended state, 64-bit layout, memory in a separate file".into(),
@@ -46,8 +47,8 @@ fn checkpoint() -> Checkpoint {
             "the state was resumed once before: memory may be newer than the registers, and so some \
              of what is shown may not fit together",
         )],
-        ..Checkpoint::default()
     };
+    let mut checkpoint = Checkpoint::new(PhysicalMemory::new(), vcpus, about);
     for (start, len) in [(0, 3 << 30), (4 << 30, 3 << 30)] {
         checkpoint.memory.map(Gpa(start), len, Arc::new(Zeroes), start).unwrap();
     }
@@ -75,9 +76,9 @@ fn file(path: &str, role: &'static str, found: &str) -> SourceFile {
 }
 
 fn vcpu(index: u32, rip: u64, rsp: u64) -> Vcpu {
-    let mut x86 = X86Vcpu { rip: Some(rip), ..X86Vcpu::default() };
+    let mut x86 = x86::Registers { rip: Some(rip), ..x86::Registers::default() };
     x86.set_gpr(Gpr::Rsp, rsp);
-    Vcpu { index, halted: Some(index == 0), state: VcpuState::X86(Box::new(x86)) }
+    Vcpu { index, halted: Some(index == 0), registers: Registers::X86(Box::new(x86)) }
 }
 
 fn facts() -> Facts {
@@ -259,10 +260,10 @@ fn the_schema_notices_what_does_not_fit() {
 fn hostile_strings_reach_neither_the_terminal_nor_a_command() {
     let hostile = "\u{1b}]0;owned\u{7}\u{9b}2J\n$(reboot) '`x`'\u{202e}";
     let mut checkpoint = checkpoint();
-    checkpoint.provenance.kind = hostile.into();
-    checkpoint.machine.display_name = Some(hostile.into());
-    checkpoint.machine.product = Some(hostile.into());
-    checkpoint.problems.push(Problem::incomplete(hostile));
+    checkpoint.about_mut().provenance.kind = hostile.into();
+    checkpoint.about_mut().machine.display_name = Some(hostile.into());
+    checkpoint.about_mut().machine.product = Some(hostile.into());
+    checkpoint.about_mut().problems.push(Problem::incomplete(hostile));
     let mut facts = facts();
     let linux = facts.linux.as_mut().map(Arc::make_mut).unwrap();
     linux.release = Some(Found::new(hostile.into(), hostile));
@@ -296,9 +297,10 @@ fn a_map_in_pieces_is_summed_up() {
 #[test]
 fn a_real_mode_instruction_pointer_is_shown_as_a_linear_address() {
     let mut checkpoint = Checkpoint::default();
-    let mut x86 = X86Vcpu { rip: Some(0xfff0), ..X86Vcpu::default() };
+    let mut x86 = x86::Registers { rip: Some(0xfff0), ..x86::Registers::default() };
     x86.segments.cs.base = Some(0xffff_0000);
-    checkpoint.vcpus = vec![Vcpu { index: 0, halted: None, state: VcpuState::X86(Box::new(x86)) }];
+    checkpoint.vcpus =
+        [Vcpu { index: 0, halted: None, registers: Registers::X86(Box::new(x86)) }].into();
     let json = json_of(&report(&checkpoint, &Facts::default()));
     assert_eq!(json["vcpus"][0]["instruction_pointer"], "0xfffffff0");
 }

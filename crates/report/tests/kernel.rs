@@ -10,11 +10,10 @@
 mod schema;
 
 use serde_json::Value;
-use vmss2core_guest::Found;
 use vmss2core_guest::linux::{
     Caller, Clock, Log, Module, ModuleState, Modules, Record, Symbol, Symbols,
 };
-use vmss2core_mem::{Gva, Problem};
+use vmss2core_mem::{Found, Gva, Problem};
 use vmss2core_report::{
     DmesgReport, ModuleList, ModulesReport, SymbolInfo, SymbolsReport, TimeStyle, write_json,
 };

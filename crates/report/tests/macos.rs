@@ -12,14 +12,16 @@ mod schema;
 
 use std::path::PathBuf;
 
-use forms::{fits, json, text};
 use vmss2core_guest::macos::{
     DarwinVersion, KernelImage, Kext, KextList, MacosFacts, Segment, Uuid,
 };
-use vmss2core_guest::paging::{PagingMode, Root};
-use vmss2core_guest::{Facts, Found, OperatingSystem};
-use vmss2core_mem::{Checkpoint, Gpa, Gva, Problem};
+use vmss2core_guest::{Facts, OperatingSystem};
+use vmss2core_machine::Checkpoint;
+use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_mem::{Found, Gpa, Gva, Problem};
 use vmss2core_report::{InfoReport, MacosModulesReport};
+
+use forms::{fits, json, text};
 
 const STEXT: u64 = 0xffff_ff80_1240_0000;
 

@@ -12,15 +12,17 @@ mod schema;
 
 use std::path::PathBuf;
 
-use forms::{fits, json, text};
-use vmss2core_guest::paging::{PagingMode, Root};
 use vmss2core_guest::windows::{
     Completeness, ForeignVcpu, KernelImage, Modules, PdbIdentity, Process, Processes, SharedData,
     Thread, UnloadedModule, WindowsCpu, WindowsFacts,
 };
-use vmss2core_guest::{Facts, Found, OperatingSystem};
-use vmss2core_mem::{Checkpoint, Gpa, Gva, PhysicalMemory, Problem, Zeroes};
+use vmss2core_guest::{Facts, OperatingSystem};
+use vmss2core_machine::Checkpoint;
+use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, Problem, Zeroes};
 use vmss2core_report::{InfoReport, WindowsModulesReport, WindowsPsReport};
+
+use forms::{fits, json, text};
 
 fn crashed() -> WindowsFacts {
     let how = "made";

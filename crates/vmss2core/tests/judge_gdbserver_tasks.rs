@@ -17,13 +17,6 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use common::clients::{self, ask_gdb, ask_lldb, source};
-use common::cores::{self, PROGRAM, Wrap};
-use common::guests;
-use common::judges;
-use common::server::Server;
-use common::stacks::{self, Stack};
-use common::text::{ensure_contains, ensure_registers};
 use serde_json::Value;
 use vmss2core_gdb::description::{Description, Feature, Width};
 use vmss2core_gdb::vcpu::KernelTarget;
@@ -31,6 +24,14 @@ use vmss2core_gdb::{Bind, Inferior, Region, Registers, Stop, Thread};
 use vmss2core_lab::Guest;
 use vmss2core_lab::judges::{Judge, gdb, gdb_trixie};
 use vmss2core_mem::PhysicalMemory;
+
+use common::clients::{self, ask_gdb, ask_lldb, source};
+use common::cores::{self, PROGRAM, Wrap};
+use common::guests;
+use common::judges;
+use common::server::Server;
+use common::stacks::{self, Stack};
+use common::text::{ensure_contains, ensure_registers};
 
 /// Numbers of idle tasks begin here.
 const IDLE: u64 = 10_000_000;
@@ -292,7 +293,7 @@ impl Inferior for Crowd {
     fn registers(&self, tid: u32) -> Option<Registers> {
         let mut registers = Registers::default();
         registers.cpu.rip = Some(0xffff_ffff_8100_0000 + u64::from(tid));
-        registers.cpu.set_gpr(vmss2core_mem::Gpr::Rsp, u64::from(tid) << 16);
+        registers.cpu.set_gpr(vmss2core_machine::x86::Gpr::Rsp, u64::from(tid) << 16);
         (1..=CROWD).contains(&tid).then_some(registers)
     }
 

@@ -11,9 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
-use common::cores::{self, PROGRAM, Wrap};
-use common::guests;
-use common::judges;
 use serde_json::Value;
 use vmss2core_checkpoint::{OpenOptions, open};
 use vmss2core_guest::linux::{BetterSources, Content, Kernel, Process, Run};
@@ -21,6 +18,10 @@ use vmss2core_lab::judges::crash;
 use vmss2core_lab::truth::page_hash;
 use vmss2core_lab::{Guest, hidden};
 use vmss2core_mem::Gva;
+
+use common::cores::{self, PROGRAM, Wrap};
+use common::guests;
+use common::judges;
 
 const PAGE: u64 = 4096;
 const PAGE_LEN: usize = 4096;

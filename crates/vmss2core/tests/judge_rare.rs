@@ -12,16 +12,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, bail, ensure};
-use common::cores::{self, PROGRAM, Wrap};
-use common::elf::Core;
-use common::text::ensure_contains;
-use common::{guests, judges};
 use serde_json::Value;
 use vmss2core_checkpoint::{OpenOptions, open};
 use vmss2core_guest::linux::{BetterSources, Content, Kernel, Process};
 use vmss2core_lab::Guest;
 use vmss2core_lab::truth::page_hash;
 use vmss2core_mem::Gva;
+
+use common::cores::{self, PROGRAM, Wrap};
+use common::elf::Core;
+use common::text::ensure_contains;
+use common::{guests, judges};
 
 const GUEST: &str = "linux-6.1-rare";
 const PAGE_LEN: usize = 4096;

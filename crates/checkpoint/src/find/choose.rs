@@ -169,7 +169,7 @@ impl Choice<'_> {
         let place = Place { folder, name: lead.name };
         let (memory, unpacker) = (self.memory.clone(), self.unpacker);
         let mut opened = lead.format.open(Case { lead: lead.item, memory, place, unpacker })?;
-        opened.checkpoint.problems.extend(folder.problems.iter().cloned());
+        opened.checkpoint.about_mut().problems.extend(folder.problems.iter().cloned());
         Ok(Some(opened))
     }
 
@@ -179,8 +179,8 @@ impl Choice<'_> {
         let path = folder.path.clone();
         if self.opened.len() > 1 {
             let candidate = |(path, opened): (std::path::PathBuf, Opened)| {
-                let snapshot = opened.checkpoint.provenance.snapshot;
-                Candidate { path, snapshot: snapshot.map(|snapshot| snapshot.name) }
+                let snapshot = opened.checkpoint.about.provenance.snapshot.as_ref();
+                Candidate { path, snapshot: snapshot.map(|snapshot| snapshot.name.clone()) }
             };
             let choices = self.opened.into_iter().map(candidate).collect();
             return Err(OpenError::Ambiguous { path, choices });
@@ -193,7 +193,7 @@ impl Choice<'_> {
         let notes = self.failed.iter().map(|error| {
             vmss2core_mem::Problem::note(format!("another checkpoint cannot be opened: {error}"))
         });
-        opened.checkpoint.problems.extend(notes);
+        opened.checkpoint.about_mut().problems.extend(notes);
         Ok(opened)
     }
 }

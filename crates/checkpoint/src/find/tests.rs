@@ -1,7 +1,8 @@
-use super::*;
-use crate::testing::{gzip, put, source, tar, vmware_disk_snapshot, vmware_state};
 use tempfile::TempDir;
 use vmss2core_mem::{Gpa, Severity};
+
+use super::*;
+use crate::testing::{gzip, put, source, tar, vmware_disk_snapshot, vmware_state};
 
 const PAGES: u32 = 256;
 const MIB: usize = 1 << 20;
@@ -30,7 +31,7 @@ fn mark(opened: &Opened) -> (u8, &str) {
     let mut byte = [0];
     opened.checkpoint.memory.read(Gpa(0x1234), &mut byte).unwrap();
     assert_eq!(opened.checkpoint.memory.len_bytes(), MIB as u64);
-    let file = opened.checkpoint.provenance.files.last().unwrap();
+    let file = opened.checkpoint.about.provenance.files.last().unwrap();
     (byte[0], &file.found)
 }
 
@@ -86,7 +87,7 @@ fn a_memory_file_of_another_size_is_used_and_reported() {
     let dir = dir_with(&[("a.vmss", &split_state()), ("a.vmem", &vec![5; MIB / 2])]);
     let checkpoint = open_one(&dir, "a.vmss").unwrap().checkpoint;
     assert_eq!(checkpoint.memory.len_bytes(), MIB as u64 / 2);
-    assert!(checkpoint.problems.iter().any(|p| p.severity == Severity::Incomplete));
+    assert!(checkpoint.about.problems.iter().any(|p| p.severity == Severity::Incomplete));
 }
 
 #[test]
@@ -97,7 +98,8 @@ fn memory_inside_wins_over_memory_beside_with_a_warning() {
     for inputs in [&inputs[..], &inputs[..1], &inputs[1..]] {
         let opened = open_paths(&dir, inputs).unwrap();
         assert_eq!(mark(&opened).0, 9);
-        let text: String = opened.checkpoint.problems.iter().map(|p| p.message.as_str()).collect();
+        let text: String =
+            opened.checkpoint.about.problems.iter().map(|p| p.message.as_str()).collect();
         assert!(text.contains("a.vmem is not"), "{text}");
     }
 }
@@ -147,7 +149,7 @@ fn the_one_checkpoint_with_memory_is_taken_and_the_others_noted() {
     ]);
     let opened = open_one(&dir, "").unwrap();
     assert_eq!(mark(&opened).0, 1);
-    assert!(opened.checkpoint.problems.iter().any(|p| p.message.contains("c.vmsn")));
+    assert!(opened.checkpoint.about.problems.iter().any(|p| p.message.contains("c.vmsn")));
 }
 
 #[test]
@@ -267,7 +269,7 @@ fn an_empty_memory_file_is_named_and_the_state_is_read() {
     let opened = open(&[dir.path().join("a.vmss")], &options).unwrap();
     assert_eq!(opened.checkpoint.memory.len_bytes(), 0);
     let messages: Vec<&str> =
-        opened.checkpoint.problems.iter().map(|problem| problem.message.as_str()).collect();
+        opened.checkpoint.about.problems.iter().map(|problem| problem.message.as_str()).collect();
     assert!(messages.iter().any(|m| m.contains("a.vmem") && m.contains("empty")), "{messages:?}");
     assert!(!messages.iter().any(|m| m.contains("short of")), "{messages:?}");
 }

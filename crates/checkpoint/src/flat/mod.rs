@@ -5,9 +5,8 @@
 //! one only if page tables are found in it, or the interrupt vectors of a BIOS;
 //! where its parts belong is inferred from those tables.
 
-use vmss2core_mem::{
-    Architecture, Checkpoint, Gpa, Machine, PAGE_SIZE, Problem, Provenance, SourceFile,
-};
+use vmss2core_machine::{About, Architecture, Checkpoint, Machine, Provenance, SourceFile};
+use vmss2core_mem::{Gpa, PAGE_SIZE, Problem};
 
 use crate::companion::Place;
 use crate::format::{Case, FORMATS, Format, Recognition};
@@ -53,9 +52,8 @@ impl Format for FlatMemory {
         problems.push(explain(&source, &layouts, &evidence, layout));
         let cut_off = cut_off(&source, &case.place);
         problems.extend(cut_off.or_else(|| tables_beyond(&source, layout, seen)));
-        let checkpoint = Checkpoint {
-            memory: layout.map(&source, &mut problems),
-            vcpus: Vec::new(),
+        let memory = layout.map(&source, &mut problems);
+        let about = About {
             machine: Machine { architecture: Some(Architecture::X86), ..Machine::default() },
             provenance: Provenance {
                 snapshot: FORMATS.iter().find_map(|format| format.snapshot(&case.place)),
@@ -63,6 +61,7 @@ impl Format for FlatMemory {
             },
             problems,
         };
+        let checkpoint = Checkpoint::new(memory, Vec::new(), about);
         Ok(Opened { checkpoint, inventory: None })
     }
 }

@@ -1,11 +1,13 @@
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use vmss2core_mem::{Gpa, ReadAt};
+
 use super::*;
 use crate::source::{Folder, Ledger, Unpacker};
 use crate::testing::{put, source};
 use crate::{ErrorKind, OpenOptions};
-use std::collections::BTreeMap;
-use std::io;
-use std::sync::Arc;
-use vmss2core_mem::{Gpa, ReadAt};
 
 const GIB: u64 = 1 << 30;
 
@@ -73,6 +75,7 @@ fn ranges(opened: &Opened) -> Vec<std::ops::Range<u64>> {
 fn problems(opened: &Opened) -> String {
     opened
         .checkpoint
+        .about
         .problems
         .iter()
         .map(|problem| format!("{problem}\n"))
@@ -197,7 +200,7 @@ fn an_image_that_has_lost_its_end_is_said_to() {
     ] {
         let opened = open(kernel(|gpa| gpa, 0x1_2000, 0x10_0000), len, beside).unwrap();
         assert!(problems(&opened).contains(wanted), "{}", problems(&opened));
-        let incomplete = opened.checkpoint.problems.iter().map(|problem| problem.severity);
+        let incomplete = opened.checkpoint.about.problems.iter().map(|problem| problem.severity);
         assert_eq!(incomplete.max(), Some(vmss2core_mem::Severity::Incomplete));
     }
     for (len, beside) in [(GIB, "x.vmx"), (GIB - 0x10_0000, "y.vmx")] {

@@ -4,10 +4,8 @@
 //! `monitor.suspend_on_triplefault` in the configuration. Versions 1 and 3 to 7
 //! are known; version 2 and the processors of AArch64 guests are not.
 
-use vmss2core_mem::{
-    Architecture, Checkpoint, Gpa, Machine, PAGE_SIZE, PhysicalMemory, Problem, Provenance,
-    SourceFile, Vcpu,
-};
+use vmss2core_machine::{About, Architecture, Checkpoint, Machine, Provenance, SourceFile, Vcpu};
+use vmss2core_mem::{Gpa, PAGE_SIZE, PhysicalMemory, Problem};
 
 use crate::companion::{Place, Strength, Tie, split};
 use crate::format::{Case, Format, Recognition};
@@ -50,13 +48,13 @@ impl Format for GuestDump {
         };
         let memory = Case::plain_image(memory)?;
         let vcpus = read_vcpus(&source, &header, &mut problems)?;
-        let checkpoint = Checkpoint {
-            memory: map(&memory, &header.memory, &mut problems),
-            vcpus,
+        let mapped = map(&memory, &header.memory, &mut problems);
+        let about = About {
             machine: machine(&header),
             provenance: provenance(self.name(), &header, &source, &memory),
             problems,
         };
+        let checkpoint = Checkpoint::new(mapped, vcpus, about);
         Ok(Opened { checkpoint, inventory: None })
     }
 }

@@ -1,9 +1,10 @@
+use vmss2core_machine::x86::Gpr;
+
 use super::*;
 use crate::source::Folder;
 use crate::source::{Ledger, Unpacker};
 use crate::testing::source;
 use crate::{ErrorKind, OpenOptions};
-use vmss2core_mem::Gpr;
 
 /// Version, offset of the memory description, offset of the processors without
 /// holes, and length of a processor's record, as the format's readers list them.
@@ -81,7 +82,11 @@ fn every_version_gives_memory_around_its_holes() {
             let state = dump(version, 6, holes);
             assert_eq!(GuestDump.recognise(&state), Some(Recognition::Lead), "{version:?}");
             let checkpoint = open(state, Some(image(6))).unwrap();
-            assert!(checkpoint.problems.is_empty(), "{version:?} {:?}", checkpoint.problems);
+            assert!(
+                checkpoint.about.problems.is_empty(),
+                "{version:?} {:?}",
+                checkpoint.about.problems
+            );
             let mut next = 0;
             for page in 0..14 {
                 let hole = holes.iter().any(|(start, len)| (*start..start + len).contains(&page));
@@ -161,16 +166,16 @@ fn a_cut_dump_gives_the_processors_that_are_there() {
     state.pop();
     let checkpoint = open(state, Some(image(6))).unwrap();
     assert_eq!(checkpoint.vcpus.len(), 1);
-    assert!(checkpoint.problems[0].message.contains("1 of 2 processors"));
+    assert!(checkpoint.about.problems[0].message.contains("1 of 2 processors"));
 }
 
 #[test]
 fn memory_of_another_size_is_used_and_reported() {
     let checkpoint = open(dump(VERSIONS[3], 6, &[(3, 5)]), Some(image(4))).unwrap();
     assert_eq!((byte(&checkpoint, 8), byte(&checkpoint, 9)), (Some(3), None));
-    assert_eq!(checkpoint.problems.len(), 1);
+    assert_eq!(checkpoint.about.problems.len(), 1);
     let checkpoint = open(dump(VERSIONS[3], 6, &[(3, 5)]), Some(image(9))).unwrap();
-    assert!(checkpoint.problems[0].message.contains("another checkpoint"));
+    assert!(checkpoint.about.problems[0].message.contains("another checkpoint"));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The registers of a guest dump.
 
-use vmss2core_mem::{
-    ControlRegisters, DescriptorTable, Gpr, SegmentRegister, SegmentRegisters, Vcpu, VcpuState,
-    X86Vcpu,
+use vmss2core_machine::x86::{
+    ControlRegisters, DescriptorTable, Gpr, SegmentRegister, SegmentRegisters,
 };
+use vmss2core_machine::{Registers, Vcpu, x86};
 use zerocopy::FromBytes as _;
 
 use super::header::Header;
@@ -21,7 +21,7 @@ pub(super) fn read(source: &Source, header: &Header, index: u32) -> Result<Vcpu,
         at.saturating_add(first.len() as u64).saturating_add(header.version.gap),
         &mut second,
     )?;
-    let mut x86 = X86Vcpu::default();
+    let mut x86 = x86::Registers::default();
     if let Ok(state) = VcpuState1::ref_from_bytes(&first) {
         x86.control = control(state);
         x86.idtr = DescriptorTable { base: Some(state.idt_base.get()), limit: None };
@@ -29,7 +29,7 @@ pub(super) fn read(source: &Source, header: &Header, index: u32) -> Result<Vcpu,
     if let Ok(state) = VcpuState2::ref_from_bytes(&second) {
         set_user_regs(&mut x86, &state.regs);
     }
-    Ok(Vcpu { index, halted: None, state: VcpuState::X86(Box::new(x86)) })
+    Ok(Vcpu { index, halted: None, registers: Registers::X86(Box::new(x86)) })
 }
 
 fn control(state: &VcpuState1) -> ControlRegisters {
@@ -42,7 +42,7 @@ fn control(state: &VcpuState1) -> ControlRegisters {
     }
 }
 
-fn set_user_regs(x86: &mut X86Vcpu, regs: &UserRegs) {
+fn set_user_regs(x86: &mut x86::Registers, regs: &UserRegs) {
     let general = [
         (Gpr::Rax, regs.rax),
         (Gpr::Rcx, regs.rcx),

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use vmss2core_mem::{Arm64Vcpu, DescriptorTable, SegmentRegister, SegmentRegisters, X86Vcpu};
+use vmss2core_machine::x86::{DescriptorTable, SegmentRegister, SegmentRegisters};
+use vmss2core_machine::{arm64, x86};
 
 use super::fpu::FpuTags;
 use super::gpregs;
@@ -55,15 +56,15 @@ impl Draft {
         self.registers.get(&register).filter(|(form, _)| *form != Form::LowHalf).map(|(_, v)| *v)
     }
 
-    pub(super) fn arm64(&self) -> Arm64Vcpu {
+    pub(super) fn arm64(&self) -> arm64::Registers {
         // Which of the two tables the tag without a sibling means is not known;
         // what uses it as the kernel's root finds the kernel.
         let ttbr1_el1 = self.get(Register::Ttbr(1)).or_else(|| self.get(Register::Ttbr(0)));
-        Arm64Vcpu { ttbr1_el1 }
+        arm64::Registers { ttbr1_el1 }
     }
 
-    pub(super) fn x86(&self) -> X86Vcpu {
-        let mut x86 = X86Vcpu::default();
+    pub(super) fn x86(&self) -> x86::Registers {
+        let mut x86 = x86::Registers::default();
         for (number, slot) in (0..).zip(&mut x86.general) {
             *slot = self.get(Register::General(number));
         }
@@ -86,7 +87,7 @@ impl Draft {
         x86
     }
 
-    fn set_msrs(&self, x86: &mut X86Vcpu) {
+    fn set_msrs(&self, x86: &mut x86::Registers) {
         for (register, (_, value)) in &self.registers {
             let Register::Msr(msr) = *register else { continue };
             match msrs::slot(&mut x86.msrs, msr) {

@@ -5,7 +5,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use vmss2core_mem::{Architecture, Machine};
+use vmss2core_machine::{Architecture, Machine};
 
 use super::raw::PLATFORM_ARM64;
 use super::vmx::Vmx;

@@ -1,6 +1,7 @@
 //! VMware's files as input formats.
 
-use vmss2core_mem::{Problem, Snapshot};
+use vmss2core_machine::Snapshot;
+use vmss2core_mem::Problem;
 
 use super::companions::{self, StateFacts};
 use super::{StateFile, VmwareError, is_state, open_compressed_image, vmsd};
@@ -79,8 +80,9 @@ impl Format for Vmware {
             state.into_opened(memory, options)?
         };
         let owner = vmsd::owner(&snapshots, case.place.base_name());
-        opened.checkpoint.provenance.snapshot = owner.map(|owner| owner.snapshot.clone());
-        opened.checkpoint.problems.splice(0..0, problems);
+        opened.checkpoint.about_mut().provenance.snapshot =
+            owner.map(|owner| owner.snapshot.clone());
+        opened.checkpoint.about_mut().problems.splice(0..0, problems);
         Ok(opened)
     }
 }

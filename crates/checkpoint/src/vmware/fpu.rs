@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use vmss2core_mem::FpuState;
-use vmss2core_mem::xsave::{
+use vmss2core_machine::x86::FpuState;
+use vmss2core_machine::x86::xsave::{
     COMPONENTS, COMPONENTS_START, Component, FXSAVE_BYTES, SSE, X87, XSTATE_BV, initialise_legacy,
     put,
 };

@@ -32,7 +32,8 @@ mod window;
 
 use std::sync::Arc;
 
-use vmss2core_mem::{Architecture, Checkpoint, PhysicalMemory, Problem, Provenance, SourceFile};
+use vmss2core_machine::{About, Architecture, Checkpoint, Provenance, SourceFile};
+use vmss2core_mem::{PhysicalMemory, Problem};
 
 use self::groups::VmwareHeader;
 use self::problems::Problems;
@@ -142,7 +143,8 @@ impl StateFile {
         }
         let machine = facts::machine(&self.inventory);
         let problems = problems.into_list();
-        let checkpoint = Checkpoint { memory, vcpus, machine, provenance, problems };
+        let about = About { machine, provenance, problems };
+        let checkpoint = Checkpoint::new(memory, vcpus, about);
         Opened { checkpoint, inventory: Some(self.inventory) }
     }
 

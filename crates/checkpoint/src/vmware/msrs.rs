@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use vmss2core_mem::Msrs;
+use vmss2core_machine::x86::Msrs;
 
 /// A register by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vmss2core_mem::{Architecture, Problem, Vcpu, VcpuState};
+use vmss2core_machine::{Architecture, Registers, Vcpu};
+use vmss2core_mem::Problem;
 
 use super::draft::Draft;
 use super::gpregs;
@@ -227,11 +228,11 @@ impl Collected {
         let empty = Draft::default();
         let draft = self.drafts.get(&index).unwrap_or(&empty);
         let halted = draft.get(Register::Halted).map(|value| value != 0);
-        let state = match architecture {
-            Architecture::Arm64 => VcpuState::Arm64(draft.arm64()),
-            _ => VcpuState::X86(Box::new(draft.x86())),
+        let registers = match architecture {
+            Architecture::Arm64 => Registers::Arm64(Box::new(draft.arm64())),
+            _ => Registers::X86(Box::new(draft.x86())),
         };
-        Vcpu { index, halted, state }
+        Vcpu { index, halted, registers }
     }
 
     fn report_arm(&mut self, architecture: Architecture) {

@@ -4,7 +4,8 @@
 //! `createTimeHigh` and `createTimeLow` (32 bits each, signed) the microseconds since
 //! 1970. Source: the files themselves; the memory has the state file's name.
 
-use vmss2core_mem::{Problem, Snapshot};
+use vmss2core_machine::Snapshot;
+use vmss2core_mem::Problem;
 
 use super::companions::{named_beside, parse, plain, texts};
 use crate::companion::{Place, split};

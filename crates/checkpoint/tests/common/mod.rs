@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use vmss2core_checkpoint::{OpenError, OpenOptions, Opened, open};
 use vmss2core_lab::foreign::ForeignReader;
 use vmss2core_lab::vmware::{Cpu, Known, Machine};
-use vmss2core_mem::{Checkpoint, FpuState, Gpa, SegmentRegister, VcpuState, X86Vcpu};
+use vmss2core_machine::x86::{FpuState, SegmentRegister};
+use vmss2core_machine::{Checkpoint, Registers, x86};
+use vmss2core_mem::Gpa;
 
 /// Opens `inputs`, temporary files allowed in `dir`.
 pub(crate) fn open_in(dir: &Path, inputs: &[PathBuf]) -> Result<Opened, OpenError> {
@@ -29,7 +31,7 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
 
 /// The problems, one per line.
 pub(crate) fn problems(checkpoint: &Checkpoint) -> String {
-    let lines: Vec<String> = checkpoint.problems.iter().map(ToString::to_string).collect();
+    let lines: Vec<String> = checkpoint.about.problems.iter().map(ToString::to_string).collect();
     lines.join("\n")
 }
 
@@ -91,12 +93,12 @@ pub(crate) fn assert_registers(checkpoint: &Checkpoint, machine: &Machine, known
     assert_eq!(checkpoint.vcpus.len(), machine.cpus.len());
     for (index, (vcpu, cpu)) in checkpoint.vcpus.iter().zip(&machine.cpus).enumerate() {
         assert_eq!(vcpu.index as usize, index);
-        match &vcpu.state {
-            VcpuState::Arm64(arm) => {
+        match &vcpu.registers {
+            Registers::Arm64(arm) => {
                 assert_eq!(known, Known::Arm64);
                 assert_eq!(arm.ttbr1_el1, Some(cpu.control[3]));
             }
-            VcpuState::X86(x86) => {
+            Registers::X86(x86) => {
                 if matches!(known, Known::All | Known::Bare | Known::Year2012 | Known::Narrow) {
                     assert_eq!(vcpu.halted, Some(cpu.halted));
                 }
@@ -107,7 +109,7 @@ pub(crate) fn assert_registers(checkpoint: &Checkpoint, machine: &Machine, known
     }
 }
 
-fn assert_x86(got: &X86Vcpu, cpu: &Cpu, known: Known, index: usize) {
+fn assert_x86(got: &x86::Registers, cpu: &Cpu, known: Known, index: usize) {
     assert_general(got, cpu, known, index);
     assert_eq!(got.rip, Some(cpu.rip), "rip");
     assert_eq!(got.rflags, Some(u64::from(cpu.rflags)), "rflags");
@@ -129,7 +131,7 @@ fn assert_x86(got: &X86Vcpu, cpu: &Cpu, known: Known, index: usize) {
     }
 }
 
-fn assert_msrs(got: &X86Vcpu, cpu: &Cpu) {
+fn assert_msrs(got: &x86::Registers, cpu: &Cpu) {
     let (got, want) = (&got.msrs, &cpu.msrs);
     assert_eq!(got.efer, want.efer);
     assert_eq!([got.star, got.lstar], [want.star, want.lstar]);
@@ -141,7 +143,7 @@ fn assert_msrs(got: &X86Vcpu, cpu: &Cpu) {
 }
 
 /// The FXSAVE image, and the components at the places that Intel gives them.
-fn assert_vectors(got: &X86Vcpu, cpu: &Cpu, known: Known) {
+fn assert_vectors(got: &x86::Registers, cpu: &Cpu, known: Known) {
     let is_known = matches!(known, Known::All | Known::Year2012);
     let Some(want) = cpu.vectors.as_ref().filter(|_| is_known) else {
         assert_eq!(got.fpu, None);
@@ -161,7 +163,7 @@ fn assert_vectors(got: &X86Vcpu, cpu: &Cpu, known: Known) {
     }
 }
 
-fn assert_general(got: &X86Vcpu, cpu: &Cpu, known: Known, index: usize) {
+fn assert_general(got: &x86::Registers, cpu: &Cpu, known: Known, index: usize) {
     for (number, (got, want)) in got.general.iter().zip(cpu.general).enumerate() {
         let twice = known == Known::WithoutFirstRbx && (index, number) == (0, 3);
         if known == Known::Narrow && number >= 8 {
@@ -172,7 +174,7 @@ fn assert_general(got: &X86Vcpu, cpu: &Cpu, known: Known, index: usize) {
     }
 }
 
-fn assert_control(got: &X86Vcpu, cpu: &Cpu, known: Known) {
+fn assert_control(got: &x86::Registers, cpu: &Cpu, known: Known) {
     let [cr0, _, cr2, cr3, cr4] = cpu.control;
     let control = &got.control;
     let read = [control.cr0, control.cr2, control.cr3, control.cr4];
@@ -186,7 +188,7 @@ fn assert_control(got: &X86Vcpu, cpu: &Cpu, known: Known) {
     }
 }
 
-fn assert_segments(got: &X86Vcpu, cpu: &Cpu, known: Known) {
+fn assert_segments(got: &x86::Registers, cpu: &Cpu, known: Known) {
     let s = &got.segments;
     for (number, got) in [s.es, s.cs, s.ss, s.ds, s.fs, s.gs, s.ldt, s.tr].iter().enumerate() {
         let (selector, base) = cpu.segments[number];
@@ -212,7 +214,7 @@ fn assert_hidden(got: &SegmentRegister, cpu: &Cpu, number: usize, known: Known) 
     assert_eq!(got.attributes, attributes, "attributes {number}");
 }
 
-fn assert_debug(got: &X86Vcpu, cpu: &Cpu, known: Known) {
+fn assert_debug(got: &x86::Registers, cpu: &Cpu, known: Known) {
     for (number, got) in got.debug.iter().enumerate() {
         match known {
             Known::GuestDump => assert_eq!(*got, None),

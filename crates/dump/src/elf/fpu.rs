@@ -3,7 +3,7 @@
 //! Intel SDM volume 1, chapters 10.5 (FXSAVE), 13.4 (XSAVE, standard format)
 //! and 8.1.10 (FSAVE); bytes 464 to 471 are gdb's own use of the software area.
 
-use vmss2core_mem::FpuState;
+use vmss2core_machine::x86::FpuState;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
 

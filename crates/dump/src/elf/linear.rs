@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
-use vmss2core_guest::paging::PagingMode;
-use vmss2core_mem::{Problem, Vcpu};
+use vmss2core_machine::Vcpu;
+use vmss2core_machine::paging::PagingMode;
+use vmss2core_mem::Problem;
 
 use super::assemble::{Kind, assemble};
 use super::notes::{Notes, has_registers};

@@ -10,7 +10,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 use vmss2core_guest::{KernelText, LinuxFacts, VmcoreInfo};
-use vmss2core_mem::{Gpa, Problem, Vcpu};
+use vmss2core_machine::Vcpu;
+use vmss2core_mem::{Gpa, Problem};
 
 use super::assemble::{Access, Body, Kind, Load, assemble};
 use super::notes::Notes;

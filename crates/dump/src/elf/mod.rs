@@ -4,8 +4,9 @@
 use std::ops::Range;
 
 use vmss2core_guest::Facts;
-use vmss2core_guest::paging::vcpu_paging;
-use vmss2core_mem::{Architecture, Checkpoint, Gpa, PAGE_SIZE, PhysicalMemory, Problem, Vcpu};
+use vmss2core_machine::x86::vcpu_paging;
+use vmss2core_machine::{Architecture, Checkpoint, Vcpu};
+use vmss2core_mem::{Gpa, PAGE_SIZE, PhysicalMemory, Problem};
 
 use self::assemble::MEMORY_ALIGNMENT;
 use crate::Input;
@@ -50,7 +51,7 @@ pub(crate) enum Class {
 /// happens to run. A 64-bit kernel may be running a 32-bit program.
 fn guest_machine(input: Input<'_>) -> Machine {
     let Input { checkpoint, facts } = input;
-    if checkpoint.machine.architecture == Some(Architecture::Arm64) {
+    if checkpoint.about.machine.architecture == Some(Architecture::Arm64) {
         return Machine::Arm64;
     }
     let is_64_bit = runs_64_bit(checkpoint) || is_64_bit(checkpoint, facts);

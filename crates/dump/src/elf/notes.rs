@@ -3,7 +3,8 @@
 //! Which debugger reads which was tried with gdb 13, lldb 19, crash 9 and drgn;
 //! sizes must be exact, and nothing may follow the last note.
 
-use vmss2core_mem::{DescriptorTable, Gpr, SegmentRegister, Vcpu, X86Vcpu};
+use vmss2core_machine::x86::{DescriptorTable, Gpr, SegmentRegister};
+use vmss2core_machine::{Vcpu, x86};
 use zerocopy::little_endian::{I32, U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -130,7 +131,7 @@ fn name_process(fname: &mut [u8; 16], psargs: &mut [u8; 80]) {
     }
 }
 
-fn registers64(x86: &X86Vcpu) -> Registers64 {
+fn registers64(x86: &x86::Registers) -> Registers64 {
     let gpr = |gpr| U64::new(x86.gpr(gpr).unwrap_or(0));
     let selector = |segment: SegmentRegister| U64::new(segment.selector.unwrap_or(0).into());
     let base = |segment: SegmentRegister| U64::new(segment.base.unwrap_or(0));
@@ -167,7 +168,7 @@ fn registers64(x86: &X86Vcpu) -> Registers64 {
     }
 }
 
-fn registers32(x86: &X86Vcpu) -> Registers32 {
+fn registers32(x86: &x86::Registers) -> Registers32 {
     let gpr = |gpr| low(x86.gpr(gpr));
     let selector = |segment: SegmentRegister| U32::new(segment.selector.unwrap_or(0).into());
     let segments = &x86.segments;
@@ -198,7 +199,7 @@ fn low(value: Option<u64>) -> U32 {
     U32::new(u32::try_from(value).unwrap_or(0))
 }
 
-fn qemu_state(x86: &X86Vcpu) -> QemuCpuState {
+fn qemu_state(x86: &x86::Registers) -> QemuCpuState {
     const ORDER: [Gpr; 16] = [
         Gpr::Rax,
         Gpr::Rbx,

@@ -13,7 +13,7 @@
 
 use std::ops::Range;
 
-use vmss2core_guest::paging::{Leaf, Permissions};
+use vmss2core_machine::paging::{Leaf, Permissions};
 use vmss2core_mem::{Gpa, PAGE_SIZE};
 
 use super::Class;

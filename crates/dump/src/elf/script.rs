@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use vmss2core_mem::{Vcpu, X86Vcpu};
+use vmss2core_machine::{Vcpu, x86};
 
 use crate::engine::Companion;
 use crate::{Input, WriteOptions};
@@ -34,7 +34,7 @@ fn text(vcpus: &[Vcpu], hints: &[String]) -> String {
     text
 }
 
-fn push_registers(text: &mut String, index: u32, x86: &X86Vcpu) {
+fn push_registers(text: &mut String, index: u32, x86: &x86::Registers) {
     let selector = |selector: Option<u16>| selector.map(u64::from);
     let registers = [
         ("cr0", x86.control.cr0),

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use object::Endianness;
 use object::elf::{FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
-use vmss2core_guest::paging::PagingMode;
-use vmss2core_guest::{Facts, Found, KernelText, LinuxFacts, VmcoreInfo};
-use vmss2core_mem::{Checkpoint, FpuState, Gpa, Gva, PAGE_SIZE, SegmentRegister};
+use vmss2core_guest::{Facts, KernelText, LinuxFacts, VmcoreInfo};
+use vmss2core_machine::Checkpoint;
+use vmss2core_machine::paging::PagingMode;
+use vmss2core_machine::x86::{FpuState, SegmentRegister};
+use vmss2core_mem::{Found, Gpa, Gva, PAGE_SIZE};
 
 use super::assemble::{Access, Body, Kind, Load, assemble};
 use super::{Machine, notes};
@@ -169,7 +171,7 @@ fn paged_guest() -> Checkpoint {
     // More memory that nothing maps: a hundredth of it may be copied.
     let unmapped = std::sync::Arc::new(vmss2core_mem::Zeroes);
     checkpoint.memory.map(Gpa(1 << 30), 32 << 20, unmapped, 0).unwrap();
-    checkpoint.vcpus = vec![vcpu(0, LONG_MODE), vcpu(1, LONG_MODE)];
+    checkpoint.vcpus = [vcpu(0, LONG_MODE), vcpu(1, LONG_MODE)].into();
     checkpoint
 }
 
@@ -218,7 +220,7 @@ fn the_linear_view_is_no_larger_than_memory() {
 #[test]
 fn other_page_tables_can_be_named() {
     let mut checkpoint = paged_guest();
-    x86_of(&mut checkpoint.vcpus[0]).control.cr3 = None;
+    x86_of(&mut checkpoint.vcpus_mut()[0]).control.cr3 = None;
     let mut options = WriteOptions::default();
     let refused = write("elf-linear", &checkpoint, &Facts::default(), &options);
     let message = refused.unwrap_err().to_string();
@@ -253,7 +255,7 @@ fn isolated_page_tables_get_the_kernel_back() {
     let mut user = vec![0; 4096];
     user[..8].copy_from_slice(&0x2007_u64.to_le_bytes());
     checkpoint.memory.map(Gpa(0x40_0000), 4096, std::sync::Arc::new(user), 0).unwrap();
-    x86_of(&mut checkpoint.vcpus[0]).control.cr3 = Some(0x40_0000);
+    x86_of(&mut checkpoint.vcpus_mut()[0]).control.cr3 = Some(0x40_0000);
     let mut facts = Facts::default();
     let (core, _) = write_core("elf-linear", &checkpoint, &facts);
     assert_eq!(core.loads.len(), 1);
@@ -277,7 +279,7 @@ fn without_paging_linear_is_physical_below_4_gib() {
     x86.control.cr0 = Some(0x10);
     x86.segments.cs.base = Some(0xf_0000);
     x86.rip = Some(0xfff0);
-    checkpoint.vcpus = vec![cpu];
+    checkpoint.vcpus = [cpu].into();
     let (file, summary) =
         write("elf-linear", &checkpoint, &Facts::default(), &WriteOptions::default()).unwrap();
     let core = Core::parse(&file);
@@ -291,8 +293,8 @@ fn without_paging_linear_is_physical_below_4_gib() {
 #[test]
 fn page_tables_that_map_nothing_are_an_error() {
     let mut checkpoint = guest(&[(0, 16)]);
-    checkpoint.vcpus = vec![vcpu(0, LONG_MODE)];
-    x86_of(&mut checkpoint.vcpus[0]).control.cr3 = Some(1 << 40);
+    checkpoint.vcpus = [vcpu(0, LONG_MODE)].into();
+    x86_of(&mut checkpoint.vcpus_mut()[0]).control.cr3 = Some(1 << 40);
     let refused = write("elf-linear", &checkpoint, &Facts::default(), &WriteOptions::default());
     assert!(matches!(refused, Err(DumpError::NoMemory { .. })), "{refused:?}");
 }
@@ -300,7 +302,7 @@ fn page_tables_that_map_nothing_are_an_error() {
 #[test]
 fn the_physical_view_has_a_segment_per_stretch() {
     let mut checkpoint = guest(&[(0, 256), (1 << 32, 64)]);
-    checkpoint.vcpus = vec![vcpu(0, LONG_MODE), vcpu(1, LONG_MODE)];
+    checkpoint.vcpus = [vcpu(0, LONG_MODE), vcpu(1, LONG_MODE)].into();
     let (core, file) = write_core("elf-physical", &checkpoint, &Facts::default());
     assert_eq!((core.class, core.machine), (2, object::elf::EM_X86_64.0));
     let places: Vec<_> = core.loads.iter().map(|l| (l.vaddr, l.paddr, l.filesz)).collect();
@@ -318,7 +320,7 @@ fn a_32_bit_guest_is_elf32_while_it_fits() {
         [(vec![(0, 16)], 1), (vec![(0, 16), (0xffff_f000, 1)], 1), (vec![(0, 16), (1 << 32, 1)], 2)]
     {
         let mut checkpoint = guest(&parts);
-        checkpoint.vcpus = vec![vcpu(0, 0)];
+        checkpoint.vcpus = [vcpu(0, 0)].into();
         let (core, _) = write_core("elf-physical", &checkpoint, &Facts::default());
         assert_eq!((core.class, core.machine), (class, object::elf::EM_386.0), "{parts:x?}");
         assert_eq!(core.kinds()[1], ("CORE", 1, 144));
@@ -398,7 +400,7 @@ fn linux_facts() -> Facts {
 
 fn linux_guest() -> Checkpoint {
     let mut checkpoint = guest(&[(0, 512), (1 << 32, 64)]);
-    checkpoint.vcpus = vec![vcpu(0, LONG_MODE), vcpu(1, LONG_MODE)];
+    checkpoint.vcpus = [vcpu(0, LONG_MODE), vcpu(1, LONG_MODE)].into();
     checkpoint
 }
 
@@ -468,7 +470,7 @@ fn memory_above_lowmem_has_no_address_on_i386() {
     let low = 896 << 20;
     let mut checkpoint = guest(&[(0, 32)]);
     map_marked(&mut checkpoint.memory, low - 0x1_0000, 32);
-    checkpoint.vcpus = vec![vcpu(0, 0)];
+    checkpoint.vcpus = [vcpu(0, 0)].into();
     let mut facts = linux_facts();
     let linux = facts.linux.as_mut().map(Arc::make_mut).unwrap();
     linux.is_64_bit = false;
@@ -491,7 +493,7 @@ fn memory_above_lowmem_has_no_address_on_i386() {
 #[test]
 fn registers_lie_where_the_kernel_puts_them() {
     let mut checkpoint = paged_guest();
-    x86_of(&mut checkpoint.vcpus[0]).fpu = Some(FpuState::Fxsave(Box::new([3; 512])));
+    x86_of(&mut checkpoint.vcpus_mut()[0]).fpu = Some(FpuState::Fxsave(Box::new([3; 512])));
     let (core, _) = write_core("elf-linear", &checkpoint, &Facts::default());
     assert_eq!(
         core.kinds(),
@@ -527,7 +529,7 @@ fn segments_in_the_note_of_qemu_are_as_qemu_writes_them() {
         limit: Some(limit),
         attributes: Some(attributes),
     };
-    let segments = &mut x86_of(&mut checkpoint.vcpus[0]).segments;
+    let segments = &mut x86_of(&mut checkpoint.vcpus_mut()[0]).segments;
     segments.cs = segment(0x33, 0, u32::MAX, 0xa0fb);
     segments.fs = segment(0, 0x7f00_1234_5000, 0, 0);
     segments.gs = segment(0x63, 0x1234_5678, 0xf_ffff, 0xd0f3);
@@ -548,8 +550,8 @@ fn segments_in_the_note_of_qemu_are_as_qemu_writes_them() {
 #[test]
 fn i386_registers_lie_where_the_kernel_puts_them() {
     let mut checkpoint = guest(&[(0, 16)]);
-    checkpoint.vcpus = vec![vcpu(0, 0)];
-    x86_of(&mut checkpoint.vcpus[0]).fpu = Some(FpuState::Fxsave(Box::new([0; 512])));
+    checkpoint.vcpus = [vcpu(0, 0)].into();
+    x86_of(&mut checkpoint.vcpus_mut()[0]).fpu = Some(FpuState::Fxsave(Box::new([0; 512])));
     let (core, _) = write_core("elf-physical", &checkpoint, &Facts::default());
     assert_eq!(
         core.kinds(),
@@ -616,7 +618,7 @@ fn fsave_tags_follow_from_the_values() {
 #[test]
 fn vcpus_without_registers_are_told() {
     let mut checkpoint = linux_guest();
-    *x86_of(&mut checkpoint.vcpus[1]) = vmss2core_mem::X86Vcpu::default();
+    *x86_of(&mut checkpoint.vcpus_mut()[1]) = vmss2core_machine::x86::Registers::default();
     let count = |format: &str| {
         let options = WriteOptions::default();
         let (file, summary) = write(format, &checkpoint, &linux_facts(), &options).unwrap();

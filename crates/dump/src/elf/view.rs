@@ -2,10 +2,11 @@
 
 use std::ops::{ControlFlow, Range};
 
-use vmss2core_guest::paging::{
-    AddressSpace, Leaf, Limits, PagingMode, Root, WalkSummary, vcpu_paging,
-};
-use vmss2core_mem::{Checkpoint, Gpr, Gva, PAGE_SIZE, PhysicalMemory, Problem, Vcpu, X86Vcpu};
+use vmss2core_machine::paging::{AddressSpace, Leaf, Limits, PagingMode, Root, WalkSummary};
+use vmss2core_machine::x86::Gpr;
+use vmss2core_machine::x86::vcpu_paging;
+use vmss2core_machine::{Checkpoint, Vcpu, x86};
+use vmss2core_mem::{Gva, PAGE_SIZE, PhysicalMemory, Problem};
 
 use crate::{DumpError, Input, WriteOptions};
 
@@ -47,7 +48,7 @@ impl<'a> View<'a> {
         Ok(view)
     }
 
-    fn add(&mut self, range: Range<u64>, space: &AddressSpace, x86: &X86Vcpu) {
+    fn add(&mut self, range: Range<u64>, space: &AddressSpace, x86: &x86::Registers) {
         let leaves = &mut self.leaves;
         let first = leaves.len();
         let summary = space.walk_range(range.clone(), &Limits::default(), &mut |leaf| {
@@ -63,7 +64,7 @@ impl<'a> View<'a> {
 
 const ALL: Range<u64> = 0..u64::MAX;
 
-fn find_vcpu(checkpoint: &Checkpoint, index: u32) -> Result<(&Vcpu, &X86Vcpu), DumpError> {
+fn find_vcpu(checkpoint: &Checkpoint, index: u32) -> Result<(&Vcpu, &x86::Registers), DumpError> {
     let vcpus = &checkpoint.vcpus;
     let vcpu = vcpus
         .iter()
@@ -78,7 +79,7 @@ fn find_vcpu(checkpoint: &Checkpoint, index: u32) -> Result<(&Vcpu, &X86Vcpu), D
 /// The page tables that the user named.
 fn given(
     memory: &PhysicalMemory,
-    x86: &X86Vcpu,
+    x86: &x86::Registers,
     cr3: u64,
     problems: &mut Vec<Problem>,
 ) -> AddressSpace {
@@ -100,7 +101,7 @@ fn given(
 fn own(
     input: Input<'_>,
     vcpu: &Vcpu,
-    x86: &X86Vcpu,
+    x86: &x86::Registers,
     problems: &mut Vec<Problem>,
 ) -> Result<Vec<(Range<u64>, AddressSpace)>, DumpError> {
     let memory = &input.checkpoint.memory;
@@ -137,7 +138,7 @@ fn add_around_registers(
     first: usize,
     range: &Range<u64>,
     space: &AddressSpace,
-    x86: &X86Vcpu,
+    x86: &x86::Registers,
 ) {
     let registers = [linear_pc(x86), x86.gpr(Gpr::Rsp), x86.gpr(Gpr::Rbp)];
     for register in registers.into_iter().flatten() {
@@ -163,7 +164,7 @@ fn single_page(space: &AddressSpace, gva: Gva) -> Option<Leaf> {
 }
 
 /// Where the vCPU executes, as a linear address.
-pub(super) fn linear_pc(x86: &X86Vcpu) -> Option<u64> {
+pub(super) fn linear_pc(x86: &x86::Registers) -> Option<u64> {
     let efer = x86.msrs.efer.unwrap_or(0);
     let base = if efer & (1 << 10) == 0 { x86.segments.cs.base.unwrap_or(0) } else { 0 };
     Some(base.wrapping_add(x86.rip?))

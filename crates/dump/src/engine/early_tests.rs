@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, ThreadId};
 
 use vmss2core_guest::Facts;
-use vmss2core_mem::{Checkpoint, Gpa, PAGE_SIZE};
+use vmss2core_machine::Checkpoint;
+use vmss2core_mem::{Gpa, PAGE_SIZE};
 
 use super::{Companion, Extent, Layout, Literal, write_early};
 use crate::test_support::{LONG_MODE, Scratch, guest, marked, vcpu, write_to};

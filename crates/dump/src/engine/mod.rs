@@ -124,7 +124,7 @@ pub(crate) fn write_with(
     path: &Path,
     monitor: &dyn Monitor,
 ) -> Result<(), DumpError> {
-    let output = Output::create(path, options.existing, &input.checkpoint.provenance)?;
+    let output = Output::create(path, options.existing, &input.checkpoint.about.provenance)?;
     let companions = write_rest(layout, &output, input, options, path)?;
     copy_memory(&layout.extents, &input.checkpoint.memory, &output, monitor)?;
     made.write(&mut |bytes, offset| output.write_all_at(bytes, offset))?;
@@ -150,7 +150,7 @@ pub(crate) fn write_early(
         write(&layout, input, options, path, monitor)?;
         return Ok(layout);
     }
-    let output = Output::create(path, options.existing, &input.checkpoint.provenance)?;
+    let output = Output::create(path, options.existing, &input.checkpoint.about.provenance)?;
     let stoppable = Stoppable { monitor, stop: AtomicBool::new(false) };
     let memory = &input.checkpoint.memory;
     let (copied, rest) = thread::scope(|scope| {
@@ -217,7 +217,7 @@ fn write_rest(
             Existing::Stays => Existing::Stays,
             _ => Existing::IsReplacedUnlessLink,
         };
-        let file = Output::create(&path, existing, &input.checkpoint.provenance)?;
+        let file = Output::create(&path, existing, &input.checkpoint.about.provenance)?;
         file.write_all_at(companion.text.as_bytes(), 0)?;
         Ok(file)
     };

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use vmss2core_guest::Facts;
-use vmss2core_mem::{Checkpoint, Gpa, PAGE_SIZE, ReadAt};
+use vmss2core_machine::Checkpoint;
+use vmss2core_mem::{Gpa, PAGE_SIZE, ReadAt};
 
 use crate::test_support::{Scratch, guest, marked, write, write_to};
 use crate::{DumpError, Input, Monitor, Silent, WriteOptions};
@@ -179,7 +180,7 @@ fn directories_and_inputs_are_no_outputs() {
 
     fs::write(&scratch.path, "memory").unwrap();
     let path = scratch.dir.path().join(".").join("out.core");
-    checkpoint.provenance.host_files = vec![path];
+    checkpoint.about_mut().provenance.host_files = vec![path];
     let refused = write_to(&scratch, "raw", &checkpoint, &facts, &REPLACE, &Silent);
     assert!(matches!(refused, Err(DumpError::IsInput { .. })), "{refused:?}");
     assert_eq!(fs::read(&scratch.path).unwrap(), b"memory");

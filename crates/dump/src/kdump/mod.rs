@@ -76,7 +76,7 @@ impl DumpFormat for KdumpCore {
         monitor: &dyn Monitor,
     ) -> Result<Summary, DumpError> {
         let plan = Plan::new(input, options.kdump)?;
-        let output = Output::create(path, options.existing, &input.checkpoint.provenance)?;
+        let output = Output::create(path, options.existing, &input.checkpoint.about.provenance)?;
         let summary = if options.kdump.flatten {
             let failed = |source| output.error(source);
             let mut file = output.file();
@@ -137,7 +137,7 @@ impl<'a> Plan<'a> {
         let head = Head {
             is_64_bit: elf::is_64_bit_guest(input),
             uts: uts_name(linux, kernel.as_ref()),
-            seconds: input.checkpoint.machine.suspended_unix.unwrap_or(0),
+            seconds: input.checkpoint.about.machine.suspended_unix.unwrap_or(0),
             cpus: u32::try_from(input.checkpoint.vcpus.len()).unwrap_or(u32::MAX),
             flags: options.compression.flag(),
             level: options.level.number(),

@@ -3,8 +3,9 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use vmss2core_guest::{Facts, Found, LinuxFacts, VmcoreInfo};
-use vmss2core_mem::{Checkpoint, Gpa, PAGE_SIZE, PhysicalMemory};
+use vmss2core_guest::{Facts, LinuxFacts, VmcoreInfo};
+use vmss2core_machine::Checkpoint;
+use vmss2core_mem::{Found, Gpa, PAGE_SIZE, PhysicalMemory};
 
 use super::{Compression, DumpLevel, KdumpOptions};
 use crate::test_support::{LONG_MODE, Scratch, guest, map_marked, vcpu, write, write_to};
@@ -30,7 +31,7 @@ fn facts(is_64_bit: bool) -> Facts {
 /// Memory with video memory, a hole, and an end that is no multiple of anything.
 fn a_guest() -> Checkpoint {
     let mut checkpoint = guest(&[(0, 300), (0x20_0000, 1000), (1 << 32, 77)]);
-    checkpoint.vcpus = vec![vcpu(0, LONG_MODE), vcpu(1, LONG_MODE)];
+    checkpoint.vcpus = [vcpu(0, LONG_MODE), vcpu(1, LONG_MODE)].into();
     checkpoint
 }
 
@@ -169,7 +170,7 @@ fn every_page_is_there_whatever_the_compression() {
 #[test]
 fn the_header_says_all_that_readers_want_to_know() {
     let mut checkpoint = a_guest();
-    checkpoint.machine.suspended_unix = Some(0x6543_2100);
+    checkpoint.about_mut().machine.suspended_unix = Some(0x6543_2100);
     let (file, _) = write("kdump", &checkpoint, &facts(true), &stored(Compression::Lzo)).unwrap();
     let dump = Dump::new(&file, true);
     let names: Vec<&str> = (0..6).map(|index| dump.name(index)).collect();
@@ -204,7 +205,7 @@ fn the_notes_are_those_of_the_elf_core() {
 #[test]
 fn a_32_bit_guest_gets_the_headers_of_its_kernel() {
     let mut checkpoint = guest(&[(0, 2000)]);
-    checkpoint.vcpus = vec![vcpu(0, 0)];
+    checkpoint.vcpus = [vcpu(0, 0)].into();
     let (file, _) = write("kdump", &checkpoint, &facts(false), &WriteOptions::default()).unwrap();
     let dump = Dump::new(&file, false);
     assert_eq!(dump.name(4), "i686");

@@ -2,7 +2,8 @@
 //! what follows an NT_PRSTATUS to its thread.
 
 use vmss2core_guest::linux::{Kernel, Object, Process, Task, ThreadRegisters, TlsSegment, Vma};
-use vmss2core_mem::{Gpr, PAGE_SIZE};
+use vmss2core_machine::x86::Gpr;
+use vmss2core_mem::PAGE_SIZE;
 use zerocopy::little_endian::{I32, U16, U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 

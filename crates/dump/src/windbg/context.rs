@@ -1,7 +1,8 @@
 //! Registers of a vCPU in the forms that Windows keeps them in.
 
 use vmss2core_guest::windows::WindowsCpu;
-use vmss2core_mem::{DescriptorTable, Gpr, X86Vcpu};
+use vmss2core_machine::x86;
+use vmss2core_machine::x86::{DescriptorTable, Gpr};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -32,7 +33,7 @@ impl Context {
 
     /// The registers of a vCPU. Those that are not known are 0, but for
     /// segments: a debugger takes a code segment of 0 for 16-bit code.
-    pub(super) fn of_vcpu(vcpu: &X86Vcpu, is_64_bit: bool) -> Self {
+    pub(super) fn of_vcpu(vcpu: &x86::Registers, is_64_bit: bool) -> Self {
         let bytes = if is_64_bit { context64(vcpu) } else { context32(vcpu) };
         let stack = vcpu.gpr(Gpr::Rsp).unwrap_or(0);
         Self { bytes, instruction: vcpu.rip.unwrap_or(0), stack }
@@ -55,7 +56,7 @@ impl Context {
 }
 
 /// Debug registers 0 to 3, 6 and 7, if any is known.
-fn debug(vcpu: &X86Vcpu) -> Option<[u64; 6]> {
+fn debug(vcpu: &x86::Registers) -> Option<[u64; 6]> {
     let [d0, d1, d2, d3, _, _, d6, d7] = vcpu.debug;
     let known = [d0, d1, d2, d3, d6, d7];
     known.iter().any(Option::is_some).then(|| known.map(Option::unwrap_or_default))
@@ -69,7 +70,7 @@ fn selector(known: Option<u16>, default: u16) -> u16 {
 
 /// The FXSAVE image and whether it is known; else that of a processor after
 /// FNINIT, with all exceptions masked.
-fn fxsave(vcpu: &X86Vcpu) -> ([u8; 512], bool) {
+fn fxsave(vcpu: &x86::Registers) -> ([u8; 512], bool) {
     if let Some(known) = vcpu.fpu.as_ref().and_then(fpu::fxsave) {
         return (known, true);
     }
@@ -94,7 +95,7 @@ fn flags(machine: u32, parts: [(bool, u32); 3]) -> u32 {
     known.fold(machine | GENERAL, |flags, (_, flag)| flags | flag)
 }
 
-fn context64(vcpu: &X86Vcpu) -> Vec<u8> {
+fn context64(vcpu: &x86::Registers) -> Vec<u8> {
     let (fxsave, has_fpu) = fxsave(vcpu);
     let (debug, segments) = (debug(vcpu), &vcpu.segments);
     let none = (false, 0);
@@ -118,7 +119,7 @@ fn context64(vcpu: &X86Vcpu) -> Vec<u8> {
     context.as_bytes().to_vec()
 }
 
-fn context32(vcpu: &X86Vcpu) -> Vec<u8> {
+fn context32(vcpu: &x86::Registers) -> Vec<u8> {
     let (fxsave, has_fpu) = fxsave(vcpu);
     let (debug, segments) = (debug(vcpu), &vcpu.segments);
     let gpr = |gpr| U32::new(low(vcpu.gpr(gpr).unwrap_or(0)));
@@ -166,7 +167,12 @@ pub(super) fn special_len(cpu: &WindowsCpu, is_64_bit: bool) -> usize {
 }
 
 /// Puts what is known into the `KSPECIAL_REGISTERS` that are in memory.
-pub(super) fn set_special(bytes: &mut Vec<u8>, vcpu: &X86Vcpu, cpu: &WindowsCpu, cr3: Option<u64>) {
+pub(super) fn set_special(
+    bytes: &mut Vec<u8>,
+    vcpu: &x86::Registers,
+    cpu: &WindowsCpu,
+    cr3: Option<u64>,
+) {
     if bytes.len() < SPECIAL64_WITH_XCR0 {
         if let Ok(special) = Special32::mut_from_bytes(bytes) {
             special32(special, vcpu, cr3);
@@ -181,7 +187,7 @@ pub(super) fn set_special(bytes: &mut Vec<u8>, vcpu: &X86Vcpu, cpu: &WindowsCpu,
     bytes.truncate(len);
 }
 
-fn special64(special: &mut Special64, vcpu: &X86Vcpu, cpu: &WindowsCpu, cr3: Option<u64>) {
+fn special64(special: &mut Special64, vcpu: &x86::Registers, cpu: &WindowsCpu, cr3: Option<u64>) {
     let (control, msrs) = (&vcpu.control, &vcpu.msrs);
     for (to, known) in special.control.iter_mut().zip([control.cr0, control.cr2, cr3, control.cr4])
     {
@@ -215,7 +221,7 @@ fn special64(special: &mut Special64, vcpu: &X86Vcpu, cpu: &WindowsCpu, cr3: Opt
     }
 }
 
-fn special32(special: &mut Special32, vcpu: &X86Vcpu, cr3: Option<u64>) {
+fn special32(special: &mut Special32, vcpu: &x86::Registers, cr3: Option<u64>) {
     let control = &vcpu.control;
     for (to, known) in special.control.iter_mut().zip([control.cr0, control.cr2, cr3, control.cr4])
     {
@@ -234,7 +240,7 @@ fn special32(special: &mut Special32, vcpu: &X86Vcpu, cr3: Option<u64>) {
 
 /// The base of GS that is user mode's: `SWAPGS` exchanges the two, and one is
 /// the kernel's.
-fn user_gs(vcpu: &X86Vcpu, cpu: &WindowsCpu) -> Option<u64> {
+fn user_gs(vcpu: &x86::Registers, cpu: &WindowsCpu) -> Option<u64> {
     let (active, other) = (vcpu.segments.gs.base?, vcpu.msrs.kernel_gs_base?);
     match cpu.kpcr.0 {
         kpcr if kpcr == active => Some(other),

@@ -5,9 +5,10 @@
 //! are stale: they are overlaid with what the vCPU has. When Windows crashed it
 //! saved better ones itself; the vCPUs only spin.
 
-use vmss2core_guest::paging::{AddressSpace, Root};
 use vmss2core_guest::windows::{WindowsCpu, WindowsFacts, kdbg_fields};
-use vmss2core_mem::{Checkpoint, Gva, Problem, X86Vcpu};
+use vmss2core_machine::paging::{AddressSpace, Root};
+use vmss2core_machine::{Checkpoint, x86};
+use vmss2core_mem::{Gva, Problem};
 
 use super::context::{self, Context};
 use super::patch::Patch;
@@ -76,7 +77,7 @@ impl Guest<'_> {
         self.facts.is_64_bit
     }
 
-    fn vcpu(&self, cpu: &WindowsCpu) -> Option<&X86Vcpu> {
+    fn vcpu(&self, cpu: &WindowsCpu) -> Option<&x86::Registers> {
         let index = cpu.vcpu.as_ref()?.value;
         self.checkpoint.vcpus.iter().find(|vcpu| vcpu.index == index)?.x86()
     }
@@ -129,7 +130,7 @@ impl Guest<'_> {
 
     /// CR3, but never a root that hides the kernel (user mode under KVA shadow):
     /// a debugger would see nothing of it.
-    fn cr3(&self, cpu: &WindowsCpu, vcpu: &X86Vcpu) -> Option<u64> {
+    fn cr3(&self, cpu: &WindowsCpu, vcpu: &x86::Registers) -> Option<u64> {
         let mode = self.space.mode();
         let cr3 = vcpu.control.cr3;
         let is_own = cr3.is_some_and(|cr3| self.maps_kernel(mode.root_of(cr3)));

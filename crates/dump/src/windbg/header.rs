@@ -1,8 +1,8 @@
 //! What the header of a dump says. What is not known, or is 0 in dumps that Windows
 //! wrote (`KdSecondaryVersion`, `WriterStatus`, ...), is 0.
 
-use vmss2core_guest::paging::PagingMode;
 use vmss2core_guest::windows::{WindowsFacts, kdbg_fields};
+use vmss2core_machine::paging::PagingMode;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 

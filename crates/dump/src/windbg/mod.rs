@@ -8,9 +8,10 @@
 use std::ops::Range;
 use std::path::Path;
 
-use vmss2core_guest::paging::AddressSpace;
 use vmss2core_guest::windows::{self, Completeness, WindowsFacts};
-use vmss2core_mem::{Checkpoint, Gpa, Problem};
+use vmss2core_machine::Checkpoint;
+use vmss2core_machine::paging::AddressSpace;
+use vmss2core_mem::{Gpa, Problem};
 
 use self::cpus::{Cpus, Guest};
 use self::header::Head;
@@ -281,7 +282,7 @@ impl<'a> Writer<'a> {
     fn comment(self, facts: &WindowsFacts, patches: usize) -> String {
         let is_crashed = facts.bugcheck.is_some();
         let state = if is_crashed { "crashed" } else { "live snapshot, no bugcheck" };
-        let files = &self.checkpoint().provenance.files;
+        let files = &self.checkpoint().about.provenance.files;
         let name = files.first().and_then(|file| file.path.file_name());
         let name = name.map_or_else(|| "memory".into(), |name| name.to_string_lossy());
         let version = env!("CARGO_PKG_VERSION");

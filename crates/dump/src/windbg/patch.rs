@@ -1,6 +1,6 @@
 //! What is written over the guest's memory on its way into the file.
 
-use vmss2core_guest::paging::AddressSpace;
+use vmss2core_machine::paging::AddressSpace;
 use vmss2core_mem::{Gpa, Gva, PAGE_SIZE};
 
 use super::runs::Memory;

@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use vmss2core_guest::paging::AddressSpace;
 use vmss2core_guest::windows::{View, WindowsFacts, kdbg_fields};
+use vmss2core_machine::paging::AddressSpace;
 use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, PhysicalMemory, Problem, ReadAt};
 use zerocopy::FromBytes;
 use zerocopy::little_endian::{U32, U64};

@@ -1,7 +1,7 @@
 //! The registers of each feature. Orders are those of gdb's own descriptions
 //! (`gdb/features/i386/*.xml`), which QEMU and gdbserver keep too.
 
-use vmss2core_mem::{Gpr, SegmentRegister, SegmentRegisters};
+use vmss2core_machine::x86::{Gpr, SegmentRegister, SegmentRegisters};
 
 use super::{Feature, Register, Width, fpu, system};
 use crate::target::Registers;

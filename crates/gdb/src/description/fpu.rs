@@ -1,8 +1,8 @@
 //! x87 and vector registers, taken from an FXSAVE or XSAVE area (Intel SDM volume
 //! 1, chapters 10.5 and 13.4).
 
-use vmss2core_mem::FpuState;
-use vmss2core_mem::xsave::{AVX, XSTATE_BV};
+use vmss2core_machine::x86::FpuState;
+use vmss2core_machine::x86::xsave::{AVX, XSTATE_BV};
 
 use crate::target::Registers;
 

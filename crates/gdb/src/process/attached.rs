@@ -7,7 +7,7 @@ use vmss2core_guest::linux::{
     Kernel, Libraries, MappedFile, Process, RegisterFinder, Task, ThreadRegisters, Vma, VmaFlags,
     living_threads,
 };
-use vmss2core_guest::paging::{AddressSpace, Permissions};
+use vmss2core_machine::paging::{AddressSpace, Permissions};
 use vmss2core_mem::Gva;
 
 use super::registers;

@@ -1,7 +1,8 @@
 //! The registers of a thread in user mode, as descriptions have them.
 
 use vmss2core_guest::linux::ThreadRegisters;
-use vmss2core_mem::{FpuState, Gpr, SegmentRegister, SegmentRegisters, X86Vcpu};
+use vmss2core_machine::x86;
+use vmss2core_machine::x86::{FpuState, Gpr, SegmentRegister, SegmentRegisters};
 
 use crate::description::{Description, Feature, Width};
 use crate::target::Registers;
@@ -33,13 +34,13 @@ pub(super) fn of_thread(found: &ThreadRegisters) -> Registers {
         let is_known = !found.unreliable.contains(&gpr.name());
         is_known.then(|| values.gpr(gpr))
     });
-    let cpu = X86Vcpu {
+    let cpu = x86::Registers {
         general,
         rip: Some(values.rip),
         rflags: Some(values.rflags),
         segments: segments(found),
         fpu: found.fpu.clone(),
-        ..X86Vcpu::default()
+        ..x86::Registers::default()
     };
     Registers { cpu, system_call: Some(values.orig_rax) }
 }

@@ -8,8 +8,9 @@
 use std::collections::HashMap;
 
 use vmss2core_guest::linux::{Kernel, LinuxError, Task};
-use vmss2core_guest::paging::AddressSpace;
-use vmss2core_mem::{Gva, Problem, X86Vcpu};
+use vmss2core_machine::paging::AddressSpace;
+use vmss2core_machine::x86;
+use vmss2core_mem::{Gva, Problem};
 
 use crate::description::Description;
 use crate::target::{Inferior, Library, Region, Registers, Slide, Thread};
@@ -73,13 +74,13 @@ impl<'a> GuestTasks<'a> {
         own.into_iter().chain([self.kernel.space().clone()]).collect()
     }
 
-    fn cpu(&self, task: &Task) -> X86Vcpu {
+    fn cpu(&self, task: &Task) -> x86::Registers {
         let running = task.on_vcpu.and_then(|index| self.kernel.registers_of(index));
         if let Some(running) = running {
             return running.clone();
         }
         match self.kernel.sleeping_registers(task) {
-            Ok(found) => X86Vcpu { rip: found.value.rip.or(Some(0)), ..found.value },
+            Ok(found) => x86::Registers { rip: found.value.rip.or(Some(0)), ..found.value },
             Err(_) => nowhere(),
         }
     }

@@ -1,6 +1,6 @@
 //! Virtual memory as debuggers ask for it: from an address on, as far as it goes.
 
-use vmss2core_guest::paging::{AccessError, AddressSpace, PagingMode, read_pages};
+use vmss2core_machine::paging::{AccessError, AddressSpace, PagingMode, read_pages};
 use vmss2core_mem::{Gva, PAGE_SIZE};
 
 use crate::target::Region;

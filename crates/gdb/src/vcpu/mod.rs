@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use vmss2core_guest::Facts;
-use vmss2core_guest::paging::AddressSpace;
-use vmss2core_mem::{Gva, PhysicalMemory, Vcpu};
+use vmss2core_machine::Vcpu;
+use vmss2core_machine::paging::AddressSpace;
+use vmss2core_mem::{Gva, PhysicalMemory};
 
 use crate::description::Description;
 use crate::target::{Inferior, Library, MachKernel, Region, Registers, Slide, Target, Thread};

@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use vmss2core_guest::linux::Kernel;
-use vmss2core_guest::paging::{AddressSpace, vcpu_paging};
 use vmss2core_guest::{Facts, OperatingSystem, windows};
-use vmss2core_mem::{Checkpoint, FpuState, Gva, Vcpu, X86Vcpu};
+use vmss2core_machine::paging::AddressSpace;
+use vmss2core_machine::x86::FpuState;
+use vmss2core_machine::x86::vcpu_paging;
+use vmss2core_machine::{Checkpoint, Vcpu, x86};
+use vmss2core_mem::Gva;
 
 use super::windows::images;
 use super::{PerCpu, macos, modules, read_prefix};
@@ -166,8 +169,8 @@ impl<'a> KernelView<'a> {
 
 /// Registers of which nothing is known: gdb drops a thread of which it is not told
 /// where it stands.
-pub(crate) fn nowhere() -> X86Vcpu {
-    X86Vcpu { rip: Some(0), ..X86Vcpu::default() }
+pub(crate) fn nowhere() -> x86::Registers {
+    x86::Registers { rip: Some(0), ..x86::Registers::default() }
 }
 
 fn width(checkpoint: &Checkpoint, facts: &Facts) -> Width {
@@ -175,7 +178,7 @@ fn width(checkpoint: &Checkpoint, facts: &Facts) -> Width {
     let linux = facts.linux.as_ref().is_some_and(|linux| linux.is_64_bit);
     let windows = facts.windows.as_ref().is_some_and(|windows| windows.is_64_bit);
     let macos = facts.macos.as_ref().is_some_and(|macos| macos.is_64_bit);
-    let in_real_mode = |vcpu: &X86Vcpu| vcpu.control.cr0.is_some_and(|cr0| cr0 & 1 == 0);
+    let in_real_mode = |vcpu: &x86::Registers| vcpu.control.cr0.is_some_and(|cr0| cr0 & 1 == 0);
     if linux || windows || macos || modes().any(|mode| mode.value.is_64_bit()) {
         Width::Bits64
     } else if !checkpoint.vcpus.is_empty()
@@ -190,7 +193,7 @@ fn width(checkpoint: &Checkpoint, facts: &Facts) -> Width {
 /// SSE even where the checkpoint lacks it: gdb wants it, and says "unavailable".
 fn features(checkpoint: &Checkpoint) -> Vec<Feature> {
     let mut features = vec![Feature::Core, Feature::Sse, Feature::Segments];
-    let has_avx = |vcpu: &X86Vcpu| vcpu.fpu.as_ref().is_some_and(FpuState::has_avx);
+    let has_avx = |vcpu: &x86::Registers| vcpu.fpu.as_ref().is_some_and(FpuState::has_avx);
     if checkpoint.vcpus.iter().filter_map(Vcpu::x86).any(has_avx) {
         features.push(Feature::Avx);
     }
@@ -202,8 +205,9 @@ fn features(checkpoint: &Checkpoint) -> Vec<Feature> {
 mod tests {
     use std::sync::Arc;
 
-    use vmss2core_guest::paging::PagingMode;
-    use vmss2core_guest::{Found, VcpuFacts};
+    use vmss2core_guest::VcpuFacts;
+    use vmss2core_machine::paging::PagingMode;
+    use vmss2core_mem::Found;
 
     use super::*;
     use crate::fuzzing::Toy;

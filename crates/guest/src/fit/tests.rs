@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
+use vmss2core_machine::x86::{ControlRegisters, Msrs};
+use vmss2core_machine::{Registers, Vcpu};
+
 use super::*;
-use vmss2core_mem::{ControlRegisters, Msrs, Vcpu, VcpuState};
 
 const ROOT: u64 = 0x1000;
 const KERNEL: u64 = 0xffff_ffff_8100_0000;
@@ -35,8 +37,8 @@ fn memory(kernel: u64, program: u64) -> PhysicalMemory {
     memory
 }
 
-fn vcpu(rip: u64, cr3: u64) -> X86Vcpu {
-    let mut vcpu = X86Vcpu { rip: Some(rip), ..X86Vcpu::default() };
+fn vcpu(rip: u64, cr3: u64) -> x86::Registers {
+    let mut vcpu = x86::Registers { rip: Some(rip), ..x86::Registers::default() };
     vcpu.control.cr0 = Some(0x8000_0001);
     vcpu.control.cr3 = Some(cr3);
     vcpu.control.cr4 = Some(0x20);
@@ -45,11 +47,11 @@ fn vcpu(rip: u64, cr3: u64) -> X86Vcpu {
     vcpu
 }
 
-fn said(memory: PhysicalMemory, vcpus: Vec<X86Vcpu>) -> Option<String> {
+fn said(memory: PhysicalMemory, vcpus: Vec<x86::Registers>) -> Option<String> {
     let vcpus = (0..).zip(vcpus).map(|(index, x86)| Vcpu {
         index,
         halted: None,
-        state: VcpuState::X86(Box::new(x86)),
+        registers: Registers::X86(Box::new(x86)),
     });
     let checkpoint = Checkpoint { memory, vcpus: vcpus.collect(), ..Checkpoint::default() };
     misfit(&checkpoint).map(|problem| problem.message)
@@ -60,7 +62,7 @@ fn page_tables_that_map_what_is_executed_fit() {
     for rip in [KERNEL, PROGRAM, KERNEL + 0x1000] {
         assert_eq!(said(memory(PLAIN, PLAIN | USER), vec![vcpu(rip, ROOT)]), None, "{rip:#x}");
     }
-    let free = X86Vcpu { msrs: Msrs::default(), ..vcpu(KERNEL, ROOT) };
+    let free = x86::Registers { msrs: Msrs::default(), ..vcpu(KERNEL, ROOT) };
     assert_eq!(said(memory(PLAIN | NO_EXECUTE, PLAIN | USER), vec![free]), None);
 }
 
@@ -91,7 +93,7 @@ fn page_tables_that_are_not_there_show_that_memory_was_cut_off() {
 #[test]
 fn processors_that_cannot_tell_do_not() {
     let foreign = || vcpu(KERNEL, 0x7000);
-    let off = X86Vcpu { control: ControlRegisters::default(), ..vcpu(0xfff0, 0) };
+    let off = x86::Registers { control: ControlRegisters::default(), ..vcpu(0xfff0, 0) };
     let mut real = vcpu(0xfff0, 0);
     real.control.cr0 = Some(0x10);
     let in_rom = {

@@ -4,7 +4,9 @@
 
 use std::collections::HashMap;
 
-use vmss2core_mem::{Gpa, Gpr, Gva, X86Vcpu};
+use vmss2core_machine::x86;
+use vmss2core_machine::x86::Gpr;
+use vmss2core_mem::{Gpa, Gva};
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
@@ -42,19 +44,19 @@ const GS_BASE: usize = 22;
 struct CrashNote {
     /// Thread that it ran.
     tid: u32,
-    registers: X86Vcpu,
+    registers: x86::Registers,
 }
 
 impl Kernel {
     /// The registers with which a task stopped when the kernel crashed, if it ran then.
-    pub(super) fn at_crash(&self, task: &Task) -> Option<X86Vcpu> {
+    pub(super) fn at_crash(&self, task: &Task) -> Option<x86::Registers> {
         let note = self.crash_note(task.cpu?)?;
         (task.tid != 0 && note.tid == task.tid).then_some(note.registers)
     }
 
     /// Of each vCPU that executes the second kernel, the registers that it had in this
     /// one.
-    pub(super) fn left_registers(&self) -> HashMap<u32, X86Vcpu> {
+    pub(super) fn left_registers(&self) -> HashMap<u32, x86::Registers> {
         let second = self.linux().crash_kernel.as_ref();
         let vcpus = second.map(|kernel| kernel.value.vcpus.as_slice()).unwrap_or_default();
         let registers = |index: &u32| {
@@ -99,11 +101,14 @@ impl Kernel {
 }
 
 /// `pr_reg`: what `struct pt_regs` has, then more.
-fn registers(words: &[u64], is_64_bit: bool) -> X86Vcpu {
+fn registers(words: &[u64], is_64_bit: bool) -> x86::Registers {
     let layout = if is_64_bit { &PT_REGS_64 } else { &PT_REGS_32 };
     let word = |index: usize| words.get(index).copied();
-    let mut vcpu =
-        X86Vcpu { rip: word(layout.ip), rflags: word(layout.flags), ..X86Vcpu::default() };
+    let mut vcpu = x86::Registers {
+        rip: word(layout.ip),
+        rflags: word(layout.flags),
+        ..x86::Registers::default()
+    };
     for (index, gpr) in layout.general.iter().chain([&(layout.sp, Gpr::Rsp)]) {
         if let Some(slot) = vcpu.general.get_mut(*gpr as usize) {
             *slot = word(*index);

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use vmss2core_mem::{Checkpoint, Gva, PhysicalMemory, Problem, Vcpu, X86Vcpu};
+use vmss2core_machine::paging::AddressSpace;
+use vmss2core_machine::{Checkpoint, Vcpu, x86};
+use vmss2core_mem::{Found, Gva, PhysicalMemory, Problem};
 
 use super::layout::{Stated, lists_tasks};
 use super::process::swap::SwapAreas;
@@ -11,8 +13,7 @@ use super::{
     Btf, GeneratedCode, Layout, Learned, LinuxError, Modules, Object, Symbols, Types, btf,
     kallsyms, learn,
 };
-use crate::paging::AddressSpace;
-use crate::{Facts, Found, LinuxFacts, VcpuFacts};
+use crate::{Facts, LinuxFacts, VcpuFacts};
 
 /// What the user knows better than the guest: files of this very kernel.
 #[derive(Debug, Default)]
@@ -53,7 +54,7 @@ pub(super) struct Moment {
     pub(super) modules: OnceLock<Modules>,
     pub(super) generated: OnceLock<Vec<GeneratedCode>>,
     /// By vCPU that has left for a second kernel.
-    left: OnceLock<HashMap<u32, X86Vcpu>>,
+    left: OnceLock<HashMap<u32, x86::Registers>>,
     swap: OnceLock<SwapAreas>,
 }
 
@@ -119,7 +120,7 @@ impl Kernel {
 
     /// The registers of a vCPU as far as they are about this kernel: of one that executes
     /// a second kernel since this one crashed, those that it left here.
-    pub fn registers_of(&self, vcpu: u32) -> Option<&X86Vcpu> {
+    pub fn registers_of(&self, vcpu: u32) -> Option<&x86::Registers> {
         if self.linux().has_left(vcpu) {
             return self.moment.left.get_or_init(|| self.left_registers()).get(&vcpu);
         }
@@ -135,7 +136,7 @@ impl Kernel {
     }
 
     /// All vCPUs whose registers are known.
-    pub(super) fn all_registers(&self) -> impl Iterator<Item = &X86Vcpu> {
+    pub(super) fn all_registers(&self) -> impl Iterator<Item = &x86::Registers> {
         let indices = self.checkpoint.vcpus.iter().map(|vcpu: &Vcpu| vcpu.index);
         indices.filter_map(|index| self.registers_of(index))
     }

@@ -2,7 +2,7 @@
 
 use super::log::Record;
 use super::{Frame, FrameKind, Kernel, Log};
-use crate::Found;
+use vmss2core_mem::Found;
 
 /// What a kernel's trouble is told by, worst first (kernel/panic.c,
 /// lib/bug.c, arch/x86/kernel/dumpstack.c, kernel/watchdog.c, kernel/hung_task.c).

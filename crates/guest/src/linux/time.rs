@@ -5,10 +5,9 @@
 //! `timekeeper_data`, behind a sequence counter. Where it is not to be found the
 //! checkpoint says when it was made, and the log how long the guest ran at least.
 
-use vmss2core_mem::Gva;
+use vmss2core_mem::{Found, Gva};
 
 use super::{Kernel, Log, Object};
-use crate::Found;
 
 const SECOND: i128 = 1_000_000_000;
 /// A real clock is after 2001 and before 2096; others are damage.
@@ -86,7 +85,7 @@ impl Kernel {
     fn estimate(&self, log: Option<&Log>) -> Clock {
         let last = log.and_then(|log| log.records.iter().filter_map(|record| record.time_ns).max());
         let uptime = last.map(|last| Found::new(last, "the last message of the log, at least"));
-        let made = self.checkpoint().machine.suspended_unix;
+        let made = self.checkpoint().about.machine.suspended_unix;
         let boot = made.zip(last).and_then(|(made, last)| {
             let boot = made.checked_mul(1_000_000_000)?.checked_sub(last)?;
             let how = "when the checkpoint was made less the time of the last message, at most";
@@ -106,12 +105,13 @@ fn signed(object: &Object<'_>, member: &str) -> Option<i128> {
 mod tests {
     use std::sync::Arc;
 
-    use vmss2core_mem::{Checkpoint, Gpa, PhysicalMemory};
+    use vmss2core_machine::Checkpoint;
+    use vmss2core_mem::{Gpa, PhysicalMemory};
 
     use super::*;
     use crate::linux::{BetterSources, Member, Symbol, Symbols, Types};
-    use crate::paging::{PagingMode, Root};
     use crate::{Facts, LinuxFacts};
+    use vmss2core_machine::paging::{PagingMode, Root};
 
     const CORE: u64 = 0x1000;
     const BOOT: u64 = 1_700_000_000;

@@ -1,9 +1,9 @@
 //! What `uname -a` says in the guest: `init_uts_ns`.
 
-use vmss2core_mem::Gva;
+use vmss2core_mem::{Found, Gva};
 
 use super::{Kernel, LinuxError};
-use crate::{Found, LinuxFacts};
+use crate::LinuxFacts;
 
 /// Bytes of each name in `struct new_utsname` (`<linux/utsname.h>`).
 const NAME_LEN: usize = 65;

@@ -4,14 +4,15 @@
 
 use std::sync::Arc;
 
-use vmss2core_mem::{Checkpoint, PhysicalMemory, Problem};
+use vmss2core_machine::Checkpoint;
+use vmss2core_machine::paging::AddressSpace;
+use vmss2core_mem::{Found, PhysicalMemory, Problem};
 
 use super::low_globals::{self, LowGlobals};
 use super::version::{self, DarwinVersion};
 use super::{KernelImage, KextList, MacosFacts, kexts, panic, place, roots};
 use crate::linux::Cpu;
-use crate::paging::AddressSpace;
-use crate::{Facts, Found, OperatingSystem, VcpuFacts};
+use crate::{Facts, OperatingSystem, VcpuFacts};
 
 /// A kernel is moved by less than this.
 const MAX_SLIDE: u64 = 512 << 20;
@@ -75,7 +76,7 @@ pub(crate) fn set_kernel_roots(macos: &MacosFacts, cpus: &[Cpu<'_>], vcpus: &mut
 /// Whether the machine is called a Mac, or a processor has an address that only XNU
 /// uses: those within 4 GiB of its base.
 fn is_hinted_at(checkpoint: &Checkpoint, cpus: &[Cpu<'_>]) -> bool {
-    let guest = checkpoint.machine.configured_guest.as_deref().unwrap_or_default();
+    let guest = checkpoint.about.machine.configured_guest.as_deref().unwrap_or_default();
     if guest.to_ascii_lowercase().starts_with("darwin") {
         return true;
     }

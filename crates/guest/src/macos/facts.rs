@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use vmss2core_mem::{Gpa, Gva};
+use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_mem::{Found, Gpa, Gva};
 
 use super::DarwinVersion;
-use crate::Found;
-use crate::paging::{PagingMode, Root};
 
 /// Facts about a macOS kernel.
 #[derive(Clone, Debug, Default)]

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
+use vmss2core_machine::paging::AddressSpace;
 use vmss2core_mem::Gva;
 
 use super::macho::{Image, KEXT_BUNDLE, START_LEN, Start, text, u64_at};
 use super::{Kext, KextList, Uuid};
-use crate::paging::AddressSpace;
 
 /// More than any system has.
 const MAX_KEXTS: usize = 4096;

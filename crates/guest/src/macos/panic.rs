@@ -1,11 +1,10 @@
 //! Why the kernel stopped: the text that it writes when it panics.
 
 use memchr::memmem;
-use vmss2core_mem::PhysicalMemory;
+use vmss2core_mem::{Found, PhysicalMemory};
 
 use super::macho::text;
 use super::{KernelImage, place};
-use crate::Found;
 
 /// What the text begins with; a number follows. The format of it has a `%` there.
 const PREFIX: &[u8] = b"panic(cpu ";

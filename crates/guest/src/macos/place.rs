@@ -6,12 +6,11 @@
 
 use std::ops::ControlFlow;
 
-use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
+use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory};
 
 use super::macho::{FILESET, Image, START_LEN, Start};
 use super::version::{self, DarwinVersion};
 use super::{KernelImage, Segment};
-use crate::Found;
 use crate::scan;
 
 /// Where a 64-bit kernel maps physical 0 (`VM_MIN_KERNEL_ADDRESS`).

@@ -5,12 +5,11 @@
 
 use std::ops::ControlFlow;
 
-use vmss2core_mem::{Gpa, PhysicalMemory};
+use vmss2core_machine::paging::{AddressSpace, PagingMode, Root};
+use vmss2core_mem::{Found, Gpa, PhysicalMemory};
 
 use super::{KernelImage, place};
-use crate::Found;
 use crate::linux::Cpu;
-use crate::paging::{AddressSpace, PagingMode, Root};
 use crate::scan;
 
 const PRESENT: u64 = 1;

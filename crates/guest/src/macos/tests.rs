@@ -4,9 +4,9 @@ use std::fs::File;
 use std::sync::Arc;
 
 use vmss2core_lab::macos::{Fixture, Loaded, MiniMac, Root, make};
-use vmss2core_mem::{
-    Checkpoint, DescriptorTable, Gpa, Gva, PhysicalMemory, Vcpu, VcpuState, X86Vcpu,
-};
+use vmss2core_machine::x86::DescriptorTable;
+use vmss2core_machine::{Checkpoint, Registers, Vcpu, x86};
+use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
 
 use super::macho::{Image, Start};
 use super::{DarwinVersion, MacosFacts};
@@ -28,21 +28,21 @@ fn memory(guest: &MiniMac, changes: &[(u64, &[u8])]) -> PhysicalMemory {
 
 fn vcpus(guest: &MiniMac) -> Vec<Vcpu> {
     let vcpu = |(index, cpu): (u32, &vmss2core_lab::vmware::Cpu)| {
-        let mut x86 = X86Vcpu { rip: Some(cpu.rip), ..X86Vcpu::default() };
+        let mut x86 = x86::Registers { rip: Some(cpu.rip), ..x86::Registers::default() };
         let [cr0, _, _, cr3, cr4] = cpu.control.map(Some);
         (x86.control.cr0, x86.control.cr3, x86.control.cr4) = (cr0, cr3, cr4);
         x86.msrs.efer = cpu.msrs.efer;
         x86.msrs.lstar = cpu.msrs.lstar;
         x86.idtr = DescriptorTable { base: Some(cpu.idtr.base), ..DescriptorTable::default() };
         x86.segments.cs.selector = Some(cpu.segments[1].0);
-        Vcpu { index, halted: None, state: VcpuState::X86(Box::new(x86)) }
+        Vcpu { index, halted: None, registers: Registers::X86(Box::new(x86)) }
     };
     (0..).zip(&guest.machine.cpus).map(vcpu).collect()
 }
 
 fn facts_of(guest: &MiniMac, changes: &[(u64, &[u8])]) -> Facts {
     let memory = memory(guest, changes);
-    analyse(&Checkpoint { memory, vcpus: vcpus(guest), ..Checkpoint::default() })
+    analyse(&Checkpoint { memory, vcpus: vcpus(guest).into(), ..Checkpoint::default() })
 }
 
 fn found(facts: &Facts) -> &MacosFacts {
@@ -324,7 +324,8 @@ fn memory_that_ends_in_the_kernel_is_no_harm() {
     guest.machine.ram.write_to(file.path()).unwrap();
     let file = Arc::new(File::open(file.path()).unwrap());
     memory.map(Gpa(0), guest.truth.gpa + 0x1000, file, 0).unwrap();
-    let facts = analyse(&Checkpoint { memory, vcpus: vcpus(&guest), ..Checkpoint::default() });
+    let facts =
+        analyse(&Checkpoint { memory, vcpus: vcpus(&guest).into(), ..Checkpoint::default() });
     let macos = found(&facts);
     assert!(macos.image.is_some() && macos.low_globals.is_none() && macos.version.is_none());
     assert!(!facts.problems.is_empty());

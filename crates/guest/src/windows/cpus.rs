@@ -5,15 +5,15 @@
 //! every version; `KPROCESSOR_STATE` of kernels without such a block is from the
 //! spec's 8.2.
 
-use vmss2core_mem::{Gva, X86Vcpu};
+use vmss2core_machine::paging::{AddressSpace, Root};
+use vmss2core_machine::x86;
+use vmss2core_mem::{Found, Gva};
 
 use super::kdbg::fields as kdbg_at;
 use super::pe::{self, Headers};
 use super::view::{element, pages_down};
 use super::{ForeignVcpu, Kdbg, View, WindowsCpu, shared};
-use crate::Found;
 use crate::linux::Cpu;
-use crate::paging::{AddressSpace, Root};
 
 /// Most processors that any Windows has.
 const MAX_CPUS: u64 = 2048;
@@ -109,7 +109,7 @@ impl Search<'_, '_> {
         found
     }
 
-    fn candidates(&self, vcpu: &X86Vcpu) -> Vec<Gva> {
+    fn candidates(&self, vcpu: &x86::Registers) -> Vec<Gva> {
         let segments = &vcpu.segments;
         let bases = if self.is_64_bit {
             vec![segments.gs.base, vcpu.msrs.kernel_gs_base]
@@ -123,7 +123,7 @@ impl Search<'_, '_> {
 
     /// Base of the descriptor with which a 32-bit kernel finds its region; in user
     /// mode FS is something else.
-    fn base_of_selector(&self, vcpu: &X86Vcpu) -> Option<u64> {
+    fn base_of_selector(&self, vcpu: &x86::Registers) -> Option<u64> {
         const SELECTOR: u64 = 0x30;
         let low = self.view.uint(Gva(vcpu.gdtr.base?.checked_add(SELECTOR)?), 8)?;
         Some(low >> 16 & 0xff_ffff | low >> 56 << 24)
@@ -150,7 +150,7 @@ impl Search<'_, '_> {
     }
 
     /// What shows that a vCPU is the processor of this region, and how good that is.
-    fn match_of(&self, kpcr: Gva, vcpu: &X86Vcpu) -> Option<(u8, &'static str)> {
+    fn match_of(&self, kpcr: Gva, vcpu: &x86::Registers) -> Option<(u8, &'static str)> {
         let head = ControlRegion::of(self.is_64_bit);
         let segments = &vcpu.segments;
         let is = |at: u64, base: Option<u64>| {

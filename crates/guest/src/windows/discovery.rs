@@ -2,7 +2,8 @@
 //! data, processors. Each step takes what those before it found, and goes on
 //! without what they did not.
 
-use vmss2core_mem::{Gpa, Gva, PhysicalMemory, Problem, Severity};
+use vmss2core_machine::paging::Root;
+use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, Problem, Severity};
 
 use super::cpus::{self, directory_table};
 use super::kdbg::{VersionBlock, fields as kdbg_at};
@@ -12,9 +13,8 @@ use super::{
     Completeness, ForeignVcpu, Kdbg, KernelImage, Options, ScanDepth, View, WindowsCpu,
     WindowsFacts, image, kdbg, shared,
 };
+use crate::VcpuFacts;
 use crate::linux::Cpu;
-use crate::paging::Root;
-use crate::{Found, VcpuFacts};
 
 /// Looks for Windows where it is cheap to see.
 pub(crate) fn quickly(
@@ -288,7 +288,7 @@ impl<'a> Finder<'_, 'a> {
         &self,
         system: Option<&Found<Gva>>,
         tables: &KernelTables,
-    ) -> Found<(crate::paging::PagingMode, Root)> {
+    ) -> Found<(vmss2core_machine::paging::PagingMode, Root)> {
         let mode = tables.space.mode();
         match system.and_then(|system| self.root_of(system.value)) {
             Some(root) => Found::new((mode, root), "DirectoryTableBase of the System process"),

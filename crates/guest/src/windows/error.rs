@@ -3,7 +3,7 @@
 use thiserror::Error;
 use vmss2core_mem::Gva;
 
-use crate::paging::AccessError;
+use vmss2core_machine::paging::AccessError;
 
 /// Why a question to the kernel has no answer.
 #[derive(Debug, Error)]

@@ -1,10 +1,9 @@
 //! What was found out about a Windows kernel: all that writers and reports need,
 //! each part missing if it could not be had.
 
-use vmss2core_mem::Gva;
+use vmss2core_mem::{Found, Gva};
 
-use crate::Found;
-use crate::paging::{PagingMode, Root};
+use vmss2core_machine::paging::{PagingMode, Root};
 
 /// Facts about a Windows kernel.
 #[derive(Clone, Debug)]

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::sync::Arc;
 
 use vmss2core_lab::windows::{Fixture, MiniNt, Paging, make};
+use vmss2core_machine::paging::{PagingMode, Root};
 use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
 
 use super::view::View;
-use crate::paging::{PagingMode, Root};
 
 /// A guest and its memory.
 pub(super) struct Guest {

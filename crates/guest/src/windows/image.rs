@@ -10,13 +10,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::{ControlFlow, Range};
 
 use memchr::memmem;
-use vmss2core_mem::{Gva, PAGE_SIZE};
+use vmss2core_machine::paging::Limits;
+use vmss2core_mem::{Found, Gva, PAGE_SIZE};
 
 use super::pe::{self, Headers};
 use super::view::{View, pages_down, pages_up};
 use super::{Kdbg, KernelImage, PdbIdentity};
-use crate::Found;
-use crate::paging::Limits;
 
 /// Longest kernel.
 pub(super) const MAX_LEN: u64 = 32 << 20;

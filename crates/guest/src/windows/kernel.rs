@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, OnceLock};
 
-use vmss2core_mem::{Checkpoint, Gpa, Gva, X86Vcpu};
+use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::{Checkpoint, x86};
+use vmss2core_mem::{Gpa, Gva};
 
 use super::{
     Kdbg, Layout, LayoutSource, Modules, View, WindowsCpu, WindowsError, WindowsFacts, kdbg_fields,
 };
-use crate::paging::{PagingMode, Root};
 
 /// A Windows kernel at one moment: what holds from boot to boot, and a checkpoint.
 /// A clone shares both.
@@ -122,7 +123,7 @@ impl Kernel {
     }
 
     /// The registers of a vCPU of the checkpoint.
-    pub(super) fn registers(&self, vcpu: u32) -> Option<&X86Vcpu> {
+    pub(super) fn registers(&self, vcpu: u32) -> Option<&x86::Registers> {
         self.checkpoint.vcpus.iter().find(|known| known.index == vcpu)?.x86()
     }
 

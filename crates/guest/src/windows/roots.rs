@@ -7,12 +7,12 @@
 
 use std::ops::ControlFlow;
 
+use vmss2core_machine::paging::{AddressSpace, PagingMode, Root};
 use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
 
 use super::view::pages_down;
 use super::{SharedData, shared};
 use crate::linux::Cpu;
-use crate::paging::{AddressSpace, PagingMode, Root};
 use crate::scan;
 
 /// Page tables that map the kernel.

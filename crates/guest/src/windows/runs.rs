@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
+use vmss2core_machine::paging::AddressSpace;
 use vmss2core_mem::{Gva, PAGE_SIZE};
 
 use super::{WindowsFacts, kdbg_fields};
-use crate::paging::AddressSpace;
 
 /// Most runs that a guest's own list may have.
 const MAX_RUNS: u32 = 4096;

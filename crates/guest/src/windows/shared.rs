@@ -4,10 +4,10 @@
 //! Offsets are the same in all versions, 32 and 64 bits: `KUSER_SHARED_DATA` of
 //! the public windows-sys definitions (`Win32::System::Kernel`).
 
+use vmss2core_machine::paging::AddressSpace;
 use vmss2core_mem::Gva;
 
 use super::SharedData;
-use crate::paging::AddressSpace;
 
 const KERNEL_64: Gva = Gva(0xffff_f780_0000_0000);
 const KERNEL_32: Gva = Gva(0xffdf_0000);

@@ -9,7 +9,7 @@ use std::iter;
 
 use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, PhysicalMemory};
 
-use crate::paging::{AccessError, AddressSpace, PagingMode, Root};
+use vmss2core_machine::paging::{AccessError, AddressSpace, PagingMode, Root};
 
 const PRESENT: u64 = 1;
 const PROTOTYPE: u64 = 1 << 10;

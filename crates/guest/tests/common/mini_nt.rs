@@ -7,9 +7,9 @@ use std::sync::Arc;
 use tempfile::NamedTempFile;
 use vmss2core_lab::vmware::Cpu;
 use vmss2core_lab::windows::{Fixture, Known, MiniNt, make};
-use vmss2core_mem::{
-    Checkpoint, DescriptorTable, Gpa, Gpr, SegmentRegister, Vcpu, VcpuState, X86Vcpu,
-};
+use vmss2core_machine::x86::{DescriptorTable, Gpr, SegmentRegister};
+use vmss2core_machine::{Checkpoint, Registers, Vcpu, x86};
+use vmss2core_mem::Gpa;
 
 /// A guest whose memory lies in a file.
 pub(crate) struct Guest {
@@ -48,7 +48,7 @@ impl Guest {
 }
 
 fn vcpu(index: u32, cpu: &Cpu, known: Known) -> Vcpu {
-    let mut x86 = X86Vcpu::default();
+    let mut x86 = x86::Registers::default();
     for (gpr, value) in Gpr::ALL.into_iter().zip(cpu.general) {
         x86.set_gpr(gpr, value);
     }
@@ -73,5 +73,5 @@ fn vcpu(index: u32, cpu: &Cpu, known: Known) -> Vcpu {
     x86.msrs.star = cpu.msrs.star;
     x86.msrs.lstar = cpu.msrs.lstar;
     x86.msrs.kernel_gs_base = cpu.msrs.kernel_gs_base;
-    Vcpu { index, halted: None, state: VcpuState::X86(Box::new(x86)) }
+    Vcpu { index, halted: None, registers: Registers::X86(Box::new(x86)) }
 }

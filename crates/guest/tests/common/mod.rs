@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use vmss2core_lab::{Guest, registers::CpuRegisters};
-use vmss2core_mem::{
-    Checkpoint, DescriptorTable, Gpa, PhysicalMemory, SegmentRegister, Vcpu, VcpuState, X86Vcpu,
-};
+use vmss2core_machine::x86::{DescriptorTable, SegmentRegister};
+use vmss2core_machine::{Checkpoint, Registers, Vcpu, x86};
+use vmss2core_mem::{Gpa, PhysicalMemory};
 
 /// The guest as it stopped.
 pub(crate) fn checkpoint(guest: &Guest) -> Result<Checkpoint> {
@@ -19,13 +19,13 @@ pub(crate) fn checkpoint(guest: &Guest) -> Result<Checkpoint> {
     let vcpus = guest.cpus.iter().zip(0..).map(|(cpu, index)| Vcpu {
         index,
         halted: Some(cpu.halted),
-        state: VcpuState::X86(Box::new(x86(cpu))),
+        registers: Registers::X86(Box::new(x86(cpu))),
     });
     Ok(Checkpoint { memory, vcpus: vcpus.collect(), ..Checkpoint::default() })
 }
 
-fn x86(cpu: &CpuRegisters) -> X86Vcpu {
-    let mut vcpu = X86Vcpu { rip: Some(cpu.rip), ..X86Vcpu::default() };
+fn x86(cpu: &CpuRegisters) -> x86::Registers {
+    let mut vcpu = x86::Registers { rip: Some(cpu.rip), ..x86::Registers::default() };
     vcpu.general = cpu.gpr.map(Some);
     vcpu.rflags = Some(cpu.rflags);
     let [es, cs, ss, ds, fs, gs, ldt, tr] = cpu.segments.map(|segment| SegmentRegister {

@@ -24,7 +24,7 @@ pub(super) fn run(plan: &BtfPlan) -> anyhow::Result<Exit> {
             None => of_kernel(kernel)?,
         };
         if let Some(path) = &plan.output {
-            let inputs = &kernel.checkpoint().provenance;
+            let inputs = &kernel.checkpoint().about.provenance;
             cancel.deferred(|| file::write(path, existing, inputs, &bytes))?;
         } else {
             let mut out = output::stdout();

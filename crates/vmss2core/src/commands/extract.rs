@@ -29,7 +29,7 @@ const SHOWN: usize = 4;
 pub(super) fn run(plan: &ExtractPlan) -> anyhow::Result<Exit> {
     let cancel = Cancel::install().context("cannot handle signals")?;
     with_kernel(&plan.guest, |kernel| {
-        let inputs = &kernel.checkpoint().provenance;
+        let inputs = &kernel.checkpoint().about.provenance;
         let (process, mut problems) = process::of(kernel, plan.pid)?;
         problems.extend(process.problems().iter().cloned());
         let wanted = wanted::files(&process, &plan.files, &mut problems)?;
@@ -83,7 +83,7 @@ impl Extraction<'_> {
         problems.extend(missing(&file.path, &written));
         let mut also = Vec::new();
         for other in &wanted.also {
-            let inputs = &self.process.kernel().checkpoint().provenance;
+            let inputs = &self.process.kernel().checkpoint().about.provenance;
             match cancel.deferred(|| self.destination.link(&path, other, overwrite, inputs)) {
                 Ok(link) => also.extend(link.map(|link| link.to_string_lossy().into_owned())),
                 Err(error) => problems.push(Problem::warning(format!(

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use vmss2core_checkpoint::{Inventory, Opened};
-use vmss2core_guest::Found;
 use vmss2core_guest::linux::{BetterSources, Kernel, Task, Tasks};
-use vmss2core_mem::{Gva, Vcpu};
+use vmss2core_machine::Vcpu;
+use vmss2core_mem::{Found, Gva};
 use vmss2core_report::{InfoReport, KernelAnswers, TagsReport, write_json};
 
 use super::source::{self, Guest};
@@ -114,12 +114,12 @@ fn tags(opened: &Opened, style: Style) -> anyhow::Result<Exit> {
         Style::Json => write_json(&report, &mut out)?,
     }
     out.flush()?;
-    output::problems(&opened.checkpoint.problems);
-    Ok(Exit::with_problems(&opened.checkpoint.problems))
+    output::problems(&opened.checkpoint.about.problems);
+    Ok(Exit::with_problems(&opened.checkpoint.about.problems))
 }
 
 fn inventory(opened: &Opened) -> anyhow::Result<&Inventory> {
     opened.inventory.as_ref().ok_or_else(|| {
-        anyhow!("this checkpoint has no items to list: {}", opened.checkpoint.provenance.kind)
+        anyhow!("this checkpoint has no items to list: {}", opened.checkpoint.about.provenance.kind)
     })
 }

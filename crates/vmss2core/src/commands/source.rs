@@ -43,7 +43,7 @@ impl Guest {
         let mut opened = vmss2core_checkpoint::open(&plan.source.inputs, &options(&plan.source))?;
         let GivenFiles { vmlinux, btf, system_map, .. } = &plan.files;
         let given = [vmlinux, btf, system_map].into_iter().flatten().cloned();
-        opened.checkpoint.provenance.host_files.extend(given);
+        opened.checkpoint.about_mut().provenance.host_files.extend(given);
         Ok(Self::told(opened, windows::Options::default()))
     }
 
@@ -78,7 +78,7 @@ impl Guest {
 
     /// What the reader and the analysis had to work around.
     pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.opened.checkpoint.problems.iter().chain(&self.facts.problems)
+        self.opened.checkpoint.about.problems.iter().chain(&self.facts.problems)
     }
 
     /// That parts of the guest are missing.
@@ -93,7 +93,7 @@ impl Guest {
 
     /// What someone who converts should hear from the reader before.
     pub(super) fn serious_reader_problems(&self) -> impl Iterator<Item = &Problem> {
-        serious(&self.opened.checkpoint.problems)
+        serious(&self.opened.checkpoint.about.problems)
     }
 
     /// What someone who converts should hear from the analysis; it may go on

@@ -46,7 +46,7 @@ fn described() -> State {
 #[test]
 fn the_machine_is_described() {
     let opened = opened(&described(), Some(vec![0; 16 << 20]));
-    let machine = &opened.checkpoint.machine;
+    let machine = &opened.checkpoint.about.machine;
     assert_eq!(machine.product.as_deref(), Some("VMware ESX"));
     assert_eq!(machine.product_version.as_deref(), Some("4.1.0"));
     assert_eq!(machine.product_build.as_deref(), Some("260247"));
@@ -58,14 +58,14 @@ fn the_machine_is_described() {
     assert_eq!(machine.powered_on_unix, Some(1_277_424_000));
     assert_eq!(machine.suspended_unix, None);
     assert_eq!(machine.architecture, Some(Architecture::X86));
-    let provenance = &opened.checkpoint.provenance;
+    let provenance = &opened.checkpoint.about.provenance;
     assert_eq!(
         provenance.kind,
         "VMware suspended state, 64-bit layout (version 8), memory in a separate file"
     );
     let files: Vec<_> = provenance.files.iter().map(|f| (f.role, f.path.clone())).collect();
     assert_eq!(files, [("state", "x.vmss".into()), ("memory", "x.vmem".into())]);
-    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
+    assert!(opened.checkpoint.about.problems.is_empty(), "{:?}", opened.checkpoint.about.problems);
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn the_worked_example_is_read_byte_by_byte() {
     assert_eq!(vcpu.rip, Some(0x8877_6655_4433_2211));
     assert_eq!(vcpu.control.cr3, None);
     assert_eq!(opened.checkpoint.memory.ranges(), [0..64 << 20]);
-    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
+    assert!(opened.checkpoint.about.problems.is_empty(), "{:?}", opened.checkpoint.about.problems);
 }
 
 #[test]
@@ -320,7 +320,7 @@ fn a_file_cut_off_is_one_sentence_however_many_groups_are_lost() {
     let first = whole[12 + 64..12 + 72].try_into().unwrap();
     let file = open_state(whole[..usize::try_from(u64::from_le_bytes(first)).unwrap()].to_vec());
     let opened = file.unwrap().into_opened(Some(source("x.vmem", vec![0; 4096])), &no_spill());
-    let problems = opened.unwrap().checkpoint.problems;
+    let problems = &opened.as_ref().unwrap().checkpoint.about.problems;
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert!(problems[0].message.contains("the registers are missing"), "{problems:?}");
 }

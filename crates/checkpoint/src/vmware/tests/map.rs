@@ -34,7 +34,7 @@ fn regions_come_in_any_number_and_order() {
         assert_eq!(page_number(memory, u64::from(ppn + pages) << 12), None);
     }
     assert_eq!(memory.len_bytes(), 12 * 4096);
-    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
+    assert!(opened.checkpoint.about.problems.is_empty(), "{:?}", opened.checkpoint.about.problems);
 }
 
 #[test]
@@ -108,7 +108,11 @@ fn a_short_image_leaves_the_rest_absent_and_says_which() {
     let opened = opened(&state, Some(numbered_pages(4)));
     assert_eq!(opened.checkpoint.memory.ranges(), [0..0x2000, 0x10_0000..0x10_2000]);
     let words = ["0x2000 bytes short", "0x6000", "0x102000..0x104000"];
-    assert!(has_problem(&opened, Severity::Incomplete, &words), "{:?}", opened.checkpoint.problems);
+    assert!(
+        has_problem(&opened, Severity::Incomplete, &words),
+        "{:?}",
+        opened.checkpoint.about.problems
+    );
 }
 
 #[test]
@@ -185,9 +189,13 @@ fn memory_inside_is_found_behind_its_pad_and_before_later_groups() {
         let last = if tagged { 0x10_0000 } else { 0x2000 };
         assert_eq!(page_number(&opened.checkpoint.memory, 0x1000), Some(1));
         assert_eq!(page_number(&opened.checkpoint.memory, last), Some(2));
-        assert_eq!(opened.checkpoint.machine.display_name.as_deref(), Some("inside"));
-        assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
-        let kind = &opened.checkpoint.provenance.kind;
+        assert_eq!(opened.checkpoint.about.machine.display_name.as_deref(), Some("inside"));
+        assert!(
+            opened.checkpoint.about.problems.is_empty(),
+            "{:?}",
+            opened.checkpoint.about.problems
+        );
+        let kind = &opened.checkpoint.about.provenance.kind;
         assert!(kind.contains("memory inside"), "{kind}");
     }
 }
@@ -212,7 +220,7 @@ fn memory_inside_wins_over_a_companion() {
     let opened = opened(&state, Some(vec![0xff; 8192]));
     assert_eq!(page_number(&opened.checkpoint.memory, 0x1000), Some(1));
     assert!(has_problem(&opened, Severity::Warning, &["x.vmem is not used"]));
-    let files = &opened.checkpoint.provenance.files;
+    let files = &opened.checkpoint.about.provenance.files;
     assert_eq!(files.len(), 1, "{files:?}");
 }
 
@@ -271,11 +279,11 @@ fn compressed_memory_is_read_inside_and_beside() {
     let block = Tag::packed("Memory", &[0, 0], &packed, image.len() as u64).aligned(0x1000);
     let inside = opened(&machine(vec![block]), None);
     assert_image(&inside);
-    assert!(inside.checkpoint.provenance.kind.contains("FastLZ"), "{:?}", inside.checkpoint);
+    assert!(inside.checkpoint.about.provenance.kind.contains("FastLZ"), "{:?}", inside.checkpoint);
     let pages = u32::try_from(image.len() / 4096).unwrap();
     let beside = opened(&machine(regions(&[(0, 0, pages)])), Some(packed.clone()));
     assert_image(&beside);
-    assert!(beside.checkpoint.problems.is_empty(), "{:?}", beside.checkpoint.problems);
+    assert!(beside.checkpoint.about.problems.is_empty(), "{:?}", beside.checkpoint.about.problems);
     let file = open_compressed_image(&source("x.vmem", packed)).unwrap().unwrap();
     assert_eq!(file.len, image.len() as u64);
     assert!(open_compressed_image(&source("x.vmem", image)).unwrap().is_none());
@@ -376,13 +384,13 @@ fn memory_slots_are_a_map_where_there_are_no_regions() {
     assert_eq!(open_state(state.bytes()).unwrap().expected_memory_len(), Some(2 * GIB));
     let opened = opened_sized(&state, 2 * GIB);
     assert_eq!(opened.checkpoint.memory.ranges(), [0..2 * GIB]);
-    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
+    assert!(opened.checkpoint.about.problems.is_empty(), "{:?}", opened.checkpoint.about.problems);
     // A hole that is not where it usually is, without a word of doubt.
     let mut moved = SLOTS_2022;
     (moved[3].2, moved[4]) = (0, (5 * GIB, 6 * GIB, 1));
     let opened = opened_sized(&machine_with_slots(none(), &moved), 3 * GIB);
     assert_eq!(opened.checkpoint.memory.ranges(), [0..2 * GIB, 5 * GIB..6 * GIB]);
-    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
+    assert!(opened.checkpoint.about.problems.is_empty(), "{:?}", opened.checkpoint.about.problems);
     // Slots of another memory than the image are not believed.
     let opened = opened_sized(&machine_with_slots(none(), &SLOTS_2022), 4 * GIB);
     assert_eq!(opened.checkpoint.memory.ranges(), [0..3 * GIB, 4 * GIB..5 * GIB]);
@@ -393,7 +401,7 @@ fn memory_slots_are_a_map_where_there_are_no_regions() {
 fn memory_slots_and_regions_must_agree() {
     let two = || regions(&[(0, 0, 0x8_0000)]);
     let opened = opened_sized(&machine_with_slots(two(), &SLOTS_2022), 2 * GIB);
-    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
+    assert!(opened.checkpoint.about.problems.is_empty(), "{:?}", opened.checkpoint.about.problems);
     let hot_added = regions(&[(0, 0, 0x8_0000), (0x10_0000, 0x8_0000, 0x4_0000)]);
     let opened = opened_sized(&machine_with_slots(hot_added.clone(), &SLOTS_2022), 3 * GIB);
     assert!(has_problem(&opened, Severity::Warning, &["two maps", "0x100000000..0x140000000"]));
@@ -401,7 +409,7 @@ fn memory_slots_and_regions_must_agree() {
     with_added[4] = (4 * GIB, 5 * GIB, 1);
     let opened = opened_sized(&machine_with_slots(hot_added, &with_added), 3 * GIB);
     assert_eq!(opened.checkpoint.memory.ranges(), [0..2 * GIB, 4 * GIB..5 * GIB]);
-    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
+    assert!(opened.checkpoint.about.problems.is_empty(), "{:?}", opened.checkpoint.about.problems);
 }
 
 #[test]
@@ -430,5 +438,5 @@ fn region_tags_may_have_eight_bytes() {
     ];
     let opened = opened(&machine(tags), Some(numbered_pages(2)));
     assert_eq!(opened.checkpoint.memory.ranges(), [4 * GIB..4 * GIB + 0x2000]);
-    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
+    assert!(opened.checkpoint.about.problems.is_empty(), "{:?}", opened.checkpoint.about.problems);
 }

@@ -47,7 +47,7 @@ fn opened(state: &State, memory: Option<Vec<u8>>) -> Opened {
 
 /// The messages of the problems of one severity.
 fn problems(opened: &Opened, severity: Severity) -> Vec<String> {
-    let problems = opened.checkpoint.problems.iter().filter(|p| p.severity == severity);
+    let problems = opened.checkpoint.about.problems.iter().filter(|p| p.severity == severity);
     problems.map(|p| p.message.clone()).collect()
 }
 

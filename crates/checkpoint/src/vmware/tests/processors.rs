@@ -1,6 +1,7 @@
 //! Registers in all the forms in which they come.
 
-use vmss2core_mem::{Gpr, VcpuState, X86Vcpu};
+use vmss2core_machine::x86::Gpr;
+use vmss2core_machine::{Registers, x86};
 
 use super::*;
 
@@ -8,7 +9,7 @@ fn open_cpu(tags: Vec<Tag>) -> Opened {
     opened(&State::new().group("cpu", tags), Some(vec![0; 4096]))
 }
 
-fn x86(opened: &Opened, index: usize) -> &X86Vcpu {
+fn x86(opened: &Opened, index: usize) -> &x86::Registers {
     opened.checkpoint.vcpus[index].x86().unwrap()
 }
 
@@ -52,7 +53,7 @@ fn indexed_form() {
     }
     let opened = open_cpu(tags);
     assert_eq!(opened.checkpoint.vcpus.len(), 2);
-    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
+    assert!(opened.checkpoint.about.problems.is_empty(), "{:?}", opened.checkpoint.about.problems);
     for index in 0..2 {
         let (base, vcpu) = ((index as u64 + 1) << 40, x86(&opened, index));
         for (n, gpr) in (0..).zip(Gpr::ALL) {
@@ -98,7 +99,7 @@ fn block_form() {
     assert_eq!((vcpu.idtr.limit, vcpu.idtr.base), (Some(0xfff), Some(0xffff_fe00_0000_0000)));
     assert_eq!((vcpu.gdtr.limit, vcpu.gdtr.base), (Some(0x7f), Some(0xffff_fe00_0000_1000)));
     assert_eq!((vcpu.rip, vcpu.rflags, vcpu.segments.cs.selector), (None, None, None));
-    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
+    assert!(opened.checkpoint.about.problems.is_empty(), "{:?}", opened.checkpoint.about.problems);
 }
 
 #[test]
@@ -134,7 +135,7 @@ fn names_of_32_bits_are_extended_and_yield_to_full_width() {
     assert_eq!(vcpu.rip, Some(0xc010_0000));
     assert_eq!(vcpu.control.cr3, Some(0x1_0000_1000));
     assert_eq!(vcpu.debug[6], Some(0xffff_0ff0));
-    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
+    assert!(opened.checkpoint.about.problems.is_empty(), "{:?}", opened.checkpoint.about.problems);
 }
 
 /// crash's reader has the two the other way round.
@@ -144,7 +145,7 @@ fn only_tags_of_the_same_processor_turn_the_order_of_its_gpregs_block() {
     (values[4], values[5]) = (0x1000, 0x2000);
     let usual = open_cpu(vec![Tag::u64("rsp", &[0], 0x1000), gpregs(0, values)]);
     assert_eq!(x86(&usual, 0).gpr(Gpr::Rbp), Some(0x2000));
-    assert!(usual.checkpoint.problems.is_empty(), "{:?}", usual.checkpoint.problems);
+    assert!(usual.checkpoint.about.problems.is_empty(), "{:?}", usual.checkpoint.about.problems);
     let other = open_cpu(vec![Tag::u64("rsp", &[0], 0x2000), gpregs(0, values), gpregs(1, values)]);
     for (index, rsp, rbp) in [(0, 0x2000, 0x1000), (1, 0x1000, 0x2000)] {
         assert_eq!(x86(&other, index).gpr(Gpr::Rsp), Some(rsp));
@@ -161,7 +162,7 @@ fn implausible_values_do_not_turn_the_order_of_a_gpregs_block() {
     (values[4], values[5]) = (0x17, 0xffff_c900_0001_2340);
     let opened = open_cpu(vec![Tag::u64("rip", &[0], 0xffff_ffff_8100_0000), gpregs(0, values)]);
     assert_eq!(x86(&opened, 0).gpr(Gpr::Rsp), Some(0x17));
-    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
+    assert!(opened.checkpoint.about.problems.is_empty(), "{:?}", opened.checkpoint.about.problems);
 }
 
 #[test]
@@ -207,9 +208,9 @@ fn hostile_processor_counts_do_not_allocate() {
 fn what_a_file_lacks_is_none() {
     let opened = open_cpu(vec![Tag::u32("cpu:numVCPUs", &[], 2)]);
     assert_eq!(opened.checkpoint.vcpus.len(), 2);
-    for vcpu in &opened.checkpoint.vcpus {
+    for vcpu in opened.checkpoint.vcpus.iter() {
         assert_eq!(vcpu.halted, None);
-        assert_eq!(vcpu.x86(), Some(&X86Vcpu::default()));
+        assert_eq!(vcpu.x86(), Some(&x86::Registers::default()));
     }
     let none = opened_without_cpu();
     assert!(none.checkpoint.vcpus.is_empty());
@@ -237,8 +238,8 @@ fn odd_blocks_are_reported_not_guessed() {
 #[test]
 fn arm_processors_have_their_table_base() {
     let opened = open_cpu(vec![Tag::u64("hv:ttbrEL1[0]", &[0], 0x8123_4000)]);
-    let VcpuState::Arm64(arm) = &opened.checkpoint.vcpus[0].state else { panic!("not Arm") };
+    let Registers::Arm64(arm) = &opened.checkpoint.vcpus[0].registers else { panic!("not Arm") };
     assert_eq!(arm.ttbr1_el1, Some(0x8123_4000));
     assert!(has_problem(&opened, Severity::Note, &["hv:ttbrEL1[0]"]));
-    assert_eq!(opened.checkpoint.machine.architecture, Some(Architecture::Arm64));
+    assert_eq!(opened.checkpoint.about.machine.architecture, Some(Architecture::Arm64));
 }

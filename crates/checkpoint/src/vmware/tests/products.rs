@@ -1,7 +1,8 @@
 //! Registers as three products wrote them: tags and values typed in from files
 //! of 2012, 2016 and 2022, not made by any writer of ours.
 
-use vmss2core_mem::{FpuState, Gpr, SegmentRegister, X86Vcpu};
+use vmss2core_machine::x86;
+use vmss2core_machine::x86::{FpuState, Gpr, SegmentRegister};
 
 use super::*;
 
@@ -9,7 +10,7 @@ fn open_cpu(tags: Vec<Tag>) -> Opened {
     opened(&State::new().group("cpu", tags), Some(vec![0; 4096]))
 }
 
-fn x86(opened: &Opened, index: usize) -> &X86Vcpu {
+fn x86(opened: &Opened, index: usize) -> &x86::Registers {
     opened.checkpoint.vcpus[index].x86().unwrap()
 }
 
@@ -77,7 +78,7 @@ fn a_kernel_mode_processor_of_2022() {
     assert_eq!(msrs.ssp, Some(14));
     let others: Vec<(u32, u64)> = vcpu.other_msrs.iter().map(|(n, value)| (*n, *value)).collect();
     assert_eq!(others, [(0x179, 15), (0x6a2, 13), (0x6e0, 11), (0xda0, 12)]);
-    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
+    assert!(opened.checkpoint.about.problems.is_empty(), "{:?}", opened.checkpoint.about.problems);
 }
 
 /// Two of its slots are known to their last 16 bits.
@@ -107,11 +108,15 @@ fn a_halted_processor_has_two_instruction_pointers() {
     };
     let opened = halted(1, 0x25b2, 0x25b1);
     assert_eq!(x86(&opened, 0).rip, Some(0x25b2));
-    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
+    assert!(opened.checkpoint.about.problems.is_empty(), "{:?}", opened.checkpoint.about.problems);
     // The low half of a 64-bit address, also where it wraps.
     for (rip, eip) in [(0xffff_ffff_8100_0002, 0x8100_0001), (0xffff_0001_0000_0000, u32::MAX)] {
         let opened = halted(1, rip, eip);
-        assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
+        assert!(
+            opened.checkpoint.about.problems.is_empty(),
+            "{:?}",
+            opened.checkpoint.about.problems
+        );
     }
     for opened in [halted(0, 0x25b2, 0x25b1), halted(1, 0x25b3, 0x25b1), halted(1, 0x25b0, 0x25b1)]
     {
@@ -162,7 +167,7 @@ fn registers_of_2012_have_a_tag_each() {
     assert_eq!(vcpu.control.cr8, Some(2));
     let Some(FpuState::Fxsave(image)) = &vcpu.fpu else { panic!("{:?}", vcpu.fpu) };
     assert_eq!((image[0], image[255], image[300]), (0, 255, 44));
-    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
+    assert!(opened.checkpoint.about.problems.is_empty(), "{:?}", opened.checkpoint.about.problems);
 }
 
 /// 2016 and 2022: the image, the header, and components by number.
@@ -185,7 +190,7 @@ fn vectors_come_in_components() {
     assert_eq!(area.len(), 2696);
     assert_eq!((area[0], area[512], area[576], area[831]), (0x11, 7, 0x22, 0x22));
     assert_eq!((area[832], area[2688]), (0, 0x99));
-    assert!(opened.checkpoint.problems.is_empty(), "{:?}", opened.checkpoint.problems);
+    assert!(opened.checkpoint.about.problems.is_empty(), "{:?}", opened.checkpoint.about.problems);
     // Without XSAVE the guest has only the image.
     assert!(matches!(x86(&tags(0), 0).fpu, Some(FpuState::Fxsave(_))));
 }
@@ -220,5 +225,5 @@ fn registers_of_another_context_are_told() {
     let opened = open_cpu(tags);
     assert!(has_problem(&opened, Severity::Warning, &["vCPU 1", "system management mode"]));
     assert!(has_problem(&opened, Severity::Note, &["vCPU 0", "inner guest"]));
-    assert_eq!(opened.checkpoint.problems.len(), 2, "{:?}", opened.checkpoint.problems);
+    assert_eq!(opened.checkpoint.about.problems.len(), 2, "{:?}", opened.checkpoint.about.problems);
 }

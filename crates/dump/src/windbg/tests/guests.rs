@@ -4,17 +4,17 @@ use std::fs::File;
 use std::sync::Arc;
 
 use tempfile::NamedTempFile;
-use vmss2core_guest::paging::{PagingMode, Root};
 use vmss2core_guest::windows::{
     Completeness, ForeignVcpu, Kdbg, KdbgEncoding, KdbgKeys, KernelImage, PdbIdentity, SharedData,
     WindowsCpu, WindowsFacts,
 };
-use vmss2core_guest::{Facts, Found, OperatingSystem};
+use vmss2core_guest::{Facts, OperatingSystem};
 use vmss2core_lab::vmware::{Cpu, Machine};
 use vmss2core_lab::windows::{CpuTruth, Doing, Fixture, MiniNt, Paging, Truth, fixture, make};
-use vmss2core_mem::{
-    Checkpoint, DescriptorTable, FpuState, Gpa, Gpr, Gva, SegmentRegister, Vcpu, VcpuState, X86Vcpu,
-};
+use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::x86::{DescriptorTable, FpuState, Gpr, SegmentRegister};
+use vmss2core_machine::{Checkpoint, Registers, Vcpu, x86};
+use vmss2core_mem::{Found, Gpa, Gva};
 
 /// A guest whose memory lies in a file.
 pub(super) struct Guest {
@@ -68,7 +68,7 @@ fn found<T>(value: T) -> Found<T> {
 }
 
 fn vcpu(index: u32, cpu: &Cpu) -> Vcpu {
-    let mut x86 = X86Vcpu::default();
+    let mut x86 = x86::Registers::default();
     for (gpr, value) in Gpr::ALL.into_iter().zip(cpu.general) {
         x86.set_gpr(gpr, value);
     }
@@ -96,7 +96,7 @@ fn vcpu(index: u32, cpu: &Cpu) -> Vcpu {
     x86.msrs.kernel_gs_base = cpu.msrs.kernel_gs_base;
     let image = cpu.vectors.as_ref().and_then(|vectors| vectors.fxsave.as_slice().try_into().ok());
     x86.fpu = image.map(|image| FpuState::Fxsave(Box::new(image)));
-    Vcpu { index, halted: None, state: VcpuState::X86(Box::new(x86)) }
+    Vcpu { index, halted: None, registers: Registers::X86(Box::new(x86)) }
 }
 
 /// What a perfect search would find.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use memchr::memmem;
-use vmss2core_mem::{Gpa, PhysicalMemory};
+use vmss2core_mem::{Found, Gpa, PhysicalMemory};
 
 use super::types::Sections;
 use super::{Btf, raw};
+use crate::KernelText;
 use crate::linux::{Kernel, Types};
-use crate::{Found, KernelText};
 
 /// Bytes of the image read at a time.
 const CHUNK: usize = 1 << 20;

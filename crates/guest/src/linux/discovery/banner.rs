@@ -9,10 +9,9 @@
 use std::ops::ControlFlow;
 
 use memchr::memmem;
-use vmss2core_mem::Gva;
+use vmss2core_mem::{Found, Gva};
 
 use super::image::Image;
-use crate::Found;
 
 const START: &[u8] = b"Linux version ";
 /// Compiler and builder are named in the line, but nobody writes a novel.

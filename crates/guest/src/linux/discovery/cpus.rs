@@ -8,10 +8,11 @@
 
 use std::ops::ControlFlow;
 
-use vmss2core_mem::{Gva, X86Vcpu};
+use vmss2core_machine::paging::AddressSpace;
+use vmss2core_machine::x86;
+use vmss2core_mem::Gva;
 
 use super::image::Image;
-use crate::paging::AddressSpace;
 
 /// `GDT_ENTRY_CPUNODE` of a 64-bit kernel, called `GDT_ENTRY_PER_CPU` before 4.20.
 const CPUNODE: u64 = 15;
@@ -23,7 +24,7 @@ const MOST_CPUS: usize = 512;
 
 /// One vCPU, and an address space in which its descriptor table is mapped.
 pub(super) struct Processor<'a> {
-    pub(super) vcpu: &'a X86Vcpu,
+    pub(super) vcpu: &'a x86::Registers,
     pub(super) privilege: Option<u8>,
     pub(super) space: Option<AddressSpace>,
 }

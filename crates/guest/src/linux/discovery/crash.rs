@@ -9,13 +9,13 @@
 //! It is looked for only if there is reason to: vCPUs execute two kernels, or the one
 //! they execute has taken little of memory for its own.
 
-use vmss2core_mem::{Gpa, PhysicalMemory};
+use vmss2core_mem::{Found, Gpa, PhysicalMemory};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::image::{Image, KERNEL_MAP, covered};
 use super::{banner, image_of, vmcoreinfo};
-use crate::{CrashKernel, Found, VmcoreInfo};
+use crate::{CrashKernel, VmcoreInfo};
 
 const MAGIC: &[u8] = b"\x7fELF\x02\x01";
 const ET_CORE: u16 = 4;

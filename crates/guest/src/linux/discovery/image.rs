@@ -8,11 +8,11 @@
 use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 
-use vmss2core_mem::{Gpa, Gva, PAGE_SIZE};
+use vmss2core_machine::paging::{AddressSpace, Leaf, Limits, PagingMode, Root};
+use vmss2core_mem::{Found, Gpa, Gva, PAGE_SIZE};
 
 use super::KernelHalf;
-use crate::paging::{AddressSpace, Leaf, Limits, PagingMode, Root};
-use crate::{Found, KernelText};
+use crate::KernelText;
 
 /// `__START_KERNEL_map`.
 pub(super) const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;

@@ -8,11 +8,12 @@
 
 use std::ops::Range;
 
-use vmss2core_mem::{Gpa, Gva, PhysicalMemory, Problem, X86Vcpu};
+use vmss2core_machine::x86;
+use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, Problem};
 
-use crate::paging::{AddressSpace, PagingMode, Root};
 use crate::scan::Scanned;
-use crate::{CrashKernel, Found, KernelText, LinuxFacts, VcpuFacts, VmcoreInfo};
+use crate::{CrashKernel, KernelText, LinuxFacts, VcpuFacts, VmcoreInfo};
+use vmss2core_machine::paging::{AddressSpace, PagingMode, Root};
 
 mod banner;
 mod cpus;
@@ -61,7 +62,7 @@ impl KernelHalf {
 /// One vCPU with its address space, if that is known.
 pub(crate) struct Cpu<'a> {
     pub(crate) index: u32,
-    pub(crate) vcpu: &'a X86Vcpu,
+    pub(crate) vcpu: &'a x86::Registers,
     pub(crate) space: Option<AddressSpace>,
 }
 

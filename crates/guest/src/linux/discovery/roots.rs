@@ -3,12 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
-use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, PhysicalMemory};
+use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_mem::{Found, Gpa, Gva, PAGE_SIZE, PhysicalMemory};
 
 use super::KernelHalf;
 use super::image::Image;
-use crate::Found;
-use crate::paging::{PagingMode, Root};
 
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 const PRESENT: u64 = 1;

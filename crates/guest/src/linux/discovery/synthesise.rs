@@ -4,11 +4,13 @@
 
 use std::fmt::Write as _;
 
+use vmss2core_machine::paging::PagingMode;
+use vmss2core_mem::Found;
+
 use super::image::Image;
 use super::phys_base;
 use super::roots::{self, KernelTables};
-use crate::paging::PagingMode;
-use crate::{Found, VmcoreInfo};
+use crate::VmcoreInfo;
 
 /// Makes up a text, or says what it lacks.
 pub(super) fn vmcoreinfo(

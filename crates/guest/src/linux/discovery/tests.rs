@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use vmss2core_mem::{Checkpoint, Gpa, Gva, PhysicalMemory, Vcpu, VcpuState, X86Vcpu};
+use vmss2core_machine::{Checkpoint, Registers, Vcpu, x86};
+use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
 
-use crate::paging::{PagingMode, Root};
 use crate::{Facts, KernelText, LinuxFacts, OperatingSystem, analyse};
+use vmss2core_machine::paging::{PagingMode, Root};
 
 const BANNER: &str = "Linux version 6.1.0-50-cloud-amd64 (a@b) (gcc-12) #1 SMP Debian 6.1.176-1";
 const RELEASE: &str = "6.1.0-50-cloud-amd64";
@@ -29,7 +30,7 @@ const NX: u64 = 1 << 63;
 
 struct Guest {
     ram: Vec<u8>,
-    vcpus: Vec<X86Vcpu>,
+    vcpus: Vec<x86::Registers>,
 }
 
 impl Guest {
@@ -68,7 +69,7 @@ impl Guest {
     fn vcpu(&mut self, index: u64) {
         let gdt = GDT + index * 0x100;
         self.set(gdt + 8 * 15, 0x0040_f500_0000_0000 | (1 - index));
-        let mut vcpu = X86Vcpu::default();
+        let mut vcpu = x86::Registers::default();
         vcpu.control.cr0 = Some(0x8000_0001);
         vcpu.control.cr3 = Some(ROOT);
         vcpu.control.cr4 = Some(0x20);
@@ -102,7 +103,7 @@ impl Guest {
         let vcpus = self.vcpus.into_iter().zip(0..).map(|(vcpu, index)| Vcpu {
             index,
             halted: None,
-            state: VcpuState::X86(Box::new(vcpu)),
+            registers: Registers::X86(Box::new(vcpu)),
         });
         analyse(&Checkpoint { memory, vcpus: vcpus.collect(), ..Checkpoint::default() })
     }
@@ -390,7 +391,7 @@ fn short_guest(code: u64) -> Guest {
     guest.put(0xc0_0000, &0xc000_6000_u32.to_le_bytes());
     // The first interrupt handler, at 0xc0801234.
     guest.set(0x8000, 0xc080_8e00_0060_1234);
-    let mut vcpu = X86Vcpu::default();
+    let mut vcpu = x86::Registers::default();
     vcpu.control.cr0 = Some(0x8000_0001);
     vcpu.control.cr3 = Some(ROOT);
     vcpu.control.cr4 = Some(0x10);

@@ -12,13 +12,13 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use memchr::memmem;
-use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, PhysicalMemory};
+use vmss2core_mem::{Found, Gpa, Gva, PAGE_SIZE, PhysicalMemory};
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::image::{Content, Image};
+use crate::VmcoreInfo;
 use crate::scan::{self, Scanned};
-use crate::{Found, VmcoreInfo};
 
 /// Name of the note with the padding behind it.
 const NAME: &[u8] = b"VMCOREINFO\0\0";

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{FileError, Vmlinux, is_elf, read_btf};
-use crate::Found;
 use crate::linux::{KernelVersion, Layout};
+use vmss2core_mem::Found;
 
 /// What a file tells of its kernel.
 #[derive(Debug)]

@@ -17,14 +17,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
-use vmss2core_mem::{Checkpoint, Problem};
+use vmss2core_machine::Checkpoint;
+use vmss2core_mem::{Found, Problem};
 
 pub use kernel_file::KernelFile;
 pub use module::ModuleFile;
 pub use vmlinux::Vmlinux;
 
 use super::{BetterSources, Btf, BtfError, Kernel, KernelVersion, LinuxError, LinuxOffsets, Types};
-use crate::{Facts, Found};
+use crate::Facts;
 
 /// Text and type files longer than this are something else.
 const LONGEST: u64 = 256 << 20;

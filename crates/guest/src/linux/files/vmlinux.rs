@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use vmss2core_mem::Gva;
+use vmss2core_mem::{Found, Gva};
 
 use super::elf::{Elf, SymbolTable};
 use super::system_map::{Agreement, agreement, unchecked};
 use super::{FileError, build_id, wanted};
-use crate::Found;
 use crate::linux::dwarf::Dwarf;
 use crate::linux::{Kernel, Symbol, Symbols, Types};
 

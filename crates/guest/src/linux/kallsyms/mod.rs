@@ -20,7 +20,8 @@
 //! are not here.
 
 use super::{Kernel, Symbols};
-use crate::{Found, VmcoreInfo};
+use crate::VmcoreInfo;
+use vmss2core_mem::Found;
 
 mod addresses;
 mod names;

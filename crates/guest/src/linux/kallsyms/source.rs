@@ -2,11 +2,11 @@
 
 use std::ops::{ControlFlow, Range};
 
+use vmss2core_machine::paging::{AddressSpace, Limits};
 use vmss2core_mem::{Gva, PAGE_SIZE};
 
 use crate::linux::Kernel;
 use crate::linux::symbols::Entry;
-use crate::paging::{AddressSpace, Limits};
 
 /// An image has a handful of mappings; one that needs more is something odd.
 const LIMITS: Limits = Limits { visits_per_table: 8, tables: 1 << 12, runs: 1 << 10 };

@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
+use vmss2core_machine::paging::{AddressSpace, PagingMode, Root};
 use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
 
 use super::{Source, search};
 use crate::fuzzing;
 use crate::linux::{Symbols, assert_seed};
-use crate::paging::{AddressSpace, PagingMode, Root};
 
 /// Where the image of the tests begins; paging is off, so physically too.
 const IMAGE: u64 = fuzzing::KALLSYMS_IMAGE;

@@ -14,9 +14,7 @@ pub(super) use vmcoreinfo::Stated;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use vmss2core_mem::Problem;
-
-use crate::Found;
+use vmss2core_mem::{Found, Problem};
 
 /// Where a member lies in its structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! Which CPU a task is on, and whether it runs there.
 
-use vmss2core_mem::{Gpr, Sums, X86Vcpu};
+use vmss2core_machine::x86;
+use vmss2core_machine::x86::Gpr;
+use vmss2core_mem::Sums;
 
 use super::Facts;
 use super::members::{Members, offsets};
@@ -76,7 +78,7 @@ fn may_run(
     known: &Facts<'_>,
     members: &Members,
     tasks: &[Shot],
-    vcpu: &X86Vcpu,
+    vcpu: &x86::Registers,
 ) -> Option<Vec<usize>> {
     let (stack, leader) = (members.task("stack")?, members.task("group_leader")?);
     let tops = || {
@@ -119,7 +121,7 @@ fn on_cpu(
     let (flags, state) = (members.task("flags")?, members.task("state")?);
     known.sample.first()?.comm(members.task("comm")?).filter(|name| name.ends_with("/0"))?;
     let tasks = threads::all(memory, known.sample, members);
-    let vcpus: Vec<&X86Vcpu> = kernel.all_registers().collect();
+    let vcpus: Vec<&x86::Registers> = kernel.all_registers().collect();
     let running: Vec<Vec<usize>> =
         vcpus.iter().filter_map(|vcpu| may_run(memory, known, members, &tasks, vcpu)).collect();
     let has = |task: &Shot, at: u64, value: u64| task.u32(at) == Some(value);

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use vmss2core_mem::Problem;
+use vmss2core_mem::{Found, Problem};
 
 use super::radix::PageArray;
-use crate::Found;
 use crate::linux::Member;
 
 /// Members by structure and path.

@@ -4,10 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use vmss2core_machine::paging::AddressSpace;
 use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, Sums, to_page_end};
 
 use crate::linux::Kernel;
-use crate::paging::AddressSpace;
 
 /// No member lies as far behind the beginning of its structure; the sum of a pointer and
 /// an offset does not wrap.

@@ -14,10 +14,9 @@
 
 use std::collections::BTreeMap;
 
-use vmss2core_mem::{Gva, Problem};
+use vmss2core_mem::{Found, Gva, Problem};
 
 use super::{Kernel, Member, Types};
-use crate::Found;
 
 mod areas;
 mod cpu;

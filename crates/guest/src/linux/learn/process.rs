@@ -1,13 +1,13 @@
 //! Processes with memory of their own, and what an `mm_struct` holds apart from the
 //! areas of memory.
 
+use vmss2core_machine::paging::{AddressSpace, PagingMode, Root};
 use vmss2core_mem::{Gpa, Gva, Sums};
 
 use super::members::{Members, offsets, only};
 use super::memory::{Memory, Shot};
 use super::sample::Sample;
 use super::tasks::nearly_all;
-use crate::paging::{AddressSpace, PagingMode, Root};
 
 /// How much of an `mm_struct` is looked at; `cpumask` at its end may be long.
 const MM_LEN: u64 = 0xc00;

@@ -8,11 +8,11 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use memchr::memmem;
+use vmss2core_machine::paging::{Leaf, Limits};
 use vmss2core_mem::{Gpa, Sums};
 
 use super::memory::{Memory, Shot};
 use crate::linux::Kernel;
-use crate::paging::{Leaf, Limits};
 
 /// How far `comm` lies behind `tasks` at most.
 const WIDEST: u64 = 0x2000;

@@ -5,14 +5,15 @@
 
 use std::sync::Arc;
 
-use vmss2core_mem::{Checkpoint, Gpa, Gva, PhysicalMemory};
+use vmss2core_machine::Checkpoint;
+use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory};
 
 use super::memory::Memory;
 use super::radix::{self, MappedPage, PageArray};
 use super::{Learned, learn, ring};
 use crate::linux::{BetterSources, Kernel, Types};
-use crate::paging::{PagingMode, Root};
-use crate::{Facts, Found, KernelText, LinuxFacts};
+use crate::{Facts, KernelText, LinuxFacts};
 
 const DIRECT: u64 = 0xc000_0000;
 const RAM: u64 = 8 << 20;

@@ -6,10 +6,9 @@
 //! another ring, which begins with the descriptor's number; a block that would
 //! cross the end of the ring lies at its start instead.
 
-use vmss2core_mem::{Gva, Problem};
+use vmss2core_mem::{Found, Gva, Problem};
 
 use super::{Caller, Log, MOST_CHARACTERS, MOST_RECORDS, Record, Shape, Window, text_of};
-use crate::Found;
 use crate::linux::LinuxError;
 
 /// `desc_committed`: complete, though more may yet be added to it.

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::Found;
 use crate::linux::Layout;
+use vmss2core_mem::Found;
 
 fn parsed(text: &str) -> LinuxOffsets {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))

@@ -1,12 +1,13 @@
 use std::sync::Arc;
 
-use vmss2core_mem::{Checkpoint, Gpa};
+use vmss2core_machine::Checkpoint;
+use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_mem::{Found, Gpa};
 
 use super::fields::Seen;
 use super::{Next, PageClass};
 use crate::linux::{BetterSources, Kernel, LinuxError};
-use crate::paging::{PagingMode, Root};
-use crate::{Facts, Found, LinuxFacts, VmcoreInfo};
+use crate::{Facts, LinuxFacts, VmcoreInfo};
 
 /// `struct page` of 6.1: flags, compound_head, mapping at 24, private at 40 (in
 /// the second page of a compound one: compound_dtor at 16), _mapcount at 48.

@@ -6,13 +6,13 @@
 
 use std::ops::{ControlFlow, Range};
 
+use vmss2core_machine::paging::{AddressSpace, Limits, PagingMode};
 use vmss2core_mem::{Gva, PAGE_SIZE, Problem};
 
 use super::super::{Kernel, LinuxError, Object};
 use super::fields::Fields;
 use super::maple;
 use super::vma::VmaFlags;
-use crate::paging::{AddressSpace, Limits, PagingMode};
 
 /// More than any process has: `vm.max_map_count` is 65,530 unless it is raised.
 const MAX_AREAS: usize = 1 << 21;

@@ -6,11 +6,11 @@
 
 use std::ops::Range;
 
+use vmss2core_machine::paging::PagingMode;
 use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, Pfn};
 
 use super::super::{Kernel, PageArray};
 use super::fields::word;
-use crate::paging::PagingMode;
 
 /// Most sections that are looked at: 64 TiB of 128 MiB each.
 const MAX_SECTIONS: u64 = 1 << 19;

@@ -40,13 +40,13 @@ pub use restored::{Patch, PatchBytes, RestoredFile, SectionTable};
 pub use vma::{Backing, MappedFile, Vma, VmaFlags};
 
 use super::{Kernel, LinuxError, Object, Task};
-use crate::paging::{self, AddressSpace, Root, Visits};
 use areas::Area;
 use file::Files;
 use names::Names;
 use page_cache::PageCache;
 use runs::Sources;
 use start::Auxv;
+use vmss2core_machine::paging::{self, AddressSpace, Root, Visits};
 
 /// How many page tables and tree nodes are read for one process: enough to go over
 /// 1 TiB of single pages thirty times.

@@ -8,7 +8,7 @@
 
 use vmss2core_mem::Gpa;
 
-use crate::paging::PagingMode;
+use vmss2core_machine::paging::PagingMode;
 
 /// Bits 51 to 12.
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;

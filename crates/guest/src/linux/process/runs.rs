@@ -5,6 +5,7 @@
 
 use std::ops::{ControlFlow, Range};
 
+use vmss2core_machine::paging::{AddressSpace, Part, PartState, Visits};
 use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, PhysicalMemory, Piece};
 
 use super::content::{Content, FileRun, Missing, Run};
@@ -13,7 +14,6 @@ use super::pte::{self, Absent};
 use super::swap::Swapped;
 use super::vma::{Backing, MappedFile, Vma};
 use crate::linux::Kernel;
-use crate::paging::{AddressSpace, Part, PartState, Visits};
 
 /// Numbers of swap areas from here on mean something else: a page that is being
 /// migrated, is broken, or is of a device (`include/linux/swap.h`; how many there are

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use vmss2core_mem::{Checkpoint, Gpa, Gva, PhysicalMemory};
+use vmss2core_machine::Checkpoint;
+use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory};
 
 use super::{Content, Missing, Process, Run, Vma};
 use crate::linux::{BetterSources, Kernel, Member, Task, Types};
-use crate::paging::{PagingMode, Root};
-use crate::{Facts, Found, LinuxFacts};
+use crate::{Facts, LinuxFacts};
 
 const RAM: u64 = 4 << 20;
 const KERNEL_TABLES: u64 = 0x1000;

@@ -9,7 +9,9 @@
 
 use std::collections::BTreeMap;
 
-use vmss2core_mem::{FpuState, Gva, X86Vcpu};
+use vmss2core_machine::x86;
+use vmss2core_machine::x86::FpuState;
+use vmss2core_mem::Gva;
 
 use super::xsave::{self, COMPONENTS_START, FXSAVE_BYTES, MAX_AREA_BYTES, Places};
 use crate::linux::{Kernel, Object, Task};
@@ -94,7 +96,7 @@ impl Fpu {
     }
 
     /// The state of a thread that runs on a vCPU, as the vCPU has it.
-    pub(super) fn in_vcpu(&self, vcpu: &X86Vcpu) -> Saved {
+    pub(super) fn in_vcpu(&self, vcpu: &x86::Registers) -> Saved {
         Saved { state: vcpu.fpu.clone(), features: vcpu.msrs.xcr0.or(self.features) }
     }
 

@@ -7,11 +7,11 @@
 //! tried on many threads, and the one that shows user registers most often is
 //! taken. 32-bit kernels up to 2.6.29 stored fewer segment registers.
 
-use vmss2core_mem::{Gpr, Gva};
+use vmss2core_machine::x86::Gpr;
+use vmss2core_mem::{Found, Gva};
 
 use super::UserRegisters;
 use super::raw::{PT_REGS_32, PT_REGS_64};
-use crate::Found;
 use crate::linux::stack::stack_sizes;
 use crate::linux::{Kernel, LinuxError, Task};
 

@@ -14,10 +14,11 @@ mod tests;
 mod tls;
 mod xsave;
 
-use vmss2core_mem::{FpuState, Gpr, Gva, Problem, X86Vcpu};
+use vmss2core_machine::x86;
+use vmss2core_machine::x86::{FpuState, Gpr};
+use vmss2core_mem::{Found, Gva, Problem};
 
 use super::{Kernel, LinuxError, Object, Task};
-use crate::Found;
 use fpu::{Fpu, Saved};
 use frame::FramePlace;
 
@@ -120,13 +121,13 @@ impl RegisterFinder {
         }
     }
 
-    fn vcpu(&self, index: u32) -> Option<(u32, &X86Vcpu)> {
+    fn vcpu(&self, index: u32) -> Option<(u32, &x86::Registers)> {
         // Without an instruction pointer there are no registers in it.
         Some((index, self.kernel.registers_of(index).filter(|x86| x86.rip.is_some())?))
     }
 
     /// The vCPU's registers are the user's.
-    fn running(&self, task: &Task, vcpu: u32, x86: &X86Vcpu) -> ThreadRegisters {
+    fn running(&self, task: &Task, vcpu: u32, x86: &x86::Registers) -> ThreadRegisters {
         let mut thread = ThreadRegisters {
             values: of_vcpu(x86),
             how: format!("vCPU {vcpu}"),
@@ -157,7 +158,7 @@ impl RegisterFinder {
         &self,
         task: &Task,
         vcpu: u32,
-        x86: &X86Vcpu,
+        x86: &x86::Registers,
     ) -> Result<ThreadRegisters, LinuxError> {
         let mut thread = self.stored(task)?;
         let object = self.object(task);
@@ -299,7 +300,7 @@ impl RegisterFinder {
     }
 
     /// Whether a vCPU in kernel mode is in the code between the two modes.
-    fn is_entering(&self, x86: &X86Vcpu) -> bool {
+    fn is_entering(&self, x86: &x86::Registers) -> bool {
         let symbol = |name| self.kernel.symbol(name).ok().map(|found| found.value.0);
         let bounds = symbol("__entry_text_start").zip(symbol("__entry_text_end"));
         let rip = x86.rip.unwrap_or(0);
@@ -322,12 +323,12 @@ fn named(task: &Task) -> String {
 
 /// Where the variables of a 64-bit CPU in kernel mode are: of the two bases of
 /// GS the one in the kernel's half.
-fn percpu(x86: &X86Vcpu) -> Option<Gva> {
+fn percpu(x86: &x86::Registers) -> Option<Gva> {
     let bases = [x86.segments.gs.base, x86.msrs.kernel_gs_base];
     bases.into_iter().flatten().find(|base| base >> 63 == 1).map(Gva)
 }
 
-fn of_vcpu(x86: &X86Vcpu) -> UserRegisters {
+fn of_vcpu(x86: &x86::Registers) -> UserRegisters {
     let segments = &x86.segments;
     let selector = |value: Option<u16>| value.map_or(0, u64::from);
     UserRegisters {

@@ -2,7 +2,7 @@
 //! (`struct pt_regs`), `<asm/desc_defs.h>` (`struct desc_struct`), and the
 //! header of an XSAVE area (Intel SDM volume 1, 13.4.2).
 
-use vmss2core_mem::Gpr;
+use vmss2core_machine::x86::Gpr;
 use zerocopy::little_endian::{U16, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 

@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use vmss2core_mem::{
-    Checkpoint, FpuState, Gpa, Gpr, Gva, PhysicalMemory, Vcpu, VcpuState, X86Vcpu,
-};
+use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::x86::{FpuState, Gpr};
+use vmss2core_machine::{Checkpoint, Registers, Vcpu, x86};
+use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory};
 
 use super::{RegisterFinder, ThreadRegisters};
 use crate::linux::{BetterSources, Kernel, LinuxError, Member, Symbol, Symbols, Task, Types};
-use crate::paging::{PagingMode, Root};
-use crate::{Facts, Found, LinuxFacts, VcpuFacts};
+use crate::{Facts, LinuxFacts, VcpuFacts};
 
 const RAM: usize = 1 << 20;
 const TASK: u64 = 0x1_0000;
@@ -56,7 +56,7 @@ struct Guest {
     layout: Layout,
     is_64_bit: bool,
     symbols: Vec<(&'static str, u64)>,
-    vcpu: Option<(X86Vcpu, u8)>,
+    vcpu: Option<(x86::Registers, u8)>,
     task: Task,
 }
 
@@ -120,8 +120,8 @@ impl Guest {
         let mut checkpoint = Checkpoint { memory, ..Checkpoint::default() };
         let mut task = self.task;
         if let Some((x86, privilege)) = self.vcpu {
-            let state = VcpuState::X86(Box::new(x86));
-            checkpoint.vcpus.push(Vcpu { index: 3, halted: None, state });
+            let registers = Registers::X86(Box::new(x86));
+            checkpoint.vcpus = [Vcpu { index: 3, halted: None, registers }].into();
             let privilege = Some(privilege);
             facts.vcpus = [VcpuFacts { index: 3, privilege, ..VcpuFacts::default() }].into();
             task.on_vcpu = Some(3);
@@ -224,7 +224,7 @@ fn a_thread_in_user_mode_is_in_its_vcpu() {
     guest.set(TASK + 0x210, 0x2_0000);
     guest.set(0x2_0000, 832);
     guest.state(0x2_0040, 0x11);
-    let mut x86 = X86Vcpu { rip: Some(0x40_1000), ..X86Vcpu::default() };
+    let mut x86 = x86::Registers { rip: Some(0x40_1000), ..x86::Registers::default() };
     for gpr in Gpr::ALL {
         x86.set_gpr(gpr, 7);
     }
@@ -257,7 +257,8 @@ fn a_thread_in_the_kernel_has_its_bases_in_the_vcpu() {
         guest.set(TASK + 0x210, 0x2_0000);
         guest.set(0x2_0000, 832);
         guest.state(0x2_0040, 0x11);
-        let mut x86 = X86Vcpu { rip: Some(0xffff_ffff_8100_0000), ..X86Vcpu::default() };
+        let mut x86 =
+            x86::Registers { rip: Some(0xffff_ffff_8100_0000), ..x86::Registers::default() };
         x86.segments.fs.base = Some(0x7000);
         x86.segments.gs.base = Some(gs);
         x86.msrs.kernel_gs_base = Some(other);
@@ -274,7 +275,7 @@ fn a_vcpu_between_the_modes_is_told() {
     let mut guest = Guest::new(TODAY);
     guest.frame(STACK + 0x4000, (7, 0x33, 0x2b));
     guest.symbols = vec![("__entry_text_start", 0x9000), ("__entry_text_end", 0xa000)];
-    guest.vcpu = Some((X86Vcpu { rip: Some(0x9800), ..X86Vcpu::default() }, 0));
+    guest.vcpu = Some((x86::Registers { rip: Some(0x9800), ..x86::Registers::default() }, 0));
     let thread = guest.registers().unwrap();
     assert!(thread.problems.iter().any(|problem| problem.message.contains("entering or leaving")));
 }

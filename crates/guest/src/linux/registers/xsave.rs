@@ -4,10 +4,12 @@
 //! states). Debuggers read the standard format only, where each component has a
 //! place of its own; the compacted one closes the gaps.
 
-pub(super) use vmss2core_mem::xsave::{COMPONENTS_START, FXSAVE_BYTES};
+pub(super) use vmss2core_machine::x86::xsave::{COMPONENTS_START, FXSAVE_BYTES};
 
-use vmss2core_mem::FpuState;
-use vmss2core_mem::xsave::{COMPONENTS, Component, SSE, X87, XSTATE_BV, initialise_legacy, put};
+use vmss2core_machine::x86::FpuState;
+use vmss2core_machine::x86::xsave::{
+    COMPONENTS, Component, SSE, X87, XSTATE_BV, initialise_legacy, put,
+};
 use zerocopy::FromBytes;
 
 use super::raw::XsaveHeader;

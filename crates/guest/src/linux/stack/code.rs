@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
+use vmss2core_machine::paging::PagingMode;
 use vmss2core_mem::Gva;
 
 use crate::linux::Kernel;
-use crate::paging::PagingMode;
 
 /// Tells code from data.
 pub(super) struct Code<'k> {

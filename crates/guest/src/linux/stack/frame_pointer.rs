@@ -6,7 +6,7 @@
 //! clear (32-bit). Source: `arch/x86/include/asm/frame.h`,
 //! `ENCODE_FRAME_POINTER`. Before 4.10 it marked nothing.
 
-use vmss2core_mem::Gpr;
+use vmss2core_machine::x86::Gpr;
 
 use super::calls;
 use super::context::Stack;

@@ -8,7 +8,8 @@
 
 use std::ops::Range;
 
-use vmss2core_mem::{Gpr, Gva};
+use vmss2core_machine::x86::Gpr;
+use vmss2core_mem::Gva;
 
 use super::context::Stack;
 use super::{Registers, calls};

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use vmss2core_mem::{Checkpoint, Gpa, Gva, PhysicalMemory, X86Vcpu};
+use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::{Checkpoint, x86};
+use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory};
 
 use super::context::Stack;
 use super::walk::walk;
@@ -11,8 +13,7 @@ use crate::linux::{
     BetterSources, Kernel, Member, Module, ModuleState, Modules, Symbol, Symbols, Types,
     UnwindTables,
 };
-use crate::paging::{PagingMode, Root};
-use crate::{Facts, Found, KernelText, LinuxFacts};
+use crate::{Facts, KernelText, LinuxFacts};
 
 /// Bytes in front: what kind of kernel, then the instruction pointer and the general
 /// registers.
@@ -217,9 +218,9 @@ fn module(code: u64) -> Module {
     }
 }
 
-fn vcpu(registers: &[u8]) -> X86Vcpu {
+fn vcpu(registers: &[u8]) -> x86::Registers {
     let mut words = registers.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word));
-    let mut vcpu = X86Vcpu { rip: words.next(), ..X86Vcpu::default() };
+    let mut vcpu = x86::Registers { rip: words.next(), ..x86::Registers::default() };
     vcpu.general.iter_mut().zip(words).for_each(|(slot, word)| *slot = Some(word));
     vcpu
 }

@@ -5,10 +5,11 @@
 //! the stack that a call may have left are listed as guesses: some are return
 //! addresses of calls that have long ended.
 
-use vmss2core_mem::{Gpr, Gva, X86Vcpu};
+use vmss2core_machine::x86;
+use vmss2core_machine::x86::Gpr;
+use vmss2core_mem::{Found, Gva};
 
 use super::{Kernel, LinuxError, Task};
-use crate::Found;
 
 mod calls;
 mod code;
@@ -156,13 +157,16 @@ impl Kernel {
     /// instruction and stack pointers and those that functions preserve, as the switch
     /// to another task saved them. Only the stack pointer if the rest makes no sense.
     /// What has ended has none.
-    pub fn sleeping_registers(&self, task: &Task) -> Result<Found<X86Vcpu>, LinuxError> {
+    pub fn sleeping_registers(&self, task: &Task) -> Result<Found<x86::Registers>, LinuxError> {
         if let Some(registers) = self.at_crash(task) {
             return Ok(Found::new(registers, AT_CRASH));
         }
         let (registers, how) = self.sleeping(task)?;
         let rip = Some(registers.ip).filter(|ip| *ip != 0);
-        Ok(Found::new(X86Vcpu { rip, general: registers.general, ..X86Vcpu::default() }, how))
+        Ok(Found::new(
+            x86::Registers { rip, general: registers.general, ..x86::Registers::default() },
+            how,
+        ))
     }
 
     fn sleeping(&self, task: &Task) -> Result<(Registers, &'static str), LinuxError> {

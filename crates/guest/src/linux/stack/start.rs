@@ -1,6 +1,8 @@
 //! Where the unwinding of a stack starts, and registers that lie on one.
 
-use vmss2core_mem::{Gpr, Gva, X86Vcpu};
+use vmss2core_machine::x86;
+use vmss2core_machine::x86::Gpr;
+use vmss2core_mem::Gva;
 
 use super::code::Code;
 use super::{Registers, Step};
@@ -8,7 +10,7 @@ use crate::linux::registers::{PT_REGS_32, PT_REGS_64, PtRegs};
 use crate::linux::{Kernel, LinuxError, Task};
 
 /// Registers of a vCPU.
-pub(super) fn of_vcpu(vcpu: &X86Vcpu) -> Option<Registers> {
+pub(super) fn of_vcpu(vcpu: &x86::Registers) -> Option<Registers> {
     Some(Registers { ip: vcpu.rip?, general: vcpu.general })
 }
 

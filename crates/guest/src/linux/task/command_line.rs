@@ -1,11 +1,11 @@
 //! Command lines, as `/proc/PID/cmdline` has them.
 
+use vmss2core_machine::paging::AddressSpace;
 use vmss2core_mem::{Gva, to_page_end};
 
 use super::Task;
 use crate::linux::snapshot::Selection;
 use crate::linux::{Kernel, LinuxError};
-use crate::paging::AddressSpace;
 
 /// Linux takes 2 MiB as a rule (a quarter of the stack's limit, 6 MiB at most).
 const LONGEST: u64 = 2 << 20;

@@ -5,12 +5,13 @@
 //! (32 bits) while the CPU is in the kernel. Up to Linux 6.14 the symbols are
 //! small numbers, from 6.15 on addresses; the sum is right for both.
 
-use vmss2core_mem::{Gpr, Gva, Problem, Vcpu, X86Vcpu};
+use vmss2core_machine::x86::Gpr;
+use vmss2core_machine::{Vcpu, x86};
+use vmss2core_mem::{Found, Gva, Problem};
 
 use super::Task;
 use super::moment::Moments;
 use super::record::{Fields, Record};
-use crate::Found;
 use crate::linux::{Kernel, LinuxError};
 
 /// Variables that hold the current task, newest first: 2.6.34 to 6.1 and 6.15 and
@@ -54,7 +55,7 @@ impl Kernel {
         problems: &mut Vec<Problem>,
     ) {
         let mut moments = Moments::default();
-        for vcpu in &self.checkpoint().vcpus {
+        for vcpu in self.checkpoint().vcpus.iter() {
             let by_symbol = self.current_by_symbol(fields, vcpu.index).map(|found| found.value);
             let named = by_symbol.and_then(|gva| tasks.iter().find(|task| task.gva == gva));
             if let Some(named) = named {
@@ -132,7 +133,7 @@ impl Kernel {
     }
 
     /// What FS has in a 32-bit kernel, also while a program runs.
-    fn fs_base(&self, x86: &X86Vcpu) -> Option<u64> {
+    fn fs_base(&self, x86: &x86::Registers) -> Option<u64> {
         let at = x86.gdtr.base?.checked_add(GDT_PERCPU * 8)?;
         let descriptor = self.read_uint(Gva(at), 8, "descriptor table").ok()?;
         Some((descriptor >> 16) & 0xff_ffff | (descriptor >> 32) & 0xff00_0000)
@@ -180,7 +181,7 @@ impl Kernel {
 
 /// The kernel's GS base. Between entry and `swapgs` the two are the other way
 /// round, so both are tried.
-fn gs_bases(x86: &X86Vcpu, privilege: Option<u8>) -> Vec<Found<u64>> {
+fn gs_bases(x86: &x86::Registers, privilege: Option<u8>) -> Vec<Found<u64>> {
     let active = x86.segments.gs.base.map(|base| Found::new(base, "GS base"));
     let other = x86.msrs.kernel_gs_base.map(|base| Found::new(base, "KERNEL_GS_BASE"));
     let order = if privilege == Some(0) { [active, other] } else { [other, active] };

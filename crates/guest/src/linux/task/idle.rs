@@ -20,7 +20,7 @@ impl Kernel {
         init: Gva,
     ) -> Vec<Record> {
         let mut idle: Vec<Record> = Vec::new();
-        for vcpu in &self.checkpoint().vcpus {
+        for vcpu in self.checkpoint().vcpus.iter() {
             let found = self
                 .idle_by_symbol(fields, vcpu.index)
                 .or_else(|| self.idle_by_place(fields, vcpu.index, init));

@@ -4,11 +4,13 @@
 //! are still there. They show themselves by the task: in the kernel a processor is on the stack
 //! of the task that it runs, and in a program on that task's page tables.
 
-use vmss2core_mem::{Gpr, Gva, PAGE_SIZE, Problem, Severity, Vcpu};
+use vmss2core_machine::Vcpu;
+use vmss2core_machine::paging::AddressSpace;
+use vmss2core_machine::x86::Gpr;
+use vmss2core_mem::{Gva, PAGE_SIZE, Problem, Severity};
 
 use super::Task;
 use crate::linux::Kernel;
-use crate::paging::AddressSpace;
 
 /// What the vCPUs show, put together.
 #[derive(Debug, Default)]

@@ -5,11 +5,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use vmss2core_mem::{Checkpoint, Gpa, Gva, PhysicalMemory, Severity, Vcpu, VcpuState, X86Vcpu};
+use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::{Checkpoint, Registers, Vcpu, x86};
+use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, Severity};
 
 use crate::linux::{BetterSources, CommandLine, Kernel, Member, Symbol, Symbols, Tasks, Types};
-use crate::paging::{PagingMode, Root};
-use crate::{Facts, Found, LinuxFacts, VcpuFacts};
+use crate::{Facts, LinuxFacts, VcpuFacts};
 
 const INIT: u64 = 0x1_0000;
 const FIRST: u64 = 0x2_0000;
@@ -176,9 +177,9 @@ impl Guest {
         let mut memory = PhysicalMemory::new();
         memory.map(Gpa(0), RAM, Arc::new(self.ram), 0).unwrap();
         let vcpu = |index: u32| {
-            let mut x86 = X86Vcpu::default();
+            let mut x86 = x86::Registers::default();
             x86.gdtr.base = self.descriptors.get(index as usize).copied();
-            Vcpu { index, halted: None, state: VcpuState::X86(Box::new(x86)) }
+            Vcpu { index, halted: None, registers: Registers::X86(Box::new(x86)) }
         };
         let vcpus = (0..self.cpus).map(vcpu).collect();
         let checkpoint = Checkpoint { memory, vcpus, ..Checkpoint::default() };
@@ -423,11 +424,11 @@ fn without_symbols_the_kernel_stack_tells_who_runs() {
     guest.set(TSS + 12, STACK + 0x4000);
     guest.set(at(3) + 0x20, STACK + 0x8000);
     let set_tss = |kernel: &Kernel| {
-        let mut vcpus = kernel.checkpoint().vcpus.clone();
-        let VcpuState::X86(x86) = &mut vcpus[0].state else { panic!("not x86") };
+        let mut checkpoint = kernel.checkpoint().clone();
+        let Registers::X86(x86) = &mut checkpoint.vcpus_mut()[0].registers else {
+            panic!("not x86")
+        };
         x86.segments.tr.base = Some(TSS);
-        let checkpoint =
-            Checkpoint { vcpus, memory: kernel.memory().clone(), ..Checkpoint::default() };
         kernel.at(checkpoint, kernel.vcpus().into()).unwrap().tasks().unwrap()
     };
     let tasks = guest.ask(set_tss);

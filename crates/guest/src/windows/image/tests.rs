@@ -2,12 +2,12 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use vmss2core_lab::windows::{Trap, fixture, fixtures};
+use vmss2core_machine::paging::{PagingMode, Root};
 use vmss2core_mem::{Gpa, PhysicalMemory};
 
 use super::super::guests::Guest;
 use super::super::kdbg;
 use super::*;
-use crate::paging::{PagingMode, Root};
 
 fn hints(guest: &Guest) -> Vec<(Gva, String)> {
     let names = ["KiDivideErrorFault", "KiSystemCall64"];

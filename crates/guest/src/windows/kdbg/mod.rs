@@ -2,12 +2,11 @@
 //! 64-bit Windows 8 and later keep it while no debugger is attached. 32-bit kernels
 //! lead to it (`version`); elsewhere it is searched for.
 
-use vmss2core_mem::Gva;
+use vmss2core_mem::{Found, Gva};
 
 use super::image::MAX_LEN;
 use super::view::{View, element};
 use super::{Kdbg, KdbgEncoding, KernelImage, list, pe};
-use crate::Found;
 
 mod code;
 pub mod fields;

@@ -3,13 +3,12 @@
 use std::ops::ControlFlow;
 
 use memchr::memmem;
-use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
+use vmss2core_machine::paging::{Leaf, Limits};
+use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory};
 
 use super::super::Kdbg;
 use super::super::view::{View, left_in_page};
 use super::{Search, code, fields};
-use crate::Found;
-use crate::paging::{Leaf, Limits};
 use crate::scan;
 
 /// Longest block, less the byte that every piece has of its own.

@@ -2,12 +2,12 @@
 
 use std::ops::{ControlFlow, Range};
 
+use vmss2core_machine::paging::Limits;
 use vmss2core_mem::Gva;
 
 use super::super::image::{MAX_LEN, kernel_range};
 use super::super::view::{View, left_in_page};
 use super::super::{KernelImage, Section, pe};
-use crate::paging::Limits;
 
 /// Bytes looked at together, and how much of the next are with them.
 const CHUNK: usize = 1 << 20;

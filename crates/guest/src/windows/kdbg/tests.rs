@@ -1,10 +1,10 @@
 use vmss2core_lab::windows::{Trap, fixture, fixtures};
+use vmss2core_machine::paging::{PagingMode, Root};
 use vmss2core_mem::{Gpa, PhysicalMemory};
 
 use super::super::guests::Guest;
 use super::super::image;
 use super::*;
-use crate::paging::{PagingMode, Root};
 
 fn assert_is_the_block(guest: &Guest, found: Option<Found<Kdbg>>, what: &str) {
     let truth = &guest.nt.truth.kdbg;

@@ -4,10 +4,9 @@
 //! Source of the layout: `DBGKD_GET_VERSION64` of the Windows SDK (`wdbgexts.h`),
 //! whose addresses have their sign extended; `KPCR.KdVersionBlock` of public symbols.
 
-use vmss2core_mem::Gva;
+use vmss2core_mem::{Found, Gva};
 
 use super::super::view::View;
-use crate::Found;
 
 /// `KPCR.KdVersionBlock`.
 const IN_REGION: u64 = 0x34;

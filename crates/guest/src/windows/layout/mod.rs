@@ -10,10 +10,9 @@ mod tables;
 
 use std::collections::BTreeMap;
 
-use vmss2core_mem::Problem;
+use vmss2core_mem::{Found, Problem};
 
 use super::Kernel;
-use crate::Found;
 
 pub(super) use discover::short_name;
 

@@ -9,7 +9,8 @@ mod registers;
 
 use std::collections::HashSet;
 
-use vmss2core_mem::{Gpr, Gva};
+use vmss2core_machine::x86::Gpr;
+use vmss2core_mem::Gva;
 
 use super::unwind::{self, Left, Registers};
 use super::{Kernel, Thread, WindowsError};

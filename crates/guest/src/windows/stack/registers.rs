@@ -1,7 +1,9 @@
 //! Registers from where they are: a vCPU, a `CONTEXT`, a stack that was switched
 //! away from.
 
-use vmss2core_mem::{Gpr, Gva, X86Vcpu};
+use vmss2core_machine::x86;
+use vmss2core_machine::x86::Gpr;
+use vmss2core_mem::Gva;
 
 use crate::windows::unwind::Registers;
 use crate::windows::{Kernel, WindowsCpu};
@@ -10,7 +12,7 @@ const CONTEXT_AMD64: u64 = 0x10_0000;
 const CONTEXT_I386: u64 = 0x1_0000;
 
 /// Those of a vCPU.
-pub(super) fn of(vcpu: &X86Vcpu) -> Option<Registers> {
+pub(super) fn of(vcpu: &x86::Registers) -> Option<Registers> {
     vcpu.gpr(Gpr::Rsp)?;
     let general = vcpu.general.map(Option::unwrap_or_default);
     Some(Registers { general, rip: vcpu.rip? })

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use vmss2core_dump::output::{self, Existing};
-use vmss2core_mem::Provenance;
+use vmss2core_machine::Provenance;
 use vmss2core_report::ExtractedFile;
 
 use crate::plan::{ExtractPlan, WantedFiles, existing};

@@ -16,7 +16,7 @@ use vmss2core_gdb::vcpu::{KernelTarget, KernelView, Vcpus};
 use vmss2core_gdb::{Bind, Inferior, Server, Stop};
 use vmss2core_guest::linux::{BetterSources, Kernel};
 use vmss2core_guest::windows;
-use vmss2core_mem::{Checkpoint, Provenance};
+use vmss2core_machine::{Checkpoint, Provenance};
 
 use super::source::Guest;
 use crate::cancel::Cancel;
@@ -50,7 +50,7 @@ pub(super) fn run(plan: &GdbPlan) -> anyhow::Result<Exit> {
         .with_windows(windows.as_ref())
         .with_module_files(modules);
     let width = view.width();
-    let inputs = &checkpoint.provenance;
+    let inputs = &checkpoint.about.provenance;
     let whole: Arc<dyn Inferior> = match plan.threads {
         Threads::Processors => Arc::new(Vcpus::new(view)),
         Threads::Tasks => Arc::new(tasks(view, kernel.as_ref())?),

@@ -9,7 +9,8 @@
 //! and those of 6.12 are about the same code). Which numbering a table has shows
 //! in its most common entry: a call whose frame is found from the stack pointer.
 
-use vmss2core_mem::{Gpr, Gva};
+use vmss2core_machine::x86::Gpr;
+use vmss2core_mem::Gva;
 
 use super::context::Stack;
 use super::frame_pointer::step_of_unknown_code;

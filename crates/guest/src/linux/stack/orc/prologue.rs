@@ -6,7 +6,8 @@
 //! that is not certain end the list, so that it may be too short; that a call of this
 //! very function returns to what is found on the stack there proves that it is not.
 
-use vmss2core_mem::{Gpr, Gva};
+use vmss2core_machine::x86::Gpr;
+use vmss2core_mem::Gva;
 
 use super::super::calls;
 use super::super::context::Stack;

@@ -1,6 +1,7 @@
 //! A pair of arrays: which code they are about, and how entries are written.
 
-use vmss2core_mem::{Gpr, Gva};
+use vmss2core_machine::x86::Gpr;
+use vmss2core_mem::Gva;
 use zerocopy::little_endian::{I16, U16};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 

@@ -9,14 +9,15 @@ mod seeds;
 
 use std::sync::Arc;
 
-use vmss2core_mem::{Checkpoint, Gpa, PhysicalMemory, Vcpu, VcpuState, X86Vcpu};
+use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::{Checkpoint, Registers, Vcpu, x86};
+use vmss2core_mem::{Found, Gpa, PhysicalMemory};
 
 use super::*;
 use crate::linux::{
     BetterSources, Member, Module, ModuleState, Modules, Symbol, Symbols, Types, UnwindTables,
 };
-use crate::paging::{PagingMode, Root};
-use crate::{Facts, Found, KernelText, LinuxFacts, VcpuFacts};
+use crate::{Facts, KernelText, LinuxFacts, VcpuFacts};
 
 const BASE: u64 = 0xffff_ffff_8000_0000;
 /// Code, at the same distance from `BASE` as from physical 0; executable.
@@ -84,7 +85,7 @@ fn bits(orc: Orc, entry: &Entry) -> u16 {
 struct Machine {
     ram: Vec<u8>,
     symbols: Vec<(&'static str, u64)>,
-    vcpu: X86Vcpu,
+    vcpu: x86::Registers,
     members: Members,
     modules: Vec<Module>,
 }
@@ -115,7 +116,7 @@ impl Machine {
         let mut machine = Self {
             ram: vec![0; RAM],
             symbols: vec![("_text", CODE)],
-            vcpu: X86Vcpu::default(),
+            vcpu: x86::Registers::default(),
             members: Members::default(),
             modules: Vec::new(),
         };
@@ -213,8 +214,8 @@ impl Machine {
     fn ask<T>(self, question: impl FnOnce(&Kernel) -> T) -> T {
         let mut memory = PhysicalMemory::new();
         memory.map(Gpa(0), RAM as u64, Arc::new(self.ram), 0).unwrap();
-        let vcpu = Vcpu { index: 0, halted: None, state: VcpuState::X86(Box::new(self.vcpu)) };
-        let checkpoint = Checkpoint { memory, vcpus: vec![vcpu], ..Checkpoint::default() };
+        let vcpu = Vcpu { index: 0, halted: None, registers: Registers::X86(Box::new(self.vcpu)) };
+        let checkpoint = Checkpoint { memory, vcpus: [vcpu].into(), ..Checkpoint::default() };
         let root = (PagingMode::FourLevel, Root(Gpa(0x1000)));
         let text = KernelText { start: Gva(CODE), gpa: Gpa(2 << 20), len: CODE_LEN };
         let linux = LinuxFacts {

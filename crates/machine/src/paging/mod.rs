@@ -1,4 +1,4 @@
-//! x86 page tables: translate one address, or list all that is mapped.
+//! Page tables: translate one address, or list all that is mapped.
 //!
 //! Layouts are those of the Intel SDM, volume 3A, chapter 4 ("Paging"): 32-bit
 //! two-level tables with PSE and PSE-36, PAE, four and five levels with 2 MiB
@@ -13,18 +13,17 @@ use std::fmt;
 use thiserror::Error;
 use vmss2core_mem::{Gpa, Gva, MemoryError, low_bits};
 
+use crate::arch::x86::level::{ADDRESS, levels};
+
 mod entries;
-mod entry;
+pub(crate) mod level;
 mod space;
 #[cfg(test)]
-mod tests;
-mod vcpu;
+pub(crate) mod tests;
 mod walk;
 
-pub(crate) use entries::{Part, PartState, Visits};
+pub use entries::{Part, PartState, Visits};
 pub use space::{AddressSpace, Translation, read_pages};
-pub(crate) use vcpu::linear_rip;
-pub use vcpu::{PagingError, VcpuPaging, address_space_of, vcpu_paging};
 pub use walk::{Leaf, Leaves, Limits, WalkSummary};
 
 /// How virtual addresses become physical ones.
@@ -68,7 +67,7 @@ impl PagingMode {
             Self::Identity => 0,
             Self::TwoLevel { .. } => 0xffff_f000,
             Self::Pae => 0xffff_ffe0,
-            Self::FourLevel | Self::FiveLevel => entry::ADDRESS,
+            Self::FourLevel | Self::FiveLevel => ADDRESS,
         };
         Root(Gpa(cr3 & mask))
     }

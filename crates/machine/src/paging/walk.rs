@@ -12,8 +12,8 @@ use std::ops::{ControlFlow, Range};
 
 use vmss2core_mem::{Gpa, Gva, PAGE_SIZE};
 
-use super::entry::{self, Entry, Level};
-use super::{AccessError, AddressSpace, PagingMode, Permissions};
+use super::level::{Entry, Level};
+use super::{AccessError, AddressSpace, PagingMode, Permissions, levels};
 
 /// Longest run that one [`Leaf`] describes, in pages.
 const MAX_PAGES: u64 = u32::MAX as u64;
@@ -169,7 +169,7 @@ struct Walk<'s> {
 
 impl Walk<'_> {
     fn everything(&mut self) -> ControlFlow<()> {
-        let levels = entry::levels(self.space.mode);
+        let levels = levels(self.space.mode);
         if levels.is_empty() {
             let permissions = Permissions::ALL;
             self.page(Run { gva: 0, gpa: 0, len: 1 << 32, permissions })?;

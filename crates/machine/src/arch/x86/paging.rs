@@ -4,10 +4,10 @@
 //! lack EFER; then the mode is inferred and the result says so.
 
 use thiserror::Error;
-use vmss2core_mem::{Gva, PhysicalMemory, X86Vcpu};
+use vmss2core_mem::{Found, Gva, PhysicalMemory};
 
-use super::{AddressSpace, PagingMode, Root};
-use crate::Found;
+use super::Registers;
+use crate::paging::{AddressSpace, PagingMode, Root};
 
 const CR0_PG: u64 = 1 << 31;
 const CR4_PSE: u64 = 1 << 4;
@@ -16,7 +16,7 @@ const CR4_LA57: u64 = 1 << 12;
 const CR4_PCIDE: u64 = 1 << 17;
 const EFER_LMA: u64 = 1 << 10;
 const EFER_NXE: u64 = 1 << 11;
-/// CS.L, where [`vmss2core_mem::SegmentRegister::attributes`] has it.
+/// CS.L, where [`super::SegmentRegister::attributes`] has it.
 const ATTRIBUTE_LONG: u32 = 1 << 13;
 
 /// How a vCPU translates addresses.
@@ -49,14 +49,14 @@ pub enum PagingError {
 /// The address space of a vCPU.
 pub fn address_space_of(
     memory: &PhysicalMemory,
-    vcpu: &X86Vcpu,
+    vcpu: &Registers,
 ) -> Result<AddressSpace, PagingError> {
     Ok(vcpu_paging(memory, vcpu)?.address_space(memory))
 }
 
 /// How a vCPU translates addresses. `memory` is read only if registers are
 /// missing, to see which mode makes the instruction pointer resolve.
-pub fn vcpu_paging(memory: &PhysicalMemory, vcpu: &X86Vcpu) -> Result<VcpuPaging, PagingError> {
+pub fn vcpu_paging(memory: &PhysicalMemory, vcpu: &Registers) -> Result<VcpuPaging, PagingError> {
     let control = &vcpu.control;
     let no_execute = vcpu.msrs.efer.is_none_or(|efer| efer & EFER_NXE != 0);
     if control.cr0.is_some_and(|cr0| cr0 & CR0_PG == 0) {
@@ -88,7 +88,7 @@ fn long_mode(cr4: u64) -> PagingMode {
 /// EFER is missing and CR4.PAE set: PAE or 64-bit.
 fn infer_with_pae(
     memory: &PhysicalMemory,
-    vcpu: &X86Vcpu,
+    vcpu: &Registers,
     cr3: u64,
     cr4: u64,
 ) -> Found<PagingMode> {
@@ -108,7 +108,7 @@ fn infer_with_pae(
 }
 
 /// CR4 is missing: every mode is possible.
-fn infer_blindly(memory: &PhysicalMemory, vcpu: &X86Vcpu, cr3: u64) -> Found<PagingMode> {
+fn infer_blindly(memory: &PhysicalMemory, vcpu: &Registers, cr3: u64) -> Found<PagingMode> {
     let long = [PagingMode::FourLevel, PagingMode::FiveLevel];
     let short = [PagingMode::Pae, PagingMode::TwoLevel { large_pages: true }];
     let mut found = match vcpu.msrs.efer {
@@ -122,7 +122,7 @@ fn infer_blindly(memory: &PhysicalMemory, vcpu: &X86Vcpu, cr3: u64) -> Found<Pag
 }
 
 /// 64-bit code proves 64-bit paging; 32-bit code proves nothing.
-fn runs_64_bit_code(vcpu: &X86Vcpu) -> bool {
+fn runs_64_bit_code(vcpu: &Registers) -> bool {
     let attributes = vcpu.segments.cs.attributes;
     attributes.is_some_and(|a| a & ATTRIBUTE_LONG != 0)
         || vcpu.rip.is_some_and(|rip| rip >> 32 != 0)
@@ -130,7 +130,7 @@ fn runs_64_bit_code(vcpu: &X86Vcpu) -> bool {
 
 fn first_that_resolves(
     memory: &PhysicalMemory,
-    vcpu: &X86Vcpu,
+    vcpu: &Registers,
     cr3: u64,
     modes: &[PagingMode],
 ) -> Found<PagingMode> {
@@ -146,7 +146,7 @@ fn first_that_resolves(
 }
 
 /// The instruction pointer as a linear address.
-pub(crate) fn linear_rip(vcpu: &X86Vcpu, mode: PagingMode) -> Option<Gva> {
+pub fn linear_rip(vcpu: &Registers, mode: PagingMode) -> Option<Gva> {
     let rip = vcpu.rip?;
     // 64-bit code ignores the base of CS; it is 0 in every system that matters.
     let base = if rip >> 32 == 0 { vcpu.segments.cs.base.unwrap_or(0) } else { 0 };

@@ -3,7 +3,6 @@
 #![expect(clippy::cast_possible_truncation, reason = "small test numbers")]
 
 mod naive;
-mod vcpu;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -12,31 +11,31 @@ use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
 
 use super::*;
 
-const P: u64 = 1;
+pub(crate) const P: u64 = 1;
 const W: u64 = 1 << 1;
 const U: u64 = 1 << 2;
 const PS: u64 = 1 << 7;
 const NX: u64 = 1 << 63;
 
 /// Memory from 0 on, to write tables into.
-struct Ram(Vec<u8>);
+pub(crate) struct Ram(Vec<u8>);
 
 impl Ram {
-    fn pages(count: usize) -> Self {
+    pub(crate) fn pages(count: usize) -> Self {
         Self(vec![0; count * 4096])
     }
 
-    fn set(mut self, gpa: u64, entry: u64) -> Self {
+    pub(crate) fn set(mut self, gpa: u64, entry: u64) -> Self {
         self.0[gpa as usize..gpa as usize + 8].copy_from_slice(&entry.to_le_bytes());
         self
     }
 
-    fn set32(mut self, gpa: u64, entry: u32) -> Self {
+    pub(crate) fn set32(mut self, gpa: u64, entry: u32) -> Self {
         self.0[gpa as usize..gpa as usize + 4].copy_from_slice(&entry.to_le_bytes());
         self
     }
 
-    fn memory(self) -> PhysicalMemory {
+    pub(crate) fn memory(self) -> PhysicalMemory {
         let mut memory = PhysicalMemory::new();
         memory.map(Gpa(0), self.0.len() as u64, Arc::new(self.0), 0).unwrap();
         memory
@@ -48,7 +47,7 @@ fn space(memory: &PhysicalMemory, mode: PagingMode, cr3: u64) -> AddressSpace {
 }
 
 /// Four levels at 0x1000, 0x2000, 0x3000 and 0x4000, all for the lowest address.
-fn four_levels() -> Ram {
+pub(crate) fn four_levels() -> Ram {
     Ram::pages(16)
         .set(0x1000, 0x2000 | P | W | U)
         .set(0x2000, 0x3000 | P | W | U)
@@ -123,7 +122,7 @@ fn pae_roots_are_32_byte_aligned_and_their_entries_carry_no_permissions() {
 }
 
 #[test]
-fn four_levels_map_4_kib_2_mib_and_1_gib() {
+pub(crate) fn four_levels_map_4_kib_2_mib_and_1_gib() {
     let memory = four_levels()
         .set(0x4000 + 8, 0x5000 | P | W | U | PS)
         .set(0x3000 + 8, P | W | PS)

@@ -9,24 +9,24 @@ use std::ops::{ControlFlow, Range};
 
 use vmss2core_mem::Gpa;
 
-use super::AddressSpace;
-use super::entry::{self, Entry, Level};
+use super::level::{Entry, Level};
 use super::walk::little_endian;
+use super::{AddressSpace, levels};
 
 /// A part of the range, as one entry has it. What no entry has is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
+pub struct Part {
     /// First address, not before the range.
-    pub(crate) gva: u64,
+    pub gva: u64,
     /// Length in bytes; the part does not go on behind the range.
-    pub(crate) len: u64,
+    pub len: u64,
     /// What the entry says.
-    pub(crate) state: PartState,
+    pub state: PartState,
 }
 
 /// What an entry says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PartState {
+pub enum PartState {
     /// Mapped to physical memory that the checkpoint may hold or not.
     Present(Gpa),
     /// Not present, but not empty either.
@@ -44,7 +44,7 @@ pub(crate) enum PartState {
 
 /// Limits and memory of visits.
 #[derive(Debug)]
-pub(crate) struct Visits {
+pub struct Visits {
     /// For each table and level, the address that it was entered for: no table
     /// of a process serves two.
     entered: HashMap<(u64, u8), u64>,
@@ -53,12 +53,13 @@ pub(crate) struct Visits {
 }
 
 impl Visits {
-    pub(crate) fn new(tables: u64) -> Self {
+    /// Visits that may read this many tables.
+    pub fn new(tables: u64) -> Self {
         Self { entered: HashMap::new(), left: tables }
     }
 
     /// How many tables may still be read.
-    pub(crate) fn left(&self) -> u64 {
+    pub fn left(&self) -> u64 {
         self.left
     }
 
@@ -73,13 +74,13 @@ impl Visits {
 impl AddressSpace {
     /// Reports the entries for `range` that are not empty, in order. Addresses
     /// are those of the lower half: nothing is sign extended.
-    pub(crate) fn visit_entries(
+    pub fn visit_entries(
         &self,
         range: Range<u64>,
         visits: &mut Visits,
         visit: &mut dyn FnMut(Part) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let levels = entry::levels(self.mode);
+        let levels = levels(self.mode);
         if range.is_empty() || levels.is_empty() {
             return ControlFlow::Continue(());
         }

@@ -2,8 +2,8 @@
 
 use vmss2core_mem::{Gpa, Gva, MemoryError, PAGE_SIZE, PhysicalMemory};
 
-use super::entry::{self, Entry, Level};
-use super::{AccessError, PagingMode, Permissions, Root};
+use super::level::{Entry, Level};
+use super::{AccessError, PagingMode, Permissions, Root, levels};
 
 /// Where a virtual address leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl AddressSpace {
         }
         let mut table = self.root.0;
         let mut allowed = Permissions::ALL;
-        for &level in entry::levels(self.mode) {
+        for &level in levels(self.mode) {
             let entry = self.entry(table, level, gva)?;
             let number = level.number;
             match level.decode(entry, self.nx) {

@@ -1,23 +1,57 @@
 //! A checkpoint after reading: plain data, without a trace of its format.
 
-use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::{PhysicalMemory, Vcpu};
+use vmss2core_mem::{PhysicalMemory, Problem};
 
-/// What a reader made of a checkpoint.
+use crate::Vcpu;
+
+/// A machine standing still: what a reader made of a file, or a running machine that
+/// was stopped. A clone shares everything.
 #[derive(Clone, Debug, Default)]
 pub struct Checkpoint {
     /// The guest's memory.
     pub memory: PhysicalMemory,
     /// Its processors; empty if the source holds none.
-    pub vcpus: Vec<Vcpu>,
+    pub vcpus: Arc<[Vcpu]>,
+    /// Which stop of the machine this is: 0 for a file, one more at every stop.
+    pub number: u64,
+    /// Where it comes from, and what that says about the machine.
+    pub about: Arc<About>,
+}
+
+/// What a source says of a checkpoint, apart from memory and processors.
+#[derive(Clone, Debug, Default)]
+pub struct About {
     /// What the source says about the machine.
     pub machine: Machine,
     /// Which files it was read from, and how they were found.
     pub provenance: Provenance,
     /// What is missing, odd or broken.
     pub problems: Vec<Problem>,
+}
+
+impl Checkpoint {
+    /// A checkpoint of a file.
+    pub fn new(memory: PhysicalMemory, vcpus: Vec<Vcpu>, about: About) -> Self {
+        Self { memory, vcpus: vcpus.into(), number: 0, about: Arc::new(about) }
+    }
+
+    /// The processor of this index.
+    pub fn vcpu(&self, index: u32) -> Option<&Vcpu> {
+        self.vcpus.iter().find(|vcpu| vcpu.index == index)
+    }
+
+    /// What is said of it, to add to.
+    pub fn about_mut(&mut self) -> &mut About {
+        Arc::make_mut(&mut self.about)
+    }
+
+    /// Its processors, to change.
+    pub fn vcpus_mut(&mut self) -> &mut [Vcpu] {
+        Arc::make_mut(&mut self.vcpus)
+    }
 }
 
 /// Processor architecture of the guest.
@@ -94,52 +128,4 @@ pub struct SourceFile {
     pub role: &'static str,
     /// How it was found: "given", "same name", "named in x.vmx".
     pub found: String,
-}
-
-/// How much a problem matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    /// Worth knowing; nothing is lost.
-    Note,
-    /// The result may be wrong in some way.
-    Warning,
-    /// Part of the guest is missing from the result.
-    Incomplete,
-}
-
-/// Something a reader had to work around.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// How much it matters.
-    pub severity: Severity,
-    /// What, where, and what to do about it if there is something to do.
-    pub message: String,
-}
-
-impl Problem {
-    /// A problem of severity [`Severity::Note`].
-    pub fn note(message: impl Into<String>) -> Self {
-        Self { severity: Severity::Note, message: message.into() }
-    }
-
-    /// A problem of severity [`Severity::Warning`].
-    pub fn warning(message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, message: message.into() }
-    }
-
-    /// A problem of severity [`Severity::Incomplete`].
-    pub fn incomplete(message: impl Into<String>) -> Self {
-        Self { severity: Severity::Incomplete, message: message.into() }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let label = match self.severity {
-            Severity::Note => "note",
-            Severity::Warning => "warning",
-            Severity::Incomplete => "incomplete",
-        };
-        write!(f, "{label}: {}", self.message)
-    }
 }

@@ -1,8 +1,12 @@
 //! The paging mode from registers, complete and incomplete ones.
 
-use vmss2core_mem::X86Vcpu;
+#![expect(clippy::cast_possible_truncation, reason = "small test numbers")]
+
+use vmss2core_mem::PhysicalMemory;
 
 use super::*;
+use crate::paging::PagingMode;
+use crate::paging::tests::{P, Ram, four_levels};
 
 const PG: u64 = 1 << 31 | 1;
 const PSE: u64 = 1 << 4;
@@ -11,8 +15,13 @@ const LA57: u64 = 1 << 12;
 const PCIDE: u64 = 1 << 17;
 const LMA: u64 = 1 << 10;
 
-fn vcpu(cr0: u64, cr3: u64, cr4: impl Into<Option<u64>>, efer: impl Into<Option<u64>>) -> X86Vcpu {
-    let mut vcpu = X86Vcpu::default();
+fn vcpu(
+    cr0: u64,
+    cr3: u64,
+    cr4: impl Into<Option<u64>>,
+    efer: impl Into<Option<u64>>,
+) -> Registers {
+    let mut vcpu = Registers::default();
     vcpu.control.cr0 = Some(cr0);
     vcpu.control.cr3 = Some(cr3);
     vcpu.control.cr4 = cr4.into();
@@ -21,7 +30,7 @@ fn vcpu(cr0: u64, cr3: u64, cr4: impl Into<Option<u64>>, efer: impl Into<Option<
     vcpu
 }
 
-fn mode(memory: &PhysicalMemory, vcpu: &X86Vcpu) -> (PagingMode, u64, String) {
+fn mode(memory: &PhysicalMemory, vcpu: &Registers) -> (PagingMode, u64, String) {
     let paging = vcpu_paging(memory, vcpu).unwrap();
     (paging.mode.value, paging.root.0.0, paging.mode.how)
 }

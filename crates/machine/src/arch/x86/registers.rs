@@ -1,46 +1,15 @@
-//! The state of one virtual processor.
+//! The registers of an x86 processor.
 //!
 //! Every register is an `Option`: a source that lacks it says `None`, so that a
 //! writer can tell "zero" from "not known".
 
 use std::collections::BTreeMap;
 
-use crate::xsave::END_OF_AVX;
-
-/// One virtual processor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Vcpu {
-    /// Number of the processor in the checkpoint, from 0.
-    pub index: u32,
-    /// Whether it sat in a halt instruction.
-    pub halted: Option<bool>,
-    /// Its registers.
-    pub state: VcpuState,
-}
-
-impl Vcpu {
-    /// The x86 registers, if this is an x86 processor.
-    pub fn x86(&self) -> Option<&X86Vcpu> {
-        match &self.state {
-            VcpuState::X86(x86) => Some(x86),
-            VcpuState::Arm64(_) => None,
-        }
-    }
-}
-
-/// Registers by architecture.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum VcpuState {
-    /// A 32- or 64-bit x86 processor.
-    X86(Box<X86Vcpu>),
-    /// A 64-bit Arm processor.
-    Arm64(Arm64Vcpu),
-}
+use super::xsave::END_OF_AVX;
 
 /// Registers of an x86 processor; 32-bit values are zero-extended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct X86Vcpu {
+pub struct Registers {
     /// General registers, indexed by [`Gpr`] (the hardware's own numbering).
     pub general: [Option<u64>; 16],
     /// Instruction pointer, relative to the code segment's base.
@@ -65,7 +34,7 @@ pub struct X86Vcpu {
     pub fpu: Option<FpuState>,
 }
 
-impl X86Vcpu {
+impl Registers {
     /// One general register.
     pub fn gpr(&self, gpr: Gpr) -> Option<u64> {
         self.general.get(gpr as usize).copied().flatten()
@@ -225,11 +194,4 @@ impl FpuState {
     pub fn has_avx(&self) -> bool {
         matches!(self, Self::Xsave(area) if area.len() >= END_OF_AVX)
     }
-}
-
-/// Registers of a 64-bit Arm processor.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Arm64Vcpu {
-    /// Translation table base of the kernel half.
-    pub ttbr1_el1: Option<u64>,
 }

@@ -1,0 +1,24 @@
+//! One virtual processor.
+
+use crate::arch::{Registers, x86};
+
+/// One virtual processor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vcpu {
+    /// Number of the processor in the checkpoint, from 0.
+    pub index: u32,
+    /// Whether it sat in a halt instruction.
+    pub halted: Option<bool>,
+    /// Its registers.
+    pub registers: Registers,
+}
+
+impl Vcpu {
+    /// The x86 registers, if this is an x86 processor.
+    pub fn x86(&self) -> Option<&x86::Registers> {
+        match &self.registers {
+            Registers::X86(x86) => Some(x86),
+            Registers::Arm64(_) => None,
+        }
+    }
+}

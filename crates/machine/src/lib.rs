@@ -1,0 +1,17 @@
+//! A virtual machine standing still: its memory, its processors and their page tables.
+//!
+//! A [`Checkpoint`] is what input formats make and everything else works from. Nothing
+//! here parses a file format or knows a guest operating system. What depends on the
+//! kind of processor is in its folder below `arch`.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
+
+pub mod arch;
+mod checkpoint;
+mod cpu;
+pub mod paging;
+
+pub use arch::{Registers, arm64, x86};
+pub use checkpoint::{About, Architecture, Checkpoint, Machine, Provenance, Snapshot, SourceFile};
+pub use cpu::Vcpu;
