@@ -8,6 +8,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
 
 mod address;
+mod cached;
 mod found;
 mod physical;
 mod problem;

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use thiserror::Error;
 
-use crate::{Gpa, ReadAt};
+use crate::cached::Pages;
+use crate::{Gpa, PAGE_SIZE, ReadAt};
 
 /// A run of guest physical memory that one source holds back to back.
 #[derive(Clone)]
@@ -130,6 +131,8 @@ pub struct PhysicalMemory {
     segments: Arc<Vec<Segment>>,
     /// The first read that failed although the bytes are there, of all clones.
     failure: Arc<OnceLock<ReadFailure>>,
+    /// Pages that were read lately, if they are kept.
+    pages: Option<Arc<Pages>>,
 }
 
 /// A read that failed: the disk is broken, the share is gone, the file was cut.
@@ -170,7 +173,16 @@ impl PhysicalMemory {
         }
         let segment = Segment { start: start.0, len, source, offset };
         Arc::make_mut(&mut self.segments).insert(at, segment);
+        // What was absent of a page may be there now.
+        self.pages = self.pages.as_ref().map(|_| Pages::new());
         Ok(())
+    }
+
+    /// The same memory, of which pages that were read lately are kept, for a debugger's
+    /// many small reads: at most 4 MiB, shared by all clones.
+    #[must_use]
+    pub fn cached(&self) -> Self {
+        Self { pages: Some(Pages::new()), ..self.clone() }
     }
 
     /// All segments, sorted by address.
@@ -235,6 +247,18 @@ impl PhysicalMemory {
     /// Fills `buf` with the memory at `gpa`. Fails at the first absent byte;
     /// what `buf` holds then is not defined.
     pub fn read(&self, gpa: Gpa, buf: &mut [u8]) -> Result<(), MemoryError> {
+        if self.read_kept(gpa, buf) { Ok(()) } else { self.read_pieces(gpa, buf) }
+    }
+
+    /// Reads out of the pages that are kept what lies in one of them. A page that the
+    /// checkpoint does not hold whole is not kept.
+    fn read_kept(&self, gpa: Gpa, buf: &mut [u8]) -> bool {
+        let Some(pages) = &self.pages else { return false };
+        let is_in_page = buf.len() as u64 <= PAGE_SIZE.saturating_sub(gpa.page_offset());
+        is_in_page && pages.read(gpa, buf, |page, bytes| self.read_pieces(page, bytes).is_ok())
+    }
+
+    fn read_pieces(&self, gpa: Gpa, buf: &mut [u8]) -> Result<(), MemoryError> {
         let mut rest = buf;
         for piece in self.pieces(gpa, rest.len() as u64) {
             let (Piece::Present { len, .. } | Piece::Absent { len, .. }) = piece;
@@ -362,6 +386,37 @@ mod tests {
         assert!(memory.read(Gpa(u64::MAX - 7), &mut [0; 7]).is_ok());
         assert!(memory.read(Gpa(u64::MAX - 3), &mut [0; 16]).is_err());
         assert_eq!(memory.read_or_zero(Gpa(u64::MAX - 3), &mut [0; 16]).unwrap(), 13);
+    }
+
+    #[test]
+    fn pages_that_are_kept_are_read_once_and_say_the_same() {
+        struct Counted(std::sync::atomic::AtomicU64);
+        impl ReadAt for Counted {
+            fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                (offset..).zip(buf).for_each(|(at, byte)| *byte = at as u8);
+                Ok(())
+            }
+        }
+        let source = Arc::new(Counted(0.into()));
+        let mut plain = PhysicalMemory::new();
+        // The second page ends in its middle.
+        plain.map(Gpa(0x1000), 0x1800, source.clone(), 7).unwrap();
+        let cached = plain.cached();
+        let (mut want, mut got) = ([0; 64], [0; 64]);
+        for at in [0x1000, 0x1fc0, 0x1fc1, 0x1ffc, 0x2000, 0x27c0, 0x27c1, 0xfff, 0x3000] {
+            assert_eq!(
+                plain.read(Gpa(at), &mut want).is_ok(),
+                cached.clone().read(Gpa(at), &mut got).is_ok(),
+                "{at:#x}"
+            );
+            assert_eq!(want, got, "{at:#x}");
+        }
+        let before = source.0.load(std::sync::atomic::Ordering::Relaxed);
+        for at in 0x1000..0x1f00 {
+            cached.read(Gpa(at), &mut got).unwrap();
+        }
+        assert_eq!(source.0.load(std::sync::atomic::Ordering::Relaxed), before);
     }
 
     struct Broken;

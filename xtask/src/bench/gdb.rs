@@ -9,7 +9,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use serde_json::Value;
 
 use super::inputs::Input;
 use super::measure::{self, Cost};
@@ -52,6 +53,7 @@ pub(super) fn rows(bench: &Bench, huge: &Input, guest: &Input) -> Result<Vec<Row
     for (what, len) in [("reads of 2000 bytes", LARGE), ("reads of 8 bytes", SMALL)] {
         rows.push(bench.reads(guest, what, len)?);
     }
+    rows.push(bench.reads_of_process(guest)?);
     Ok(rows)
 }
 
@@ -92,9 +94,61 @@ impl Bench {
         })
     }
 
+    /// Reads of the memory of a process, through its mappings, its page tables and the page
+    /// cache of its files.
+    fn reads_of_process(&self, input: &Input) -> Result<Row> {
+        const LEN: u64 = 64;
+        let (pid, start, end) = self.code_of_a_process(input)?;
+        let read = |index: u64| format!("m{:x},{LEN:x}", start + index * LEN % (end - start));
+        let packets = (0..READS).map(read).chain(["k".to_owned()]);
+        let packets = packet_file(&self.dir, packets)?;
+        let argv = self.serve_with(&format!("--pid {pid}"), input, &packets);
+        let costs = (0..RUNS).map(|_| measure::run(&argv, &self.dir)).collect::<Result<_>>()?;
+        Ok(Row {
+            what: format!("gdb: {READS} reads of {LEN} bytes of a process, {}", input.name),
+            ours: measure::best(costs)?,
+            data_bytes: READS * LEN,
+            peer: None,
+            target: "under 1 s",
+        })
+    }
+
+    /// The first process that has a file's code mapped, and where.
+    fn code_of_a_process(&self, input: &Input) -> Result<(u64, u64, u64)> {
+        let listed = self.json(input, "ps --json")?;
+        let tasks = listed["tasks"].as_array().context("ps lists tasks")?;
+        for pid in tasks.iter().filter_map(|task| task["pid"].as_u64()) {
+            let Ok(maps) = self.json(input, &format!("maps --json --pid {pid}")) else { continue };
+            let mappings = maps["mappings"].as_array().map_or(&[][..], Vec::as_slice);
+            let is_code = |mapping: &&Value| {
+                mapping["permissions"] == "r-xp" && mapping["page_cache"].as_u64() > Some(0)
+            };
+            let Some(code) = mappings.iter().find(is_code) else { continue };
+            let address = |name: &str| {
+                let digits = code[name].as_str()?.strip_prefix("0x")?;
+                u64::from_str_radix(digits, 16).ok()
+            };
+            return address("start")
+                .zip(address("end"))
+                .map(|(start, end)| (pid, start, end))
+                .context("the mapping has addresses");
+        }
+        anyhow::bail!("no process has code in the page cache")
+    }
+
+    fn json(&self, input: &Input, command: &str) -> Result<Value> {
+        let mut run = std::process::Command::new(&self.tool);
+        let output = run.args(command.split(' ')).arg(&input.state).output()?;
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
     fn serve(&self, input: &Input, packets: &Path) -> Vec<String> {
+        self.serve_with("", input, packets)
+    }
+
+    fn serve_with(&self, options: &str, input: &Input, packets: &Path) -> Vec<String> {
         let line = format!(
-            "exec '{}' gdb --stdio '{}' < '{}' > /dev/null",
+            "exec '{}' gdb --stdio {options} '{}' < '{}' > /dev/null",
             self.tool.display(),
             input.state.display(),
             packets.display()

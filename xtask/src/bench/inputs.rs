@@ -48,14 +48,17 @@ pub(super) fn huge_guest(dir: &Path) -> Result<Input> {
 
 /// 4 GiB in which every page is random.
 pub(super) fn random(dir: &Path) -> Result<Input> {
-    let dir = dir.join("random-4g");
+    let dir = dir.join("random-4g-without-paging");
     let noise = dir.join("noise");
     if !dir.join("bench.vmem").exists() {
         fs::create_dir_all(&dir)?;
         write_noise(&noise, 4 * GIB)?;
     }
     let ram = if noise.exists() { Contents::of_file(&noise)? } else { Contents::hole(0) };
-    let machine = Machine { memory: layout(4 * GIB), ram, cpus: vec![Cpu::synthetic(0)] };
+    let mut cpu = Cpu::synthetic(0);
+    // Without paging: page tables of noise would not map what the processor executes.
+    cpu.control[0] &= !(1 << 31);
+    let machine = Machine { memory: layout(4 * GIB), ram, cpus: vec![cpu] };
     let input = wrap("4 GiB of random pages", &machine, &dir)?;
     if noise.exists() {
         fs::remove_file(&noise)?;

@@ -36,7 +36,8 @@ const NO_LIST: &str = "the tasks of this guest cannot be listed: --vmlinux FILE 
                        say what is missing; without --tasks the vCPUs are served";
 
 pub(super) fn run(plan: &GdbPlan) -> anyhow::Result<Exit> {
-    let guest = Guest::open_to_ask(&plan.guest)?;
+    let mut guest = Guest::open_to_ask(&plan.guest)?;
+    guest.opened.checkpoint.memory = guest.opened.checkpoint.memory.cached();
     let checkpoint = &guest.opened.checkpoint;
     let facts = &*guest.facts;
     output::problems(guest.serious_problems());
