@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("vmss2core-dump", &["vmss2core-mem", "vmss2core-machine", "vmss2core-guest"]),
     ("vmss2core-gdb", &["vmss2core-mem", "vmss2core-machine", "vmss2core-guest"]),
     (
-        "vmss2core-report",
+        "vmss2core-answers",
         &["vmss2core-mem", "vmss2core-machine", "vmss2core-checkpoint", "vmss2core-guest"],
     ),
     (
@@ -29,7 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "vmss2core-guest",
             "vmss2core-dump",
             "vmss2core-gdb",
-            "vmss2core-report",
+            "vmss2core-answers",
         ],
     ),
     ("vmss2core-lab", &[]),
@@ -42,7 +42,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("clap", &["vmss2core", "xtask"]),
     ("anyhow", &["vmss2core", "xtask", "vmss2core-lab"]),
     ("indicatif", &["vmss2core"]),
-    ("serde", &["vmss2core-report", "vmss2core-lab"]),
+    ("serde", &["vmss2core-answers", "vmss2core-lab"]),
 ];
 
 /// What each crate begins with that handles numbers of guests and files.

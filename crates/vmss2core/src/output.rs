@@ -2,8 +2,8 @@
 
 use std::io::{self, BufWriter, StdoutLock, Write};
 
+use vmss2core_answers::printable;
 use vmss2core_mem::Problem;
-use vmss2core_report::printable;
 
 /// Where data goes. The caller flushes it, so that an error is not lost.
 pub(crate) fn stdout() -> BufWriter<StdoutLock<'static>> {

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use vmss2core_answers::human_size;
 use vmss2core_dump::Monitor;
-use vmss2core_report::human_size;
 
 use crate::args::ProgressWhen;
 use crate::cancel::Cancel;
@@ -106,7 +106,7 @@ impl DelayedBar {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
-        bar.set_message(vmss2core_report::printable(name));
+        bar.set_message(vmss2core_answers::printable(name));
         Self { bar, start: Instant::now(), patience, shown: AtomicBool::new(false) }
     }
 

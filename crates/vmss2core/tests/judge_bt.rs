@@ -10,7 +10,7 @@
 
 #[macro_use]
 mod common;
-#[path = "../../report/tests/schema/mod.rs"]
+#[path = "../../answers/tests/schema/mod.rs"]
 mod schema;
 
 use std::collections::BTreeMap;

@@ -10,7 +10,7 @@
 
 #[macro_use]
 mod common;
-#[path = "../../report/tests/schema/mod.rs"]
+#[path = "../../answers/tests/schema/mod.rs"]
 mod schema;
 
 use std::collections::BTreeSet;
@@ -71,7 +71,7 @@ fn fit_their_schemas(name: &str) -> Result<()> {
 }
 
 /// Names of all schemas of what is known of a Linux guest. Those of Windows
-/// and macOS are checked where their reports are (`crates/report/tests/`).
+/// and macOS are checked where their reports are (`crates/answers/tests/`).
 fn shipped() -> Result<BTreeSet<String>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema");
     let names = fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into()));

@@ -154,7 +154,7 @@ fn the_clock_is_that_of_the_guest(name: &str) -> Result<()> {
     let state = at(&report, "/guest/linux/state");
     let shown = at(state, "/uptime_seconds/value").as_u64().context("no uptime")?;
     ensure!((uptime..uptime + 300).contains(&shown), "{name}: {shown} after boot, not {uptime}");
-    let date = |unix: u64| vmss2core_report::utc_time(unix).unwrap_or_default();
+    let date = |unix: u64| vmss2core_answers::utc_time(unix).unwrap_or_default();
     let booted: u64 = booted.parse()?;
     let near = |shown: &Value, range: std::ops::Range<u64>| {
         range.into_iter().any(|unix| *shown == date(unix).as_str())

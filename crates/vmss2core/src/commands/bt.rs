@@ -3,9 +3,9 @@
 use std::io::Write;
 
 use anyhow::{anyhow, bail};
+use vmss2core_answers::{BtReport, StackInfo, write_json};
 use vmss2core_guest::linux::{Kernel, LinuxError, Task, Tasks};
 use vmss2core_mem::Problem;
-use vmss2core_report::{BtReport, StackInfo, write_json};
 
 use super::kernel::with_either_kernel;
 use super::windows;

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::Context;
+use vmss2core_answers::human_size;
 use vmss2core_dump::output::check_existing;
 use vmss2core_dump::{DumpError, Summary, WriteOptions};
-use vmss2core_report::human_size;
 
 use super::source::Guest;
 use crate::cancel::Cancel;

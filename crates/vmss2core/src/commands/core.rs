@@ -8,12 +8,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use vmss2core_answers::{CoreInfo, CoreReport, write_json};
 use vmss2core_dump::output::check_existing;
 use vmss2core_dump::process::{ProcessCore, ProcessOptions, ProcessSummary};
 use vmss2core_dump::{DumpError, Existing};
 use vmss2core_guest::linux::{Kernel, Process, RegisterFinder, Task};
 use vmss2core_mem::Problem;
-use vmss2core_report::{CoreInfo, CoreReport, write_json};
 
 use super::kernel::with_kernel;
 use crate::cancel::Cancel;

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use vmss2core_report::{DmesgReport, TimeStyle, write_json};
+use vmss2core_answers::{DmesgReport, TimeStyle, write_json};
 
 use super::kernel::with_kernel;
 use crate::exit::Exit;

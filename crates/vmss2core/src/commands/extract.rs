@@ -7,10 +7,10 @@ use std::io::Write;
 use std::ops::Range;
 
 use anyhow::Context;
+use vmss2core_answers::{ExtractReport, ExtractedFile, Hex, human_size, write_json};
 use vmss2core_dump::files::{self, FileSummary};
 use vmss2core_guest::linux::Process;
 use vmss2core_mem::Problem;
-use vmss2core_report::{ExtractReport, ExtractedFile, Hex, human_size, write_json};
 
 use super::kernel::with_kernel;
 use super::process;
@@ -145,7 +145,8 @@ fn report(
         && let Some(executable) = written.first()
     {
         let core = format!("core.{}", plan.pid);
-        let words = [&root, &executable.path, &core].map(|word| vmss2core_report::shell_word(word));
+        let words =
+            [&root, &executable.path, &core].map(|word| vmss2core_answers::shell_word(word));
         let [root, executable, core] = words;
         output::hints(&[format!("gdb -iex 'set sysroot {root}' {executable} {core}")]);
     }

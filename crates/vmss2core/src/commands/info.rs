@@ -4,11 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
+use vmss2core_answers::{InfoReport, KernelAnswers, TagsReport, write_json};
 use vmss2core_checkpoint::{Inventory, Opened};
 use vmss2core_guest::linux::{BetterSources, Kernel, Task, Tasks};
 use vmss2core_machine::Vcpu;
 use vmss2core_mem::{Found, Gva};
-use vmss2core_report::{InfoReport, KernelAnswers, TagsReport, write_json};
 
 use super::source::{self, Guest};
 use super::tag;

@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use anyhow::anyhow;
+use vmss2core_answers::printable;
 use vmss2core_guest::linux::{KernelFile, KernelVersion, Layout, known_layout, offsets_line};
-use vmss2core_report::printable;
 
 use super::kernel::with_kernel;
 use crate::exit::Exit;

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
+use vmss2core_answers::{MacosModulesReport, write_json};
 use vmss2core_guest::Facts;
 use vmss2core_guest::macos::MacosFacts;
 use vmss2core_mem::Problem;
-use vmss2core_report::{MacosModulesReport, write_json};
 
 use super::source::Guest;
 use crate::output;

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use vmss2core_report::{MapsReport, write_json};
+use vmss2core_answers::{MapsReport, write_json};
 
 use super::kernel::with_kernel;
 use super::process;

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
+use vmss2core_answers::{ModulesReport, write_json};
 use vmss2core_guest::linux::Kernel;
 use vmss2core_mem::Problem;
-use vmss2core_report::{ModulesReport, write_json};
 
 use super::kernel::with_any_kernel;
 use super::{macos, windows};

@@ -170,7 +170,7 @@ fn say(plan: &OriginalPlan, line: &str) {
 fn say_windows(plan: &OriginalPlan, guest: &Guest, core: &Core) {
     let Some(windows) = &guest.facts.windows else { return };
     if let Some(lab) = &windows.lab {
-        say(plan, &format!("Win: ntBuildLab={}", vmss2core_report::printable(&lab.value)));
+        say(plan, &format!("Win: ntBuildLab={}", vmss2core_answers::printable(&lab.value)));
     }
     if let Some(build) = core.windbg.build.or(windows.build.as_ref().map(|build| build.value)) {
         say(plan, &format!("CoreDumpScanWin32: MinorVersion set to {build}"));

@@ -1,9 +1,9 @@
 //! The process that the user names by number.
 
 use anyhow::{Context, bail};
+use vmss2core_answers::printable;
 use vmss2core_guest::linux::{Kernel, NoProcess, Process, process_meant};
 use vmss2core_mem::Problem;
-use vmss2core_report::printable;
 
 /// The process of this number, or that has a thread of this number, and what the
 /// list of tasks has to say.

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::io::Write;
 
+use vmss2core_answers::{PsOptions, PsReport, write_json};
 use vmss2core_guest::linux::{Kernel, Tasks};
 use vmss2core_mem::{Gva, Problem};
-use vmss2core_report::{PsOptions, PsReport, write_json};
 
 use super::kernel::with_either_kernel;
 use super::windows;

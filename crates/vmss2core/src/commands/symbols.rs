@@ -3,9 +3,9 @@
 use std::io::Write;
 
 use anyhow::anyhow;
+use vmss2core_answers::{SymbolInfo, SymbolsReport, matches_pattern, write_json};
 use vmss2core_guest::linux::{Kernel, Symbol};
 use vmss2core_mem::{Gva, Problem};
-use vmss2core_report::{SymbolInfo, SymbolsReport, matches_pattern, write_json};
 
 use super::kernel::with_kernel;
 use crate::args::hex;

@@ -3,11 +3,11 @@
 use std::io::Write;
 
 use anyhow::bail;
-use vmss2core_guest::windows::{Kernel, Process, Processes, Thread, WindowsError};
-use vmss2core_mem::Problem;
-use vmss2core_report::{
+use vmss2core_answers::{
     WindowsBtReport, WindowsModulesReport, WindowsPsReport, WindowsStack, write_json,
 };
+use vmss2core_guest::windows::{Kernel, Process, Processes, Thread, WindowsError};
+use vmss2core_mem::Problem;
 
 use crate::output;
 use crate::plan::{BtPlan, ModulesPlan, PsPlan, PsStyle, Stacks, Style};

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap_complete::Shell;
+use vmss2core_answers::{ModuleList, TimeStyle};
 use vmss2core_dump::{DumpFormat, Existing};
 use vmss2core_guest::linux::GivenFiles;
-use vmss2core_report::{ModuleList, TimeStyle};
 
 use crate::args::{
     Cli, Command, CoreArgs, DmesgArgs, Global, GuestArgs, InfoArgs, KernelArgs, ModulesArgs,

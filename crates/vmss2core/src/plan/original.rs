@@ -157,7 +157,7 @@ impl LegacyArgs {
         let files: Vec<String> = self
             .files
             .iter()
-            .map(|file| vmss2core_report::shell_word(&file.to_string_lossy()))
+            .map(|file| vmss2core_answers::shell_word(&file.to_string_lossy()))
             .collect();
         let files = files.join(" ");
         let (missing, instead) = match what {

@@ -22,7 +22,7 @@ mod outputs;
 #[cfg(unix)]
 mod outputs_of_commands;
 mod run;
-#[path = "../../../report/tests/schema/mod.rs"]
+#[path = "../../../answers/tests/schema/mod.rs"]
 mod schema;
 #[cfg(unix)]
 mod signals;

@@ -1,9 +1,9 @@
 //! Which processes the user means.
 
 use anyhow::bail;
+use vmss2core_answers::printable;
 use vmss2core_guest::linux::{NoProcess, Task, process_meant};
 use vmss2core_mem::Problem;
-use vmss2core_report::printable;
 
 use crate::plan::Wanted;
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use vmss2core_answers::{CoreInfo, CoreThread, MemoryCounts, ProblemInfo, human_size, shell_word};
 use vmss2core_dump::process::{ProcessCore, ProcessSummary};
 use vmss2core_guest::linux::{Counts, Process, VmaFlags};
-use vmss2core_report::{CoreInfo, CoreThread, MemoryCounts, ProblemInfo, human_size, shell_word};
 
 use crate::output;
 

@@ -5,9 +5,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use vmss2core_answers::ExtractedFile;
 use vmss2core_dump::output::{self, Existing};
 use vmss2core_machine::Provenance;
-use vmss2core_report::ExtractedFile;
 
 use crate::plan::{ExtractPlan, WantedFiles, existing};
 

@@ -232,7 +232,7 @@ fn check_address(address: &str) -> anyhow::Result<()> {
         bail!(
             "the path of the socket has control characters in it, which debuggers would take for \
              something else: {}",
-            vmss2core_report::printable(address)
+            vmss2core_answers::printable(address)
         );
     }
     Ok(())

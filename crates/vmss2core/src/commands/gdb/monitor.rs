@@ -4,12 +4,12 @@ use std::fmt::Write;
 use std::sync::OnceLock;
 
 use anyhow::{Context, anyhow, bail};
+use vmss2core_answers::{BtReport, DmesgReport, ModuleList, ModulesReport, TimeStyle};
 use vmss2core_gdb::{Monitor, MonitorCommand, Selected};
 use vmss2core_guest::linux::{Kernel, Process, Task};
 use vmss2core_guest::windows;
 use vmss2core_machine::paging::AddressSpace;
 use vmss2core_mem::Gva;
-use vmss2core_report::{BtReport, DmesgReport, ModuleList, ModulesReport, TimeStyle};
 
 use super::symbols;
 use crate::args::hex;
@@ -206,7 +206,7 @@ impl Answers<'_> {
     fn position(&self) -> String {
         let machine = &self.guest.opened.checkpoint.about.machine;
         let mut text = String::from("a checkpoint: the guest stands still");
-        if let Some(time) = machine.suspended_unix.and_then(vmss2core_report::utc_time) {
+        if let Some(time) = machine.suspended_unix.and_then(vmss2core_answers::utc_time) {
             // Writing to a String cannot fail.
             let _ = write!(text, ", suspended {time}");
         }

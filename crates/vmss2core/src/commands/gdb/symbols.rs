@@ -3,11 +3,11 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use vmss2core_answers::{debug_symbols, printable, shell_word};
 use vmss2core_gdb::Inferior;
 use vmss2core_gdb::process::Attached;
 use vmss2core_guest::Facts;
 use vmss2core_guest::macos::MacosFacts;
-use vmss2core_report::{debug_symbols, printable, shell_word};
 
 use crate::plan::GdbPlan;
 

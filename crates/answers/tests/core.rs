@@ -5,8 +5,8 @@
 mod schema;
 
 use serde_json::Value;
+use vmss2core_answers::{CoreInfo, CoreReport, CoreThread, MemoryCounts, ProblemInfo, write_json};
 use vmss2core_mem::Problem;
-use vmss2core_report::{CoreInfo, CoreReport, CoreThread, MemoryCounts, ProblemInfo, write_json};
 
 fn thread(tid: u32, registers: Option<&str>, unreliable: Vec<&'static str>) -> CoreThread {
     CoreThread {

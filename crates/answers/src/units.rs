@@ -4,8 +4,8 @@
 /// a whole number of units, one decimal otherwise.
 ///
 /// ```
-/// assert_eq!(vmss2core_report::human_size(3 << 30), "3 GiB");
-/// assert_eq!(vmss2core_report::human_size(1536), "1.5 KiB");
+/// assert_eq!(vmss2core_answers::human_size(3 << 30), "3 GiB");
+/// assert_eq!(vmss2core_answers::human_size(1536), "1.5 KiB");
 /// ```
 pub fn human_size(bytes: u64) -> String {
     const UNITS: [(u32, &str); 6] =

@@ -1,4 +1,4 @@
-//! Reports about a checkpoint: plain structures, and their printers for people
+//! Answers about a checkpoint: plain structures, and their printers for people
 //! (text) and programs (JSON).
 //!
 //! [`InfoReport`] is what `vmss2core info` shows, [`TagsReport`] what

@@ -20,7 +20,7 @@ pub struct DebugSymbols {
 /// How to get the symbols of the kernel with this banner and release.
 ///
 /// ```
-/// let symbols = vmss2core_report::debug_symbols(
+/// let symbols = vmss2core_answers::debug_symbols(
 ///     "Linux version 6.1.0-28-amd64 (debian-kernel@lists.debian.org) #1 SMP Debian 6.1.119-1",
 ///     "6.1.0-28-amd64",
 /// );

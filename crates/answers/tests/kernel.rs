@@ -10,13 +10,13 @@
 mod schema;
 
 use serde_json::Value;
+use vmss2core_answers::{
+    DmesgReport, ModuleList, ModulesReport, SymbolInfo, SymbolsReport, TimeStyle, write_json,
+};
 use vmss2core_guest::linux::{
     Caller, Clock, Log, Module, ModuleState, Modules, Record, Symbol, Symbols,
 };
 use vmss2core_mem::{Found, Gva, Problem};
-use vmss2core_report::{
-    DmesgReport, ModuleList, ModulesReport, SymbolInfo, SymbolsReport, TimeStyle, write_json,
-};
 
 fn checked(report: &impl serde::Serialize, name: &str) -> Value {
     let mut out = Vec::new();

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use serde_json::Value;
-use vmss2core_report::write_json;
+use vmss2core_answers::write_json;
 
 use crate::schema;
 

@@ -12,6 +12,7 @@ mod schema;
 
 use std::path::PathBuf;
 
+use vmss2core_answers::{InfoReport, MacosModulesReport};
 use vmss2core_guest::macos::{
     DarwinVersion, KernelImage, Kext, KextList, MacosFacts, Segment, Uuid,
 };
@@ -19,7 +20,6 @@ use vmss2core_guest::{Facts, OperatingSystem};
 use vmss2core_machine::Checkpoint;
 use vmss2core_machine::paging::{PagingMode, Root};
 use vmss2core_mem::{Found, Gpa, Gva, Problem};
-use vmss2core_report::{InfoReport, MacosModulesReport};
 
 use forms::{fits, json, text};
 

@@ -12,6 +12,7 @@ mod schema;
 
 use std::path::PathBuf;
 
+use vmss2core_answers::{InfoReport, WindowsModulesReport, WindowsPsReport};
 use vmss2core_guest::windows::{
     Completeness, ForeignVcpu, KernelImage, Modules, PdbIdentity, Process, Processes, SharedData,
     Thread, UnloadedModule, WindowsCpu, WindowsFacts,
@@ -20,7 +21,6 @@ use vmss2core_guest::{Facts, OperatingSystem};
 use vmss2core_machine::Checkpoint;
 use vmss2core_machine::paging::{PagingMode, Root};
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, Problem, Zeroes};
-use vmss2core_report::{InfoReport, WindowsModulesReport, WindowsPsReport};
 
 use forms::{fits, json, text};
 

@@ -93,8 +93,8 @@ impl<'k> SymbolsReport<'k> {
 /// for any one.
 ///
 /// ```
-/// assert!(vmss2core_report::matches_pattern("tcp_*_sk?", "tcp_v4_skb"));
-/// assert!(!vmss2core_report::matches_pattern("tcp_*", "udp_tcp_"));
+/// assert!(vmss2core_answers::matches_pattern("tcp_*_sk?", "tcp_v4_skb"));
+/// assert!(!vmss2core_answers::matches_pattern("tcp_*", "udp_tcp_"));
 /// ```
 pub fn matches_pattern(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());

@@ -12,9 +12,9 @@ mod schema;
 use std::collections::HashMap;
 
 use serde_json::Value;
+use vmss2core_answers::{PsOptions, PsReport, write_json};
 use vmss2core_guest::linux::{Task, TaskState, Tasks};
 use vmss2core_mem::{Gva, Problem};
-use vmss2core_report::{PsOptions, PsReport, write_json};
 
 fn task(tid: u32, pid: u32, ppid: u32, comm: &str) -> Task {
     Task {

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use vmss2core_answers::{InfoReport, KernelAnswers, TagsReport, write_json};
 use vmss2core_checkpoint::{Inventory, Item, ItemKind};
 use vmss2core_guest::{
     CrashKernel, Facts, KernelText, LinuxFacts, OperatingSystem, VcpuFacts, VmcoreInfo,
@@ -23,7 +24,6 @@ use vmss2core_machine::{
     About, Architecture, Checkpoint, Machine, Provenance, Registers, SourceFile, Vcpu, x86,
 };
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, Problem, Zeroes};
-use vmss2core_report::{InfoReport, KernelAnswers, TagsReport, write_json};
 
 const SLIDE: u64 = 0x1b00_0000;
 

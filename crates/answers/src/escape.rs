@@ -23,7 +23,7 @@ pub(crate) fn is_unsafe(c: char) -> bool {
 /// The string with everything that a terminal would obey written as an escape.
 ///
 /// ```
-/// assert_eq!(vmss2core_report::printable("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
+/// assert_eq!(vmss2core_answers::printable("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
 /// ```
 pub fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
@@ -45,7 +45,7 @@ pub fn printable(text: &str) -> String {
 /// The string as one word of a POSIX shell, quoted only where that is needed.
 ///
 /// ```
-/// assert_eq!(vmss2core_report::shell_word("a b.vmss"), "'a b.vmss'");
+/// assert_eq!(vmss2core_answers::shell_word("a b.vmss"), "'a b.vmss'");
 /// ```
 pub fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./+:@%,=".contains(c);
