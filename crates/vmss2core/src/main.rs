@@ -1,8 +1,8 @@
 //! `vmss2core`: from a virtual machine checkpoint to any debugger.
 //!
 //! One flow: the command line, in the original grammar ([`legacy`]) or in
-//! subcommands ([`args`]), becomes a [`plan`], which says what is to be done;
-//! [`commands`] do it. Only this crate prints, exits, and reads the environment.
+//! subcommands ([`args`]), becomes a plan, and the plan is run. Each of the
+//! [`commands`] is a file with its arguments, its plan and what it does. Only this crate prints, exits, and reads the environment.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
@@ -20,7 +20,6 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use exit::Exit;
-use plan::Plan;
 
 fn main() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -37,10 +36,10 @@ fn run(argv: &[OsString]) -> anyhow::Result<Exit> {
         legacy::parse(argv).map_err(exit::usage)?.into_plan()
     } else {
         match args::parse(argv) {
-            Ok(cli) => Plan::from_args(cli),
+            Ok(cli) => cli.command.plan(&cli.global),
             // Help and version come this way too, to stdout and with code 0.
             Err(error) => return exit::clap(&error),
         }
     };
-    commands::run(plan.map_err(exit::usage)?)
+    plan.map_err(exit::usage)?.run()
 }

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
-use vmss2core_guest::linux::{LinuxOffsets, OffsetsError};
+use vmss2core_guest::linux::{GivenFiles, LinuxOffsets, OffsetsError};
+
+use super::Global;
 
 /// A checkpoint, and files that know its kernel better than the guest does.
 #[derive(Clone, Debug, Args)]
@@ -42,23 +44,39 @@ pub(crate) struct KernelArgs {
     pub(crate) offsets: Option<LinuxOffsets>,
 }
 
+impl GuestArgs {
+    /// What they mean.
+    pub(crate) fn plan(self, global: &Global) -> GuestPlan {
+        GuestPlan::new(self.inputs, self.kernel, global.spill_dir())
+    }
+}
+
+/// Which checkpoint, and where its reader may put temporary files.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) inputs: Vec<PathBuf>,
+    pub(crate) spill_dir: PathBuf,
+}
+
+/// A checkpoint whose kernel is asked something.
+#[derive(Debug)]
+pub(crate) struct GuestPlan {
+    pub(crate) source: Source,
+    /// What knows its kernel better than it does.
+    pub(crate) files: GivenFiles,
+}
+
+impl GuestPlan {
+    pub(crate) fn new(inputs: Vec<PathBuf>, kernel: KernelArgs, spill_dir: PathBuf) -> Self {
+        let KernelArgs { vmlinux, btf, system_map, offsets } = kernel;
+        let files = GivenFiles { offsets, vmlinux, btf, system_map, spill_dir: spill_dir.clone() };
+        Self { source: Source { inputs, spill_dir }, files }
+    }
+}
+
 /// Heading of options about the kernel in help.
 const KERNEL: &str = "Options about the guest's kernel";
 
 fn offsets(text: &str) -> Result<LinuxOffsets, OffsetsError> {
     text.parse()
-}
-
-/// Print the VMCOREINFO text of the guest's kernel
-///
-/// Crash, drgn and makedumpfile work from it. How it was found, or that it was
-/// made up from other facts, is said on stderr.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  vmss2core vmcoreinfo vm.vmss
-  vmss2core vmcoreinfo vm.vmss | grep KERNELOFFSET")]
-pub(crate) struct VmcoreinfoArgs {
-    #[command(flatten)]
-    pub(crate) guest: GuestArgs,
 }

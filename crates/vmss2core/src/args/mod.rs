@@ -6,40 +6,20 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
-use clap_complete::Shell;
+use clap::{Args, CommandFactory, Parser, ValueEnum, ValueHint};
 use vmss2core_dump::DUMP_FORMATS;
 
+use crate::commands::Command;
 use crate::{exit, legacy};
 
-mod bt;
-mod btf;
-mod core;
-mod crash_args;
-mod dmesg;
-mod gdb;
 mod guest;
 mod kdump;
-mod linuxoffsets;
-mod modules;
-mod process;
-mod ps;
-mod symbols;
+mod style;
 mod windbg;
 
-pub(crate) use bt::BtArgs;
-pub(crate) use btf::BtfArgs;
-pub(crate) use core::CoreArgs;
-pub(crate) use crash_args::CrashArgsArgs;
-pub(crate) use dmesg::DmesgArgs;
-pub(crate) use gdb::GdbArgs;
-pub(crate) use guest::{GuestArgs, KernelArgs, VmcoreinfoArgs};
+pub(crate) use guest::{GuestArgs, GuestPlan, KernelArgs, Source};
 pub(crate) use kdump::KdumpArgs;
-pub(crate) use linuxoffsets::LinuxoffsetsArgs;
-pub(crate) use modules::ModulesArgs;
-pub(crate) use process::{ExtractArgs, ExtractWhat, MapsArgs};
-pub(crate) use ps::PsArgs;
-pub(crate) use symbols::SymbolsArgs;
+pub(crate) use style::Style;
 pub(crate) use windbg::WindbgArgs;
 
 const EXAMPLES: &str = "\
@@ -108,6 +88,13 @@ pub(crate) struct Global {
     pub(crate) tmpdir: Option<PathBuf>,
 }
 
+impl Global {
+    /// Where temporary files go if the output is in no directory.
+    pub(crate) fn spill_dir(&self) -> PathBuf {
+        self.tmpdir.clone().unwrap_or_else(std::env::temp_dir)
+    }
+}
+
 /// When to show progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProgressWhen {
@@ -118,64 +105,6 @@ pub(crate) enum ProgressWhen {
     Always,
     /// Never
     Never,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    Info(InfoArgs),
-    Convert(ConvertArgs),
-    Core(CoreArgs),
-    Ps(PsArgs),
-    Maps(MapsArgs),
-    Extract(ExtractArgs),
-    Bt(BtArgs),
-    Gdb(GdbArgs),
-    CrashArgs(CrashArgsArgs),
-    Vmcoreinfo(VmcoreinfoArgs),
-    Symbols(SymbolsArgs),
-    Linuxoffsets(LinuxoffsetsArgs),
-    Btf(BtfArgs),
-    Dmesg(DmesgArgs),
-    Modules(ModulesArgs),
-    Completions(CompletionsArgs),
-    Man(ManArgs),
-}
-
-/// Say what a checkpoint holds, and what to type next
-///
-/// Shows the product that wrote it, its files and how they were found, the
-/// memory map with its holes, where each vCPU is, what is known of the guest's
-/// operating system and how it was found, and the commands worth typing next.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  vmss2core info vm.vmss
-  vmss2core info --json vm.vmss | jq .guest.linux.release.value
-  vmss2core info --tags vm.vmss
-  vmss2core info --tag 'cpu/rip[0]' vm.vmss | xxd
-
-The JSON form carries its name and version in \"schema\"; docs/schema describes
-it. Addresses are strings, because many readers hold numbers in 53 bits.")]
-pub(crate) struct InfoArgs {
-    /// Files of the checkpoint, in any order, or its directory
-    #[arg(required = true, value_name = "FILE", value_hint = ValueHint::AnyPath)]
-    pub(crate) inputs: Vec<PathBuf>,
-    /// Print JSON instead of text
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// List every item of the state file: offset, size and value
-    #[arg(long)]
-    pub(crate) tags: bool,
-    /// Write the raw bytes of one item to stdout
-    #[arg(
-        long,
-        value_name = "GROUP/NAME[I][J]",
-        conflicts_with_all = ["json", "tags"],
-        long_help = "Write the raw bytes of one item to stdout\n\n\
-                     The item is named as --tags lists it, for example 'cpu/rip[0]'. What is \
-                     compressed in the file is written compressed."
-    )]
-    pub(crate) tag: Option<String>,
 }
 
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag that was typed or not")]
@@ -229,30 +158,6 @@ pub(crate) struct ConvertArgs {
 
 const LINEAR: &str = "Options of --format elf-linear";
 
-/// Print a completion script for a shell
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  vmss2core completions bash > ~/.local/share/bash-completion/completions/vmss2core
-  vmss2core completions zsh > ~/.zfunc/_vmss2core
-  vmss2core completions fish > ~/.config/fish/completions/vmss2core.fish")]
-pub(crate) struct CompletionsArgs {
-    /// The shell
-    pub(crate) shell: Shell,
-}
-
-/// Print the manual page, or write all pages to a directory
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  vmss2core man | man -l -
-  vmss2core man ~/.local/share/man/man1")]
-pub(crate) struct ManArgs {
-    /// Directory for vmss2core.1 and one page for each command
-    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) dir: Option<PathBuf>,
-}
-
 fn format_parser() -> PossibleValuesParser {
     let values = DUMP_FORMATS
         .iter()
@@ -273,9 +178,7 @@ pub(crate) fn hex(text: &str) -> Result<u64, String> {
 /// The definition of the command line, complete with the parts of its help.
 pub(crate) fn command() -> clap::Command {
     let details = format!("{EXAMPLES}\n\n{}\n\n{}", legacy::HELP, exit::HELP);
-    let command = Cli::command().after_help(EXAMPLES).after_long_help(details);
-    // There -l is --level, as in util-linux.
-    command.mut_subcommand("dmesg", |dmesg| dmesg.mut_arg("offsets", |arg| arg.short(None)))
+    Cli::command().after_help(EXAMPLES).after_long_help(details)
 }
 
 /// Parses a command line with subcommands.

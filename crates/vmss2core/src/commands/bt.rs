@@ -3,22 +3,87 @@
 use std::io::Write;
 
 use anyhow::{anyhow, bail};
+use clap::Args;
 use vmss2core_answers::{BtReport, StackInfo, write_json};
 use vmss2core_guest::linux::{Kernel, LinuxError, Task, Tasks};
 use vmss2core_mem::Problem;
 
 use super::kernel::with_either_kernel;
-use super::windows;
+use super::{Arguments, Plan, windows};
+use crate::args::{Global, GuestArgs, GuestPlan, Style};
 use crate::exit::Exit;
 use crate::output;
-use crate::plan::{BtPlan, Stacks, Style};
 
-pub(super) fn run(plan: &BtPlan) -> anyhow::Result<Exit> {
-    with_either_kernel(
-        &plan.guest,
-        |kernel| of_linux(plan, kernel),
-        |kernel| windows::bt(plan, kernel),
-    )
+/// Show what the kernel was doing: stacks of processors and tasks
+///
+/// Without options the stack of each vCPU. Functions are named from the guest's
+/// own symbol table and found by its own unwind tables; words of a stack that
+/// are only guesses are marked with a question mark.
+///
+/// Windows' code is unwound by the unwind data of its images, as far as that is in
+/// memory, and named by exported names or by image and distance.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  vmss2core bt vm.vmss               what each vCPU was doing
+  vmss2core bt --pid 1234 vm.vmss    all threads of a process
+  vmss2core bt -a vm.vmss            every task")]
+pub(crate) struct BtArgs {
+    #[command(flatten)]
+    guest: GuestArgs,
+    /// Only this processor, as Linux numbers them
+    #[arg(long, value_name = "N")]
+    cpu: Option<u32>,
+    /// All threads of this process, or the thread of this number
+    #[arg(long, value_name = "N", conflicts_with = "cpu")]
+    pid: Option<u32>,
+    /// Every task
+    #[arg(short, long, conflicts_with_all = ["cpu", "pid"])]
+    all: bool,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments for BtArgs {
+    fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
+        let stacks = match (self.cpu, self.pid) {
+            (Some(cpu), _) => Stacks::Processor(cpu),
+            (_, Some(pid)) => Stacks::Process(pid),
+            _ if self.all => Stacks::All,
+            _ => Stacks::Processors,
+        };
+        let style = Style::of(self.json);
+        Ok(Box::new(BtPlan { guest: self.guest.plan(global), stacks, style }))
+    }
+}
+
+/// Show kernel stacks.
+#[derive(Debug)]
+pub(super) struct BtPlan {
+    pub(super) guest: GuestPlan,
+    pub(super) stacks: Stacks,
+    pub(super) style: Style,
+}
+
+/// Whose stacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stacks {
+    Processors,
+    /// As Linux numbers them.
+    Processor(u32),
+    Process(u32),
+    All,
+}
+
+impl Plan for BtPlan {
+    fn run(&self) -> anyhow::Result<Exit> {
+        with_either_kernel(
+            &self.guest,
+            |kernel| of_linux(self, kernel),
+            |kernel| windows::bt(self, kernel),
+        )
+    }
 }
 
 fn of_linux(plan: &BtPlan, kernel: &Kernel) -> anyhow::Result<Vec<Problem>> {

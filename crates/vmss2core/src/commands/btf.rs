@@ -1,39 +1,93 @@
 //! `btf`: the kernel's type information as a file.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
+use clap::{Args, ValueHint};
 use vmss2core_dump::output::{self as file, check_existing};
 use vmss2core_guest::linux::Kernel;
 
 use super::kernel::with_kernel;
+use super::{Arguments, Plan};
+use crate::args::{Global, GuestArgs, GuestPlan};
 use crate::cancel::Cancel;
 use crate::exit::Exit;
 use crate::output;
-use crate::plan::{BtfPlan, existing};
+use crate::plan::existing;
 
-pub(super) fn run(plan: &BtfPlan) -> anyhow::Result<Exit> {
-    let cancel = Cancel::install().context("cannot handle signals")?;
-    let existing = existing(plan.overwrite, true);
-    if let Some(path) = &plan.output {
-        check_existing(path, existing)?;
+/// Write the type information of the guest's kernel (BTF) to a file
+///
+/// Kernels since 5.2 carry it for BPF programs, if they were built with
+/// CONFIG_DEBUG_INFO_BTF. The file is as /sys/kernel/btf/vmlinux in the guest:
+/// bpftool and pahole open it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  vmss2core btf vm.vmss -o kernel.btf
+  pahole -C task_struct kernel.btf
+  bpftool btf dump file kernel.btf format c
+  vmss2core btf vm.vmss --module nf_tables -o nf_tables.btf
+  bpftool -B kernel.btf btf dump file nf_tables.btf")]
+pub(crate) struct BtfArgs {
+    #[command(flatten)]
+    guest: GuestArgs,
+    /// File to write, - for stdout
+    #[arg(short, long, value_name = "OUT", value_hint = ValueHint::FilePath)]
+    output: PathBuf,
+    /// Write the types of a module, which refer to those of the kernel
+    #[arg(long, value_name = "NAME")]
+    module: Option<String>,
+    /// Replace OUT if it exists
+    #[arg(long)]
+    force: bool,
+}
+
+impl Arguments for BtfArgs {
+    fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
+        Ok(Box::new(BtfPlan {
+            guest: self.guest.plan(global),
+            module: self.module,
+            output: Some(self.output).filter(|path| path.as_os_str() != "-"),
+            overwrite: self.force,
+        }))
     }
-    with_kernel(&plan.guest, |kernel| {
-        let (bytes, how) = match &plan.module {
-            Some(name) => of_module(kernel, name)?,
-            None => of_kernel(kernel)?,
-        };
-        if let Some(path) = &plan.output {
-            let inputs = &kernel.checkpoint().about.provenance;
-            cancel.deferred(|| file::write(path, existing, inputs, &bytes))?;
-        } else {
-            let mut out = output::stdout();
-            out.write_all(&bytes)?;
-            out.flush()?;
+}
+
+/// Write the kernel's BTF.
+#[derive(Debug)]
+struct BtfPlan {
+    guest: GuestPlan,
+    module: Option<String>,
+    /// Standard output if there is none.
+    output: Option<PathBuf>,
+    overwrite: bool,
+}
+
+impl Plan for BtfPlan {
+    fn run(&self) -> anyhow::Result<Exit> {
+        let cancel = Cancel::install().context("cannot handle signals")?;
+        let existing = existing(self.overwrite, true);
+        if let Some(path) = &self.output {
+            check_existing(path, existing)?;
         }
-        output::talk(&format!("vmss2core: {how}"));
-        Ok(Vec::new())
-    })
+        with_kernel(&self.guest, |kernel| {
+            let (bytes, how) = match &self.module {
+                Some(name) => of_module(kernel, name)?,
+                None => of_kernel(kernel)?,
+            };
+            if let Some(path) = &self.output {
+                let inputs = &kernel.checkpoint().about.provenance;
+                cancel.deferred(|| file::write(path, existing, inputs, &bytes))?;
+            } else {
+                let mut out = output::stdout();
+                out.write_all(&bytes)?;
+                out.flush()?;
+            }
+            output::talk(&format!("vmss2core: {how}"));
+            Ok(Vec::new())
+        })
+    }
 }
 
 fn of_kernel(kernel: &Kernel) -> anyhow::Result<(Vec<u8>, String)> {

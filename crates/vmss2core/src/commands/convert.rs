@@ -14,7 +14,7 @@ use crate::output;
 use crate::plan::{ConvertPlan, Format, Target};
 use crate::progress::Progress;
 
-pub(super) fn run(plan: &ConvertPlan) -> anyhow::Result<Exit> {
+pub(crate) fn run(plan: &ConvertPlan) -> anyhow::Result<Exit> {
     let name = match &plan.output {
         Target::File(path) => {
             check_existing(path, plan.options.existing)?;
@@ -39,7 +39,7 @@ pub(super) fn run(plan: &ConvertPlan) -> anyhow::Result<Exit> {
 }
 
 /// Writes one file.
-pub(super) fn write(
+pub(crate) fn write(
     guest: &Guest,
     format: Format,
     options: &WriteOptions,

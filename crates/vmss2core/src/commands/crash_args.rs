@@ -2,23 +2,59 @@
 
 use std::io::Write;
 
+use clap::Args;
 use vmss2core_answers::{CrashArgsReport, write_json};
 
 use super::kernel::with_kernel;
+use super::{Arguments, Plan};
+use crate::args::{Global, GuestArgs, GuestPlan, Style};
 use crate::exit::Exit;
 use crate::output;
-use crate::plan::{CrashArgsPlan, Style};
 
-pub(super) fn run(plan: &CrashArgsPlan) -> anyhow::Result<Exit> {
-    with_kernel(&plan.guest, |kernel| {
-        let vmlinux = plan.guest.files.vmlinux.as_deref();
-        let report = CrashArgsReport::new(kernel.linux(), &plan.guest.source.inputs, vmlinux);
-        let mut out = output::stdout();
-        match plan.style {
-            Style::Text => report.write_text(&mut out)?,
-            Style::Json => write_json(&report, &mut out)?,
-        }
-        out.flush()?;
-        Ok(Vec::new())
-    })
+/// Print the lines that open this guest in crash, drgn and gdb
+///
+/// With the numbers that they need filled in, the package that has the symbols
+/// of the guest's kernel, and the file that it puts them in, or the one given
+/// with --vmlinux.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  vmss2core crash-args vm.vmss
+  vmss2core crash-args --json vm.vmss | jq -r .kaslr")]
+pub(crate) struct CrashArgsArgs {
+    #[command(flatten)]
+    guest: GuestArgs,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments for CrashArgsArgs {
+    fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
+        let style = Style::of(self.json);
+        Ok(Box::new(CrashArgsPlan { guest: self.guest.plan(global), style }))
+    }
+}
+
+/// Print command lines for debuggers.
+#[derive(Debug)]
+struct CrashArgsPlan {
+    guest: GuestPlan,
+    style: Style,
+}
+
+impl Plan for CrashArgsPlan {
+    fn run(&self) -> anyhow::Result<Exit> {
+        with_kernel(&self.guest, |kernel| {
+            let vmlinux = self.guest.files.vmlinux.as_deref();
+            let report = CrashArgsReport::new(kernel.linux(), &self.guest.source.inputs, vmlinux);
+            let mut out = output::stdout();
+            match self.style {
+                Style::Text => report.write_text(&mut out)?,
+                Style::Json => write_json(&report, &mut out)?,
+            }
+            out.flush()?;
+            Ok(Vec::new())
+        })
+    }
 }

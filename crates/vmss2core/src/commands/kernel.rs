@@ -7,9 +7,9 @@ use vmss2core_mem::Problem;
 
 use super::macos;
 use super::source::Guest;
+use crate::args::GuestPlan;
 use crate::exit::Exit;
 use crate::output;
-use crate::plan::GuestPlan;
 
 /// What can be asked of a Windows guest; said to who asks for something else.
 const WINDOWS_ANSWERS: &str = "this is a Windows guest, and the command is about Linux; of Windows \

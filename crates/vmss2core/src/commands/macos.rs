@@ -8,9 +8,10 @@ use vmss2core_guest::Facts;
 use vmss2core_guest::macos::MacosFacts;
 use vmss2core_mem::Problem;
 
+use super::modules::ModulesPlan;
 use super::source::Guest;
+use crate::args::Style;
 use crate::output;
-use crate::plan::{ModulesPlan, Style};
 
 /// What can be asked of a macOS guest; said to who asks for something else.
 pub(super) const ANSWERS: &str = "this is a macOS guest, and the command is not for those yet; of \

@@ -1,33 +1,55 @@
 //! `man`: the manual page to stdout, or all pages to a directory.
 //!
-//! clap_mangen renders what is the same in every manual page. The text behind
+//! clap_mangen renders what is the same in every manual page. The text after
 //! the options is tables and examples, whose line breaks it would lose, and it
 //! does not know the second form of the command line; those are rendered here.
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::Command;
+use clap::{Args, Command, ValueHint};
 use clap_mangen::Man;
 use vmss2core_dump::output as file;
 
+use super::{Arguments, Plan};
+use crate::args::Global;
 use crate::exit::Exit;
 use crate::{args, output};
 
-pub(super) fn run(dir: Option<&Path>) -> anyhow::Result<Exit> {
-    let mut main = args::command();
-    main.build();
-    match dir {
-        None => {
-            let mut out = output::stdout();
-            write_page(&main, &mut out)?;
-            out.flush()?;
-        }
-        Some(dir) => write_pages(&main, dir)?,
+/// Print the manual page, or write all pages to a directory
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  vmss2core man | man -l -
+  vmss2core man ~/.local/share/man/man1")]
+pub(crate) struct ManArgs {
+    /// Directory for vmss2core.1 and one page for each command
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    dir: Option<PathBuf>,
+}
+
+impl Arguments for ManArgs {
+    fn plan(self, _global: &Global) -> Result<Box<dyn Plan>, String> {
+        Ok(Box::new(self))
     }
-    Ok(Exit::Done)
+}
+
+impl Plan for ManArgs {
+    fn run(&self) -> anyhow::Result<Exit> {
+        let mut main = args::command();
+        main.build();
+        match &self.dir {
+            None => {
+                let mut out = output::stdout();
+                write_page(&main, &mut out)?;
+                out.flush()?;
+            }
+            Some(dir) => write_pages(&main, dir)?,
+        }
+        Ok(Exit::Done)
+    }
 }
 
 fn write_pages(main: &Command, dir: &Path) -> anyhow::Result<()> {

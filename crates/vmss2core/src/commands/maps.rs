@@ -2,26 +2,84 @@
 
 use std::io::Write;
 
+use clap::Args;
 use vmss2core_answers::{MapsReport, write_json};
 
 use super::kernel::with_kernel;
-use super::process;
+use super::{Arguments, Plan, process};
+use crate::args::{Global, GuestArgs, GuestPlan};
 use crate::exit::Exit;
 use crate::output;
-use crate::plan::{MapsPlan, MapsStyle};
 
-pub(super) fn run(plan: &MapsPlan) -> anyhow::Result<Exit> {
-    with_kernel(&plan.guest, |kernel| {
-        let (process, mut problems) = process::of(kernel, plan.pid)?;
-        problems.extend(process.problems().iter().cloned());
-        let report = MapsReport::new(&process, &problems);
-        let mut out = output::stdout();
-        match plan.style {
-            MapsStyle::Text => report.write_text(&mut out)?,
-            MapsStyle::Proc => report.write_proc(&mut out)?,
-            MapsStyle::Json => write_json(&report, &mut out)?,
-        }
-        out.flush()?;
-        Ok(problems)
-    })
+/// List the mappings of a process of a Linux guest
+///
+/// As /proc/PID/maps in the guest, with how much of each mapping the checkpoint
+/// has: in memory, never touched (zero), not touched by the process but in the
+/// guest's page cache of the file, swapped out, or missing.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  vmss2core maps vm.vmss --pid 1234
+  vmss2core maps vm.vmss --pid 1234 --proc | grep libc
+  vmss2core maps vm.vmss --pid 1234 --json | jq '.mappings[] | select(.missing > 0)'
+
+Numbers of memory are KiB.")]
+pub(crate) struct MapsArgs {
+    #[command(flatten)]
+    guest: GuestArgs,
+    /// The process, or one of its threads
+    #[arg(long, value_name = "N")]
+    pid: u32,
+    /// Print the lines of /proc/PID/maps, and nothing else
+    #[arg(long, conflicts_with = "json")]
+    proc: bool,
+    /// Print JSON instead of text (docs/schema/maps-1.json)
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments for MapsArgs {
+    fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
+        let style = match (self.json, self.proc) {
+            (true, _) => MapsStyle::Json,
+            (false, true) => MapsStyle::Proc,
+            (false, false) => MapsStyle::Text,
+        };
+        Ok(Box::new(MapsPlan { guest: self.guest.plan(global), pid: self.pid, style }))
+    }
+}
+
+/// List the mappings of a process.
+#[derive(Debug)]
+struct MapsPlan {
+    guest: GuestPlan,
+    pid: u32,
+    style: MapsStyle,
+}
+
+/// What a list of mappings looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MapsStyle {
+    Text,
+    /// As `/proc/PID/maps`.
+    Proc,
+    Json,
+}
+
+impl Plan for MapsPlan {
+    fn run(&self) -> anyhow::Result<Exit> {
+        with_kernel(&self.guest, |kernel| {
+            let (process, mut problems) = process::of(kernel, self.pid)?;
+            problems.extend(process.problems().iter().cloned());
+            let report = MapsReport::new(&process, &problems);
+            let mut out = output::stdout();
+            match self.style {
+                MapsStyle::Text => report.write_text(&mut out)?,
+                MapsStyle::Proc => report.write_proc(&mut out)?,
+                MapsStyle::Json => write_json(&report, &mut out)?,
+            }
+            out.flush()?;
+            Ok(problems)
+        })
+    }
 }

@@ -1,9 +1,13 @@
-//! What the program can do, one file for each command.
+//! What the program can do, one file (or folder) for each command.
+//!
+//! To add a command: a file `NAME.rs` here with what is typed ([`Arguments`]), what
+//! that means and does ([`Plan`]), its `mod` and its line in the list below. Help,
+//! manual pages and completions come from the list.
 
 mod bt;
 mod btf;
 mod completions;
-mod convert;
+pub(crate) mod convert;
 mod core;
 mod crash_args;
 mod dmesg;
@@ -16,38 +20,70 @@ mod macos;
 mod man;
 mod maps;
 mod modules;
-mod original;
 mod process;
 mod ps;
-mod source;
+pub(crate) mod source;
 mod symbols;
-mod tag;
 mod vmcoreinfo;
 mod windows;
 
-use crate::exit::Exit;
-use crate::plan::Plan;
+pub(crate) use self::core::{CorePlan, CoreStyle, Wanted};
+pub(crate) use ps::{PsPlan, PsStyle};
 
-/// Does what is to be done.
-pub(crate) fn run(plan: Plan) -> anyhow::Result<Exit> {
-    match plan {
-        Plan::Info(plan) => info::run(&plan),
-        Plan::Convert(plan) => convert::run(&plan),
-        Plan::Core(plan) => core::run(&plan),
-        Plan::Original(plan) => original::run(&plan),
-        Plan::Maps(plan) => maps::run(&plan),
-        Plan::Extract(plan) => extract::run(&plan),
-        Plan::Ps(plan) => ps::run(&plan),
-        Plan::CrashArgs(plan) => crash_args::run(&plan),
-        Plan::Bt(plan) => bt::run(&plan),
-        Plan::Gdb(plan) => gdb::run(&plan),
-        Plan::Vmcoreinfo(plan) => vmcoreinfo::run(&plan),
-        Plan::Offsets(plan) => linuxoffsets::run(&plan),
-        Plan::Btf(plan) => btf::run(&plan),
-        Plan::Symbols(plan) => symbols::run(&plan),
-        Plan::Dmesg(plan) => dmesg::run(&plan),
-        Plan::Modules(plan) => modules::run(&plan),
-        Plan::Completions(shell) => completions::run(shell),
-        Plan::Man(dir) => man::run(dir.as_deref()),
-    }
+use clap::Subcommand;
+
+use crate::args::Global;
+use crate::exit::Exit;
+
+/// What is to be done: a command line's meaning, the same for both grammars.
+pub(crate) trait Plan {
+    /// Does it.
+    fn run(&self) -> anyhow::Result<Exit>;
+}
+
+/// What is typed after the name of a command. Its doc comment is the command's help.
+pub(crate) trait Arguments: clap::Args {
+    /// What it means; an error is one of usage.
+    fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String>;
+}
+
+/// Makes the list of commands, from which clap has their names and arguments.
+macro_rules! commands {
+    ($($name:ident($arguments:ty),)*) => {
+        /// A command, as it was typed.
+        #[derive(Debug, Subcommand)]
+        pub(crate) enum Command {
+            $($name($arguments),)*
+        }
+
+        impl Command {
+            /// What it means.
+            pub(crate) fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
+                match self {
+                    $(Self::$name(arguments) => arguments.plan(global),)*
+                }
+            }
+        }
+    };
+}
+
+// In the order of help.
+commands! {
+    Info(info::InfoArgs),
+    Convert(crate::args::ConvertArgs),
+    Core(core::CoreArgs),
+    Ps(ps::PsArgs),
+    Maps(maps::MapsArgs),
+    Extract(extract::ExtractArgs),
+    Bt(bt::BtArgs),
+    Gdb(gdb::GdbArgs),
+    CrashArgs(crash_args::CrashArgsArgs),
+    Vmcoreinfo(vmcoreinfo::VmcoreinfoArgs),
+    Symbols(symbols::SymbolsArgs),
+    Linuxoffsets(linuxoffsets::LinuxoffsetsArgs),
+    Btf(btf::BtfArgs),
+    Dmesg(dmesg::DmesgArgs),
+    Modules(modules::ModulesArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }

@@ -3,22 +3,86 @@
 use std::collections::HashMap;
 use std::io::Write;
 
+use clap::Args;
 use vmss2core_answers::{PsOptions, PsReport, write_json};
 use vmss2core_guest::linux::{Kernel, Tasks};
 use vmss2core_mem::{Gva, Problem};
 
 use super::kernel::with_either_kernel;
-use super::windows;
+use super::{Arguments, Plan, windows};
+use crate::args::{Global, GuestArgs, GuestPlan};
 use crate::exit::Exit;
 use crate::output;
-use crate::plan::{PsPlan, PsStyle};
 
-pub(super) fn run(plan: &PsPlan) -> anyhow::Result<Exit> {
-    with_either_kernel(
-        &plan.guest,
-        |kernel| of_linux(plan, kernel),
-        |kernel| windows::ps(plan, kernel),
-    )
+/// List the processes of a guest
+///
+/// Everything is read from the guest's memory: no symbol file is needed. A ">"
+/// in front marks what a vCPU was running. UID is the effective user. START is
+/// a date (UTC) if the guest's clock is found, or else counts from its boot. A
+/// name in brackets is a thread of the kernel, or a process whose command line
+/// is empty or not in memory.
+///
+/// Of a Windows guest: number, parent, threads, CPUs that run it, date of creation
+/// (UTC), path of the image; --json has addresses as well.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  vmss2core ps vm.vmss
+  vmss2core ps --tree --threads vm.vmss
+  vmss2core ps --json vm.vmss | jq '.tasks[] | select(.state == \"D\") | .pid'
+
+The last line counts by state: R running or ready, S asleep, D asleep and not to
+be woken by signals, I idle thread of the kernel, T stopped, t stopped by a
+debugger, Z ended and not yet waited for, X ended, P parked.")]
+pub(crate) struct PsArgs {
+    #[command(flatten)]
+    guest: GuestArgs,
+    /// List every thread
+    #[arg(long)]
+    threads: bool,
+    /// List every process below its parent
+    #[arg(long, conflicts_with = "json")]
+    tree: bool,
+    /// Print JSON instead of text (docs/schema/ps-1.json)
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments for PsArgs {
+    fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
+        let style = match (self.json, self.tree) {
+            (true, _) => PsStyle::Json,
+            (false, true) => PsStyle::Tree,
+            (false, false) => PsStyle::Text,
+        };
+        Ok(Box::new(PsPlan { guest: self.guest.plan(global), threads: self.threads, style }))
+    }
+}
+
+/// List processes.
+#[derive(Debug)]
+pub(crate) struct PsPlan {
+    pub(crate) guest: GuestPlan,
+    pub(crate) threads: bool,
+    pub(crate) style: PsStyle,
+}
+
+/// What a list of processes looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PsStyle {
+    Text,
+    Tree,
+    Json,
+}
+
+impl Plan for PsPlan {
+    fn run(&self) -> anyhow::Result<Exit> {
+        with_either_kernel(
+            &self.guest,
+            |kernel| of_linux(self, kernel),
+            |kernel| windows::ps(self, kernel),
+        )
+    }
 }
 
 fn of_linux(plan: &PsPlan, kernel: &Kernel) -> anyhow::Result<Vec<Problem>> {

@@ -8,22 +8,22 @@ use vmss2core_guest::linux::GivenFiles;
 use vmss2core_guest::{Facts, windows};
 use vmss2core_mem::{Problem, Severity};
 
+use crate::args::{GuestPlan, Source};
 use crate::exit::Exit;
 use crate::output;
-use crate::plan::{GuestPlan, Source};
 
 /// A checkpoint with what is known of its guest.
-pub(super) struct Guest {
+pub(crate) struct Guest {
     /// Without its registers if they do not fit the memory.
-    pub(super) opened: Opened,
+    pub(crate) opened: Opened,
     /// What is to be said of that.
-    pub(super) misfit: Option<Problem>,
+    pub(crate) misfit: Option<Problem>,
     /// Worked out when somebody looks.
-    pub(super) facts: LazyLock<Facts, Box<dyn FnOnce() -> Facts + Send>>,
+    pub(crate) facts: LazyLock<Facts, Box<dyn FnOnce() -> Facts + Send>>,
 }
 
 /// Opens a checkpoint to tell about it: a state file alone has something to say.
-pub(super) fn open(source: &Source) -> anyhow::Result<Opened> {
+pub(crate) fn open(source: &Source) -> anyhow::Result<Opened> {
     let options = OpenOptions { without_memory: true, ..options(source) };
     Ok(vmss2core_checkpoint::open(&source.inputs, &options)?)
 }
@@ -34,12 +34,12 @@ fn options(source: &Source) -> OpenOptions {
 
 impl Guest {
     /// A guest to tell about.
-    pub(super) fn open(source: &Source) -> anyhow::Result<Self> {
+    pub(crate) fn open(source: &Source) -> anyhow::Result<Self> {
         Ok(Self::with(open(source)?, windows::Options::default()))
     }
 
     /// A guest whose kernel will be asked, with the help of files that the user gives.
-    pub(super) fn open_to_ask(plan: &GuestPlan) -> anyhow::Result<Self> {
+    pub(crate) fn open_to_ask(plan: &GuestPlan) -> anyhow::Result<Self> {
         let mut opened = vmss2core_checkpoint::open(&plan.source.inputs, &options(&plan.source))?;
         let GivenFiles { vmlinux, btf, system_map, .. } = &plan.files;
         let given = [vmlinux, btf, system_map].into_iter().flatten().cloned();
@@ -48,12 +48,12 @@ impl Guest {
     }
 
     /// A guest whose memory will be worked with.
-    pub(super) fn open_with_memory(source: &Source) -> anyhow::Result<Self> {
+    pub(crate) fn open_with_memory(source: &Source) -> anyhow::Result<Self> {
         Self::open_windows(source, windows::Options::default())
     }
 
     /// The same with what the user says of a Windows guest.
-    pub(super) fn open_windows(source: &Source, said: windows::Options) -> anyhow::Result<Self> {
+    pub(crate) fn open_windows(source: &Source, said: windows::Options) -> anyhow::Result<Self> {
         Ok(Self::told(vmss2core_checkpoint::open(&source.inputs, &options(source))?, said))
     }
 
@@ -72,49 +72,49 @@ impl Guest {
     }
 
     /// What a writer works from.
-    pub(super) fn input(&self) -> Input<'_> {
+    pub(crate) fn input(&self) -> Input<'_> {
         Input { checkpoint: &self.opened.checkpoint, facts: &self.facts }
     }
 
     /// What the reader and the analysis had to work around.
-    pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
+    pub(crate) fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.opened.checkpoint.about.problems.iter().chain(&self.facts.problems)
     }
 
     /// That parts of the guest are missing.
-    pub(super) fn incomplete(&self) -> impl Iterator<Item = &Problem> {
+    pub(crate) fn incomplete(&self) -> impl Iterator<Item = &Problem> {
         self.problems().filter(|problem| problem.severity == Severity::Incomplete)
     }
 
     /// Those that someone who works with the guest should hear of.
-    pub(super) fn serious_problems(&self) -> impl Iterator<Item = &Problem> {
+    pub(crate) fn serious_problems(&self) -> impl Iterator<Item = &Problem> {
         self.serious_reader_problems().chain(self.serious_analysis_problems())
     }
 
     /// What someone who converts should hear from the reader before.
-    pub(super) fn serious_reader_problems(&self) -> impl Iterator<Item = &Problem> {
+    pub(crate) fn serious_reader_problems(&self) -> impl Iterator<Item = &Problem> {
         serious(&self.opened.checkpoint.about.problems)
     }
 
     /// What someone who converts should hear from the analysis; it may go on
     /// while a core is being written.
-    pub(super) fn serious_analysis_problems(&self) -> impl Iterator<Item = &Problem> {
+    pub(crate) fn serious_analysis_problems(&self) -> impl Iterator<Item = &Problem> {
         serious(&self.facts.problems)
     }
 
     /// That memory could not be read.
-    pub(super) fn unreadable(&self) -> Option<Problem> {
+    pub(crate) fn unreadable(&self) -> Option<Problem> {
         vmss2core_guest::unreadable(&self.opened.checkpoint)
     }
 
     /// That memory could not be read, if that came after the analysis.
-    pub(super) fn read_failure(&self) -> Option<Problem> {
+    pub(crate) fn read_failure(&self) -> Option<Problem> {
         let failure = self.unreadable()?;
         (!self.facts.problems.contains(&failure)).then_some(failure)
     }
 
     /// How a command ends that came across these problems as well.
-    pub(super) fn exit_with(&self, more: &[Problem]) -> Exit {
+    pub(crate) fn exit_with(&self, more: &[Problem]) -> Exit {
         Exit::with_problems(self.misfit.iter().chain(self.problems()).chain(more))
     }
 }

@@ -1,43 +1,102 @@
 //! `symbols`: what the kernel calls its functions and variables.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use anyhow::anyhow;
+use clap::Args;
 use vmss2core_answers::{SymbolInfo, SymbolsReport, matches_pattern, write_json};
 use vmss2core_guest::linux::{Kernel, Symbol};
 use vmss2core_mem::{Gva, Problem};
 
 use super::kernel::with_kernel;
-use crate::args::hex;
+use super::{Arguments, Plan};
+use crate::args::{Global, GuestArgs, GuestPlan, Style, hex};
 use crate::exit::Exit;
 use crate::output;
-use crate::plan::{Style, SymbolsPlan};
 
-pub(super) fn run(plan: &SymbolsPlan) -> anyhow::Result<Exit> {
-    with_kernel(&plan.guest, |kernel| {
-        let table = kernel.symbols().ok_or_else(|| {
-            anyhow!(
-                "no symbol table was found in the kernel's image: it may have none (built without \
-                 CONFIG_KALLSYMS), have one of a form that cannot be read, or lie where it was not \
-                 looked for; give --system-map FILE or --vmlinux FILE of this kernel"
-            )
-        })?;
-        let mut problems = kernel.modules().problems.clone();
-        let symbols = if plan.wanted.is_empty() {
-            all(kernel).collect()
-        } else {
-            plan.wanted.iter().flat_map(|wanted| looked_up(kernel, wanted, &mut problems)).collect()
-        };
-        let report = SymbolsReport::new(&table.how, symbols, kernel.word_len(), &problems);
-        let mut out = output::stdout();
-        match plan.style {
-            Style::Json => write_json(&report, &mut out)?,
-            Style::Text => report.write_text(&mut out)?,
-        }
-        out.flush()?;
-        output::talk(&format!("vmss2core: {}", table.how));
-        Ok(problems)
-    })
+/// List the symbols of the guest's kernel, or look some up
+///
+/// The kernel carries a table of its symbols for its own messages; no file from
+/// the guest is needed. Symbols of loaded modules are listed too. How the table
+/// was found is said on stderr.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "vmss2core symbols [OPTIONS] <FILE>... [NAME|ADDRESS]...",
+    after_help = "\
+Of the words behind the first, those that name no existing file are symbols to
+look up: a name, a pattern with * and ?, or an address (hexadecimal, with 0x).
+
+Examples:
+  vmss2core symbols vm.vmss                    all, as nm prints them
+  vmss2core symbols vm.vmss init_task
+  vmss2core symbols vm.vmss 'tcp_*' '*_lock'
+  vmss2core symbols vm.vmss 0xffffffff81001234  the symbol there, and offset"
+)]
+pub(crate) struct SymbolsArgs {
+    #[command(flatten)]
+    guest: GuestArgs,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments for SymbolsArgs {
+    fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
+        let mut guest = self.guest;
+        let wanted = take_symbols(&mut guest.inputs);
+        let style = Style::of(self.json);
+        Ok(Box::new(SymbolsPlan { guest: guest.plan(global), wanted, style }))
+    }
+}
+
+/// List symbols of the kernel.
+#[derive(Debug)]
+struct SymbolsPlan {
+    guest: GuestPlan,
+    /// Names, patterns and addresses; all symbols if there are none.
+    wanted: Vec<String>,
+    style: Style,
+}
+
+/// The first word names a file; of the others, those that do not are symbols.
+fn take_symbols(words: &mut Vec<PathBuf>) -> Vec<String> {
+    let others = words.split_off(1.min(words.len()));
+    let (files, wanted): (Vec<_>, Vec<_>) = others.into_iter().partition(|word| word.exists());
+    words.extend(files);
+    wanted.into_iter().map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
+impl Plan for SymbolsPlan {
+    fn run(&self) -> anyhow::Result<Exit> {
+        with_kernel(&self.guest, |kernel| {
+            let table = kernel.symbols().ok_or_else(|| {
+                anyhow!(
+                    "no symbol table was found in the kernel's image: it may have none (built without \
+                     CONFIG_KALLSYMS), have one of a form that cannot be read, or lie where it was not \
+                     looked for; give --system-map FILE or --vmlinux FILE of this kernel"
+                )
+            })?;
+            let mut problems = kernel.modules().problems.clone();
+            let symbols = if self.wanted.is_empty() {
+                all(kernel).collect()
+            } else {
+                self.wanted
+                    .iter()
+                    .flat_map(|wanted| looked_up(kernel, wanted, &mut problems))
+                    .collect()
+            };
+            let report = SymbolsReport::new(&table.how, symbols, kernel.word_len(), &problems);
+            let mut out = output::stdout();
+            match self.style {
+                Style::Json => write_json(&report, &mut out)?,
+                Style::Text => report.write_text(&mut out)?,
+            }
+            out.flush()?;
+            output::talk(&format!("vmss2core: {}", table.how));
+            Ok(problems)
+        })
+    }
 }
 
 /// The kernel's own symbols by address, those of its modules, and those of code that was

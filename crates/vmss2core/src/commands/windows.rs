@@ -9,8 +9,11 @@ use vmss2core_answers::{
 use vmss2core_guest::windows::{Kernel, Process, Processes, Thread, WindowsError};
 use vmss2core_mem::Problem;
 
+use super::bt::{BtPlan, Stacks};
+use super::modules::ModulesPlan;
+use super::ps::{PsPlan, PsStyle};
+use crate::args::Style;
 use crate::output;
-use crate::plan::{BtPlan, ModulesPlan, PsPlan, PsStyle, Stacks, Style};
 
 /// `ps`.
 pub(super) fn ps(plan: &PsPlan, kernel: &Kernel) -> anyhow::Result<Vec<Problem>> {

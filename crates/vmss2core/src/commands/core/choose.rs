@@ -5,7 +5,7 @@ use vmss2core_answers::printable;
 use vmss2core_guest::linux::{NoProcess, Task, process_meant};
 use vmss2core_mem::Problem;
 
-use crate::plan::Wanted;
+use super::args::Wanted;
 
 /// How many others are named where nothing fits.
 const SUGGESTIONS: usize = 5;

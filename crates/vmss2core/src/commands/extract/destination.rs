@@ -9,7 +9,8 @@ use vmss2core_answers::ExtractedFile;
 use vmss2core_dump::output::{self, Existing};
 use vmss2core_machine::Provenance;
 
-use crate::plan::{ExtractPlan, WantedFiles, existing};
+use super::args::{ExtractPlan, WantedFiles};
+use crate::plan::existing;
 
 /// The directory for `--maps` where none is named.
 const SYSROOT: &str = "sysroot";

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use vmss2core_guest::linux::{Backing, MappedFile, Process, VmaFlags};
 use vmss2core_mem::Problem;
 
-use crate::plan::WantedFiles;
+use super::args::WantedFiles;
 
 const ELF: [u8; 4] = *b"\x7fELF";
 /// How many others are named where nothing fits.

@@ -18,15 +18,18 @@ use vmss2core_guest::linux::{BetterSources, Kernel};
 use vmss2core_guest::windows;
 use vmss2core_machine::{Checkpoint, Provenance};
 
+use super::Plan;
 use super::source::Guest;
 use crate::cancel::Cancel;
 use crate::exit::Exit;
 use crate::output;
-use crate::plan::{GdbPlan, Place, Threads};
 
+mod args;
 mod monitor;
 mod symbols;
 
+pub(super) use args::GdbArgs;
+use args::{GdbPlan, Place, Threads};
 use monitor::Answers;
 use symbols::SCRIPT_MARK;
 
@@ -35,53 +38,51 @@ const NO_TASKS: &str = "--tasks lists the tasks of Linux, and the guest is no Li
 const NO_LIST: &str = "the tasks of this guest cannot be listed: --vmlinux FILE or --btf FILE may \
                        say what is missing; without --tasks the vCPUs are served";
 
-pub(super) fn run(plan: &GdbPlan) -> anyhow::Result<Exit> {
-    let mut guest = Guest::open_to_ask(&plan.guest)?;
-    guest.opened.checkpoint.memory = guest.opened.checkpoint.memory.cached();
-    let checkpoint = &guest.opened.checkpoint;
-    let facts = &*guest.facts;
-    output::problems(guest.serious_problems());
-    let better = BetterSources::read(&plan.guest.files, checkpoint, facts)?;
-    let kernel =
-        facts.linux.is_some().then(|| Kernel::open(checkpoint, facts, better)).transpose()?;
-    let modules = plan.modules.as_ref().map(|dir| dir.canonicalize().unwrap_or(dir.clone()));
-    let found = facts.windows.as_ref();
-    let windows = found.map(|found| windows::Kernel::open(checkpoint, found));
-    let view = KernelView::new(checkpoint, facts, kernel.as_ref())
-        .with_windows(windows.as_ref())
-        .with_module_files(modules);
-    let width = view.width();
-    let inputs = &checkpoint.about.provenance;
-    let whole: Arc<dyn Inferior> = match plan.threads {
-        Threads::Processors => Arc::new(Vcpus::new(view)),
-        Threads::Tasks => Arc::new(tasks(view, kernel.as_ref())?),
-    };
-    let answers = Answers {
-        guest: &guest,
-        kernel: kernel.as_ref(),
-        windows: windows.as_ref(),
-        plan,
-        info: OnceLock::new(),
-    };
-    if let Some(kernel) = &kernel {
-        let target = processes(plan, kernel, whole)?;
-        serve(
-            plan,
-            &Server::new(&target, &answers),
-            width,
-            inputs,
-            &|address| match target.only() {
-                Some(only) => symbols::of_process(plan, only, address),
-                None => announcement(plan, &answers, address),
-            },
-        )?;
-    } else {
-        let target = without_processes(plan, checkpoint, whole)?;
-        serve(plan, &Server::new(&target, &answers), width, inputs, &|address| {
-            announcement(plan, &answers, address)
-        })?;
+impl Plan for GdbPlan {
+    fn run(&self) -> anyhow::Result<Exit> {
+        let mut guest = Guest::open_to_ask(&self.guest)?;
+        guest.opened.checkpoint.memory = guest.opened.checkpoint.memory.cached();
+        let checkpoint = &guest.opened.checkpoint;
+        let facts = &*guest.facts;
+        output::problems(guest.serious_problems());
+        let better = BetterSources::read(&self.guest.files, checkpoint, facts)?;
+        let kernel =
+            facts.linux.is_some().then(|| Kernel::open(checkpoint, facts, better)).transpose()?;
+        let modules = self.modules.as_ref().map(|dir| dir.canonicalize().unwrap_or(dir.clone()));
+        let found = facts.windows.as_ref();
+        let windows = found.map(|found| windows::Kernel::open(checkpoint, found));
+        let view = KernelView::new(checkpoint, facts, kernel.as_ref())
+            .with_windows(windows.as_ref())
+            .with_module_files(modules);
+        let width = view.width();
+        let inputs = &checkpoint.about.provenance;
+        let whole: Arc<dyn Inferior> = match self.threads {
+            Threads::Processors => Arc::new(Vcpus::new(view)),
+            Threads::Tasks => Arc::new(tasks(view, kernel.as_ref())?),
+        };
+        let answers = Answers {
+            guest: &guest,
+            kernel: kernel.as_ref(),
+            windows: windows.as_ref(),
+            plan: self,
+            info: OnceLock::new(),
+        };
+        if let Some(kernel) = &kernel {
+            let target = processes(self, kernel, whole)?;
+            serve(self, &Server::new(&target, &answers), width, inputs, &|address| match target
+                .only()
+            {
+                Some(only) => symbols::of_process(self, only, address),
+                None => announcement(self, &answers, address),
+            })?;
+        } else {
+            let target = without_processes(self, checkpoint, whole)?;
+            serve(self, &Server::new(&target, &answers), width, inputs, &|address| {
+                announcement(self, &answers, address)
+            })?;
+        }
+        Ok(Exit::with_problems(&guest.misfit))
     }
-    Ok(Exit::with_problems(&guest.misfit))
 }
 
 /// What debuggers see of a Linux guest: all of it, or processes.

@@ -1,5 +1,9 @@
 //! Answers to `monitor`, by the printers of the commands.
 
+mod of_macos;
+mod of_windows;
+mod offsets;
+
 use std::fmt::Write;
 use std::sync::OnceLock;
 
@@ -11,15 +15,12 @@ use vmss2core_guest::windows;
 use vmss2core_machine::paging::AddressSpace;
 use vmss2core_mem::Gva;
 
+use super::args::GdbPlan;
 use super::symbols;
 use crate::args::hex;
+use crate::commands::bt::Stacks;
 use crate::commands::source::Guest;
 use crate::commands::{bt, info, ps};
-use crate::plan::{GdbPlan, Stacks};
-
-mod of_macos;
-mod of_windows;
-mod offsets;
 
 /// Who answers.
 pub(super) struct Answers<'a> {

@@ -9,7 +9,7 @@ use vmss2core_gdb::process::Attached;
 use vmss2core_guest::Facts;
 use vmss2core_guest::macos::MacosFacts;
 
-use crate::plan::GdbPlan;
+use super::args::GdbPlan;
 
 /// The kernel file of this guest by its build id, and the package that has it.
 pub(super) fn advice(facts: &Facts) -> String {

@@ -4,8 +4,8 @@ use anyhow::anyhow;
 use vmss2core_guest::Facts;
 
 use super::printed;
+use crate::args::Style;
 use crate::commands::macos;
-use crate::plan::Style;
 
 /// What a command says; `None` if it is not about a kernel, or this is no macOS.
 pub(super) fn answer(facts: &Facts, name: &str) -> Option<anyhow::Result<String>> {

@@ -6,8 +6,10 @@ use vmss2core_guest::windows::Kernel;
 use vmss2core_mem::Problem;
 
 use super::{number, printed};
+use crate::args::Style;
+use crate::commands::bt::Stacks;
+use crate::commands::ps::PsStyle;
 use crate::commands::windows::{Listed, write_bt, write_modules, write_ps};
-use crate::plan::{PsStyle, Stacks, Style};
 
 /// What a command says; `None` if it has nothing to do with Windows.
 pub(super) fn answer(

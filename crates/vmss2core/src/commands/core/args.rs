@@ -1,10 +1,11 @@
-//! `core`: cores of processes.
+//! What is typed after `core`, and what it means.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::GuestArgs;
+use crate::args::{Global, GuestArgs, GuestPlan, ProgressWhen};
+use crate::commands::{Arguments, Plan};
 
 /// Write the core of a process of a Linux guest, for gdb and lldb
 ///
@@ -24,19 +25,19 @@ The thread that has the number N is the one that debuggers start with; the
 other threads of its process follow.")]
 pub(crate) struct CoreArgs {
     #[command(flatten)]
-    pub(crate) guest: GuestArgs,
+    guest: GuestArgs,
     /// The process, or one of its threads; may be given several times
     #[arg(long, value_name = "N", required_unless_present = "name")]
-    pub(crate) pid: Vec<u32>,
+    pid: Vec<u32>,
     /// All processes of this name; may be given several times
     #[arg(long, value_name = "COMM")]
-    pub(crate) name: Vec<String>,
+    name: Vec<String>,
     /// File to write, or a directory for files core.PID [default: core.PID]
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
-    pub(crate) output: Option<PathBuf>,
+    output: Option<PathBuf>,
     /// Replace files that exist
     #[arg(long)]
-    pub(crate) force: bool,
+    force: bool,
     /// Write zeroes for what the checkpoint does not have, as Linux would
     #[arg(
         long,
@@ -45,8 +46,57 @@ pub(crate) struct CoreArgs {
                      read them, gdb shows zeroes as it does for cores of Linux. They are counted \
                      on stderr. Some tools do not expect such ranges."
     )]
-    pub(crate) zero_fill: bool,
+    zero_fill: bool,
     /// Print what was written as JSON
     #[arg(long)]
-    pub(crate) json: bool,
+    json: bool,
+}
+
+impl Arguments for CoreArgs {
+    fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
+        let pids = self.pid.into_iter().map(Wanted::Pid);
+        Ok(Box::new(CorePlan {
+            guest: self.guest.plan(global),
+            wanted: pids.chain(self.name.into_iter().map(Wanted::Name)).collect(),
+            output: self.output,
+            overwrite: self.force,
+            zero_fill: self.zero_fill,
+            style: if self.json { CoreStyle::Json } else { CoreStyle::Text },
+            progress: global.progress,
+        }))
+    }
+}
+
+/// Write cores of processes.
+#[derive(Debug)]
+pub(crate) struct CorePlan {
+    pub(crate) guest: GuestPlan,
+    pub(crate) wanted: Vec<Wanted>,
+    pub(crate) output: Option<PathBuf>,
+    /// Existing files are replaced.
+    pub(crate) overwrite: bool,
+    /// Zeroes are written for what the checkpoint does not have.
+    pub(crate) zero_fill: bool,
+    pub(crate) style: CoreStyle,
+    pub(crate) progress: ProgressWhen,
+}
+
+/// How it is said what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CoreStyle {
+    Text,
+    Json,
+    /// With the original's lines on stdout, and nothing if it is to be quiet.
+    Original {
+        quiet: bool,
+    },
+}
+
+/// Which process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The one of this number, or the one with this thread.
+    Pid(u32),
+    /// All of this name.
+    Name(String),
 }

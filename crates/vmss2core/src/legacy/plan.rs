@@ -1,4 +1,4 @@
-//! What a command line in the original grammar means.
+//! A command line in the original grammar: what it means.
 
 use std::path::PathBuf;
 
@@ -6,9 +6,10 @@ use vmss2core_dump::WindbgOptions;
 use vmss2core_guest::linux::LinuxOffsets;
 use vmss2core_guest::windows;
 
-use super::{CorePlan, CoreStyle, Format, GuestPlan, Plan, PsPlan, PsStyle, Source, Wanted, given};
-use crate::args::ProgressWhen;
-use crate::legacy::{KernelFamily, LegacyArgs, NotYet, Output, WindowsKind};
+use super::{KernelFamily, LegacyArgs, NotYet, Output, WindowsKind};
+use crate::args::{GuestPlan, ProgressWhen, Source};
+use crate::commands::{CorePlan, CoreStyle, Plan, PsPlan, PsStyle, Wanted};
+use crate::plan::Format;
 
 /// Write the files that the original wrote.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ pub(crate) struct StatedKernel {
 
 impl LegacyArgs {
     /// What a command line in the original grammar means.
-    pub(crate) fn into_plan(self) -> Result<Plan, String> {
+    pub(crate) fn into_plan(self) -> Result<Box<dyn Plan>, String> {
         let mut stated = StatedKernel::default();
         let mut windows = windows::Options::default();
         let cores = match self.output.as_ref().map(|requested| requested.what) {
@@ -66,7 +67,7 @@ impl LegacyArgs {
         self.check_command()?;
         self.check_memory_file()?;
         let notes = self.notes();
-        Ok(Plan::Original(OriginalPlan {
+        Ok(Box::new(OriginalPlan {
             source: Source {
                 inputs: self.files,
                 spill_dir: self.global.tmpdir.unwrap_or_else(|| PathBuf::from(".")),
@@ -99,15 +100,12 @@ impl LegacyArgs {
 
     /// As all files in this grammar, it goes to the current directory and replaces
     /// what is there.
-    fn into_process_core(self, pid: u32) -> Result<Plan, String> {
+    fn into_process_core(self, pid: u32) -> Result<Box<dyn Plan>, String> {
         self.check_command()?;
         self.check_memory_file()?;
         let spill_dir = self.global.tmpdir.unwrap_or_else(|| PathBuf::from("."));
-        Ok(Plan::Core(CorePlan {
-            guest: GuestPlan {
-                files: given(self.kernel, spill_dir.clone()),
-                source: Source { inputs: self.files, spill_dir },
-            },
+        Ok(Box::new(CorePlan {
+            guest: GuestPlan::new(self.files, self.kernel, spill_dir),
             wanted: vec![Wanted::Pid(pid)],
             output: None,
             overwrite: true,
@@ -118,13 +116,11 @@ impl LegacyArgs {
     }
 
     /// On stdout, as the original printed it.
-    fn into_process_list(self) -> Result<Plan, String> {
+    fn into_process_list(self) -> Result<Box<dyn Plan>, String> {
         self.check_command()?;
         self.check_memory_file()?;
-        let spill_dir = self.global.tmpdir.unwrap_or_else(std::env::temp_dir);
-        let files = given(self.kernel, spill_dir.clone());
-        let guest = GuestPlan { source: Source { inputs: self.files, spill_dir }, files };
-        Ok(Plan::Ps(PsPlan { guest, threads: false, style: PsStyle::Text }))
+        let guest = GuestPlan::new(self.files, self.kernel, self.global.spill_dir());
+        Ok(Box::new(PsPlan { guest, threads: false, style: PsStyle::Text }))
     }
 
     /// A command that is misspelt looks like a file.

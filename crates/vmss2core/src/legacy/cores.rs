@@ -8,13 +8,14 @@ use vmss2core_dump::{DumpError, Summary, WindbgOptions, WriteOptions};
 use vmss2core_guest::linux::{KernelVersion, LinuxOffsets};
 use vmss2core_mem::{Problem, Severity};
 
-use super::convert;
-use super::source::Guest;
+use super::KernelFamily;
+use super::plan::{Cores, OriginalPlan, StatedKernel};
 use crate::cancel::Cancel;
+use crate::commands::source::Guest;
+use crate::commands::{Plan, convert};
 use crate::exit::Exit;
-use crate::legacy::KernelFamily;
 use crate::output;
-use crate::plan::{Cores, Format, OriginalPlan, StatedKernel};
+use crate::plan::Format;
 use crate::progress::Progress;
 
 /// One file to write.
@@ -31,22 +32,24 @@ impl Core {
     }
 }
 
-pub(super) fn run(plan: &OriginalPlan) -> anyhow::Result<Exit> {
-    let cancel = Cancel::install().context("cannot handle signals")?;
-    say(plan, &format!("vmss2core version {}", env!("CARGO_PKG_VERSION")));
-    let guest = Guest::open_windows(&plan.source, plan.windows)?;
-    output::problems(guest.serious_reader_problems());
-    warn(&plan.notes);
-    let cores = cores(plan, &guest)?;
-    let (written, failed) = write_all(plan, &guest, &cores, &cancel)?;
-    output::problems(guest.serious_analysis_problems());
-    warn(&contradictions(&plan.stated, &guest));
-    if !plan.quiet {
-        advise(&written);
+impl Plan for OriginalPlan {
+    fn run(&self) -> anyhow::Result<Exit> {
+        let cancel = Cancel::install().context("cannot handle signals")?;
+        say(self, &format!("vmss2core version {}", env!("CARGO_PKG_VERSION")));
+        let guest = Guest::open_windows(&self.source, self.windows)?;
+        output::problems(guest.serious_reader_problems());
+        warn(&self.notes);
+        let cores = cores(self, &guest)?;
+        let (written, failed) = write_all(self, &guest, &cores, &cancel)?;
+        output::problems(guest.serious_analysis_problems());
+        warn(&contradictions(&self.stated, &guest));
+        if !self.quiet {
+            advise(&written);
+        }
+        let problems: Vec<Problem> =
+            written.into_iter().flat_map(|summary| summary.problems).chain(failed).collect();
+        Ok(guest.exit_with(&problems))
     }
-    let problems: Vec<Problem> =
-        written.into_iter().flat_map(|summary| summary.problems).chain(failed).collect();
-    Ok(guest.exit_with(&problems))
 }
 
 fn warn(notes: &[String]) {

@@ -1,9 +1,12 @@
 //! `info`: what a checkpoint holds, and what to type next.
 
+mod tag;
+
 use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
+use clap::{Args, ValueHint};
 use vmss2core_answers::{InfoReport, KernelAnswers, TagsReport, write_json};
 use vmss2core_checkpoint::{Inventory, Opened};
 use vmss2core_guest::linux::{BetterSources, Kernel, Task, Tasks};
@@ -11,16 +14,83 @@ use vmss2core_machine::Vcpu;
 use vmss2core_mem::{Found, Gva};
 
 use super::source::{self, Guest};
-use super::tag;
+use super::{Arguments, Plan};
+use crate::args::{Global, Source, Style};
 use crate::exit::Exit;
 use crate::output;
-use crate::plan::{InfoPlan, Show, Style};
 
-pub(super) fn run(plan: &InfoPlan) -> anyhow::Result<Exit> {
-    match &plan.show {
-        Show::Report(style) => report(plan, *style),
-        Show::Tags(style) => tags(&source::open(&plan.source)?, *style),
-        Show::Tag(name) => tag::run(inventory(&source::open(&plan.source)?)?, name),
+/// Say what a checkpoint holds, and what to type next
+///
+/// Shows the product that wrote it, its files and how they were found, the
+/// memory map with its holes, where each vCPU is, what is known of the guest's
+/// operating system and how it was found, and the commands worth typing next.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  vmss2core info vm.vmss
+  vmss2core info --json vm.vmss | jq .guest.linux.release.value
+  vmss2core info --tags vm.vmss
+  vmss2core info --tag 'cpu/rip[0]' vm.vmss | xxd
+
+The JSON form carries its name and version in \"schema\"; docs/schema describes
+it. Addresses are strings, because many readers hold numbers in 53 bits.")]
+pub(crate) struct InfoArgs {
+    /// Files of the checkpoint, in any order, or its directory
+    #[arg(required = true, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    inputs: Vec<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+    /// List every item of the state file: offset, size and value
+    #[arg(long)]
+    tags: bool,
+    /// Write the raw bytes of one item to stdout
+    #[arg(
+        long,
+        value_name = "GROUP/NAME[I][J]",
+        conflicts_with_all = ["json", "tags"],
+        long_help = "Write the raw bytes of one item to stdout\n\n\
+                     The item is named as --tags lists it, for example 'cpu/rip[0]'. What is \
+                     compressed in the file is written compressed."
+    )]
+    tag: Option<String>,
+}
+
+impl Arguments for InfoArgs {
+    fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
+        let style = Style::of(self.json);
+        let show = match self.tag {
+            Some(tag) => Show::Tag(tag),
+            None if self.tags => Show::Tags(style),
+            None => Show::Report(style),
+        };
+        let spill_dir = global.spill_dir();
+        Ok(Box::new(InfoPlan { source: Source { inputs: self.inputs, spill_dir }, show }))
+    }
+}
+
+/// Say what a checkpoint holds.
+#[derive(Debug)]
+struct InfoPlan {
+    source: Source,
+    show: Show,
+}
+
+/// What `info` shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Show {
+    Report(Style),
+    Tags(Style),
+    Tag(String),
+}
+
+impl Plan for InfoPlan {
+    fn run(&self) -> anyhow::Result<Exit> {
+        match &self.show {
+            Show::Report(style) => report(self, *style),
+            Show::Tags(style) => tags(&source::open(&self.source)?, *style),
+            Show::Tag(name) => tag::run(inventory(&source::open(&self.source)?)?, name),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `extract`: files of a process, rebuilt from the guest's page cache.
 
+mod args;
 mod destination;
 mod wanted;
 
@@ -13,43 +14,46 @@ use vmss2core_guest::linux::Process;
 use vmss2core_mem::Problem;
 
 use super::kernel::with_kernel;
-use super::process;
-use crate::args::ProgressWhen;
+use super::{Plan, process};
+use crate::args::{ProgressWhen, Style};
 use crate::cancel::Cancel;
 use crate::exit::{Exit, Stopped};
 use crate::output;
-use crate::plan::{ExtractPlan, Style, WantedFiles};
 use crate::progress::Progress;
+pub(super) use args::ExtractArgs;
+use args::{ExtractPlan, WantedFiles};
 use destination::Destination;
 use wanted::Wanted;
 
 /// How many missing ranges are listed on stderr.
 const SHOWN: usize = 4;
 
-pub(super) fn run(plan: &ExtractPlan) -> anyhow::Result<Exit> {
-    let cancel = Cancel::install().context("cannot handle signals")?;
-    with_kernel(&plan.guest, |kernel| {
-        let inputs = &kernel.checkpoint().about.provenance;
-        let (process, mut problems) = process::of(kernel, plan.pid)?;
-        problems.extend(process.problems().iter().cloned());
-        let wanted = wanted::files(&process, &plan.files, &mut problems)?;
-        let destination = Destination::new(plan, inputs)?;
-        let mut written = Vec::new();
-        for file in &wanted {
-            let one = Extraction { plan, process: &process, destination: &destination };
-            match one.write(file, &cancel, &mut problems) {
-                Ok(found) => written.push(found),
-                // One of many does not keep the others from being written.
-                Err(error) if wanted.len() > 1 && !error.is::<Stopped>() => {
-                    let message = format!("{} was not written: {error:#}", file.file.path);
-                    problems.push(Problem::incomplete(message));
+impl Plan for ExtractPlan {
+    fn run(&self) -> anyhow::Result<Exit> {
+        let cancel = Cancel::install().context("cannot handle signals")?;
+        with_kernel(&self.guest, |kernel| {
+            let inputs = &kernel.checkpoint().about.provenance;
+            let (process, mut problems) = process::of(kernel, self.pid)?;
+            problems.extend(process.problems().iter().cloned());
+            let wanted = wanted::files(&process, &self.files, &mut problems)?;
+            let destination = Destination::new(self, inputs)?;
+            let mut written = Vec::new();
+            for file in &wanted {
+                let one = Extraction { plan: self, process: &process, destination: &destination };
+                match one.write(file, &cancel, &mut problems) {
+                    Ok(found) => written.push(found),
+                    // One of many does not keep the others from being written.
+                    Err(error) if wanted.len() > 1 && !error.is::<Stopped>() => {
+                        let message = format!("{} was not written: {error:#}", file.file.path);
+                        problems.push(Problem::incomplete(message));
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) => return Err(error),
             }
-        }
-        report(plan, written, &problems)?;
-        Ok(problems)
-    })
+            report(self, written, &problems)?;
+            Ok(problems)
+        })
+    }
 }
 
 struct Extraction<'e> {

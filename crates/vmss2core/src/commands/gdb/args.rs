@@ -1,11 +1,12 @@
-//! `gdb`.
+//! What is typed after `gdb`, and what it means.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::GuestArgs;
+use crate::args::{Global, GuestArgs, GuestPlan};
+use crate::commands::{Arguments, Plan};
 
 /// Serve the checkpoint to gdb and lldb
 ///
@@ -33,46 +34,99 @@ Examples:
   gdb -x vm.gdb vmlinux")]
 pub(crate) struct GdbArgs {
     #[command(flatten)]
-    pub(crate) guest: GuestArgs,
+    guest: GuestArgs,
     /// Make every task of a Linux guest a thread, with its kernel stack
     ///
     /// Threads have the numbers and names of the tasks; the idle ones, which all
     /// have number 0, get numbers from 10000000 on. The first is the one that panicked,
     /// else one that runs.
     #[arg(long, conflicts_with = "pid")]
-    pub(crate) tasks: bool,
+    tasks: bool,
     /// TCP port on this machine's own address, which all of its users can read the
     /// guest by [default: 8864, 8832 for 32-bit guests]
     #[arg(long, value_name = "N", conflicts_with_all = ["unix", "stdio"])]
-    pub(crate) port: Option<u16>,
+    port: Option<u16>,
     /// Listen on another address: whoever reaches it can read all of the guest
     #[arg(long, value_name = "ADDR", conflicts_with_all = ["unix", "stdio"])]
-    pub(crate) listen: Option<IpAddr>,
+    listen: Option<IpAddr>,
     /// Listen on a Unix socket, which only you can open
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, conflicts_with = "stdio")]
-    pub(crate) unix: Option<PathBuf>,
+    unix: Option<PathBuf>,
     /// Talk to one debugger on standard input and output
     #[arg(long)]
-    pub(crate) stdio: bool,
+    stdio: bool,
     /// Directory of the kernel's modules: their symbols are then told to gdb too
     ///
     /// Files NAME.ko below it, as /lib/modules/RELEASE has them, not compressed;
     /// those of another build than the guest's are left out. gdb reads their symbols
     /// at the command "sharedlibrary".
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) modules: Option<PathBuf>,
+    modules: Option<PathBuf>,
     /// Serve only this process, to lldb too: its threads with their user-mode
     /// registers, its memory
     #[arg(long, value_name = "PID")]
-    pub(crate) pid: Option<u32>,
+    pid: Option<u32>,
     /// Directory with the guest's files, by their paths in the guest
     ///
     /// Programs and libraries are read by gdb from there; what is not there comes from
     /// the guest's page cache, which has what was used of each. Symbolic links do not
     /// lead out of it.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) sysroot: Option<PathBuf>,
+    sysroot: Option<PathBuf>,
     /// Write a script for gdb that connects
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "stdio")]
-    pub(crate) write_gdbinit: Option<PathBuf>,
+    write_gdbinit: Option<PathBuf>,
+}
+
+impl Arguments for GdbArgs {
+    fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
+        let place = match (self.unix, self.stdio) {
+            (Some(path), _) => Place::Unix(path),
+            (None, true) => Place::Stdio,
+            (None, false) => {
+                Place::Tcp(self.listen.unwrap_or(Ipv4Addr::LOCALHOST.into()), self.port)
+            }
+        };
+        Ok(Box::new(GdbPlan {
+            guest: self.guest.plan(global),
+            place,
+            threads: if self.tasks { Threads::Tasks } else { Threads::Processors },
+            modules: self.modules,
+            pid: self.pid,
+            sysroot: self.sysroot,
+            script: self.write_gdbinit,
+        }))
+    }
+}
+
+/// Serve a checkpoint to debuggers.
+#[derive(Debug)]
+pub(super) struct GdbPlan {
+    pub(super) guest: GuestPlan,
+    pub(super) place: Place,
+    pub(super) threads: Threads,
+    /// Where files of the kernel's modules are.
+    pub(super) modules: Option<PathBuf>,
+    /// The one process that is served.
+    pub(super) pid: Option<u32>,
+    /// Where files of the guest are.
+    pub(super) sysroot: Option<PathBuf>,
+    /// Script for gdb to write.
+    pub(super) script: Option<PathBuf>,
+}
+
+/// What a debugger sees as threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Threads {
+    Processors,
+    Tasks,
+}
+
+/// Where debuggers come to.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// The port goes by the guest if none is given.
+    Tcp(IpAddr, Option<u16>),
+    Unix(PathBuf),
+    Stdio,
 }

@@ -1,5 +1,6 @@
 //! `core`, and the original's `-P<pid>`: cores of processes.
 
+mod args;
 mod choose;
 mod told;
 
@@ -15,46 +16,52 @@ use vmss2core_dump::{DumpError, Existing};
 use vmss2core_guest::linux::{Kernel, Process, RegisterFinder, Task};
 use vmss2core_mem::Problem;
 
+use super::Plan;
 use super::kernel::with_kernel;
 use crate::cancel::Cancel;
 use crate::exit::{Exit, Stopped};
 use crate::output;
-use crate::plan::{CorePlan, CoreStyle, existing};
+use crate::plan::existing;
 use crate::progress::Progress;
+pub(super) use args::CoreArgs;
+pub(crate) use args::{CorePlan, CoreStyle, Wanted};
 use choose::Chosen;
 
-pub(super) fn run(plan: &CorePlan) -> anyhow::Result<Exit> {
-    let cancel = Cancel::install().context("cannot handle signals")?;
-    say(plan, &format!("vmss2core version {}", env!("CARGO_PKG_VERSION")))?;
-    with_kernel(&plan.guest, |kernel| {
-        let tasks = kernel.tasks()?;
-        let mut problems = tasks.problems;
-        let chosen = choose::tasks(&tasks.tasks, &plan.wanted, &mut problems)?;
-        make_room(plan.output.as_deref(), chosen.len())?;
-        let finder = RegisterFinder::new(kernel, &tasks.tasks);
-        let writer = Writer { plan, kernel, finder, tasks: &tasks.tasks, cancel: &cancel };
-        let mut written = Vec::new();
-        for one in &chosen {
-            match writer.write(one) {
-                Ok((info, of_core)) => {
-                    written.push(info);
-                    problems.extend(of_core);
+impl Plan for CorePlan {
+    fn run(&self) -> anyhow::Result<Exit> {
+        let cancel = Cancel::install().context("cannot handle signals")?;
+        say(self, &format!("vmss2core version {}", env!("CARGO_PKG_VERSION")))?;
+        with_kernel(&self.guest, |kernel| {
+            let tasks = kernel.tasks()?;
+            let mut problems = tasks.problems;
+            let chosen = choose::tasks(&tasks.tasks, &self.wanted, &mut problems)?;
+            make_room(self.output.as_deref(), chosen.len())?;
+            let finder = RegisterFinder::new(kernel, &tasks.tasks);
+            let writer =
+                Writer { plan: self, kernel, finder, tasks: &tasks.tasks, cancel: &cancel };
+            let mut written = Vec::new();
+            for one in &chosen {
+                match writer.write(one) {
+                    Ok((info, of_core)) => {
+                        written.push(info);
+                        problems.extend(of_core);
+                    }
+                    // One of many does not keep the others from being written.
+                    Err(error) if chosen.len() > 1 && !error.is::<Stopped>() => {
+                        let message = format!("no core of process {}: {error:#}", one.task.pid);
+                        problems.push(Problem::incomplete(message));
+                    }
+                    Err(error) => return Err(error),
                 }
-                // One of many does not keep the others from being written.
-                Err(error) if chosen.len() > 1 && !error.is::<Stopped>() => {
-                    let message = format!("no core of process {}: {error:#}", one.task.pid);
-                    problems.push(Problem::incomplete(message));
-                }
-                Err(error) => return Err(error),
             }
-        }
-        if plan.style == CoreStyle::Json {
-            let mut out = output::stdout();
-            write_json(&CoreReport::new(written, &problems), &mut out)?;
-            out.flush()?;
-        }
-        Ok(problems)
-    })
+            if self.style == CoreStyle::Json {
+                let mut out = output::stdout();
+                write_json(&CoreReport::new(written, &problems), &mut out)?;
+                out.flush()?;
+            }
+            Ok(problems)
+        })
+    }
 }
 
 /// Several cores need a directory.

@@ -1,37 +1,11 @@
-//! `vmss2core maps` and `vmss2core extract`: the memory and files of a process.
+//! What is typed after `extract`, and what it means.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::GuestArgs;
-
-/// List the mappings of a process of a Linux guest
-///
-/// As /proc/PID/maps in the guest, with how much of each mapping the checkpoint
-/// has: in memory, never touched (zero), not touched by the process but in the
-/// guest's page cache of the file, swapped out, or missing.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  vmss2core maps vm.vmss --pid 1234
-  vmss2core maps vm.vmss --pid 1234 --proc | grep libc
-  vmss2core maps vm.vmss --pid 1234 --json | jq '.mappings[] | select(.missing > 0)'
-
-Numbers of memory are KiB.")]
-pub(crate) struct MapsArgs {
-    #[command(flatten)]
-    pub(crate) guest: GuestArgs,
-    /// The process, or one of its threads
-    #[arg(long, value_name = "N")]
-    pub(crate) pid: u32,
-    /// Print the lines of /proc/PID/maps, and nothing else
-    #[arg(long, conflicts_with = "json")]
-    pub(crate) proc: bool,
-    /// Print JSON instead of text (docs/schema/maps-1.json)
-    #[arg(long)]
-    pub(crate) json: bool,
-}
+use crate::args::{Global, GuestArgs, GuestPlan, Style};
+use crate::commands::{Arguments, Plan};
 
 /// Rebuild files of a process from the guest's page cache
 ///
@@ -51,22 +25,22 @@ Files get the mode 0600, directories 0700. Whatever the guest calls its files,
 nothing is written outside of the output directory.")]
 pub(crate) struct ExtractArgs {
     #[command(flatten)]
-    pub(crate) guest: GuestArgs,
+    guest: GuestArgs,
     /// The process, or one of its threads
     #[arg(long, value_name = "N")]
-    pub(crate) pid: u32,
+    pid: u32,
     #[command(flatten)]
-    pub(crate) what: ExtractWhat,
+    what: ExtractWhat,
     /// File to write, or directory (with --maps always one) [default: the
     /// file's own name, or sysroot]
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
-    pub(crate) output: Option<PathBuf>,
+    output: Option<PathBuf>,
     /// Replace files that exist
     #[arg(long)]
-    pub(crate) force: bool,
+    force: bool,
     /// Print what was written as JSON (docs/schema/extract-1.json)
     #[arg(long)]
-    pub(crate) json: bool,
+    json: bool,
 }
 
 /// Which files.
@@ -75,11 +49,51 @@ pub(crate) struct ExtractArgs {
 pub(crate) struct ExtractWhat {
     /// The executable
     #[arg(long)]
-    pub(crate) exe: bool,
+    exe: bool,
     /// The executable and all libraries, below a directory
     #[arg(long)]
-    pub(crate) maps: bool,
+    maps: bool,
     /// A mapped file, by its path in the guest
     #[arg(long, value_name = "PATH")]
-    pub(crate) file: Option<String>,
+    file: Option<String>,
+}
+
+impl Arguments for ExtractArgs {
+    fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
+        let files = match self.what {
+            ExtractWhat { file: Some(path), .. } => WantedFiles::Path(path),
+            ExtractWhat { maps: true, .. } => WantedFiles::Programs,
+            ExtractWhat { .. } => WantedFiles::Executable,
+        };
+        Ok(Box::new(ExtractPlan {
+            guest: self.guest.plan(global),
+            pid: self.pid,
+            files,
+            output: self.output,
+            overwrite: self.force,
+            style: Style::of(self.json),
+        }))
+    }
+}
+
+/// Rebuild files of a process.
+#[derive(Debug)]
+pub(super) struct ExtractPlan {
+    pub(super) guest: GuestPlan,
+    pub(super) pid: u32,
+    pub(super) files: WantedFiles,
+    pub(super) output: Option<PathBuf>,
+    pub(super) overwrite: bool,
+    pub(super) style: Style,
+}
+
+/// Which files of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum WantedFiles {
+    /// The executable.
+    Executable,
+    /// The executable and all libraries.
+    Programs,
+    /// The one of this path.
+    Path(String),
 }

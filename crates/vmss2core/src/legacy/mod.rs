@@ -6,6 +6,9 @@
 //! own. Options and files come in any order. What the original did with a wrong
 //! command line is not documented; this parser refuses it and says why.
 
+mod cores;
+mod plan;
+
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
@@ -265,7 +268,7 @@ fn progress(value: &OsStr) -> Result<ProgressWhen, String> {
         .map_err(|_| format!("--progress {value}: not one of auto, always, never"))
 }
 
-/// The word behind an option.
+/// The word after an option.
 fn word<'a>(option: &str, rest: &mut Rest<'a>) -> Result<&'a str, String> {
     rest.next().and_then(|word| word.to_str()).ok_or_else(|| format!("{option} needs a value"))
 }
