@@ -1,21 +1,16 @@
 //! Kernel stacks of processors and tasks.
 
-use std::io::{self, Write};
+use std::borrow::Cow;
 
 use serde::Serialize;
 use vmss2core_guest::linux::{Backtrace, Frame, FrameKind, Kernel, StackEnd, Task};
 
-use crate::escape::printable;
 use crate::info::Hex;
-
-/// Name and version of the JSON form of [`BtReport`].
-pub const BT_SCHEMA: &str = "vmss2core/bt/1";
+use crate::page::{Answer, Column, Page};
 
 /// Stacks of a kernel.
 #[derive(Clone, Debug, Serialize)]
 pub struct BtReport {
-    /// Always [`BT_SCHEMA`].
-    pub schema: &'static str,
     /// The stacks.
     pub stacks: Vec<StackInfo>,
 }
@@ -91,18 +86,20 @@ pub struct FrameInfo {
 impl BtReport {
     /// A report of these stacks.
     pub fn new(stacks: Vec<StackInfo>) -> Self {
-        Self { schema: BT_SCHEMA, stacks }
+        Self { stacks }
     }
+}
 
-    /// Prints it for people.
-    pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+impl Answer for BtReport {
+    const SCHEMA: &'static str = "vmss2core/bt/1";
+
+    fn page(&self, page: &mut Page<'_>) {
         for (index, stack) in self.stacks.iter().enumerate() {
             if index > 0 {
-                writeln!(out)?;
+                page.gap();
             }
-            stack.write_text(out)?;
+            stack.page(page);
         }
-        Ok(())
     }
 }
 
@@ -136,15 +133,14 @@ impl StackInfo {
         }
     }
 
-    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{}", self.title())?;
-        for (number, frame) in self.frames.iter().enumerate() {
-            writeln!(out, "{}", frame.line(number))?;
-        }
+    fn page(&self, page: &mut Page<'_>) {
+        page.line(&self.title());
+        let frames = self.frames.iter().enumerate();
+        page.table(&FRAME, frames.map(|(number, frame)| frame.row(number)));
         match (&self.user_ip, &self.user_sp, &self.lost) {
-            (Some(ip), Some(sp), _) => writeln!(out, "      user mode at {ip}, stack {sp}"),
-            (_, _, Some(why)) => writeln!(out, "      unwinding ended: {why}"),
-            _ => Ok(()),
+            (Some(ip), Some(sp), _) => page.note(&format!("user mode at {ip}, stack {sp}")),
+            (_, _, Some(why)) => page.note(&format!("unwinding ended: {why}")),
+            _ => {}
         }
     }
 
@@ -155,7 +151,7 @@ impl StackInfo {
             if task.tid != task.pid {
                 words.push(format!("TID {}", task.tid));
             }
-            words.push(format!("\"{}\"", printable(task.name.as_ref().unwrap_or(&task.comm))));
+            words.push(format!("\"{}\"", task.name.as_ref().unwrap_or(&task.comm)));
             words.extend(task.state.map(|state| state.to_string()));
         }
         match (self.vcpu, self.cpu) {
@@ -204,15 +200,20 @@ impl FrameInfo {
         }
     }
 
-    fn line(&self, number: usize) -> String {
-        let Hex(ip) = self.ip;
-        let mark = if self.kind == "guess" { "    ?".to_owned() } else { format!("{number:>4} ") };
+    fn row(&self, number: usize) -> [Cow<'static, str>; 3] {
+        let number =
+            if self.kind == "guess" { "    ?".to_owned() } else { format!("{number:>4} ") };
         let function = match (&self.symbol, self.offset) {
-            (Some(symbol), Some(offset)) => format!("  {}+{offset:#x}", printable(symbol)),
+            (Some(symbol), Some(offset)) => format!("  {symbol}+{offset:#x}"),
             _ => String::new(),
         };
-        let module = self.module.as_ref().map(|module| format!(" [{}]", printable(module)));
+        let module = self.module.as_ref().map(|module| format!(" [{module}]"));
         let note = if self.kind == "interrupted" { "  (interrupted)" } else { "" };
-        format!("{mark} {ip:016x}{function}{}{note}", module.unwrap_or_default())
+        let function = format!("{function}{}{note}", module.unwrap_or_default());
+        [number, format!("{:016x}", self.ip.0), function].map(Cow::from)
     }
 }
+
+/// Number, address and function of a frame.
+const FRAME: [Column; 3] =
+    [Column::left("", 5), Column::left("", 16), Column::left("", 0).after("")];

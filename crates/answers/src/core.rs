@@ -5,15 +5,15 @@ use vmss2core_guest::linux::Counts;
 use vmss2core_mem::Problem;
 
 use crate::info::{ProblemInfo, problem_info};
+use crate::page::{Answer, Page};
+use crate::units::human_size;
 
-/// Name and version of the JSON form of [`CoreReport`].
-pub const CORE_SCHEMA: &str = "vmss2core/core/1";
+/// How many files are named of which parts are missing.
+const FILES: usize = 16;
 
 /// The cores that were written.
 #[derive(Clone, Debug, Serialize)]
 pub struct CoreReport {
-    /// Always [`CORE_SCHEMA`].
-    pub schema: &'static str,
     /// One for each process.
     pub cores: Vec<CoreInfo>,
     /// What kept processes from being written.
@@ -23,7 +23,17 @@ pub struct CoreReport {
 impl CoreReport {
     /// The report about these cores.
     pub fn new(cores: Vec<CoreInfo>, problems: &[Problem]) -> Self {
-        Self { schema: CORE_SCHEMA, cores, problems: ProblemInfo::all(problems) }
+        Self { cores, problems: ProblemInfo::all(problems) }
+    }
+}
+
+impl Answer for CoreReport {
+    const SCHEMA: &'static str = "vmss2core/core/1";
+
+    fn page(&self, page: &mut Page<'_>) {
+        for core in &self.cores {
+            core.page(page);
+        }
     }
 }
 
@@ -62,6 +72,44 @@ pub struct CoreInfo {
     pub problems: Vec<ProblemInfo>,
     /// Command lines that open it.
     pub open_with: Vec<String>,
+    /// Programs and libraries of which debuggers get less than there is, with what tells
+    /// the right ones from others.
+    #[serde(skip)]
+    pub incomplete_files: Vec<String>,
+}
+
+impl CoreInfo {
+    fn page(&self, page: &mut Page<'_>) {
+        let count = self.threads.iter().filter(|thread| thread.registers.is_some()).count();
+        let noun = if count == 1 { "thread" } else { "threads" };
+        let Self { path, pid, comm, .. } = self;
+        page.line(&format!("wrote {path}: process {pid} ({comm}), {count} {noun}"));
+        page.line(&format!("  memory: {}", self.memory.in_words()));
+        open_with(&self.open_with, page);
+        if !self.incomplete_files.is_empty() {
+            page.line(
+                "stacks are surer with the guest's own files in place of these, parts of which its \
+                 memory lacks:",
+            );
+        }
+        for file in self.incomplete_files.iter().take(FILES) {
+            page.line(&format!("  {file}"));
+        }
+        match self.incomplete_files.len().saturating_sub(FILES) {
+            0 => {}
+            more => page.line(&format!("  and {more} more")),
+        }
+    }
+}
+
+/// How to open a file that was written.
+fn open_with(commands: &[String], page: &mut Page<'_>) {
+    if !commands.is_empty() {
+        page.line("to open it:");
+    }
+    for command in commands {
+        page.line(&format!("  {command}"));
+    }
 }
 
 /// A thread in a core.
@@ -97,6 +145,22 @@ pub struct MemoryCounts {
     pub swapped: u64,
     /// Nowhere in the checkpoint.
     pub missing: u64,
+}
+
+impl MemoryCounts {
+    /// What is 0 is not mentioned, except for what is there.
+    fn in_words(self) -> String {
+        let kinds = [
+            (self.zero, "never touched"),
+            (self.page_cache, "from the page cache of files"),
+            (self.compressed, "from compressed swap in memory (zram)"),
+            (self.swapped, "swapped out (unavailable)"),
+            (self.missing, "not in the checkpoint (unavailable)"),
+        ];
+        let others = kinds.into_iter().filter(|(bytes, _)| *bytes != 0);
+        let others = others.map(|(bytes, kind)| format!(", {} {kind}", human_size(bytes)));
+        format!("{} present{}", human_size(self.present), others.collect::<String>())
+    }
 }
 
 impl From<Counts> for MemoryCounts {

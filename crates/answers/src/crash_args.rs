@@ -1,6 +1,5 @@
 //! The command lines with which kernel debuggers open this guest.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -9,15 +8,11 @@ use vmss2core_guest::LinuxFacts;
 use crate::escape::shell_word;
 use crate::info::Hex;
 use crate::next::{self, Step};
-
-/// Name and version of the JSON form of [`CrashArgsReport`].
-pub const CRASH_ARGS_SCHEMA: &str = "vmss2core/crash-args/1";
+use crate::page::{Answer, Page};
 
 /// What a debugger must be told of a kernel, and the lines that tell it.
 #[derive(Clone, Debug, Serialize)]
 pub struct CrashArgsReport {
-    /// Always [`CRASH_ARGS_SCHEMA`].
-    pub schema: &'static str,
     /// `uname -r`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
@@ -40,7 +35,6 @@ impl CrashArgsReport {
         let vmlinux = vmlinux.map(|path| shell_word(&path.to_string_lossy()));
         let info = linux.vmcoreinfo.as_ref().map(|info| &info.value);
         Self {
-            schema: CRASH_ARGS_SCHEMA,
             release: linux.release.as_ref().map(|release| release.value.clone()),
             build_id: info.and_then(|info| info.get("BUILD-ID")).map(str::to_owned),
             kaslr: linux.kaslr_offset.as_ref().map(|slide| Hex(slide.value)),
@@ -48,18 +42,18 @@ impl CrashArgsReport {
             steps: next::debuggers(linux, inputs, vmlinux),
         }
     }
+}
 
-    /// Prints it as shell lines with comments.
-    pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+impl Answer for CrashArgsReport {
+    const SCHEMA: &'static str = "vmss2core/crash-args/1";
+
+    /// Lines for a shell, with comments.
+    fn page(&self, page: &mut Page<'_>) {
         for (index, step) in self.steps.iter().enumerate() {
             if index > 0 {
-                writeln!(out)?;
+                page.gap();
             }
-            writeln!(out, "# {}", step.purpose)?;
-            for command in &step.commands {
-                writeln!(out, "{command}")?;
-            }
+            page.commands(&step.purpose, &step.commands);
         }
-        Ok(())
     }
 }

@@ -1,17 +1,12 @@
 //! What `vmss2core dmesg` prints.
 
-use std::io::{self, Write};
-
 use serde::Serialize;
 use vmss2core_guest::linux::{Clock, LEVELS, Log, Record};
 use vmss2core_mem::Problem;
 
-use crate::escape::printable;
 use crate::info::{Known, ProblemInfo, problem_info};
+use crate::page::{Answer, Page};
 use crate::units::{ctime, utc_time};
-
-/// Name and version of the JSON form of [`DmesgReport`].
-pub const DMESG_SCHEMA: &str = "vmss2core/dmesg/1";
 
 /// Names of syslog's facilities, as `dmesg --facility` has them.
 const FACILITIES: [&str; 12] = [
@@ -33,8 +28,6 @@ pub enum TimeStyle {
 /// The kernel's log.
 #[derive(Clone, Debug, Serialize)]
 pub struct DmesgReport {
-    /// Always [`DMESG_SCHEMA`].
-    pub schema: &'static str,
     /// How the log was found.
     pub how: String,
     /// When the guest was started, in UTC.
@@ -44,6 +37,8 @@ pub struct DmesgReport {
     pub messages: Vec<MessageInfo>,
     /// What is missing.
     pub problems: Vec<ProblemInfo>,
+    #[serde(skip)]
+    times: TimeStyle,
 }
 
 /// One message.
@@ -81,24 +76,32 @@ impl DmesgReport {
             Some(Known { value: utc_time(boot.value / SECOND)?, how: boot.how.clone() })
         });
         Self {
-            schema: DMESG_SCHEMA,
             how: log.how.clone(),
             booted,
             messages: log.records.iter().filter(wanted).map(message).collect(),
             problems: problems.iter().map(problem_info).collect(),
+            times: TimeStyle::default(),
         }
     }
 
-    /// Prints as `dmesg` does.
-    pub fn write_text(&self, times: TimeStyle, out: &mut dyn Write) -> io::Result<()> {
+    /// The same with times printed in this way.
+    pub fn with_times(self, times: TimeStyle) -> Self {
+        Self { times, ..self }
+    }
+}
+
+impl Answer for DmesgReport {
+    const SCHEMA: &'static str = "vmss2core/dmesg/1";
+
+    /// As `dmesg` prints it.
+    fn page(&self, page: &mut Page<'_>) {
         for message in &self.messages {
-            let prefix = message.prefix(times);
+            let prefix = message.prefix(self.times);
             // Each line of a message has the prefix, as with syslog(2).
             for line in message.text.split('\n') {
-                writeln!(out, "{prefix}{}", line_of(line))?;
+                page.preformatted(&format!("{prefix}{line}"));
             }
         }
-        Ok(())
     }
 }
 
@@ -132,9 +135,4 @@ fn message(record: &Record, boot: Option<u64>) -> MessageInfo {
 fn facility(number: u8) -> String {
     let name = FACILITIES.get(usize::from(number));
     name.map_or_else(|| number.to_string(), |name| (*name).to_owned())
-}
-
-/// A line of a message; tabs are harmless and meant.
-fn line_of(line: &str) -> String {
-    line.split('\t').map(printable).collect::<Vec<_>>().join("\t")
 }

@@ -1,5 +1,6 @@
 //! Making foreign strings safe to print.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// Whether a terminal or a reader would be misled by this character: control
@@ -40,6 +41,19 @@ pub fn printable(text: &str) -> String {
         }
     }
     safe
+}
+
+/// The same, borrowed if there is nothing to escape.
+pub(crate) fn safe(text: &str) -> Cow<'_, str> {
+    if text.chars().any(is_unsafe) { printable(text).into() } else { text.into() }
+}
+
+/// The same with tabs as they are.
+pub(crate) fn safe_but_tabs(text: &str) -> Cow<'_, str> {
+    if !text.contains('\t') {
+        return safe(text);
+    }
+    text.split('\t').map(printable).collect::<Vec<_>>().join("\t").into()
 }
 
 /// The string as one word of a POSIX shell, quoted only where that is needed.

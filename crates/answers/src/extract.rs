@@ -6,15 +6,12 @@ use serde::Serialize;
 use vmss2core_mem::Problem;
 
 use crate::info::{Hex, ProblemInfo};
-
-/// Name and version of the JSON form of [`ExtractReport`].
-pub const EXTRACT_SCHEMA: &str = "vmss2core/extract/1";
+use crate::page::{Answer, Page};
+use crate::units::human_size;
 
 /// The files that were written.
 #[derive(Clone, Debug, Serialize)]
 pub struct ExtractReport {
-    /// Always [`EXTRACT_SCHEMA`].
-    pub schema: &'static str,
     /// One for each file.
     pub files: Vec<ExtractedFile>,
     /// What is missing, or could not be written.
@@ -43,6 +40,17 @@ pub struct ExtractedFile {
 impl ExtractReport {
     /// The report about these files.
     pub fn new(files: Vec<ExtractedFile>, problems: &[Problem]) -> Self {
-        Self { schema: EXTRACT_SCHEMA, files, problems: ProblemInfo::all(problems) }
+        Self { files, problems: ProblemInfo::all(problems) }
+    }
+}
+
+impl Answer for ExtractReport {
+    const SCHEMA: &'static str = "vmss2core/extract/1";
+
+    fn page(&self, page: &mut Page<'_>) {
+        for file in &self.files {
+            let ExtractedFile { path, guest_path, bytes, .. } = file;
+            page.line(&format!("wrote {path}: {guest_path}, {}", human_size(*bytes)));
+        }
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! The member names are the JSON members; `docs/schema/info-1.json` describes
 //! them. Any member that is an `Option` is absent from the JSON when it is not
-//! known. A change that breaks a reader of the JSON changes [`INFO_SCHEMA`].
+//! known. A change that breaks a reader of the JSON changes the
+//! number in its [`SCHEMA`](crate::Answer::SCHEMA).
+
+mod page;
 
 use std::path::PathBuf;
 
@@ -17,9 +20,6 @@ use crate::macos::MacosInfo;
 use crate::next::{self, Step};
 use crate::state::{KernelState, RunningTask};
 use crate::windows::WindowsInfo;
-
-/// Name and version of the JSON form of [`InfoReport`].
-pub const INFO_SCHEMA: &str = "vmss2core/info/1";
 
 /// An address or another number that is read in hexadecimal. In JSON it is a
 /// string, because many readers of JSON hold numbers in 53 bits.
@@ -50,8 +50,6 @@ pub struct Known<T> {
 /// Everything that `info` says about a checkpoint.
 #[derive(Clone, Debug, Serialize)]
 pub struct InfoReport {
-    /// Always [`INFO_SCHEMA`].
-    pub schema: &'static str,
     /// Why all of the rest is to be read with care; also the first problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headline: Option<String>,
@@ -332,7 +330,6 @@ impl InfoReport {
     /// them; the commands in [`next`](Self::next) name them in the same way.
     pub fn new(checkpoint: &Checkpoint, facts: &Facts, inputs: &[PathBuf]) -> Self {
         let mut report = Self {
-            schema: INFO_SCHEMA,
             headline: None,
             has_misfit: false,
             checkpoint: checkpoint_info(&checkpoint.about.provenance),

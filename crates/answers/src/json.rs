@@ -6,12 +6,21 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::escape::is_unsafe;
+use crate::page::Answer;
 
-/// Writes a report as indented JSON with a newline at the end.
-pub fn write_json(report: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
-    let json = serde_json::to_string_pretty(report)?;
+/// Writes an answer as indented JSON with a newline at the end. Its first member is
+/// `schema`.
+pub fn write_json<A: Answer>(answer: &A, out: &mut dyn Write) -> io::Result<()> {
+    let json = serde_json::to_string_pretty(&WithSchema { schema: A::SCHEMA, answer })?;
     out.write_all(terminal_safe(&json).as_bytes())?;
     out.write_all(b"\n")
+}
+
+#[derive(Serialize)]
+struct WithSchema<'a, A> {
+    schema: &'static str,
+    #[serde(flatten)]
+    answer: &'a A,
 }
 
 /// JSON leaves some characters as they are that a terminal obeys (DEL, C1, text
@@ -33,15 +42,24 @@ fn terminal_safe(json: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page::Page;
 
     #[test]
     fn strings_survive_and_the_terminal_does_too() {
+        #[derive(Serialize)]
+        struct Hostile {
+            text: &'static str,
+        }
+        impl Answer for Hostile {
+            const SCHEMA: &'static str = "vmss2core/hostile/1";
+            fn page(&self, _page: &mut Page<'_>) {}
+        }
         let hostile = "a\u{9b}2J\u{7f}\u{202e}\u{1b}\n\"z";
         let mut out = Vec::new();
-        write_json(&[hostile], &mut out).unwrap();
+        write_json(&Hostile { text: hostile }, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(!text.chars().any(|c| c != '\n' && is_unsafe(c)), "{text:?}");
-        let back: Vec<String> = serde_json::from_str(&text).unwrap();
-        assert_eq!(back, [hostile]);
+        let back: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(back, serde_json::json!({"schema": "vmss2core/hostile/1", "text": hostile}));
     }
 }

@@ -1,11 +1,11 @@
-//! Answers about a checkpoint: plain structures, and their printers for people
-//! (text) and programs (JSON).
+//! Answers about a checkpoint: plain structures that each describe themselves once, as a
+//! [`Page`], and the forms of it: text for people, JSON for programs.
 //!
 //! [`InfoReport`] is what `vmss2core info` shows, [`TagsReport`] what
 //! `info --tags` shows, [`PsReport`] what `ps` shows. All come from data that other crates found; nothing
 //! here reads a checkpoint. The JSON forms carry a `schema` member, and
 //! `docs/schema/` describes them. Strings of a guest or a checkpoint may hold
-//! anything, so both printers escape what a terminal would obey.
+//! anything, so each form escapes what its reader would obey.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
@@ -23,6 +23,7 @@ mod macos;
 mod maps;
 mod modules;
 mod next;
+mod page;
 mod ps;
 mod state;
 mod symbols;
@@ -31,34 +32,33 @@ mod text;
 mod units;
 mod windows;
 
-pub use self::core::{CORE_SCHEMA, CoreInfo, CoreReport, CoreThread, MemoryCounts};
-pub use bt::{BT_SCHEMA, BtReport, FrameInfo, StackInfo, StackTask};
-pub use crash_args::{CRASH_ARGS_SCHEMA, CrashArgsReport};
-pub use dmesg::{DMESG_SCHEMA, DmesgReport, MessageInfo, TimeStyle};
+pub use self::core::{CoreInfo, CoreReport, CoreThread, MemoryCounts};
+pub use bt::{BtReport, FrameInfo, StackInfo, StackTask};
+pub use crash_args::CrashArgsReport;
+pub use dmesg::{DmesgReport, MessageInfo, TimeStyle};
 pub use escape::{printable, shell_word};
-pub use extract::{EXTRACT_SCHEMA, ExtractReport, ExtractedFile};
+pub use extract::{ExtractReport, ExtractedFile};
 pub use info::{
-    CheckpointInfo, FileInfo, GuestInfo, Hex, INFO_SCHEMA, InfoReport, KernelImage, Known,
-    LinuxInfo, Location, MachineInfo, MemoryInfo, ProblemInfo, RangeInfo, Space, VcpuInfo,
-    VmcoreInfoInfo,
+    CheckpointInfo, FileInfo, GuestInfo, Hex, InfoReport, KernelImage, Known, LinuxInfo, Location,
+    MachineInfo, MemoryInfo, ProblemInfo, RangeInfo, Space, VcpuInfo, VmcoreInfoInfo,
 };
 pub use json::write_json;
 pub use kernel_files::{DebugSymbols, debug_symbols};
 pub use macos::{
-    MACOS_MODULES_SCHEMA, MacosImage, MacosInfo, MacosKernelInfo, MacosKext, MacosModulesReport,
-    MacosSegment,
+    MacosImage, MacosInfo, MacosKernelInfo, MacosKext, MacosModulesReport, MacosSegment,
 };
-pub use maps::{MAPS_SCHEMA, MappingInfo, MapsReport};
-pub use modules::{MODULES_SCHEMA, ModuleInfo, ModuleList, ModulesReport};
+pub use maps::{MappingInfo, MapsReport};
+pub use modules::{ModuleInfo, ModuleList, ModulesReport};
 pub use next::Step;
-pub use ps::{PS_SCHEMA, PsOptions, PsReport, TaskInfo, Totals};
+pub use page::{Answer, Column, Page};
+pub use ps::{PsOptions, PsReport, TaskInfo, Totals};
 pub use state::{KernelAnswers, KernelState, RunningTask, StoppedInfo, TaskCounts};
-pub use symbols::{SYMBOLS_SCHEMA, SymbolInfo, SymbolsReport, matches_pattern};
-pub use tags::{TAGS_SCHEMA, TagInfo, Tags, TagsReport};
+pub use symbols::{SymbolInfo, SymbolsReport, matches_pattern};
+pub use tags::{TagInfo, Tags, TagsReport};
+pub use text::write_text;
 pub use units::{human_size, utc_time};
 pub use windows::{
-    BugcheckInfo, BugcheckParameter, PdbInfo, UnloadedModuleInfo, WINDOWS_BT_SCHEMA,
-    WINDOWS_MODULES_SCHEMA, WINDOWS_PS_SCHEMA, WindowsBtReport, WindowsCpuInfo, WindowsForeign,
-    WindowsFrame, WindowsImage, WindowsInfo, WindowsModuleInfo, WindowsModulesReport,
-    WindowsProcess, WindowsPsReport, WindowsStack, WindowsThread,
+    BugcheckInfo, BugcheckParameter, PdbInfo, UnloadedModuleInfo, WindowsBtReport, WindowsCpuInfo,
+    WindowsForeign, WindowsFrame, WindowsImage, WindowsInfo, WindowsModuleInfo,
+    WindowsModulesReport, WindowsProcess, WindowsPsReport, WindowsStack, WindowsThread,
 };

@@ -2,29 +2,33 @@
 //!
 //! The member names are the JSON members; `docs/schema/maps-1.json` describes them.
 
-use std::io::{self, Write};
+use std::borrow::Cow;
 
 use serde::Serialize;
 use vmss2core_guest::linux::{Counts, Process, Vma};
 use vmss2core_mem::Problem;
 
 use crate::core::MemoryCounts;
-use crate::escape::printable;
 use crate::info::{Hex, ProblemInfo};
-
-/// Name and version of the JSON form of [`MapsReport`].
-pub const MAPS_SCHEMA: &str = "vmss2core/maps/1";
+use crate::page::{Answer, Column, Page};
 
 const KIB: u64 = 1024;
 /// Where bytes are, in the order of the columns.
-const HEADS: [&str; 6] = ["memory", "zero", "cache", ZRAM, "swapped", "missing"];
+const KINDS: [Kind; 6] = [
+    ("memory", |memory| memory.present),
+    ("zero", |memory| memory.zero),
+    ("cache", |memory| memory.page_cache),
+    (ZRAM, |memory| memory.compressed),
+    ("swapped", |memory| memory.swapped),
+    ("missing", |memory| memory.missing),
+];
 const ZRAM: &str = "zram";
+
+type Kind = (&'static str, fn(&MemoryCounts) -> u64);
 
 /// The mappings of a process.
 #[derive(Clone, Debug, Serialize)]
 pub struct MapsReport {
-    /// Always [`MAPS_SCHEMA`].
-    pub schema: &'static str,
     /// Number of the process.
     pub pid: u32,
     /// Its name.
@@ -37,6 +41,8 @@ pub struct MapsReport {
     pub totals: MemoryCounts,
     /// What is missing, odd or broken.
     pub problems: Vec<ProblemInfo>,
+    #[serde(skip)]
+    as_proc: bool,
     /// Where names begin in a line of `/proc/PID/maps`: it depends on the kernel's
     /// word size (`show_vma_header_prefix`, `seq_setwidth`).
     #[serde(skip)]
@@ -77,47 +83,65 @@ impl MapsReport {
             mapping_info(vma, counts)
         });
         Self {
-            schema: MAPS_SCHEMA,
             pid: process.task().pid,
             comm: process.task().comm.clone(),
             bits: if process.is_32_bit() { 32 } else { 64 },
             mappings: mappings.collect(),
             totals: totals.into(),
             problems: ProblemInfo::all(problems),
+            as_proc: false,
             name_column: if process.kernel().linux().is_64_bit { 73 } else { 49 },
         }
     }
 
-    /// Writes a line for each mapping with how much of it is where, in KiB.
-    pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let width = self.mappings.iter().map(|one| one.prefix().len()).max().unwrap_or(0);
-        let with_zram = self.totals.compressed > 0;
-        let heads = columns(&HEADS.map(str::to_owned), with_zram);
-        writeln!(out, "{:width$}  {heads}", "KiB:")?;
-        for mapping in &self.mappings {
-            let prefix = mapping.prefix();
-            let (counts, name) = (sizes(mapping.memory, with_zram), printable(&mapping.name));
-            writeln!(out, "{}", format!("{prefix:width$}  {counts}  {name}").trim_end())?;
-        }
-        let count = format!("{} mappings", self.mappings.len());
-        writeln!(out, "{count:width$}  {}", sizes(self.totals, with_zram))
+    /// The same as the lines of `/proc/PID/maps`.
+    pub fn as_proc(self) -> Self {
+        Self { as_proc: true, ..self }
     }
 
-    /// Writes the lines of `/proc/PID/maps`.
-    pub fn write_proc(&self, out: &mut dyn Write) -> io::Result<()> {
+    /// How much of each mapping is where, in KiB.
+    fn table(&self, page: &mut Page<'_>) {
+        let width = self.mappings.iter().map(|one| one.prefix().len()).max().unwrap_or(0);
+        // Most guests have no zram device: its column is there only if there is something in it.
+        let with_zram = self.totals.compressed > 0;
+        let kinds = || KINDS.iter().filter(|(head, _)| with_zram || *head != ZRAM);
+        let sizes = kinds().map(|(head, _)| Column::right(head, 8).after("  "));
+        let name = Column::left("", 0).after("  ");
+        let columns: Vec<Column> =
+            [Column::left("KiB:", width)].into_iter().chain(sizes).chain([name]).collect();
+        let row = |prefix: String, memory: MemoryCounts, name: String| {
+            let sizes = kinds().map(|(_, bytes)| bytes(&memory).div_ceil(KIB).to_string());
+            let cells = [prefix].into_iter().chain(sizes).chain([name]);
+            cells.map(Cow::from).collect::<Vec<Cow<'_, str>>>()
+        };
+        let mappings =
+            self.mappings.iter().map(|one| row(one.prefix(), one.memory, one.name.clone()));
+        let totals = row(format!("{} mappings", self.mappings.len()), self.totals, String::new());
+        page.table(&columns, mappings.chain([totals]));
+    }
+
+    fn lines_of_proc(&self, page: &mut Page<'_>) {
         let width = self.name_column;
         for mapping in &self.mappings {
             let prefix = mapping.prefix();
             match mapping.name.as_str() {
-                "" => writeln!(out, "{prefix} ")?,
+                "" => page.line(&format!("{prefix} ")),
                 // As `seq_path` has it.
-                name => {
-                    let name = printable(&name.replace('\n', "\\012"));
-                    writeln!(out, "{prefix:width$}{name}")?;
-                }
+                name => page.line(&format!("{prefix:width$}{}", name.replace('\n', "\\012"))),
             }
         }
-        Ok(())
+    }
+}
+
+impl Answer for MapsReport {
+    const SCHEMA: &'static str = "vmss2core/maps/1";
+
+    fn page(&self, page: &mut Page<'_>) {
+        if self.as_proc {
+            self.lines_of_proc(page);
+        } else {
+            self.table(page);
+        }
     }
 }
 
@@ -133,18 +157,6 @@ impl MappingInfo {
             self.inode.unwrap_or(0)
         )
     }
-}
-
-/// Most guests have no zram device: its column is there only if there is something in it.
-fn columns(all: &[String; 6], with_zram: bool) -> String {
-    let shown = all.iter().zip(HEADS).filter(|(_, head)| with_zram || *head != ZRAM);
-    shown.map(|(text, _)| format!("{text:>8}")).collect::<Vec<_>>().join("  ")
-}
-
-fn sizes(memory: MemoryCounts, with_zram: bool) -> String {
-    let MemoryCounts { present, zero, page_cache, compressed, swapped, missing } = memory;
-    let all = [present, zero, page_cache, compressed, swapped, missing];
-    columns(&all.map(|bytes| bytes.div_ceil(KIB).to_string()), with_zram)
 }
 
 fn mapping_info(vma: &Vma, counts: Counts) -> MappingInfo {
@@ -164,6 +176,7 @@ fn mapping_info(vma: &Vma, counts: Counts) -> MappingInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::write_text;
 
     fn report() -> MapsReport {
         let mapping = |start, end, name: &str| MappingInfo {
@@ -179,7 +192,6 @@ mod tests {
         let nameless =
             MappingInfo { device: None, inode: None, ..mapping(0x40_0000, 0x40_1000, "") };
         MapsReport {
-            schema: MAPS_SCHEMA,
             pid: 92,
             comm: "mt".into(),
             bits: 64,
@@ -190,6 +202,7 @@ mod tests {
             ],
             totals: MemoryCounts::default(),
             problems: Vec::new(),
+            as_proc: false,
             name_column: 73,
         }
     }
@@ -197,7 +210,7 @@ mod tests {
     #[test]
     fn lines_of_proc_are_as_the_kernel_has_them() {
         let mut out = Vec::new();
-        report().write_proc(&mut out).unwrap();
+        write_text(&report().as_proc(), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         let mut lines = text.lines();
         assert_eq!(lines.next().unwrap(), "00400000-00401000 r-xp 00026000 00:00 0 ");
@@ -211,7 +224,7 @@ mod tests {
     #[test]
     fn names_cannot_reach_the_terminal_and_counts_are_kib() {
         let mut out = Vec::new();
-        report().write_text(&mut out).unwrap();
+        write_text(&report(), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(!text.contains('\u{1b}'));
         let libc = text.lines().find(|line| line.contains("libc")).unwrap();

@@ -1,15 +1,12 @@
 //! What `vmss2core modules` prints.
 
-use std::io::{self, Write};
+use std::borrow::Cow;
 
 use serde::Serialize;
 use vmss2core_guest::linux::{Module, Modules};
 
-use crate::escape::printable;
 use crate::info::{Hex, ProblemInfo, RangeInfo, problem_info, range_info};
-
-/// Name and version of the JSON form of [`ModulesReport`].
-pub const MODULES_SCHEMA: &str = "vmss2core/modules/1";
+use crate::page::{Answer, Column, Page};
 
 /// How the text form looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,14 +21,16 @@ pub enum ModuleList {
 /// The modules of a kernel.
 #[derive(Clone, Debug, Serialize)]
 pub struct ModulesReport {
-    /// Always [`MODULES_SCHEMA`].
-    pub schema: &'static str,
     /// How they were found.
     pub how: String,
     /// The modules, the latest first.
     pub modules: Vec<ModuleInfo>,
     /// What is missing.
     pub problems: Vec<ProblemInfo>,
+    #[serde(skip)]
+    word_len: u64,
+    #[serde(skip)]
+    list: ModuleList,
 }
 
 /// One module.
@@ -69,48 +68,62 @@ pub struct ModuleInfo {
 }
 
 impl ModulesReport {
-    /// The report about some modules.
-    pub fn new(modules: &Modules) -> Self {
+    /// The report about some modules of a kernel with words of so many bytes.
+    pub fn new(modules: &Modules, word_len: u64, list: ModuleList) -> Self {
         Self {
-            schema: MODULES_SCHEMA,
             how: modules.how.clone(),
             modules: modules.modules.iter().map(module_info).collect(),
             problems: modules.problems.iter().map(problem_info).collect(),
+            word_len,
+            list,
         }
     }
 
-    /// Prints the modules of a kernel with words of so many bytes.
-    pub fn write_text(
-        &self,
-        list: ModuleList,
-        word_len: u64,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
-        let digits = if word_len == 8 { 16 } else { 8 };
-        if list == ModuleList::Table {
-            let title = format!("{:<19} {:>8}  {:<18} Used by", "Module", "Size", "Address");
-            writeln!(out, "{title}")?;
-        }
+    fn table(&self, page: &mut Page<'_>) {
+        let columns = [
+            Column::left("Module", 19),
+            Column::right("Size", 8),
+            Column::left("Address", 18).after("  "),
+            Column::left("Used by", 0),
+        ];
+        let row = |module: &ModuleInfo| {
+            let (size, address) = (module.size.to_string(), self.address(module));
+            let used_by = format!("{} {}", module.users(), module.used_by());
+            [module.name.clone(), size, address, used_by].map(Cow::from)
+        };
+        page.table(&columns, self.modules.iter().map(row));
+    }
+
+    fn lines_of_proc(&self, page: &mut Page<'_>) {
         for module in &self.modules {
-            let (name, size) = (printable(&module.name), module.size);
-            let (users, used_by) = (module.users(), module.used_by());
-            let address = format!("0x{:0digits$x}", module.address.0);
-            if list == ModuleList::Table {
-                let line = format!("{name:<19} {size:>8}  {address:<18} {users} {used_by}");
-                writeln!(out, "{}", line.trim_end())?;
-                continue;
-            }
-            let used_by = match used_by.as_str() {
+            let ModuleInfo { name, size, state, .. } = module;
+            let (users, address) = (module.users(), self.address(module));
+            let used_by = match module.used_by().as_str() {
                 "" => "-".to_owned(),
                 names => format!("{names},"),
             };
-            write!(out, "{name} {size} {users} {used_by} {} {address}", module.state)?;
-            match module.taint.as_deref() {
-                None | Some("") => writeln!(out)?,
-                Some(letters) => writeln!(out, " ({})", printable(letters))?,
-            }
+            let taint = match module.taint.as_deref() {
+                None | Some("") => String::new(),
+                Some(letters) => format!(" ({letters})"),
+            };
+            page.line(&format!("{name} {size} {users} {used_by} {state} {address}{taint}"));
         }
-        Ok(())
+    }
+
+    fn address(&self, module: &ModuleInfo) -> String {
+        let digits = if self.word_len == 8 { 16 } else { 8 };
+        format!("0x{:0digits$x}", module.address.0)
+    }
+}
+
+impl Answer for ModulesReport {
+    const SCHEMA: &'static str = "vmss2core/modules/1";
+
+    fn page(&self, page: &mut Page<'_>) {
+        match self.list {
+            ModuleList::Table => self.table(page),
+            ModuleList::Proc => self.lines_of_proc(page),
+        }
     }
 }
 
@@ -121,8 +134,8 @@ impl ModuleInfo {
 
     /// Names with commas between, the mark of what cannot be removed last.
     fn used_by(&self) -> String {
-        let names = self.used_by.as_deref().unwrap_or_default().iter().map(|name| printable(name));
-        let mark = self.permanent.then(|| "[permanent]".to_owned());
+        let names = self.used_by.as_deref().unwrap_or_default().iter().map(String::as_str);
+        let mark = self.permanent.then_some("[permanent]");
         names.chain(mark).collect::<Vec<_>>().join(",")
     }
 }

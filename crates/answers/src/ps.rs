@@ -1,20 +1,17 @@
-//! What `vmss2core ps` says, as plain data, and its printer for people.
+//! What `vmss2core ps` says, as plain data and as a page.
 //!
 //! The member names are the JSON members; `docs/schema/ps-1.json` describes them.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::{self, Write};
 
 use serde::Serialize;
 use vmss2core_guest::linux::{Task, Tasks};
 use vmss2core_mem::{Gva, Problem};
 
-use crate::escape::printable;
 use crate::info::{Hex, ProblemInfo, problem_info};
+use crate::page::{Answer, Column, Page};
 use crate::units::utc_time;
-
-/// Name and version of the JSON form of [`PsReport`].
-pub const PS_SCHEMA: &str = "vmss2core/ps/1";
 
 const SECOND: u64 = 1_000_000_000;
 /// Deeper branches of a tree are drawn no further to the right.
@@ -23,8 +20,6 @@ const DEEPEST: usize = 40;
 /// The processes of a guest, or its threads.
 #[derive(Clone, Debug, Serialize)]
 pub struct PsReport {
-    /// Always [`PS_SCHEMA`].
-    pub schema: &'static str,
     /// When the guest booted, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_unix: Option<u64>,
@@ -37,6 +32,9 @@ pub struct PsReport {
     /// Whether each thread has a line.
     #[serde(skip)]
     lists_threads: bool,
+    /// Whether each process is shown below its parent.
+    #[serde(skip)]
+    is_tree: bool,
 }
 
 /// A process by its first thread, or a thread.
@@ -103,6 +101,8 @@ pub struct Totals {
 pub struct PsOptions {
     /// Every thread instead of every process.
     pub threads: bool,
+    /// Every process below its parent.
+    pub tree: bool,
     /// When the guest booted: nanoseconds since 1970.
     pub boot_unix_ns: Option<u64>,
 }
@@ -124,37 +124,80 @@ impl PsReport {
         let mut listed: Vec<TaskInfo> = listed.map(info).collect();
         listed.sort_by_key(|task| (task.pid, task.tid));
         Self {
-            schema: PS_SCHEMA,
             boot_unix: options.boot_unix_ns.map(|boot| boot / SECOND),
             tasks: listed,
             totals: totals(&tasks.tasks),
             problems: problems.iter().chain(&tasks.problems).map(problem_info).collect(),
             lists_threads: options.threads,
+            is_tree: options.tree,
         }
     }
 
-    /// Writes a line for each, and what they come to.
-    pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let order = self.tasks.iter().map(|task| (task, 0));
-        self.write_lines(order, out)
+    fn columns(&self) -> Vec<Column> {
+        let tid = self.lists_threads.then_some(Column::right("TID", 7));
+        let start = match self.boot_unix {
+            Some(_) => Column::left("START", 19),
+            None => Column::right("START", 12),
+        };
+        let before = [Column::left("", 1), Column::right("PID", 7)];
+        let after = [
+            Column::right("PPID", 7),
+            Column::right("UID", 6),
+            Column::left("S", 1),
+            Column::right("NLWP", 4),
+            Column::right("CPU", 3),
+            start,
+            Column::left("COMMAND", 0),
+        ];
+        before.into_iter().chain(tid).chain(after).collect()
     }
 
-    /// The same with every process below its parent.
-    pub fn write_tree(&self, out: &mut dyn Write) -> io::Result<()> {
-        self.write_lines(tree(&self.tasks).into_iter(), out)
+    fn row(&self, task: &TaskInfo, depth: usize) -> Vec<Cow<'static, str>> {
+        let mark = if task.running_on.is_empty() { "" } else { ">" };
+        let tid = self.lists_threads.then(|| task.tid.to_string());
+        let branch = match depth.min(DEEPEST) {
+            0 => String::new(),
+            depth => format!("{:1$}\\_ ", "", depth.saturating_mul(4).saturating_sub(3)),
+        };
+        let after = [
+            or_unknown(task.ppid),
+            or_unknown(task.uid),
+            task.state.unwrap_or('?').to_string(),
+            task.threads.to_string(),
+            or_unknown(task.cpu),
+            self.start(task),
+            branch + &command(task),
+        ];
+        let cells = [mark.to_owned(), task.pid.to_string()].into_iter().chain(tid).chain(after);
+        cells.map(Cow::from).collect()
     }
 
-    fn write_lines<'t>(
-        &self,
-        lines: impl Iterator<Item = (&'t TaskInfo, usize)>,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
-        let columns = Columns { threads: self.lists_threads, dates: self.boot_unix.is_some() };
-        writeln!(out, "{}", columns.title())?;
-        for (task, depth) in lines {
-            writeln!(out, "{}", columns.line(task, depth))?;
+    /// A date, or seconds after boot.
+    fn start(&self, task: &TaskInfo) -> String {
+        if self.boot_unix.is_some() {
+            let date = task.start_unix.and_then(utc_time);
+            return date.map_or_else(|| "?".to_owned(), |date| date.replace(" UTC", ""));
         }
-        writeln!(out, "{}", self.totals)
+        match task.start_ns {
+            Some(ns) => format!("{}.{:02} s", ns / SECOND, ns % SECOND / 10_000_000),
+            None => "?".to_owned(),
+        }
+    }
+}
+
+impl Answer for PsReport {
+    const SCHEMA: &'static str = "vmss2core/ps/1";
+
+    /// A row for each, and what they come to.
+    fn page(&self, page: &mut Page<'_>) {
+        let tasks = if self.is_tree {
+            tree(&self.tasks)
+        } else {
+            self.tasks.iter().map(|task| (task, 0)).collect()
+        };
+        let rows = tasks.into_iter().map(|(task, depth)| self.row(task, depth));
+        page.table(&self.columns(), rows);
+        page.line(&self.totals.to_string());
     }
 }
 
@@ -242,7 +285,7 @@ impl std::fmt::Display for Totals {
     }
 }
 
-/// Every task behind its parent, with its depth. Whose parent is not listed is a
+/// Every task after its parent, with its depth. Whose parent is not listed is a
 /// root, and so is one of those that are parents of each other.
 fn tree(tasks: &[TaskInfo]) -> Vec<(&TaskInfo, usize)> {
     let mut children = HashMap::<u32, Vec<usize>>::new();
@@ -281,60 +324,6 @@ fn tree(tasks: &[TaskInfo]) -> Vec<(&TaskInfo, usize)> {
     lines
 }
 
-/// The columns of the text form.
-#[derive(Clone, Copy)]
-struct Columns {
-    threads: bool,
-    dates: bool,
-}
-
-impl Columns {
-    fn title(self) -> String {
-        let tid = if self.threads { format!("{:>7} ", "TID") } else { String::new() };
-        let start = self.start_column("START");
-        format!(
-            "  {:>7} {tid}{:>7} {:>6} S {:>4} {:>3} {start} COMMAND",
-            "PID", "PPID", "UID", "NLWP", "CPU"
-        )
-    }
-
-    fn line(self, task: &TaskInfo, depth: usize) -> String {
-        let mark = if task.running_on.is_empty() { ' ' } else { '>' };
-        let tid = if self.threads { format!("{:>7} ", task.tid) } else { String::new() };
-        let start = self.start_column(&self.start(task));
-        let branch = match depth.min(DEEPEST) {
-            0 => String::new(),
-            depth => format!("{:1$}\\_ ", "", depth.saturating_mul(4).saturating_sub(3)),
-        };
-        format!(
-            "{mark} {:>7} {tid}{:>7} {:>6} {} {:>4} {:>3} {start} {branch}{}",
-            task.pid,
-            or_unknown(task.ppid),
-            or_unknown(task.uid),
-            task.state.unwrap_or('?'),
-            task.threads,
-            or_unknown(task.cpu),
-            command(task)
-        )
-    }
-
-    fn start_column(self, text: &str) -> String {
-        if self.dates { format!("{text:<19}") } else { format!("{text:>12}") }
-    }
-
-    /// A date, or seconds after boot.
-    fn start(self, task: &TaskInfo) -> String {
-        if self.dates {
-            let date = task.start_unix.and_then(utc_time);
-            return date.map_or_else(|| "?".to_owned(), |date| date.replace(" UTC", ""));
-        }
-        match task.start_ns {
-            Some(ns) => format!("{}.{:02} s", ns / SECOND, ns % SECOND / 10_000_000),
-            None => "?".to_owned(),
-        }
-    }
-}
-
 fn or_unknown(number: Option<u32>) -> String {
     number.map_or_else(|| "?".to_owned(), |number| number.to_string())
 }
@@ -343,10 +332,10 @@ fn or_unknown(number: Option<u32>) -> String {
 /// has its name in braces, as `pstree` has it.
 fn command(task: &TaskInfo) -> String {
     if task.tid != task.pid {
-        return printable(&format!("{{{}}}", task.name));
+        return format!("{{{}}}", task.name);
     }
     let words = task.command_line.as_deref().unwrap_or_default().join(" ");
     let text = if words.trim().is_empty() { format!("[{}]", task.name) } else { words };
     let dead = if matches!(task.state, Some('Z' | 'X')) { " <defunct>" } else { "" };
-    printable(text.trim_end()) + dead
+    format!("{}{dead}", text.trim_end())
 }

@@ -1,22 +1,17 @@
 //! What `vmss2core symbols` prints.
 
-use std::io::{self, Write};
+use std::borrow::Cow;
 
 use serde::Serialize;
 use vmss2core_guest::linux::Symbol;
 use vmss2core_mem::Problem;
 
-use crate::escape::printable;
 use crate::info::{Hex, ProblemInfo, problem_info};
-
-/// Name and version of the JSON form of [`SymbolsReport`].
-pub const SYMBOLS_SCHEMA: &str = "vmss2core/symbols/1";
+use crate::page::{Answer, Column, Page};
 
 /// Symbols of a kernel.
 #[derive(Clone, Debug, Serialize)]
 pub struct SymbolsReport<'k> {
-    /// Always [`SYMBOLS_SCHEMA`].
-    pub schema: &'static str,
     /// How the table was found.
     pub how: &'k str,
     /// The symbols.
@@ -68,24 +63,32 @@ impl<'k> SymbolsReport<'k> {
     ) -> Self {
         let problems = problems.iter().map(problem_info).collect();
         let digits = if word_len == 8 { 16 } else { 8 };
-        Self { schema: SYMBOLS_SCHEMA, how, symbols, problems, digits }
+        Self { how, symbols, problems, digits }
     }
+}
 
-    /// Prints as `nm` does, and `/proc/kallsyms`.
-    pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+impl Answer for SymbolsReport<'_> {
+    const SCHEMA: &'static str = "vmss2core/symbols/1";
+
+    /// As `nm` and `/proc/kallsyms` have them.
+    fn page(&self, page: &mut Page<'_>) {
         let digits = self.digits;
-        for symbol in &self.symbols {
-            let (address, kind) = (symbol.address.0, symbol.kind);
-            write!(out, "{address:0digits$x} {kind} {}", printable(symbol.name))?;
-            if let Some(offset) = symbol.offset {
-                write!(out, "+{offset}")?;
-            }
-            match symbol.module {
-                Some(module) => writeln!(out, "\t[{}]", printable(module))?,
-                None => writeln!(out)?,
-            }
-        }
-        Ok(())
+        let columns = [
+            Column::left("", digits),
+            Column::left("", 1),
+            Column::left("", 0),
+            Column::left("", 0).after("\t"),
+        ];
+        let row = |symbol: &SymbolInfo<'_>| {
+            let module = symbol.module.map(|module| format!("[{module}]"));
+            let address = format!("{:0digits$x}", symbol.address.0);
+            let name = match symbol.offset {
+                Some(offset) => format!("{}+{offset}", symbol.name),
+                None => symbol.name.to_owned(),
+            };
+            [address, symbol.kind.to_string(), name, module.unwrap_or_default()].map(Cow::from)
+        };
+        page.table(&columns, self.symbols.iter().map(row));
     }
 }
 

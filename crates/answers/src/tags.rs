@@ -1,16 +1,13 @@
 //! Everything that a state file holds, item by item.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
 
 use serde::{Serialize, Serializer};
 use vmss2core_checkpoint::{Inventory, Item, ItemKind};
 
-use crate::escape::printable;
 use crate::info::Hex;
-
-/// Name and version of the JSON form of [`TagsReport`].
-pub const TAGS_SCHEMA: &str = "vmss2core/tags/1";
+use crate::page::{Answer, Column, Page};
+use crate::text::text_width;
 
 /// A longer block is not looked at.
 const MAX_TEXT: u64 = 512;
@@ -21,8 +18,6 @@ const SHOWN_BYTES: usize = 16;
 /// All items of a state file, in file order.
 #[derive(Clone, Copy, Serialize)]
 pub struct TagsReport<'a> {
-    /// Always [`TAGS_SCHEMA`].
-    pub schema: &'static str,
     /// The items.
     pub tags: Tags<'a>,
 }
@@ -77,23 +72,29 @@ pub struct TagInfo {
 impl<'a> TagsReport<'a> {
     /// The report about the items of a state file.
     pub fn new(inventory: &'a Inventory) -> Self {
-        Self { schema: TAGS_SCHEMA, tags: Tags(inventory) }
+        Self { tags: Tags(inventory) }
     }
+}
 
-    /// Writes one line for each item.
-    pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+impl Answer for TagsReport<'_> {
+    const SCHEMA: &'static str = "vmss2core/tags/1";
+
+    fn page(&self, page: &mut Page<'_>) {
         const WIDEST: usize = 32;
         let items = self.tags.0.items.iter();
-        let widths = items.map(|item| printable(&item.to_string()).chars().take(WIDEST).count());
-        let width = widths.max().unwrap_or(0).max(3);
-        writeln!(out, "{:<12} {:>10}  {:<width$}  value", "offset", "size", "tag")?;
-        for tag in self.tags.iter() {
-            let label = printable(&tag.tag);
-            let (offset, size, value) = (tag.offset.0, tag.size_in_file, shown(&tag));
-            let line = format!("{offset:#012x} {size:>10}  {label:<width$}  {value}");
-            writeln!(out, "{}", line.trim_end())?;
-        }
-        Ok(())
+        let width = items.map(|item| text_width(&item.to_string()).min(WIDEST)).max().unwrap_or(0);
+        let columns = [
+            Column::left("offset", 12),
+            Column::right("size", 10),
+            Column::left("tag", width.max(3)).after("  "),
+            Column::left("value", 0).after("  "),
+        ];
+        let row = |tag: TagInfo| {
+            let (offset, size) = (format!("{:#012x}", tag.offset.0), tag.size_in_file.to_string());
+            let value = shown(&tag);
+            [offset.into(), size.into(), tag.tag.into(), value.into()]
+        };
+        page.table(&columns, self.tags.iter().map(row));
     }
 }
 
@@ -159,7 +160,7 @@ fn shown(tag: &TagInfo) -> String {
             format!("{number:#x} ({number})")
         }
         (Some(number), ..) => number.to_string(),
-        (None, Some(text), _) => format!("\"{}\"", printable(text)),
+        (None, Some(text), _) => format!("\"{text}\""),
         (None, None, Some(bytes)) => spaced(bytes),
         (None, None, None) if tag.size_in_file == tag.size_in_memory => format!("({})", tag.kind),
         (None, None, None) => format!("({}, {} bytes unpacked)", tag.kind, tag.size_in_memory),
@@ -183,6 +184,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::write_text;
 
     fn item(name: &str, indices: &[u32], value: &[u8]) -> Item {
         Item {
@@ -200,7 +202,7 @@ mod tests {
     fn lines(items: Vec<Item>) -> Vec<String> {
         let mut out = Vec::new();
         let source = Arc::new(Vec::new());
-        TagsReport::new(&Inventory::new(items, source)).write_text(&mut out).unwrap();
+        write_text(&TagsReport::new(&Inventory::new(items, source)), &mut out).unwrap();
         String::from_utf8(out).unwrap().lines().skip(1).map(str::to_owned).collect()
     }
 

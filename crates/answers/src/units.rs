@@ -36,6 +36,15 @@ pub fn utc_time(unix: u64) -> Option<String> {
     Some(format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC"))
 }
 
+/// `11:02:03`, or `5 days 11:02:03`.
+pub(crate) fn duration(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match days {
+        0 => format!("{hours:02}:{minutes:02}:{:02}", seconds % 60),
+        days => format!("{days} days {hours:02}:{minutes:02}:{:02}", seconds % 60),
+    }
+}
+
 /// A Unix time as C's `ctime` writes it, in UTC: `Sat Nov 21 05:00:00 2026`.
 pub(crate) fn ctime(unix: u64) -> Option<String> {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];

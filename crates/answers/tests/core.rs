@@ -5,7 +5,9 @@
 mod schema;
 
 use serde_json::Value;
-use vmss2core_answers::{CoreInfo, CoreReport, CoreThread, MemoryCounts, ProblemInfo, write_json};
+use vmss2core_answers::{
+    CoreInfo, CoreReport, CoreThread, MemoryCounts, ProblemInfo, write_json, write_text,
+};
 use vmss2core_mem::Problem;
 
 fn thread(tid: u32, registers: Option<&str>, unreliable: Vec<&'static str>) -> CoreThread {
@@ -40,9 +42,17 @@ fn the_report_fits_its_schema() {
         segments_unavailable: 1,
         problems: ProblemInfo::all(&problems),
         open_with: vec!["gdb -c core.92".into()],
+        incomplete_files: vec!["/lib/\u{1b}c.so".into()],
     };
     let bare = CoreInfo { executable: None, threads: Vec::new(), bits: 32, ..core.clone() };
-    let report = json(&CoreReport::new(vec![core, bare], &problems));
+    let report = CoreReport::new(vec![core, bare], &problems);
+    let mut text = Vec::new();
+    write_text(&report, &mut text).unwrap();
+    let told = "wrote core.92: process 92 (web), 1 thread\n  memory: 4 KiB present, 4 KiB swapped out \
+                (unavailable)\nto open it:\n  gdb -c core.92\nstacks are surer with the guest's own files \
+                in place of these, parts of which its memory lacks:\n  /lib/\\u{1b}c.so\n";
+    assert!(String::from_utf8(text).unwrap().starts_with(told));
+    let report = json(&report);
     let schema = schema::load("core-1.json");
     assert_eq!(schema::violations(&schema, &report), Vec::<String>::new());
     assert_eq!(report["cores"][0]["threads"][1].get("registers"), None);

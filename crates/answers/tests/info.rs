@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use vmss2core_answers::{InfoReport, KernelAnswers, TagsReport, write_json};
+use vmss2core_answers::{Answer, InfoReport, KernelAnswers, TagsReport, write_json, write_text};
 use vmss2core_checkpoint::{Inventory, Item, ItemKind};
 use vmss2core_guest::{
     CrashKernel, Facts, KernelText, LinuxFacts, OperatingSystem, VcpuFacts, VmcoreInfo,
@@ -137,11 +137,11 @@ fn report(checkpoint: &Checkpoint, facts: &Facts) -> InfoReport {
 
 fn text(report: &InfoReport) -> String {
     let mut out = Vec::new();
-    report.write_text(&mut out).unwrap();
+    write_text(report, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
-fn json_of(report: &impl serde::Serialize) -> Value {
+fn json_of(report: &impl Answer) -> Value {
     let mut out = Vec::new();
     write_json(report, &mut out).unwrap();
     serde_json::from_slice(&out).unwrap()

@@ -11,14 +11,15 @@ mod schema;
 
 use serde_json::Value;
 use vmss2core_answers::{
-    DmesgReport, ModuleList, ModulesReport, SymbolInfo, SymbolsReport, TimeStyle, write_json,
+    Answer, DmesgReport, ModuleList, ModulesReport, SymbolInfo, SymbolsReport, TimeStyle,
+    write_json, write_text,
 };
 use vmss2core_guest::linux::{
     Caller, Clock, Log, Module, ModuleState, Modules, Record, Symbol, Symbols,
 };
 use vmss2core_mem::{Found, Gva, Problem};
 
-fn checked(report: &impl serde::Serialize, name: &str) -> Value {
+fn checked(report: &impl Answer, name: &str) -> Value {
     let mut out = Vec::new();
     write_json(report, &mut out).unwrap();
     let json: Value = serde_json::from_slice(&out).unwrap();
@@ -39,7 +40,7 @@ fn symbols_are_printed_as_nm_does() {
     ];
     let report = SymbolsReport::new("the test", all, 8, &[Problem::incomplete("some")]);
     let mut text = Vec::new();
-    report.write_text(&mut text).unwrap();
+    write_text(&report, &mut text).unwrap();
     let text = String::from_utf8(text).unwrap();
     assert_eq!(
         text,
@@ -51,7 +52,7 @@ fn symbols_are_printed_as_nm_does() {
     assert_eq!(json["symbols"][1]["offset"], "0x1c");
     let narrow = vec![SymbolInfo::new(symbol(0xc000_0000, 'T', "_text"), None)];
     let mut text = Vec::new();
-    SymbolsReport::new("", narrow, 4, &[]).write_text(&mut text).unwrap();
+    write_text(&SymbolsReport::new("", narrow, 4, &[]), &mut text).unwrap();
     assert_eq!(text, b"c0000000 T _text\n");
 }
 
@@ -73,7 +74,8 @@ fn log() -> Log {
 
 fn printed(clock: &Clock, levels: &[u8], times: TimeStyle) -> String {
     let mut text = Vec::new();
-    DmesgReport::new(&log(), clock, levels, &[]).write_text(times, &mut text).unwrap();
+    let report = DmesgReport::new(&log(), clock, levels, &[]).with_times(times);
+    write_text(&report, &mut text).unwrap();
     String::from_utf8(text).unwrap()
 }
 
@@ -131,16 +133,16 @@ fn modules_are_listed_as_lsmod_and_proc_do() {
     };
     let modules =
         Modules { modules: vec![module, unknown], how: "the test".into(), problems: Vec::new() };
-    let report = ModulesReport::new(&modules);
     let mut text = Vec::new();
-    report.write_text(ModuleList::Proc, 8, &mut text).unwrap();
+    write_text(&ModulesReport::new(&modules, 8, ModuleList::Proc), &mut text).unwrap();
     assert_eq!(
         String::from_utf8(text).unwrap(),
         "loop 32768 2 a,b,[permanent], Live 0xffffffffc02c6000 (OE)\n\
          other 32768 ? - Live 0x0000000000000000\n"
     );
     let mut text = Vec::new();
-    report.write_text(ModuleList::Table, 8, &mut text).unwrap();
+    let report = ModulesReport::new(&modules, 8, ModuleList::Table);
+    write_text(&report, &mut text).unwrap();
     assert_eq!(
         String::from_utf8(text).unwrap(),
         "Module                  Size  Address            Used by\n\

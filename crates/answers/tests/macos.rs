@@ -80,7 +80,7 @@ fn a_guest_is_told_of_in_both_forms() {
         value["guest"]["macos"]["image"]["value"]["uuid"],
         "30313233-3435-3637-3839-616263646566"
     );
-    let said = text(|out| report.write_text(out));
+    let said = text(&report);
     for part in [
         "guest        macOS 10.15, 64-bit",
         "UUID       30313233-3435-3637-3839-616263646566",
@@ -96,7 +96,7 @@ fn a_guest_is_told_of_in_both_forms() {
 fn little_is_known_of_a_32_bit_kernel() {
     let report = InfoReport::new(&Checkpoint::default(), &facts(MacosFacts::default()), &[]);
     fits("info-1.json", &json(&report));
-    let said = text(|out| report.write_text(out));
+    let said = text(&report);
     assert!(said.contains("guest        macOS, 32-bit"), "{said}");
 }
 
@@ -125,7 +125,7 @@ fn names_are_those_of_the_time() {
 fn the_kernel_and_its_extensions_are_listed_in_both_forms() {
     let report = MacosModulesReport::new(&catalina(), &[Problem::incomplete("the list is torn")]);
     fits("macos-modules-1.json", &json(&report));
-    let said = text(|out| report.write_text(out));
+    let said = text(&report);
     assert!(said.chars().all(|c| c == '\n' || !c.is_control()), "{said}");
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines.len(), 4, "{said}");

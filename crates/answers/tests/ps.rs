@@ -12,7 +12,7 @@ mod schema;
 use std::collections::HashMap;
 
 use serde_json::Value;
-use vmss2core_answers::{PsOptions, PsReport, write_json};
+use vmss2core_answers::{PsOptions, PsReport, write_json, write_text};
 use vmss2core_guest::linux::{Task, TaskState, Tasks};
 use vmss2core_mem::{Gva, Problem};
 
@@ -72,17 +72,23 @@ fn report(options: PsOptions) -> PsReport {
     PsReport::new(&tasks(), command_lines(), &[], options)
 }
 
-fn text(write: impl Fn(&mut Vec<u8>)) -> String {
+fn text(report: &PsReport) -> String {
     let mut out = Vec::new();
-    write(&mut out);
+    write_text(report, &mut out).unwrap();
     String::from_utf8(out).unwrap()
+}
+
+fn json(report: &PsReport) -> Value {
+    let mut out = Vec::new();
+    write_json(report, &mut out).unwrap();
+    serde_json::from_slice(&out).unwrap()
 }
 
 #[test]
 fn processes_are_listed_by_number() {
     let report = report(PsOptions::default());
     assert_eq!(
-        text(|out| report.write_text(out).unwrap()),
+        text(&report),
         "      PID    PPID    UID S NLWP CPU        START COMMAND
         0       0      0 S    1   0       0.00 s [swapper/0]
         1       0      0 S    1   0       1.23 s /init --x
@@ -98,8 +104,12 @@ fn processes_are_listed_by_number() {
 
 #[test]
 fn threads_have_lines_of_their_own_and_dates_where_the_clock_is_known() {
-    let report = report(PsOptions { threads: true, boot_unix_ns: Some(1_700_000_000_000_000_000) });
-    let text = text(|out| report.write_text(out).unwrap());
+    let report = report(PsOptions {
+        threads: true,
+        tree: false,
+        boot_unix_ns: Some(1_700_000_000_000_000_000),
+    });
+    let text = text(&report);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "      PID     TID    PPID    UID S NLWP CPU START               COMMAND");
     assert_eq!(
@@ -111,8 +121,7 @@ fn threads_have_lines_of_their_own_and_dates_where_the_clock_is_known() {
 
 #[test]
 fn a_tree_has_every_process_below_its_parent() {
-    let report = report(PsOptions::default());
-    let text = text(|out| report.write_tree(out).unwrap());
+    let text = text(&report(PsOptions { tree: true, ..PsOptions::default() }));
     // The last line is not one of the table.
     let (text, _) = text.trim_end().rsplit_once('\n').unwrap();
     let column = text.find("COMMAND").unwrap();
@@ -139,8 +148,8 @@ fn a_tree_of_tasks_that_are_each_others_parents_ends_and_loses_none() {
         (1..=count).map(|pid| task(pid, pid, pid % (count - 1) + 1, "x")).collect();
     tasks[9].ppid = Some(10);
     let tasks = Tasks { tasks, problems: Vec::new() };
-    let report = PsReport::new(&tasks, HashMap::new(), &[], PsOptions::default());
-    let text = text(|out| report.write_tree(out).unwrap());
+    let options = PsOptions { tree: true, ..PsOptions::default() };
+    let text = text(&PsReport::new(&tasks, HashMap::new(), &[], options));
     assert_eq!(text.lines().count(), count as usize + 2);
     assert!(text.lines().all(|line| line.len() < 300));
 }
@@ -158,12 +167,12 @@ fn what_is_not_known_is_a_question_mark_in_text_and_absent_in_json() {
     };
     let tasks = Tasks { tasks: vec![unknown], problems: Vec::new() };
     let report = PsReport::new(&tasks, HashMap::new(), &[], PsOptions::default());
-    let text = text(|out| report.write_text(out).unwrap());
+    let text = text(&report);
     assert_eq!(
         text.lines().nth(1).unwrap(),
         "        5       ?      ? ?    1   ?            ? [x]"
     );
-    let json: Value = serde_json::to_value(&report).unwrap();
+    let json = json(&report);
     assert!(json["tasks"][0].get("ppid").is_none());
     assert_eq!(schema::violations(&schema::load("ps-1.json"), &json), [""; 0]);
 }
@@ -172,9 +181,12 @@ fn what_is_not_known_is_a_question_mark_in_text_and_absent_in_json() {
 fn json_fits_its_schema() {
     let schema = schema::load("ps-1.json");
     for threads in [false, true] {
-        let report = report(PsOptions { threads, boot_unix_ns: Some(1_700_000_000_000_000_000) });
-        let json = text(|out| write_json(&report, out).unwrap());
-        let json: Value = serde_json::from_str(&json).unwrap();
+        let report = report(PsOptions {
+            threads,
+            tree: false,
+            boot_unix_ns: Some(1_700_000_000_000_000_000),
+        });
+        let json = json(&report);
         assert_eq!(schema::violations(&schema, &json), [""; 0]);
         assert_eq!(json["tasks"].as_array().unwrap().len(), if threads { 8 } else { 7 });
         assert_eq!(json["totals"]["states"]["S"], 6);

@@ -101,7 +101,7 @@ fn info_tells_version_symbols_and_why_it_stopped() {
     assert_eq!(windows["edition"], "server, Datacenter");
     assert_eq!(windows["image"]["value"]["key"], "1F1A7A511046000");
     assert_eq!(windows["bugcheck"]["value"]["name"], "DRIVER_IRQL_NOT_LESS_OR_EQUAL");
-    let said = text(|out| report.write_text(out));
+    let said = text(&report);
     for part in [
         "Windows Server 2019, 64-bit",
         "ntkrnlmp.pdb/5278AFF86C341677D7D7835C85B7B8441/ntkrnlmp.pdb",
@@ -156,18 +156,16 @@ fn processes_are_listed_in_all_forms() {
     fits("windows-ps-1.json", &value);
     assert_eq!(value["processes"][1]["name"], "smss.exe");
     assert_eq!(value["processes"][1]["threads"][0]["state"], "running");
-    for said in [
-        text(|out| report.write_text(out)),
-        text(|out| report.write_tree(out)),
-        text(|out| report.write_threads(out)),
-    ] {
+    for said in
+        [text(&report), text(&report.clone().as_tree()), text(&report.clone().with_threads())]
+    {
         assert!(said.ends_with("4 processes with 4 threads\n"), "{said}");
         assert!(said.chars().all(|c| c == '\n' || !c.is_control()), "{said}");
         for name in ["System", "smss.exe", "round", "ring"] {
             assert_eq!(said.replace("System32", "").matches(name).count(), 1, "{name}:\n{said}");
         }
     }
-    let tree = text(|out| report.write_tree(out));
+    let tree = text(&report.clone().as_tree());
     assert!(tree.contains(r"\_ \Device\HarddiskVolume3\Windows\System32\smss.exe"), "{tree}");
 }
 
@@ -182,7 +180,7 @@ fn unloaded_modules_are_listed() {
     let modules = Modules { unloaded: vec![gone], ..Modules::default() };
     let report = WindowsModulesReport::new(&modules);
     fits("windows-modules-1.json", &json(&report));
-    let said = text(|out| report.write_text(out));
+    let said = text(&report);
     assert!(
         said.contains("0xfffff88004440000     12000  gone.sys             2024-01-18"),
         "{said}"

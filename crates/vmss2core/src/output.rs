@@ -2,12 +2,29 @@
 
 use std::io::{self, BufWriter, StdoutLock, Write};
 
-use vmss2core_answers::printable;
+use vmss2core_answers::{Answer, printable, write_json, write_text};
 use vmss2core_mem::Problem;
+
+use crate::args::Style;
 
 /// Where data goes. The caller flushes it, so that an error is not lost.
 pub(crate) fn stdout() -> BufWriter<StdoutLock<'static>> {
     BufWriter::new(io::stdout().lock())
+}
+
+/// Prints an answer.
+pub(crate) fn answer(answer: &impl Answer, style: Style) -> io::Result<()> {
+    let mut out = stdout();
+    match style {
+        Style::Text => write_text(answer, &mut out)?,
+        Style::Json => write_json(answer, &mut out)?,
+    }
+    out.flush()
+}
+
+/// Says an answer for people; if nobody can hear it, that is no error.
+pub(crate) fn tell(answer: &impl Answer) {
+    let _ = write_text(answer, &mut io::stderr().lock());
 }
 
 /// Where large pieces of data go.

@@ -1,13 +1,11 @@
 //! The part of `info` that is about a macOS kernel.
 
-use std::io::{self, Write};
-
 use serde::Serialize;
 use vmss2core_guest::macos::{DarwinVersion, KernelImage, MacosFacts};
 use vmss2core_mem::Gva;
 
 use crate::info::{Hex, InfoReport, Known, known_as};
-use crate::text::{field, known};
+use crate::page::Page;
 
 /// Facts about a macOS kernel.
 #[derive(Clone, Debug, Serialize)]
@@ -131,21 +129,23 @@ impl InfoReport {
     }
 }
 
-/// The text form.
-pub(crate) fn write_macos(macos: &MacosInfo, out: &mut dyn Write) -> io::Result<()> {
-    known("version", macos.version.as_ref(), out, Clone::clone)?;
-    known("build", macos.build.as_ref(), out, Clone::clone)?;
-    known("image", macos.image.as_ref(), out, |image| {
-        format!("{} at physical {}", image.start, image.physical)
-    })?;
-    let uuid = macos.image.as_ref().and_then(|image| image.value.uuid.as_deref());
-    field("UUID", uuid, out)?;
-    known("slide", macos.slide.as_ref(), out, |slide| match slide {
-        Hex(0) => "kernel lies where it was linked".to_owned(),
-        slide => format!("kernel lies {slide} above its link address"),
-    })?;
-    known("lowGlo", macos.low_globals.as_ref(), out, |at| format!("physical {at}"))?;
-    known("page table", macos.page_tables.as_ref(), out, |root| format!("physical {root}"))?;
-    known("stopped", macos.panic.as_ref(), out, Clone::clone)?;
-    known("kexts", macos.kexts.as_ref(), out, |count| format!("{count} loaded; see modules"))
+impl MacosInfo {
+    /// Describes it for people.
+    pub(crate) fn describe(&self, page: &mut Page<'_>) {
+        page.known("version", self.version.as_ref(), Clone::clone);
+        page.known("build", self.build.as_ref(), Clone::clone);
+        page.known("image", self.image.as_ref(), |image| {
+            format!("{} at physical {}", image.start, image.physical)
+        });
+        let uuid = self.image.as_ref().and_then(|image| image.value.uuid.as_deref());
+        page.field("UUID", uuid);
+        page.known("slide", self.slide.as_ref(), |slide| match slide {
+            Hex(0) => "kernel lies where it was linked".to_owned(),
+            slide => format!("kernel lies {slide} above its link address"),
+        });
+        page.known("lowGlo", self.low_globals.as_ref(), |at| format!("physical {at}"));
+        page.known("page table", self.page_tables.as_ref(), |root| format!("physical {root}"));
+        page.known("stopped", self.panic.as_ref(), Clone::clone);
+        page.known("kexts", self.kexts.as_ref(), |count| format!("{count} loaded; see modules"));
+    }
 }

@@ -4,6 +4,4 @@ mod info;
 mod modules;
 
 pub use info::{MacosImage, MacosInfo, MacosSegment};
-pub use modules::{MACOS_MODULES_SCHEMA, MacosKernelInfo, MacosKext, MacosModulesReport};
-
-pub(crate) use info::write_macos;
+pub use modules::{MacosKernelInfo, MacosKext, MacosModulesReport};

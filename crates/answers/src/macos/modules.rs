@@ -1,22 +1,17 @@
 //! What `vmss2core modules` says about a macOS guest.
 
-use std::io::{self, Write};
+use std::borrow::Cow;
 
 use serde::Serialize;
 use vmss2core_guest::macos::{KernelImage, Kext, MacosFacts};
 use vmss2core_mem::Problem;
 
-use crate::escape::printable;
 use crate::info::{Hex, ProblemInfo, problem_info};
-
-/// Name and version of the JSON form of [`MacosModulesReport`].
-pub const MACOS_MODULES_SCHEMA: &str = "vmss2core/macos-modules/1";
+use crate::page::{Answer, Column, Page};
 
 /// The kernel and its extensions.
 #[derive(Clone, Debug, Serialize)]
 pub struct MacosModulesReport {
-    /// Always [`MACOS_MODULES_SCHEMA`].
-    pub schema: &'static str,
     /// How the extensions were found; empty if they were not.
     pub how: String,
     /// The kernel.
@@ -67,33 +62,43 @@ impl MacosModulesReport {
         let darwin = macos.version.as_ref().map(|version| version.value.darwin);
         let version = darwin.map(|darwin| darwin.map(|number| number.to_string()).join("."));
         Self {
-            schema: MACOS_MODULES_SCHEMA,
             how: list.map(|list| list.how.clone()).unwrap_or_default(),
             kernel: macos.image.as_ref().map(|image| kernel(&image.value, version)),
             kexts: list.iter().flat_map(|list| &list.value.kexts).map(kext).collect(),
             problems: problems.iter().map(problem_info).collect(),
         }
     }
+}
 
-    /// Writes a line for each, the kernel first.
-    pub fn write_text(&self, mut out: &mut dyn Write) -> io::Result<()> {
-        let mut line = |base: &str, bytes: &str, name: &str, rest: (&str, Option<&str>)| {
-            let (name, version) = (printable(name), printable(rest.0));
-            let uuid = rest.1.unwrap_or("?");
-            writeln!(&mut out, "{base:<18} {bytes:>9}  {name:<40} {version:<12} {uuid}")
+impl Answer for MacosModulesReport {
+    const SCHEMA: &'static str = "vmss2core/macos-modules/1";
+
+    /// A row for each, the kernel first.
+    fn page(&self, page: &mut Page<'_>) {
+        let columns = [
+            Column::left("BASE", 18),
+            Column::right("SIZE", 9),
+            Column::left("NAME", 40).after("  "),
+            Column::left("VERSION", 12),
+            Column::left("UUID", 0),
+        ];
+        let row = |base: String, bytes: u64, name: &str, (version, uuid): (&str, Option<&str>)| {
+            let uuid = uuid.unwrap_or("?");
+            let texts = [name, version, uuid].map(|text| Cow::from(text.to_owned()));
+            let [name, version, uuid] = texts;
+            [base.into(), format!("{bytes:x}").into(), name, version, uuid]
         };
-        line("BASE", "SIZE", "NAME", ("VERSION", Some("UUID")))?;
-        if let Some(kernel) = &self.kernel {
-            let (base, bytes) = (kernel.base.to_string(), format!("{:x}", kernel.bytes));
+        let kernel = self.kernel.iter().map(|kernel| {
             let version = kernel.version.as_deref().unwrap_or("?");
-            line(&base, &bytes, "mach_kernel", (version, kernel.uuid.as_deref()))?;
-        }
-        for kext in &self.kexts {
+            let rest = (version, kernel.uuid.as_deref());
+            row(kernel.base.to_string(), kernel.bytes, "mach_kernel", rest)
+        });
+        let kexts = self.kexts.iter().map(|kext| {
             let base = kext.base.map_or_else(|| "in the kernel".to_owned(), |at| at.to_string());
             let uuid = kext.uuid.as_deref().or(kext.base.is_none().then_some("-"));
-            line(&base, &format!("{:x}", kext.bytes), &kext.name, (&kext.version, uuid))?;
-        }
-        Ok(())
+            row(base, kext.bytes, &kext.name, (&kext.version, uuid))
+        });
+        page.table(&columns, kernel.chain(kexts));
     }
 }
 

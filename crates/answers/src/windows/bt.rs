@@ -1,21 +1,14 @@
 //! Stacks of a Windows guest.
 
-use std::io::{self, Write};
-
 use serde::Serialize;
 use vmss2core_guest::windows::{Backtrace, Frame, FrameKind, Kernel, Process, Thread};
 
-use crate::escape::printable;
 use crate::info::Hex;
-
-/// Name and version of the JSON form of [`WindowsBtReport`].
-pub const WINDOWS_BT_SCHEMA: &str = "vmss2core/windows-bt/1";
+use crate::page::{Answer, Page};
 
 /// Stacks of a Windows kernel.
 #[derive(Clone, Debug, Serialize)]
 pub struct WindowsBtReport {
-    /// Always [`WINDOWS_BT_SCHEMA`].
-    pub schema: &'static str,
     /// The stacks.
     pub stacks: Vec<WindowsStack>,
 }
@@ -67,18 +60,20 @@ pub struct WindowsFrame {
 impl WindowsBtReport {
     /// A report of these stacks.
     pub fn new(stacks: Vec<WindowsStack>) -> Self {
-        Self { schema: WINDOWS_BT_SCHEMA, stacks }
+        Self { stacks }
     }
+}
 
-    /// Prints it for people.
-    pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+impl Answer for WindowsBtReport {
+    const SCHEMA: &'static str = "vmss2core/windows-bt/1";
+
+    fn page(&self, page: &mut Page<'_>) {
         for (index, stack) in self.stacks.iter().enumerate() {
             if index > 0 {
-                writeln!(out)?;
+                page.gap();
             }
-            stack.write_text(out)?;
+            stack.page(page);
         }
-        Ok(())
     }
 }
 
@@ -104,31 +99,23 @@ impl WindowsStack {
         }
     }
 
-    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{}", self.title())?;
+    fn page(&self, page: &mut Page<'_>) {
+        page.line(&self.title());
+        let is_guess = |frame: &WindowsFrame| frame.kind == "guess";
+        let mut follows_known = false;
         for (number, frame) in self.frames.iter().enumerate() {
-            if frame.kind == "guess"
-                && number
-                    .checked_sub(1)
-                    .and_then(|at| self.frames.get(at))
-                    .is_some_and(|frame| frame.kind != "guess")
-                && let Some(why) = &self.lost
-            {
-                writeln!(
-                    out,
-                    "      unwinding ended: {}; what follows is guessed",
-                    printable(why)
-                )?;
+            if let Some(why) = self.lost.as_ref().filter(|_| is_guess(frame) && follows_known) {
+                page.note(&format!("unwinding ended: {why}; what follows is guessed"));
             }
-            writeln!(out, "{}", frame.line(number))?;
+            page.line(&frame.line(number));
+            follows_known = !is_guess(frame);
         }
-        let has_guesses = self.frames.iter().any(|frame| frame.kind == "guess");
         match (&self.user_ip, &self.user_sp, &self.lost) {
-            (Some(ip), Some(sp), _) => writeln!(out, "      user mode at {ip}, stack {sp}"),
-            (_, _, Some(why)) if !has_guesses => {
-                writeln!(out, "      unwinding ended: {}", printable(why))
+            (Some(ip), Some(sp), _) => page.note(&format!("user mode at {ip}, stack {sp}")),
+            (_, _, Some(why)) if !self.frames.iter().any(is_guess) => {
+                page.note(&format!("unwinding ended: {why}"));
             }
-            _ => Ok(()),
+            _ => {}
         }
     }
 
@@ -136,7 +123,7 @@ impl WindowsStack {
         let mut words = Vec::new();
         words.extend(self.pid.map(|pid| format!("PID {pid}")));
         words.extend(self.tid.map(|tid| format!("TID {tid}")));
-        words.extend(self.process.as_ref().map(|name| format!("\"{}\"", printable(name))));
+        words.extend(self.process.as_ref().map(|name| format!("\"{name}\"")));
         words.extend(self.cpu.map(|cpu| format!("on CPU {cpu}")));
         format!("{}  by {}", words.join("  "), self.from)
     }
@@ -163,7 +150,7 @@ impl WindowsFrame {
     fn line(&self, number: usize) -> String {
         let Hex(ip) = self.ip;
         let mark = if self.kind == "guess" { "    ?".to_owned() } else { format!("{number:>4} ") };
-        let place = self.place.as_deref().map_or_else(String::new, printable);
+        let place = self.place.as_deref().unwrap_or_default();
         let note = if self.kind == "interrupted" { "  (interrupted)" } else { "" };
         format!("{mark} {ip:016x}  {place}{note}").trim_end().to_owned()
     }

@@ -1,7 +1,5 @@
 //! The part of `info` that is about a Windows kernel.
 
-use std::io::{self, Write};
-
 use serde::Serialize;
 use vmss2core_guest::windows::{
     Completeness, Kernel, PdbIdentity, WindowsFacts, bugcheck_name, bugcheck_parameters,
@@ -10,7 +8,8 @@ use vmss2core_mem::Gva;
 
 use super::{names, windows_time};
 use crate::info::{Hex, InfoReport, Known, known_as};
-use crate::text::{duration, field, known};
+use crate::page::Page;
+use crate::units::duration;
 
 const SECOND: u64 = 10_000_000;
 
@@ -267,58 +266,59 @@ impl InfoReport {
     }
 }
 
-/// The text form.
-pub(crate) fn write_windows(windows: &WindowsInfo, out: &mut dyn Write) -> io::Result<()> {
-    field("edition", windows.edition.as_deref(), out)?;
-    known("lab", windows.lab.as_ref(), out, Clone::clone)?;
-    known("build", windows.build.as_ref(), out, |build| {
-        format!("{build}{}", if windows.checked { ", checked" } else { "" })
-    })?;
-    field("installed", windows.system_root.as_deref(), out)?;
-    known("image", windows.image.as_ref(), out, |image| {
-        let key = image.key.as_ref().map(|key| format!(", key {key}"));
-        format!("{}, {} bytes{}", image.base, image.bytes, key.unwrap_or_default())
-    })?;
-    let pdb = windows.image.as_ref().and_then(|image| image.value.pdb.as_ref());
-    field("PDB", pdb.map(|pdb| pdb.path.as_str()), out)?;
-    known("page table", Some(&windows.page_tables), out, |root| format!("physical {root}"))?;
-    known("KDBG", windows.debugger_data.as_ref(), out, |at| {
-        let encoded = windows.debugger_data_encoded == Some(true);
-        format!("{at}{}", if encoded { ", encoded in memory" } else { "" })
-    })?;
-    field("time", windows.time.as_deref(), out)?;
-    field("uptime", windows.uptime_seconds.map(duration).as_deref(), out)?;
-    write_bugcheck(windows, out)?;
-    for cpu in &windows.cpus {
-        field(&format!("CPU {}", cpu.number), Some(&cpu.line()), out)?;
+impl WindowsInfo {
+    /// Describes it for people.
+    pub(crate) fn describe(&self, page: &mut Page<'_>) {
+        page.field("edition", self.edition.as_deref());
+        page.known("lab", self.lab.as_ref(), Clone::clone);
+        page.known("build", self.build.as_ref(), |build| {
+            format!("{build}{}", if self.checked { ", checked" } else { "" })
+        });
+        page.field("installed", self.system_root.as_deref());
+        page.known("image", self.image.as_ref(), |image| {
+            let key = image.key.as_ref().map(|key| format!(", key {key}"));
+            format!("{}, {} bytes{}", image.base, image.bytes, key.unwrap_or_default())
+        });
+        let pdb = self.image.as_ref().and_then(|image| image.value.pdb.as_ref());
+        page.field("PDB", pdb.map(|pdb| pdb.path.as_str()));
+        page.known("page table", Some(&self.page_tables), |root| format!("physical {root}"));
+        page.known("KDBG", self.debugger_data.as_ref(), |at| {
+            let encoded = self.debugger_data_encoded == Some(true);
+            format!("{at}{}", if encoded { ", encoded in memory" } else { "" })
+        });
+        page.field("time", self.time.as_deref());
+        page.field("uptime", self.uptime_seconds.map(duration).as_deref());
+        self.describe_bugcheck(page);
+        for cpu in &self.cpus {
+            page.field(&format!("CPU {}", cpu.number), Some(&cpu.line()));
+        }
+        for foreign in &self.foreign {
+            let text =
+                format!("vCPU {} was with {} ({})", foreign.vcpu, foreign.holder, foreign.how);
+            page.field("foreign", Some(&text));
+        }
+        for missing in &self.missing {
+            page.field("missing", Some(missing));
+        }
     }
-    for foreign in &windows.foreign {
-        let text = format!("vCPU {} was with {} ({})", foreign.vcpu, foreign.holder, foreign.how);
-        field("foreign", Some(&text), out)?;
-    }
-    for missing in &windows.missing {
-        field("missing", Some(missing), out)?;
-    }
-    Ok(())
-}
 
-fn write_bugcheck(windows: &WindowsInfo, out: &mut dyn Write) -> io::Result<()> {
-    known("stopped", windows.bugcheck.as_ref(), out, |found| {
-        format!("stop code {} {}", found.code, found.name.unwrap_or("without a known name"))
-    })?;
-    let parameters = windows.bugcheck.iter().flat_map(|found| &found.value.parameters);
-    for (number, parameter) in (1..).zip(parameters) {
-        let place = parameter.place.as_ref().map(|place| format!(" in {place}"));
-        let meaning = parameter.meaning.map(|meaning| format!(": {meaning}"));
-        let text = format!(
-            "{}{}{}",
-            parameter.value,
-            place.unwrap_or_default(),
-            meaning.unwrap_or_default()
-        );
-        field(&format!("arg {number}"), Some(&text), out)?;
+    fn describe_bugcheck(&self, page: &mut Page<'_>) {
+        page.known("stopped", self.bugcheck.as_ref(), |found| {
+            format!("stop code {} {}", found.code, found.name.unwrap_or("without a known name"))
+        });
+        let parameters = self.bugcheck.iter().flat_map(|found| &found.value.parameters);
+        for (number, parameter) in (1..).zip(parameters) {
+            let place = parameter.place.as_ref().map(|place| format!(" in {place}"));
+            let meaning = parameter.meaning.map(|meaning| format!(": {meaning}"));
+            let text = format!(
+                "{}{}{}",
+                parameter.value,
+                place.unwrap_or_default(),
+                meaning.unwrap_or_default()
+            );
+            page.field(&format!("arg {number}"), Some(&text));
+        }
     }
-    Ok(())
 }
 
 impl WindowsCpuInfo {

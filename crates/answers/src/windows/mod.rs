@@ -6,17 +6,13 @@ mod modules;
 mod names;
 mod ps;
 
-pub use bt::{WINDOWS_BT_SCHEMA, WindowsBtReport, WindowsFrame, WindowsStack};
+pub use bt::{WindowsBtReport, WindowsFrame, WindowsStack};
 pub use info::{
     BugcheckInfo, BugcheckParameter, PdbInfo, WindowsCpuInfo, WindowsForeign, WindowsImage,
     WindowsInfo,
 };
-pub use modules::{
-    UnloadedModuleInfo, WINDOWS_MODULES_SCHEMA, WindowsModuleInfo, WindowsModulesReport,
-};
-pub use ps::{WINDOWS_PS_SCHEMA, WindowsProcess, WindowsPsReport, WindowsThread};
-
-pub(crate) use info::write_windows;
+pub use modules::{UnloadedModuleInfo, WindowsModuleInfo, WindowsModulesReport};
+pub use ps::{WindowsProcess, WindowsPsReport, WindowsThread};
 
 use crate::units::utc_time;
 

@@ -1,22 +1,17 @@
 //! What `vmss2core modules` says about a Windows guest.
 
-use std::io::{self, Write};
+use std::borrow::Cow;
 
 use serde::Serialize;
 use vmss2core_guest::windows::{Module, Modules, UnloadedModule};
 
 use super::{PdbInfo, windows_time};
-use crate::escape::printable;
 use crate::info::{Hex, ProblemInfo, problem_info};
-
-/// Name and version of the JSON form of [`WindowsModulesReport`].
-pub const WINDOWS_MODULES_SCHEMA: &str = "vmss2core/windows-modules/1";
+use crate::page::{Answer, Column, Page};
 
 /// Images in a Windows kernel.
 #[derive(Clone, Debug, Serialize)]
 pub struct WindowsModulesReport {
-    /// Always [`WINDOWS_MODULES_SCHEMA`].
-    pub schema: &'static str,
     /// How they were found.
     pub how: String,
     /// Those that are loaded, the kernel first.
@@ -68,32 +63,42 @@ impl WindowsModulesReport {
     /// The report about these images.
     pub fn new(found: &Modules) -> Self {
         Self {
-            schema: WINDOWS_MODULES_SCHEMA,
             how: found.how.clone(),
             modules: found.modules.iter().map(module).collect(),
             unloaded: found.unloaded.iter().map(unloaded).collect(),
             problems: found.problems.iter().map(problem_info).collect(),
         }
     }
+}
 
-    /// Writes a line for each.
-    pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{:<18} {:>9}  {:<20} PDB", "BASE", "SIZE", "NAME")?;
-        for module in &self.modules {
+impl Answer for WindowsModulesReport {
+    const SCHEMA: &'static str = "vmss2core/windows-modules/1";
+
+    fn page(&self, page: &mut Page<'_>) {
+        let columns = |heads: [&'static str; 4]| {
+            let [base, size, name, rest] = heads;
+            [
+                Column::left(base, 18),
+                Column::right(size, 9),
+                Column::left(name, 20).after("  "),
+                Column::left(rest, 0),
+            ]
+        };
+        let loaded = |module: &WindowsModuleInfo| {
             let pdb = module.pdb.as_ref().map_or("?", |pdb| pdb.path.as_str());
-            let (base, bytes) = (module.base.to_string(), module.bytes);
-            let name = printable(&module.name);
-            writeln!(out, "{base:<18} {bytes:>9x}  {name:<20} {}", printable(pdb))?;
-        }
+            let (base, bytes) = (module.base.to_string(), format!("{:x}", module.bytes));
+            [base, bytes, module.name.clone(), pdb.to_owned()].map(Cow::from)
+        };
+        page.table(&columns(["BASE", "SIZE", "NAME", "PDB"]), self.modules.iter().map(loaded));
         if !self.unloaded.is_empty() {
-            writeln!(out, "unloaded")?;
+            page.line("unloaded");
         }
-        for module in &self.unloaded {
-            let (start, bytes) = (module.start, module.end.0.saturating_sub(module.start.0));
-            let (name, time) = (printable(&module.name), module.time.as_deref().unwrap_or("?"));
-            writeln!(out, "{:<18} {bytes:>9x}  {name:<20} {time}", start.to_string())?;
-        }
-        Ok(())
+        let unloaded = |module: &UnloadedModuleInfo| {
+            let bytes = format!("{:x}", module.end.0.saturating_sub(module.start.0));
+            let time = module.time.as_deref().unwrap_or("?").to_owned();
+            [module.start.to_string(), bytes, module.name.clone(), time].map(Cow::from)
+        };
+        page.table(&columns([""; 4]), self.unloaded.iter().map(unloaded));
     }
 }
 

@@ -1,17 +1,13 @@
 //! What `vmss2core ps` says about a Windows guest.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Write};
 
 use serde::Serialize;
 use vmss2core_guest::windows::{Process, Processes, Thread};
 
 use super::windows_time;
-use crate::escape::printable;
 use crate::info::{Hex, ProblemInfo, problem_info};
-
-/// Name and version of the JSON form of [`WindowsPsReport`].
-pub const WINDOWS_PS_SCHEMA: &str = "vmss2core/windows-ps/1";
+use crate::page::{Answer, Page};
 
 /// Deeper branches of a tree are drawn no further to the right.
 const DEEPEST: usize = 40;
@@ -19,14 +15,14 @@ const DEEPEST: usize = 40;
 /// The processes of a Windows guest.
 #[derive(Clone, Debug, Serialize)]
 pub struct WindowsPsReport {
-    /// Always [`WINDOWS_PS_SCHEMA`].
-    pub schema: &'static str,
     /// How the list was found.
     pub how: String,
     /// By number.
     pub processes: Vec<WindowsProcess>,
     /// What is missing, odd or broken.
     pub problems: Vec<ProblemInfo>,
+    #[serde(skip)]
+    form: Form,
 }
 
 /// A process.
@@ -90,48 +86,50 @@ impl WindowsPsReport {
         let mut processes: Vec<WindowsProcess> = found.processes.iter().map(process).collect();
         processes.sort_by_key(|process| process.pid);
         Self {
-            schema: WINDOWS_PS_SCHEMA,
             how: found.how.clone(),
             processes,
             problems: found.problems.iter().map(problem_info).collect(),
+            form: Form::List,
         }
-    }
-
-    /// Writes a line for each process.
-    pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{}", title())?;
-        for process in &self.processes {
-            writeln!(out, "{}", process.line(0))?;
-        }
-        self.write_totals(out)
     }
 
     /// The same with every process below the one that made it.
-    pub fn write_tree(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{}", title())?;
-        for (process, depth) in tree(&self.processes) {
-            writeln!(out, "{}", process.line(depth))?;
-        }
-        self.write_totals(out)
+    pub fn as_tree(self) -> Self {
+        Self { form: Form::Tree, ..self }
     }
 
     /// The same with a line for each thread below its process.
-    pub fn write_threads(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{}", title())?;
-        for process in &self.processes {
-            writeln!(out, "{}", process.line(0))?;
-            for thread in &process.threads {
-                writeln!(out, "{}", thread.line())?;
-            }
-        }
-        self.write_totals(out)
+    pub fn with_threads(self) -> Self {
+        Self { form: Form::Threads, ..self }
     }
+}
 
-    fn write_totals(&self, out: &mut dyn Write) -> io::Result<()> {
+impl Answer for WindowsPsReport {
+    const SCHEMA: &'static str = "vmss2core/windows-ps/1";
+
+    fn page(&self, page: &mut Page<'_>) {
+        page.line(&title());
+        let processes = match self.form {
+            Form::Tree => tree(&self.processes),
+            Form::List | Form::Threads => self.processes.iter().map(|one| (one, 0)).collect(),
+        };
+        for (process, depth) in processes {
+            page.line(&process.line(depth));
+            let threads = process.threads.iter().filter(|_| self.form == Form::Threads);
+            threads.for_each(|thread| page.line(&thread.line()));
+        }
         let threads = self.processes.iter().map(|process| process.threads.len());
         let threads = threads.fold(0, usize::saturating_add);
-        writeln!(out, "{} processes with {threads} threads", self.processes.len())
+        page.line(&format!("{} processes with {threads} threads", self.processes.len()));
     }
+}
+
+/// What the list looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    List,
+    Tree,
+    Threads,
 }
 
 fn process(process: &Process) -> WindowsProcess {
@@ -181,7 +179,7 @@ impl WindowsProcess {
             self.pid,
             self.threads.len(),
             cpus.join(","),
-            printable(self.path.as_deref().unwrap_or(&self.name)),
+            self.path.as_deref().unwrap_or(&self.name),
         )
     }
 }
@@ -197,7 +195,7 @@ impl WindowsThread {
     }
 }
 
-/// Every process behind the one that made it, with its depth. Whose parent is not
+/// Every process after the one that made it, with its depth. Whose parent is not
 /// listed is a root, and so is one of those that are parents of each other.
 fn tree(processes: &[WindowsProcess]) -> Vec<(&WindowsProcess, usize)> {
     let pids: HashSet<u64> = processes.iter().map(|process| process.pid).collect();

@@ -1,21 +1,19 @@
 //! A report in its two forms, and whether the one for programs fits its schema.
 
-use std::io::{self, Write};
-
 use serde_json::Value;
-use vmss2core_answers::write_json;
+use vmss2core_answers::{Answer, write_json, write_text};
 
 use crate::schema;
 
-pub(crate) fn json<T: serde::Serialize>(report: &T) -> Value {
+pub(crate) fn json(report: &impl Answer) -> Value {
     let mut out = Vec::new();
     write_json(report, &mut out).unwrap();
     serde_json::from_slice(&out).unwrap()
 }
 
-pub(crate) fn text(write: impl Fn(&mut dyn Write) -> io::Result<()>) -> String {
+pub(crate) fn text(report: &impl Answer) -> String {
     let mut out = Vec::new();
-    write(&mut out).unwrap();
+    write_text(report, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 

@@ -1,10 +1,8 @@
 //! `bt`: kernel stacks of processors and tasks.
 
-use std::io::Write;
-
 use anyhow::{anyhow, bail};
 use clap::Args;
-use vmss2core_answers::{BtReport, StackInfo, write_json};
+use vmss2core_answers::{BtReport, StackInfo};
 use vmss2core_guest::linux::{Kernel, LinuxError, Task, Tasks};
 use vmss2core_mem::Problem;
 
@@ -81,7 +79,11 @@ impl Plan for BtPlan {
         with_either_kernel(
             &self.guest,
             |kernel| of_linux(self, kernel),
-            |kernel| windows::bt(self, kernel),
+            |kernel| {
+                let (report, problems) = windows::bt(kernel, self.stacks)?;
+                output::answer(&report, self.style)?;
+                Ok(problems)
+            },
         )
     }
 }
@@ -89,13 +91,7 @@ impl Plan for BtPlan {
 fn of_linux(plan: &BtPlan, kernel: &Kernel) -> anyhow::Result<Vec<Problem>> {
     let mut problems = Vec::new();
     let stacks = stacks(kernel, plan.stacks, &mut problems)?;
-    let report = BtReport::new(stacks);
-    let mut out = output::stdout();
-    match plan.style {
-        Style::Text => report.write_text(&mut out)?,
-        Style::Json => write_json(&report, &mut out)?,
-    }
-    out.flush()?;
+    output::answer(&BtReport::new(stacks), plan.style)?;
     Ok(problems)
 }
 

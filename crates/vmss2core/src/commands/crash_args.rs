@@ -1,9 +1,7 @@
 //! `crash-args`: how to open the guest in kernel debuggers.
 
-use std::io::Write;
-
 use clap::Args;
-use vmss2core_answers::{CrashArgsReport, write_json};
+use vmss2core_answers::CrashArgsReport;
 
 use super::kernel::with_kernel;
 use super::{Arguments, Plan};
@@ -48,12 +46,7 @@ impl Plan for CrashArgsPlan {
         with_kernel(&self.guest, |kernel| {
             let vmlinux = self.guest.files.vmlinux.as_deref();
             let report = CrashArgsReport::new(kernel.linux(), &self.guest.source.inputs, vmlinux);
-            let mut out = output::stdout();
-            match self.style {
-                Style::Text => report.write_text(&mut out)?,
-                Style::Json => write_json(&report, &mut out)?,
-            }
-            out.flush()?;
+            output::answer(&report, self.style)?;
             Ok(Vec::new())
         })
     }

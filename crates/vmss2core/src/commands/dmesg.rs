@@ -1,9 +1,7 @@
 //! `dmesg`: the kernel's log.
 
-use std::io::Write;
-
 use clap::Args;
-use vmss2core_answers::{DmesgReport, TimeStyle, write_json};
+use vmss2core_answers::{DmesgReport, TimeStyle};
 use vmss2core_guest::linux::LEVELS;
 
 use super::kernel::with_kernel;
@@ -87,13 +85,9 @@ impl Plan for DmesgPlan {
         with_kernel(&self.guest, |kernel| {
             let log = kernel.log()?;
             let clock = kernel.clock(Some(&log));
-            let report = DmesgReport::new(&log, &clock, &self.levels, &log.problems);
-            let mut out = output::stdout();
-            match self.style {
-                Style::Json => write_json(&report, &mut out)?,
-                Style::Text => report.write_text(self.times, &mut out)?,
-            }
-            out.flush()?;
+            let report =
+                DmesgReport::new(&log, &clock, &self.levels, &log.problems).with_times(self.times);
+            output::answer(&report, self.style)?;
             output::talk(&format!("vmss2core: {}", log.how));
             if self.times == TimeStyle::Date {
                 let booted = report.booted.as_ref();

@@ -1,44 +1,22 @@
 //! Questions about a macOS guest.
 
-use std::fmt::Write as _;
-use std::io::Write;
+use std::fmt::Write;
 
-use vmss2core_answers::{MacosModulesReport, write_json};
+use anyhow::Context;
+
+use vmss2core_answers::MacosModulesReport;
 use vmss2core_guest::Facts;
 use vmss2core_guest::macos::MacosFacts;
-use vmss2core_mem::Problem;
-
-use super::modules::ModulesPlan;
-use super::source::Guest;
-use crate::args::Style;
-use crate::output;
 
 /// What can be asked of a macOS guest; said to who asks for something else.
 pub(super) const ANSWERS: &str = "this is a macOS guest, and the command is not for those yet; of \
     macOS it can be asked: info, modules; gdb serves it to lldb and gdb, and convert writes \
     elf-physical, elf-linear and raw files of it";
 
-/// `modules`.
-pub(super) fn modules(plan: &ModulesPlan, guest: &Guest) -> anyhow::Result<Vec<Problem>> {
-    let mut out = output::stdout();
-    write_modules(&guest.facts, plan.style, &mut out)?;
-    out.flush()?;
-    Ok(Vec::new())
-}
-
-/// Writes what `modules` says.
-pub(super) fn write_modules(
-    facts: &Facts,
-    style: Style,
-    mut out: &mut dyn Write,
-) -> anyhow::Result<()> {
-    let Some(macos) = &facts.macos else { anyhow::bail!("this is no macOS guest") };
-    let report = MacosModulesReport::new(macos, &facts.problems);
-    match style {
-        Style::Json => write_json(&report, &mut out)?,
-        Style::Text => report.write_text(&mut out)?,
-    }
-    Ok(())
+/// What `modules` says.
+pub(super) fn modules(facts: &Facts) -> anyhow::Result<MacosModulesReport> {
+    let macos = facts.macos.as_ref().context("this is no macOS guest")?;
+    Ok(MacosModulesReport::new(macos, &facts.problems))
 }
 
 /// Where the kernel lies, and how that is known.

@@ -1,13 +1,11 @@
 //! `maps`: the mappings of a process.
 
-use std::io::Write;
-
 use clap::Args;
-use vmss2core_answers::{MapsReport, write_json};
+use vmss2core_answers::MapsReport;
 
 use super::kernel::with_kernel;
 use super::{Arguments, Plan, process};
-use crate::args::{Global, GuestArgs, GuestPlan};
+use crate::args::{Global, GuestArgs, GuestPlan, Style};
 use crate::exit::Exit;
 use crate::output;
 
@@ -40,12 +38,12 @@ pub(crate) struct MapsArgs {
 
 impl Arguments for MapsArgs {
     fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
-        let style = match (self.json, self.proc) {
-            (true, _) => MapsStyle::Json,
-            (false, true) => MapsStyle::Proc,
-            (false, false) => MapsStyle::Text,
-        };
-        Ok(Box::new(MapsPlan { guest: self.guest.plan(global), pid: self.pid, style }))
+        Ok(Box::new(MapsPlan {
+            guest: self.guest.plan(global),
+            pid: self.pid,
+            proc: self.proc,
+            style: Style::of(self.json),
+        }))
     }
 }
 
@@ -54,16 +52,9 @@ impl Arguments for MapsArgs {
 struct MapsPlan {
     guest: GuestPlan,
     pid: u32,
-    style: MapsStyle,
-}
-
-/// What a list of mappings looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum MapsStyle {
-    Text,
     /// As `/proc/PID/maps`.
-    Proc,
-    Json,
+    proc: bool,
+    style: Style,
 }
 
 impl Plan for MapsPlan {
@@ -72,13 +63,8 @@ impl Plan for MapsPlan {
             let (process, mut problems) = process::of(kernel, self.pid)?;
             problems.extend(process.problems().iter().cloned());
             let report = MapsReport::new(&process, &problems);
-            let mut out = output::stdout();
-            match self.style {
-                MapsStyle::Text => report.write_text(&mut out)?,
-                MapsStyle::Proc => report.write_proc(&mut out)?,
-                MapsStyle::Json => write_json(&report, &mut out)?,
-            }
-            out.flush()?;
+            let report = if self.proc { report.as_proc() } else { report };
+            output::answer(&report, self.style)?;
             Ok(problems)
         })
     }

@@ -28,7 +28,7 @@ mod vmcoreinfo;
 mod windows;
 
 pub(crate) use self::core::{CorePlan, CoreStyle, Wanted};
-pub(crate) use ps::{PsPlan, PsStyle};
+pub(crate) use ps::{Listed, PsPlan};
 
 use clap::Subcommand;
 

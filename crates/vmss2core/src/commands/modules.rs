@@ -1,14 +1,12 @@
 //! `modules`: what the kernel has loaded.
 
-use std::io::Write;
-
 use clap::Args;
-use vmss2core_answers::{ModuleList, ModulesReport, write_json};
+use vmss2core_answers::{ModuleList, ModulesReport, WindowsModulesReport};
 use vmss2core_guest::linux::Kernel;
 use vmss2core_mem::Problem;
 
 use super::kernel::with_any_kernel;
-use super::{Arguments, Plan, macos, windows};
+use super::{Arguments, Plan, macos};
 use crate::args::{Global, GuestArgs, GuestPlan, Style};
 use crate::exit::Exit;
 use crate::output;
@@ -58,21 +56,23 @@ impl Plan for ModulesPlan {
         with_any_kernel(
             &self.guest,
             |kernel| of_linux(self, kernel),
-            |kernel| windows::modules(self, kernel),
-            |guest| macos::modules(self, guest),
+            |kernel| {
+                let modules = kernel.modules();
+                output::answer(&WindowsModulesReport::new(modules), self.style)?;
+                Ok(modules.problems.clone())
+            },
+            |guest| {
+                output::answer(&macos::modules(&guest.facts)?, self.style)?;
+                Ok(Vec::new())
+            },
         )
     }
 }
 
 fn of_linux(plan: &ModulesPlan, kernel: &Kernel) -> anyhow::Result<Vec<Problem>> {
     let modules = kernel.modules();
-    let report = ModulesReport::new(modules);
-    let mut out = output::stdout();
-    match plan.style {
-        Style::Json => write_json(&report, &mut out)?,
-        Style::Text => report.write_text(plan.list, kernel.word_len(), &mut out)?,
-    }
-    out.flush()?;
+    let report = ModulesReport::new(modules, kernel.word_len(), plan.list);
+    output::answer(&report, plan.style)?;
     if !modules.how.is_empty() {
         output::talk(&format!("vmss2core: {}", modules.how));
     }

@@ -1,16 +1,15 @@
 //! `ps`: the processes of a guest.
 
 use std::collections::HashMap;
-use std::io::Write;
 
 use clap::Args;
-use vmss2core_answers::{PsOptions, PsReport, write_json};
+use vmss2core_answers::{PsOptions, PsReport};
 use vmss2core_guest::linux::{Kernel, Tasks};
 use vmss2core_mem::{Gva, Problem};
 
 use super::kernel::with_either_kernel;
 use super::{Arguments, Plan, windows};
-use crate::args::{Global, GuestArgs, GuestPlan};
+use crate::args::{Global, GuestArgs, GuestPlan, Style};
 use crate::exit::Exit;
 use crate::output;
 
@@ -50,12 +49,11 @@ pub(crate) struct PsArgs {
 
 impl Arguments for PsArgs {
     fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
-        let style = match (self.json, self.tree) {
-            (true, _) => PsStyle::Json,
-            (false, true) => PsStyle::Tree,
-            (false, false) => PsStyle::Text,
-        };
-        Ok(Box::new(PsPlan { guest: self.guest.plan(global), threads: self.threads, style }))
+        Ok(Box::new(PsPlan {
+            guest: self.guest.plan(global),
+            listed: Listed { threads: self.threads, tree: self.tree },
+            style: Style::of(self.json),
+        }))
     }
 }
 
@@ -63,16 +61,17 @@ impl Arguments for PsArgs {
 #[derive(Debug)]
 pub(crate) struct PsPlan {
     pub(crate) guest: GuestPlan,
-    pub(crate) threads: bool,
-    pub(crate) style: PsStyle,
+    pub(crate) listed: Listed,
+    pub(crate) style: Style,
 }
 
-/// What a list of processes looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PsStyle {
-    Text,
-    Tree,
-    Json,
+/// What a list has a line for, and in which order.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Listed {
+    /// Threads, not only processes.
+    pub(crate) threads: bool,
+    /// Processes below their parents.
+    pub(crate) tree: bool,
 }
 
 impl Plan for PsPlan {
@@ -80,30 +79,29 @@ impl Plan for PsPlan {
         with_either_kernel(
             &self.guest,
             |kernel| of_linux(self, kernel),
-            |kernel| windows::ps(self, kernel),
+            |kernel| {
+                let (report, problems) = windows::ps(kernel, self.listed)?;
+                output::answer(&report, self.style)?;
+                Ok(problems)
+            },
         )
     }
 }
 
 fn of_linux(plan: &PsPlan, kernel: &Kernel) -> anyhow::Result<Vec<Problem>> {
-    let (report, problems) = report(kernel, plan.threads)?;
-    let mut out = output::stdout();
-    match plan.style {
-        PsStyle::Text => report.write_text(&mut out)?,
-        PsStyle::Tree => report.write_tree(&mut out)?,
-        PsStyle::Json => write_json(&report, &mut out)?,
-    }
-    out.flush()?;
+    let (report, problems) = report(kernel, plan.listed)?;
+    output::answer(&report, plan.style)?;
     Ok(problems)
 }
 
 /// The processes, or all threads, and what is missing.
-pub(super) fn report(kernel: &Kernel, threads: bool) -> anyhow::Result<(PsReport, Vec<Problem>)> {
+pub(super) fn report(kernel: &Kernel, listed: Listed) -> anyhow::Result<(PsReport, Vec<Problem>)> {
     let tasks = kernel.tasks()?;
     let (command_lines, problems) = command_lines(kernel, &tasks);
     // Without the guest's own clock it is better to count from its boot.
     let boot_unix_ns = kernel.clock(None).boot_unix_ns.map(|boot| boot.value);
-    let options = PsOptions { threads, boot_unix_ns };
+    let Listed { threads, tree } = listed;
+    let options = PsOptions { threads, tree, boot_unix_ns };
     let report = PsReport::new(&tasks, command_lines, &problems, options);
     Ok((report, tasks.problems.into_iter().chain(problems).collect()))
 }

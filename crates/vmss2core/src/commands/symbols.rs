@@ -1,11 +1,10 @@
 //! `symbols`: what the kernel calls its functions and variables.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::Args;
-use vmss2core_answers::{SymbolInfo, SymbolsReport, matches_pattern, write_json};
+use vmss2core_answers::{SymbolInfo, SymbolsReport, matches_pattern};
 use vmss2core_guest::linux::{Kernel, Symbol};
 use vmss2core_mem::{Gva, Problem};
 
@@ -87,12 +86,7 @@ impl Plan for SymbolsPlan {
                     .collect()
             };
             let report = SymbolsReport::new(&table.how, symbols, kernel.word_len(), &problems);
-            let mut out = output::stdout();
-            match self.style {
-                Style::Json => write_json(&report, &mut out)?,
-                Style::Text => report.write_text(&mut out)?,
-            }
-            out.flush()?;
+            output::answer(&report, self.style)?;
             output::talk(&format!("vmss2core: {}", table.how));
             Ok(problems)
         })

@@ -1,90 +1,33 @@
 //! Questions that a Windows kernel is asked.
 
-use std::io::Write;
-
 use anyhow::bail;
-use vmss2core_answers::{
-    WindowsBtReport, WindowsModulesReport, WindowsPsReport, WindowsStack, write_json,
-};
+use vmss2core_answers::{WindowsBtReport, WindowsPsReport, WindowsStack};
 use vmss2core_guest::windows::{Kernel, Process, Processes, Thread, WindowsError};
 use vmss2core_mem::Problem;
 
-use super::bt::{BtPlan, Stacks};
-use super::modules::ModulesPlan;
-use super::ps::{PsPlan, PsStyle};
-use crate::args::Style;
-use crate::output;
+use super::bt::Stacks;
+use super::ps::Listed;
 
-/// `ps`.
-pub(super) fn ps(plan: &PsPlan, kernel: &Kernel) -> anyhow::Result<Vec<Problem>> {
-    let threads = if plan.threads { Listed::Threads } else { Listed::Processes };
-    let mut out = output::stdout();
-    let problems = write_ps(kernel, (plan.style, threads), &mut out)?;
-    out.flush()?;
-    Ok(problems)
-}
-
-/// What a list has a line for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Listed {
-    Processes,
-    Threads,
-}
-
-/// Writes what `ps` says.
-pub(super) fn write_ps(
+/// What `ps` says, and what is missing.
+pub(super) fn ps(
     kernel: &Kernel,
-    (style, listed): (PsStyle, Listed),
-    mut out: &mut dyn Write,
-) -> anyhow::Result<Vec<Problem>> {
+    listed: Listed,
+) -> anyhow::Result<(WindowsPsReport, Vec<Problem>)> {
     let found = kernel.processes()?;
     let report = WindowsPsReport::new(&found);
-    match (style, listed) {
-        (PsStyle::Json, _) => write_json(&report, &mut out)?,
-        (PsStyle::Tree, _) => report.write_tree(&mut out)?,
-        (PsStyle::Text, Listed::Threads) => report.write_threads(&mut out)?,
-        (PsStyle::Text, Listed::Processes) => report.write_text(&mut out)?,
-    }
-    Ok(found.problems)
+    let report = match listed {
+        Listed { tree: true, .. } => report.as_tree(),
+        Listed { threads: true, .. } => report.with_threads(),
+        Listed { .. } => report,
+    };
+    Ok((report, found.problems))
 }
 
-/// `modules`.
-pub(super) fn modules(plan: &ModulesPlan, kernel: &Kernel) -> anyhow::Result<Vec<Problem>> {
-    let mut out = output::stdout();
-    let problems = write_modules(kernel, plan.style, &mut out)?;
-    out.flush()?;
-    Ok(problems)
-}
-
-/// Writes what `modules` says.
-pub(super) fn write_modules(
+/// What `bt` says, and what is missing.
+pub(super) fn bt(
     kernel: &Kernel,
-    style: Style,
-    mut out: &mut dyn Write,
-) -> anyhow::Result<Vec<Problem>> {
-    let modules = kernel.modules();
-    let report = WindowsModulesReport::new(modules);
-    match style {
-        Style::Json => write_json(&report, &mut out)?,
-        Style::Text => report.write_text(&mut out)?,
-    }
-    Ok(modules.problems.clone())
-}
-
-/// `bt`.
-pub(super) fn bt(plan: &BtPlan, kernel: &Kernel) -> anyhow::Result<Vec<Problem>> {
-    let mut out = output::stdout();
-    let problems = write_bt(kernel, (plan.style, plan.stacks), &mut out)?;
-    out.flush()?;
-    Ok(problems)
-}
-
-/// Writes what `bt` says.
-pub(super) fn write_bt(
-    kernel: &Kernel,
-    (style, wanted): (Style, Stacks),
-    mut out: &mut dyn Write,
-) -> anyhow::Result<Vec<Problem>> {
+    wanted: Stacks,
+) -> anyhow::Result<(WindowsBtReport, Vec<Problem>)> {
     let mut problems = Vec::new();
     let listed = match kernel.processes() {
         Ok(listed) => listed,
@@ -97,12 +40,7 @@ pub(super) fn write_bt(
     };
     problems.extend(listed.problems.iter().cloned());
     let stacks = stacks(kernel, &listed.processes, wanted, &mut problems)?;
-    let report = WindowsBtReport::new(stacks);
-    match style {
-        Style::Text => report.write_text(&mut out)?,
-        Style::Json => write_json(&report, &mut out)?,
-    }
-    Ok(problems)
+    Ok((WindowsBtReport::new(stacks), problems))
 }
 
 fn stacks(

@@ -7,8 +7,8 @@ use vmss2core_guest::linux::LinuxOffsets;
 use vmss2core_guest::windows;
 
 use super::{KernelFamily, LegacyArgs, NotYet, Output, WindowsKind};
-use crate::args::{GuestPlan, ProgressWhen, Source};
-use crate::commands::{CorePlan, CoreStyle, Plan, PsPlan, PsStyle, Wanted};
+use crate::args::{GuestPlan, ProgressWhen, Source, Style};
+use crate::commands::{CorePlan, CoreStyle, Listed, Plan, PsPlan, Wanted};
 use crate::plan::Format;
 
 /// Write the files that the original wrote.
@@ -120,7 +120,7 @@ impl LegacyArgs {
         self.check_command()?;
         self.check_memory_file()?;
         let guest = GuestPlan::new(self.files, self.kernel, self.global.spill_dir());
-        Ok(Box::new(PsPlan { guest, threads: false, style: PsStyle::Text }))
+        Ok(Box::new(PsPlan { guest, listed: Listed::default(), style: Style::Text }))
     }
 
     /// A command that is misspelt looks like a file.

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use vmss2core_answers::{CoreInfo, CoreReport, write_json};
+use vmss2core_answers::{CoreInfo, CoreReport};
 use vmss2core_dump::output::check_existing;
 use vmss2core_dump::process::{ProcessCore, ProcessOptions, ProcessSummary};
 use vmss2core_dump::{DumpError, Existing};
@@ -18,6 +18,7 @@ use vmss2core_mem::Problem;
 
 use super::Plan;
 use super::kernel::with_kernel;
+use crate::args::Style;
 use crate::cancel::Cancel;
 use crate::exit::{Exit, Stopped};
 use crate::output;
@@ -55,9 +56,7 @@ impl Plan for CorePlan {
                 }
             }
             if self.style == CoreStyle::Json {
-                let mut out = output::stdout();
-                write_json(&CoreReport::new(written, &problems), &mut out)?;
-                out.flush()?;
+                output::answer(&CoreReport::new(written, &problems), Style::Json)?;
             }
             Ok(problems)
         })
@@ -96,15 +95,15 @@ impl Writer<'_, '_> {
             core: &core,
             written: &written,
         };
-        match self.plan.style {
-            CoreStyle::Text => told.talk(),
-            CoreStyle::Original { quiet: false } => {
-                say(self.plan, "Finished writing core.")?;
-                told.talk();
-            }
-            CoreStyle::Original { quiet: true } | CoreStyle::Json => {}
+        let mut core = told.info();
+        if self.plan.style == (CoreStyle::Original { quiet: false }) {
+            say(self.plan, "Finished writing core.")?;
         }
-        Ok((told.info(), written.summary.problems))
+        if matches!(self.plan.style, CoreStyle::Text | CoreStyle::Original { quiet: false }) {
+            core.incomplete_files = told.incomplete_files();
+            output::tell(&CoreReport::new(vec![core.clone()], &[]));
+        }
+        Ok((core, written.summary.problems))
     }
 
     fn write_file(

@@ -4,11 +4,10 @@ mod args;
 mod destination;
 mod wanted;
 
-use std::io::Write;
 use std::ops::Range;
 
 use anyhow::Context;
-use vmss2core_answers::{ExtractReport, ExtractedFile, Hex, human_size, write_json};
+use vmss2core_answers::{ExtractReport, ExtractedFile, Hex, human_size, shell_word};
 use vmss2core_dump::files::{self, FileSummary};
 use vmss2core_guest::linux::Process;
 use vmss2core_mem::Problem;
@@ -130,27 +129,18 @@ fn report(
     written: Vec<ExtractedFile>,
     problems: &[Problem],
 ) -> anyhow::Result<()> {
+    let report = ExtractReport::new(written, problems);
     if plan.style == Style::Json {
-        let mut out = output::stdout();
-        write_json(&ExtractReport::new(written, problems), &mut out)?;
-        out.flush()?;
-        return Ok(());
+        return Ok(output::answer(&report, Style::Json)?);
     }
-    for file in &written {
-        output::line(&format!(
-            "wrote {}: {}, {}",
-            file.path,
-            file.guest_path,
-            human_size(file.bytes)
-        ));
-    }
+    output::tell(&report);
+    let written = &report.files;
     if plan.files == WantedFiles::Programs
-        && let Some(root) = destination::root_of(&written)
+        && let Some(root) = destination::root_of(written)
         && let Some(executable) = written.first()
     {
         let core = format!("core.{}", plan.pid);
-        let words =
-            [&root, &executable.path, &core].map(|word| vmss2core_answers::shell_word(word));
+        let words = [&root, &executable.path, &core].map(|word| shell_word(word));
         let [root, executable, core] = words;
         output::hints(&[format!("gdb -iex 'set sysroot {root}' {executable} {core}")]);
     }

@@ -8,17 +8,20 @@ use std::fmt::Write;
 use std::sync::OnceLock;
 
 use anyhow::{Context, anyhow, bail};
-use vmss2core_answers::{BtReport, DmesgReport, ModuleList, ModulesReport, TimeStyle};
+use vmss2core_answers::{
+    Answer, BtReport, DmesgReport, ModuleList, ModulesReport, TimeStyle, write_text,
+};
 use vmss2core_gdb::{Monitor, MonitorCommand, Selected};
 use vmss2core_guest::linux::{Kernel, Process, Task};
 use vmss2core_guest::windows;
 use vmss2core_machine::paging::AddressSpace;
-use vmss2core_mem::Gva;
+use vmss2core_mem::{Gva, Problem};
 
 use super::args::GdbPlan;
 use super::symbols;
 use crate::args::hex;
 use crate::commands::bt::Stacks;
+use crate::commands::ps::Listed;
 use crate::commands::source::Guest;
 use crate::commands::{bt, info, ps};
 
@@ -76,15 +79,16 @@ impl Answers<'_> {
             return said;
         }
         match name {
-            "ps" => printed(|out| {
-                Ok(ps::report(self.kernel()?, arguments.contains(&"-T"))?.0.write_text(out)?)
-            }),
+            "ps" => {
+                let listed = Listed { threads: arguments.contains(&"-T"), ..Listed::default() };
+                printed(&ps::report(self.kernel()?, listed)?.0)
+            }
             "dmesg" => self.log(arguments),
-            "mods" => printed(|out| {
+            "mods" => {
                 let kernel = self.kernel()?;
-                let report = ModulesReport::new(kernel.modules());
-                Ok(report.write_text(ModuleList::Table, kernel.word_len(), out)?)
-            }),
+                let (modules, word_len) = (kernel.modules(), kernel.word_len());
+                printed(&ModulesReport::new(modules, word_len, ModuleList::Table))
+            }
             "bt" => self.stacks(arguments),
             "cr3" => self.root(arguments, at),
             "vtop" => self.translate(arguments, at),
@@ -107,7 +111,7 @@ impl Answers<'_> {
             return Ok(said.clone());
         }
         let inputs = &self.plan.guest.source.inputs;
-        let said = printed(|out| Ok(info::about(self.guest, inputs).write_text(out)?))?;
+        let said = printed(&info::about(self.guest, inputs))?;
         Ok(self.info.get_or_init(|| said).clone())
     }
 
@@ -125,7 +129,7 @@ impl Answers<'_> {
         let levels: Vec<u8> = (0..=7).collect();
         let report = DmesgReport::new(&log, &kernel.clock(Some(&log)), &levels, &log.problems);
         let times = if arguments.contains(&"-T") { TimeStyle::Date } else { TimeStyle::SinceBoot };
-        printed(|out| Ok(report.write_text(times, out)?))
+        printed(&report.with_times(times))
     }
 
     fn stacks(&self, arguments: &[&str]) -> anyhow::Result<String> {
@@ -135,12 +139,7 @@ impl Answers<'_> {
         };
         let mut problems = Vec::new();
         let report = BtReport::new(bt::stacks(self.kernel()?, wanted, &mut problems)?);
-        let mut text = printed(|out| Ok(report.write_text(out)?))?;
-        for problem in problems {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "{problem}");
-        }
-        Ok(text)
+        with_problems(&report, &problems)
     }
 
     fn root(&self, arguments: &[&str], at: Selected<'_>) -> anyhow::Result<String> {
@@ -224,11 +223,19 @@ fn number(text: &str) -> anyhow::Result<u32> {
     text.parse().with_context(|| format!("{text} is not the number of a process"))
 }
 
-/// What a printer prints.
-fn printed(
-    print: impl FnOnce(&mut dyn std::io::Write) -> anyhow::Result<()>,
-) -> anyhow::Result<String> {
+/// An answer as text.
+fn printed(answer: &impl Answer) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
-    print(&mut bytes)?;
+    write_text(answer, &mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// An answer as text, and after it what is missing.
+fn with_problems(answer: &impl Answer, problems: &[Problem]) -> anyhow::Result<String> {
+    let mut text = printed(answer)?;
+    for problem in problems {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{problem}");
+    }
+    Ok(text)
 }

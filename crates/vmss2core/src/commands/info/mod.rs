@@ -2,12 +2,11 @@
 
 mod tag;
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::{Args, ValueHint};
-use vmss2core_answers::{InfoReport, KernelAnswers, TagsReport, write_json};
+use vmss2core_answers::{InfoReport, KernelAnswers, TagsReport};
 use vmss2core_checkpoint::{Inventory, Opened};
 use vmss2core_guest::linux::{BetterSources, Kernel, Task, Tasks};
 use vmss2core_machine::Vcpu;
@@ -115,12 +114,7 @@ pub(super) fn about(guest: &Guest, inputs: &[PathBuf]) -> InfoReport {
 fn report(plan: &InfoPlan, style: Style) -> anyhow::Result<Exit> {
     let guest = Guest::open(&plan.source)?;
     let report = about(&guest, &plan.source.inputs);
-    let mut out = output::stdout();
-    match style {
-        Style::Text => report.write_text(&mut out)?,
-        Style::Json => write_json(&report, &mut out)?,
-    }
-    out.flush()?;
+    output::answer(&report, style)?;
     let failure = guest.read_failure();
     output::problems(&failure);
     Ok(guest.exit_with(failure.as_slice()))
@@ -177,13 +171,7 @@ fn tasks(kernel: &Kernel) -> Option<Found<Vec<Task>>> {
 }
 
 fn tags(opened: &Opened, style: Style) -> anyhow::Result<Exit> {
-    let report = TagsReport::new(inventory(opened)?);
-    let mut out = output::stdout();
-    match style {
-        Style::Text => report.write_text(&mut out)?,
-        Style::Json => write_json(&report, &mut out)?,
-    }
-    out.flush()?;
+    output::answer(&TagsReport::new(inventory(opened)?), style)?;
     output::problems(&opened.checkpoint.about.problems);
     Ok(Exit::with_problems(&opened.checkpoint.about.problems))
 }

@@ -1,15 +1,12 @@
 //! Answers about a Windows guest, where they are others than about Linux.
 
-use std::fmt::Write;
-
+use vmss2core_answers::WindowsModulesReport;
 use vmss2core_guest::windows::Kernel;
-use vmss2core_mem::Problem;
 
-use super::{number, printed};
-use crate::args::Style;
+use super::{number, with_problems};
 use crate::commands::bt::Stacks;
-use crate::commands::ps::PsStyle;
-use crate::commands::windows::{Listed, write_bt, write_modules, write_ps};
+use crate::commands::ps::Listed;
+use crate::commands::windows;
 
 /// What a command says; `None` if it has nothing to do with Windows.
 pub(super) fn answer(
@@ -19,15 +16,21 @@ pub(super) fn answer(
 ) -> Option<anyhow::Result<String>> {
     match name {
         "ps" => Some(processes(kernel, arguments)),
-        "mods" => Some(with_problems(|out| write_modules(kernel, Style::Text, out))),
+        "mods" => Some(modules(kernel)),
         "bt" => Some(stacks(kernel, arguments)),
         _ => None,
     }
 }
 
 fn processes(kernel: &Kernel, arguments: &[&str]) -> anyhow::Result<String> {
-    let listed = if arguments.contains(&"-T") { Listed::Threads } else { Listed::Processes };
-    with_problems(|out| write_ps(kernel, (PsStyle::Text, listed), out))
+    let listed = Listed { threads: arguments.contains(&"-T"), ..Listed::default() };
+    let (report, problems) = windows::ps(kernel, listed)?;
+    with_problems(&report, &problems)
+}
+
+fn modules(kernel: &Kernel) -> anyhow::Result<String> {
+    let modules = kernel.modules();
+    with_problems(&WindowsModulesReport::new(modules), &modules.problems)
 }
 
 fn stacks(kernel: &Kernel, arguments: &[&str]) -> anyhow::Result<String> {
@@ -35,21 +38,6 @@ fn stacks(kernel: &Kernel, arguments: &[&str]) -> anyhow::Result<String> {
         Some(pid) => Stacks::Process(number(pid)?),
         None => Stacks::Processors,
     };
-    with_problems(|out| write_bt(kernel, (Style::Text, wanted), out))
-}
-
-/// What is printed, and what is missing behind it.
-fn with_problems(
-    print: impl FnOnce(&mut dyn std::io::Write) -> anyhow::Result<Vec<Problem>>,
-) -> anyhow::Result<String> {
-    let mut problems = Vec::new();
-    let mut text = printed(|out| {
-        problems = print(out)?;
-        Ok(())
-    })?;
-    for problem in problems {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{problem}");
-    }
-    Ok(text)
+    let (report, problems) = windows::bt(kernel, wanted)?;
+    with_problems(&report, &problems)
 }
