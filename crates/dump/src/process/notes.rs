@@ -2,7 +2,7 @@
 //! what follows an NT_PRSTATUS to its thread.
 
 use vmss2core_guest::linux::{Kernel, Object, Process, Task, ThreadRegisters, TlsSegment, Vma};
-use vmss2core_machine::x86::Gpr;
+use vmss2core_machine::x86::{Gpr, SegmentRegister};
 use vmss2core_mem::PAGE_SIZE;
 use zerocopy::little_endian::{I32, U16, U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
@@ -112,7 +112,7 @@ impl Writer<'_> {
         let task = &thread.task;
         let info = &self.core.info;
         let family = [task.ppid.unwrap_or(0), info.group, info.session].map(U32::new);
-        let fpvalid = I32::new(registers.fpu.is_some().into());
+        let fpvalid = I32::new(registers.cpu.fpu.is_some().into());
         if self.is_32_bit() {
             let status = Prstatus32 {
                 pid: task.tid.into(),
@@ -218,7 +218,7 @@ impl Writer<'_> {
     }
 
     fn vectors(&self, notes: &mut Notes, registers: &ThreadRegisters) {
-        let fxsave = registers.fpu.as_ref().and_then(fpu::fxsave);
+        let fxsave = registers.cpu.fpu.as_ref().and_then(fpu::fxsave);
         if let Some(fxsave) = &fxsave {
             if self.is_32_bit() {
                 notes.push(b"CORE", NT_FPREGSET, &fpu::fsave(fxsave));
@@ -227,8 +227,8 @@ impl Writer<'_> {
                 notes.push(b"CORE", NT_FPREGSET, fxsave);
             }
         }
-        let xcr0 = registers.xcr0;
-        if let Some(area) = registers.fpu.as_ref().and_then(|state| fpu::xstate(state, xcr0)) {
+        let xcr0 = registers.cpu.msrs.xcr0;
+        if let Some(area) = registers.cpu.fpu.as_ref().and_then(|state| fpu::xstate(state, xcr0)) {
             notes.push(b"LINUX", NT_X86_XSTATE, &area);
         }
         if self.is_32_bit()
@@ -271,8 +271,9 @@ fn cut<const N: usize>(text: &[u8]) -> [u8; N] {
 }
 
 fn registers_64(thread: &ThreadRegisters) -> Registers64 {
-    let values = &thread.values;
-    let gpr = |gpr| U64::new(values.gpr(gpr));
+    let (cpu, segments) = (&thread.cpu, &thread.cpu.segments);
+    let gpr = |gpr| known(cpu.gpr(gpr));
+    let selector = |of: SegmentRegister| known(of.selector.map(u64::from));
     Registers64 {
         r15: gpr(Gpr::R15),
         r14: gpr(Gpr::R14),
@@ -289,24 +290,31 @@ fn registers_64(thread: &ThreadRegisters) -> Registers64 {
         rdx: gpr(Gpr::Rdx),
         rsi: gpr(Gpr::Rsi),
         rdi: gpr(Gpr::Rdi),
-        orig_rax: values.orig_rax.into(),
-        rip: values.rip.into(),
-        cs: values.cs.into(),
-        eflags: values.rflags.into(),
+        orig_rax: thread.system_call.into(),
+        rip: known(cpu.rip),
+        cs: selector(segments.cs),
+        eflags: known(cpu.rflags),
         rsp: gpr(Gpr::Rsp),
-        ss: values.ss.into(),
-        fs_base: values.fs_base.into(),
-        gs_base: values.gs_base.into(),
-        ds: values.ds.into(),
-        es: values.es.into(),
-        fs: values.fs.into(),
-        gs: values.gs.into(),
+        ss: selector(segments.ss),
+        fs_base: known(segments.fs.base),
+        gs_base: known(segments.gs.base),
+        ds: selector(segments.ds),
+        es: selector(segments.es),
+        fs: selector(segments.fs),
+        gs: selector(segments.gs),
     }
 }
 
+/// A core has no way to say that a register is not known.
+fn known(value: Option<u64>) -> U64 {
+    U64::new(value.unwrap_or(0))
+}
+
 fn registers_32(thread: &ThreadRegisters) -> Registers32 {
-    let values = &thread.values;
-    let gpr = |gpr| low(values.gpr(gpr));
+    let (cpu, segments) = (&thread.cpu, &thread.cpu.segments);
+    let low = |value: Option<u64>| low(value.unwrap_or(0));
+    let gpr = |gpr| low(cpu.gpr(gpr));
+    let selector = |of: SegmentRegister| low(of.selector.map(u64::from));
     Registers32 {
         ebx: gpr(Gpr::Rbx),
         ecx: gpr(Gpr::Rcx),
@@ -315,16 +323,16 @@ fn registers_32(thread: &ThreadRegisters) -> Registers32 {
         edi: gpr(Gpr::Rdi),
         ebp: gpr(Gpr::Rbp),
         eax: gpr(Gpr::Rax),
-        ds: low(values.ds),
-        es: low(values.es),
-        fs: low(values.fs),
-        gs: low(values.gs),
-        orig_eax: low(values.orig_rax),
-        eip: low(values.rip),
-        cs: low(values.cs),
-        eflags: low(values.rflags),
+        ds: selector(segments.ds),
+        es: selector(segments.es),
+        fs: selector(segments.fs),
+        gs: selector(segments.gs),
+        orig_eax: low(Some(thread.system_call)),
+        eip: low(cpu.rip),
+        cs: selector(segments.cs),
+        eflags: low(cpu.rflags),
         esp: gpr(Gpr::Rsp),
-        ss: low(values.ss),
+        ss: selector(segments.ss),
     }
 }
 

@@ -57,7 +57,7 @@ impl Attached {
         }
         let description = registers::description(
             !process.is_32_bit(),
-            found.values().filter_map(|state| state.fpu.as_ref()),
+            found.values().filter_map(|state| state.cpu.fpu.as_ref()),
         );
         let threads = tasks.iter().filter(|task| found.contains_key(&task.tid)).map(thread);
         Ok(Self {

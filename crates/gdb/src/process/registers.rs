@@ -1,8 +1,7 @@
 //! The registers of a thread in user mode, as descriptions have them.
 
 use vmss2core_guest::linux::ThreadRegisters;
-use vmss2core_machine::x86;
-use vmss2core_machine::x86::{FpuState, Gpr, SegmentRegister, SegmentRegisters};
+use vmss2core_machine::x86::{FpuState, Gpr};
 
 use crate::description::{Description, Feature, Width};
 use crate::target::Registers;
@@ -29,47 +28,11 @@ pub(super) fn description<'f>(
 
 /// Those of a thread; what cannot be relied on is left out.
 pub(super) fn of_thread(found: &ThreadRegisters) -> Registers {
-    let values = &found.values;
-    let general = Gpr::ALL.map(|gpr| {
-        let is_known = !found.unreliable.contains(&gpr.name());
-        is_known.then(|| values.gpr(gpr))
-    });
-    let cpu = x86::Registers {
-        general,
-        rip: Some(values.rip),
-        rflags: Some(values.rflags),
-        segments: segments(found),
-        fpu: found.fpu.clone(),
-        ..x86::Registers::default()
-    };
-    Registers { cpu, system_call: Some(values.orig_rax) }
-}
-
-fn segments(found: &ThreadRegisters) -> SegmentRegisters {
-    let values = &found.values;
-    // Where the base is not stored, the descriptor has it.
-    let described = |selector| {
-        let segment = found.tls.iter().find(|segment| segment.selector() == selector);
-        segment.map_or(0, |segment| u64::from(segment.base))
-    };
-    // Selectors have 16 bits; what is above them is what was pushed along.
-    let selector = |value: u64| SegmentRegister {
-        selector: u16::try_from(value & 0xffff).ok(),
-        ..SegmentRegister::default()
-    };
-    let with_base = |value, base| {
-        let base = if base == 0 { described(value) } else { base };
-        SegmentRegister { base: Some(base), ..selector(value) }
-    };
-    SegmentRegisters {
-        cs: selector(values.cs),
-        ss: selector(values.ss),
-        ds: selector(values.ds),
-        es: selector(values.es),
-        fs: with_base(values.fs, values.fs_base),
-        gs: with_base(values.gs, values.gs_base),
-        ..SegmentRegisters::default()
+    let mut cpu = found.cpu.clone();
+    for (gpr, value) in Gpr::ALL.iter().zip(&mut cpu.general) {
+        value.take_if(|_| found.unreliable.contains(&gpr.name()));
     }
+    Registers { cpu, system_call: Some(found.system_call) }
 }
 
 #[cfg(test)]
@@ -79,8 +42,8 @@ mod tests {
     #[test]
     fn what_cannot_be_relied_on_is_missing_and_not_zero() {
         let mut found = ThreadRegisters { unreliable: vec!["rbx"], ..ThreadRegisters::default() };
-        found.values.set_gpr(Gpr::Rbx, 7);
-        found.values.set_gpr(Gpr::Rbp, 8);
+        found.cpu.set_gpr(Gpr::Rbx, 7);
+        found.cpu.set_gpr(Gpr::Rbp, 8);
         let registers = of_thread(&found);
         assert_eq!(registers.cpu.gpr(Gpr::Rbx), None);
         assert_eq!(registers.cpu.gpr(Gpr::Rbp), Some(8));

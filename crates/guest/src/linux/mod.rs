@@ -51,7 +51,7 @@ pub use process::{
     Backing, Content, Counts, FileRun, Libraries, Library, MappedFile, Missing, Patch, PatchBytes,
     Process, RestoredFile, Run, SectionTable, Vma, VmaFlags,
 };
-pub use registers::{RegisterFinder, ThreadRegisters, TlsSegment, UserRegisters};
+pub use registers::{RegisterFinder, ThreadRegisters, TlsSegment};
 pub(crate) use stack::fuzz_stacks;
 pub use stack::{Backtrace, Frame, FrameKind, StackEnd};
 pub use symbols::{Symbol, Symbols};

@@ -7,18 +7,17 @@
 //! tried on many threads, and the one that shows user registers most often is
 //! taken. 32-bit kernels up to 2.6.29 stored fewer segment registers.
 
-use vmss2core_machine::x86::Gpr;
+use vmss2core_machine::x86::{self, Gpr, SegmentRegister, SegmentRegisters};
 use vmss2core_mem::{Found, Gva};
 
-use super::UserRegisters;
 use super::raw::{PT_REGS_32, PT_REGS_64};
 use crate::linux::stack::stack_sizes;
 use crate::linux::{Kernel, LinuxError, Task};
 
 /// User code and stack segments of x86-64: 64-bit code, 32-bit code.
-const CODE_64: u64 = 0x33;
-pub(super) const CODE_COMPAT: u64 = 0x23;
-const DATA_64: u64 = 0x2b;
+const CODE_64: u16 = 0x33;
+const CODE_COMPAT: u16 = 0x23;
+const DATA_64: u16 = 0x2b;
 /// The same of a 32-bit kernel, and what they were in 2.4.
 const CODE_32: [u64; 2] = [0x73, 0x23];
 const DATA_32: [u64; 2] = [0x7b, 0x2b];
@@ -85,13 +84,26 @@ fn places(kernel: &Kernel) -> Vec<FramePlace> {
     stack_sizes(kernel).into_iter().flat_map(of_size).collect()
 }
 
+/// What a thread stored when it entered the kernel.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) cpu: x86::Registers,
+    /// Number of the system call that it is in, or [`NO_SYSTEM_CALL`].
+    pub(super) system_call: u64,
+    /// Not all of the registers were stored.
+    pub(super) is_partial: bool,
+}
+
+/// -1 of the guest.
+pub(super) const NO_SYSTEM_CALL: u64 = u64::MAX;
+
 /// The registers of a thread that is in the kernel. `place` is what
 /// [`calibrate`] found; kernels up to 4.x also say where the stack ends.
 pub(super) fn of_task(
     kernel: &Kernel,
     place: Option<FramePlace>,
     task: &Task,
-) -> Result<Found<UserRegisters>, LinuxError> {
+) -> Result<Found<Stored>, LinuxError> {
     let by_stack = task.stack.and_then(|stack| Some(place?.end(stack)));
     let object = kernel.object(task.gva, "task_struct");
     let by_pointer = object.pointer("thread.sp0|thread.rsp0|thread.esp0").ok();
@@ -116,7 +128,7 @@ pub(super) fn of_task(
 }
 
 /// The structure that ends here, if it holds user registers.
-fn read(kernel: &Kernel, end: Gva) -> Option<UserRegisters> {
+fn read(kernel: &Kernel, end: Gva) -> Option<Stored> {
     let mut bytes = [0; MAX_FRAME_BYTES];
     let used =
         if kernel.linux().is_64_bit { MAX_FRAME_BYTES } else { WORDS_32[0].saturating_mul(4) };
@@ -126,48 +138,50 @@ fn read(kernel: &Kernel, end: Gva) -> Option<UserRegisters> {
     if kernel.linux().is_64_bit { parse_64(bytes) } else { parse_32(bytes) }
 }
 
-fn parse_64(bytes: &[u8]) -> Option<UserRegisters> {
-    let values = decode_64(bytes)?;
-    let segments = matches!(values.cs, CODE_64 | CODE_COMPAT) && values.ss == DATA_64;
-    (segments && is_user_state(&values, 1 << 56)).then_some(values)
+fn parse_64(bytes: &[u8]) -> Option<Stored> {
+    let stored = decode_64(bytes)?;
+    let of = &stored.cpu.segments;
+    let segments =
+        matches!(of.cs.selector, Some(CODE_64 | CODE_COMPAT)) && of.ss.selector == Some(DATA_64);
+    (segments && is_user_state(&stored.cpu, 1 << 56)).then_some(stored)
 }
 
-fn decode_64(bytes: &[u8]) -> Option<UserRegisters> {
+fn decode_64(bytes: &[u8]) -> Option<Stored> {
     let words: Vec<u64> = bytes.chunks_exact(8).map(little_endian).collect();
     let word = |index: usize| words.get(index).copied();
     let regs = &PT_REGS_64;
-    let mut values = UserRegisters {
-        rip: word(regs.ip)?,
-        rflags: word(regs.flags)?,
-        orig_rax: word(regs.orig_ax)?,
-        // FRED has event data above the selectors.
-        cs: word(regs.cs)? & 0xffff,
-        ss: word(regs.ss)? & 0xffff,
-        ..UserRegisters::default()
+    let mut cpu = x86::Registers {
+        rip: Some(word(regs.ip)?),
+        rflags: Some(word(regs.flags)?),
+        ..x86::Registers::default()
     };
-    values.set_gpr(Gpr::Rsp, word(regs.sp)?);
+    // FRED has event data above the selectors.
+    cpu.segments.cs.selector = selector(word(regs.cs)?);
+    cpu.segments.ss.selector = selector(word(regs.ss)?);
+    cpu.set_gpr(Gpr::Rsp, word(regs.sp)?);
     for (index, gpr) in regs.general {
-        values.set_gpr(*gpr, word(*index)?);
+        cpu.set_gpr(*gpr, word(*index)?);
     }
-    Some(values)
+    Some(Stored { cpu, system_call: word(regs.orig_ax)?, is_partial: false })
 }
 
 /// What the SYSCALL instruction itself leaves: the return address in RCX and
 /// the flags in R11; the kernel put the stack pointer elsewhere.
-fn read_partial(kernel: &Kernel, end: Gva, stack_pointer: u64) -> Option<UserRegisters> {
+fn read_partial(kernel: &Kernel, end: Gva, stack_pointer: u64) -> Option<Stored> {
     let mut bytes = [0; MAX_FRAME_BYTES];
     let start = Gva(end.0.checked_sub(bytes.len() as u64)?);
     kernel.read(start, &mut bytes, "pt_regs").ok()?;
-    let mut values = decode_64(&bytes)?;
-    values.rflags = values.gpr(Gpr::R11);
-    values.set_gpr(Gpr::Rsp, stack_pointer);
-    (values.cs, values.ss) = (CODE_64, DATA_64);
-    values.is_partial = true;
-    is_user_state(&values, 1 << 47).then_some(values)
+    let mut stored = Stored { is_partial: true, ..decode_64(&bytes)? };
+    let cpu = &mut stored.cpu;
+    cpu.rflags = cpu.gpr(Gpr::R11);
+    cpu.set_gpr(Gpr::Rsp, stack_pointer);
+    cpu.segments.cs.selector = Some(CODE_64);
+    cpu.segments.ss.selector = Some(DATA_64);
+    is_user_state(cpu, 1 << 47).then_some(stored)
 }
 
 /// All variants end alike; where the two data segments lie tells which it is.
-fn parse_32(bytes: &[u8]) -> Option<UserRegisters> {
+fn parse_32(bytes: &[u8]) -> Option<Stored> {
     let words: Vec<u64> = bytes.chunks_exact(4).map(little_endian).collect();
     let is_data = |word: u64| DATA_32.contains(&(word & 0xffff));
     WORDS_32.iter().find_map(|count| {
@@ -177,35 +191,52 @@ fn parse_32(bytes: &[u8]) -> Option<UserRegisters> {
         if !is_data(*ds) || !is_data(*es) {
             return None;
         }
-        let selector = |index: usize| extra.get(index).map_or(0, |word| word & 0xffff);
-        let mut values = UserRegisters {
-            rip: *ip,
-            rflags: *flags,
-            orig_rax: sign_extended(*orig_ax),
-            cs: cs & 0xffff,
-            ss: ss & 0xffff,
-            ds: ds & 0xffff,
-            es: es & 0xffff,
-            fs: selector(0),
-            gs: selector(1),
-            ..UserRegisters::default()
+        let with =
+            |word: u64| SegmentRegister { selector: selector(word), ..SegmentRegister::default() };
+        let extra = |index: usize| extra.get(index).map(|word| with(*word)).unwrap_or_default();
+        let mut cpu = x86::Registers {
+            rip: Some(*ip),
+            rflags: Some(*flags),
+            segments: SegmentRegisters {
+                cs: with(*cs),
+                ss: with(*ss),
+                ds: with(*ds),
+                es: with(*es),
+                fs: extra(0),
+                gs: extra(1),
+                ..SegmentRegisters::default()
+            },
+            ..x86::Registers::default()
         };
-        values.set_gpr(Gpr::Rsp, *sp);
+        cpu.set_gpr(Gpr::Rsp, *sp);
         for (index, gpr) in PT_REGS_32.general {
-            values.set_gpr(*gpr, *frame.get(*index)?);
+            cpu.set_gpr(*gpr, *frame.get(*index)?);
         }
-        let segments = CODE_32.contains(&values.cs) && DATA_32.contains(&values.ss);
-        (segments && is_user_state(&values, 1 << 32)).then_some(values)
+        let segments = CODE_32.contains(&(cs & 0xffff)) && is_data(*ss);
+        let is_user = segments && is_user_state(&cpu, 1 << 32);
+        is_user.then(|| Stored { cpu, system_call: sign_extended(*orig_ax), is_partial: false })
     })
+}
+
+/// A selector in the low bits of a word.
+pub(super) fn selector(word: u64) -> Option<u16> {
+    u16::try_from(word & 0xffff).ok()
+}
+
+/// Whether a thread runs 32-bit code on a 64-bit kernel.
+pub(super) fn is_compat(cpu: &x86::Registers) -> bool {
+    cpu.segments.cs.selector == Some(CODE_COMPAT)
 }
 
 /// Code and stack in the user's half, flags that a processor can have and that
 /// user mode cannot be without (interrupts on).
-fn is_user_state(values: &UserRegisters, top: u64) -> bool {
+fn is_user_state(cpu: &x86::Registers, top: u64) -> bool {
     const INTERRUPTS: u64 = 1 << 9;
-    let flags = values.rflags;
+    let (Some(flags), Some(rip), Some(rsp)) = (cpu.rflags, cpu.rip, cpu.gpr(Gpr::Rsp)) else {
+        return false;
+    };
     let flags_are_sane = flags & FLAGS_ALWAYS != 0 && flags & INTERRUPTS != 0 && flags < FLAGS_END;
-    flags_are_sane && values.rip < top && values.gpr(Gpr::Rsp) < top
+    flags_are_sane && rip < top && rsp < top
 }
 
 /// "No system call" is -1 in both widths.

@@ -15,66 +15,29 @@ mod tls;
 mod xsave;
 
 use vmss2core_machine::x86;
-use vmss2core_machine::x86::{FpuState, Gpr};
+use vmss2core_machine::x86::{Gpr, SegmentRegister, SegmentRegisters};
 use vmss2core_mem::{Found, Gva, Problem};
 
 use super::{Kernel, LinuxError, Object, Task};
 use fpu::{Fpu, Saved};
-use frame::FramePlace;
+use frame::{FramePlace, NO_SYSTEM_CALL, Stored};
 
 pub(in crate::linux) use raw::{PT_REGS_32, PT_REGS_64, PtRegs};
 
 pub use tls::TlsSegment;
 
-/// The registers that user mode sees, all but floating point and vectors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are the registers'")]
-pub struct UserRegisters {
-    /// General registers, indexed by [`Gpr`].
-    pub general: [u64; 16],
-    pub rip: u64,
-    pub rflags: u64,
-    /// Number of the system call that the thread is in, or -1.
-    pub orig_rax: u64,
-    pub cs: u64,
-    pub ss: u64,
-    pub ds: u64,
-    pub es: u64,
-    pub fs: u64,
-    pub gs: u64,
-    pub fs_base: u64,
-    pub gs_base: u64,
-    /// Not all of them were stored.
-    is_partial: bool,
-}
-
-impl UserRegisters {
-    /// One general register.
-    pub fn gpr(&self, gpr: Gpr) -> u64 {
-        self.general.get(gpr as usize).copied().unwrap_or(0)
-    }
-
-    /// Sets one general register.
-    pub fn set_gpr(&mut self, gpr: Gpr, value: u64) {
-        if let Some(slot) = self.general.get_mut(gpr as usize) {
-            *slot = value;
-        }
-    }
-}
-
 /// The state of one thread.
 #[derive(Clone, Debug, Default)]
 pub struct ThreadRegisters {
-    /// Its registers.
-    pub values: UserRegisters,
+    /// Its registers as user mode sees them, x87, SSE and later state in standard format
+    /// among them. Of the segments it has selectors, and the bases of FS and GS.
+    pub cpu: x86::Registers,
+    /// Number of the system call that the thread is in, or -1.
+    pub system_call: u64,
     /// Where they were found: `vCPU 1`, or where on its stack.
     pub how: String,
     /// It was executing 32-bit code.
     pub is_32_bit_code: bool,
-    /// x87, SSE and later state in standard format; `None` if it is nowhere.
-    pub fpu: Option<FpuState>,
-    /// Components of such state that the machine has (XCR0).
-    pub xcr0: Option<u64>,
     /// Segments for thread-local storage that are in use.
     pub tls: Vec<TlsSegment>,
     /// Registers whose values cannot be relied on.
@@ -129,7 +92,8 @@ impl RegisterFinder {
     /// The vCPU's registers are the user's.
     fn running(&self, task: &Task, vcpu: u32, x86: &x86::Registers) -> ThreadRegisters {
         let mut thread = ThreadRegisters {
-            values: of_vcpu(x86),
+            cpu: of_vcpu(x86),
+            system_call: NO_SYSTEM_CALL,
             how: format!("vCPU {vcpu}"),
             ..ThreadRegisters::default()
         };
@@ -163,22 +127,20 @@ impl RegisterFinder {
         let mut thread = self.stored(task)?;
         let object = self.object(task);
         let percpu = percpu(x86);
-        let segments = &x86.segments;
-        let selector = |value: Option<u16>| value.map_or(0, u64::from);
+        let (segments, own) = (&x86.segments, &mut thread.cpu.segments);
         if self.kernel.linux().is_64_bit {
             // The kernel leaves the selectors of user mode alone.
-            thread.values.ds = selector(segments.ds.selector);
-            thread.values.es = selector(segments.es.selector);
-            thread.values.fs = selector(segments.fs.selector);
-            thread.values.gs = selector(segments.gs.selector);
-            thread.values.fs_base = segments.fs.base.unwrap_or(0);
+            own.ds.selector = segments.ds.selector;
+            own.es.selector = segments.es.selector;
+            own.fs.selector = segments.fs.selector;
+            own.gs.selector = segments.gs.selector;
+            own.fs.base = segments.fs.base;
             // Around the entry the two are not swapped yet; the user's is the
             // one in the user's half.
             let bases = [x86.msrs.kernel_gs_base, segments.gs.base];
-            let user = bases.into_iter().flatten().find(|base| base >> 63 == 0);
-            thread.values.gs_base = user.unwrap_or(0);
-        } else if thread.values.gs == 0 {
-            thread.values.gs = selector(segments.gs.selector);
+            own.gs.base = bases.into_iter().flatten().find(|base| base >> 63 == 0);
+        } else if own.gs.selector.is_none_or(|gs| gs == 0) {
+            own.gs.selector = segments.gs.selector;
         }
         if self.is_entering(x86) {
             thread.problems.push(Problem::warning(format!(
@@ -200,18 +162,19 @@ impl RegisterFinder {
     fn sleeping(&self, task: &Task) -> Result<ThreadRegisters, LinuxError> {
         let mut thread = self.stored(task)?;
         let object = self.object(task);
-        let number = |path: &str| object.uint(path).unwrap_or(0);
+        let own = &mut thread.cpu.segments;
         if self.kernel.linux().is_64_bit {
-            thread.values.ds = number("thread.ds");
-            thread.values.es = number("thread.es");
-            thread.values.fs = number("thread.fsindex");
-            thread.values.gs = number("thread.gsindex");
+            let selector = |path: &str| object.uint(path).ok().and_then(frame::selector);
+            own.ds.selector = selector("thread.ds");
+            own.es.selector = selector("thread.es");
+            own.fs.selector = selector("thread.fsindex");
+            own.gs.selector = selector("thread.gsindex");
             // Called fs and gs up to 4.6.
-            let base = |path: &str| object.pointer(path).map_or(0, |base| base.0);
-            thread.values.fs_base = base("thread.fsbase|thread.fs");
-            thread.values.gs_base = base("thread.gsbase|thread.gs");
-        } else if thread.values.gs == 0 {
-            thread.values.gs = tls::lazy_gs(&self.kernel, &object).unwrap_or(0);
+            let base = |path: &str| object.pointer(path).ok().map(|base| base.0);
+            own.fs.base = base("thread.fsbase|thread.fs");
+            own.gs.base = base("thread.gsbase|thread.gs");
+        } else if own.gs.selector.is_none_or(|gs| gs == 0) {
+            own.gs.selector = tls::lazy_gs(&self.kernel, &object).and_then(frame::selector);
         }
         let saved = self.fpu.saved(&self.kernel, &object);
         self.finish(&mut thread, task, saved);
@@ -222,23 +185,24 @@ impl RegisterFinder {
     fn stored(&self, task: &Task) -> Result<ThreadRegisters, LinuxError> {
         let place = self.place.as_ref().map(|place| place.value);
         let found = frame::of_task(&self.kernel, place, task)?;
+        let Stored { cpu, system_call, is_partial } = found.value;
         let mut thread =
-            ThreadRegisters { values: found.value, how: found.how, ..ThreadRegisters::default() };
-        self.distrust(&mut thread, task);
+            ThreadRegisters { cpu, system_call, how: found.how, ..ThreadRegisters::default() };
+        self.distrust(&mut thread, task, is_partial);
         Ok(thread)
     }
 
     /// A system call of old kernels did not store what C functions preserve; the slots
     /// hold old values.
-    fn distrust(&self, thread: &mut ThreadRegisters, task: &Task) {
+    fn distrust(&self, thread: &mut ThreadRegisters, task: &Task, is_partial: bool) {
         const PRESERVED: [&str; 6] = ["rbx", "rbp", "r12", "r13", "r14", "r15"];
-        let is_compat = thread.values.cs == frame::CODE_COMPAT;
+        let is_compat = frame::is_compat(&thread.cpu);
         // 32-bit programs have the first two only.
         let preserved = if is_compat { PRESERVED.split_at(2).0 } else { &PRESERVED };
-        let is_in_call = i64::from_le_bytes(thread.values.orig_rax.to_le_bytes()) >= 0;
+        let is_in_call = i64::from_le_bytes(thread.system_call.to_le_bytes()) >= 0;
         let stores_part =
             self.kernel.linux().is_64_bit && is_in_call && self.stores_part(is_compat);
-        if thread.values.is_partial || stores_part {
+        if is_partial || stores_part {
             thread.unreliable.extend(preserved);
             thread.problems.push(Problem::warning(format!(
                 "{}: this kernel does not store all registers for a system call, do not rely on \
@@ -268,18 +232,16 @@ impl RegisterFinder {
     /// What is the same wherever the registers were.
     fn finish(&self, thread: &mut ThreadRegisters, task: &Task, saved: Saved) {
         let is_64_bit = self.kernel.linux().is_64_bit;
-        thread.is_32_bit_code = !is_64_bit || thread.values.cs == frame::CODE_COMPAT;
+        thread.is_32_bit_code = !is_64_bit || frame::is_compat(&thread.cpu);
         thread.tls = tls::segments(&self.kernel, &self.object(task));
-        // A base of 0 with a selector: the descriptor has the base.
-        if is_64_bit {
-            let base = |selector: u64| {
-                let segment = thread.tls.iter().find(|segment| segment.selector() == selector);
-                segment.map_or(0, |segment| u64::from(segment.base))
-            };
-            let (fs, gs) = (base(thread.values.fs), base(thread.values.gs));
-            let values = &mut thread.values;
-            values.fs_base = if values.fs_base == 0 { fs } else { values.fs_base };
-            values.gs_base = if values.gs_base == 0 { gs } else { values.gs_base };
+        let segments = &mut thread.cpu.segments;
+        for segment in [&mut segments.fs, &mut segments.gs] {
+            // No base, or one of 0, with a selector: the descriptor has the base.
+            if segment.base.is_none_or(|base| base == 0) {
+                let is_its = |tls: &&TlsSegment| segment.selector == Some(tls.selector());
+                let base = thread.tls.iter().find(is_its).map(|tls| u64::from(tls.base));
+                segment.base = base.or(segment.base);
+            }
         }
         if saved.state.is_none() {
             thread.problems.push(Problem::note(format!(
@@ -296,7 +258,7 @@ impl RegisterFinder {
                 }
             )));
         }
-        (thread.fpu, thread.xcr0) = (saved.state, saved.features);
+        (thread.cpu.fpu, thread.cpu.msrs.xcr0) = (saved.state, saved.features);
     }
 
     /// Whether a vCPU in kernel mode is in the code between the two modes.
@@ -328,23 +290,31 @@ fn percpu(x86: &x86::Registers) -> Option<Gva> {
     bases.into_iter().flatten().find(|base| base >> 63 == 1).map(Gva)
 }
 
-fn of_vcpu(x86: &x86::Registers) -> UserRegisters {
-    let segments = &x86.segments;
-    let selector = |value: Option<u16>| value.map_or(0, u64::from);
-    UserRegisters {
-        general: x86.general.map(|value| value.unwrap_or(0)),
-        rip: x86.rip.unwrap_or(0),
-        rflags: x86.rflags.unwrap_or(0),
-        // Not in a system call.
-        orig_rax: u64::MAX,
-        cs: selector(segments.cs.selector),
-        ss: selector(segments.ss.selector),
-        ds: selector(segments.ds.selector),
-        es: selector(segments.es.selector),
-        fs: selector(segments.fs.selector),
-        gs: selector(segments.gs.selector),
-        fs_base: segments.fs.base.unwrap_or(0),
-        gs_base: segments.gs.base.unwrap_or(0),
-        is_partial: false,
+/// What user mode sees of a processor's registers.
+fn of_vcpu(vcpu: &x86::Registers) -> x86::Registers {
+    let of = &vcpu.segments;
+    let selector = |segment: SegmentRegister| SegmentRegister {
+        selector: segment.selector,
+        ..SegmentRegister::default()
+    };
+    let with_base = |segment: SegmentRegister| SegmentRegister {
+        selector: segment.selector,
+        base: segment.base,
+        ..SegmentRegister::default()
+    };
+    x86::Registers {
+        general: vcpu.general,
+        rip: vcpu.rip,
+        rflags: vcpu.rflags,
+        segments: SegmentRegisters {
+            cs: selector(of.cs),
+            ss: selector(of.ss),
+            ds: selector(of.ds),
+            es: selector(of.es),
+            fs: with_base(of.fs),
+            gs: with_base(of.gs),
+            ..SegmentRegisters::default()
+        },
+        ..x86::Registers::default()
     }
 }

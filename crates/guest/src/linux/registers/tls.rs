@@ -60,8 +60,9 @@ impl TlsSegment {
     }
 
     /// The selector of user mode for it.
-    pub fn selector(&self) -> u64 {
-        u64::from(self.entry) << 3 | 3
+    pub fn selector(&self) -> u16 {
+        // There are three, far below the limit.
+        u16::try_from(self.entry << 3 | 3).unwrap_or(u16::MAX)
     }
 }
 
