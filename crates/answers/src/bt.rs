@@ -111,10 +111,7 @@ impl StackInfo {
         task: Option<&Task>,
         backtrace: &Backtrace,
     ) -> Self {
-        let of_vcpu = vcpu.and_then(|index| {
-            let numbers = &kernel.linux().logical_cpus;
-            numbers.get(usize::try_from(index).ok()?).copied().flatten()
-        });
+        let of_vcpu = vcpu.and_then(|index| kernel.logical_cpu(index));
         let (end, user, lost) = match &backtrace.end {
             StackEnd::User { ip, sp } => ("user", Some((Hex(ip.0), Hex(sp.0))), None),
             StackEnd::Bottom => ("bottom", None, None),

@@ -10,10 +10,12 @@ mod page;
 use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
-use vmss2core_guest::{CrashKernel, Facts, KernelText, LinuxFacts, OperatingSystem, VcpuFacts};
+use vmss2core_guest::{CrashKernel, Facts, KernelText, LinuxFacts, OperatingSystem};
 use vmss2core_machine::paging::{PagingMode, Root};
 use vmss2core_machine::x86::Gpr;
-use vmss2core_machine::{Architecture, Checkpoint, Machine, Provenance, Vcpu, x86};
+use vmss2core_machine::{
+    Architecture, Checkpoint, Machine, Privilege, Provenance, Vcpu, VcpuView, x86,
+};
 use vmss2core_mem::{Found, PhysicalMemory, Problem, Severity};
 
 use crate::macos::MacosInfo;
@@ -430,32 +432,27 @@ pub(crate) fn range_info(start: u64, end: u64) -> RangeInfo {
 fn vcpu_info(vcpu: &Vcpu, facts: &Facts) -> VcpuInfo {
     let known = facts.vcpus.iter().find(|known| known.index == vcpu.index);
     let x86 = vcpu.x86();
-    let mode = known.and_then(|known| known.mode.as_ref());
+    let mode = known.and_then(|known| known.paging.as_ref()).map(|paging| &paging.mode);
     let instruction_pointer = x86.and_then(|x86| linear_ip(x86, mode.map(|mode| mode.value)));
     let linux = facts.linux.as_deref();
     let in_crash_kernel = linux.is_some_and(|linux| linux.has_left(vcpu.index));
     let linux = linux.filter(|_| !in_crash_kernel);
     VcpuInfo {
         index: vcpu.index,
-        logical_cpu: logical_cpu(vcpu, facts),
+        logical_cpu: known.and_then(|known| known.number),
         halted: vcpu.halted,
         mode: mode.map(|mode| known_as(mode, |mode| mode_name(*mode))),
-        page_tables: known.and_then(|known| known.root).map(root_address),
+        page_tables: known.and_then(VcpuView::root).map(root_address),
         kernel_page_tables: known
             .and_then(|known| known.kernel_root.as_ref())
             .map(|root| known_as(root, |root| root_address(*root))),
-        privilege: known.and_then(|known| known.privilege),
+        privilege: vcpu.registers.level(),
         instruction_pointer: instruction_pointer.map(Hex),
         stack_pointer: x86.and_then(|x86| x86.gpr(Gpr::Rsp)).map(Hex),
         location: instruction_pointer.and_then(|ip| location(ip, known, linux)),
         in_crash_kernel,
         task: None,
     }
-}
-
-fn logical_cpu(vcpu: &Vcpu, facts: &Facts) -> Option<u32> {
-    let index = usize::try_from(vcpu.index).ok()?;
-    *facts.linux.as_ref()?.logical_cpus.get(index)?
 }
 
 /// The instruction pointer as a linear address. Outside of 64-bit mode it is
@@ -471,7 +468,7 @@ fn linear_ip(x86: &x86::Registers, mode: Option<PagingMode>) -> Option<u64> {
     }
 }
 
-fn location(ip: u64, vcpu: Option<&VcpuFacts>, linux: Option<&LinuxFacts>) -> Option<Location> {
+fn location(ip: u64, vcpu: Option<&VcpuView>, linux: Option<&LinuxFacts>) -> Option<Location> {
     let space = space(ip, vcpu)?;
     let in_kernel = linux.filter(|_| space == Space::Kernel);
     let text_offset = in_kernel
@@ -490,9 +487,9 @@ fn location(ip: u64, vcpu: Option<&VcpuFacts>, linux: Option<&LinuxFacts>) -> Op
 
 /// By privilege level; a vCPU without one is judged by the half of a 64-bit
 /// address space that it executes in.
-fn space(ip: u64, vcpu: Option<&VcpuFacts>) -> Option<Space> {
+fn space(ip: u64, vcpu: Option<&VcpuView>) -> Option<Space> {
     match vcpu.and_then(|vcpu| vcpu.privilege) {
-        Some(3) => Some(Space::User),
+        Some(Privilege::User) => Some(Space::User),
         Some(_) => Some(Space::Kernel),
         None if ip >> 63 == 1 => Some(Space::Kernel),
         None => None,

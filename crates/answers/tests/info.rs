@@ -15,13 +15,12 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use vmss2core_answers::{Answer, InfoReport, KernelAnswers, TagsReport, write_json, write_text};
 use vmss2core_checkpoint::{Inventory, Item, ItemKind};
-use vmss2core_guest::{
-    CrashKernel, Facts, KernelText, LinuxFacts, OperatingSystem, VcpuFacts, VmcoreInfo,
-};
-use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_guest::{CrashKernel, Facts, KernelText, LinuxFacts, OperatingSystem, VmcoreInfo};
+use vmss2core_machine::paging::{Paging, PagingMode, Root};
 use vmss2core_machine::x86::Gpr;
 use vmss2core_machine::{
-    About, Architecture, Checkpoint, Machine, Provenance, Registers, SourceFile, Vcpu, x86,
+    About, Architecture, Checkpoint, Machine, Privilege, Provenance, Registers, SourceFile, Vcpu,
+    VcpuView, x86,
 };
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, Problem, Zeroes};
 
@@ -78,20 +77,26 @@ fn file(path: &str, role: &'static str, found: &str) -> SourceFile {
 fn vcpu(index: u32, rip: u64, rsp: u64) -> Vcpu {
     let mut x86 = x86::Registers { rip: Some(rip), ..x86::Registers::default() };
     x86.set_gpr(Gpr::Rsp, rsp);
+    x86.segments.cs.selector = Some(if rip >> 63 == 1 { 0x10 } else { 0x33 });
     Vcpu { index, halted: Some(index == 0), registers: Registers::X86(Box::new(x86)) }
 }
 
 fn facts() -> Facts {
-    let vcpu = |index: u32, privilege| VcpuFacts {
+    let vcpu = |index: u32, privilege| VcpuView {
         index,
-        mode: Some(Found::new(PagingMode::FiveLevel, "CR4.LA57")),
-        root: Some(Root(Gpa(0x1234_5000))),
-        kernel_root: (privilege == 3).then(|| Found::new(Root(Gpa(0x1234_4000)), "bit 12 of CR3")),
+        paging: Some(Paging {
+            mode: Found::new(PagingMode::FiveLevel, "CR4.LA57"),
+            root: Root(Gpa(0x1234_5000)),
+            no_execute: true,
+        }),
+        kernel_root: (privilege == Privilege::User)
+            .then(|| Found::new(Root(Gpa(0x1234_4000)), "bit 12 of CR3")),
         privilege: Some(privilege),
+        number: Some(index),
     };
     Facts {
         os: Some(Found::new(OperatingSystem::Linux, "banner")),
-        vcpus: [vcpu(0, 0), vcpu(1, 3)].into(),
+        vcpus: [vcpu(0, Privilege::Kernel), vcpu(1, Privilege::User)].into(),
         windows: None,
         macos: None,
         linux: Some(linux().into()),
@@ -126,7 +131,6 @@ fn linux() -> LinuxFacts {
             VmcoreInfo { text: "OSRELEASE=6.1.0-28-amd64\n".into(), synthesised: false },
             "note at physical 0x1ffe000c",
         )),
-        logical_cpus: vec![Some(0), Some(1)],
         crash_kernel: None,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use vmss2core_machine::VcpuView;
 use vmss2core_machine::paging::{PagingMode, Root};
 use vmss2core_mem::{Found, Gpa, Gva, Problem};
 
@@ -13,8 +14,8 @@ use crate::windows::WindowsFacts;
 pub struct Facts {
     /// The operating system.
     pub os: Option<Found<OperatingSystem>>,
-    /// One entry per x86 vCPU of the checkpoint, in its order.
-    pub vcpus: Arc<[VcpuFacts]>,
+    /// How each vCPU of the checkpoint sees memory, in its order.
+    pub vcpus: Arc<[VcpuView]>,
     /// Facts about a Linux kernel.
     pub linux: Option<Arc<LinuxFacts>>,
     /// Facts about a Windows kernel.
@@ -35,22 +36,6 @@ pub enum OperatingSystem {
     Windows,
     /// macOS, whatever it was called.
     MacOs,
-}
-
-/// How a vCPU sees memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VcpuFacts {
-    /// Index of the vCPU in the checkpoint.
-    pub index: u32,
-    /// Its paging mode; `None` if the checkpoint has no control registers.
-    pub mode: Option<Found<PagingMode>>,
-    /// Root of its page tables.
-    pub root: Option<Root>,
-    /// Root of the kernel's page tables where it is another one (page-table
-    /// isolation, vCPU in user mode).
-    pub kernel_root: Option<Found<Root>>,
-    /// Privilege level, from the code segment.
-    pub privilege: Option<u8>,
 }
 
 /// Facts about a Linux kernel.
@@ -74,8 +59,6 @@ pub struct LinuxFacts {
     pub kernel_root: Option<Found<(PagingMode, Root)>>,
     /// The VMCOREINFO text.
     pub vmcoreinfo: Option<Found<VmcoreInfo>>,
-    /// For each vCPU of the checkpoint, its logical CPU number if known.
-    pub logical_cpus: Vec<Option<u32>>,
     /// The second kernel, if this one has crashed and another runs since then.
     pub crash_kernel: Option<Found<CrashKernel>>,
 }
@@ -94,6 +77,13 @@ pub struct CrashKernel {
     /// Where the CPUs of the kernel that crashed left their registers (`crash_notes`),
     /// by logical CPU number.
     pub notes: Vec<Gpa>,
+}
+
+impl Facts {
+    /// How a vCPU sees memory.
+    pub fn vcpu(&self, index: u32) -> Option<&VcpuView> {
+        self.vcpus.iter().find(|vcpu| vcpu.index == index)
+    }
 }
 
 impl LinuxFacts {

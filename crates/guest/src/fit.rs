@@ -8,7 +8,7 @@
 //! and those that execute what no checkpoint holds (a ROM). One that fits is enough: the others
 //! may have run a guest of the guest.
 
-use vmss2core_machine::{Checkpoint, Vcpu, x86};
+use vmss2core_machine::{Checkpoint, Privilege, Vcpu, x86};
 use vmss2core_mem::{Gpa, Gva, MemoryError, PhysicalMemory, Problem};
 
 use vmss2core_machine::paging::{AccessError, AddressSpace, PagingMode, Root, Translation};
@@ -30,7 +30,7 @@ pub fn leave_out_misfits(checkpoint: &mut Checkpoint) -> Option<Problem> {
     let problem = misfit(checkpoint)?;
     let memory = &checkpoint.memory;
     let is_without_paging = |vcpu: &&Vcpu| {
-        let paging = vcpu.x86().map(|x86| x86::vcpu_paging(memory, x86));
+        let paging = vcpu.x86().map(|x86| x86::paging_of(memory, x86));
         matches!(paging, Some(Ok(paging)) if paging.mode.value == PagingMode::Identity)
     };
     checkpoint.vcpus = checkpoint.vcpus.iter().filter(is_without_paging).cloned().collect();
@@ -74,7 +74,7 @@ fn explain(vcpu: u32, doubt: &Witness, memory: &PhysicalMemory) -> Option<String
 }
 
 fn witness(memory: &PhysicalMemory, vcpu: &x86::Registers) -> Witness {
-    let Ok(paging) = x86::vcpu_paging(memory, vcpu) else { return Witness::Silent };
+    let Ok(paging) = x86::paging_of(memory, vcpu) else { return Witness::Silent };
     let mode = paging.mode.value;
     let Some(rip) = x86::linear_rip(vcpu, mode) else { return Witness::Silent };
     if mode == PagingMode::Identity || memory.segments().is_empty() {
@@ -109,7 +109,7 @@ fn fetch(space: &AddressSpace, vcpu: &x86::Registers, rip: Gva) -> Witness {
 
 /// Whether what the tables allow lets the vCPU execute there, as far as its registers tell.
 fn may_execute(vcpu: &x86::Registers, found: &Translation) -> bool {
-    let is_program = crate::privilege(vcpu) == Some(3);
+    let is_program = vcpu.privilege() == Some(Privilege::User);
     let may_be_executed = found.permissions.execute || vcpu.msrs.efer.is_none();
     may_be_executed && (found.permissions.user || !is_program)
 }

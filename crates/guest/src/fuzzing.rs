@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vmss2core_machine::paging::{AddressSpace, Limits, PagingMode, Root};
-use vmss2core_machine::x86::vcpu_paging;
+use vmss2core_machine::x86::paging_of;
 use vmss2core_machine::{Checkpoint, x86};
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory};
 
@@ -27,7 +27,7 @@ pub fn paging(data: &[u8]) {
     // Values with the top bit set stand for registers that are not known.
     let known = |value: u64| (value >> 63 == 0).then_some(value);
     (vcpu.control.cr0, vcpu.control.cr4, vcpu.msrs.efer) = (known(cr0), known(cr4), known(efer));
-    let Ok(paging) = vcpu_paging(&memory, &vcpu) else { return };
+    let Ok(paging) = paging_of(&memory, &vcpu) else { return };
     let space = paging.address_space(&memory);
     for address in addresses {
         let _ = space.translate(Gva(*address));

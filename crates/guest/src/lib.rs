@@ -8,10 +8,11 @@
 
 use std::sync::Arc;
 
-use vmss2core_machine::paging::{AddressSpace, PagingMode};
-use vmss2core_machine::{Checkpoint, x86};
-use vmss2core_mem::{Found, PhysicalMemory, Problem, Severity};
+use vmss2core_machine::paging::PagingMode;
+use vmss2core_machine::{Checkpoint, Vcpu, VcpuView};
+use vmss2core_mem::{Found, Problem};
 
+mod cpu;
 mod extent;
 mod facts;
 mod fit;
@@ -22,9 +23,9 @@ pub mod macos;
 mod scan;
 pub mod windows;
 
-pub use facts::{
-    CrashKernel, Facts, KernelText, LinuxFacts, OperatingSystem, VcpuFacts, VmcoreInfo,
-};
+use cpu::Cpu;
+
+pub use facts::{CrashKernel, Facts, KernelText, LinuxFacts, OperatingSystem, VmcoreInfo};
 pub use fit::leave_out_misfits;
 
 /// Finds out what can be known about the guest. Best effort: what could not be
@@ -50,15 +51,9 @@ pub fn unreadable(checkpoint: &Checkpoint) -> Option<Problem> {
 fn look(checkpoint: &Checkpoint, options: &windows::Options) -> Facts {
     let memory = &checkpoint.memory;
     let mut facts = Facts::default();
-    let mut cpus = Vec::new();
-    let mut vcpus = Vec::new();
+    let mut vcpus = views(checkpoint, &mut facts.problems);
+    let cpus = cpus(checkpoint, &vcpus);
     let mut lost = None;
-    for vcpu in checkpoint.vcpus.iter() {
-        let Some(x86) = vcpu.x86() else { continue };
-        let (of_vcpu, space) = vcpu_facts(memory, vcpu.index, x86, &mut facts.problems);
-        vcpus.push(of_vcpu);
-        cpus.push(linux::Cpu { index: vcpu.index, vcpu: x86, space });
-    }
     // What is cheap to see goes first. Linux never maps the page that proves Windows,
     // nor the header that proves macOS.
     if let Some(found) = windows::quickly(memory, &cpus, options) {
@@ -83,9 +78,30 @@ fn look(checkpoint: &Checkpoint, options: &windows::Options) -> Facts {
     facts
 }
 
+/// How each vCPU sees memory.
+fn views(checkpoint: &Checkpoint, problems: &mut Vec<Problem>) -> Vec<VcpuView> {
+    let view = |vcpu: &Vcpu| {
+        let (view, error) = VcpuView::new(&checkpoint.memory, vcpu);
+        problems.extend(error.map(|error| {
+            Problem::warning(format!("paging mode of vCPU {} is not known: {error}", vcpu.index))
+        }));
+        view
+    };
+    checkpoint.vcpus.iter().map(view).collect()
+}
+
+/// The processors that an operating system is recognised by.
+fn cpus<'a>(checkpoint: &'a Checkpoint, views: &[VcpuView]) -> Vec<Cpu<'a>> {
+    let cpu = |(vcpu, view): (&'a Vcpu, &VcpuView)| {
+        let space = view.space(&checkpoint.memory);
+        Some(Cpu { index: vcpu.index, vcpu: vcpu.x86()?, space })
+    };
+    checkpoint.vcpus.iter().zip(views).filter_map(cpu).collect()
+}
+
 /// What an operating system would have been recognised by.
-fn looked_for(cpus: &[linux::Cpu<'_>]) -> String {
-    let is_paged = |cpu: &linux::Cpu<'_>| {
+fn looked_for(cpus: &[Cpu<'_>]) -> String {
+    let is_paged = |cpu: &Cpu<'_>| {
         cpu.space.as_ref().is_some_and(|space| space.mode() != PagingMode::Identity)
     };
     let no_linux = if cpus.iter().any(is_paged) {
@@ -109,7 +125,7 @@ fn add_linux(facts: &mut Facts, analysis: linux::Analysis) {
 
 fn add_windows(
     facts: &mut Facts,
-    vcpus: &mut [VcpuFacts],
+    vcpus: &mut [VcpuView],
     found: windows::WindowsFacts,
     options: &windows::Options,
 ) {
@@ -117,41 +133,4 @@ fn add_windows(
     windows::set_kernel_roots(&found, vcpus);
     facts.problems.extend(windows::contradiction(&found, options));
     facts.windows = Some(Arc::new(found));
-}
-
-fn vcpu_facts(
-    memory: &PhysicalMemory,
-    index: u32,
-    vcpu: &x86::Registers,
-    problems: &mut Vec<Problem>,
-) -> (VcpuFacts, Option<AddressSpace>) {
-    let privilege = privilege(vcpu);
-    let mut facts = VcpuFacts { index, privilege, ..VcpuFacts::default() };
-    match x86::vcpu_paging(memory, vcpu) {
-        Ok(paging) => {
-            let space = paging.address_space(memory);
-            facts.root = Some(paging.root);
-            facts.mode = Some(paging.mode);
-            (facts, Some(space))
-        }
-        Err(error) => {
-            let message = format!("paging mode of vCPU {index} is not known: {error}");
-            problems.push(Problem { severity: Severity::Warning, message });
-            (facts, None)
-        }
-    }
-}
-
-/// The privilege level: that of the code segment, except in real mode (0) and
-/// in virtual-8086 mode (3), whose selectors are plain numbers.
-fn privilege(vcpu: &x86::Registers) -> Option<u8> {
-    const PE: u64 = 1;
-    const VM: u64 = 1 << 17;
-    if vcpu.control.cr0.is_some_and(|cr0| cr0 & PE == 0) {
-        return Some(0);
-    }
-    if vcpu.rflags.is_some_and(|flags| flags & VM != 0) {
-        return Some(3);
-    }
-    vcpu.segments.cs.selector.map(|selector| (selector & 3) as u8)
 }

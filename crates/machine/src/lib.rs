@@ -11,7 +11,9 @@ pub mod arch;
 mod checkpoint;
 mod cpu;
 pub mod paging;
+mod view;
 
-pub use arch::{Registers, arm64, x86};
+pub use arch::{Privilege, Registers, arm64, x86};
 pub use checkpoint::{About, Architecture, Checkpoint, Machine, Provenance, Snapshot, SourceFile};
 pub use cpu::Vcpu;
+pub use view::VcpuView;

@@ -194,11 +194,9 @@ pub(crate) fn notes(input: Input<'_>) -> (Vec<u8>, Option<(usize, usize)>) {
 /// not known of every one.
 fn in_cpu_order(input: Input<'_>) -> Vec<&Vcpu> {
     let vcpus: Vec<&Vcpu> = input.checkpoint.vcpus.iter().collect();
-    let known: Option<Vec<u32>> =
-        input.facts.linux.as_deref().and_then(|linux| linux.logical_cpus.iter().copied().collect());
-    let Some(numbers) = known.filter(|numbers| numbers.len() == vcpus.len()) else {
-        return vcpus;
-    };
+    let number = |vcpu: &&Vcpu| input.facts.vcpu(vcpu.index)?.number;
+    let known: Option<Vec<u32>> = vcpus.iter().map(number).collect();
+    let Some(numbers) = known else { return vcpus };
     let mut numbered: Vec<(u32, &Vcpu)> = numbers.into_iter().zip(vcpus).collect();
     numbered.sort_by_key(|(cpu, _)| *cpu);
     numbered.into_iter().map(|(_, vcpu)| vcpu).collect()

@@ -4,8 +4,8 @@
 use std::ops::Range;
 
 use vmss2core_guest::Facts;
-use vmss2core_machine::x86::vcpu_paging;
-use vmss2core_machine::{Architecture, Checkpoint, Vcpu};
+use vmss2core_machine::paging::PagingMode;
+use vmss2core_machine::{Architecture, Checkpoint, Vcpu, VcpuView};
 use vmss2core_mem::{Gpa, PAGE_SIZE, PhysicalMemory, Problem};
 
 use self::assemble::MEMORY_ALIGNMENT;
@@ -60,7 +60,7 @@ fn guest_machine(input: Input<'_>) -> Machine {
 
 /// Whether the registers alone tell that this is a 64-bit guest.
 pub(crate) fn runs_64_bit(checkpoint: &Checkpoint) -> bool {
-    let mode = |vcpu: &Vcpu| vcpu_paging(&checkpoint.memory, vcpu.x86()?).ok();
+    let mode = |vcpu: &Vcpu| vcpu.registers.paging(&checkpoint.memory).ok();
     let mut modes = checkpoint.vcpus.iter().filter_map(mode);
     modes.any(|paging| paging.mode.value.is_64_bit())
 }
@@ -84,12 +84,8 @@ pub(crate) fn is_64_bit_guest(input: Input<'_>) -> bool {
 }
 
 fn is_64_bit(checkpoint: &Checkpoint, facts: &Facts) -> bool {
-    let modes: Vec<bool> = facts
-        .vcpus
-        .iter()
-        .filter_map(|vcpu| vcpu.mode.as_ref())
-        .map(|mode| mode.value.is_64_bit())
-        .collect();
+    let modes: Vec<bool> =
+        facts.vcpus.iter().filter_map(VcpuView::mode).map(PagingMode::is_64_bit).collect();
     let by_processor = checkpoint.vcpus.iter().any(in_long_mode) || modes.contains(&true);
     match &facts.linux {
         _ if by_processor => true,

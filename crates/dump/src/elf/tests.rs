@@ -6,9 +6,9 @@ use object::Endianness;
 use object::elf::{FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
 use vmss2core_guest::{Facts, KernelText, LinuxFacts, VmcoreInfo};
-use vmss2core_machine::Checkpoint;
 use vmss2core_machine::paging::PagingMode;
 use vmss2core_machine::x86::{FpuState, SegmentRegister};
+use vmss2core_machine::{Checkpoint, VcpuView};
 use vmss2core_mem::{Found, Gpa, Gva, PAGE_SIZE};
 
 use super::assemble::{Access, Body, Kind, Load, assemble};
@@ -260,12 +260,9 @@ fn isolated_page_tables_get_the_kernel_back() {
     let (core, _) = write_core("elf-linear", &checkpoint, &facts);
     assert_eq!(core.loads.len(), 1);
     let root = PagingMode::FourLevel.root_of(0x1000);
-    facts.vcpus = [vmss2core_guest::VcpuFacts {
-        index: 0,
-        kernel_root: Some(Found::new(root, "test")),
-        ..Default::default()
-    }]
-    .into();
+    facts.vcpus =
+        [VcpuView { index: 0, kernel_root: Some(Found::new(root, "test")), ..Default::default() }]
+            .into();
     let (core, file) = write_core("elf-linear", &checkpoint, &facts);
     assert_eq!(core.read(&file, DIRECT + 0x9_0000), Some(0x9_0001));
     assert_eq!(core.read(&file, 0x40_0000), Some(0x9_0001));
@@ -392,10 +389,11 @@ fn linux_facts() -> Facts {
             VmcoreInfo { text: "OSRELEASE=6.1\nPAGESIZE=4096\n".to_owned(), synthesised: false },
             how,
         )),
-        logical_cpus: vec![Some(1), Some(0)],
         ..LinuxFacts::default()
     };
-    Facts { linux: Some(linux.into()), ..Facts::default() }
+    let vcpu = |index, number| VcpuView { index, number: Some(number), ..VcpuView::default() };
+    let vcpus = [vcpu(0, 1), vcpu(1, 0)].into();
+    Facts { vcpus, linux: Some(linux.into()), ..Facts::default() }
 }
 
 fn linux_guest() -> Checkpoint {

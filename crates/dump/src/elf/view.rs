@@ -4,7 +4,6 @@ use std::ops::{ControlFlow, Range};
 
 use vmss2core_machine::paging::{AddressSpace, Leaf, Limits, PagingMode, Root, WalkSummary};
 use vmss2core_machine::x86::Gpr;
-use vmss2core_machine::x86::vcpu_paging;
 use vmss2core_machine::{Checkpoint, Vcpu, x86};
 use vmss2core_mem::{Gva, PAGE_SIZE, PhysicalMemory, Problem};
 
@@ -28,8 +27,8 @@ impl<'a> View<'a> {
         let mut problems = Vec::new();
         let memory = &input.checkpoint.memory;
         let parts = match options.cr3 {
-            Some(cr3) => vec![(ALL, given(memory, x86, cr3, &mut problems))],
-            None => own(input, vcpu, x86, &mut problems)?,
+            Some(cr3) => vec![(ALL, given(memory, vcpu, cr3, &mut problems))],
+            None => own(input, vcpu, &mut problems)?,
         };
         let mode = parts.first().map_or(PagingMode::Identity, |(_, space)| space.mode());
         let mut view = Self { vcpu, mode, leaves: Vec::new(), problems };
@@ -79,11 +78,11 @@ fn find_vcpu(checkpoint: &Checkpoint, index: u32) -> Result<(&Vcpu, &x86::Regist
 /// The page tables that the user named.
 fn given(
     memory: &PhysicalMemory,
-    x86: &x86::Registers,
+    vcpu: &Vcpu,
     cr3: u64,
     problems: &mut Vec<Problem>,
 ) -> AddressSpace {
-    let paging = vcpu_paging(memory, x86).ok();
+    let paging = vcpu.registers.paging(memory).ok();
     let known = paging.as_ref().map(|paging| paging.mode.value);
     let mode = known.filter(|mode| *mode != PagingMode::Identity).unwrap_or_else(|| {
         problems.push(Problem::warning(
@@ -101,11 +100,10 @@ fn given(
 fn own(
     input: Input<'_>,
     vcpu: &Vcpu,
-    x86: &x86::Registers,
     problems: &mut Vec<Problem>,
 ) -> Result<Vec<(Range<u64>, AddressSpace)>, DumpError> {
     let memory = &input.checkpoint.memory;
-    let paging = vcpu_paging(memory, x86).map_err(|error| DumpError::NoAddressSpace {
+    let paging = vcpu.registers.paging(memory).map_err(|error| DumpError::NoAddressSpace {
         index: vcpu.index,
         why: format!("{error}; name page tables (--cr3), or use the physical view (-M)"),
     })?;
@@ -127,8 +125,7 @@ fn own(
 }
 
 fn kernel_root(input: Input<'_>, index: u32) -> Option<Root> {
-    let facts = input.facts.vcpus.iter().find(|facts| facts.index == index)?;
-    Some(facts.kernel_root.as_ref()?.value)
+    Some(input.facts.vcpu(index)?.kernel_root.as_ref()?.value)
 }
 
 /// Whatever the guards of the walk left out, the pages that the registers point

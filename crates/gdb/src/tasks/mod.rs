@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use vmss2core_guest::linux::{Kernel, LinuxError, Task};
 use vmss2core_machine::paging::AddressSpace;
-use vmss2core_machine::x86;
+use vmss2core_machine::{VcpuView, x86};
 use vmss2core_mem::{Gva, Problem};
 
 use crate::description::Description;
@@ -59,9 +59,8 @@ impl<'a> GuestTasks<'a> {
     /// last.
     fn vcpu(&self, task: &Task) -> Option<u32> {
         let last = || {
-            let logical = &self.kernel.linux().logical_cpus;
-            let index = logical.iter().position(|cpu| cpu.is_some() && *cpu == task.cpu)?;
-            u32::try_from(index).ok()
+            let is_its = |vcpu: &&VcpuView| vcpu.number.is_some() && vcpu.number == task.cpu;
+            Some(self.kernel.vcpus().iter().find(is_its)?.index)
         };
         task.on_vcpu.or_else(last)
     }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use vmss2core_guest::Facts;
 use vmss2core_machine::Vcpu;
 use vmss2core_machine::paging::AddressSpace;
 use vmss2core_mem::{Gva, PhysicalMemory};
@@ -33,9 +32,8 @@ pub struct Vcpus<'a> {
 impl<'a> Vcpus<'a> {
     /// The processors of a checkpoint.
     pub fn new(view: KernelView<'a>) -> Self {
-        let (checkpoint, facts) = (view.checkpoint(), view.facts());
-        let mut threads: Vec<Thread> =
-            checkpoint.vcpus.iter().map(|vcpu| thread(vcpu, facts)).collect();
+        let checkpoint = view.checkpoint();
+        let mut threads: Vec<Thread> = checkpoint.vcpus.iter().map(thread).collect();
         if threads.is_empty() {
             threads.push(no_processor());
         }
@@ -59,9 +57,9 @@ fn no_processor() -> Thread {
 }
 
 /// Threads are numbered from 1: 0 is no thread.
-fn thread(vcpu: &Vcpu, facts: &Facts) -> Thread {
-    let of = facts.vcpus.iter().find(|of| of.index == vcpu.index);
-    let ring = of.and_then(|of| of.privilege).map(|ring| format!("ring {ring}"));
+fn thread(vcpu: &Vcpu) -> Thread {
+    let level = vcpu.registers.level();
+    let ring = level.map(|level| format!("{} {level}", vcpu.registers.level_name()));
     let halted = vcpu.halted.unwrap_or(false).then(|| "halted".to_owned());
     let words: Vec<String> = ring.into_iter().chain(halted).collect();
     Thread {

@@ -6,10 +6,9 @@ use std::sync::OnceLock;
 
 use vmss2core_guest::linux::Kernel;
 use vmss2core_guest::{Facts, OperatingSystem, windows};
-use vmss2core_machine::paging::AddressSpace;
+use vmss2core_machine::paging::{AddressSpace, PagingMode};
 use vmss2core_machine::x86::FpuState;
-use vmss2core_machine::x86::vcpu_paging;
-use vmss2core_machine::{Checkpoint, Vcpu, x86};
+use vmss2core_machine::{Checkpoint, Vcpu, VcpuView, x86};
 use vmss2core_mem::Gva;
 
 use super::windows::images;
@@ -83,15 +82,13 @@ impl<'a> KernelView<'a> {
     /// are others. What the kernel sees if there is no such processor.
     pub fn spaces(&self, vcpu: Option<u32>) -> Vec<AddressSpace> {
         let memory = &self.checkpoint.memory;
-        let x86 = vcpu.and_then(|index| self.vcpu(index)).and_then(Vcpu::x86);
-        let own = x86.and_then(|vcpu| vcpu_paging(memory, vcpu).ok());
-        let Some(own) = own.map(|paging| paging.address_space(memory)) else {
+        let view = vcpu.and_then(|index| self.facts.vcpu(index));
+        let own = view.and_then(|view| view.space(memory));
+        if own.is_none() {
             return self.kernel_space().into_iter().collect();
-        };
-        let facts = self.facts.vcpus.iter().find(|facts| Some(facts.index) == vcpu);
-        let kernel_root = facts.and_then(|facts| facts.kernel_root.as_ref());
-        let kernels = kernel_root.map(|root| own.with_root(root.value));
-        std::iter::once(own).chain(kernels).collect()
+        }
+        let kernels = view.and_then(|view| view.kernel_space(memory));
+        own.into_iter().chain(kernels).collect()
     }
 
     /// What the kernel sees.
@@ -174,12 +171,12 @@ pub(crate) fn nowhere() -> x86::Registers {
 }
 
 fn width(checkpoint: &Checkpoint, facts: &Facts) -> Width {
-    let modes = || facts.vcpus.iter().filter_map(|vcpu| vcpu.mode.as_ref());
+    let modes = || facts.vcpus.iter().filter_map(VcpuView::mode);
     let linux = facts.linux.as_ref().is_some_and(|linux| linux.is_64_bit);
     let windows = facts.windows.as_ref().is_some_and(|windows| windows.is_64_bit);
     let macos = facts.macos.as_ref().is_some_and(|macos| macos.is_64_bit);
     let in_real_mode = |vcpu: &x86::Registers| vcpu.control.cr0.is_some_and(|cr0| cr0 & 1 == 0);
-    if linux || windows || macos || modes().any(|mode| mode.value.is_64_bit()) {
+    if linux || windows || macos || modes().any(PagingMode::is_64_bit) {
         Width::Bits64
     } else if !checkpoint.vcpus.is_empty()
         && checkpoint.vcpus.iter().filter_map(Vcpu::x86).all(in_real_mode)
@@ -205,8 +202,8 @@ fn features(checkpoint: &Checkpoint) -> Vec<Feature> {
 mod tests {
     use std::sync::Arc;
 
-    use vmss2core_guest::VcpuFacts;
-    use vmss2core_machine::paging::PagingMode;
+    use vmss2core_machine::VcpuView;
+    use vmss2core_machine::paging::{Paging, PagingMode};
     use vmss2core_mem::Found;
 
     use super::*;
@@ -218,8 +215,12 @@ mod tests {
     #[test]
     fn of_a_guest_that_is_not_known_no_system_is_told_and_no_slide() {
         let checkpoint = Checkpoint::default();
-        let mode = Some(Found::new(PagingMode::FourLevel, "CR4"));
-        let vcpu = VcpuFacts { mode, ..VcpuFacts::default() };
+        let paging = Paging {
+            mode: Found::new(PagingMode::FourLevel, "CR4"),
+            root: PagingMode::FourLevel.root_of(0),
+            no_execute: true,
+        };
+        let vcpu = VcpuView { paging: Some(paging), ..VcpuView::default() };
         let facts = Facts { vcpus: [vcpu].into(), ..Facts::default() };
         let vcpus = Vcpus::new(KernelView::new(&checkpoint, &facts, None));
         let target = KernelTarget::new(&checkpoint.memory, Arc::new(vcpus));

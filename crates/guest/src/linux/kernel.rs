@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use vmss2core_machine::paging::AddressSpace;
-use vmss2core_machine::{Checkpoint, Vcpu, x86};
+use vmss2core_machine::{Checkpoint, Privilege, Vcpu, VcpuView, x86};
 use vmss2core_mem::{Found, Gva, PhysicalMemory, Problem};
 
 use super::layout::{Stated, lists_tasks};
@@ -13,7 +13,7 @@ use super::{
     Btf, GeneratedCode, Layout, Learned, LinuxError, Modules, Object, Symbols, Types, btf,
     kallsyms, learn,
 };
-use crate::{Facts, LinuxFacts, VcpuFacts};
+use crate::{Facts, LinuxFacts};
 
 /// What the user knows better than the guest: files of this very kernel.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ pub struct BetterSources {
 #[derive(Clone, Debug)]
 pub struct Kernel {
     checkpoint: Checkpoint,
-    vcpus: Arc<[VcpuFacts]>,
+    vcpus: Arc<[VcpuView]>,
     space: AddressSpace,
     knowledge: Arc<Knowledge>,
     pub(super) moment: Arc<Moment>,
@@ -79,14 +79,14 @@ impl Kernel {
 
     /// The same boot of the kernel at another moment: nothing that was found out about
     /// the boot is looked for again.
-    pub fn at(&self, checkpoint: Checkpoint, vcpus: Arc<[VcpuFacts]>) -> Result<Self, LinuxError> {
+    pub fn at(&self, checkpoint: Checkpoint, vcpus: Arc<[VcpuView]>) -> Result<Self, LinuxError> {
         Self::with(self.knowledge.clone(), checkpoint, vcpus)
     }
 
     fn with(
         knowledge: Arc<Knowledge>,
         checkpoint: Checkpoint,
-        vcpus: Arc<[VcpuFacts]>,
+        vcpus: Arc<[VcpuView]>,
     ) -> Result<Self, LinuxError> {
         let space = space(&checkpoint.memory, &vcpus, &knowledge.linux);
         let space = space.ok_or(LinuxError::NoPageTables)?;
@@ -104,7 +104,7 @@ impl Kernel {
     }
 
     /// How each vCPU sees memory.
-    pub fn vcpus(&self) -> &[VcpuFacts] {
+    pub fn vcpus(&self) -> &[VcpuView] {
         &self.vcpus
     }
 
@@ -127,12 +127,17 @@ impl Kernel {
         self.checkpoint.vcpus.iter().find(|known| known.index == vcpu)?.x86()
     }
 
-    /// The privilege level of a vCPU; that of the kernel for one that left it.
-    pub fn privilege_of(&self, vcpu: u32) -> Option<u8> {
+    /// How a vCPU sees memory.
+    pub fn vcpu(&self, index: u32) -> Option<&VcpuView> {
+        self.vcpus.iter().find(|vcpu| vcpu.index == index)
+    }
+
+    /// What kind of code a vCPU executes; the kernel's if it has left for a second one.
+    pub fn privilege_of(&self, vcpu: u32) -> Option<Privilege> {
         if self.linux().has_left(vcpu) {
-            return Some(0);
+            return Some(Privilege::Kernel);
         }
-        self.vcpus.iter().find(|known| known.index == vcpu)?.privilege
+        self.vcpu(vcpu)?.privilege
     }
 
     /// All vCPUs whose registers are known.
@@ -269,15 +274,14 @@ impl Kernel {
 }
 
 /// The kernel's page tables; those of a vCPU if they were not found.
-fn space(memory: &PhysicalMemory, vcpus: &[VcpuFacts], linux: &LinuxFacts) -> Option<AddressSpace> {
+fn space(memory: &PhysicalMemory, vcpus: &[VcpuView], linux: &LinuxFacts) -> Option<AddressSpace> {
     if let Some(root) = &linux.kernel_root {
         let (mode, root) = root.value;
         return Some(AddressSpace::new(memory, mode, root));
     }
     let mut here = vcpus.iter().filter(|vcpu| !linux.has_left(vcpu.index));
     here.find_map(|vcpu| {
-        let mode = vcpu.mode.as_ref()?.value;
-        let root = vcpu.kernel_root.as_ref().map(|root| root.value).or(vcpu.root)?;
-        (mode.is_64_bit() == linux.is_64_bit).then(|| AddressSpace::new(memory, mode, root))
+        let space = vcpu.kernel_space(memory).or_else(|| vcpu.space(memory))?;
+        (space.mode().is_64_bit() == linux.is_64_bit).then_some(space)
     })
 }

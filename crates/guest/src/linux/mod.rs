@@ -29,7 +29,7 @@ mod task;
 mod time;
 mod uts;
 
-pub(crate) use discovery::{Analysis, Cpu, analyse};
+pub(crate) use discovery::{Analysis, analyse};
 
 pub use btf::{Btf, BtfError, ModuleBtf};
 pub use error::LinuxError;

@@ -1,8 +1,9 @@
 //! Why the kernel stopped, if it did, and what went wrong before.
 
+use vmss2core_mem::Found;
+
 use super::log::Record;
 use super::{Frame, FrameKind, Kernel, Log};
-use vmss2core_mem::Found;
 
 /// What a kernel's trouble is told by, worst first (kernel/panic.c,
 /// lib/bug.c, arch/x86/kernel/dumpstack.c, kernel/watchdog.c, kernel/hung_task.c).

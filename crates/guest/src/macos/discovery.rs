@@ -4,15 +4,15 @@
 
 use std::sync::Arc;
 
-use vmss2core_machine::Checkpoint;
 use vmss2core_machine::paging::AddressSpace;
+use vmss2core_machine::{Checkpoint, VcpuView};
 use vmss2core_mem::{Found, PhysicalMemory, Problem};
 
 use super::low_globals::{self, LowGlobals};
 use super::version::{self, DarwinVersion};
 use super::{KernelImage, KextList, MacosFacts, kexts, panic, place, roots};
-use crate::linux::Cpu;
-use crate::{Facts, OperatingSystem, VcpuFacts};
+use crate::cpu::Cpu;
+use crate::{Facts, OperatingSystem};
 
 /// A kernel is moved by less than this.
 const MAX_SLIDE: u64 = 512 << 20;
@@ -62,7 +62,7 @@ pub(crate) fn thoroughly(checkpoint: &Checkpoint, cpus: &[Cpu<'_>]) -> Option<An
 }
 
 /// Says of vCPUs whose page tables do not map the kernel which ones do.
-pub(crate) fn set_kernel_roots(macos: &MacosFacts, cpus: &[Cpu<'_>], vcpus: &mut [VcpuFacts]) {
+pub(crate) fn set_kernel_roots(macos: &MacosFacts, cpus: &[Cpu<'_>], vcpus: &mut [VcpuView]) {
     let (Some(root), Some(image)) = (&macos.kernel_root, &macos.image) else { return };
     for facts in vcpus {
         let cpu = cpus.iter().find(|cpu| cpu.index == facts.index);

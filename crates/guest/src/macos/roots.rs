@@ -9,7 +9,7 @@ use vmss2core_machine::paging::{AddressSpace, PagingMode, Root};
 use vmss2core_mem::{Found, Gpa, PhysicalMemory};
 
 use super::{KernelImage, place};
-use crate::linux::Cpu;
+use crate::cpu::Cpu;
 use crate::scan;
 
 const PRESENT: u64 = 1;
@@ -26,7 +26,7 @@ pub(super) fn maps(space: &AddressSpace, image: &KernelImage) -> bool {
 
 /// Those of a vCPU, in the kernel if there is one there.
 pub(super) fn of_vcpus(cpus: &[Cpu<'_>], image: &KernelImage) -> Option<Found<(PagingMode, Root)>> {
-    let in_kernel = |cpu: &&Cpu<'_>| crate::privilege(cpu.vcpu) == Some(0);
+    let in_kernel = |cpu: &&Cpu<'_>| cpu.is_in_kernel();
     let (first, then): (Vec<_>, Vec<_>) = cpus.iter().partition(in_kernel);
     first.into_iter().chain(then).find_map(|cpu| {
         let space = cpu.space.as_ref().filter(|space| maps(space, image))?;

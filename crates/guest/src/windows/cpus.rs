@@ -13,7 +13,7 @@ use super::kdbg::fields as kdbg_at;
 use super::pe::{self, Headers};
 use super::view::{element, pages_down};
 use super::{ForeignVcpu, Kdbg, View, WindowsCpu, shared};
-use crate::linux::Cpu;
+use crate::cpu::Cpu;
 
 /// Most processors that any Windows has.
 const MAX_CPUS: u64 = 2048;

@@ -3,6 +3,7 @@
 //! without what they did not.
 
 use vmss2core_machine::paging::Root;
+use vmss2core_machine::{Privilege, VcpuView};
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, Problem, Severity};
 
 use super::cpus::{self, directory_table};
@@ -13,8 +14,7 @@ use super::{
     Completeness, ForeignVcpu, Kdbg, KernelImage, Options, ScanDepth, View, WindowsCpu,
     WindowsFacts, image, kdbg, shared,
 };
-use crate::VcpuFacts;
-use crate::linux::Cpu;
+use crate::cpu::Cpu;
 
 /// Looks for Windows where it is cheap to see.
 pub(crate) fn quickly(
@@ -35,7 +35,7 @@ pub(crate) fn thoroughly(
 }
 
 /// Says of vCPUs whose page tables hide the kernel which ones do not.
-pub(crate) fn set_kernel_roots(windows: &WindowsFacts, vcpus: &mut [VcpuFacts]) {
+pub(crate) fn set_kernel_roots(windows: &WindowsFacts, vcpus: &mut [VcpuView]) {
     let (_, common) = windows.kernel_root.value;
     for facts in vcpus {
         if windows.foreign.iter().any(|foreign| foreign.vcpu == facts.index) {
@@ -45,7 +45,7 @@ pub(crate) fn set_kernel_roots(windows: &WindowsFacts, vcpus: &mut [VcpuFacts]) 
             |cpu: &&WindowsCpu| cpu.vcpu.as_ref().is_some_and(|vcpu| vcpu.value == facts.index);
         let own = windows.cpus.iter().find(runs).and_then(|cpu| cpu.kernel_root);
         let root = own.unwrap_or(common);
-        if facts.privilege == Some(3) && facts.root != Some(root) {
+        if facts.privilege == Some(Privilege::User) && facts.root() != Some(root) {
             let how =
                 if own.is_some() { "DirectoryTableBase of its process" } else { "the kernel" };
             facts.kernel_root = Some(Found::new(root, how));
@@ -145,7 +145,7 @@ impl<'a> Finder<'_, 'a> {
             gva.map(|gva| (Gva(gva), format!("{what} of vCPU {}", cpu.index)))
         };
         let msrs = &cpu.vcpu.msrs;
-        let is_kernel = crate::privilege(cpu.vcpu) == Some(0);
+        let is_kernel = cpu.is_in_kernel();
         let gates = (0..0x20).filter_map(|gate| self.gate(cpu, gate));
         let gates = gates.filter_map(|gate| named(Some(gate), "interrupt handler"));
         gates

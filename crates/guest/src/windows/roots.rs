@@ -12,7 +12,7 @@ use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
 
 use super::view::pages_down;
 use super::{SharedData, shared};
-use crate::linux::Cpu;
+use crate::cpu::Cpu;
 use crate::scan;
 
 /// Page tables that map the kernel.
@@ -32,7 +32,7 @@ impl KernelTables {
 
 /// Those of a vCPU, in the kernel if there is one there.
 pub(super) fn of_vcpus(cpus: &[Cpu<'_>]) -> Option<KernelTables> {
-    let in_kernel = |cpu: &&Cpu<'_>| crate::privilege(cpu.vcpu) == Some(0);
+    let in_kernel = |cpu: &&Cpu<'_>| cpu.is_in_kernel();
     let (first, then): (Vec<_>, Vec<_>) = cpus.iter().partition(in_kernel);
     first.into_iter().chain(then).find_map(|cpu| {
         KernelTables::of(cpu.space.clone()?, format!("page tables of vCPU {}", cpu.index))

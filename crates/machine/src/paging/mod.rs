@@ -11,7 +11,7 @@
 use std::fmt;
 
 use thiserror::Error;
-use vmss2core_mem::{Gpa, Gva, MemoryError, low_bits};
+use vmss2core_mem::{Found, Gpa, Gva, MemoryError, PhysicalMemory, low_bits};
 
 use crate::arch::x86::level::{ADDRESS, levels};
 
@@ -93,6 +93,36 @@ impl fmt::Display for Root {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// How a processor translates addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paging {
+    /// The mode, and which registers say so.
+    pub mode: Found<PagingMode>,
+    /// Root of its page tables.
+    pub root: Root,
+    /// Whether entries can forbid execution; assumed if that is not known.
+    pub no_execute: bool,
+}
+
+impl Paging {
+    /// What the processor sees.
+    pub fn address_space(&self, memory: &PhysicalMemory) -> AddressSpace {
+        AddressSpace::new(memory, self.mode.value, self.root).with_no_execute(self.no_execute)
+    }
+}
+
+/// Why it is not known how a processor translates addresses.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PagingError {
+    /// A register that the mode cannot be inferred without is missing.
+    #[error("the checkpoint does not have this register of the vCPU: {0}")]
+    Missing(&'static str),
+    /// Page tables of this architecture cannot be read.
+    #[error("page tables of this architecture are not known: {0}")]
+    UnknownArchitecture(&'static str),
 }
 
 /// What the page tables allow at an address.

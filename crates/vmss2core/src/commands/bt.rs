@@ -132,7 +132,7 @@ pub(super) fn stacks(
 
 /// A CPU of the guest may have no vCPU whose number of it is known.
 fn no_cpu(kernel: &Kernel, cpu: u32) -> anyhow::Error {
-    let mut known: Vec<u32> = kernel.linux().logical_cpus.iter().flatten().copied().collect();
+    let mut known: Vec<u32> = kernel.vcpus().iter().filter_map(|vcpu| vcpu.number).collect();
     known.sort_unstable();
     let known: Vec<String> = known.iter().map(u32::to_string).collect();
     match known.as_slice() {

@@ -9,7 +9,7 @@
 use std::ops::ControlFlow;
 
 use vmss2core_machine::paging::AddressSpace;
-use vmss2core_machine::x86;
+use vmss2core_machine::{Privilege, x86};
 use vmss2core_mem::Gva;
 
 use super::image::Image;
@@ -25,7 +25,7 @@ const MOST_CPUS: usize = 512;
 /// One vCPU, and an address space in which its descriptor table is mapped.
 pub(super) struct Processor<'a> {
     pub(super) vcpu: &'a x86::Registers,
-    pub(super) privilege: Option<u8>,
+    pub(super) privilege: Option<Privilege>,
     pub(super) space: Option<AddressSpace>,
 }
 
@@ -106,7 +106,7 @@ impl Processor<'_> {
             return Some(base(self.descriptor(PERCPU)?));
         }
         match self.privilege? {
-            0 => self.vcpu.segments.gs.base,
+            Privilege::Kernel => self.vcpu.segments.gs.base,
             _ => self.vcpu.msrs.kernel_gs_base,
         }
     }

@@ -8,12 +8,13 @@
 
 use std::ops::Range;
 
-use vmss2core_machine::x86;
+use vmss2core_machine::VcpuView;
+use vmss2core_machine::paging::{AddressSpace, PagingMode, Root};
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, Problem};
 
+use crate::cpu::Cpu;
 use crate::scan::Scanned;
-use crate::{CrashKernel, KernelText, LinuxFacts, VcpuFacts, VmcoreInfo};
-use vmss2core_machine::paging::{AddressSpace, PagingMode, Root};
+use crate::{CrashKernel, KernelText, LinuxFacts, VmcoreInfo};
 
 mod banner;
 mod cpus;
@@ -59,13 +60,6 @@ impl KernelHalf {
     }
 }
 
-/// One vCPU with its address space, if that is known.
-pub(crate) struct Cpu<'a> {
-    pub(crate) index: u32,
-    pub(crate) vcpu: &'a x86::Registers,
-    pub(crate) space: Option<AddressSpace>,
-}
-
 /// What was found, apart from the facts about Linux themselves.
 pub(crate) struct Analysis {
     pub(crate) linux: LinuxFacts,
@@ -78,7 +72,7 @@ pub(crate) struct Analysis {
 pub(crate) fn analyse(
     memory: &PhysicalMemory,
     cpus: &[Cpu<'_>],
-    vcpus: &mut [VcpuFacts],
+    vcpus: &mut [VcpuView],
     lost: &mut Option<Problem>,
 ) -> Option<Analysis> {
     let view = |cpu: &Cpu<'_>| {
@@ -102,7 +96,7 @@ pub(crate) fn analyse(
 
 /// The images that hold a banner, likeliest first: without one it is not Linux. Of
 /// 32-bit kernels one at most: others are other parts of the same memory.
-fn images_with_banner(views: &[View], vcpus: &mut [VcpuFacts]) -> Vec<(Image, Found<String>)> {
+fn images_with_banner(views: &[View], vcpus: &mut [VcpuView]) -> Vec<(Image, Found<String>)> {
     for found in [image::find_64_bit(views), image::find_32_bit(views)].into_iter().flatten() {
         let FoundImage { images, kernel_roots } = found;
         let is_64_bit = images.iter().all(|image| image.space.mode().is_64_bit());
@@ -230,7 +224,7 @@ impl<'a> Search<'a> {
         search
     }
 
-    fn finish(mut self, cpus: &[Cpu<'_>], vcpus: &[VcpuFacts]) -> Analysis {
+    fn finish(mut self, cpus: &[Cpu<'_>], vcpus: &mut [VcpuView]) -> Analysis {
         if self.vmcoreinfo.is_none() {
             self.find_vmcoreinfo();
         }
@@ -241,14 +235,18 @@ impl<'a> Search<'a> {
         };
         let processors: Vec<_> =
             cpus.iter().map(|cpu| (!elsewhere(cpu)).then(|| processor(cpu, vcpus))).collect();
-        let logical_cpus = cpus::numbers(&self.image, &processors);
-        if logical_cpus.iter().any(Option::is_none) {
+        let numbers = cpus::numbers(&self.image, &processors);
+        if numbers.iter().any(Option::is_none) {
             self.problems.push(Problem::note(
                 "the Linux CPU number of some vCPUs is not known; the checkpoint's order is kept",
             ));
         }
-        let linux = self.facts(logical_cpus);
-        Analysis { linux, problems: self.problems }
+        for (cpu, number) in cpus.iter().zip(numbers) {
+            if let Some(view) = vcpus.iter_mut().find(|view| view.index == cpu.index) {
+                view.number = number;
+            }
+        }
+        Analysis { linux: self.facts(), problems: self.problems }
     }
 
     fn find_vmcoreinfo(&mut self) {
@@ -336,7 +334,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn facts(&self, logical_cpus: Vec<Option<u32>>) -> LinuxFacts {
+    fn facts(&self) -> LinuxFacts {
         let mode = self.image.space.mode();
         let text = self.image.extent();
         let how = &self.image.how;
@@ -360,7 +358,6 @@ impl<'a> Search<'a> {
                 .map(|tables| Found::new((mode, tables.value.root), &tables.how)),
             vmcoreinfo: self.vmcoreinfo.clone(),
             crash_kernel: self.crash_kernel.clone(),
-            logical_cpus,
         }
     }
 
@@ -419,7 +416,7 @@ fn phys_base(text: KernelText) -> i64 {
 }
 
 /// The vCPU with the address space that maps its descriptor table: the kernel's.
-fn processor<'a>(cpu: &Cpu<'a>, vcpus: &[VcpuFacts]) -> cpus::Processor<'a> {
+fn processor<'a>(cpu: &Cpu<'a>, vcpus: &[VcpuView]) -> cpus::Processor<'a> {
     let facts = vcpus.iter().find(|facts| facts.index == cpu.index);
     let root = facts.and_then(|facts| facts.kernel_root.as_ref()).map(|root| root.value);
     cpus::Processor {

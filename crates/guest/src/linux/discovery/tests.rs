@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use vmss2core_machine::{Checkpoint, Registers, Vcpu, x86};
+use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::{Checkpoint, Privilege, Registers, Vcpu, x86};
 use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
 
 use crate::{Facts, KernelText, LinuxFacts, OperatingSystem, analyse};
-use vmss2core_machine::paging::{PagingMode, Root};
 
 const BANNER: &str = "Linux version 6.1.0-50-cloud-amd64 (a@b) (gcc-12) #1 SMP Debian 6.1.176-1";
 const RELEASE: &str = "6.1.0-50-cloud-amd64";
@@ -117,6 +117,11 @@ fn note_text() -> String {
     )
 }
 
+/// Linux' number of each vCPU.
+fn numbers(facts: &Facts) -> Vec<Option<u32>> {
+    facts.vcpus.iter().map(|vcpu| vcpu.number).collect()
+}
+
 fn linux(facts: &Facts) -> &LinuxFacts {
     facts.linux.as_ref().expect("Linux was not found")
 }
@@ -143,7 +148,7 @@ fn everything_is_found_from_page_tables_and_the_note() {
     let info = linux.vmcoreinfo.as_ref().unwrap();
     assert_eq!((info.value.text.as_str(), info.value.synthesised), (note_text().as_str(), false));
     assert!(info.how.contains("0x6000, which the kernel image points at"), "{}", info.how);
-    assert_eq!(linux.logical_cpus, [Some(1), Some(0)]);
+    assert_eq!(numbers(&facts), [Some(1), Some(0)]);
 }
 
 #[test]
@@ -212,9 +217,9 @@ fn an_isolated_vcpu_gets_the_kernels_root() {
     guest.vcpus[0].segments.cs.selector = Some(0x33);
     let facts = guest.analyse();
     check_addresses(linux(&facts));
-    assert_eq!(facts.vcpus[0].root, Some(Root(Gpa(user))));
+    assert_eq!(facts.vcpus[0].root(), Some(Root(Gpa(user))));
     assert_eq!(facts.vcpus[0].kernel_root.as_ref().unwrap().value, Root(Gpa(kernel)));
-    assert_eq!(facts.vcpus[0].privilege, Some(3));
+    assert_eq!(facts.vcpus[0].privilege, Some(Privilege::User));
     assert_eq!(facts.vcpus[1].kernel_root, None);
 }
 
@@ -243,8 +248,8 @@ fn a_vcpu_without_paging_registers_is_a_problem_not_an_end() {
     guest.vcpus[0].control.cr3 = None;
     let facts = guest.analyse();
     check_addresses(linux(&facts));
-    assert_eq!(facts.vcpus[0].mode, None);
-    assert_eq!(linux(&facts).logical_cpus, [None, None]);
+    assert_eq!(facts.vcpus[0].mode(), None);
+    assert_eq!(numbers(&facts), [None, None]);
     assert!(facts.problems[0].message.contains("CR3"), "{}", facts.problems[0]);
 }
 
@@ -343,7 +348,7 @@ fn the_kernel_that_crashed_is_told_from_the_one_that_runs_since() {
     assert_eq!(second.text.unwrap().start, Gva(SECOND_TEXT));
     assert_eq!(second.notes, [Gpa(0xc2_0000), Gpa(0xc3_0000)]);
     // The number that is left over.
-    assert_eq!(linux.logical_cpus, [Some(1), Some(0)]);
+    assert_eq!(numbers(&facts), [Some(1), Some(0)]);
     assert!(linux.has_left(1) && !linux.has_left(0));
 }
 
@@ -355,7 +360,7 @@ fn the_kernel_that_crashed_is_found_when_no_vcpu_executes_it_any_more() {
     let facts = guest.analyse();
     check_addresses(linux(&facts));
     assert_eq!(linux(&facts).crash_kernel.as_ref().unwrap().value.vcpus, [0]);
-    assert_eq!(linux(&facts).logical_cpus, [Some(0)]);
+    assert_eq!(numbers(&facts), [Some(0)]);
 }
 
 #[test]
@@ -420,7 +425,7 @@ fn a_32_bit_kernel_is_found_with_and_without_protected_code() {
         let root = linux.kernel_root.as_ref().unwrap().value.1;
         assert_eq!(root, Root(Gpa(0x80_0000 + SWAPPER)));
         assert!(!linux.vmcoreinfo.as_ref().unwrap().value.synthesised);
-        assert_eq!(linux.logical_cpus, [Some(0)]);
+        assert_eq!(numbers(&facts), [Some(0)]);
     }
 }
 

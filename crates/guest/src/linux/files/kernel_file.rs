@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use vmss2core_mem::Found;
+
 use super::{FileError, Vmlinux, is_elf, read_btf};
 use crate::linux::{KernelVersion, Layout};
-use vmss2core_mem::Found;
 
 /// What a file tells of its kernel.
 #[derive(Debug)]

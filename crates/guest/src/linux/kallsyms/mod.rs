@@ -19,9 +19,10 @@
 //! Limits: names of the time before 2.6.10 are not decoded. Symbols of modules
 //! are not here.
 
+use vmss2core_mem::Found;
+
 use super::{Kernel, Symbols};
 use crate::VmcoreInfo;
-use vmss2core_mem::Found;
 
 mod addresses;
 mod names;

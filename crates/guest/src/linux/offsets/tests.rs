@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
+use vmss2core_mem::Found;
+
 use super::*;
 use crate::linux::Layout;
-use vmss2core_mem::Found;
 
 fn parsed(text: &str) -> LinuxOffsets {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))

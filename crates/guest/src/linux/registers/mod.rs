@@ -14,8 +14,8 @@ mod tests;
 mod tls;
 mod xsave;
 
-use vmss2core_machine::x86;
 use vmss2core_machine::x86::{Gpr, SegmentRegister, SegmentRegisters};
+use vmss2core_machine::{Privilege, x86};
 use vmss2core_mem::{Found, Gva, Problem};
 
 use super::{Kernel, LinuxError, Object, Task};
@@ -76,7 +76,7 @@ impl RegisterFinder {
         }
         let vcpu = task.on_vcpu.and_then(|index| self.vcpu(index));
         match vcpu {
-            Some((vcpu, x86)) if self.kernel.privilege_of(vcpu) == Some(3) => {
+            Some((vcpu, x86)) if self.kernel.privilege_of(vcpu) == Some(Privilege::User) => {
                 Ok(self.running(task, vcpu, x86))
             }
             Some((vcpu, x86)) => self.in_kernel(task, vcpu, x86),

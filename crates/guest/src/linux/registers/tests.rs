@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use vmss2core_machine::paging::{PagingMode, Root};
 use vmss2core_machine::x86::{FpuState, Gpr, SegmentRegister, SegmentRegisters};
-use vmss2core_machine::{Checkpoint, Registers, Vcpu, x86};
+use vmss2core_machine::{Checkpoint, Privilege, Registers, Vcpu, VcpuView, x86};
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory};
 
 use super::{RegisterFinder, ThreadRegisters};
 use crate::linux::{BetterSources, Kernel, LinuxError, Member, Symbol, Symbols, Task, Types};
-use crate::{Facts, LinuxFacts, VcpuFacts};
+use crate::{Facts, LinuxFacts};
 
 const RAM: usize = 1 << 20;
 const TASK: u64 = 0x1_0000;
@@ -56,7 +56,7 @@ struct Guest {
     layout: Layout,
     is_64_bit: bool,
     symbols: Vec<(&'static str, u64)>,
-    vcpu: Option<(x86::Registers, u8)>,
+    vcpu: Option<(x86::Registers, Privilege)>,
     task: Task,
 }
 
@@ -123,7 +123,7 @@ impl Guest {
             let registers = Registers::X86(Box::new(x86));
             checkpoint.vcpus = [Vcpu { index: 3, halted: None, registers }].into();
             let privilege = Some(privilege);
-            facts.vcpus = [VcpuFacts { index: 3, privilege, ..VcpuFacts::default() }].into();
+            facts.vcpus = [VcpuView { index: 3, privilege, ..VcpuView::default() }].into();
             task.on_vcpu = Some(3);
         }
         let root = (PagingMode::Identity, Root(Gpa(0)));
@@ -244,7 +244,7 @@ fn a_thread_in_user_mode_is_in_its_vcpu() {
     }
     x86.segments.cs.selector = Some(0x33);
     x86.segments.fs.base = Some(0x7000);
-    let without = Guest { vcpu: Some((x86.clone(), 3)), ..guest };
+    let without = Guest { vcpu: Some((x86.clone(), Privilege::User)), ..guest };
     let thread = without.registers().unwrap();
     // The base of GS, which the checkpoint lacks, is not 0.
     assert_eq!((thread.cpu.rip, bases(&thread)), (Some(0x40_1000), [Some(0x7000), None]));
@@ -256,7 +256,7 @@ fn a_thread_in_user_mode_is_in_its_vcpu() {
     let mut image = [0; 512];
     image[160] = 0x22;
     x86.fpu = Some(FpuState::Fxsave(Box::new(image)));
-    guest.vcpu = Some((x86, 3));
+    guest.vcpu = Some((x86, Privilege::User));
     assert_eq!(first_vector(&guest.registers().unwrap()), Some(0x22));
 }
 
@@ -277,7 +277,7 @@ fn a_thread_in_the_kernel_has_its_bases_in_the_vcpu() {
         x86.segments.fs.base = Some(0x7000);
         x86.segments.gs.base = Some(gs);
         x86.msrs.kernel_gs_base = Some(other);
-        guest.vcpu = Some((x86, 0));
+        guest.vcpu = Some((x86, Privilege::Kernel));
         let thread = guest.registers().unwrap();
         assert_eq!(thread.cpu.rip, Some(0x7f00_0000_1234));
         assert_eq!(bases(&thread), [Some(0x7000), Some(0x5000)]);
@@ -290,7 +290,10 @@ fn a_vcpu_between_the_modes_is_told() {
     let mut guest = Guest::new(TODAY);
     guest.frame(STACK + 0x4000, (7, 0x33, 0x2b));
     guest.symbols = vec![("__entry_text_start", 0x9000), ("__entry_text_end", 0xa000)];
-    guest.vcpu = Some((x86::Registers { rip: Some(0x9800), ..x86::Registers::default() }, 0));
+    guest.vcpu = Some((
+        x86::Registers { rip: Some(0x9800), ..x86::Registers::default() },
+        Privilege::Kernel,
+    ));
     let thread = guest.registers().unwrap();
     assert!(thread.problems.iter().any(|problem| problem.message.contains("entering or leaving")));
 }

@@ -5,8 +5,8 @@
 //! the stack that a call may have left are listed as guesses: some are return
 //! addresses of calls that have long ended.
 
-use vmss2core_machine::x86;
 use vmss2core_machine::x86::Gpr;
+use vmss2core_machine::{Privilege, x86};
 use vmss2core_mem::{Found, Gva};
 
 use super::{Kernel, LinuxError, Task};
@@ -187,7 +187,7 @@ impl Kernel {
                 LinuxError::NoRegisters { vcpu: index }
             }
         })?;
-        if self.privilege_of(index) == Some(3) {
+        if self.privilege_of(index) == Some(Privilege::User) {
             let sp = Gva(registers.sp().unwrap_or_default());
             let end = StackEnd::User { ip: Gva(registers.ip), sp };
             return Ok(Backtrace { frames: Vec::new(), end, how: "registers of the vCPU" });

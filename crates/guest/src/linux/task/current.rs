@@ -6,7 +6,7 @@
 //! small numbers, from 6.15 on addresses; the sum is right for both.
 
 use vmss2core_machine::x86::Gpr;
-use vmss2core_machine::{Vcpu, x86};
+use vmss2core_machine::{Privilege, Vcpu, x86};
 use vmss2core_mem::{Found, Gva, Problem};
 
 use super::Task;
@@ -102,8 +102,9 @@ impl Kernel {
         }
     }
 
-    pub(in crate::linux) fn logical_cpu(&self, vcpu: u32) -> Option<u32> {
-        *self.linux().logical_cpus.get(usize::try_from(vcpu).ok()?)?
+    /// The guest's own number of a vCPU.
+    pub fn logical_cpu(&self, vcpu: u32) -> Option<u32> {
+        self.vcpu(vcpu)?.number
     }
 
     /// Most trustworthy first.
@@ -143,7 +144,7 @@ impl Kernel {
     /// kernel now.
     fn current_by_stack(&self, vcpu: &Vcpu, tasks: &[Task]) -> Option<Gva> {
         let x86 = self.registers_of(vcpu.index)?;
-        let in_kernel = self.privilege_of(vcpu.index) == Some(0);
+        let in_kernel = self.privilege_of(vcpu.index) == Some(Privilege::Kernel);
         let pointer = x86.gpr(Gpr::Rsp).filter(|_| in_kernel);
         let waiting = x86.segments.tr.base.into_iter().flat_map(|tss| {
             TSS_STACKS.into_iter().filter_map(move |at| {
@@ -181,10 +182,11 @@ impl Kernel {
 
 /// The kernel's GS base. Between entry and `swapgs` the two are the other way
 /// round, so both are tried.
-fn gs_bases(x86: &x86::Registers, privilege: Option<u8>) -> Vec<Found<u64>> {
+fn gs_bases(x86: &x86::Registers, privilege: Option<Privilege>) -> Vec<Found<u64>> {
     let active = x86.segments.gs.base.map(|base| Found::new(base, "GS base"));
     let other = x86.msrs.kernel_gs_base.map(|base| Found::new(base, "KERNEL_GS_BASE"));
-    let order = if privilege == Some(0) { [active, other] } else { [other, active] };
+    let order =
+        if privilege == Some(Privilege::Kernel) { [active, other] } else { [other, active] };
     // The kernel's lies in the upper half; a program's does not.
     order.into_iter().flatten().filter(|base| base.value >> 63 == 1).collect()
 }

@@ -4,9 +4,8 @@
 //! are still there. They show themselves by the task: in the kernel a processor is on the stack
 //! of the task that it runs, and in a program on that task's page tables.
 
-use vmss2core_machine::Vcpu;
-use vmss2core_machine::paging::AddressSpace;
 use vmss2core_machine::x86::Gpr;
+use vmss2core_machine::{Privilege, Vcpu};
 use vmss2core_mem::{Gva, PAGE_SIZE, Problem, Severity};
 
 use super::Task;
@@ -28,8 +27,8 @@ impl Moments {
             return;
         }
         let shown = match kernel.privilege_of(vcpu.index) {
-            Some(0) => kernel.on_stack_of(vcpu, task, all),
-            Some(3) => kernel.on_tables_of(vcpu, task),
+            Some(Privilege::Kernel) => kernel.on_stack_of(vcpu, task, all),
+            Some(Privilege::User) => kernel.on_tables_of(vcpu, task),
             _ => None,
         };
         match shown {
@@ -69,19 +68,14 @@ impl Kernel {
     /// Whether the vCPU's page tables map an address to another place than the kernel's do: it
     /// runs another kernel, as after a crash.
     fn is_elsewhere(&self, vcpu: &Vcpu, gva: Gva) -> bool {
-        let facts = self.vcpus().iter().find(|facts| facts.index == vcpu.index);
-        let space = facts.and_then(|facts| {
-            let (mode, root) = (facts.mode.as_ref()?.value, facts.root?);
-            Some(AddressSpace::new(self.memory(), mode, root))
-        });
+        let space = self.vcpu(vcpu.index).and_then(|view| view.space(self.memory()));
         let seen = space.and_then(|space| space.translate(gva).ok());
         let own = self.space().translate(gva).ok();
         seen.is_some_and(|seen| own.is_none_or(|own| own.gpa != seen.gpa))
     }
 
     fn on_tables_of(&self, vcpu: &Vcpu, task: &Task) -> Option<Result<(), String>> {
-        let facts = self.vcpus().iter().find(|facts| facts.index == vcpu.index)?;
-        let root = facts.root?;
+        let root = self.vcpu(vcpu.index)?.root()?;
         let own = self.space_of(task).ok()??.root();
         // With page-table isolation a program's tables lie one page behind the kernel's.
         if own == root || own.0.0 == root.0.0 & !PAGE_SIZE {

@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use vmss2core_machine::paging::{PagingMode, Root};
-use vmss2core_machine::{Checkpoint, Registers, Vcpu, x86};
+use vmss2core_machine::{Checkpoint, Registers, Vcpu, VcpuView, x86};
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, Severity};
 
 use crate::linux::{BetterSources, CommandLine, Kernel, Member, Symbol, Symbols, Tasks, Types};
-use crate::{Facts, LinuxFacts, VcpuFacts};
+use crate::{Facts, LinuxFacts};
 
 const INIT: u64 = 0x1_0000;
 const FIRST: u64 = 0x2_0000;
@@ -187,10 +187,9 @@ impl Guest {
         let linux = LinuxFacts {
             is_64_bit: true,
             kernel_root: Some(Found::new(root, "test")),
-            logical_cpus: (0..self.cpus).map(Some).collect(),
             ..LinuxFacts::default()
         };
-        let known = |index| VcpuFacts { index, ..VcpuFacts::default() };
+        let known = |index| VcpuView { index, number: Some(index), ..VcpuView::default() };
         let vcpus = (0..self.cpus).map(known).collect();
         let facts = Facts { vcpus, linux: Some(linux.into()), ..Facts::default() };
         let symbols = Symbols::new(self.symbols.iter().map(|(name, address)| Symbol {

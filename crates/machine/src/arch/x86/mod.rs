@@ -7,7 +7,7 @@ mod paging_tests;
 mod registers;
 pub mod xsave;
 
-pub use paging::{PagingError, VcpuPaging, address_space_of, linear_rip, vcpu_paging};
+pub use paging::{linear_rip, paging_of};
 pub use registers::{
     ControlRegisters, DescriptorTable, FpuState, Gpr, Msrs, Registers, SegmentRegister,
     SegmentRegisters,

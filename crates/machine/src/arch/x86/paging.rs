@@ -3,11 +3,10 @@
 //! CR0, CR4 and EFER decide, never the configured guest system. Some sources
 //! lack EFER; then the mode is inferred and the result says so.
 
-use thiserror::Error;
 use vmss2core_mem::{Found, Gva, PhysicalMemory};
 
 use super::Registers;
-use crate::paging::{AddressSpace, PagingMode, Root};
+use crate::paging::{AddressSpace, Paging, PagingError, PagingMode};
 
 const CR0_PG: u64 = 1 << 31;
 const CR4_PSE: u64 = 1 << 4;
@@ -19,49 +18,14 @@ const EFER_NXE: u64 = 1 << 11;
 /// CS.L, where [`super::SegmentRegister::attributes`] has it.
 const ATTRIBUTE_LONG: u32 = 1 << 13;
 
-/// How a vCPU translates addresses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VcpuPaging {
-    /// The mode, and which registers say so.
-    pub mode: Found<PagingMode>,
-    /// Root of its page tables.
-    pub root: Root,
-    /// Whether bit 63 of an entry means no-execute; assumed if EFER is missing.
-    pub no_execute: bool,
-}
-
-impl VcpuPaging {
-    /// The address space of this vCPU.
-    pub fn address_space(&self, memory: &PhysicalMemory) -> AddressSpace {
-        AddressSpace::new(memory, self.mode.value, self.root).with_no_execute(self.no_execute)
-    }
-}
-
-/// Why the paging mode of a vCPU is not known.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PagingError {
-    /// A register that the mode cannot be inferred without is missing.
-    #[error("the checkpoint does not have this register of the vCPU: {0}")]
-    Missing(&'static str),
-}
-
-/// The address space of a vCPU.
-pub fn address_space_of(
-    memory: &PhysicalMemory,
-    vcpu: &Registers,
-) -> Result<AddressSpace, PagingError> {
-    Ok(vcpu_paging(memory, vcpu)?.address_space(memory))
-}
-
 /// How a vCPU translates addresses. `memory` is read only if registers are
 /// missing, to see which mode makes the instruction pointer resolve.
-pub fn vcpu_paging(memory: &PhysicalMemory, vcpu: &Registers) -> Result<VcpuPaging, PagingError> {
+pub fn paging_of(memory: &PhysicalMemory, vcpu: &Registers) -> Result<Paging, PagingError> {
     let control = &vcpu.control;
     let no_execute = vcpu.msrs.efer.is_none_or(|efer| efer & EFER_NXE != 0);
     if control.cr0.is_some_and(|cr0| cr0 & CR0_PG == 0) {
         let mode = Found::new(PagingMode::Identity, "CR0.PG is clear");
-        return Ok(VcpuPaging { mode, root: PagingMode::Identity.root_of(0), no_execute });
+        return Ok(Paging { mode, root: PagingMode::Identity.root_of(0), no_execute });
     }
     let cr3 = control.cr3.ok_or(PagingError::Missing("CR3"))?;
     let mut mode = match (control.cr4, vcpu.msrs.efer) {
@@ -78,7 +42,7 @@ pub fn vcpu_paging(memory: &PhysicalMemory, vcpu: &Registers) -> Result<VcpuPagi
     if control.cr0.is_none() {
         mode.how.push_str("; CR0 is missing, paging assumed");
     }
-    Ok(VcpuPaging { root: mode.value.root_of(cr3), mode, no_execute })
+    Ok(Paging { root: mode.value.root_of(cr3), mode, no_execute })
 }
 
 fn long_mode(cr4: u64) -> PagingMode {

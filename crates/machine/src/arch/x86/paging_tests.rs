@@ -5,8 +5,8 @@
 use vmss2core_mem::PhysicalMemory;
 
 use super::*;
-use crate::paging::PagingMode;
 use crate::paging::tests::{P, Ram, four_levels};
+use crate::paging::{PagingError, PagingMode};
 
 const PG: u64 = 1 << 31 | 1;
 const PSE: u64 = 1 << 4;
@@ -31,7 +31,7 @@ fn vcpu(
 }
 
 fn mode(memory: &PhysicalMemory, vcpu: &Registers) -> (PagingMode, u64, String) {
-    let paging = vcpu_paging(memory, vcpu).unwrap();
+    let paging = paging_of(memory, vcpu).unwrap();
     (paging.mode.value, paging.root.0.0, paging.mode.how)
 }
 
@@ -56,9 +56,9 @@ fn without_cr3_there_is_no_mode_but_without_paging_there_is() {
     let memory = PhysicalMemory::new();
     let mut no_cr3 = vcpu(PG, 0, PAE, LMA);
     no_cr3.control.cr3 = None;
-    assert_eq!(vcpu_paging(&memory, &no_cr3), Err(PagingError::Missing("CR3")));
+    assert_eq!(paging_of(&memory, &no_cr3), Err(PagingError::Missing("CR3")));
     no_cr3.control.cr0 = Some(0);
-    assert!(vcpu_paging(&memory, &no_cr3).is_ok());
+    assert!(paging_of(&memory, &no_cr3).is_ok());
 }
 
 #[test]

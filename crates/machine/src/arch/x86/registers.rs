@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::xsave::END_OF_AVX;
+use crate::arch::Privilege;
 
 /// Registers of an x86 processor; 32-bit values are zero-extended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +46,28 @@ impl Registers {
         if let Some(slot) = self.general.get_mut(gpr as usize) {
             *slot = Some(value);
         }
+    }
+}
+
+impl Registers {
+    /// The privilege level: that of the code segment, except in real mode (0) and
+    /// in virtual-8086 mode (3), whose selectors are plain numbers.
+    pub fn ring(&self) -> Option<u8> {
+        const PE: u64 = 1;
+        const VM: u64 = 1 << 17;
+        if self.control.cr0.is_some_and(|cr0| cr0 & PE == 0) {
+            return Some(0);
+        }
+        if self.rflags.is_some_and(|flags| flags & VM != 0) {
+            return Some(3);
+        }
+        self.segments.cs.selector.map(|selector| (selector & 3) as u8)
+    }
+
+    /// What kind of code the processor executes.
+    pub fn privilege(&self) -> Option<Privilege> {
+        // Page tables keep ring 3 alone from what is the kernel's.
+        Some(if self.ring()? == 3 { Privilege::User } else { Privilege::Kernel })
     }
 }
 

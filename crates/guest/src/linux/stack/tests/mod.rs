@@ -10,14 +10,14 @@ mod seeds;
 use std::sync::Arc;
 
 use vmss2core_machine::paging::{PagingMode, Root};
-use vmss2core_machine::{Checkpoint, Registers, Vcpu, x86};
+use vmss2core_machine::{Checkpoint, Privilege, Registers, Vcpu, VcpuView, x86};
 use vmss2core_mem::{Found, Gpa, PhysicalMemory};
 
 use super::*;
 use crate::linux::{
     BetterSources, Member, Module, ModuleState, Modules, Symbol, Symbols, Types, UnwindTables,
 };
-use crate::{Facts, KernelText, LinuxFacts, VcpuFacts};
+use crate::{Facts, KernelText, LinuxFacts};
 
 const BASE: u64 = 0xffff_ffff_8000_0000;
 /// Code, at the same distance from `BASE` as from physical 0; executable.
@@ -224,7 +224,7 @@ impl Machine {
             text: Some(Found::new(text, "test")),
             ..LinuxFacts::default()
         };
-        let vcpus = vec![VcpuFacts { privilege: Some(0), ..VcpuFacts::default() }];
+        let vcpus = vec![VcpuView { privilege: Some(Privilege::Kernel), ..VcpuView::default() }];
         let facts = Facts { vcpus: vcpus.into(), linux: Some(linux.into()), ..Facts::default() };
         let symbols = self.symbols.iter().map(|(name, address)| Symbol {
             address: Gva(*address),
