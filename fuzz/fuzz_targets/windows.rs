@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use vmss2core_dump::{Input, Monitor, WriteOptions, format};
+use vmss2core_dump::{Chosen, Existing, Job, Monitor, format};
 use vmss2core_guest::{Facts, analyse, windows};
 use vmss2core_lab::macos;
 use vmss2core_lab::vmware::{Shape, write_checkpoint};
@@ -94,16 +94,16 @@ impl Monitor for Briefly {
 
 fn dump(checkpoint: &Checkpoint, facts: Facts) {
     let facts = Box::new(facts);
-    let input = Input { checkpoint, facts: &facts };
     let path = format!("/dev/shm/fuzz-windows-{}.dmp", std::process::id());
-    let options = WriteOptions { existing: vmss2core_dump::Existing::IsReplaced, ..WriteOptions::default() };
     for name in ["windbg", "windbg-bitmap"] {
-        let _ = format(name).unwrap().write(
-            input,
-            &options,
-            Path::new(&path),
-            &Briefly(AtomicBool::new(false)),
-        );
+        let _ = format(name).unwrap().write(&Job {
+            checkpoint,
+            facts: &facts,
+            path: Path::new(&path),
+            existing: Existing::IsReplaced,
+            chosen: Chosen::NOTHING,
+            monitor: &Briefly(AtomicBool::new(false)),
+        });
         let _ = std::fs::remove_file(&path);
     }
 }

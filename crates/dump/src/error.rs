@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use thiserror::Error;
 use vmss2core_mem::MemoryError;
 
+use crate::ChoiceError;
+
 /// Why a file could not be written. In every case nothing was left behind and
 /// an existing file is as it was.
 #[derive(Debug, Error)]
@@ -94,12 +96,9 @@ pub enum DumpError {
         /// What was found instead.
         why: &'static str,
     },
-    /// The format cannot be written from front to back.
-    #[error("{format} files are written with holes and not from front to back: name a file")]
-    NotAStream {
-        /// The format.
-        format: &'static str,
-    },
+    /// What was chosen does not go together.
+    #[error(transparent)]
+    Choice(#[from] ChoiceError),
     /// The reader of the output went away, or the disk behind it is full.
     #[error("cannot write the output: {why}")]
     Stream {

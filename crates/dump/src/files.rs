@@ -12,7 +12,7 @@ use vmss2core_guest::linux::{Content, Counts, MappedFile, PatchBytes, Process, S
 
 use crate::engine::{self, Extent, Layout, Literal};
 use crate::process::made::{Made, MadePages};
-use crate::{DumpError, Existing, Input, Monitor, WriteOptions};
+use crate::{Chosen, DumpError, Existing, Job, Monitor};
 
 /// A file that was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,10 +69,16 @@ pub fn write(
     }
     summary.len_bytes = layout.len_bytes;
     let facts = &Facts::default();
-    let input = Input { checkpoint: process.kernel().checkpoint(), facts: &facts };
-    let options = WriteOptions { existing, ..WriteOptions::default() };
+    let job = Job {
+        checkpoint: process.kernel().checkpoint(),
+        facts: &facts,
+        path,
+        existing,
+        chosen: Chosen::NOTHING,
+        monitor,
+    };
     let made = MadePages { kernel: process.kernel(), made: &made };
-    engine::write_with(&layout, &made, input, &options, path, monitor)?;
+    engine::write_with(&layout, &made, &job)?;
     Ok(summary)
 }
 

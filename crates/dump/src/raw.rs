@@ -3,12 +3,11 @@
 //! the file, so a reader cannot tell them from zeroes; the summary can.
 
 use std::ops::Range;
-use std::path::Path;
 
 use vmss2core_mem::{Gpa, PhysicalMemory, Problem};
 
 use crate::engine::{self, Extent, Layout};
-use crate::{DumpError, DumpFormat, Input, Monitor, Summary, WriteOptions};
+use crate::{DumpError, DumpFormat, Job, Summary};
 
 /// Flat physical image.
 pub(crate) struct RawImage;
@@ -22,20 +21,14 @@ impl DumpFormat for RawImage {
         "flat physical memory, file offset = physical address, holes left as holes"
     }
 
-    fn write(
-        &self,
-        input: Input<'_>,
-        options: &WriteOptions,
-        path: &Path,
-        monitor: &dyn Monitor,
-    ) -> Result<Summary, DumpError> {
-        let layout = layout(&input.checkpoint.memory)?;
-        engine::write(&layout, input, options, path, monitor)?;
+    fn write(&self, job: &Job<'_>) -> Result<Summary, DumpError> {
+        let layout = layout(&job.checkpoint.memory)?;
+        engine::write(&layout, job)?;
         Ok(Summary {
-            path: path.to_owned(),
+            path: job.path.to_owned(),
             len_bytes: layout.len_bytes,
             memory_bytes: layout.memory_bytes(),
-            problems: holes(&input.checkpoint.memory.ranges()),
+            problems: holes(&job.checkpoint.memory.ranges()),
             hints: Vec::new(),
         })
     }

@@ -8,7 +8,9 @@ use vmss2core_machine::x86::Gpr;
 use vmss2core_machine::{Checkpoint, Registers, Vcpu, x86};
 use vmss2core_mem::{Gpa, PAGE_SIZE, PhysicalMemory};
 
-use crate::{DumpError, Input, Monitor, Silent, Summary, WriteOptions};
+use crate::{
+    ChoiceError, Chosen, DumpError, DumpFormat, Existing, Job, Monitor, Silent, Summary, choices,
+};
 
 /// Memory that says where it is: each page begins with its own address, and one
 /// page in eight is zero.
@@ -87,15 +89,25 @@ impl Scratch {
     }
 }
 
+/// What a text chooses of what `format` offers, such as `vcpu=1 all-threads`.
+pub(crate) fn chosen(format: &dyn DumpFormat, text: &str) -> Result<Chosen, ChoiceError> {
+    let values = text.split_whitespace().map(|word| {
+        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        let choice = choices().into_iter().find(|choice| choice.name == name).unwrap();
+        (choice.name, choice.parse(value).unwrap())
+    });
+    Chosen::of(format, values)
+}
+
 /// Writes `checkpoint` and returns the file's bytes.
 pub(crate) fn write(
     format: &str,
     checkpoint: &Checkpoint,
     facts: &Facts,
-    options: &WriteOptions,
+    choices: &str,
 ) -> Result<(Vec<u8>, Summary), DumpError> {
     let scratch = Scratch::new();
-    let summary = write_to(&scratch, format, checkpoint, facts, options, &Silent)?;
+    let summary = write_to(&scratch, format, checkpoint, facts, choices, &Silent)?;
     Ok((std::fs::read(&scratch.path).unwrap(), summary))
 }
 
@@ -104,9 +116,27 @@ pub(crate) fn write_to(
     format: &str,
     checkpoint: &Checkpoint,
     facts: &Facts,
-    options: &WriteOptions,
+    choices: &str,
     monitor: &dyn Monitor,
 ) -> Result<Summary, DumpError> {
     let format = crate::format(format).unwrap();
-    format.write(Input { checkpoint, facts: &facts }, options, &scratch.path, monitor)
+    let chosen = &chosen(format, choices)?;
+    let job = Job { chosen, monitor, ..job(scratch, checkpoint, &facts) };
+    format.write(&job)
+}
+
+/// To write a file with nothing chosen.
+pub(crate) fn job<'a>(
+    scratch: &'a Scratch,
+    checkpoint: &'a Checkpoint,
+    facts: &'a &Facts,
+) -> Job<'a> {
+    Job {
+        checkpoint,
+        facts,
+        path: &scratch.path,
+        existing: Existing::Stays,
+        chosen: Chosen::NOTHING,
+        monitor: &Silent,
+    }
 }

@@ -14,6 +14,7 @@ mod physical;
 mod problem;
 mod read_at;
 mod sums;
+pub mod text;
 
 pub use address::{Gpa, Gva, PAGE_SIZE, Pfn};
 pub use found::Found;

@@ -6,13 +6,14 @@ use vmss2core_guest::LinuxFacts;
 
 use super::linear::is_unpaged;
 use super::view::{View, linear_pc};
-use crate::Input;
+use crate::Job;
 
-pub(super) fn linear(input: Input<'_>, core: &Path, view: &View<'_>) -> Vec<String> {
+pub(super) fn linear(job: &Job<'_>, view: &View<'_>) -> Vec<String> {
+    let core = job.path;
     if is_unpaged(view) {
         return unpaged(core, view);
     }
-    match &input.facts.linux {
+    match &job.facts.linux {
         Some(linux) => with_symbols(linux, core),
         None => vec![without_symbols(core)],
     }
@@ -31,9 +32,10 @@ fn unpaged(core: &Path, view: &View<'_>) -> Vec<String> {
     hints
 }
 
-pub(super) fn physical(input: Input<'_>, core: &Path) -> Vec<String> {
+pub(super) fn physical(job: &Job<'_>) -> Vec<String> {
+    let core = job.path;
     let mut hints = vec![without_symbols(core)];
-    if let Some(shift) = input.facts.linux.as_deref().and_then(physical_shift) {
+    if let Some(shift) = job.facts.linux.as_deref().and_then(physical_shift) {
         hints.push(format!(
             "kernel data at physical addresses: gdb -ex 'symbol-file -o {shift:#x} vmlinux' -c {}",
             quoted(core)
@@ -49,8 +51,9 @@ fn physical_shift(linux: &LinuxFacts) -> Option<u64> {
     Some(text.gpa.0.wrapping_sub(linked))
 }
 
-pub(super) fn linux(input: Input<'_>, core: &Path) -> Vec<String> {
-    let Some(linux) = &input.facts.linux else {
+pub(super) fn linux(job: &Job<'_>) -> Vec<String> {
+    let core = job.path;
+    let Some(linux) = &job.facts.linux else {
         return vec![without_symbols(core)];
     };
     let mut hints = Vec::new();
@@ -63,8 +66,9 @@ pub(super) fn linux(input: Input<'_>, core: &Path) -> Vec<String> {
 }
 
 /// A kdump-compressed file, or one in the flattened form.
-pub(crate) fn kdump(input: Input<'_>, core: &Path, is_flat: bool) -> Vec<String> {
-    let Some(linux) = &input.facts.linux else { return Vec::new() };
+pub(crate) fn kdump(job: &Job<'_>, is_flat: bool) -> Vec<String> {
+    let core = job.path;
+    let Some(linux) = &job.facts.linux else { return Vec::new() };
     let mut hints = Vec::new();
     hints.extend(crash(linux, core));
     if linux.vmcoreinfo.is_some() {

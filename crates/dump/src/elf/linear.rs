@@ -1,20 +1,45 @@
 //! The linear view (`vmss2core F`): one vCPU's address space as its page tables
 //! have it, for gdb and lldb.
 
-use std::path::Path;
-
 use vmss2core_machine::Vcpu;
 use vmss2core_machine::paging::PagingMode;
 use vmss2core_mem::Problem;
 
 use super::assemble::{Kind, assemble};
 use super::notes::{Notes, has_registers};
+use super::script::GDB_SCRIPT;
 use super::view::View;
 use super::{Machine, hints, in_long_mode, missing_registers, policy, script, thread_id};
-use crate::{DumpError, DumpFormat, Input, Monitor, Summary, WriteOptions, engine};
+use crate::{Choice, DumpError, DumpFormat, Job, Summary, Takes, engine};
 
 /// gdb needs 10 ms for every access to a core of a million segments.
 const MANY_SEGMENTS: usize = 100_000;
+
+/// In the order of the help.
+static CHOICES: &[&Choice] = &[&VCPU, &ALL_THREADS, &NO_DEDUP, &CR3, &GDB_SCRIPT];
+
+/// Index of the vCPU; 0 if none is chosen.
+pub(super) static VCPU: Choice = Choice {
+    name: "vcpu",
+    takes: Takes::Number { called: "N", most: u32::MAX },
+    help: "vCPU whose address space to write",
+    default: Some("0"),
+    ..Choice::FLAG
+};
+static ALL_THREADS: Choice =
+    Choice { name: "all-threads", help: "List the other vCPUs as threads too", ..Choice::FLAG };
+static NO_DEDUP: Choice = Choice {
+    name: "no-dedup",
+    help: "Copy memory once for each address that maps it, as the original did",
+    ..Choice::FLAG
+};
+/// Other page tables than the vCPU's.
+pub(super) static CR3: Choice = Choice {
+    name: "cr3",
+    takes: Takes::Hex { called: "HEX", bits: 64 },
+    help: "Use the page tables at this physical address instead of the vCPU's",
+    ..Choice::FLAG
+};
 
 /// ELF core, linear view.
 pub(crate) struct LinearCore;
@@ -28,32 +53,30 @@ impl DumpFormat for LinearCore {
         "ELF core for gdb and lldb, the address space of one vCPU"
     }
 
-    fn write(
-        &self,
-        input: Input<'_>,
-        options: &WriteOptions,
-        path: &Path,
-        monitor: &dyn Monitor,
-    ) -> Result<Summary, DumpError> {
-        let mut view = View::new(input, options)?;
+    fn choices(&self) -> &'static [&'static Choice] {
+        CHOICES
+    }
+
+    fn write(&self, job: &Job<'_>) -> Result<Summary, DumpError> {
+        let mut view = View::new(job)?;
         let machine = machine(&view);
-        let threads = threads(input, options, &view);
+        let threads = threads(job, &view);
         let notes = notes(machine, &threads);
-        let body = if options.no_dedup {
+        let body = if job.chosen.has(&NO_DEDUP) {
             policy::unshared(&view.leaves)?
         } else {
-            policy::shared(&view.leaves, input.checkpoint.memory.len_bytes(), notes.len())?
+            policy::shared(&view.leaves, job.checkpoint.memory.len_bytes(), notes.len())?
         };
         let mut problems = std::mem::take(&mut view.problems);
         problems.extend(many_segments(body.loads.len()));
         problems.extend(missing_registers(threads.iter().copied(), "not among the threads"));
         let kind = Kind { machine, load_align: 0x1000 };
         let mut layout = assemble(kind, &notes, body)?;
-        let hints = hints::linear(input, path, &view);
-        layout.companions = script::companions(input, options, &hints);
-        engine::write(&layout, input, options, path, monitor)?;
+        let hints = hints::linear(job, &view);
+        layout.companions = script::companions(job, &hints);
+        engine::write(&layout, job)?;
         Ok(Summary {
-            path: path.to_owned(),
+            path: job.path.to_owned(),
             len_bytes: layout.len_bytes,
             memory_bytes: layout.memory_bytes(),
             problems,
@@ -70,12 +93,10 @@ fn machine(view: &View<'_>) -> Machine {
 }
 
 /// The vCPU of this file first: that is the thread debuggers start with.
-fn threads<'a>(input: Input<'a>, options: &WriteOptions, view: &View<'a>) -> Vec<&'a Vcpu> {
-    let others = input
-        .checkpoint
-        .vcpus
-        .iter()
-        .filter(|vcpu| options.all_threads && vcpu.index != view.vcpu.index);
+fn threads<'a>(job: &Job<'a>, view: &View<'a>) -> Vec<&'a Vcpu> {
+    let all_threads = job.chosen.has(&ALL_THREADS);
+    let others =
+        job.checkpoint.vcpus.iter().filter(|vcpu| all_threads && vcpu.index != view.vcpu.index);
     std::iter::once(view.vcpu).chain(others).collect()
 }
 

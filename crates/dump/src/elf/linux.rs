@@ -7,7 +7,6 @@
 //! that is not Linux gets the same file without addresses.
 
 use std::fmt::Write;
-use std::path::Path;
 
 use vmss2core_guest::{KernelText, LinuxFacts, VmcoreInfo};
 use vmss2core_machine::Vcpu;
@@ -20,7 +19,7 @@ use super::{
     script, thread_id,
 };
 use crate::engine::Extent;
-use crate::{DumpError, DumpFormat, Input, Monitor, Summary, WriteOptions, engine};
+use crate::{Choice, DumpError, DumpFormat, Job, Summary, engine};
 
 /// Video memory and option ROMs of a PC; never RAM, though VMware's memory file
 /// has bytes there.
@@ -42,40 +41,38 @@ impl DumpFormat for LinuxCore {
         "ELF vmcore for crash, drgn, makedumpfile and gdb (Linux guests)"
     }
 
-    fn write(
-        &self,
-        input: Input<'_>,
-        options: &WriteOptions,
-        path: &Path,
-        monitor: &dyn Monitor,
-    ) -> Result<Summary, DumpError> {
+    fn choices(&self) -> &'static [&'static Choice] {
+        script::CHOICES
+    }
+
+    fn write(&self, job: &Job<'_>) -> Result<Summary, DumpError> {
         let mut hints = Vec::new();
         let layout = || {
-            let machine = guest_machine(input);
+            let machine = guest_machine(job);
             let kind = Kind { machine, load_align: 0 };
-            let (notes, _) = notes(input);
-            let mut layout = assemble(kind, &notes, body(machine, input)?)?;
-            hints = hints::linux(input, path);
-            layout.companions = script::companions(input, options, &hints);
+            let (notes, _) = notes(job);
+            let mut layout = assemble(kind, &notes, body(machine, job)?)?;
+            hints = hints::linux(job);
+            layout.companions = script::companions(job, &hints);
             Ok(layout)
         };
-        let expected = expected(input);
-        let layout = engine::write_early(&expected, layout, input, options, path, monitor)?;
+        let expected = expected(job);
+        let layout = engine::write_early(&expected, layout, job)?;
         Ok(Summary {
-            path: path.to_owned(),
+            path: job.path.to_owned(),
             len_bytes: layout.len_bytes,
             memory_bytes: layout.memory_bytes(),
-            problems: problems(input),
+            problems: problems(job),
             hints,
         })
     }
 }
 
-fn body(machine: Machine, input: Input<'_>) -> Result<Body, DumpError> {
-    let linux = input.facts.linux.as_deref();
+fn body(machine: Machine, job: &Job<'_>) -> Result<Body, DumpError> {
+    let linux = job.facts.linux.as_deref();
     let map = DirectMap::new(machine, linux);
     let mut body = Body::default();
-    for range in ram(input) {
+    for range in ram(job) {
         add_memory(&mut body, &map, range)?;
     }
     if body.loads.is_empty() {
@@ -92,16 +89,16 @@ fn body(machine: Machine, input: Input<'_>) -> Result<Body, DumpError> {
 
 /// The memory of a 32-bit guest is cut where its direct map ends, which only an
 /// analysis tells.
-fn expected(input: Input<'_>) -> Vec<Extent> {
-    if !runs_64_bit(input.checkpoint) {
+fn expected(job: &Job<'_>) -> Vec<Extent> {
+    if !runs_64_bit(job.checkpoint) {
         return Vec::new();
     }
-    expected_extents(ram(input).into_iter())
+    expected_extents(ram(job).into_iter())
 }
 
 /// The guest's memory in whole pages.
-pub(crate) fn ram(input: Input<'_>) -> Vec<std::ops::Range<u64>> {
-    page_ranges(&input.checkpoint.memory).into_iter().flat_map(without_video).collect()
+pub(crate) fn ram(job: &Job<'_>) -> Vec<std::ops::Range<u64>> {
+    page_ranges(&job.checkpoint.memory).into_iter().flat_map(without_video).collect()
 }
 
 fn add_memory(
@@ -175,14 +172,14 @@ impl DirectMap {
 /// crash and drgn count these notes to number the processors, so a vCPU without
 /// registers keeps its place. Where the text of VMCOREINFO lies in the notes comes
 /// with them, and its length.
-pub(crate) fn notes(input: Input<'_>) -> (Vec<u8>, Option<(usize, usize)>) {
-    let machine = guest_machine(input);
-    let vcpus = in_cpu_order(input);
+pub(crate) fn notes(job: &Job<'_>) -> (Vec<u8>, Option<(usize, usize)>) {
+    let machine = guest_machine(job);
+    let vcpus = in_cpu_order(job);
     let mut notes = Notes::default();
     for (cpu, vcpu) in (0..).zip(&vcpus) {
         notes.status(machine, vcpu, thread_id(cpu), false);
     }
-    let text = vmcoreinfo_text(input.facts.linux.as_deref());
+    let text = vmcoreinfo_text(job.facts.linux.as_deref());
     let vmcoreinfo = text.map(|text| (notes.vmcoreinfo(&text), text.len()));
     for vcpu in &vcpus {
         notes.qemu(vcpu);
@@ -192,9 +189,9 @@ pub(crate) fn notes(input: Input<'_>) -> (Vec<u8>, Option<(usize, usize)>) {
 
 /// The vCPUs as the kernel numbers them, or as the checkpoint does if that is
 /// not known of every one.
-fn in_cpu_order(input: Input<'_>) -> Vec<&Vcpu> {
-    let vcpus: Vec<&Vcpu> = input.checkpoint.vcpus.iter().collect();
-    let number = |vcpu: &&Vcpu| input.facts.vcpu(vcpu.index)?.number;
+fn in_cpu_order<'a>(job: &Job<'a>) -> Vec<&'a Vcpu> {
+    let vcpus: Vec<&Vcpu> = job.checkpoint.vcpus.iter().collect();
+    let number = |vcpu: &&Vcpu| job.facts.vcpu(vcpu.index)?.number;
     let known: Option<Vec<u32>> = vcpus.iter().map(number).collect();
     let Some(numbers) = known else { return vcpus };
     let mut numbered: Vec<(u32, &Vcpu)> = numbers.into_iter().zip(vcpus).collect();
@@ -223,11 +220,11 @@ fn vmcoreinfo_text(linux: Option<&LinuxFacts>) -> Option<String> {
 }
 
 /// What readers of the file will miss.
-pub(crate) fn problems(input: Input<'_>) -> Vec<Problem> {
-    let vcpus = input.checkpoint.vcpus.iter();
+pub(crate) fn problems(job: &Job<'_>) -> Vec<Problem> {
+    let vcpus = job.checkpoint.vcpus.iter();
     let mut problems: Vec<Problem> =
         missing_registers(vcpus, "its registers read as 0").into_iter().collect();
-    let Some(linux) = &input.facts.linux else {
+    let Some(linux) = &job.facts.linux else {
         problems.push(Problem::warning(
             "no Linux kernel found in the guest: crash and drgn will not open this core; \
              for other guests use the formats elf-linear or elf-physical",

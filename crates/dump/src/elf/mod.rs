@@ -9,7 +9,7 @@ use vmss2core_machine::{Architecture, Checkpoint, Vcpu, VcpuView};
 use vmss2core_mem::{Gpa, PAGE_SIZE, PhysicalMemory, Problem};
 
 use self::assemble::MEMORY_ALIGNMENT;
-use crate::Input;
+use crate::Job;
 use crate::engine::Extent;
 
 pub(crate) mod assemble;
@@ -49,8 +49,8 @@ pub(crate) enum Class {
 
 /// The machine of a file about the whole guest: what its kernel is, not what
 /// happens to run. A 64-bit kernel may be running a 32-bit program.
-fn guest_machine(input: Input<'_>) -> Machine {
-    let Input { checkpoint, facts } = input;
+fn guest_machine(job: &Job<'_>) -> Machine {
+    let (checkpoint, facts) = (job.checkpoint, job.facts);
     if checkpoint.about.machine.architecture == Some(Architecture::Arm64) {
         return Machine::Arm64;
     }
@@ -79,8 +79,8 @@ fn expected_extents(parts: impl Iterator<Item = Range<u64>>) -> Vec<Extent> {
 }
 
 /// Whether the guest's kernel has 64 bits.
-pub(crate) fn is_64_bit_guest(input: Input<'_>) -> bool {
-    guest_machine(input) != Machine::I386
+pub(crate) fn is_64_bit_guest(job: &Job<'_>) -> bool {
+    guest_machine(job) != Machine::I386
 }
 
 fn is_64_bit(checkpoint: &Checkpoint, facts: &Facts) -> bool {

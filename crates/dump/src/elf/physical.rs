@@ -2,8 +2,6 @@
 //! address = physical address. Opens for any guest; addresses in registers are
 //! virtual, so the debugger finds no memory behind them.
 
-use std::path::Path;
-
 use vmss2core_mem::Gpa;
 
 use super::assemble::{Access, Body, Kind, Load, assemble};
@@ -12,7 +10,7 @@ use super::{
     Machine, expected_extents, guest_machine, hints, missing_registers, page_ranges, script,
     thread_id,
 };
-use crate::{DumpError, DumpFormat, Input, Monitor, Summary, WriteOptions, engine};
+use crate::{Choice, DumpError, DumpFormat, Job, Summary, engine};
 
 /// ELF core, physical view.
 pub(crate) struct PhysicalCore;
@@ -26,27 +24,25 @@ impl DumpFormat for PhysicalCore {
         "ELF core for gdb and lldb, addresses are guest physical addresses"
     }
 
-    fn write(
-        &self,
-        input: Input<'_>,
-        options: &WriteOptions,
-        path: &Path,
-        monitor: &dyn Monitor,
-    ) -> Result<Summary, DumpError> {
+    fn choices(&self) -> &'static [&'static Choice] {
+        script::CHOICES
+    }
+
+    fn write(&self, job: &Job<'_>) -> Result<Summary, DumpError> {
         let mut hints = Vec::new();
         let layout = || {
-            let machine = guest_machine(input);
+            let machine = guest_machine(job);
             let kind = Kind { machine, load_align: 0x1000 };
-            let mut layout = assemble(kind, &notes(machine, input), body(input)?)?;
-            hints = hints::physical(input, path);
-            layout.companions = script::companions(input, options, &hints);
+            let mut layout = assemble(kind, &notes(machine, job), body(job)?)?;
+            hints = hints::physical(job);
+            layout.companions = script::companions(job, &hints);
             Ok(layout)
         };
-        let expected = expected_extents(page_ranges(&input.checkpoint.memory).into_iter());
-        let layout = engine::write_early(&expected, layout, input, options, path, monitor)?;
-        let vcpus = input.checkpoint.vcpus.iter();
+        let expected = expected_extents(page_ranges(&job.checkpoint.memory).into_iter());
+        let layout = engine::write_early(&expected, layout, job)?;
+        let vcpus = job.checkpoint.vcpus.iter();
         Ok(Summary {
-            path: path.to_owned(),
+            path: job.path.to_owned(),
             len_bytes: layout.len_bytes,
             memory_bytes: layout.memory_bytes(),
             problems: missing_registers(vcpus, "not among the threads").into_iter().collect(),
@@ -55,9 +51,9 @@ impl DumpFormat for PhysicalCore {
     }
 }
 
-fn body(input: Input<'_>) -> Result<Body, DumpError> {
+fn body(job: &Job<'_>) -> Result<Body, DumpError> {
     let mut body = Body::default();
-    for range in page_ranges(&input.checkpoint.memory) {
+    for range in page_ranges(&job.checkpoint.memory) {
         let len_bytes = range.end.saturating_sub(range.start);
         let offset = body.append(Gpa(range.start), len_bytes)?;
         let (vaddr, paddr) = (range.start, range.start);
@@ -69,8 +65,8 @@ fn body(input: Input<'_>) -> Result<Body, DumpError> {
     Ok(body)
 }
 
-fn notes(machine: Machine, input: Input<'_>) -> Vec<u8> {
-    let vcpus = || input.checkpoint.vcpus.iter().filter(|vcpu| has_registers(vcpu));
+fn notes(machine: Machine, job: &Job<'_>) -> Vec<u8> {
+    let vcpus = || job.checkpoint.vcpus.iter().filter(|vcpu| has_registers(vcpu));
     let mut notes = Notes::default();
     notes.process(machine, vcpus().next().map_or(1, |vcpu| thread_id(vcpu.index)));
     for vcpu in vcpus() {

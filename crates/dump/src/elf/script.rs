@@ -5,19 +5,27 @@ use std::fmt::Write;
 
 use vmss2core_machine::{Vcpu, x86};
 
+use crate::choice::Owners;
 use crate::engine::Companion;
-use crate::{Input, WriteOptions};
+use crate::{Choice, Job};
 
-/// The script, if the options ask for it.
-pub(super) fn companions(
-    input: Input<'_>,
-    options: &WriteOptions,
-    hints: &[String],
-) -> Vec<Companion> {
-    if !options.gdb_script {
+/// What may be chosen about any ELF core.
+pub(super) static CHOICES: &[&Choice] = &[&GDB_SCRIPT];
+
+/// The script is written.
+pub(super) static GDB_SCRIPT: Choice = Choice {
+    name: "gdb-script",
+    help: "Write OUT.gdb too: registers that a core cannot hold, as gdb variables",
+    belongs_to: Owners::Kind { formats: "ELF formats", but: "gdb does not open" },
+    ..Choice::FLAG
+};
+
+/// The script, if it was chosen.
+pub(super) fn companions(job: &Job<'_>, hints: &[String]) -> Vec<Companion> {
+    if !job.chosen.has(&GDB_SCRIPT) {
         return Vec::new();
     }
-    vec![Companion { suffix: ".gdb", text: text(&input.checkpoint.vcpus, hints) }]
+    vec![Companion { suffix: ".gdb", text: text(&job.checkpoint.vcpus, hints) }]
 }
 
 fn text(vcpus: &[Vcpu], hints: &[String]) -> String {

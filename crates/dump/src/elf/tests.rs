@@ -16,7 +16,7 @@ use super::{Machine, notes};
 use crate::test_support::{
     LONG_MODE, Scratch, guest, map_marked, marked, vcpu, write, write_to, x86_of,
 };
-use crate::{DumpError, Silent, WriteOptions};
+use crate::{DumpError, Silent};
 
 /// An ELF core as an independent reader sees it.
 #[derive(Debug)]
@@ -134,7 +134,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 }
 
 fn write_core(format: &str, checkpoint: &Checkpoint, facts: &Facts) -> (Core, Vec<u8>) {
-    let (file, summary) = write(format, checkpoint, facts, &WriteOptions::default()).unwrap();
+    let (file, summary) = write(format, checkpoint, facts, "").unwrap();
     assert_eq!(summary.len_bytes, file.len() as u64);
     let core = Core::parse(&file);
     core.check(&file);
@@ -210,8 +210,7 @@ fn the_linear_view_is_no_larger_than_memory() {
     let memory = 512 * PAGE_SIZE;
     assert_eq!(file.len() as u64, core.memory_start + memory + three_pages);
     assert!(file.len() as u64 <= checkpoint.memory.len_bytes() * 101 / 100);
-    let options = WriteOptions { no_dedup: true, ..WriteOptions::default() };
-    let (file, _) = write("elf-linear", &checkpoint, &Facts::default(), &options).unwrap();
+    let (file, _) = write("elf-linear", &checkpoint, &Facts::default(), "no-dedup").unwrap();
     let core = Core::parse(&file);
     assert_eq!(file.len() as u64, core.memory_start + memory + three_pages + PAGE_SIZE);
     assert_eq!(core.read(&file, 0x40_1000), Some(0x5_0001));
@@ -221,30 +220,25 @@ fn the_linear_view_is_no_larger_than_memory() {
 fn other_page_tables_can_be_named() {
     let mut checkpoint = paged_guest();
     x86_of(&mut checkpoint.vcpus_mut()[0]).control.cr3 = None;
-    let mut options = WriteOptions::default();
-    let refused = write("elf-linear", &checkpoint, &Facts::default(), &options);
+    let refused = write("elf-linear", &checkpoint, &Facts::default(), "");
     let message = refused.unwrap_err().to_string();
     assert!(message.contains("CR3") && message.contains("--cr3"), "{message}");
-    options.cr3 = Some(0x1018);
-    let (file, _) = write("elf-linear", &checkpoint, &Facts::default(), &options).unwrap();
+    let (file, _) = write("elf-linear", &checkpoint, &Facts::default(), "cr3=1018").unwrap();
     assert_eq!(Core::parse(&file).read(&file, 0x40_0000), Some(0x9_0001));
 }
 
 #[test]
 fn threads_are_the_own_vcpu_and_then_the_others_if_wanted() {
     let checkpoint = paged_guest();
-    let mut options = WriteOptions { vcpu: 1, ..WriteOptions::default() };
-    let pids = |options: &WriteOptions| -> Vec<u32> {
-        let (file, _) = write("elf-linear", &checkpoint, &Facts::default(), options).unwrap();
+    let pids = |choices| -> Vec<u32> {
+        let (file, _) = write("elf-linear", &checkpoint, &Facts::default(), choices).unwrap();
         let core = Core::parse(&file);
         let status = core.notes.iter().filter(|note| note.name == "CORE" && note.kind == 1);
         status.map(|note| u32_at(&note.desc, 32)).collect()
     };
-    assert_eq!(pids(&options), [2]);
-    options.all_threads = true;
-    assert_eq!(pids(&options), [2, 1]);
-    options.vcpu = 9;
-    let refused = write("elf-linear", &checkpoint, &Facts::default(), &options);
+    assert_eq!(pids("vcpu=1"), [2]);
+    assert_eq!(pids("vcpu=1 all-threads"), [2, 1]);
+    let refused = write("elf-linear", &checkpoint, &Facts::default(), "vcpu=9 all-threads");
     assert!(matches!(refused, Err(DumpError::NoVcpu { index: 9, count: 2 })));
 }
 
@@ -277,8 +271,7 @@ fn without_paging_linear_is_physical_below_4_gib() {
     x86.segments.cs.base = Some(0xf_0000);
     x86.rip = Some(0xfff0);
     checkpoint.vcpus = [cpu].into();
-    let (file, summary) =
-        write("elf-linear", &checkpoint, &Facts::default(), &WriteOptions::default()).unwrap();
+    let (file, summary) = write("elf-linear", &checkpoint, &Facts::default(), "").unwrap();
     let core = Core::parse(&file);
     assert_eq!((core.class, core.machine), (1, object::elf::EM_386.0));
     assert_eq!(core.loads.len(), 1);
@@ -292,7 +285,7 @@ fn page_tables_that_map_nothing_are_an_error() {
     let mut checkpoint = guest(&[(0, 16)]);
     checkpoint.vcpus = [vcpu(0, LONG_MODE)].into();
     x86_of(&mut checkpoint.vcpus_mut()[0]).control.cr3 = Some(1 << 40);
-    let refused = write("elf-linear", &checkpoint, &Facts::default(), &WriteOptions::default());
+    let refused = write("elf-linear", &checkpoint, &Facts::default(), "");
     assert!(matches!(refused, Err(DumpError::NoMemory { .. })), "{refused:?}");
 }
 
@@ -335,7 +328,7 @@ fn memory_cut_within_a_page_ends_at_the_page() {
     let mut checkpoint = Checkpoint::default();
     checkpoint.memory.map(Gpa(0x3000), 100, std::sync::Arc::new(vec![1; 100]), 0).unwrap();
     for format in ["elf", "elf-physical"] {
-        let refused = write(format, &checkpoint, &Facts::default(), &WriteOptions::default());
+        let refused = write(format, &checkpoint, &Facts::default(), "");
         assert!(matches!(refused, Err(DumpError::NoMemory { .. })));
     }
 }
@@ -438,8 +431,7 @@ fn a_linux_core_is_a_kdump_with_text_and_direct_map() {
 #[test]
 fn hints_hold_the_numbers() {
     let hints = |facts: &Facts, format: &str| {
-        let options = WriteOptions::default();
-        write(format, &linux_guest(), facts, &options).unwrap().1.hints.join("\n")
+        write(format, &linux_guest(), facts, "").unwrap().1.hints.join("\n")
     };
     let mut facts = linux_facts();
     assert!(hints(&facts, "elf").contains("crash vmlinux "));
@@ -455,8 +447,7 @@ fn hints_hold_the_numbers() {
 
 #[test]
 fn a_guest_that_is_not_linux_gets_memory_without_addresses() {
-    let (file, summary) =
-        write("elf", &linux_guest(), &Facts::default(), &WriteOptions::default()).unwrap();
+    let (file, summary) = write("elf", &linux_guest(), &Facts::default(), "").unwrap();
     let core = Core::parse(&file);
     core.check(&file);
     assert!(core.loads.iter().all(|load| load.vaddr == 0));
@@ -618,8 +609,7 @@ fn vcpus_without_registers_are_told() {
     let mut checkpoint = linux_guest();
     *x86_of(&mut checkpoint.vcpus_mut()[1]) = vmss2core_machine::x86::Registers::default();
     let count = |format: &str| {
-        let options = WriteOptions::default();
-        let (file, summary) = write(format, &checkpoint, &linux_facts(), &options).unwrap();
+        let (file, summary) = write(format, &checkpoint, &linux_facts(), "").unwrap();
         let said = summary.problems.iter().any(|p| p.message.contains("vCPU 1"));
         assert!(said, "{:?}", summary.problems);
         Core::parse(&file).notes.iter().filter(|note| note.kind == 1).count()
@@ -632,9 +622,8 @@ fn vcpus_without_registers_are_told() {
 #[test]
 fn the_script_names_what_a_core_cannot_hold() {
     let scratch = Scratch::new();
-    let options = WriteOptions { gdb_script: true, ..WriteOptions::default() };
     let checkpoint = paged_guest();
-    write_to(&scratch, "elf-linear", &checkpoint, &linux_facts(), &options, &Silent).unwrap();
+    write_to(&scratch, "elf-linear", &checkpoint, &linux_facts(), "gdb-script", &Silent).unwrap();
     let script = std::fs::read_to_string(scratch.dir.path().join("out.core.gdb")).unwrap();
     assert!(script.contains("\nset $cr3_0 = 0x1000\n"), "{script}");
     assert!(script.contains("\nset $efer_1 = 0xd01\n"), "{script}");
@@ -643,7 +632,8 @@ fn the_script_names_what_a_core_cannot_hold() {
 
     // A script in the way is found before anything is written.
     std::fs::remove_file(&scratch.path).unwrap();
-    let refused = write_to(&scratch, "elf-linear", &checkpoint, &linux_facts(), &options, &Silent);
+    let refused =
+        write_to(&scratch, "elf-linear", &checkpoint, &linux_facts(), "gdb-script", &Silent);
     let Err(DumpError::Exists { path }) = refused else { panic!("{refused:?}") };
     assert_eq!(path.extension().unwrap(), "gdb");
     assert!(!scratch.path.exists());

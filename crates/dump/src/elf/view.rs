@@ -7,7 +7,8 @@ use vmss2core_machine::x86::Gpr;
 use vmss2core_machine::{Checkpoint, Vcpu, x86};
 use vmss2core_mem::{Gva, PAGE_SIZE, PhysicalMemory, Problem};
 
-use crate::{DumpError, Input, WriteOptions};
+use super::linear::{CR3, VCPU};
+use crate::{DumpError, Job};
 
 /// First address of the kernel's half in 64-bit modes.
 const UPPER_HALF: u64 = 1 << 63;
@@ -22,13 +23,13 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(input: Input<'a>, options: &WriteOptions) -> Result<Self, DumpError> {
-        let (vcpu, x86) = find_vcpu(input.checkpoint, options.vcpu)?;
+    pub(super) fn new(job: &Job<'a>) -> Result<Self, DumpError> {
+        let (vcpu, x86) = find_vcpu(job.checkpoint, job.chosen.number_32(&VCPU).unwrap_or(0))?;
         let mut problems = Vec::new();
-        let memory = &input.checkpoint.memory;
-        let parts = match options.cr3 {
+        let memory = &job.checkpoint.memory;
+        let parts = match job.chosen.number(&CR3) {
             Some(cr3) => vec![(ALL, given(memory, vcpu, cr3, &mut problems))],
-            None => own(input, vcpu, &mut problems)?,
+            None => own(job, vcpu, &mut problems)?,
         };
         let mode = parts.first().map_or(PagingMode::Identity, |(_, space)| space.mode());
         let mut view = Self { vcpu, mode, leaves: Vec::new(), problems };
@@ -98,17 +99,17 @@ fn given(
 /// kernel's half of the kernel's. The user's half stays the user's: the kernel's
 /// copy of it is marked no-execute.
 fn own(
-    input: Input<'_>,
+    job: &Job<'_>,
     vcpu: &Vcpu,
     problems: &mut Vec<Problem>,
 ) -> Result<Vec<(Range<u64>, AddressSpace)>, DumpError> {
-    let memory = &input.checkpoint.memory;
+    let memory = &job.checkpoint.memory;
     let paging = vcpu.registers.paging(memory).map_err(|error| DumpError::NoAddressSpace {
         index: vcpu.index,
         why: format!("{error}; name page tables (--cr3), or use the physical view (-M)"),
     })?;
     let space = paging.address_space(memory);
-    let Some(kernel) = kernel_root(input, vcpu.index) else {
+    let Some(kernel) = kernel_root(job, vcpu.index) else {
         return Ok(vec![(ALL, space)]);
     };
     problems.push(Problem::note(format!(
@@ -124,8 +125,8 @@ fn own(
     })
 }
 
-fn kernel_root(input: Input<'_>, index: u32) -> Option<Root> {
-    Some(input.facts.vcpu(index)?.kernel_root.as_ref()?.value)
+fn kernel_root(job: &Job<'_>, index: u32) -> Option<Root> {
+    Some(job.facts.vcpu(index)?.kernel_root.as_ref()?.value)
 }
 
 /// Whatever the guards of the walk left out, the pages that the registers point

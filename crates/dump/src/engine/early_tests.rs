@@ -11,8 +11,8 @@ use vmss2core_machine::Checkpoint;
 use vmss2core_mem::{Gpa, PAGE_SIZE};
 
 use super::{Companion, Extent, Layout, Literal, write_early};
-use crate::test_support::{LONG_MODE, Scratch, guest, marked, vcpu, write_to};
-use crate::{DumpError, Input, Monitor, Silent, WriteOptions};
+use crate::test_support::{LONG_MODE, Scratch, guest, job, marked, vcpu, write_to};
+use crate::{DumpError, Job, Monitor, Silent};
 
 const PAGES: u64 = 300;
 
@@ -47,8 +47,8 @@ fn write(
 ) -> Result<Layout, DumpError> {
     let checkpoint: Checkpoint = guest(&[(0, PAGES)]);
     let facts = &Facts::default();
-    let input = Input { checkpoint: &checkpoint, facts: &facts };
-    write_early(expected, layout, input, &WriteOptions::default(), &scratch.path, monitor)
+    let job = Job { monitor, ..job(scratch, &checkpoint, &facts) };
+    write_early(expected, layout, &job)
 }
 
 #[test]
@@ -146,8 +146,7 @@ fn cores_of_64_bit_guests_are_copied_once() {
     checkpoint.vcpus = (0..16).map(|index| vcpu(index, LONG_MODE)).collect();
     for format in ["elf", "elf-physical"] {
         let (scratch, forward) = (Scratch::new(), Forward::default());
-        let (facts, options) = (Facts::default(), WriteOptions::default());
-        write_to(&scratch, format, &checkpoint, &facts, &options, &forward).unwrap();
+        write_to(&scratch, format, &checkpoint, &Facts::default(), "", &forward).unwrap();
         assert!(forward.done.load(Ordering::Relaxed) > 300 * 4096 - 0x2_0000, "{format}");
         assert!(!forward.went_back.load(Ordering::Relaxed), "{format}");
     }

@@ -14,7 +14,7 @@ use std::thread;
 use vmss2core_mem::{Gpa, PhysicalMemory};
 
 use crate::output::{Existing, Output};
-use crate::{DumpError, Input, Monitor, WriteOptions};
+use crate::{DumpError, Job, Monitor};
 
 mod copy;
 #[cfg(test)]
@@ -83,19 +83,13 @@ fn memory_bytes(extents: &[Extent]) -> u64 {
     extents.iter().fold(0, |sum, extent| sum.saturating_add(extent.len_bytes))
 }
 
-/// Writes the file that `layout` describes to `path`. On any error, and when
+/// Writes the file that `layout` describes. On any error, and when
 /// the user stops it, nothing is left and an existing file is as it was.
 ///
 /// The file is not synced: a power cut may lose it, as it may lose the output
 /// of `cp`; syncing would double the time of every conversion.
-pub(crate) fn write(
-    layout: &Layout,
-    input: Input<'_>,
-    options: &WriteOptions,
-    path: &Path,
-    monitor: &dyn Monitor,
-) -> Result<(), DumpError> {
-    write_with(layout, &Nothing, input, options, path, monitor)
+pub(crate) fn write(layout: &Layout, job: &Job<'_>) -> Result<(), DumpError> {
+    write_with(layout, &Nothing, job)
 }
 
 /// Takes bytes, and where in the file they go.
@@ -116,17 +110,10 @@ impl Made for Nothing {
 }
 
 /// Like [`write`], with bytes that are made.
-pub(crate) fn write_with(
-    layout: &Layout,
-    made: &dyn Made,
-    input: Input<'_>,
-    options: &WriteOptions,
-    path: &Path,
-    monitor: &dyn Monitor,
-) -> Result<(), DumpError> {
-    let output = Output::create(path, options.existing, &input.checkpoint.about.provenance)?;
-    let companions = write_rest(layout, &output, input, options, path)?;
-    copy_memory(&layout.extents, &input.checkpoint.memory, &output, monitor)?;
+pub(crate) fn write_with(layout: &Layout, made: &dyn Made, job: &Job<'_>) -> Result<(), DumpError> {
+    let output = Output::create(job.path, job.existing, &job.checkpoint.about.provenance)?;
+    let companions = write_rest(layout, &output, job)?;
+    copy_memory(&layout.extents, &job.checkpoint.memory, &output, job.monitor)?;
     made.write(&mut |bytes, offset| output.write_all_at(bytes, offset))?;
     write_literals(&layout.overlay, &output)?;
     output.persist()?;
@@ -140,23 +127,20 @@ pub(crate) fn write_with(
 pub(crate) fn write_early(
     expected: &[Extent],
     layout: impl FnOnce() -> Result<Layout, DumpError> + Send,
-    input: Input<'_>,
-    options: &WriteOptions,
-    path: &Path,
-    monitor: &dyn Monitor,
+    job: &Job<'_>,
 ) -> Result<Layout, DumpError> {
     if expected.is_empty() {
         let layout = layout()?;
-        write(&layout, input, options, path, monitor)?;
+        write(&layout, job)?;
         return Ok(layout);
     }
-    let output = Output::create(path, options.existing, &input.checkpoint.about.provenance)?;
-    let stoppable = Stoppable { monitor, stop: AtomicBool::new(false) };
-    let memory = &input.checkpoint.memory;
+    let output = Output::create(job.path, job.existing, &job.checkpoint.about.provenance)?;
+    let stoppable = Stoppable { monitor: job.monitor, stop: AtomicBool::new(false) };
+    let memory = &job.checkpoint.memory;
     let (copied, rest) = thread::scope(|scope| {
         let rest = scope.spawn(|| {
             let rest = layout().and_then(|layout| {
-                let companions = write_rest(&layout, &output, input, options, path)?;
+                let companions = write_rest(&layout, &output, job)?;
                 Ok((layout, companions))
             });
             let is_wanted = rest.as_ref().is_ok_and(|(layout, _)| layout.extents == expected);
@@ -172,7 +156,7 @@ pub(crate) fn write_early(
     let (layout, companions) = rest?;
     if layout.extents != expected {
         drop((output, companions));
-        write(&layout, input, options, path, monitor)?;
+        write(&layout, job)?;
         return Ok(layout);
     }
     copied?;
@@ -200,24 +184,18 @@ impl Monitor for Stoppable<'_> {
 }
 
 /// Writes everything but the memory; returns the files that belong to it.
-fn write_rest(
-    layout: &Layout,
-    output: &Output,
-    input: Input<'_>,
-    options: &WriteOptions,
-    path: &Path,
-) -> Result<Vec<Output>, DumpError> {
+fn write_rest(layout: &Layout, output: &Output, job: &Job<'_>) -> Result<Vec<Output>, DumpError> {
     output.set_len(layout.len_bytes)?;
     write_literals(&layout.literals, output)?;
     // Before the long part, so that one that is in the way is found early.
     let companion = |companion: &Companion| {
-        let path = with_suffix(path, companion.suffix);
+        let path = with_suffix(job.path, companion.suffix);
         // Nobody typed this name.
-        let existing = match options.existing {
+        let existing = match job.existing {
             Existing::Stays => Existing::Stays,
             _ => Existing::IsReplacedUnlessLink,
         };
-        let file = Output::create(&path, existing, &input.checkpoint.about.provenance)?;
+        let file = Output::create(&path, existing, &job.checkpoint.about.provenance)?;
         file.write_all_at(companion.text.as_bytes(), 0)?;
         Ok(file)
     };

@@ -7,33 +7,22 @@ use vmss2core_guest::Facts;
 use vmss2core_machine::Checkpoint;
 use vmss2core_mem::{Gpa, PAGE_SIZE, ReadAt};
 
-use crate::test_support::{Scratch, guest, marked, write, write_to};
-use crate::{DumpError, Input, Monitor, Silent, WriteOptions};
+use crate::test_support::{Scratch, guest, job, marked, write, write_to};
+use crate::{DumpError, Existing, Job, Monitor, Silent, Summary};
 
 use super::{Extent, Layout, Literal, write_early};
 
-const REPLACE: WriteOptions = WriteOptions {
-    existing: crate::Existing::IsReplaced,
-    vcpu: 0,
-    all_threads: false,
-    no_dedup: false,
-    cr3: None,
-    gdb_script: false,
-    kdump: crate::KdumpOptions {
-        compression: crate::Compression::Raw,
-        level: crate::DumpLevel::NOTHING,
-        flatten: false,
-        threads: None,
-    },
-    windbg: crate::WindbgOptions {
-        build: None,
-        bugcheck: None,
-        runs: crate::MemoryRuns::Machine,
-        sparse: false,
-        live_context: false,
-        no_patch: false,
-    },
-};
+/// Writes the memory over what is there.
+fn replace(
+    scratch: &Scratch,
+    checkpoint: &Checkpoint,
+    facts: &Facts,
+    monitor: &dyn Monitor,
+) -> Result<Summary, DumpError> {
+    let existing = Existing::IsReplaced;
+    let job = Job { existing, monitor, ..job(scratch, checkpoint, &facts) };
+    crate::format("raw").unwrap().write(&job)
+}
 
 /// Cancels once this many bytes are done.
 struct CancelAt(u64, AtomicU64);
@@ -70,8 +59,7 @@ fn memory_of_a_file_arrives_whole_and_sparse() {
     // Offsets that clones can take, and that they cannot.
     for (pages, offset) in [(1, 0), (700, 0x1_0000), (700, 0x1234), (33, 4095)] {
         let (checkpoint, _file, want) = guest_in_file(pages, offset);
-        let (bytes, summary) =
-            write("raw", &checkpoint, &Facts::default(), &WriteOptions::default()).unwrap();
+        let (bytes, summary) = write("raw", &checkpoint, &Facts::default(), "").unwrap();
         assert!(bytes == want, "{pages} pages at {offset:#x}");
         assert_eq!(summary.len_bytes, want.len() as u64);
         assert_eq!(summary.memory_bytes, want.len() as u64);
@@ -91,7 +79,7 @@ fn zero_pages_and_holes_take_no_space() {
     for (checkpoint, data_pages) in [(&checkpoint, 1), (&in_file, 64)] {
         let scratch = Scratch::new();
         let facts = Facts::default();
-        write_to(&scratch, "raw", checkpoint, &facts, &REPLACE, &Silent).unwrap();
+        replace(&scratch, checkpoint, &facts, &Silent).unwrap();
         let used = fs::metadata(&scratch.path).unwrap().blocks() * 512;
         assert!(used <= (data_pages + 8) * PAGE_SIZE, "{used} bytes for {data_pages} pages");
     }
@@ -102,11 +90,10 @@ fn an_existing_file_is_kept_unless_it_may_be_replaced() {
     let scratch = Scratch::new();
     fs::write(&scratch.path, "precious").unwrap();
     let (checkpoint, facts) = (guest(&[(0, 4)]), Facts::default());
-    let options = WriteOptions::default();
-    let refused = write_to(&scratch, "raw", &checkpoint, &facts, &options, &Silent);
+    let refused = write_to(&scratch, "raw", &checkpoint, &facts, "", &Silent);
     assert!(matches!(refused, Err(DumpError::Exists { .. })), "{refused:?}");
     assert_eq!(fs::read(&scratch.path).unwrap(), b"precious");
-    write_to(&scratch, "raw", &checkpoint, &facts, &REPLACE, &Silent).unwrap();
+    replace(&scratch, &checkpoint, &facts, &Silent).unwrap();
     assert_eq!(fs::read(&scratch.path).unwrap(), marked(0, 4));
     assert_eq!(scratch.file_count(), 1);
 }
@@ -129,8 +116,7 @@ fn a_file_that_appears_meanwhile_is_kept() {
     let scratch = Scratch::new();
     let squatter = Squatter(scratch.path.clone());
     let (checkpoint, facts) = (guest(&[(0, 4)]), Facts::default());
-    let options = WriteOptions::default();
-    let refused = write_to(&scratch, "raw", &checkpoint, &facts, &options, &squatter);
+    let refused = write_to(&scratch, "raw", &checkpoint, &facts, "", &squatter);
     assert!(matches!(refused, Err(DumpError::Exists { .. })), "{refused:?}");
     assert_eq!(fs::read(&scratch.path).unwrap(), b"first");
     assert_eq!(scratch.file_count(), 1);
@@ -143,7 +129,7 @@ fn cancelling_leaves_what_was_there() {
         let scratch = Scratch::new();
         fs::write(&scratch.path, "precious").unwrap();
         let monitor = CancelAt(at, AtomicU64::new(0));
-        let stopped = write_to(&scratch, "raw", &checkpoint, &facts, &REPLACE, &monitor);
+        let stopped = replace(&scratch, &checkpoint, &facts, &monitor);
         assert!(matches!(stopped, Err(DumpError::Cancelled)), "{stopped:?}");
         assert_eq!(fs::read(&scratch.path).unwrap(), b"precious");
         assert_eq!(scratch.file_count(), 1);
@@ -155,7 +141,7 @@ fn progress_ends_at_the_total() {
     let (checkpoint, _file, want) = guest_in_file(100, 0);
     let monitor = CancelAt(u64::MAX, AtomicU64::new(0));
     let scratch = Scratch::new();
-    write_to(&scratch, "raw", &checkpoint, &Facts::default(), &REPLACE, &monitor).unwrap();
+    replace(&scratch, &checkpoint, &Facts::default(), &monitor).unwrap();
     assert_eq!(monitor.1.load(Ordering::Relaxed), want.len() as u64);
 }
 
@@ -165,7 +151,7 @@ fn only_the_owner_may_read_the_output() {
     use std::os::unix::fs::PermissionsExt;
 
     let scratch = Scratch::new();
-    write_to(&scratch, "raw", &guest(&[(0, 1)]), &Facts::default(), &REPLACE, &Silent).unwrap();
+    replace(&scratch, &guest(&[(0, 1)]), &Facts::default(), &Silent).unwrap();
     assert_eq!(fs::metadata(&scratch.path).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
@@ -174,14 +160,14 @@ fn directories_and_inputs_are_no_outputs() {
     let scratch = Scratch::new();
     let (mut checkpoint, facts) = (guest(&[(0, 1)]), Facts::default());
     fs::create_dir(&scratch.path).unwrap();
-    let refused = write_to(&scratch, "raw", &checkpoint, &facts, &REPLACE, &Silent);
+    let refused = replace(&scratch, &checkpoint, &facts, &Silent);
     assert!(matches!(refused, Err(DumpError::NotAFile { .. })), "{refused:?}");
     fs::remove_dir(&scratch.path).unwrap();
 
     fs::write(&scratch.path, "memory").unwrap();
     let path = scratch.dir.path().join(".").join("out.core");
     checkpoint.about_mut().provenance.host_files = vec![path];
-    let refused = write_to(&scratch, "raw", &checkpoint, &facts, &REPLACE, &Silent);
+    let refused = replace(&scratch, &checkpoint, &facts, &Silent);
     assert!(matches!(refused, Err(DumpError::IsInput { .. })), "{refused:?}");
     assert_eq!(fs::read(&scratch.path).unwrap(), b"memory");
 }
@@ -193,7 +179,7 @@ fn the_file_behind_a_link_is_replaced() {
     let target = scratch.dir.path().join("elsewhere");
     fs::write(&target, "old").unwrap();
     std::os::unix::fs::symlink(&target, &scratch.path).unwrap();
-    write_to(&scratch, "raw", &guest(&[(0, 1)]), &Facts::default(), &REPLACE, &Silent).unwrap();
+    replace(&scratch, &guest(&[(0, 1)]), &Facts::default(), &Silent).unwrap();
     assert!(fs::symlink_metadata(&scratch.path).unwrap().is_symlink());
     assert_eq!(fs::read(&target).unwrap(), marked(0, 1));
 }
@@ -216,7 +202,7 @@ fn a_read_error_names_the_address() {
     let mut checkpoint = Checkpoint::default();
     checkpoint.memory.map(Gpa(0x10_0000), 1 << 20, Arc::new(Broken(300 << 10)), 0).unwrap();
     let scratch = Scratch::new();
-    let error = write_to(&scratch, "raw", &checkpoint, &Facts::default(), &REPLACE, &Silent);
+    let error = replace(&scratch, &checkpoint, &Facts::default(), &Silent);
     let DumpError::Read(error) = error.unwrap_err() else { panic!("another error") };
     assert_eq!(error.to_string(), "reading guest physical address 0x140000");
     assert_eq!(scratch.file_count(), 0);
@@ -227,7 +213,7 @@ fn a_file_cut_short_since_it_was_opened_is_an_error() {
     let (checkpoint, file, _) = guest_in_file(64, 0);
     file.as_file().set_len(100 * PAGE_SIZE).unwrap();
     let scratch = Scratch::new();
-    let error = write_to(&scratch, "raw", &checkpoint, &Facts::default(), &REPLACE, &Silent);
+    let error = replace(&scratch, &checkpoint, &Facts::default(), &Silent);
     let DumpError::Read(error) = error.unwrap_err() else { panic!("another error") };
     assert_eq!(error.to_string(), "reading guest physical address 0x64000");
 }
@@ -259,16 +245,14 @@ fn a_source_of_two_files_is_not_taken_for_one() {
     let mut checkpoint = Checkpoint::default();
     let source = Arc::new(Alternating(file(1), file(2)));
     checkpoint.memory.map(Gpa(0), 8192, source, 0).unwrap();
-    let options = WriteOptions::default();
-    let (bytes, _) = write("raw", &checkpoint, &Facts::default(), &options).unwrap();
+    let (bytes, _) = write("raw", &checkpoint, &Facts::default(), "").unwrap();
     assert_eq!(bytes, [[1; 4096], [2; 4096]].concat());
 }
 
 #[test]
 fn a_flat_image_has_holes_and_says_where() {
     let checkpoint = guest(&[(0x1000, 2), (0x10_0000, 1)]);
-    let options = WriteOptions::default();
-    let (bytes, summary) = write("raw", &checkpoint, &Facts::default(), &options).unwrap();
+    let (bytes, summary) = write("raw", &checkpoint, &Facts::default(), "").unwrap();
     assert_eq!(bytes.len(), 0x10_1000);
     assert_eq!(bytes[0x1000..0x3000], marked(0x1000, 2));
     assert_eq!(bytes[0x10_0000..], marked(0x10_0000, 1));
@@ -308,9 +292,8 @@ fn an_overlay_covers_memory_and_leaves_the_input_alone() {
             };
             let scratch = Scratch::new();
             let facts = &Facts::default();
-            let input = Input { checkpoint: &checkpoint, facts: &facts };
-            let options = WriteOptions::default();
-            write_early(&expected, || Ok(layout), input, &options, &scratch.path, &Silent).unwrap();
+            let job = job(&scratch, &checkpoint, &facts);
+            write_early(&expected, || Ok(layout), &job).unwrap();
             assert!(fs::read(&scratch.path).unwrap() == want, "{offset:#x}");
         }
         assert!(fs::read(file.path()).unwrap() == before, "{offset:#x}");

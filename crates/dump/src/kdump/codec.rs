@@ -10,8 +10,7 @@ const _: () = assert!(PAGE as u64 == BLOCK);
 
 /// How the pages of a kdump-compressed file are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Compression {
+pub(super) enum Compression {
     /// As they are.
     Raw,
     /// zlib streams of this level, 1 to 9; what every reader takes.
@@ -32,11 +31,11 @@ impl Default for Compression {
 
 impl Compression {
     /// Names for the command line, the default first.
-    pub const NAMES: [&'static str; 5] = ["zstd", "zlib", "lzo", "snappy", "raw"];
+    pub(super) const NAMES: [&'static str; 5] = ["zstd", "zlib", "lzo", "snappy", "raw"];
 
     /// The method of that name. `level` is for those that have levels; the
     /// default is the fastest.
-    pub fn named(name: &str, level: Option<u8>) -> Result<Self, CompressionError> {
+    pub(super) fn named(name: &str, level: Option<u8>) -> Result<Self, CompressionError> {
         let in_range = |most: u8| match level {
             Some(level) if !(1..=most).contains(&level) => {
                 Err(CompressionError::Level { name: name.to_owned(), most })
@@ -70,8 +69,7 @@ impl Compression {
 
 /// Why there is no such compression.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CompressionError {
+pub(super) enum CompressionError {
     /// Nobody calls a method so.
     #[error("no compression is called {name}")]
     Unknown {

@@ -14,13 +14,13 @@ use crate::DumpError;
 /// 1, pages of zeroes, changes nothing: as in makedumpfile's files they share
 /// one, because crash takes a page that is not there for an error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DumpLevel(u8);
+pub(super) struct DumpLevel(u8);
 
 impl DumpLevel {
     /// Nothing is left out.
-    pub const NOTHING: Self = Self(0);
+    pub(super) const NOTHING: Self = Self(0);
     /// Everything that can be left out.
-    pub const MOST: u8 = 31;
+    pub(super) const MOST: u8 = 31;
 
     const CACHE: u8 = 2;
     /// Cache pages with private data; for makedumpfile these include the others.
@@ -29,12 +29,12 @@ impl DumpLevel {
     const FREE: u8 = 16;
 
     /// The level of that number, 0 to 31.
-    pub fn new(level: u8) -> Option<Self> {
+    pub(super) fn new(level: u8) -> Option<Self> {
         (level <= Self::MOST).then_some(Self(level))
     }
 
     /// The number.
-    pub fn number(self) -> u8 {
+    pub(super) fn number(self) -> u8 {
         self.0
     }
 

@@ -9,7 +9,6 @@
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::path::Path;
 
 use vmss2core_guest::LinuxFacts;
 use vmss2core_guest::linux::{BetterSources, Kernel, UtsName};
@@ -17,8 +16,9 @@ use vmss2core_mem::PAGE_SIZE;
 
 use crate::elf;
 use crate::output::Output;
-use crate::{DumpError, DumpFormat, Input, Monitor, Summary, WriteOptions};
+use crate::{Choice, ChoiceError, Chosen, DumpError, DumpFormat, Job, StreamFormat, Summary};
 
+mod choices;
 mod codec;
 mod filter;
 mod header;
@@ -31,28 +31,12 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-pub use codec::{Compression, CompressionError};
-pub use filter::DumpLevel;
-
+use choices::KdumpOptions;
 use filter::Kept;
 use header::Head;
 use pages::{Portions, page_count, page_numbers};
 use sink::{Flattened, Sink};
 use tables::Bitmap;
-
-/// Choices for kdump-compressed files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KdumpOptions {
-    /// How pages are stored.
-    pub compression: Compression,
-    /// What is left out.
-    pub level: DumpLevel,
-    /// The flattened form, from which `makedumpfile -R` restores the file.
-    pub flatten: bool,
-    /// How many threads compress; `None` for as many as there are processors.
-    /// The file is the same for any number.
-    pub threads: Option<NonZeroUsize>,
-}
 
 /// kdump-compressed file.
 pub(crate) struct KdumpCore;
@@ -68,54 +52,42 @@ impl DumpFormat for KdumpCore {
         "compressed kdump for crash, drgn and makedumpfile (Linux guests)"
     }
 
-    fn write(
-        &self,
-        input: Input<'_>,
-        options: &WriteOptions,
-        path: &Path,
-        monitor: &dyn Monitor,
-    ) -> Result<Summary, DumpError> {
-        let plan = Plan::new(input, options.kdump)?;
-        let output = Output::create(path, options.existing, &input.checkpoint.about.provenance)?;
-        let summary = if options.kdump.flatten {
-            let failed = |source| output.error(source);
-            let mut file = output.file();
-            let flat = Flattened::new(&mut file, &failed)?;
-            let summary = plan.write(&flat, monitor)?;
-            flat.finish()?;
-            summary
+    fn choices(&self) -> &'static [&'static Choice] {
+        choices::ALL
+    }
+
+    fn check(&self, chosen: &Chosen) -> Result<(), ChoiceError> {
+        KdumpOptions::of(chosen).map(drop)
+    }
+
+    fn write(&self, job: &Job<'_>) -> Result<Summary, DumpError> {
+        let plan = Plan::new(job)?;
+        let output = Output::create(job.path, job.existing, &job.checkpoint.about.provenance)?;
+        let summary = if plan.options.flatten {
+            plan.write_flat(&mut output.file(), &|source| output.error(source))?
         } else {
-            plan.write(&output, monitor)?
+            plan.write(&output)?
         };
         let len_bytes = output.len_bytes()?;
         output.persist()?;
-        let hints = elf::kdump_hints(input, path, options.kdump.flatten);
-        Ok(Summary { path: path.to_owned(), len_bytes, hints, ..summary })
+        let hints = elf::kdump_hints(job, plan.options.flatten);
+        Ok(Summary { path: job.path.to_owned(), len_bytes, hints, ..summary })
     }
 
-    fn is_stream(&self) -> bool {
-        true
+    fn stream(&self) -> Option<&dyn StreamFormat> {
+        Some(self)
     }
+}
 
-    fn write_stream(
-        &self,
-        input: Input<'_>,
-        options: &WriteOptions,
-        out: &mut (dyn Write + Send),
-        monitor: &dyn Monitor,
-    ) -> Result<Summary, DumpError> {
-        let plan = Plan::new(input, options.kdump)?;
-        let failed = |why: io::Error| DumpError::Stream { why };
-        let flat = Flattened::new(out, &failed)?;
-        let summary = plan.write(&flat, monitor)?;
-        flat.finish()?;
-        Ok(summary)
+impl StreamFormat for KdumpCore {
+    fn write(&self, job: &Job<'_>, out: &mut (dyn Write + Send)) -> Result<Summary, DumpError> {
+        Plan::new(job)?.write_flat(out, &|why| DumpError::Stream { why })
     }
 }
 
 /// All that is known before the first page is read.
 struct Plan<'a> {
-    input: Input<'a>,
+    job: &'a Job<'a>,
     options: KdumpOptions,
     head: Head,
     kernel: Option<Kernel>,
@@ -124,21 +96,22 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(input: Input<'a>, options: KdumpOptions) -> Result<Self, DumpError> {
-        let linux = input.facts.linux.as_ref().ok_or(DumpError::NotLinux { format: NAME })?;
-        let ranges = elf::ram(input);
+    fn new(job: &'a Job<'a>) -> Result<Self, DumpError> {
+        let options = KdumpOptions::of(job.chosen)?;
+        let linux = job.facts.linux.as_ref().ok_or(DumpError::NotLinux { format: NAME })?;
+        let ranges = elf::ram(job);
         let Some(last) = ranges.last() else {
             let why = "the checkpoint holds no whole page".to_owned();
             return Err(DumpError::NoMemory { why });
         };
         let max_mapnr = last.end / PAGE_SIZE;
-        let kernel = Kernel::open(input.checkpoint, input.facts, BetterSources::default()).ok();
-        let (notes, vmcoreinfo) = elf::linux_notes(input);
+        let kernel = Kernel::open(job.checkpoint, job.facts, BetterSources::default()).ok();
+        let (notes, vmcoreinfo) = elf::linux_notes(job);
         let head = Head {
-            is_64_bit: elf::is_64_bit_guest(input),
+            is_64_bit: elf::is_64_bit_guest(job),
             uts: uts_name(linux, kernel.as_ref()),
-            seconds: input.checkpoint.about.machine.suspended_unix.unwrap_or(0),
-            cpus: u32::try_from(input.checkpoint.vcpus.len()).unwrap_or(u32::MAX),
+            seconds: job.checkpoint.about.machine.suspended_unix.unwrap_or(0),
+            cpus: u32::try_from(job.checkpoint.vcpus.len()).unwrap_or(u32::MAX),
             flags: options.compression.flag(),
             level: options.level.number(),
             phys_base: linux.phys_base.as_ref().map_or(0, |base| base.value),
@@ -146,12 +119,24 @@ impl<'a> Plan<'a> {
             vmcoreinfo,
             max_mapnr,
         };
-        Ok(Self { input, options, head, kernel, ranges })
+        Ok(Self { job, options, head, kernel, ranges })
+    }
+
+    /// The flattened form.
+    fn write_flat(
+        &self,
+        out: &mut (dyn Write + Send),
+        failed: &(dyn Fn(io::Error) -> DumpError + Sync),
+    ) -> Result<Summary, DumpError> {
+        let flat = Flattened::new(out, failed)?;
+        let summary = self.write(&flat)?;
+        flat.finish()?;
+        Ok(summary)
     }
 
     /// Writes everything; the summary lacks what only the caller knows.
-    fn write(&self, sink: &dyn Sink, monitor: &dyn Monitor) -> Result<Summary, DumpError> {
-        let memory = &self.input.checkpoint.memory;
+    fn write(&self, sink: &dyn Sink) -> Result<Summary, DumpError> {
+        let memory = &self.job.checkpoint.memory;
         let pages = page_count(&self.ranges);
         let kept = Kept::of(self.options.level, self.kernel.as_ref(), &self.ranges)?;
         let places = self.head.places(kept.pages)?;
@@ -163,9 +148,9 @@ impl<'a> Plan<'a> {
             threads: self.threads(),
             total_bytes: pages.saturating_mul(PAGE_SIZE),
         };
-        let written = pipeline::run(&work, &mut portions, places, sink, monitor)?;
+        let written = pipeline::run(&work, &mut portions, places, sink, self.job.monitor)?;
         sink.write_at(0, &self.head.bytes(written.pages)?)?;
-        let mut problems = elf::linux_problems(self.input);
+        let mut problems = elf::linux_problems(self.job);
         problems.extend(kept.problems);
         Ok(Summary {
             len_bytes: written.len_bytes,

@@ -1,15 +1,14 @@
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use vmss2core_guest::{Facts, LinuxFacts, VmcoreInfo};
 use vmss2core_machine::Checkpoint;
 use vmss2core_mem::{Found, Gpa, PAGE_SIZE, PhysicalMemory};
 
-use super::{Compression, DumpLevel, KdumpOptions};
-use crate::test_support::{LONG_MODE, Scratch, guest, map_marked, vcpu, write, write_to};
-use crate::{DumpError, Input, Monitor, Silent, WriteOptions};
+use super::filter::DumpLevel;
+use crate::test_support::{LONG_MODE, Scratch, guest, job, map_marked, vcpu, write, write_to};
+use crate::{DumpError, Monitor, Silent};
 
 const TEXT: &str = "OSRELEASE=6.1.0-test\nPAGESIZE=4096\n";
 
@@ -33,14 +32,6 @@ fn a_guest() -> Checkpoint {
     let mut checkpoint = guest(&[(0, 300), (0x20_0000, 1000), (1 << 32, 77)]);
     checkpoint.vcpus = [vcpu(0, LONG_MODE), vcpu(1, LONG_MODE)].into();
     checkpoint
-}
-
-fn options(kdump: KdumpOptions) -> WriteOptions {
-    WriteOptions { kdump, ..WriteOptions::default() }
-}
-
-fn stored(compression: Compression) -> WriteOptions {
-    options(KdumpOptions { compression, ..KdumpOptions::default() })
 }
 
 /// A file as an independent reader sees it.
@@ -149,17 +140,11 @@ fn assert_whole(file: &[u8], checkpoint: &Checkpoint) {
 fn every_page_is_there_whatever_the_compression() {
     let checkpoint = a_guest();
     let mut lengths = Vec::new();
-    for compression in [
-        Compression::Raw,
-        Compression::Zlib(1),
-        Compression::Lzo,
-        Compression::Snappy,
-        Compression::Zstd(1),
-    ] {
-        let (file, summary) =
-            write("kdump", &checkpoint, &facts(true), &stored(compression)).unwrap();
+    for (name, flag) in [("raw", 0), ("zlib", 1), ("lzo", 2), ("snappy", 4), ("zstd", 0x20)] {
+        let choices = format!("compress={name}");
+        let (file, summary) = write("kdump", &checkpoint, &facts(true), &choices).unwrap();
         assert_whole(&file, &checkpoint);
-        assert_eq!(Dump::new(&file, true).count(0), u64::from(compression.flag()));
+        assert_eq!(Dump::new(&file, true).count(0), flag);
         assert_eq!(summary.len_bytes, file.len() as u64);
         lengths.push(file.len());
     }
@@ -171,7 +156,7 @@ fn every_page_is_there_whatever_the_compression() {
 fn the_header_says_all_that_readers_want_to_know() {
     let mut checkpoint = a_guest();
     checkpoint.about_mut().machine.suspended_unix = Some(0x6543_2100);
-    let (file, _) = write("kdump", &checkpoint, &facts(true), &stored(Compression::Lzo)).unwrap();
+    let (file, _) = write("kdump", &checkpoint, &facts(true), "compress=lzo").unwrap();
     let dump = Dump::new(&file, true);
     let names: Vec<&str> = (0..6).map(|index| dump.name(index)).collect();
     let uts = ["Linux", "(none)", "6.1.0-test", "#7 SMP Debian 6.1.1", "x86_64", "(none)"];
@@ -192,11 +177,11 @@ fn the_header_says_all_that_readers_want_to_know() {
 #[test]
 fn the_notes_are_those_of_the_elf_core() {
     let checkpoint = a_guest();
-    let (file, _) = write("kdump", &checkpoint, &facts(true), &WriteOptions::default()).unwrap();
+    let (file, _) = write("kdump", &checkpoint, &facts(true), "").unwrap();
     let at = usize::try_from(number(&file, 4096 + 48, 8)).unwrap();
     let len = usize::try_from(number(&file, 4096 + 56, 8)).unwrap();
     assert_eq!(at, 4096 + 104);
-    let (elf, _) = write("elf", &checkpoint, &facts(true), &WriteOptions::default()).unwrap();
+    let (elf, _) = write("elf", &checkpoint, &facts(true), "").unwrap();
     let note = usize::try_from(number(&elf, 64 + 8, 8)).unwrap();
     assert_eq!(number(&elf, 64 + 32, 8), len as u64);
     assert!(file[at..at + len] == elf[note..note + len]);
@@ -206,7 +191,7 @@ fn the_notes_are_those_of_the_elf_core() {
 fn a_32_bit_guest_gets_the_headers_of_its_kernel() {
     let mut checkpoint = guest(&[(0, 2000)]);
     checkpoint.vcpus = [vcpu(0, 0)].into();
-    let (file, _) = write("kdump", &checkpoint, &facts(false), &WriteOptions::default()).unwrap();
+    let (file, _) = write("kdump", &checkpoint, &facts(false), "").unwrap();
     let dump = Dump::new(&file, false);
     assert_eq!(dump.name(4), "i686");
     assert_eq!(dump.count(9), 1);
@@ -222,9 +207,8 @@ fn the_file_is_the_same_for_any_number_of_threads() {
     let mut checkpoint = Checkpoint::default();
     map_marked(&mut checkpoint.memory, 0, 5000);
     let file = |threads| {
-        let threads = NonZeroUsize::new(threads);
-        let options = options(KdumpOptions { threads, ..KdumpOptions::default() });
-        write("kdump", &checkpoint, &facts(true), &options).unwrap().0
+        let choices = format!("threads={threads}");
+        write("kdump", &checkpoint, &facts(true), &choices).unwrap().0
     };
     let one = file(1);
     for threads in [2, 3, 16, 200] {
@@ -254,17 +238,16 @@ fn restored(flat: &[u8]) -> Vec<u8> {
 #[test]
 fn the_flattened_form_restores_to_the_same_file() {
     let checkpoint = a_guest();
-    let (direct, _) = write("kdump", &checkpoint, &facts(true), &WriteOptions::default()).unwrap();
-    let flat = options(KdumpOptions { flatten: true, ..KdumpOptions::default() });
-    let (flat, summary) = write("kdump", &checkpoint, &facts(true), &flat).unwrap();
+    let (direct, _) = write("kdump", &checkpoint, &facts(true), "").unwrap();
+    let (flat, summary) = write("kdump", &checkpoint, &facts(true), "flatten").unwrap();
     assert_eq!(summary.len_bytes, flat.len() as u64);
     assert!(restored(&flat) == direct);
 
     let facts = facts(true);
-    let input = Input { checkpoint: &checkpoint, facts: &&facts };
+    let (scratch, facts) = (Scratch::new(), &facts);
     let mut stream = Vec::new();
-    let format = crate::format("kdump").unwrap();
-    format.write_stream(input, &WriteOptions::default(), &mut stream, &Silent).unwrap();
+    let format = crate::format("kdump").unwrap().stream().unwrap();
+    format.write(&job(&scratch, &checkpoint, &facts), &mut stream).unwrap();
     assert!(stream == flat);
 }
 
@@ -289,32 +272,24 @@ impl Write for Gone {
 #[test]
 fn a_reader_that_goes_away_is_an_error_at_any_time() {
     let checkpoint = a_guest();
-    let facts = facts(true);
-    let input = Input { checkpoint: &checkpoint, facts: &&facts };
-    let format = crate::format("kdump").unwrap();
+    let (scratch, facts) = (Scratch::new(), &facts(true));
+    let format = crate::format("kdump").unwrap().stream().unwrap();
     for bytes in [0, 100, 4096, 5000, 20_000] {
-        let ended = format.write_stream(input, &WriteOptions::default(), &mut Gone(bytes), &Silent);
+        let ended = format.write(&job(&scratch, &checkpoint, &facts), &mut Gone(bytes));
         assert!(matches!(ended, Err(DumpError::Stream { .. })), "{bytes}: {ended:?}");
     }
 }
 
 #[test]
 fn other_formats_are_no_streams() {
-    let checkpoint = a_guest();
-    let facts = facts(true);
-    let input = Input { checkpoint: &checkpoint, facts: &&facts };
-    for name in ["elf", "elf-linear", "elf-physical", "raw"] {
-        let format = crate::format(name).unwrap();
-        assert!(!format.is_stream());
-        let mut out = Vec::new();
-        let refused = format.write_stream(input, &WriteOptions::default(), &mut out, &Silent);
-        assert!(matches!(refused, Err(DumpError::NotAStream { .. })), "{refused:?}");
+    for name in ["elf", "elf-linear", "elf-physical", "raw", "windbg", "windbg-bitmap"] {
+        assert!(crate::format(name).unwrap().stream().is_none(), "{name}");
     }
 }
 
 #[test]
 fn a_guest_without_linux_is_refused() {
-    let refused = write("kdump", &a_guest(), &Facts::default(), &WriteOptions::default());
+    let refused = write("kdump", &a_guest(), &Facts::default(), "");
     let error = refused.unwrap_err();
     assert!(matches!(error, DumpError::NotLinux { format: "kdump" }));
     assert!(error.to_string().contains("raw"), "{error}");
@@ -323,10 +298,7 @@ fn a_guest_without_linux_is_refused() {
 #[test]
 fn pages_of_unknown_use_are_not_left_out_unasked() {
     let checkpoint = a_guest();
-    let level = |number| {
-        let level = DumpLevel::new(number).unwrap();
-        options(KdumpOptions { level, ..KdumpOptions::default() })
-    };
+    let level = |number| format!("dump-level={number}");
     // Pages of zeroes: the same file but for the number.
     let (file, _) = write("kdump", &checkpoint, &facts(true), &level(1)).unwrap();
     assert_whole(&file, &checkpoint);
@@ -368,8 +340,7 @@ fn stopping_leaves_nothing_at_any_time() {
     for at in [0, 1, total / 2, total] {
         let scratch = Scratch::new();
         let monitor = StopAt(at, 0.into());
-        let options = WriteOptions::default();
-        let stopped = write_to(&scratch, "kdump", &checkpoint, &facts(true), &options, &monitor);
+        let stopped = write_to(&scratch, "kdump", &checkpoint, &facts(true), "", &monitor);
         assert!(matches!(stopped, Err(DumpError::Cancelled)), "{at}: {stopped:?}");
         assert_eq!(scratch.file_count(), 0);
     }
@@ -379,8 +350,7 @@ fn stopping_leaves_nothing_at_any_time() {
 fn progress_ends_at_the_total() {
     let checkpoint = a_guest();
     let monitor = StopAt(u64::MAX, 0.into());
-    let options = WriteOptions::default();
-    write_to(&Scratch::new(), "kdump", &checkpoint, &facts(true), &options, &monitor).unwrap();
+    write_to(&Scratch::new(), "kdump", &checkpoint, &facts(true), "", &monitor).unwrap();
     let total = expected_pages(&checkpoint.memory).len() as u64 * PAGE_SIZE;
     assert_eq!(monitor.1.into_inner(), total);
 }
@@ -396,7 +366,7 @@ fn holes_of_the_file_are_pages_of_zeroes() {
     let mut checkpoint = Checkpoint::default();
     let source = Arc::new(file.reopen().unwrap());
     checkpoint.memory.map(Gpa(1 << 20), 64 << 20, source, 0x1234).unwrap();
-    let (file, _) = write("kdump", &checkpoint, &facts(true), &WriteOptions::default()).unwrap();
+    let (file, _) = write("kdump", &checkpoint, &facts(true), "").unwrap();
     assert_whole(&file, &checkpoint);
 }
 
@@ -420,9 +390,8 @@ fn a_read_error_ends_all_threads_and_is_what_is_told() {
     checkpoint.memory.map(Gpa(0), 64 << 20, Arc::new(Broken), 0).unwrap();
     for threads in [1, 2, 9] {
         let scratch = Scratch::new();
-        let threads = NonZeroUsize::new(threads);
-        let options = options(KdumpOptions { threads, ..KdumpOptions::default() });
-        let ended = write_to(&scratch, "kdump", &checkpoint, &facts(true), &options, &Silent);
+        let choices = format!("threads={threads}");
+        let ended = write_to(&scratch, "kdump", &checkpoint, &facts(true), &choices, &Silent);
         assert!(matches!(ended, Err(DumpError::Read(_))), "{ended:?}");
         assert_eq!(scratch.file_count(), 0);
     }
@@ -435,13 +404,12 @@ fn absurd_addresses_are_refused_or_stay_small() {
     let top = vec![1; 4096];
     checkpoint.memory.map(Gpa((1 << 44) - 4096), 4096, Arc::new(top), 0).unwrap();
     let scratch = Scratch::new();
-    let options = WriteOptions::default();
-    write_to(&scratch, "kdump", &checkpoint, &facts(true), &options, &Silent).unwrap();
+    write_to(&scratch, "kdump", &checkpoint, &facts(true), "", &Silent).unwrap();
     let metadata = std::fs::metadata(&scratch.path).unwrap();
     assert!(std::os::unix::fs::MetadataExt::blocks(&metadata) < 2000);
 
     let mut checkpoint = guest(&[(0, 4)]);
     checkpoint.memory.map(Gpa(0u64.wrapping_sub(8192)), 4096, Arc::new(vec![1; 4096]), 0).unwrap();
-    let refused = write("kdump", &checkpoint, &facts(true), &options);
+    let refused = write("kdump", &checkpoint, &facts(true), "");
     assert!(refused.is_err());
 }

@@ -23,7 +23,7 @@ use vmss2core_mem::Problem;
 
 use crate::elf::assemble::{Kind, assemble_segments};
 use crate::elf::{Class, Machine};
-use crate::{DumpError, Existing, Input, Monitor, Summary, WriteOptions, engine};
+use crate::{Chosen, DumpError, Existing, Job, Monitor, Summary, engine};
 use made::{Made, MadePages};
 use memory::Memory;
 
@@ -106,7 +106,14 @@ impl<'p> ProcessCore<'p> {
     ) -> Result<ProcessSummary, DumpError> {
         let kernel = self.process.kernel();
         let facts = &Facts::default();
-        let input = Input { checkpoint: kernel.checkpoint(), facts: &facts };
+        let job = Job {
+            checkpoint: kernel.checkpoint(),
+            facts: &facts,
+            path,
+            existing: options.existing,
+            chosen: Chosen::NOTHING,
+            monitor,
+        };
         let mut memory = Memory::of(self.process, options.zero_fill);
         let machine = self.machine();
         let class = if machine == Machine::I386 { Class::Elf32 } else { Class::Elf64 };
@@ -120,7 +127,6 @@ impl<'p> ProcessCore<'p> {
             std::mem::take(&mut memory.extents),
             memory.len_bytes,
         )?;
-        let options = WriteOptions { existing: options.existing, ..WriteOptions::default() };
         let shift = layout.len_bytes.saturating_sub(memory.len_bytes);
         let made: Vec<Made> = memory
             .made
@@ -128,7 +134,7 @@ impl<'p> ProcessCore<'p> {
             .map(|made| Made { offset: made.offset.saturating_add(shift), ..*made })
             .collect();
         let made = MadePages { kernel, made: &made };
-        engine::write_with(&layout, &made, input, &options, path, monitor)?;
+        engine::write_with(&layout, &made, &job)?;
         let mut problems = self.problems.clone();
         problems.extend(memory.problems);
         problems.extend(many_segments(memory.segments.len()));

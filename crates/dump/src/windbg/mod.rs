@@ -13,14 +13,16 @@ use vmss2core_machine::Checkpoint;
 use vmss2core_machine::paging::AddressSpace;
 use vmss2core_mem::{Gpa, Problem};
 
+use self::choices::{MemoryRuns, WindbgOptions};
 use self::cpus::{Cpus, Guest};
 use self::header::Head;
 use self::patch::{Part, Patch};
 use self::runs::Memory;
 use crate::elf::{page_ranges, quoted, runs_64_bit};
 use crate::engine::{Extent, Layout, Literal, write_early};
-use crate::{DumpError, DumpFormat, Input, Monitor, Summary, WriteOptions};
+use crate::{Choice, DumpError, DumpFormat, Job, Summary};
 
+mod choices;
 mod context;
 mod cpus;
 mod header;
@@ -32,33 +34,6 @@ mod sparse;
 #[cfg(test)]
 mod tests;
 mod verify;
-
-/// What a user may choose about a Windows dump.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WindbgOptions {
-    /// Build number to state instead of the guest's.
-    pub build: Option<u32>,
-    /// Bugcheck to state for a guest that has not crashed.
-    pub bugcheck: Option<u32>,
-    /// Which memory to write.
-    pub runs: MemoryRuns,
-    /// Leave out stretches of zeroes.
-    pub sparse: bool,
-    /// Of a crashed guest: registers of its vCPUs, not those that Windows saved.
-    pub live_context: bool,
-    /// The guest's memory as it is, nothing written over it.
-    pub no_patch: bool,
-}
-
-/// Which memory to write.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MemoryRuns {
-    /// All that the checkpoint holds.
-    #[default]
-    Machine,
-    /// What Windows itself would write: `MmPhysicalMemoryBlock`.
-    Guest,
-}
 
 /// How memory lies in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,14 +59,12 @@ impl DumpFormat for WindowsDump {
         "memory.dmp of a Windows guest, for WinDbg and kd"
     }
 
-    fn write(
-        &self,
-        input: Input<'_>,
-        options: &WriteOptions,
-        path: &Path,
-        monitor: &dyn Monitor,
-    ) -> Result<Summary, DumpError> {
-        Writer { format: self.name(), form: Form::Full, input, options, monitor }.write(path)
+    fn choices(&self) -> &'static [&'static Choice] {
+        choices::ALL
+    }
+
+    fn write(&self, job: &Job<'_>) -> Result<Summary, DumpError> {
+        Writer::new(self.name(), Form::Full, job).write()
     }
 }
 
@@ -104,14 +77,12 @@ impl DumpFormat for WindowsBitmapDump {
         "the same with a bitmap of its pages, for debuggers of Windows 8 and later"
     }
 
-    fn write(
-        &self,
-        input: Input<'_>,
-        options: &WriteOptions,
-        path: &Path,
-        monitor: &dyn Monitor,
-    ) -> Result<Summary, DumpError> {
-        Writer { format: self.name(), form: Form::Bitmap, input, options, monitor }.write(path)
+    fn choices(&self) -> &'static [&'static Choice] {
+        choices::ALL
+    }
+
+    fn write(&self, job: &Job<'_>) -> Result<Summary, DumpError> {
+        Writer::new(self.name(), Form::Bitmap, job).write()
     }
 }
 
@@ -125,9 +96,8 @@ struct Writer<'a> {
     format: &'static str,
     /// Unless the dump has to be a bitmap.
     form: Form,
-    input: Input<'a>,
-    options: &'a WriteOptions,
-    monitor: &'a dyn Monitor,
+    job: &'a Job<'a>,
+    options: WindbgOptions,
 }
 
 /// What there is to say of a dump, and to look for in it.
@@ -138,15 +108,19 @@ struct Report {
 }
 
 impl<'a> Writer<'a> {
-    fn write(self, path: &Path) -> Result<Summary, DumpError> {
-        let Self { input, options, monitor, .. } = self;
+    fn new(format: &'static str, form: Form, job: &'a Job<'a>) -> Self {
+        Self { format, form, job, options: WindbgOptions::of(job.chosen) }
+    }
+
+    fn write(self) -> Result<Summary, DumpError> {
+        let path = self.job.path;
         let mut report = Report::default();
         let layout = || {
             let (layout, of_dump) = self.plan()?;
             report = of_dump;
             Ok(layout)
         };
-        let layout = write_early(&self.expected(), layout, input, options, path, monitor)?;
+        let layout = write_early(&self.expected(), layout, self.job)?;
         let windows = self.windows()?;
         report.problems.extend(verify::problems(path, windows, &report.patches));
         Ok(Summary {
@@ -158,18 +132,14 @@ impl<'a> Writer<'a> {
         })
     }
 
-    fn choices(self) -> &'a WindbgOptions {
-        &self.options.windbg
-    }
-
     fn checkpoint(self) -> &'a Checkpoint {
-        self.input.checkpoint
+        self.job.checkpoint
     }
 
     /// Facts about Windows, if they are enough for a dump.
     fn windows(self) -> Result<&'a WindowsFacts, DumpError> {
         let format = self.format;
-        let why = match &self.input.facts.windows {
+        let why = match &self.job.facts.windows {
             Some(windows) if windows.completeness != Completeness::PageTablesOnly => {
                 return Ok(windows);
             }
@@ -181,7 +151,7 @@ impl<'a> Writer<'a> {
 
     /// Where memory is going to lie if the guest is what its registers say.
     fn expected(self) -> Vec<Extent> {
-        let choices = self.choices();
+        let choices = self.options;
         if choices.sparse || choices.runs == MemoryRuns::Guest {
             return Vec::new();
         }
@@ -192,7 +162,7 @@ impl<'a> Writer<'a> {
     }
 
     fn form_for(self, runs: &[Range<u64>], is_64_bit: bool) -> Form {
-        let must_be_bitmap = self.choices().sparse || !runs::fits(runs.len(), is_64_bit);
+        let must_be_bitmap = self.options.sparse || !runs::fits(runs.len(), is_64_bit);
         if must_be_bitmap { Form::Bitmap } else { self.form }
     }
 
@@ -200,16 +170,16 @@ impl<'a> Writer<'a> {
         let facts = self.windows()?;
         let (mode, root) = facts.kernel_root.value;
         let space = AddressSpace::new(&self.checkpoint().memory, mode, root);
-        let is_live = self.choices().live_context;
+        let is_live = self.options.live_context;
         let guest = Guest { checkpoint: self.checkpoint(), facts, space: space.clone(), is_live };
         let cpus = cpus::cpus(&guest);
-        let mut problems = problems(facts, self.choices());
+        let mut problems = problems(facts, &self.options);
         problems.extend(cpus.problems.iter().cloned());
         let patches = self.patches(facts, &cpus);
         let placed = place(patches, &space, &mut problems);
         let runs = self.runs(facts, &space, &placed, &mut problems)?;
         let form = self.form_for(&runs, facts.is_64_bit);
-        if form != self.form && !self.choices().sparse {
+        if form != self.form && !self.options.sparse {
             problems.push(Problem::note(format!(
                 "memory lies in {} ranges, more than a full dump can list: written with a \
                  bitmap of its pages, which debuggers older than Windows 8 do not open",
@@ -220,7 +190,7 @@ impl<'a> Writer<'a> {
         let (overlay, patches) = overlay(placed, &memory, &mut problems);
         let head = Head {
             facts,
-            options: self.choices(),
+            options: &self.options,
             form,
             memory: &memory,
             context: cpus.chosen.as_ref(),
@@ -242,7 +212,7 @@ impl<'a> Writer<'a> {
     }
 
     fn patches(self, facts: &WindowsFacts, cpus: &Cpus) -> Vec<Patch> {
-        if self.choices().no_patch {
+        if self.options.no_patch {
             return Vec::new();
         }
         let kdbg = facts.kdbg.as_ref().map(|kdbg| kdbg::patches(&kdbg.value)).unwrap_or_default();
@@ -258,7 +228,7 @@ impl<'a> Writer<'a> {
         problems: &mut Vec<Problem>,
     ) -> Result<Vec<Range<u64>>, DumpError> {
         let mut runs = page_ranges(&self.checkpoint().memory);
-        if self.choices().runs == MemoryRuns::Guest {
+        if self.options.runs == MemoryRuns::Guest {
             match windows::physical_runs(space, facts) {
                 Some(of_guest) => runs = runs::intersection(&runs, &of_guest),
                 None => problems.push(Problem::warning(
@@ -266,10 +236,10 @@ impl<'a> Writer<'a> {
                 )),
             }
         }
-        if self.choices().sparse {
+        if self.options.sparse {
             let parts = placed.iter().flat_map(|(_, parts)| parts);
             let keep: Vec<Gpa> = parts.map(|part| part.gpa).collect();
-            runs = sparse::nonzero(self.input, &runs, &keep, self.monitor)?;
+            runs = sparse::nonzero(self.job, &runs, &keep)?;
         }
         if runs.is_empty() {
             let why = "the checkpoint holds no whole page of it".to_owned();

@@ -12,15 +12,13 @@ use vmss2core_dump::DUMP_FORMATS;
 use crate::commands::Command;
 use crate::{exit, legacy};
 
+mod chosen;
 mod guest;
-mod kdump;
 mod style;
-mod windbg;
 
+pub(crate) use chosen::ChosenArgs;
 pub(crate) use guest::{GuestArgs, GuestPlan, KernelArgs, Source};
-pub(crate) use kdump::KdumpArgs;
 pub(crate) use style::Style;
-pub(crate) use windbg::WindbgArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -107,7 +105,6 @@ pub(crate) enum ProgressWhen {
     Never,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag that was typed or not")]
 /// Write a checkpoint as a file that a debugger opens
 ///
 /// An existing file is not replaced without --force. The file gets its name
@@ -130,33 +127,15 @@ pub(crate) struct ConvertArgs {
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::FilePath)]
     pub(crate) output: PathBuf,
     /// Kind of file to write
-    #[arg(short, long, value_parser = format_parser(), default_value = "elf")]
+    #[arg(short, long, value_parser = format_parser(), default_value = default_format())]
     pub(crate) format: String,
     /// Replace OUT if it exists
     #[arg(long)]
     pub(crate) force: bool,
-    /// Write OUT.gdb too: registers that a core cannot hold, as gdb variables
-    #[arg(long)]
-    pub(crate) gdb_script: bool,
-    /// vCPU whose address space to write [default: 0]
-    #[arg(long, value_name = "N", help_heading = LINEAR)]
-    pub(crate) vcpu: Option<u32>,
-    /// List the other vCPUs as threads too
-    #[arg(long, help_heading = LINEAR)]
-    pub(crate) all_threads: bool,
-    /// Copy memory once for each address that maps it, as the original did
-    #[arg(long, help_heading = LINEAR)]
-    pub(crate) no_dedup: bool,
-    /// Use the page tables at this physical address instead of the vCPU's
-    #[arg(long, value_name = "HEX", value_parser = hex, help_heading = LINEAR)]
-    pub(crate) cr3: Option<u64>,
+    /// What the formats let their users choose.
     #[command(flatten)]
-    pub(crate) kdump: KdumpArgs,
-    #[command(flatten)]
-    pub(crate) windbg: WindbgArgs,
+    pub(crate) chosen: ChosenArgs,
 }
-
-const LINEAR: &str = "Options of --format elf-linear";
 
 fn format_parser() -> PossibleValuesParser {
     let values = DUMP_FORMATS
@@ -165,14 +144,9 @@ fn format_parser() -> PossibleValuesParser {
     PossibleValuesParser::new(values)
 }
 
-/// An address in hexadecimal, with or without `0x`.
-pub(crate) fn hex(text: &str) -> Result<u64, String> {
-    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
-    // `from_str_radix` would accept a sign.
-    if !digits.starts_with(|c: char| c.is_ascii_hexdigit()) {
-        return Err(format!("not a hexadecimal number: {text}"));
-    }
-    u64::from_str_radix(digits, 16).map_err(|_| format!("not a 64-bit hexadecimal number: {text}"))
+/// The first of the list.
+fn default_format() -> &'static str {
+    DUMP_FORMATS.first().map_or("", |format| format.name())
 }
 
 /// The definition of the command line, complete with the parts of its help.

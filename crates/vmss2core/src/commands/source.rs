@@ -3,7 +3,6 @@
 use std::sync::LazyLock;
 
 use vmss2core_checkpoint::{OpenOptions, Opened};
-use vmss2core_dump::Input;
 use vmss2core_guest::linux::GivenFiles;
 use vmss2core_guest::{Facts, windows};
 use vmss2core_mem::{Problem, Severity};
@@ -69,11 +68,6 @@ impl Guest {
         let checkpoint = opened.checkpoint.clone();
         let facts = Box::new(move || vmss2core_guest::analyse_with(&checkpoint, &said));
         Self { opened, misfit, facts: LazyLock::new(facts) }
-    }
-
-    /// What a writer works from.
-    pub(crate) fn input(&self) -> Input<'_> {
-        Input { checkpoint: &self.opened.checkpoint, facts: &self.facts }
     }
 
     /// What the reader and the analysis had to work around.

@@ -6,11 +6,12 @@ use anyhow::anyhow;
 use clap::Args;
 use vmss2core_answers::{SymbolInfo, SymbolsReport, matches_pattern};
 use vmss2core_guest::linux::{Kernel, Symbol};
+use vmss2core_mem::text::hex;
 use vmss2core_mem::{Gva, Problem};
 
 use super::kernel::with_kernel;
 use super::{Arguments, Plan};
-use crate::args::{Global, GuestArgs, GuestPlan, Style, hex};
+use crate::args::{Global, GuestArgs, GuestPlan, Style};
 use crate::exit::Exit;
 use crate::output;
 

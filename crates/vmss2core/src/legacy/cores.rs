@@ -4,32 +4,25 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use vmss2core_dump::{DumpError, Summary, WindbgOptions, WriteOptions};
+use vmss2core_dump::{DumpError, Summary};
 use vmss2core_guest::linux::{KernelVersion, LinuxOffsets};
 use vmss2core_mem::{Problem, Severity};
 
-use super::KernelFamily;
 use super::plan::{Cores, OriginalPlan, StatedKernel};
+use super::{KernelFamily, outputs};
 use crate::cancel::Cancel;
+use crate::commands::Plan;
+use crate::commands::convert::{self, File};
 use crate::commands::source::Guest;
-use crate::commands::{Plan, convert};
 use crate::exit::Exit;
 use crate::output;
-use crate::plan::Format;
+use crate::plan::Request;
 use crate::progress::Progress;
 
 /// One file to write.
 struct Core {
-    format: Format,
+    what: Request,
     path: PathBuf,
-    vcpu: u32,
-    windbg: WindbgOptions,
-}
-
-impl Core {
-    fn new(format: Format, path: impl Into<PathBuf>, vcpu: u32) -> Self {
-        Self { format, path: path.into(), vcpu, windbg: WindbgOptions::default() }
-    }
 }
 
 impl Plan for OriginalPlan {
@@ -76,8 +69,8 @@ fn write_all(
             }
             summary => {
                 let summary = summary?;
-                if matches!(plan.cores, Cores::Windows(..)) {
-                    say_windows(plan, guest, core);
+                if let Cores::Windows(_, build) = plan.cores {
+                    say_windows(plan, guest, build);
                 }
                 say(plan, "Finished writing core.");
                 report_new(plan, &summary.problems, &written);
@@ -113,12 +106,12 @@ fn concerns_one_vcpu(error: &anyhow::Error) -> bool {
 /// The files to write, named as the original named them.
 fn cores(plan: &OriginalPlan, guest: &Guest) -> anyhow::Result<Vec<Core>> {
     let vcpus: Vec<u32> = guest.opened.checkpoint.vcpus.iter().map(|vcpu| vcpu.index).collect();
-    let wanted = match plan.cores {
-        Cores::Whole(format) => {
-            return Ok(vec![Core::new(format, "vmss.core", 0)]);
+    let wanted = match &plan.cores {
+        Cores::Whole(what) => {
+            return Ok(vec![Core { what: what.clone(), path: "vmss.core".into() }]);
         }
-        Cores::Windows(format, windbg) => {
-            return Ok(vec![Core { windbg, ..Core::new(format, "memory.dmp", 0) }]);
+        Cores::Windows(what, _) => {
+            return Ok(vec![Core { what: what.clone(), path: "memory.dmp".into() }]);
         }
         Cores::EachVcpu if vcpus.is_empty() => {
             bail!(
@@ -126,14 +119,16 @@ fn cores(plan: &OriginalPlan, guest: &Guest) -> anyhow::Result<Vec<Core>> {
             )
         }
         Cores::EachVcpu => vcpus,
-        Cores::OneVcpu(vcpu) if vcpus.contains(&vcpu) => vec![vcpu],
+        Cores::OneVcpu(vcpu) if vcpus.contains(vcpu) => vec![*vcpu],
         Cores::OneVcpu(vcpu) => {
             bail!("no vCPU {vcpu}: {} have registers to go by", vcpus.len())
         }
     };
-    let format = Format::named(Format::LINEAR).map_err(anyhow::Error::msg)?;
-    let core = |vcpu| Core::new(format, format!("vmss.core{vcpu}"), vcpu);
-    Ok(wanted.into_iter().map(core).collect())
+    let core = |vcpu| {
+        let what = outputs::linear(vcpu).map_err(anyhow::Error::msg)?;
+        Ok(Core { what, path: format!("vmss.core{vcpu}").into() })
+    };
+    wanted.into_iter().map(core).collect()
 }
 
 fn write(
@@ -142,11 +137,9 @@ fn write(
     core: &Core,
     cancel: &Cancel,
 ) -> anyhow::Result<Summary> {
-    let windbg = core.windbg;
-    let existing = crate::plan::existing(true, false);
-    let options = WriteOptions { existing, vcpu: core.vcpu, windbg, ..WriteOptions::default() };
     let progress = progress(plan, &core.path, cancel);
-    convert::write(guest, core.format, &options, &core.path, progress, cancel)
+    let to = File { path: &core.path, existing: crate::plan::existing(true, false) };
+    convert::write(guest, &core.what, to, progress, cancel)
 }
 
 /// Says what went wrong with a core, unless an earlier one had the same.
@@ -170,12 +163,12 @@ fn say(plan: &OriginalPlan, line: &str) {
 }
 
 /// The lines of the original about Windows.
-fn say_windows(plan: &OriginalPlan, guest: &Guest, core: &Core) {
+fn say_windows(plan: &OriginalPlan, guest: &Guest, stated: Option<u32>) {
     let Some(windows) = &guest.facts.windows else { return };
     if let Some(lab) = &windows.lab {
         say(plan, &format!("Win: ntBuildLab={}", vmss2core_answers::printable(&lab.value)));
     }
-    if let Some(build) = core.windbg.build.or(windows.build.as_ref().map(|build| build.value)) {
+    if let Some(build) = stated.or(windows.build.as_ref().map(|build| build.value)) {
         say(plan, &format!("CoreDumpScanWin32: MinorVersion set to {build}"));
     }
 }

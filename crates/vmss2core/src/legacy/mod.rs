@@ -7,6 +7,7 @@
 //! command line is not documented; this parser refuses it and says why.
 
 mod cores;
+mod outputs;
 mod plan;
 
 use std::ffi::{OsStr, OsString};
@@ -15,8 +16,9 @@ use std::path::PathBuf;
 use clap::{CommandFactory, ValueEnum};
 use vmss2core_guest::windows::{self, ScanDepth};
 use vmss2core_mem::Gva;
+use vmss2core_mem::text::hex;
 
-use crate::args::{self, Cli, Global, KernelArgs, ProgressWhen};
+use crate::args::{Cli, Global, KernelArgs, ProgressWhen};
 
 /// What `--help` says about this grammar.
 pub(crate) const HELP: &str = "\
@@ -274,7 +276,7 @@ fn word<'a>(option: &str, rest: &mut Rest<'a>) -> Result<&'a str, String> {
 }
 
 fn number(option: &str, rest: &mut Rest<'_>) -> Result<u64, String> {
-    args::hex(word(option, rest)?).map_err(|error| format!("{option}: {error}"))
+    hex(word(option, rest)?).map_err(|error| format!("{option}: {error}"))
 }
 
 /// What an option asks for that has its value glued to its letter.
@@ -291,7 +293,7 @@ fn output(option: &str) -> Option<Output> {
         ("W", value) => windows(value).map(Output::Windows),
         ("X", value) => not_yet(is_mac_value(value), NotYet::MacOs),
         ("S", value) => not_yet(is_solaris_value(value), NotYet::Solaris),
-        ("F", value) => not_yet(value.is_empty() || args::hex(value).is_ok(), NotYet::Firmware),
+        ("F", value) => not_yet(value.is_empty() || hex(value).is_ok(), NotYet::Firmware),
         _ => None,
     }
 }
@@ -303,7 +305,7 @@ fn windows(value: &str) -> Option<WindowsDump> {
     let upper = value.to_ascii_uppercase();
     let dump = WindowsDump::default();
     if let Some(address) = upper.strip_prefix("8DDB").or_else(|| upper.strip_prefix("DDB")) {
-        return Some(WindowsDump { kdbg: Some(args::hex(address).ok()?), ..dump });
+        return Some(WindowsDump { kdbg: Some(hex(address).ok()?), ..dump });
     }
     match upper.as_str() {
         // 8 is a mode of the original for Windows 8 and later, and no build.
@@ -312,7 +314,7 @@ fn windows(value: &str) -> Option<WindowsDump> {
         "K" => Some(WindowsDump { kind: WindowsKind::Kernel, ..dump }),
         number => Some(match build(number) {
             Some(build) => WindowsDump { build: Some(build), ..dump },
-            None => WindowsDump { kdbg: Some(args::hex(number).ok()?), ..dump },
+            None => WindowsDump { kdbg: Some(hex(number).ok()?), ..dump },
         }),
     }
 }

@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 
-use vmss2core_dump::WindbgOptions;
 use vmss2core_guest::linux::LinuxOffsets;
 use vmss2core_guest::windows;
 
-use super::{KernelFamily, LegacyArgs, NotYet, Output, WindowsKind};
+use super::{KernelFamily, LegacyArgs, NotYet, Output, WindowsKind, outputs};
 use crate::args::{GuestPlan, ProgressWhen, Source, Style};
 use crate::commands::{CorePlan, CoreStyle, Listed, Plan, PsPlan, Wanted};
-use crate::plan::Format;
+use crate::plan::Request;
 
 /// Write the files that the original wrote.
 #[derive(Debug)]
@@ -26,13 +25,13 @@ pub(crate) struct OriginalPlan {
 }
 
 /// Which cores to write.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Cores {
     EachVcpu,
     OneVcpu(u32),
-    Whole(Format),
-    /// A dump of Windows.
-    Windows(Format, WindbgOptions),
+    Whole(Request),
+    /// A dump of Windows, and the build that it is to state.
+    Windows(Request, Option<u32>),
 }
 
 /// What the user says about the guest's kernel.
@@ -50,15 +49,14 @@ impl LegacyArgs {
         let cores = match self.output.as_ref().map(|requested| requested.what) {
             None => Cores::EachVcpu,
             Some(Output::LinearOne(vcpu)) => Cores::OneVcpu(vcpu),
-            Some(Output::Physical) => Cores::Whole(Format::named(Format::PHYSICAL)?),
+            Some(Output::Physical) => Cores::Whole(outputs::physical()?),
             Some(Output::Crash(family)) => {
                 stated = StatedKernel { family, offsets: self.kernel.offsets.clone() };
-                Cores::Whole(Format::named(Format::CRASH)?)
+                Cores::Whole(outputs::crash()?)
             }
             Some(Output::Windows(wanted)) => {
                 windows = wanted.options();
-                let options = WindbgOptions { build: wanted.build, ..WindbgOptions::default() };
-                Cores::Windows(Format::named(Format::WINDBG)?, options)
+                Cores::Windows(outputs::windows(wanted.build)?, wanted.build)
             }
             Some(Output::Process(pid)) => return self.into_process_core(pid),
             Some(Output::ProcessList) => return self.into_process_list(),

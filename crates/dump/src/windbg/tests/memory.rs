@@ -10,7 +10,7 @@ use vmss2core_mem::{Gpa, Zeroes};
 use super::guests::Guest;
 use super::reader::{Dump, Kernel};
 use super::{complaints, write, written};
-use crate::{DumpError, MemoryRuns, WindbgOptions};
+use crate::DumpError;
 
 /// Physical ranges that a dump may have changed.
 pub(super) fn patched(guest: &Guest) -> Vec<std::ops::Range<u64>> {
@@ -86,8 +86,7 @@ pub(super) fn assert_patched(guest: &Guest, dump: &Dump, what: &str) {
 fn memory_can_be_had_as_it_is() {
     for name in ["win10-19041-x64", "win7-pae", "crashed"] {
         let guest = Guest::named(name);
-        let verbatim = WindbgOptions { no_patch: true, ..WindbgOptions::default() };
-        let dump = write(&guest, "windbg", verbatim).unwrap().dump;
+        let dump = write(&guest, "windbg", "no-patch").unwrap().dump;
         assert_memory(&guest, &dump, &[], name);
         assert!(dump.comment().contains(" 0 ranges patched"), "{}", dump.comment());
     }
@@ -136,8 +135,7 @@ fn parts_of_pages_are_left_out() {
 fn zeroes_can_be_left_out() {
     for name in ["win10-19041-x64", "win7-x86", "hole"] {
         let guest = Guest::named(name);
-        let sparse = WindbgOptions { sparse: true, ..WindbgOptions::default() };
-        let written = write(&guest, "windbg", sparse).unwrap();
+        let written = write(&guest, "windbg", "sparse").unwrap();
         assert!(complaints(&written).is_empty(), "{name}: {:?}", complaints(&written));
         let (dump, changed) = (&written.dump, patched(&guest));
         assert_eq!(dump.dump_type(), 5, "{name}");
@@ -169,8 +167,7 @@ fn zeroes_can_be_left_out() {
 fn the_guests_own_runs_can_be_had() {
     for name in ["win10-19041-x64", "win7-pae", "winxp-x86", "hole"] {
         let guest = Guest::named(name);
-        let of_guest = WindbgOptions { runs: MemoryRuns::Guest, ..WindbgOptions::default() };
-        let written = write(&guest, "windbg", of_guest).unwrap();
+        let written = write(&guest, "windbg", "runs=guest").unwrap();
         let runs: Vec<(u64, u64)> =
             written.dump.runs.iter().map(|(first, pages, _)| (*first, *pages)).collect();
         assert_eq!(runs, guest.truth().physical_memory, "{name}");
@@ -194,7 +191,7 @@ fn far_memory_does_not_take_what_lies_between() {
     let mut guest = Guest::named("win10-19041-x64");
     let far = Arc::new(vec![1; 8192]);
     guest.checkpoint.memory.map(Gpa(u64::MAX - 0x3fff), 8192, far, 0).unwrap();
-    let written = write(&guest, "windbg", WindbgOptions::default());
+    let written = write(&guest, "windbg", "");
     assert!(written.is_ok_and(|written| written.dump.runs.len() == 2));
 }
 
@@ -204,6 +201,6 @@ fn a_bitmap_of_memory_without_end_is_refused() {
     let mut guest = Guest::named("win10-19041-x64");
     let memory = &mut guest.checkpoint.memory;
     memory.map(Gpa(1 << 40), 1 << 60, Arc::new(Zeroes), 0).unwrap();
-    let refused = write(&guest, "windbg-bitmap", WindbgOptions::default());
+    let refused = write(&guest, "windbg-bitmap", "");
     assert!(matches!(refused, Err(DumpError::TooLarge)));
 }

@@ -20,7 +20,7 @@ use vmss2core_mem::{Problem, Severity};
 use self::guests::Guest;
 use self::reader::{Dump, Kernel};
 use crate::test_support::{Scratch, write_to};
-use crate::{DumpError, Silent, Summary, WindbgOptions, WriteOptions};
+use crate::{DumpError, Silent, Summary};
 
 /// What is left of a dump, and the directory it is in.
 struct Written {
@@ -29,17 +29,16 @@ struct Written {
     _scratch: Scratch,
 }
 
-fn write(guest: &Guest, format: &str, windbg: WindbgOptions) -> Result<Written, DumpError> {
+fn write(guest: &Guest, format: &str, choices: &str) -> Result<Written, DumpError> {
     let scratch = Scratch::new();
-    let options = WriteOptions { windbg, ..WriteOptions::default() };
-    let summary = write_to(&scratch, format, &guest.checkpoint, &guest.facts, &options, &Silent)?;
+    let summary = write_to(&scratch, format, &guest.checkpoint, &guest.facts, choices, &Silent)?;
     let dump = Dump::open(&scratch.path);
     assert_eq!((dump.len, dump.required()), (summary.len_bytes, summary.len_bytes));
     Ok(Written { dump, summary, _scratch: scratch })
 }
 
 fn written(guest: &Guest, format: &str) -> Written {
-    write(guest, format, WindbgOptions::default()).unwrap()
+    write(guest, format, "").unwrap()
 }
 
 /// What is worse than a note.
@@ -214,8 +213,7 @@ fn a_crashed_guest_keeps_what_windows_saved_unless_told_otherwise() {
         let dump = written(&guest, "windbg").dump;
         // The processor that crashed.
         assert_eq!(place(&dump.context(), dump.wide), saved, "{name}");
-        let live = WindbgOptions { live_context: true, ..WindbgOptions::default() };
-        let dump = write(&guest, "windbg", live).unwrap().dump;
+        let dump = write(&guest, "windbg", "live-context").unwrap().dump;
         let first = &guest.machine().cpus[0];
         assert_eq!(place(&dump.context(), dump.wide), (first.rip, first.general[4]), "{name}");
         assert_eq!(dump.half(0x38, 0x28), 0xd1, "{name}");
@@ -233,11 +231,10 @@ fn a_debugger_begins_in_the_kernel() {
 #[test]
 fn what_is_asked_for_goes_into_the_header() {
     let guest = Guest::named("win10-19041-x64");
-    let options =
-        WindbgOptions { build: Some(2600), bugcheck: Some(0xdead), ..WindbgOptions::default() };
-    let dump = write(&guest, "windbg", options).unwrap().dump;
+    let choices = "build=2600 bugcheck=dead";
+    let dump = write(&guest, "windbg", choices).unwrap().dump;
     assert_eq!((dump.u32(12), dump.u32(0x38)), (2600, 0xdead));
-    let crashed = write(&Guest::named("crashed"), "windbg", options).unwrap().dump;
+    let crashed = write(&Guest::named("crashed"), "windbg", choices).unwrap().dump;
     assert_eq!(crashed.u32(0x38), 0xd1);
 }
 
@@ -279,9 +276,8 @@ fn what_is_no_windows_is_refused_with_the_reason() {
 
 fn refusal(guest: &Guest) -> String {
     let scratch = Scratch::new();
-    let options = WriteOptions::default();
     let facts = &guest.facts;
-    let refused = write_to(&scratch, "windbg", &guest.checkpoint, facts, &options, &Silent);
+    let refused = write_to(&scratch, "windbg", &guest.checkpoint, facts, "", &Silent);
     assert_eq!(scratch.file_count(), 0);
     refused.unwrap_err().to_string()
 }

@@ -15,11 +15,11 @@ use vmss2core_gdb::{Monitor, MonitorCommand, Selected};
 use vmss2core_guest::linux::{Kernel, Process, Task};
 use vmss2core_guest::windows;
 use vmss2core_machine::paging::AddressSpace;
+use vmss2core_mem::text::hex;
 use vmss2core_mem::{Gva, Problem};
 
 use super::args::GdbPlan;
 use super::symbols;
-use crate::args::hex;
 use crate::commands::bt::Stacks;
 use crate::commands::ps::Listed;
 use crate::commands::source::Guest;
@@ -150,7 +150,7 @@ impl Answers<'_> {
 
     fn translate(&self, arguments: &[&str], at: Selected<'_>) -> anyhow::Result<String> {
         let address = arguments.first().context("which address?")?;
-        let gva = Gva(hex(address).map_err(anyhow::Error::msg)?);
+        let gva = Gva(hex(address)?);
         self.with_space(arguments.get(1), at, |space| match space.translate(gva) {
             Ok(found) => {
                 let allowed = found.permissions;

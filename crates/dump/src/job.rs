@@ -1,0 +1,64 @@
+//! What a writer is told to do, and what it says when it has done that.
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+use vmss2core_guest::Facts;
+use vmss2core_machine::Checkpoint;
+use vmss2core_mem::Problem;
+
+use crate::{Chosen, Existing};
+
+/// One file to write.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    /// The guest.
+    pub checkpoint: &'a Checkpoint,
+    /// What is known of its operating system. It may still be on the way when a
+    /// writer starts (a `LazyLock`): look at it when it is needed, not before.
+    pub facts: &'a (dyn Deref<Target = Facts> + Sync),
+    /// The file; of a stream, what it is called.
+    pub path: &'a Path,
+    /// What happens to an existing file.
+    pub existing: Existing,
+    /// What the user chose of what the format offers.
+    pub chosen: &'a Chosen,
+    /// Told how far the writer has come.
+    pub monitor: &'a dyn Monitor,
+}
+
+/// Told how far a writer has come, and asked whether to go on.
+pub trait Monitor: Sync {
+    /// `done` of `total` bytes of memory are in the file.
+    fn progress(&self, done: u64, total: u64);
+
+    /// Whether the user wants to stop; the writer then leaves nothing behind.
+    fn is_cancelled(&self) -> bool;
+}
+
+/// A monitor that shows nothing and never stops.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Monitor for Silent {
+    fn progress(&self, _done: u64, _total: u64) {}
+
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// What was written.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// The file.
+    pub path: PathBuf,
+    /// Its length.
+    pub len_bytes: u64,
+    /// Bytes of guest memory in it.
+    pub memory_bytes: u64,
+    /// What could not be written, or is odd.
+    pub problems: Vec<Problem>,
+    /// Sentences for the user: how to open the file.
+    pub hints: Vec<String>,
+}

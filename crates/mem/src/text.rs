@@ -1,0 +1,57 @@
+//! Numbers and words as people and shells write them.
+
+use thiserror::Error;
+
+/// Why a text is no hexadecimal number.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum HexError {
+    /// It is something else.
+    #[error("not a hexadecimal number: {text}")]
+    NotHex {
+        /// What was given.
+        text: String,
+    },
+    /// It is a longer one.
+    #[error("not a {bits}-bit hexadecimal number: {text}")]
+    TooLong {
+        /// What was given.
+        text: String,
+        /// How long it may be.
+        bits: u32,
+    },
+}
+
+/// A number of 64 bits in hexadecimal, with or without `0x`.
+pub fn hex(text: &str) -> Result<u64, HexError> {
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    // `from_str_radix` would accept a sign.
+    if !digits.starts_with(|c: char| c.is_ascii_hexdigit()) {
+        return Err(HexError::NotHex { text: text.to_owned() });
+    }
+    u64::from_str_radix(digits, 16)
+        .map_err(|_| HexError::TooLong { text: text.to_owned(), bits: 64 })
+}
+
+/// The same for a number of 32 bits.
+pub fn hex_32(text: &str) -> Result<u32, HexError> {
+    u32::try_from(hex(text)?).map_err(|_| HexError::TooLong { text: text.to_owned(), bits: 32 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal_numbers_have_no_sign_and_no_65th_bit() {
+        assert_eq!(hex("0x1F"), Ok(0x1f));
+        assert_eq!(hex("ffffffffffffffff"), Ok(u64::MAX));
+        let said = |text| hex(text).unwrap_err().to_string();
+        assert_eq!(said("+1"), "not a hexadecimal number: +1");
+        assert_eq!(said("0x"), "not a hexadecimal number: 0x");
+        assert_eq!(said("10000000000000000"), "not a 64-bit hexadecimal number: 10000000000000000");
+        assert_eq!(
+            hex_32("100000000").unwrap_err().to_string(),
+            "not a 32-bit hexadecimal number: 100000000"
+        );
+    }
+}
