@@ -7,14 +7,14 @@
 
 mod page;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 use vmss2core_guest::{CrashKernel, Facts, KernelText, LinuxFacts, OperatingSystem};
 use vmss2core_machine::paging::{PagingMode, Root};
-use vmss2core_machine::x86::Gpr;
 use vmss2core_machine::{
-    Architecture, Checkpoint, Machine, Privilege, Provenance, Vcpu, VcpuView, x86,
+    Architecture, Checkpoint, Machine, Privilege, Provenance, Scope, Vcpu, VcpuView, Width, x86,
 };
 use vmss2core_mem::{Found, PhysicalMemory, Problem, Severity};
 
@@ -191,6 +191,9 @@ pub struct VcpuInfo {
     /// Stack pointer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stack_pointer: Option<Hex>,
+    /// Its registers, where not even what it executes is known.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub registers: BTreeMap<String, Hex>,
     /// What is known of the place that it executes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<Location>,
@@ -433,7 +436,10 @@ fn vcpu_info(vcpu: &Vcpu, facts: &Facts) -> VcpuInfo {
     let known = facts.vcpus.iter().find(|known| known.index == vcpu.index);
     let x86 = vcpu.x86();
     let mode = known.and_then(|known| known.paging.as_ref()).map(|paging| &paging.mode);
-    let instruction_pointer = x86.and_then(|x86| linear_ip(x86, mode.map(|mode| mode.value)));
+    let instruction_pointer = match x86 {
+        Some(x86) => linear_ip(x86, mode.map(|mode| mode.value)),
+        None => vcpu.registers.pc(),
+    };
     let linux = facts.linux.as_deref();
     let in_crash_kernel = linux.is_some_and(|linux| linux.has_left(vcpu.index));
     let linux = linux.filter(|_| !in_crash_kernel);
@@ -448,11 +454,23 @@ fn vcpu_info(vcpu: &Vcpu, facts: &Facts) -> VcpuInfo {
             .map(|root| known_as(root, |root| root_address(*root))),
         privilege: vcpu.registers.level(),
         instruction_pointer: instruction_pointer.map(Hex),
-        stack_pointer: x86.and_then(|x86| x86.gpr(Gpr::Rsp)).map(Hex),
+        stack_pointer: vcpu.registers.sp().map(Hex),
+        registers: if instruction_pointer.is_none() { registers(vcpu) } else { BTreeMap::new() },
         location: instruction_pointer.and_then(|ip| location(ip, known, linux)),
         in_crash_kernel,
         task: None,
     }
+}
+
+/// All registers that are known.
+fn registers(vcpu: &Vcpu) -> BTreeMap<String, Hex> {
+    let registers = &vcpu.registers;
+    let table = registers.arch().table(Width::Bits64, Scope::Processors, &[registers]);
+    let known = table.registers().filter_map(|register| {
+        let value = u64::try_from(register.value(registers)?).ok()?;
+        Some((register.name.clone(), Hex(value)))
+    });
+    known.collect()
 }
 
 /// The instruction pointer as a linear address. Outside of 64-bit mode it is

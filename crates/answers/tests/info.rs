@@ -20,7 +20,7 @@ use vmss2core_machine::paging::{Paging, PagingMode, Root};
 use vmss2core_machine::x86::Gpr;
 use vmss2core_machine::{
     About, Architecture, Checkpoint, Machine, Privilege, Provenance, Registers, SourceFile, Vcpu,
-    VcpuView, x86,
+    VcpuView, arm64, x86,
 };
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, Problem, Zeroes};
 
@@ -334,4 +334,21 @@ fn the_list_of_tags_fits_its_schema() {
     assert_eq!(json["tags"][1]["text"], "GenuineIntel");
     assert_eq!(json["tags"][2]["bytes"], "");
     assert_eq!(json["tags"][3].get("bytes"), None);
+}
+
+/// VMware's state files of Arm machines have little more than a table base.
+#[test]
+fn of_an_arm_processor_what_is_known_is_printed() {
+    let ttbr1_el1 = Some(0x8123_4000);
+    let system = arm64::SystemRegisters { ttbr1_el1, ..arm64::SystemRegisters::default() };
+    let arm64 = arm64::Registers { system, ..arm64::Registers::default() };
+    let registers = Registers::Arm64(Box::new(arm64));
+    let vcpus = vec![Vcpu { index: 0, halted: None, registers }];
+    let checkpoint = Checkpoint::new(PhysicalMemory::new(), vcpus, About::default());
+    let report = report(&checkpoint, &vmss2core_guest::analyse(&checkpoint));
+    assert!(text(&report).contains("TTBR1_EL1 0x81234000"), "{}", text(&report));
+    let json = json_of(&report);
+    assert_eq!(json["vcpus"][0]["registers"], json!({"TTBR1_EL1": "0x81234000"}));
+    let problems = json["problems"].to_string();
+    assert!(problems.contains("page tables of arm64 processors cannot be read"), "{problems}");
 }

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use vmss2core_machine::paging::Permissions;
-use vmss2core_machine::x86::Gpr;
+use vmss2core_machine::x86::{self, Gpr};
+use vmss2core_machine::{Arch, Registers, Scope, Width};
 use vmss2core_mem::{Gpa, PhysicalMemory};
 
 use crate::connection;
-use crate::description::{Description, Feature, Width};
+use crate::description::Description;
 use crate::reply::{EIO, ENOENT};
 use crate::session::Session;
 use crate::target::{
-    GuestFile, Inferior, Library, LibraryAddresses, Monitor, MonitorCommand, Region, Registers,
-    Selected, Slide, Target, Thread,
+    GuestFile, Inferior, Library, LibraryAddresses, Monitor, MonitorCommand, Region, Selected,
+    Slide, Target, Thread,
 };
 
 /// A target of two threads and a page of memory; process 7 can be attached.
@@ -75,8 +76,8 @@ impl ToyInferior {
             extra: "halted".to_owned(),
             core: Some(tid.saturating_sub(1)),
         };
-        let features = [Feature::Core, Feature::Sse, Feature::Segments, Feature::System];
-        let description = Description::new(Width::Bits64, &features);
+        let table = x86::X86.table(Width::Bits64, Scope::Processors, &[]);
+        let description = Description::new(table);
         Self { pid, threads: vec![thread(1), thread(2)], description }
     }
 }
@@ -95,10 +96,10 @@ impl Inferior for ToyInferior {
     }
 
     fn registers(&self, tid: u32) -> Option<Registers> {
-        let mut registers = Registers::default();
-        registers.cpu.set_gpr(Gpr::Rax, u64::from(tid));
-        registers.cpu.rip = Some(0xffff_ffff_8100_0000);
-        self.threads.iter().any(|thread| thread.tid == tid).then_some(registers)
+        let rip = Some(0xffff_ffff_8100_0000);
+        let mut x86 = x86::Registers { rip, ..x86::Registers::default() };
+        x86.set_gpr(Gpr::Rax, u64::from(tid));
+        self.threads.iter().any(|thread| thread.tid == tid).then(|| x86.into())
     }
 
     fn read(&self, _: u32, address: u64, buf: &mut [u8]) -> usize {

@@ -30,5 +30,5 @@ pub use server::{Bind, Server, ServerError, Stop};
 pub use session::Session;
 pub use target::{
     GuestFile, Inferior, Library, LibraryAddresses, MachKernel, Monitor, MonitorCommand, Region,
-    Registers, Selected, Slide, Target, Thread,
+    Selected, Slide, Target, Thread,
 };

@@ -9,8 +9,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use vmss2core_guest::linux::Libraries;
+use vmss2core_machine::Registers;
 use vmss2core_machine::paging::{AddressSpace, Permissions};
-use vmss2core_machine::x86;
 use vmss2core_mem::PhysicalMemory;
 
 use crate::description::Description;
@@ -27,15 +27,6 @@ pub struct Thread {
     pub extra: String,
     /// Number of the processor that runs it.
     pub core: Option<u32>,
-}
-
-/// The registers of a thread, each missing if it is not known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Registers {
-    /// Those of the processor.
-    pub cpu: x86::Registers,
-    /// Number of the system call that the thread is in (`orig_rax`).
-    pub system_call: Option<u64>,
 }
 
 /// How far a kernel lies from where it was linked.

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use vmss2core_machine::paging::PagingMode;
+use vmss2core_machine::paging::{PagingError, PagingMode};
 use vmss2core_machine::{Checkpoint, Vcpu, VcpuView};
 use vmss2core_mem::{Found, Problem};
 
@@ -82,12 +82,22 @@ fn look(checkpoint: &Checkpoint, options: &windows::Options) -> Facts {
 fn views(checkpoint: &Checkpoint, problems: &mut Vec<Problem>) -> Vec<VcpuView> {
     let view = |vcpu: &Vcpu| {
         let (view, error) = VcpuView::new(&checkpoint.memory, vcpu);
-        problems.extend(error.map(|error| {
-            Problem::warning(format!("paging mode of vCPU {} is not known: {error}", vcpu.index))
-        }));
+        let problem = error.map(|error| unknown_paging(vcpu.index, &error));
+        // Of an architecture it is said once.
+        problems.extend(problem.filter(|problem| !problems.contains(problem)));
         view
     };
     checkpoint.vcpus.iter().map(view).collect()
+}
+
+fn unknown_paging(vcpu: u32, error: &PagingError) -> Problem {
+    match error {
+        PagingError::UnknownArchitecture(name) => Problem::warning(format!(
+            "page tables of {name} processors cannot be read: memory is known by its physical \
+             address only, and what runs in the guest is not known"
+        )),
+        error => Problem::warning(format!("paging mode of vCPU {vcpu} is not known: {error}")),
+    }
 }
 
 /// The processors that an operating system is recognised by.

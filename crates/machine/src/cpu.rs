@@ -16,9 +16,6 @@ pub struct Vcpu {
 impl Vcpu {
     /// The x86 registers, if this is an x86 processor.
     pub fn x86(&self) -> Option<&x86::Registers> {
-        match &self.registers {
-            Registers::X86(x86) => Some(x86),
-            Registers::Arm64(_) => None,
-        }
+        self.registers.x86()
     }
 }

@@ -13,7 +13,7 @@ mod cpu;
 pub mod paging;
 mod view;
 
-pub use arch::{Privilege, Registers, arm64, x86};
+pub use arch::{Arch, Privilege, RegisterDef, Registers, Scope, Table, Width, arm64, x86};
 pub use checkpoint::{About, Architecture, Checkpoint, Machine, Provenance, Snapshot, SourceFile};
 pub use cpu::Vcpu;
 pub use view::VcpuView;

@@ -18,11 +18,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use vmss2core_gdb::description::{Description, Feature, Width};
+use vmss2core_gdb::description::Description;
 use vmss2core_gdb::vcpu::KernelTarget;
-use vmss2core_gdb::{Bind, Inferior, Region, Registers, Stop, Thread};
+use vmss2core_gdb::{Bind, Inferior, Region, Stop, Thread};
 use vmss2core_lab::Guest;
 use vmss2core_lab::judges::{Judge, gdb, gdb_trixie};
+use vmss2core_machine::{Arch, Registers, Scope, Width, x86};
 use vmss2core_mem::PhysicalMemory;
 
 use common::clients::{self, ask_gdb, ask_lldb, source};
@@ -268,10 +269,9 @@ impl Crowd {
             extra: format!("tgid {tid}, S, CPU {}, /usr/bin/program --number={tid}", tid % 8),
             core: Some(tid % 8),
         };
-        let features = [Feature::Core, Feature::Sse, Feature::Segments, Feature::System];
         Self {
             memory: PhysicalMemory::new(),
-            description: Description::new(Width::Bits64, &features),
+            description: Description::new(x86::X86.table(Width::Bits64, Scope::Processors, &[])),
             threads: (1..=CROWD).map(thread).collect(),
         }
     }
@@ -291,10 +291,10 @@ impl Inferior for Crowd {
     }
 
     fn registers(&self, tid: u32) -> Option<Registers> {
-        let mut registers = Registers::default();
-        registers.cpu.rip = Some(0xffff_ffff_8100_0000 + u64::from(tid));
-        registers.cpu.set_gpr(vmss2core_machine::x86::Gpr::Rsp, u64::from(tid) << 16);
-        (1..=CROWD).contains(&tid).then_some(registers)
+        let rip = Some(0xffff_ffff_8100_0000 + u64::from(tid));
+        let mut x86 = x86::Registers { rip, ..x86::Registers::default() };
+        x86.set_gpr(x86::Gpr::Rsp, u64::from(tid) << 16);
+        (1..=CROWD).contains(&tid).then(|| x86.into())
     }
 
     fn read(&self, _: u32, _: u64, _: &mut [u8]) -> usize {

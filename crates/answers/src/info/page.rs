@@ -13,6 +13,8 @@ use crate::units::{duration, human_size, utc_time};
 
 /// Ranges of memory that are listed; a fragmented map is summed up after that.
 const MAX_RANGES: usize = 64;
+/// Registers that are named of a processor of which little else is known.
+const MAX_REGISTERS: usize = 4;
 
 impl Answer for InfoReport {
     const SCHEMA: &'static str = "vmss2core/info/1";
@@ -175,6 +177,10 @@ fn vcpu(vcpu: &VcpuInfo) -> [Cow<'static, str>; 6] {
     let mut task = ", ";
     if vcpu.in_crash_kernel {
         (place, task) = ("the second kernel".to_owned(), "; before: ");
+    }
+    if place.is_empty() {
+        let known = vcpu.registers.iter().take(MAX_REGISTERS);
+        place = known.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(" ");
     }
     if let Some(RunningTask { tid, name, .. }) = &vcpu.task {
         place = format!("{place}{task}{name} ({tid})");

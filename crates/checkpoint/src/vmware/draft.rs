@@ -60,7 +60,8 @@ impl Draft {
         // Which of the two tables the tag without a sibling means is not known;
         // what uses it as the kernel's root finds the kernel.
         let ttbr1_el1 = self.get(Register::Ttbr(1)).or_else(|| self.get(Register::Ttbr(0)));
-        arm64::Registers { ttbr1_el1, ..arm64::Registers::default() }
+        let system = arm64::SystemRegisters { ttbr1_el1, ..arm64::SystemRegisters::default() };
+        arm64::Registers { system, ..arm64::Registers::default() }
     }
 
     pub(super) fn x86(&self) -> x86::Registers {

@@ -96,7 +96,7 @@ pub(crate) fn assert_registers(checkpoint: &Checkpoint, machine: &Machine, known
         match &vcpu.registers {
             Registers::Arm64(arm) => {
                 assert_eq!(known, Known::Arm64);
-                assert_eq!(arm.ttbr1_el1, Some(cpu.control[3]));
+                assert_eq!(arm.system.ttbr1_el1, Some(cpu.control[3]));
             }
             Registers::X86(x86) => {
                 if matches!(known, Known::All | Known::Bare | Known::Year2012 | Known::Narrow) {

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 
 use super::{Family, registers};
-use crate::description::Width;
 use crate::parse;
 use crate::reply::{EINVAL, Reply, hex};
 use crate::session::{Client, Session};
 use crate::target::{Inferior, MachKernel, Region, Thread};
+use vmss2core_machine::Width;
 
 pub(super) const PACKETS: Family = &[
     ("QThreadSuffixSupported", |session, _| {

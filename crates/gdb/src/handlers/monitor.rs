@@ -139,8 +139,7 @@ fn registers(at: Selected<'_>) -> String {
             let _ = writeln!(text, "{:<12} {value:#x}", register.name);
         }
     }
-    for (number, value) in &values.cpu.other_msrs {
-        let name = format!("msr {number:#x}");
+    for (name, value) in values.others() {
         let _ = writeln!(text, "{name:<12} {value:#x}");
     }
     text

@@ -1,11 +1,11 @@
 //! Registers, all or one by one.
 
+use vmss2core_machine::{RegisterDef, Registers};
+
 use super::Family;
-use crate::description::Register;
 use crate::parse;
 use crate::reply::{EINVAL, EPERM, Reply, hex};
 use crate::session::{Client, Current, Session};
-use crate::target::Registers;
 
 pub(super) const PACKETS: Family = &[
     ("g", all),
@@ -16,7 +16,7 @@ pub(super) const PACKETS: Family = &[
 ];
 
 /// A register's digits, `x` where it is not known.
-pub(super) fn digits(register: &Register, registers: &Registers) -> String {
+pub(super) fn digits(register: &RegisterDef, registers: &Registers) -> String {
     match register.bytes(registers) {
         Some(bytes) => hex(&bytes),
         None => "x".repeat(register.len_bytes().saturating_mul(2)),

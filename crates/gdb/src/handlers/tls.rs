@@ -5,12 +5,12 @@
 //! of a member in bits, how many there are, and its offset (`db_desc_t` in
 //! `nptl_db/thread_dbP.h`, defined in `nptl/db_info.c`).
 
+use vmss2core_machine::Width;
+
 use super::Family;
-use crate::description::Width;
 use crate::parse;
 use crate::reply::{EINVAL, ENOENT, Reply, hex};
 use crate::session::{Current, Session};
-use crate::target::Registers;
 
 pub(super) const PACKETS: Family = &[("qSymbol:", symbol), ("qGetTLSAddr:", address)];
 
@@ -70,7 +70,8 @@ fn address(session: &mut Session<'_>, packet: &[u8]) -> Reply {
 fn block(session: &Session<'_>, thread: &Current<'_>, link_map: u64) -> Option<u64> {
     let reader = Reader { session, thread };
     let number = reader.number(link_map, &reader.member(NUMBER)?)?;
-    let pointer = thread_pointer(&thread.inferior.registers(thread.tid)?, reader.word_len())?;
+    let width = thread.inferior.description().width();
+    let pointer = thread.inferior.registers(thread.tid)?.thread_pointer(width)?;
     let table = reader.number(pointer, &reader.member(TABLE)?)?;
     let entries = reader.member(ENTRIES)?;
     let entry =
@@ -79,12 +80,6 @@ fn block(session: &Session<'_>, thread: &Current<'_>, link_map: u64) -> Option<u
     // All bits are set in what is not allocated.
     let unallocated = if reader.word_len() == 8 { u64::MAX } else { u64::from(u32::MAX) };
     (number != 0 && place != unallocated && place != 0).then_some(place)
-}
-
-fn thread_pointer(registers: &Registers, word_len: u64) -> Option<u64> {
-    let segments = &registers.cpu.segments;
-    let base = if word_len == 8 { segments.fs.base } else { segments.gs.base };
-    base.filter(|base| *base != 0)
 }
 
 struct Reader<'r, 's> {

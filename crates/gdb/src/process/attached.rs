@@ -8,11 +8,12 @@ use vmss2core_guest::linux::{
     living_threads,
 };
 use vmss2core_machine::paging::{AddressSpace, Permissions};
+use vmss2core_machine::{Registers, Width};
 use vmss2core_mem::Gva;
 
 use super::registers;
-use crate::description::{Description, Width};
-use crate::target::{Inferior, Region, Registers, Thread};
+use crate::description::Description;
+use crate::target::{Inferior, Region, Thread};
 
 /// Where the program headers are.
 const AT_PHDR: u64 = 3;
@@ -55,14 +56,14 @@ impl Attached {
                 problems.join("; ")
             ));
         }
-        let description = registers::description(
-            !process.is_32_bit(),
-            found.values().filter_map(|state| state.cpu.fpu.as_ref()),
-        );
+        let registers: BTreeMap<u32, Registers> =
+            found.iter().map(|(tid, of)| (*tid, registers::of_thread(of))).collect();
+        let examples: Vec<&Registers> = registers.values().collect();
+        let description = registers::description(!process.is_32_bit(), &examples);
         let threads = tasks.iter().filter(|task| found.contains_key(&task.tid)).map(thread);
         Ok(Self {
             threads: threads.collect(),
-            registers: found.iter().map(|(tid, of)| (*tid, registers::of_thread(of))).collect(),
+            registers,
             description,
             problems,
             process,
@@ -253,9 +254,8 @@ impl Inferior for Attached {
     }
 
     fn triple(&self) -> Option<String> {
-        let is_wide = self.description.width() == Width::Bits64;
-        let architecture = if is_wide { "x86_64" } else { "i386" };
-        Some(format!("{architecture}-unknown-linux-gnu"))
+        let arch = self.registers.values().next()?.arch();
+        Some(format!("{}-unknown-linux-gnu", arch.triple_name(self.description.width())))
     }
 
     fn problems(&self) -> Vec<String> {

@@ -9,11 +9,11 @@ use std::collections::HashMap;
 
 use vmss2core_guest::linux::{Kernel, LinuxError, Task};
 use vmss2core_machine::paging::AddressSpace;
-use vmss2core_machine::{VcpuView, x86};
+use vmss2core_machine::{Registers, VcpuView, x86};
 use vmss2core_mem::{Gva, Problem};
 
 use crate::description::Description;
-use crate::target::{Inferior, Library, Region, Registers, Slide, Thread};
+use crate::target::{Inferior, Library, Region, Slide, Thread};
 use crate::vcpu::{KernelView, nowhere, region_at};
 
 mod words;
@@ -73,13 +73,13 @@ impl<'a> GuestTasks<'a> {
         own.into_iter().chain([self.kernel.space().clone()]).collect()
     }
 
-    fn cpu(&self, task: &Task) -> x86::Registers {
+    fn cpu(&self, task: &Task) -> Registers {
         let running = task.on_vcpu.and_then(|index| self.kernel.registers_of(index));
         if let Some(running) = running {
-            return running.clone();
+            return running.clone().into();
         }
         match self.kernel.sleeping_registers(task) {
-            Ok(found) => x86::Registers { rip: found.value.rip.or(Some(0)), ..found.value },
+            Ok(found) => x86::Registers { rip: found.value.rip.or(Some(0)), ..found.value }.into(),
             Err(_) => nowhere(),
         }
     }
@@ -119,7 +119,7 @@ impl Inferior for GuestTasks<'_> {
     }
 
     fn registers(&self, tid: u32) -> Option<Registers> {
-        Some(Registers { cpu: self.cpu(self.tasks.get(&tid)?), system_call: None })
+        Some(self.cpu(self.tasks.get(&tid)?))
     }
 
     fn read(&self, tid: u32, address: u64, buf: &mut [u8]) -> usize {

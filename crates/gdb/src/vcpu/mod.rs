@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use vmss2core_machine::Vcpu;
 use vmss2core_machine::paging::AddressSpace;
+use vmss2core_machine::{Registers, Vcpu};
 use vmss2core_mem::{Gva, PhysicalMemory};
 
 use crate::description::Description;
-use crate::target::{Inferior, Library, MachKernel, Region, Registers, Slide, Target, Thread};
+use crate::target::{Inferior, Library, MachKernel, Region, Slide, Target, Thread};
 
 mod kernel;
 mod macos;
@@ -59,7 +59,7 @@ fn no_processor() -> Thread {
 /// Threads are numbered from 1: 0 is no thread.
 fn thread(vcpu: &Vcpu) -> Thread {
     let level = vcpu.registers.level();
-    let ring = level.map(|level| format!("{} {level}", vcpu.registers.level_name()));
+    let ring = level.map(|level| format!("{} {level}", vcpu.registers.arch().level_name()));
     let halted = vcpu.halted.unwrap_or(false).then(|| "halted".to_owned());
     let words: Vec<String> = ring.into_iter().chain(halted).collect();
     Thread {
@@ -85,11 +85,7 @@ impl Inferior for Vcpus<'_> {
 
     fn registers(&self, tid: u32) -> Option<Registers> {
         self.threads.iter().find(|thread| thread.tid == tid)?;
-        let cpu = match self.vcpu(tid) {
-            Some(vcpu) => vcpu.x86().cloned().unwrap_or_default(),
-            None => nowhere(),
-        };
-        Some(Registers { cpu, system_call: None })
+        Some(self.vcpu(tid).map_or_else(nowhere, |vcpu| vcpu.registers.clone()))
     }
 
     fn read(&self, tid: u32, address: u64, buf: &mut [u8]) -> usize {

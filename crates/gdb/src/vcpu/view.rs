@@ -7,13 +7,14 @@ use std::sync::OnceLock;
 use vmss2core_guest::linux::Kernel;
 use vmss2core_guest::{Facts, OperatingSystem, windows};
 use vmss2core_machine::paging::{AddressSpace, PagingMode};
-use vmss2core_machine::x86::FpuState;
-use vmss2core_machine::{Checkpoint, Vcpu, VcpuView, x86};
+use vmss2core_machine::{
+    Arch, Architecture, Checkpoint, Registers, Scope, Vcpu, VcpuView, Width, arm64, x86,
+};
 use vmss2core_mem::Gva;
 
 use super::windows::images;
 use super::{PerCpu, macos, modules, read_prefix};
-use crate::description::{Description, Feature, Width};
+use crate::description::Description;
 use crate::target::{Library, MachKernel, Slide};
 
 /// A checkpoint as its kernel sees it.
@@ -36,7 +37,7 @@ impl<'a> KernelView<'a> {
             facts,
             kernel,
             windows: None,
-            description: Description::new(width(checkpoint, facts), &features(checkpoint)),
+            description: description(checkpoint, facts),
             percpu: PerCpu::default(),
             module_dir: None,
             modules: OnceLock::new(),
@@ -154,7 +155,7 @@ impl<'a> KernelView<'a> {
     /// None for what is not known and may be macOS: lldb then looks for that kernel by
     /// itself, which only wastes time elsewhere.
     pub fn triple(&self) -> Option<String> {
-        let architecture = if self.width() == Width::Bits64 { "x86_64" } else { "i386" };
+        let architecture = arch(self.checkpoint).triple_name(self.width());
         let system = match self.facts.os.as_ref()?.value {
             OperatingSystem::Linux => "unknown-linux-gnu",
             OperatingSystem::MacOs => "apple-macosx",
@@ -166,8 +167,23 @@ impl<'a> KernelView<'a> {
 
 /// Registers of which nothing is known: gdb drops a thread of which it is not told
 /// where it stands.
-pub(crate) fn nowhere() -> x86::Registers {
-    x86::Registers { rip: Some(0), ..x86::Registers::default() }
+pub(crate) fn nowhere() -> Registers {
+    x86::Registers { rip: Some(0), ..x86::Registers::default() }.into()
+}
+
+/// The architecture of a checkpoint's processors.
+fn arch(checkpoint: &Checkpoint) -> &'static dyn Arch {
+    match (checkpoint.vcpus.first(), checkpoint.about.machine.architecture) {
+        (Some(vcpu), _) => vcpu.registers.arch(),
+        (None, Some(Architecture::Arm64)) => &arm64::Arm64,
+        (None, _) => &x86::X86,
+    }
+}
+
+fn description(checkpoint: &Checkpoint, facts: &Facts) -> Description {
+    let vcpus: Vec<&Registers> = checkpoint.vcpus.iter().map(|vcpu| &vcpu.registers).collect();
+    let width = width(checkpoint, facts);
+    Description::new(arch(checkpoint).table(width, Scope::Processors, &vcpus))
 }
 
 fn width(checkpoint: &Checkpoint, facts: &Facts) -> Width {
@@ -185,17 +201,6 @@ fn width(checkpoint: &Checkpoint, facts: &Facts) -> Width {
     } else {
         Width::Bits32
     }
-}
-
-/// SSE even where the checkpoint lacks it: gdb wants it, and says "unavailable".
-fn features(checkpoint: &Checkpoint) -> Vec<Feature> {
-    let mut features = vec![Feature::Core, Feature::Sse, Feature::Segments];
-    let has_avx = |vcpu: &x86::Registers| vcpu.fpu.as_ref().is_some_and(FpuState::has_avx);
-    if checkpoint.vcpus.iter().filter_map(Vcpu::x86).any(has_avx) {
-        features.push(Feature::Avx);
-    }
-    features.push(Feature::System);
-    features
 }
 
 #[cfg(test)]

@@ -1,11 +1,36 @@
 //! Processors: one folder for each architecture.
+//!
+//! To add one: a folder here with `Registers` (each an `Option`), its `table` of registers,
+//! its page tables (`levels` and a decoder of entries) and its [`Arch`]; a variant of
+//! [`Registers`] and a line in [`ARCHES`].
 
 use vmss2core_mem::PhysicalMemory;
 
 use crate::paging::{Paging, PagingError};
 
 pub mod arm64;
+mod table;
 pub mod x86;
+
+pub use table::{Feature, RegisterDef, Scope, Table, Width};
+
+/// What a kind of processor is.
+pub trait Arch: Sync + std::fmt::Debug {
+    /// Its name.
+    fn name(&self) -> &'static str;
+
+    /// What it calls a privilege level.
+    fn level_name(&self) -> &'static str;
+
+    /// The registers that processors or threads like `examples` have.
+    fn table(&self, width: Width, scope: Scope, examples: &[&Registers]) -> Table;
+
+    /// The first part of a target triple for code of this width.
+    fn triple_name(&self, width: Width) -> &'static str;
+}
+
+/// All architectures.
+pub static ARCHES: &[&dyn Arch] = &[&x86::X86, &arm64::Arm64];
 
 /// Registers by architecture. Each register is an `Option`: a source that lacks it
 /// says `None`, so that a writer can tell "zero" from "not known".
@@ -16,6 +41,12 @@ pub enum Registers {
     X86(Box<x86::Registers>),
     /// A 64-bit Arm processor.
     Arm64(Box<arm64::Registers>),
+}
+
+impl From<x86::Registers> for Registers {
+    fn from(x86: x86::Registers) -> Self {
+        Self::X86(Box::new(x86))
+    }
 }
 
 /// What kind of code a processor executes.
@@ -33,11 +64,54 @@ pub enum Privilege {
 }
 
 impl Registers {
-    /// Name of the architecture.
-    pub fn architecture(&self) -> &'static str {
+    /// The architecture.
+    pub fn arch(&self) -> &'static dyn Arch {
         match self {
-            Self::X86(_) => "x86",
-            Self::Arm64(_) => "arm64",
+            Self::X86(_) => &x86::X86,
+            Self::Arm64(_) => &arm64::Arm64,
+        }
+    }
+
+    /// The registers of an x86 processor.
+    pub fn x86(&self) -> Option<&x86::Registers> {
+        match self {
+            Self::X86(x86) => Some(x86),
+            Self::Arm64(_) => None,
+        }
+    }
+
+    /// The program counter.
+    pub fn pc(&self) -> Option<u64> {
+        match self {
+            Self::X86(x86) => x86.rip,
+            Self::Arm64(arm64) => arm64.pc,
+        }
+    }
+
+    /// The stack pointer.
+    pub fn sp(&self) -> Option<u64> {
+        match self {
+            Self::X86(x86) => x86.gpr(x86::Gpr::Rsp),
+            Self::Arm64(arm64) => arm64.sp,
+        }
+    }
+
+    /// Where a thread has its block of variables.
+    pub fn thread_pointer(&self, width: Width) -> Option<u64> {
+        match self {
+            Self::X86(x86) => x86.thread_pointer(width),
+            Self::Arm64(arm64) => arm64.tpidr_el0,
+        }
+    }
+
+    /// Registers that no table has, by name.
+    pub fn others(&self) -> Vec<(String, u64)> {
+        match self {
+            Self::X86(x86) => {
+                let msr = |(number, value): (&u32, &u64)| (format!("msr {number:#x}"), *value);
+                x86.other_msrs.iter().map(msr).collect()
+            }
+            Self::Arm64(_) => Vec::new(),
         }
     }
 
@@ -46,7 +120,7 @@ impl Registers {
     pub fn paging(&self, memory: &PhysicalMemory) -> Result<Paging, PagingError> {
         match self {
             Self::X86(x86) => x86::paging_of(memory, x86),
-            Self::Arm64(_) => Err(PagingError::UnknownArchitecture(self.architecture())),
+            Self::Arm64(_) => Err(PagingError::UnknownArchitecture(self.arch().name())),
         }
     }
 
@@ -55,14 +129,6 @@ impl Registers {
         match self {
             Self::X86(x86) => x86.privilege(),
             Self::Arm64(arm64) => arm64.privilege(),
-        }
-    }
-
-    /// What the architecture calls a privilege level.
-    pub fn level_name(&self) -> &'static str {
-        match self {
-            Self::X86(_) => "ring",
-            Self::Arm64(_) => "EL",
         }
     }
 

@@ -121,7 +121,7 @@ pub enum PagingError {
     #[error("the checkpoint does not have this register of the vCPU: {0}")]
     Missing(&'static str),
     /// Page tables of this architecture cannot be read.
-    #[error("page tables of this architecture are not known: {0}")]
+    #[error("page tables of {0} processors cannot be read")]
     UnknownArchitecture(&'static str),
 }
 

@@ -239,7 +239,7 @@ fn odd_blocks_are_reported_not_guessed() {
 fn arm_processors_have_their_table_base() {
     let opened = open_cpu(vec![Tag::u64("hv:ttbrEL1[0]", &[0], 0x8123_4000)]);
     let Registers::Arm64(arm) = &opened.checkpoint.vcpus[0].registers else { panic!("not Arm") };
-    assert_eq!(arm.ttbr1_el1, Some(0x8123_4000));
+    assert_eq!(arm.system.ttbr1_el1, Some(0x8123_4000));
     assert!(has_problem(&opened, Severity::Note, &["hv:ttbrEL1[0]"]));
     assert_eq!(opened.checkpoint.about.machine.architecture, Some(Architecture::Arm64));
 }

@@ -88,8 +88,6 @@ fn places(kernel: &Kernel) -> Vec<FramePlace> {
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub(super) cpu: x86::Registers,
-    /// Number of the system call that it is in, or [`NO_SYSTEM_CALL`].
-    pub(super) system_call: u64,
     /// Not all of the registers were stored.
     pub(super) is_partial: bool,
 }
@@ -153,6 +151,7 @@ fn decode_64(bytes: &[u8]) -> Option<Stored> {
     let mut cpu = x86::Registers {
         rip: Some(word(regs.ip)?),
         rflags: Some(word(regs.flags)?),
+        system_call: Some(word(regs.orig_ax)?),
         ..x86::Registers::default()
     };
     // FRED has event data above the selectors.
@@ -162,7 +161,7 @@ fn decode_64(bytes: &[u8]) -> Option<Stored> {
     for (index, gpr) in regs.general {
         cpu.set_gpr(*gpr, word(*index)?);
     }
-    Some(Stored { cpu, system_call: word(regs.orig_ax)?, is_partial: false })
+    Some(Stored { cpu, is_partial: false })
 }
 
 /// What the SYSCALL instruction itself leaves: the return address in RCX and
@@ -197,6 +196,7 @@ fn parse_32(bytes: &[u8]) -> Option<Stored> {
         let mut cpu = x86::Registers {
             rip: Some(*ip),
             rflags: Some(*flags),
+            system_call: Some(sign_extended(*orig_ax)),
             segments: SegmentRegisters {
                 cs: with(*cs),
                 ss: with(*ss),
@@ -214,7 +214,7 @@ fn parse_32(bytes: &[u8]) -> Option<Stored> {
         }
         let segments = CODE_32.contains(&(cs & 0xffff)) && is_data(*ss);
         let is_user = segments && is_user_state(&cpu, 1 << 32);
-        is_user.then(|| Stored { cpu, system_call: sign_extended(*orig_ax), is_partial: false })
+        is_user.then_some(Stored { cpu, is_partial: false })
     })
 }
 

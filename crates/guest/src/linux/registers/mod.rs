@@ -32,8 +32,6 @@ pub struct ThreadRegisters {
     /// Its registers as user mode sees them, x87, SSE and later state in standard format
     /// among them. Of the segments it has selectors, and the bases of FS and GS.
     pub cpu: x86::Registers,
-    /// Number of the system call that the thread is in, or -1.
-    pub system_call: u64,
     /// Where they were found: `vCPU 1`, or where on its stack.
     pub how: String,
     /// It was executing 32-bit code.
@@ -93,7 +91,6 @@ impl RegisterFinder {
     fn running(&self, task: &Task, vcpu: u32, x86: &x86::Registers) -> ThreadRegisters {
         let mut thread = ThreadRegisters {
             cpu: of_vcpu(x86),
-            system_call: NO_SYSTEM_CALL,
             how: format!("vCPU {vcpu}"),
             ..ThreadRegisters::default()
         };
@@ -185,9 +182,8 @@ impl RegisterFinder {
     fn stored(&self, task: &Task) -> Result<ThreadRegisters, LinuxError> {
         let place = self.place.as_ref().map(|place| place.value);
         let found = frame::of_task(&self.kernel, place, task)?;
-        let Stored { cpu, system_call, is_partial } = found.value;
-        let mut thread =
-            ThreadRegisters { cpu, system_call, how: found.how, ..ThreadRegisters::default() };
+        let Stored { cpu, is_partial } = found.value;
+        let mut thread = ThreadRegisters { cpu, how: found.how, ..ThreadRegisters::default() };
         self.distrust(&mut thread, task, is_partial);
         Ok(thread)
     }
@@ -199,7 +195,7 @@ impl RegisterFinder {
         let is_compat = frame::is_compat(&thread.cpu);
         // 32-bit programs have the first two only.
         let preserved = if is_compat { PRESERVED.split_at(2).0 } else { &PRESERVED };
-        let is_in_call = i64::from_le_bytes(thread.system_call.to_le_bytes()) >= 0;
+        let is_in_call = thread.cpu.system_call.is_some_and(|number| number >> 63 == 0);
         let stores_part =
             self.kernel.linux().is_64_bit && is_in_call && self.stores_part(is_compat);
         if is_partial || stores_part {
@@ -306,6 +302,7 @@ fn of_vcpu(vcpu: &x86::Registers) -> x86::Registers {
         general: vcpu.general,
         rip: vcpu.rip,
         rflags: vcpu.rflags,
+        system_call: Some(NO_SYSTEM_CALL),
         segments: SegmentRegisters {
             cs: selector(of.cs),
             ss: selector(of.ss),

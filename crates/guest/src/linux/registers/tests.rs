@@ -214,7 +214,7 @@ fn a_sleeping_thread_has_its_bases_in_its_task() {
     guest.set(TASK + 0x110, 0x1000);
     let thread = guest.registers().unwrap();
     assert_eq!(bases(&thread), [Some(0x7f12_3456_7000), Some(0x1000)]);
-    assert_eq!(thread.system_call, 7);
+    assert_eq!(thread.cpu.system_call, Some(7));
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn a_thread_in_user_mode_is_in_its_vcpu() {
     let thread = without.registers().unwrap();
     // The base of GS, which the checkpoint lacks, is not 0.
     assert_eq!((thread.cpu.rip, bases(&thread)), (Some(0x40_1000), [Some(0x7000), None]));
-    assert_eq!((thread.cpu.gpr(Gpr::R12), thread.system_call), (Some(7), u64::MAX));
+    assert_eq!((thread.cpu.gpr(Gpr::R12), thread.cpu.system_call), (Some(7), Some(u64::MAX)));
     assert_eq!(thread.cpu.fpu, None, "what memory has is old");
     assert!(thread.problems[0].message.contains("thread 42 (test)"), "{:?}", thread.problems);
 
@@ -371,7 +371,7 @@ fn all_forms_of_32_bit_registers_are_read() {
         assert!(thread.is_32_bit_code);
         assert_eq!([cpu.segments.fs.selector, cpu.segments.gs.selector], want);
         assert_eq!((cpu.gpr(Gpr::Rbx), cpu.gpr(Gpr::Rax)), (Some(1), Some(7)));
-        assert_eq!((cpu.rip, thread.system_call), (Some(0x0804_8000), u64::MAX));
+        assert_eq!((cpu.rip, cpu.system_call), (Some(0x0804_8000), Some(u64::MAX)));
     }
 }
 

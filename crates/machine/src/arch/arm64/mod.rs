@@ -1,14 +1,39 @@
 //! 64-bit Arm.
 
-use super::Privilege;
+mod table;
+
+use super::table::{Scope, Table, Width};
+use super::{Arch, Privilege};
 
 /// Registers of a 64-bit Arm processor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Registers {
+    /// General registers, X0 to X30.
+    pub general: [Option<u64>; 31],
+    /// Stack pointer of the exception level that executes.
+    pub sp: Option<u64>,
+    /// Program counter.
+    pub pc: Option<u64>,
     /// Processor state: flags, exception level.
     pub pstate: Option<u64>,
-    /// Translation table base of the kernel half.
+    /// Thread pointer of programs.
+    pub tpidr_el0: Option<u64>,
+    /// What the system registers of a kernel hold.
+    pub system: SystemRegisters,
+}
+
+/// Registers that only a kernel sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the registers'")]
+pub struct SystemRegisters {
+    pub sctlr_el1: Option<u64>,
+    pub tcr_el1: Option<u64>,
+    pub ttbr0_el1: Option<u64>,
     pub ttbr1_el1: Option<u64>,
+    pub mair_el1: Option<u64>,
+    pub vbar_el1: Option<u64>,
+    pub tpidr_el1: Option<u64>,
+    pub contextidr_el1: Option<u64>,
 }
 
 impl Registers {
@@ -24,5 +49,27 @@ impl Registers {
             2 => Privilege::Hypervisor,
             _ => Privilege::Firmware,
         })
+    }
+}
+
+/// The architecture.
+#[derive(Debug)]
+pub struct Arm64;
+
+impl Arch for Arm64 {
+    fn name(&self) -> &'static str {
+        "arm64"
+    }
+
+    fn level_name(&self) -> &'static str {
+        "EL"
+    }
+
+    fn table(&self, _: Width, scope: Scope, _: &[&super::Registers]) -> Table {
+        table::table(scope)
+    }
+
+    fn triple_name(&self, _: Width) -> &'static str {
+        "aarch64"
     }
 }

@@ -33,6 +33,8 @@ pub struct Registers {
     pub other_msrs: BTreeMap<u32, u64>,
     /// x87, SSE and later vector state.
     pub fpu: Option<FpuState>,
+    /// Of a thread of Linux: number of the system call that it is in, or -1 (`orig_rax`).
+    pub system_call: Option<u64>,
 }
 
 impl Registers {

@@ -9,13 +9,13 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use vmss2core_gdb::description::Width;
 use vmss2core_gdb::process::Processes;
 use vmss2core_gdb::tasks::GuestTasks;
 use vmss2core_gdb::vcpu::{KernelTarget, KernelView, Vcpus};
 use vmss2core_gdb::{Bind, Inferior, Server, Stop};
 use vmss2core_guest::linux::{BetterSources, Kernel};
 use vmss2core_guest::windows;
+use vmss2core_machine::Width;
 use vmss2core_machine::{Checkpoint, Provenance};
 
 use super::Plan;

@@ -3,50 +3,50 @@
 
 use std::fmt::Write;
 
-use super::features::{register, segment};
-use super::{Feature, Register, Width};
-use crate::target::Registers;
+use super::{register, segment};
+use crate::arch::table::{RegisterDef, Width};
+use crate::arch::x86::Registers;
 
 /// A register by name, type (empty for a plain number) and value.
 type Entry = (&'static str, &'static str, fn(&Registers, usize) -> Option<u128>);
 
 const ENTRIES: [Entry; 36] = [
-    ("cr0", "x86_cr0", |of, _| wide(of.cpu.control.cr0)),
-    ("cr2", "", |of, _| wide(of.cpu.control.cr2)),
-    ("cr3", "", |of, _| wide(of.cpu.control.cr3)),
-    ("cr4", "x86_cr4", |of, _| wide(of.cpu.control.cr4)),
-    ("cr8", "", |of, _| wide(of.cpu.control.cr8)),
-    ("efer", "x86_efer", |of, _| wide(of.cpu.msrs.efer)),
-    ("k_gs_base", "", |of, _| wide(of.cpu.msrs.kernel_gs_base)),
-    ("idt_base", "", |of, _| wide(of.cpu.idtr.base)),
-    ("idt_limit", "", |of, _| of.cpu.idtr.limit.map(u128::from)),
-    ("gdt_base", "", |of, _| wide(of.cpu.gdtr.base)),
-    ("gdt_limit", "", |of, _| of.cpu.gdtr.limit.map(u128::from)),
-    ("tr", "", |of, _| of.cpu.segments.tr.selector.map(u128::from)),
-    ("tr_base", "", |of, _| wide(of.cpu.segments.tr.base)),
-    ("ldt", "", |of, _| of.cpu.segments.ldt.selector.map(u128::from)),
-    ("ldt_base", "", |of, _| wide(of.cpu.segments.ldt.base)),
-    ("cs_base", "", |of, _| wide(of.cpu.segments.cs.base)),
-    ("ss_base", "", |of, _| wide(of.cpu.segments.ss.base)),
-    ("ds_base", "", |of, _| wide(of.cpu.segments.ds.base)),
-    ("es_base", "", |of, _| wide(of.cpu.segments.es.base)),
-    ("star", "", |of, _| wide(of.cpu.msrs.star)),
-    ("lstar", "", |of, _| wide(of.cpu.msrs.lstar)),
-    ("cstar", "", |of, _| wide(of.cpu.msrs.cstar)),
-    ("sfmask", "", |of, _| wide(of.cpu.msrs.sfmask)),
-    ("sysenter_cs", "", |of, _| wide(of.cpu.msrs.sysenter_cs)),
-    ("sysenter_esp", "", |of, _| wide(of.cpu.msrs.sysenter_esp)),
-    ("sysenter_eip", "", |of, _| wide(of.cpu.msrs.sysenter_eip)),
-    ("tsc", "", |of, _| wide(of.cpu.msrs.tsc)),
+    ("cr0", "x86_cr0", |of, _| wide(of.control.cr0)),
+    ("cr2", "", |of, _| wide(of.control.cr2)),
+    ("cr3", "", |of, _| wide(of.control.cr3)),
+    ("cr4", "x86_cr4", |of, _| wide(of.control.cr4)),
+    ("cr8", "", |of, _| wide(of.control.cr8)),
+    ("efer", "x86_efer", |of, _| wide(of.msrs.efer)),
+    ("k_gs_base", "", |of, _| wide(of.msrs.kernel_gs_base)),
+    ("idt_base", "", |of, _| wide(of.idtr.base)),
+    ("idt_limit", "", |of, _| of.idtr.limit.map(u128::from)),
+    ("gdt_base", "", |of, _| wide(of.gdtr.base)),
+    ("gdt_limit", "", |of, _| of.gdtr.limit.map(u128::from)),
+    ("tr", "", |of, _| of.segments.tr.selector.map(u128::from)),
+    ("tr_base", "", |of, _| wide(of.segments.tr.base)),
+    ("ldt", "", |of, _| of.segments.ldt.selector.map(u128::from)),
+    ("ldt_base", "", |of, _| wide(of.segments.ldt.base)),
+    ("cs_base", "", |of, _| wide(of.segments.cs.base)),
+    ("ss_base", "", |of, _| wide(of.segments.ss.base)),
+    ("ds_base", "", |of, _| wide(of.segments.ds.base)),
+    ("es_base", "", |of, _| wide(of.segments.es.base)),
+    ("star", "", |of, _| wide(of.msrs.star)),
+    ("lstar", "", |of, _| wide(of.msrs.lstar)),
+    ("cstar", "", |of, _| wide(of.msrs.cstar)),
+    ("sfmask", "", |of, _| wide(of.msrs.sfmask)),
+    ("sysenter_cs", "", |of, _| wide(of.msrs.sysenter_cs)),
+    ("sysenter_esp", "", |of, _| wide(of.msrs.sysenter_esp)),
+    ("sysenter_eip", "", |of, _| wide(of.msrs.sysenter_eip)),
+    ("tsc", "", |of, _| wide(of.msrs.tsc)),
     ("dr0", "", |of, _| debug(of, 0)),
     ("dr1", "", |of, _| debug(of, 1)),
     ("dr2", "", |of, _| debug(of, 2)),
     ("dr3", "", |of, _| debug(of, 3)),
     ("dr6", "", |of, _| debug(of, 6)),
     ("dr7", "", |of, _| debug(of, 7)),
-    ("pat", "", |of, _| wide(of.cpu.msrs.pat)),
-    ("xcr0", "", |of, _| wide(of.cpu.msrs.xcr0)),
-    ("tsc_aux", "", |of, _| wide(of.cpu.msrs.tsc_aux)),
+    ("pat", "", |of, _| wide(of.msrs.pat)),
+    ("xcr0", "", |of, _| wide(of.msrs.xcr0)),
+    ("tsc_aux", "", |of, _| wide(of.msrs.tsc_aux)),
 ];
 
 /// Limits in bytes; attributes as in the access rights of Intel's VMCS (type, S,
@@ -67,11 +67,11 @@ fn wide(value: Option<u64>) -> Option<u128> {
 }
 
 fn debug(of: &Registers, index: usize) -> Option<u128> {
-    of.cpu.debug.get(index).copied().flatten().map(u128::from)
+    of.debug.get(index).copied().flatten().map(u128::from)
 }
 
-pub(super) fn registers(width: Width) -> Vec<Register> {
-    let mut all: Vec<Register> = ENTRIES.iter().map(|entry| system(entry, 0)).collect();
+pub(super) fn registers(width: Width) -> Vec<RegisterDef> {
+    let mut all: Vec<RegisterDef> = ENTRIES.iter().map(|entry| system(entry, 0)).collect();
     if width != Width::Bits64 {
         // The feature that gdb has for these is one of 64-bit code.
         let base: fn(&Registers, usize) -> Option<u128> = |of, at| wide(segment(of, at).base);
@@ -87,11 +87,10 @@ pub(super) fn registers(width: Width) -> Vec<Register> {
 }
 
 /// All have 64 bits: those of a 32-bit guest are zero-extended.
-fn system((name, kind, value): &Entry, index: usize) -> Register {
-    Register {
+fn system((name, kind, value): &Entry, index: usize) -> RegisterDef {
+    RegisterDef {
         kind: if kind.is_empty() { "uint64" } else { kind },
         group: Some("system"),
-        feature: Feature::System,
         index,
         ..register(name, 64, *value)
     }

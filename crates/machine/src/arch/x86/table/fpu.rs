@@ -1,10 +1,8 @@
 //! x87 and vector registers, taken from an FXSAVE or XSAVE area (Intel SDM volume
 //! 1, chapters 10.5 and 13.4).
 
-use vmss2core_machine::x86::FpuState;
-use vmss2core_machine::x86::xsave::{AVX, XSTATE_BV};
-
-use crate::target::Registers;
+use crate::arch::x86::xsave::{AVX, XSTATE_BV};
+use crate::arch::x86::{FpuState, Registers};
 
 /// gdb's names for what controls x87, in its order.
 pub(super) const CONTROLS: [&str; 8] =
@@ -18,7 +16,7 @@ const YMM_HIGH: usize = 576;
 
 /// The low `len` bytes at an offset of the legacy area.
 fn legacy(of: &Registers, at: usize, len: usize) -> Option<u128> {
-    number(of.cpu.fpu.as_ref()?.fxsave()?, at, len)
+    number(of.fpu.as_ref()?.fxsave()?, at, len)
 }
 
 fn number(area: &[u8], at: usize, len: usize) -> Option<u128> {
@@ -79,7 +77,7 @@ pub(super) fn mxcsr(of: &Registers, _: usize) -> Option<u128> {
 
 /// Upper half of `ymm0` and on; `None` if the state does not reach so far.
 pub(super) fn ymm_high(of: &Registers, index: usize) -> Option<u128> {
-    let FpuState::Xsave(area) = of.cpu.fpu.as_ref().filter(|state| state.has_avx())? else {
+    let FpuState::Xsave(area) = of.fpu.as_ref().filter(|state| state.has_avx())? else {
         return None;
     };
     let held = number(area, XSTATE_BV, 8)?;
@@ -97,9 +95,7 @@ mod tests {
     fn with_area(change: impl FnOnce(&mut [u8])) -> Registers {
         let mut area = vec![0; 832];
         change(&mut area);
-        let mut registers = Registers::default();
-        registers.cpu.fpu = Some(FpuState::Xsave(area));
-        registers
+        Registers { fpu: Some(FpuState::Xsave(area)), ..Registers::default() }
     }
 
     #[test]
@@ -121,8 +117,8 @@ mod tests {
         let of = with_area(|area| (area[YMM_HIGH + 16], area[XSTATE_BV]) = (7, 4));
         assert_eq!(ymm_high(&of, 1), Some(7));
         assert_eq!(ymm_high(&Registers::default(), 1), None);
-        let mut of = Registers::default();
-        of.cpu.fpu = Some(FpuState::Xsave(vec![0; 20]));
+        let fpu = Some(FpuState::Xsave(vec![0; 20]));
+        let of = Registers { fpu, ..Registers::default() };
         assert_eq!((xmm(&of, 0), mxcsr(&of, 0)), (None, None));
     }
 }

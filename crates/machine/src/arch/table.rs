@@ -1,0 +1,104 @@
+//! Tables of registers: which there are, in which order, and how each is taken from a
+//! processor. One table feeds what debuggers are told, what is printed and what is written.
+
+use super::{Registers, arm64, x86};
+
+/// How wide the code is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    /// Real mode.
+    Bits16,
+    /// Protected mode, or virtual-8086 mode.
+    Bits32,
+    /// 64-bit code.
+    Bits64,
+}
+
+/// Whose registers a table is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Processors, with the registers that only a kernel sees.
+    Processors,
+    /// Threads of programs.
+    Programs,
+}
+
+/// How a register is taken from a processor; the number tells alike registers apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Getter {
+    X86(fn(&x86::Registers, usize) -> Option<u128>),
+    Arm64(fn(&arm64::Registers, usize) -> Option<u64>),
+}
+
+/// One register.
+#[derive(Clone, Debug)]
+pub struct RegisterDef {
+    /// Its name.
+    pub name: String,
+    /// Its size in bits, a multiple of 8 up to 128.
+    pub bits: u32,
+    /// Its type, as gdb names types.
+    pub kind: &'static str,
+    /// The group that it is shown in, apart from its type's.
+    pub group: Option<&'static str>,
+    /// The program counter, the stack pointer or the frame pointer: what a debugger asks
+    /// for first.
+    pub is_first: bool,
+    pub(crate) getter: Getter,
+    pub(crate) index: usize,
+}
+
+impl RegisterDef {
+    /// Its value; `None` if it is not known, or of another architecture.
+    pub fn value(&self, registers: &Registers) -> Option<u128> {
+        match (self.getter, registers) {
+            (Getter::X86(get), Registers::X86(x86)) => get(x86, self.index),
+            (Getter::Arm64(get), Registers::Arm64(arm64)) => get(arm64, self.index).map(u128::from),
+            _ => None,
+        }
+    }
+
+    /// Its bytes, as many as it is wide.
+    pub fn bytes(&self, registers: &Registers) -> Option<Vec<u8>> {
+        let mut bytes = self.value(registers)?.to_le_bytes().to_vec();
+        bytes.truncate(self.len_bytes());
+        Some(bytes)
+    }
+
+    /// Its size.
+    pub fn len_bytes(&self) -> usize {
+        // At most 16.
+        usize::try_from(self.bits / 8).unwrap_or(0)
+    }
+}
+
+/// Registers that belong together: a feature of a target description, as gdb calls it.
+#[derive(Clone, Debug)]
+pub struct Feature {
+    /// The name by which gdb knows it.
+    pub name: &'static str,
+    /// Types that its registers need, as gdb's XML has them.
+    pub types: String,
+    /// Its registers, never none.
+    pub registers: Vec<RegisterDef>,
+}
+
+/// The registers of all processors of a machine, or of all threads of a program.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// What gdb calls the architecture.
+    pub architecture: &'static str,
+    /// How wide the code is.
+    pub width: Width,
+    /// What gdb calls the system whose programs these are of.
+    pub system: Option<&'static str>,
+    /// In the order of the registers' numbers.
+    pub features: Vec<Feature>,
+}
+
+impl Table {
+    /// The registers in the order of their numbers.
+    pub fn registers(&self) -> impl Iterator<Item = &RegisterDef> {
+        self.features.iter().flat_map(|feature| &feature.registers)
+    }
+}
