@@ -50,7 +50,7 @@ pub use macos::{
 pub use maps::{MappingInfo, MapsReport};
 pub use modules::{ModuleInfo, ModuleList, ModulesReport};
 pub use next::Step;
-pub use page::{Answer, Column, Page};
+pub use page::{Answer, Column, Forms, Page};
 pub use ps::{PsOptions, PsReport, TaskInfo, Totals};
 pub use state::{KernelAnswers, KernelState, RunningTask, StoppedInfo, TaskCounts};
 pub use symbols::{SymbolInfo, SymbolsReport, matches_pattern};

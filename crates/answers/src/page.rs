@@ -2,11 +2,13 @@
 //! commands. What it looks like is up to a [`Form`]; text is one of them.
 
 use std::borrow::Cow;
-use std::io;
+use std::io::{self, Write};
 
 use serde::Serialize;
 
 use crate::info::Known;
+use crate::json::write_json;
+use crate::text::write_text;
 
 /// Something that was asked of a checkpoint or its guest, and what is to be said.
 ///
@@ -18,6 +20,25 @@ pub trait Answer: Serialize {
 
     /// Describes the answer for people.
     fn page(&self, page: &mut Page<'_>);
+}
+
+/// An answer in each of its forms.
+pub trait Forms {
+    /// Writes it for people.
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()>;
+
+    /// Writes it as JSON.
+    fn write_json(&self, out: &mut dyn Write) -> io::Result<()>;
+}
+
+impl<A: Answer> Forms for A {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        write_text(self, out)
+    }
+
+    fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
+        write_json(self, out)
+    }
 }
 
 /// A form that pages have. Strings that it gets may hold anything: it is the one who

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use anyhow::Error;
+use vmss2core::Guest;
 use vmss2core_checkpoint::{ErrorKind, OpenError};
 use vmss2core_dump::DumpError;
 use vmss2core_mem::{Problem, Severity};
@@ -46,6 +47,11 @@ impl Exit {
             // As shells report a process that a signal ended.
             Self::Stopped { signal } => (signal & 0x7f).saturating_add(128),
         }
+    }
+
+    /// How a command ends that worked with this guest and came across these problems.
+    pub(crate) fn of_guest(guest: &Guest, more: &[Problem]) -> Self {
+        Self::with_problems(guest.misfit().into_iter().chain(guest.problems()).chain(more))
     }
 
     /// How a command ends that succeeded with these problems.
@@ -101,15 +107,39 @@ pub(crate) fn report(error: &Error) -> Exit {
     code_for(error)
 }
 
-/// The option that helps against an error of the writers.
+/// What the user may type against an error.
 fn advice(error: &Error) -> Option<&'static str> {
-    let dump = error.chain().find_map(|cause| cause.downcast_ref::<DumpError>())?;
-    match dump {
+    error.chain().find_map(|cause| {
+        let of_library = cause.downcast_ref().and_then(advice_for);
+        of_library.or_else(|| advice_for_writer(cause.downcast_ref()?))
+    })
+}
+
+fn advice_for(error: &vmss2core::Error) -> Option<&'static str> {
+    match error {
+        vmss2core::Error::Write(error) => advice_for_writer(error),
+        vmss2core::Error::NoProcess(_) => Some("vmss2core ps lists them"),
+        vmss2core::Error::NoTask(_) => Some("vmss2core ps lists all"),
+        vmss2core::Error::NoCpu { known, .. } if known.is_empty() => {
+            Some("bt without --cpu shows all")
+        }
+        _ => None,
+    }
+}
+
+fn advice_for_writer(error: &DumpError) -> Option<&'static str> {
+    match error {
         DumpError::Exists { .. } => Some("use --force to replace it"),
         DumpError::NotWindows { .. } => Some("--format raw writes the memory as it is"),
         DumpError::Compress { .. } => Some("try another --compress"),
         _ => None,
     }
+}
+
+/// An error of the library as a sentence, with what the user may type.
+pub(crate) fn explained(error: &vmss2core::Error) -> String {
+    let advice = advice_for(error).map_or_else(String::new, |advice| format!("; {advice}"));
+    format!("{}{advice}", error.in_full())
 }
 
 /// Prints what clap has to say: help and version on stdout, the rest on stderr.
@@ -126,7 +156,11 @@ fn code_for(error: &Error) -> Exit {
         if let Some(stopped) = cause.downcast_ref::<Stopped>() {
             return Exit::Stopped { signal: stopped.signal };
         }
-        if let Some(error) = cause.downcast_ref::<OpenError>() {
+        let of_library = match cause.downcast_ref() {
+            Some(vmss2core::Error::Open(error)) => Some(error),
+            _ => None,
+        };
+        if let Some(error) = of_library.or_else(|| cause.downcast_ref::<OpenError>()) {
             return match error.kind() {
                 ErrorKind::NotACheckpoint => Exit::NotACheckpoint,
                 ErrorKind::NeedsKey => Exit::NeedsKey,

@@ -2,8 +2,8 @@
 
 use std::io::{self, BufWriter, StdoutLock, Write};
 
-use vmss2core_answers::{Answer, printable, write_json, write_text};
-use vmss2core_mem::Problem;
+use vmss2core_answers::{Forms, printable};
+use vmss2core_mem::{Problem, Severity};
 
 use crate::args::Style;
 
@@ -13,18 +13,18 @@ pub(crate) fn stdout() -> BufWriter<StdoutLock<'static>> {
 }
 
 /// Prints an answer.
-pub(crate) fn answer(answer: &impl Answer, style: Style) -> io::Result<()> {
+pub(crate) fn answer(answer: &impl Forms, style: Style) -> io::Result<()> {
     let mut out = stdout();
     match style {
-        Style::Text => write_text(answer, &mut out)?,
-        Style::Json => write_json(answer, &mut out)?,
+        Style::Text => answer.write_text(&mut out)?,
+        Style::Json => answer.write_json(&mut out)?,
     }
     out.flush()
 }
 
 /// Says an answer for people; if nobody can hear it, that is no error.
-pub(crate) fn tell(answer: &impl Answer) {
-    let _ = write_text(answer, &mut io::stderr().lock());
+pub(crate) fn tell(answer: &impl Forms) {
+    let _ = answer.write_text(&mut io::stderr().lock());
 }
 
 /// Where large pieces of data go.
@@ -61,6 +61,11 @@ pub(crate) fn problems<'a>(problems: impl IntoIterator<Item = &'a Problem>) {
     for problem in problems {
         line(&format!("vmss2core: {problem}"));
     }
+}
+
+/// Says those of them that someone who works with the guest should hear of.
+pub(crate) fn serious_problems<'a>(all: impl IntoIterator<Item = &'a Problem>) {
+    problems(all.into_iter().filter(|problem| problem.severity > Severity::Note));
 }
 
 /// Says how to open a file that was written.

@@ -8,7 +8,7 @@ use clap::{Args, ValueHint};
 use vmss2core_dump::output::{self as file, check_existing};
 use vmss2core_guest::linux::Kernel;
 
-use super::kernel::with_kernel;
+use super::open::ask_linux;
 use super::{Arguments, Plan};
 use crate::args::{Global, GuestArgs, GuestPlan};
 use crate::cancel::Cancel;
@@ -71,7 +71,7 @@ impl Plan for BtfPlan {
         if let Some(path) = &self.output {
             check_existing(path, existing)?;
         }
-        with_kernel(&self.guest, |kernel| {
+        ask_linux(&self.guest, |kernel| {
             let (bytes, how) = match &self.module {
                 Some(name) => of_module(kernel, name)?,
                 None => of_kernel(kernel)?,

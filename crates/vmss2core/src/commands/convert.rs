@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use anyhow::Context;
+use vmss2core::{Guest, windows};
 use vmss2core_answers::human_size;
 use vmss2core_dump::output::check_existing;
-use vmss2core_dump::{DumpError, Existing, Job, Summary};
+use vmss2core_dump::{DumpError, Existing, Summary};
 
-use super::source::Guest;
+use super::open;
 use crate::cancel::Cancel;
 use crate::exit::{Exit, Stopped};
 use crate::output;
@@ -30,8 +31,8 @@ pub(crate) fn run(plan: &ConvertPlan) -> anyhow::Result<Exit> {
         Target::Stdout => "standard output".into(),
     };
     let cancel = Cancel::install().context("cannot handle signals")?;
-    let guest = Guest::open_with_memory(&plan.source)?;
-    output::problems(guest.serious_reader_problems());
+    let guest = open::to_work(&plan.source, windows::Options::default())?;
+    output::serious_problems(guest.reader_problems());
     let progress = Progress::new(plan.progress, &name, &cancel);
     let summary = match &plan.output {
         Target::File(path) => {
@@ -42,10 +43,10 @@ pub(crate) fn run(plan: &ConvertPlan) -> anyhow::Result<Exit> {
     };
     let memory = human_size(summary.memory_bytes);
     output::talk(&format!("wrote {name}: {memory} of guest memory"));
-    output::problems(guest.serious_analysis_problems());
+    output::serious_problems(&guest.facts().problems);
     output::problems(&summary.problems);
     output::hints(&summary.hints);
-    Ok(guest.exit_with(&summary.problems))
+    Ok(Exit::of_guest(&guest, &summary.problems))
 }
 
 /// Writes one file.
@@ -56,7 +57,7 @@ pub(crate) fn write(
     progress: Progress<'_>,
     cancel: &Cancel,
 ) -> anyhow::Result<Summary> {
-    let job = job(guest, what, to, &progress);
+    let job = guest.job(to.path, to.existing, &what.chosen, &progress);
     let written = cancel.deferred(|| what.format.0.write(&job));
     progress.finish();
     written.map_err(|error| {
@@ -75,29 +76,12 @@ fn stream(
     let format = what.format.0.stream().context("the format cannot go to standard output")?;
     // Pieces are large, so they are not gathered first.
     let mut out = output::unbuffered_stdout()?;
-    let to = File { path: Path::new(name), existing: Existing::Stays };
-    let job = job(guest, what, to, &progress);
+    let job = guest.job(Path::new(name), Existing::Stays, &what.chosen, &progress);
     let written = cancel.deferred(|| format.write(&job, &mut out));
     progress.finish();
     written.map_err(|error| {
         stopped(error, cancel, || "stopped; what was written is of no use".to_owned())
     })
-}
-
-fn job<'a>(
-    guest: &'a Guest,
-    what: &'a Request,
-    to: File<'a>,
-    monitor: &'a Progress<'_>,
-) -> Job<'a> {
-    Job {
-        checkpoint: &guest.opened.checkpoint,
-        facts: &guest.facts,
-        path: to.path,
-        existing: to.existing,
-        chosen: &what.chosen,
-        monitor,
-    }
 }
 
 fn stopped(error: DumpError, cancel: &Cancel, text: impl FnOnce() -> String) -> anyhow::Error {

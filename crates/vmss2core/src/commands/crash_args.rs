@@ -1,9 +1,8 @@
 //! `crash-args`: how to open the guest in kernel debuggers.
 
 use clap::Args;
-use vmss2core_answers::CrashArgsReport;
 
-use super::kernel::with_kernel;
+use super::open::ask;
 use super::{Arguments, Plan};
 use crate::args::{Global, GuestArgs, GuestPlan, Style};
 use crate::exit::Exit;
@@ -43,10 +42,8 @@ struct CrashArgsPlan {
 
 impl Plan for CrashArgsPlan {
     fn run(&self) -> anyhow::Result<Exit> {
-        with_kernel(&self.guest, |kernel| {
-            let vmlinux = self.guest.files.vmlinux.as_deref();
-            let report = CrashArgsReport::new(kernel.linux(), &self.guest.source.inputs, vmlinux);
-            output::answer(&report, self.style)?;
+        ask(&self.guest, |guest| {
+            output::answer(&guest.crash_args()?, self.style)?;
             Ok(Vec::new())
         })
     }

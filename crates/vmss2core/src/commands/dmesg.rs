@@ -1,10 +1,10 @@
 //! `dmesg`: the kernel's log.
 
 use clap::Args;
-use vmss2core_answers::{DmesgReport, TimeStyle};
+use vmss2core_answers::TimeStyle;
 use vmss2core_guest::linux::LEVELS;
 
-use super::kernel::with_kernel;
+use super::open::ask;
 use super::{Arguments, Plan};
 use crate::args::{Global, GuestArgs, GuestPlan, Style};
 use crate::exit::Exit;
@@ -82,13 +82,11 @@ struct DmesgPlan {
 
 impl Plan for DmesgPlan {
     fn run(&self) -> anyhow::Result<Exit> {
-        with_kernel(&self.guest, |kernel| {
-            let log = kernel.log()?;
-            let clock = kernel.clock(Some(&log));
-            let report =
-                DmesgReport::new(&log, &clock, &self.levels, &log.problems).with_times(self.times);
+        ask(&self.guest, |guest| {
+            let said = guest.dmesg(&self.levels)?;
+            let report = said.answer.with_times(self.times);
             output::answer(&report, self.style)?;
-            output::talk(&format!("vmss2core: {}", log.how));
+            output::talk(&format!("vmss2core: {}", report.how));
             if self.times == TimeStyle::Date {
                 let booted = report.booted.as_ref();
                 output::talk(&booted.map_or_else(
@@ -96,7 +94,7 @@ impl Plan for DmesgPlan {
                     |booted| format!("vmss2core: started {}: {}", booted.value, booted.how),
                 ));
             }
-            Ok(log.problems)
+            Ok(said.problems)
         })
     }
 }

@@ -8,7 +8,7 @@ use clap::{Args, ValueHint};
 use vmss2core_answers::printable;
 use vmss2core_guest::linux::{KernelFile, KernelVersion, Layout, known_layout, offsets_line};
 
-use super::kernel::with_kernel;
+use super::open::ask_linux;
 use super::{Arguments, Plan};
 use crate::args::{Global, GuestPlan, KernelArgs};
 use crate::exit::Exit;
@@ -91,7 +91,7 @@ impl Plan for OffsetsPlan {
             print(self.what, &file.layout, version, file.is_64_bit)?;
             return Ok(Exit::Done);
         }
-        with_kernel(&self.guest, |kernel| {
+        ask_linux(&self.guest, |kernel| {
             let release = kernel.linux().release.as_ref();
             let version = release.and_then(|release| KernelVersion::of_release(&release.value));
             let version = self.version.or(version).ok_or_else(|| {

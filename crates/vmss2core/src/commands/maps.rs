@@ -1,10 +1,9 @@
 //! `maps`: the mappings of a process.
 
 use clap::Args;
-use vmss2core_answers::MapsReport;
 
-use super::kernel::with_kernel;
-use super::{Arguments, Plan, process};
+use super::open::ask;
+use super::{Arguments, Plan};
 use crate::args::{Global, GuestArgs, GuestPlan, Style};
 use crate::exit::Exit;
 use crate::output;
@@ -59,13 +58,11 @@ struct MapsPlan {
 
 impl Plan for MapsPlan {
     fn run(&self) -> anyhow::Result<Exit> {
-        with_kernel(&self.guest, |kernel| {
-            let (process, mut problems) = process::of(kernel, self.pid)?;
-            problems.extend(process.problems().iter().cloned());
-            let report = MapsReport::new(&process, &problems);
-            let report = if self.proc { report.as_proc() } else { report };
+        ask(&self.guest, |guest| {
+            let said = guest.maps(self.pid)?;
+            let report = if self.proc { said.answer.as_proc() } else { said.answer };
             output::answer(&report, self.style)?;
-            Ok(problems)
+            Ok(said.problems)
         })
     }
 }

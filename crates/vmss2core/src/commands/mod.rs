@@ -14,21 +14,17 @@ mod dmesg;
 mod extract;
 mod gdb;
 mod info;
-mod kernel;
 mod linuxoffsets;
-mod macos;
 mod man;
 mod maps;
 mod modules;
-mod process;
+pub(crate) mod open;
 mod ps;
-pub(crate) mod source;
 mod symbols;
 mod vmcoreinfo;
-mod windows;
 
 pub(crate) use self::core::{CorePlan, CoreStyle, Wanted};
-pub(crate) use ps::{Listed, PsPlan};
+pub(crate) use ps::PsPlan;
 
 use clap::Subcommand;
 

@@ -1,12 +1,11 @@
 //! `modules`: what the kernel has loaded.
 
 use clap::Args;
-use vmss2core_answers::{ModuleList, ModulesReport, WindowsModulesReport};
-use vmss2core_guest::linux::Kernel;
-use vmss2core_mem::Problem;
+use vmss2core::Images;
+use vmss2core_answers::ModuleList;
 
-use super::kernel::with_any_kernel;
-use super::{Arguments, Plan, macos};
+use super::open::ask;
+use super::{Arguments, Plan};
 use crate::args::{Global, GuestArgs, GuestPlan, Style};
 use crate::exit::Exit;
 use crate::output;
@@ -45,36 +44,23 @@ impl Arguments for ModulesArgs {
 
 /// List the modules.
 #[derive(Debug)]
-pub(super) struct ModulesPlan {
-    pub(super) guest: GuestPlan,
-    pub(super) list: ModuleList,
-    pub(super) style: Style,
+struct ModulesPlan {
+    guest: GuestPlan,
+    list: ModuleList,
+    style: Style,
 }
 
 impl Plan for ModulesPlan {
     fn run(&self) -> anyhow::Result<Exit> {
-        with_any_kernel(
-            &self.guest,
-            |kernel| of_linux(self, kernel),
-            |kernel| {
-                let modules = kernel.modules();
-                output::answer(&WindowsModulesReport::new(modules), self.style)?;
-                Ok(modules.problems.clone())
-            },
-            |guest| {
-                output::answer(&macos::modules(&guest.facts)?, self.style)?;
-                Ok(Vec::new())
-            },
-        )
+        ask(&self.guest, |guest| {
+            let said = guest.modules(self.list)?;
+            output::answer(&said.answer, self.style)?;
+            if let Images::Linux(modules) = &said.answer
+                && !modules.how.is_empty()
+            {
+                output::talk(&format!("vmss2core: {}", modules.how));
+            }
+            Ok(said.problems)
+        })
     }
-}
-
-fn of_linux(plan: &ModulesPlan, kernel: &Kernel) -> anyhow::Result<Vec<Problem>> {
-    let modules = kernel.modules();
-    let report = ModulesReport::new(modules, kernel.word_len(), plan.list);
-    output::answer(&report, plan.style)?;
-    if !modules.how.is_empty() {
-        output::talk(&format!("vmss2core: {}", modules.how));
-    }
-    Ok(modules.problems.clone())
 }

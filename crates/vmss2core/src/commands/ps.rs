@@ -1,14 +1,10 @@
 //! `ps`: the processes of a guest.
 
-use std::collections::HashMap;
-
 use clap::Args;
-use vmss2core_answers::{PsOptions, PsReport};
-use vmss2core_guest::linux::{Kernel, Tasks};
-use vmss2core_mem::{Gva, Problem};
+use vmss2core::Listed;
 
-use super::kernel::with_either_kernel;
-use super::{Arguments, Plan, windows};
+use super::open::ask;
+use super::{Arguments, Plan};
 use crate::args::{Global, GuestArgs, GuestPlan, Style};
 use crate::exit::Exit;
 use crate::output;
@@ -65,72 +61,12 @@ pub(crate) struct PsPlan {
     pub(crate) style: Style,
 }
 
-/// What a list has a line for, and in which order.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Listed {
-    /// Threads, not only processes.
-    pub(crate) threads: bool,
-    /// Processes below their parents.
-    pub(crate) tree: bool,
-}
-
 impl Plan for PsPlan {
     fn run(&self) -> anyhow::Result<Exit> {
-        with_either_kernel(
-            &self.guest,
-            |kernel| of_linux(self, kernel),
-            |kernel| {
-                let (report, problems) = windows::ps(kernel, self.listed)?;
-                output::answer(&report, self.style)?;
-                Ok(problems)
-            },
-        )
+        ask(&self.guest, |guest| {
+            let said = guest.ps(self.listed)?;
+            output::answer(&said.answer, self.style)?;
+            Ok(said.problems)
+        })
     }
-}
-
-fn of_linux(plan: &PsPlan, kernel: &Kernel) -> anyhow::Result<Vec<Problem>> {
-    let (report, problems) = report(kernel, plan.listed)?;
-    output::answer(&report, plan.style)?;
-    Ok(problems)
-}
-
-/// The processes, or all threads, and what is missing.
-pub(super) fn report(kernel: &Kernel, listed: Listed) -> anyhow::Result<(PsReport, Vec<Problem>)> {
-    let tasks = kernel.tasks()?;
-    let (command_lines, problems) = command_lines(kernel, &tasks);
-    // Without the guest's own clock it is better to count from its boot.
-    let boot_unix_ns = kernel.clock(None).boot_unix_ns.map(|boot| boot.value);
-    let Listed { threads, tree } = listed;
-    let options = PsOptions { threads, tree, boot_unix_ns };
-    let report = PsReport::new(&tasks, command_lines, &problems, options);
-    Ok((report, tasks.problems.into_iter().chain(problems).collect()))
-}
-
-/// By `task_struct`. All threads of a process have the same.
-fn command_lines(kernel: &Kernel, tasks: &Tasks) -> (HashMap<Gva, Vec<String>>, Vec<Problem>) {
-    let mut found = HashMap::new();
-    let mut of_process: HashMap<u32, Option<Vec<String>>> = HashMap::new();
-    let (mut missing, mut cut) = (0_u64, 0_u64);
-    for task in &tasks.tasks {
-        let read = || {
-            let line = kernel.command_line(task);
-            missing = missing.saturating_add(u64::from(line.is_err()));
-            let line = line.ok().flatten()?;
-            cut = cut.saturating_add(u64::from(line.is_cut));
-            Some(line.words)
-        };
-        if let Some(words) = of_process.entry(task.pid).or_insert_with(read) {
-            found.insert(task.gva, words.clone());
-        }
-    }
-    let missing = (missing > 0).then(|| {
-        Problem::note(format!("the command lines of {missing} processes are not in memory"))
-    });
-    let cut = (cut > 0).then(|| {
-        Problem::note(format!(
-            "the command lines of {cut} processes are cut off: the rest is not in memory, or they \
-             are longer than 2 MiB"
-        ))
-    });
-    (found, missing.into_iter().chain(cut).collect())
 }

@@ -9,7 +9,7 @@ use vmss2core_guest::linux::{Kernel, Symbol};
 use vmss2core_mem::text::hex;
 use vmss2core_mem::{Gva, Problem};
 
-use super::kernel::with_kernel;
+use super::open::ask_linux;
 use super::{Arguments, Plan};
 use crate::args::{Global, GuestArgs, GuestPlan, Style};
 use crate::exit::Exit;
@@ -69,7 +69,7 @@ fn take_symbols(words: &mut Vec<PathBuf>) -> Vec<String> {
 
 impl Plan for SymbolsPlan {
     fn run(&self) -> anyhow::Result<Exit> {
-        with_kernel(&self.guest, |kernel| {
+        ask_linux(&self.guest, |kernel| {
             let table = kernel.symbols().ok_or_else(|| {
                 anyhow!(
                     "no symbol table was found in the kernel's image: it may have none (built without \

@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::anyhow;
 use clap::Args;
 
-use super::kernel::with_kernel;
+use super::open::ask_linux;
 use super::{Arguments, Plan};
 use crate::args::{Global, GuestArgs, GuestPlan};
 use crate::exit::Exit;
@@ -39,7 +39,7 @@ struct VmcoreinfoPlan {
 
 impl Plan for VmcoreinfoPlan {
     fn run(&self) -> anyhow::Result<Exit> {
-        with_kernel(&self.guest, |kernel| {
+        ask_linux(&self.guest, |kernel| {
             let info = kernel.linux().vmcoreinfo.as_ref();
             let info = info.ok_or_else(|| anyhow!("no VMCOREINFO was found in the guest, nor enough to make one up: see vmss2core info"))?;
             let mut out = output::stdout();

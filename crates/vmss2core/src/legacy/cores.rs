@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use vmss2core::Guest;
 use vmss2core_dump::{DumpError, Summary};
 use vmss2core_guest::linux::{KernelVersion, LinuxOffsets};
 use vmss2core_mem::{Problem, Severity};
@@ -11,9 +12,8 @@ use vmss2core_mem::{Problem, Severity};
 use super::plan::{Cores, OriginalPlan, StatedKernel};
 use super::{KernelFamily, outputs};
 use crate::cancel::Cancel;
-use crate::commands::Plan;
 use crate::commands::convert::{self, File};
-use crate::commands::source::Guest;
+use crate::commands::{Plan, open};
 use crate::exit::Exit;
 use crate::output;
 use crate::plan::Request;
@@ -29,19 +29,19 @@ impl Plan for OriginalPlan {
     fn run(&self) -> anyhow::Result<Exit> {
         let cancel = Cancel::install().context("cannot handle signals")?;
         say(self, &format!("vmss2core version {}", env!("CARGO_PKG_VERSION")));
-        let guest = Guest::open_windows(&self.source, self.windows)?;
-        output::problems(guest.serious_reader_problems());
+        let guest = open::to_work(&self.source, self.windows)?;
+        output::serious_problems(guest.reader_problems());
         warn(&self.notes);
         let cores = cores(self, &guest)?;
         let (written, failed) = write_all(self, &guest, &cores, &cancel)?;
-        output::problems(guest.serious_analysis_problems());
+        output::serious_problems(&guest.facts().problems);
         warn(&contradictions(&self.stated, &guest));
         if !self.quiet {
             advise(&written);
         }
         let problems: Vec<Problem> =
             written.into_iter().flat_map(|summary| summary.problems).chain(failed).collect();
-        Ok(guest.exit_with(&problems))
+        Ok(Exit::of_guest(&guest, &problems))
     }
 }
 
@@ -105,7 +105,7 @@ fn concerns_one_vcpu(error: &anyhow::Error) -> bool {
 
 /// The files to write, named as the original named them.
 fn cores(plan: &OriginalPlan, guest: &Guest) -> anyhow::Result<Vec<Core>> {
-    let vcpus: Vec<u32> = guest.opened.checkpoint.vcpus.iter().map(|vcpu| vcpu.index).collect();
+    let vcpus: Vec<u32> = guest.checkpoint().vcpus.iter().map(|vcpu| vcpu.index).collect();
     let wanted = match &plan.cores {
         Cores::Whole(what) => {
             return Ok(vec![Core { what: what.clone(), path: "vmss.core".into() }]);
@@ -164,7 +164,7 @@ fn say(plan: &OriginalPlan, line: &str) {
 
 /// The lines of the original about Windows.
 fn say_windows(plan: &OriginalPlan, guest: &Guest, stated: Option<u32>) {
-    let Some(windows) = &guest.facts.windows else { return };
+    let Some(windows) = &guest.facts().windows else { return };
     if let Some(lab) = &windows.lab {
         say(plan, &format!("Win: ntBuildLab={}", vmss2core_answers::printable(&lab.value)));
     }
@@ -175,7 +175,7 @@ fn say_windows(plan: &OriginalPlan, guest: &Guest, stated: Option<u32>) {
 
 /// Where the guest's kernel is not the one that the user states.
 fn contradictions(stated: &StatedKernel, guest: &Guest) -> Vec<String> {
-    let linux = guest.facts.linux.as_ref();
+    let linux = guest.facts().linux.as_ref();
     let Some(release) = linux.and_then(|linux| linux.release.as_ref()) else {
         return Vec::new();
     };

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use vmss2core::Listed;
 use vmss2core_guest::linux::LinuxOffsets;
 use vmss2core_guest::windows;
 
 use super::{KernelFamily, LegacyArgs, NotYet, Output, WindowsKind, outputs};
 use crate::args::{GuestPlan, ProgressWhen, Source, Style};
-use crate::commands::{CorePlan, CoreStyle, Listed, Plan, PsPlan, Wanted};
+use crate::commands::{CorePlan, CoreStyle, Plan, PsPlan, Wanted};
 use crate::plan::Request;
 
 /// Write the files that the original wrote.

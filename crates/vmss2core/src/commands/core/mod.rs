@@ -17,7 +17,7 @@ use vmss2core_guest::linux::{Kernel, Process, RegisterFinder, Task};
 use vmss2core_mem::Problem;
 
 use super::Plan;
-use super::kernel::with_kernel;
+use super::open::ask_linux;
 use crate::args::Style;
 use crate::cancel::Cancel;
 use crate::exit::{Exit, Stopped};
@@ -32,7 +32,7 @@ impl Plan for CorePlan {
     fn run(&self) -> anyhow::Result<Exit> {
         let cancel = Cancel::install().context("cannot handle signals")?;
         say(self, &format!("vmss2core version {}", env!("CARGO_PKG_VERSION")))?;
-        with_kernel(&self.guest, |kernel| {
+        ask_linux(&self.guest, |kernel| {
             let tasks = kernel.tasks()?;
             let mut problems = tasks.problems;
             let chosen = choose::tasks(&tasks.tasks, &self.wanted, &mut problems)?;

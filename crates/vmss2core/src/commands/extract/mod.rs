@@ -12,8 +12,8 @@ use vmss2core_dump::files::{self, FileSummary};
 use vmss2core_guest::linux::Process;
 use vmss2core_mem::Problem;
 
-use super::kernel::with_kernel;
-use super::{Plan, process};
+use super::Plan;
+use super::open::ask;
 use crate::args::{ProgressWhen, Style};
 use crate::cancel::Cancel;
 use crate::exit::{Exit, Stopped};
@@ -30,9 +30,9 @@ const SHOWN: usize = 4;
 impl Plan for ExtractPlan {
     fn run(&self) -> anyhow::Result<Exit> {
         let cancel = Cancel::install().context("cannot handle signals")?;
-        with_kernel(&self.guest, |kernel| {
-            let inputs = &kernel.checkpoint().about.provenance;
-            let (process, mut problems) = process::of(kernel, self.pid)?;
+        ask(&self.guest, |guest| {
+            let inputs = &guest.checkpoint().about.provenance;
+            let (process, mut problems) = guest.process(self.pid)?;
             problems.extend(process.problems().iter().cloned());
             let wanted = wanted::files(&process, &self.files, &mut problems)?;
             let destination = Destination::new(self, inputs)?;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
+use vmss2core::Threads;
 
 use crate::args::{Global, GuestArgs, GuestPlan};
 use crate::commands::{Arguments, Plan};
@@ -113,13 +114,6 @@ pub(super) struct GdbPlan {
     pub(super) sysroot: Option<PathBuf>,
     /// Script for gdb to write.
     pub(super) script: Option<PathBuf>,
-}
-
-/// What a debugger sees as threads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Threads {
-    Processors,
-    Tasks,
 }
 
 /// Where debuggers come to.

@@ -1,36 +1,26 @@
 //! `gdb`: serves the checkpoint to debuggers.
 
+mod args;
+mod symbols;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use vmss2core_gdb::process::Processes;
-use vmss2core_gdb::tasks::GuestTasks;
-use vmss2core_gdb::vcpu::{KernelTarget, KernelView, Vcpus};
-use vmss2core_gdb::{Bind, Inferior, Server, Stop};
-use vmss2core_guest::linux::{BetterSources, Kernel};
-use vmss2core_guest::windows;
-use vmss2core_machine::Width;
-use vmss2core_machine::{Checkpoint, Provenance};
+use anyhow::{Context, anyhow, bail};
+use vmss2core::{Error, Guest, ServeOptions, Service, Threads, kernel_file_advice};
+use vmss2core_gdb::{Bind, Server, Stop};
+use vmss2core_machine::{Provenance, Width};
 
-use super::Plan;
-use super::source::Guest;
+use super::{Plan, open};
 use crate::cancel::Cancel;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::output;
-
-mod args;
-mod monitor;
-mod symbols;
-
 pub(super) use args::GdbArgs;
-use args::{GdbPlan, Place, Threads};
-use monitor::Answers;
+use args::{GdbPlan, Place};
 use symbols::SCRIPT_MARK;
 
 const NO_TASKS: &str = "--tasks lists the tasks of Linux, and the guest is no Linux that is known; \
@@ -40,98 +30,40 @@ const NO_LIST: &str = "the tasks of this guest cannot be listed: --vmlinux FILE 
 
 impl Plan for GdbPlan {
     fn run(&self) -> anyhow::Result<Exit> {
-        let mut guest = Guest::open_to_ask(&self.guest)?;
-        guest.opened.checkpoint.memory = guest.opened.checkpoint.memory.cached();
-        let checkpoint = &guest.opened.checkpoint;
-        let facts = &*guest.facts;
-        output::problems(guest.serious_problems());
-        let better = BetterSources::read(&self.guest.files, checkpoint, facts)?;
-        let kernel =
-            facts.linux.is_some().then(|| Kernel::open(checkpoint, facts, better)).transpose()?;
-        let modules = self.modules.as_ref().map(|dir| dir.canonicalize().unwrap_or(dir.clone()));
-        let found = facts.windows.as_ref();
-        let windows = found.map(|found| windows::Kernel::open(checkpoint, found));
-        let view = KernelView::new(checkpoint, facts, kernel.as_ref())
-            .with_windows(windows.as_ref())
-            .with_module_files(modules);
-        let width = view.width();
-        let inputs = &checkpoint.about.provenance;
-        let whole: Arc<dyn Inferior> = match self.threads {
-            Threads::Processors => Arc::new(Vcpus::new(view)),
-            Threads::Tasks => Arc::new(tasks(view, kernel.as_ref())?),
+        let guest = open::to_serve(&self.guest)?;
+        output::serious_problems(guest.problems());
+        let options = ServeOptions {
+            threads: self.threads,
+            modules: self.modules.clone(),
+            pid: self.pid,
+            sysroot: self.sysroot.clone(),
+            explain: exit::explained,
         };
-        let answers = Answers {
-            guest: &guest,
-            kernel: kernel.as_ref(),
-            windows: windows.as_ref(),
-            plan: self,
-            info: OnceLock::new(),
-        };
-        if let Some(kernel) = &kernel {
-            let target = processes(self, kernel, whole)?;
-            serve(self, &Server::new(&target, &answers), width, inputs, &|address| match target
-                .only()
-            {
-                Some(only) => symbols::of_process(self, only, address),
-                None => announcement(self, &answers, address),
-            })?;
-        } else {
-            let target = without_processes(self, checkpoint, whole)?;
-            serve(self, &Server::new(&target, &answers), width, inputs, &|address| {
-                announcement(self, &answers, address)
-            })?;
-        }
-        Ok(Exit::with_problems(&guest.misfit))
+        let run = |service: Service<'_>| serve(self, &guest, service);
+        let served = guest.serve(&options, |problems| output::problems(problems), run);
+        served.map_err(with_options)??;
+        Ok(Exit::with_problems(guest.misfit()))
     }
 }
 
-/// What debuggers see of a Linux guest: all of it, or processes.
-fn processes<'a>(
-    plan: &GdbPlan,
-    kernel: &'a Kernel,
-    whole: Arc<dyn Inferior + 'a>,
-) -> anyhow::Result<Processes<'a>> {
-    let processes = Processes::new(kernel, whole).with_sysroot(plan.sysroot.clone());
-    match plan.pid {
-        Some(pid) => processes.with_only(pid).map_err(anyhow::Error::msg),
-        None => Ok(processes),
+/// Says which options an error is about.
+fn with_options(error: Error) -> anyhow::Error {
+    match error {
+        Error::NoTasks => anyhow!(NO_TASKS),
+        Error::TaskList(source) => anyhow::Error::new(source).context(NO_LIST),
+        error => error.into(),
     }
 }
 
-fn without_processes<'a>(
-    plan: &GdbPlan,
-    checkpoint: &'a Checkpoint,
-    whole: Arc<dyn Inferior + 'a>,
-) -> anyhow::Result<KernelTarget<'a>> {
-    if let Some(pid) = plan.pid {
-        bail!("no process {pid}: only processes of Linux guests can be served");
-    }
-    Ok(KernelTarget::new(&checkpoint.memory, whole))
-}
-
-/// All tasks of the guest.
-fn tasks<'a>(view: KernelView<'a>, kernel: Option<&'a Kernel>) -> anyhow::Result<GuestTasks<'a>> {
-    let kernel = kernel.context(NO_TASKS)?;
-    let (tasks, problems) = GuestTasks::list(view, kernel).context(NO_LIST)?;
-    output::problems(problems.iter());
-    Ok(tasks)
-}
-
-fn serve(
-    plan: &GdbPlan,
-    server: &Server<'_>,
-    width: Width,
-    inputs: &Provenance,
-    announcement: &dyn Fn(&str) -> Vec<String>,
-) -> anyhow::Result<()> {
+fn serve(plan: &GdbPlan, guest: &Guest, service: Service<'_>) -> anyhow::Result<()> {
     let bind = match &plan.place {
         Place::Stdio => {
-            server.serve(&mut io::stdin().lock(), &mut io::stdout().lock())?;
+            service.server.serve(&mut io::stdin().lock(), &mut io::stdout().lock())?;
             return Ok(());
         }
         Place::Unix(path) => Bind::Unix(path.clone()),
         Place::Tcp(address, port) => {
-            let port = port.unwrap_or(if width == Width::Bits64 { 8864 } else { 8832 });
+            let port = port.unwrap_or(if service.width == Width::Bits64 { 8864 } else { 8832 });
             Bind::Tcp(SocketAddr::new(*address, port))
         }
     };
@@ -140,11 +72,16 @@ fn serve(
     let address = address(&bind, &stop);
     check_address(&address)?;
     if let Some(script) = &plan.script {
+        let inputs = &guest.checkpoint().about.provenance;
         cancel.deferred(|| write_script(script, &symbols::script(&address), inputs))?;
     }
     warn(plan, &address);
-    output::talk(&announcement(&address).join("\n"));
-    run_until_signal(server, &stop, &cancel);
+    let lines = match service.only {
+        Some(only) => symbols::of_process(plan, only, &address),
+        None => announcement(plan, guest, &address),
+    };
+    output::talk(&lines.join("\n"));
+    run_until_signal(service.server, &stop, &cancel);
     Ok(())
 }
 
@@ -191,8 +128,8 @@ fn warn(plan: &GdbPlan, address: &str) {
 }
 
 /// What to type, and what is needed for it.
-fn announcement(plan: &GdbPlan, answers: &Answers<'_>, address: &str) -> Vec<String> {
-    let facts = &answers.guest.facts;
+fn announcement(plan: &GdbPlan, guest: &Guest, address: &str) -> Vec<String> {
+    let facts = guest.facts();
     let vmlinux = plan.guest.files.vmlinux.as_deref();
     let what = match plan.threads {
         Threads::Processors => "serving",
@@ -206,7 +143,7 @@ fn announcement(plan: &GdbPlan, answers: &Answers<'_>, address: &str) -> Vec<Str
     lines.extend(symbols::lines(facts, vmlinux, address).iter().map(|line| indented(line)));
     if (facts.linux.is_some() || facts.macos.is_some()) && vmlinux.is_none() {
         lines.push("the kernel file with symbols:".to_owned());
-        lines.extend(symbols::advice(facts).lines().map(indented));
+        lines.extend(kernel_file_advice(facts).lines().map(indented));
     }
     lines
 }

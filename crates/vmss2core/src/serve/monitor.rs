@@ -1,39 +1,32 @@
-//! Answers to `monitor`, by the printers of the commands.
+//! Answers to `monitor`.
 
 mod of_macos;
-mod of_windows;
 mod offsets;
 
 use std::fmt::Write;
 use std::sync::OnceLock;
 
-use anyhow::{Context, anyhow, bail};
-use vmss2core_answers::{
-    Answer, BtReport, DmesgReport, ModuleList, ModulesReport, TimeStyle, write_text,
-};
-use vmss2core_gdb::{Monitor, MonitorCommand, Selected};
-use vmss2core_guest::linux::{Kernel, Process, Task};
-use vmss2core_guest::windows;
+use vmss2core_answers::{Forms, ModuleList, TimeStyle};
+use vmss2core_gdb::{MonitorCommand, Selected};
+use vmss2core_guest::linux::{Kernel as Linux, Process, Task};
 use vmss2core_machine::paging::AddressSpace;
+use vmss2core_mem::Gva;
 use vmss2core_mem::text::hex;
-use vmss2core_mem::{Gva, Problem};
 
-use super::args::GdbPlan;
-use super::symbols;
-use crate::commands::bt::Stacks;
-use crate::commands::ps::Listed;
-use crate::commands::source::Guest;
-use crate::commands::{bt, info, ps};
+use super::kernel_file_advice;
+use crate::ask::{Answered, Listed, Stacks};
+use crate::{Error, Guest};
 
 /// Who answers.
-pub(super) struct Answers<'a> {
-    pub(super) guest: &'a Guest,
-    pub(super) kernel: Option<&'a Kernel>,
-    pub(super) windows: Option<&'a windows::Kernel>,
-    pub(super) plan: &'a GdbPlan,
+pub(super) struct Monitor<'g> {
+    guest: &'g Guest,
+    explain: fn(&Error) -> String,
     /// What `info` says; it takes its time and never changes.
-    pub(super) info: OnceLock<String>,
+    info: OnceLock<String>,
 }
+
+/// What is said, or why nothing can be, as a sentence.
+type Said = Result<String, String>;
 
 const COMMANDS: [MonitorCommand; 13] = [
     command("ps", "[-T]", "List the processes of the guest; -T: their threads too"),
@@ -58,99 +51,119 @@ const fn command(name: &'static str, usage: &'static str, about: &'static str) -
     MonitorCommand { name, usage, about, details: "" }
 }
 
-impl Monitor for Answers<'_> {
+impl vmss2core_gdb::Monitor for Monitor<'_> {
     fn commands(&self) -> &[MonitorCommand] {
         &COMMANDS
     }
 
-    fn run(&self, name: &str, arguments: &[&str], at: Selected<'_>) -> Result<String, String> {
-        self.answer(name, arguments, at).map_err(|error| format!("{error:#}"))
-    }
-}
-
-impl Answers<'_> {
-    fn answer(&self, name: &str, arguments: &[&str], at: Selected<'_>) -> anyhow::Result<String> {
-        if let Some(said) =
-            self.windows.and_then(|kernel| of_windows::answer(kernel, name, arguments))
-        {
-            return said;
-        }
-        if let Some(said) = of_macos::answer(&self.guest.facts, name) {
+    fn run(&self, name: &str, arguments: &[&str], at: Selected<'_>) -> Said {
+        if let Some(said) = of_macos::answer(self.guest, name) {
             return said;
         }
         match name {
-            "ps" => {
-                let listed = Listed { threads: arguments.contains(&"-T"), ..Listed::default() };
-                printed(&ps::report(self.kernel()?, listed)?.0)
-            }
+            "ps" => self.processes(arguments),
             "dmesg" => self.log(arguments),
-            "mods" => {
-                let kernel = self.kernel()?;
-                let (modules, word_len) = (kernel.modules(), kernel.word_len());
-                printed(&ModulesReport::new(modules, word_len, ModuleList::Table))
-            }
+            "mods" => self.modules(),
             "bt" => self.stacks(arguments),
             "cr3" => self.root(arguments, at),
             "vtop" => self.translate(arguments, at),
             "kaslr" => self.place(),
             "vmcoreinfo" => {
-                let info = self.kernel()?.linux().vmcoreinfo.as_ref();
-                let info = info.context("no VMCOREINFO was found in the guest")?;
+                let info = self.linux()?.linux().vmcoreinfo.as_ref();
+                let info = info.ok_or("no VMCOREINFO was found in the guest")?;
                 Ok(info.value.text.clone())
             }
-            "find-vmlinux" => Ok(symbols::advice(&self.guest.facts)),
+            "find-vmlinux" => Ok(kernel_file_advice(self.guest.facts())),
             "info" => self.info(),
             "position" => Ok(self.position()),
-            "linuxoffsets" => offsets::check(self.kernel()?, &arguments.concat()),
-            _ => bail!("this is a checkpoint: the guest stands still, it cannot go anywhere"),
+            "linuxoffsets" => offsets::check(self.linux()?, &arguments.concat()),
+            _ => Err("this is a checkpoint: the guest stands still, it cannot go anywhere".into()),
         }
     }
+}
 
-    fn info(&self) -> anyhow::Result<String> {
+impl<'g> Monitor<'g> {
+    pub(super) fn new(guest: &'g Guest, explain: fn(&Error) -> String) -> Self {
+        Self { guest, explain, info: OnceLock::new() }
+    }
+
+    fn explain(&self, error: impl Into<Error>) -> String {
+        (self.explain)(&error.into())
+    }
+
+    /// The kernel, for questions that only a Linux has an answer to.
+    fn linux(&self) -> Result<&Linux, String> {
+        if self.guest.facts().windows.is_some() {
+            return Err("this is a Windows guest, and the command is about Linux".to_owned());
+        }
+        if self.guest.facts().linux.is_none() {
+            return Err("the guest is not a Linux that is known".to_owned());
+        }
+        self.guest.linux().map_err(|error| self.explain(error))
+    }
+
+    /// Fails if neither a Linux nor a Windows can be asked.
+    fn check_known(&self) -> Result<(), String> {
+        if self.guest.facts().windows.is_some() { Ok(()) } else { self.linux().map(drop) }
+    }
+
+    fn info(&self) -> Said {
         if let Some(said) = self.info.get() {
             return Ok(said.clone());
         }
-        let inputs = &self.plan.guest.source.inputs;
-        let said = printed(&info::about(self.guest, inputs))?;
+        let said = printed(&self.guest.info())?;
         Ok(self.info.get_or_init(|| said).clone())
     }
 
-    fn kernel(&self) -> anyhow::Result<&Kernel> {
-        let message = match self.windows {
-            Some(_) => "this is a Windows guest, and the command is about Linux",
-            None => "the guest is not a Linux that is known",
-        };
-        self.kernel.ok_or_else(|| anyhow!(message))
+    fn processes(&self, arguments: &[&str]) -> Said {
+        self.check_known()?;
+        let listed = Listed { threads: arguments.contains(&"-T"), ..Listed::default() };
+        let said = self.guest.ps(listed).map_err(|error| self.explain(error))?;
+        self.with_problems_of_windows(&said)
     }
 
-    fn log(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let kernel = self.kernel()?;
-        let log = kernel.log()?;
-        let levels: Vec<u8> = (0..=7).collect();
-        let report = DmesgReport::new(&log, &kernel.clock(Some(&log)), &levels, &log.problems);
-        let times = if arguments.contains(&"-T") { TimeStyle::Date } else { TimeStyle::SinceBoot };
-        printed(&report.with_times(times))
+    fn modules(&self) -> Said {
+        self.check_known()?;
+        let said = self.guest.modules(ModuleList::Table).map_err(|error| self.explain(error))?;
+        self.with_problems_of_windows(&said)
     }
 
-    fn stacks(&self, arguments: &[&str]) -> anyhow::Result<String> {
+    fn stacks(&self, arguments: &[&str]) -> Said {
+        self.check_known()?;
         let wanted = match arguments.first() {
             Some(pid) => Stacks::Process(number(pid)?),
             None => Stacks::Processors,
         };
-        let mut problems = Vec::new();
-        let report = BtReport::new(bt::stacks(self.kernel()?, wanted, &mut problems)?);
-        with_problems(&report, &problems)
+        let said = self.guest.bt(wanted).map_err(|error| self.explain(error))?;
+        with_problems(&said)
     }
 
-    fn root(&self, arguments: &[&str], at: Selected<'_>) -> anyhow::Result<String> {
+    /// Lists of a Windows are followed by what is missing.
+    fn with_problems_of_windows(&self, said: &Answered<impl Forms>) -> Said {
+        if self.guest.facts().windows.is_some() {
+            with_problems(said)
+        } else {
+            printed(&said.answer)
+        }
+    }
+
+    fn log(&self, arguments: &[&str]) -> Said {
+        self.linux()?;
+        let levels: Vec<u8> = (0..=7).collect();
+        let said = self.guest.dmesg(&levels).map_err(|error| self.explain(error))?;
+        let times = if arguments.contains(&"-T") { TimeStyle::Date } else { TimeStyle::SinceBoot };
+        printed(&said.answer.with_times(times))
+    }
+
+    fn root(&self, arguments: &[&str], at: Selected<'_>) -> Said {
         self.with_space(arguments.first(), at, |space| {
             format!("{:#x}  ({})\n", space.root().0.0, space.mode())
         })
     }
 
-    fn translate(&self, arguments: &[&str], at: Selected<'_>) -> anyhow::Result<String> {
-        let address = arguments.first().context("which address?")?;
-        let gva = Gva(hex(address)?);
+    fn translate(&self, arguments: &[&str], at: Selected<'_>) -> Said {
+        let address = arguments.first().ok_or("which address?")?;
+        let gva = Gva(hex(address).map_err(|error| error.to_string())?);
         self.with_space(arguments.get(1), at, |space| match space.translate(gva) {
             Ok(found) => {
                 let allowed = found.permissions;
@@ -174,21 +187,22 @@ impl Answers<'_> {
         pid: Option<&&str>,
         at: Selected<'_>,
         tell: impl FnOnce(&AddressSpace) -> String,
-    ) -> anyhow::Result<String> {
+    ) -> Said {
         let Some(pid) = pid else {
             let space = at.inferior.and_then(|inferior| inferior.space(at.tid));
-            return Ok(tell(&space.context("no thread with page tables is selected")?));
+            return Ok(tell(&space.ok_or("no thread with page tables is selected")?));
         };
-        let (kernel, pid) = (self.kernel()?, number(pid)?);
-        let tasks = kernel.tasks()?.tasks;
+        let (kernel, pid) = (self.linux()?, number(pid)?);
+        let tasks = kernel.tasks().map_err(|error| self.explain(error))?.tasks;
         let of = |task: &&Task| task.tid == pid && pid != 0;
         let task = tasks.iter().find(of);
-        let task = task.with_context(|| format!("the guest has no process {pid}; see ps"))?;
-        Ok(tell(Process::of(kernel, task)?.space()))
+        let task = task.ok_or_else(|| format!("the guest has no process {pid}; see ps"))?;
+        let process = Process::of(kernel, task).map_err(|error| self.explain(error))?;
+        Ok(tell(process.space()))
     }
 
-    fn place(&self) -> anyhow::Result<String> {
-        let linux = self.kernel()?.linux();
+    fn place(&self) -> Said {
+        let linux = self.linux()?.linux();
         let mut text = String::new();
         // Writing to a String cannot fail.
         if let Some(image) = &linux.text {
@@ -204,13 +218,13 @@ impl Answers<'_> {
     }
 
     fn position(&self) -> String {
-        let machine = &self.guest.opened.checkpoint.about.machine;
+        let machine = &self.guest.checkpoint().about.machine;
         let mut text = String::from("a checkpoint: the guest stands still");
         if let Some(time) = machine.suspended_unix.and_then(vmss2core_answers::utc_time) {
             // Writing to a String cannot fail.
             let _ = write!(text, ", suspended {time}");
         }
-        let uptime = self.kernel.and_then(|kernel| kernel.clock(None).uptime_ns);
+        let uptime = self.linux().ok().and_then(|kernel| kernel.clock(None).uptime_ns);
         if let Some(uptime) = uptime {
             let _ = write!(text, ", {} s after its boot", uptime.value / 1_000_000_000);
         }
@@ -219,21 +233,21 @@ impl Answers<'_> {
     }
 }
 
-fn number(text: &str) -> anyhow::Result<u32> {
-    text.parse().with_context(|| format!("{text} is not the number of a process"))
+fn number(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|error| format!("{text} is not the number of a process: {error}"))
 }
 
 /// An answer as text.
-fn printed(answer: &impl Answer) -> anyhow::Result<String> {
+fn printed(answer: &impl Forms) -> Said {
     let mut bytes = Vec::new();
-    write_text(answer, &mut bytes)?;
+    answer.write_text(&mut bytes).map_err(|error| error.to_string())?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// An answer as text, and after it what is missing.
-fn with_problems(answer: &impl Answer, problems: &[Problem]) -> anyhow::Result<String> {
-    let mut text = printed(answer)?;
-    for problem in problems {
+fn with_problems(said: &Answered<impl Forms>) -> Said {
+    let mut text = printed(&said.answer)?;
+    for problem in &said.problems {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{problem}");
     }

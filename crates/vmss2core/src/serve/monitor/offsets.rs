@@ -3,8 +3,9 @@
 
 use std::fmt::Write;
 
-use anyhow::Context;
-use vmss2core_guest::linux::{Kernel, KernelVersion, LinuxOffsets, offsets_line};
+use vmss2core_guest::linux::{Kernel, KernelVersion, LinuxOffsets, OffsetsError, offsets_line};
+
+use super::Said;
 
 pub(super) const ABOUT: &str = "Compare offsets of the kernel's structures with those found";
 
@@ -19,17 +20,17 @@ or structure.member=offset items. Without a line, the one of this guest is print
 ";
 
 /// What `-l` would have changed.
-pub(super) fn check(kernel: &Kernel, line: &str) -> anyhow::Result<String> {
+pub(super) fn check(kernel: &Kernel, line: &str) -> Said {
     let layout = kernel.layout();
     let release = kernel.linux().release.as_ref();
     let version = release.and_then(|release| KernelVersion::of_release(&release.value));
     if line.is_empty() {
-        let version = version.context("the kernel's version was not found")?;
+        let version = version.ok_or("the kernel's version was not found")?;
         let line = offsets_line(layout, version, kernel.linux().is_64_bit);
-        let line = line.map_err(|missing| anyhow::anyhow!("where {missing} lies is not known"))?;
+        let line = line.map_err(|missing| format!("where {missing} lies is not known"))?;
         return Ok(format!("{line}\n"));
     }
-    let given: LinuxOffsets = line.parse()?;
+    let given: LinuxOffsets = line.parse().map_err(|error: OffsetsError| error.to_string())?;
     let mut text = String::new();
     let mut agree = 0_u32;
     // Writing to a String cannot fail.

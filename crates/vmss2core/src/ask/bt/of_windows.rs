@@ -1,33 +1,15 @@
-//! Questions that a Windows kernel is asked.
+//! Stacks in a Windows kernel.
 
-use anyhow::bail;
-use vmss2core_answers::{WindowsBtReport, WindowsPsReport, WindowsStack};
+use vmss2core_answers::{WindowsBtReport, WindowsStack};
 use vmss2core_guest::windows::{Kernel, Process, Processes, Thread, WindowsError};
 use vmss2core_mem::Problem;
 
-use super::bt::Stacks;
-use super::ps::Listed;
+use super::Stacks;
+use crate::Error;
+use crate::ask::{Answered, StackList};
 
-/// What `ps` says, and what is missing.
-pub(super) fn ps(
-    kernel: &Kernel,
-    listed: Listed,
-) -> anyhow::Result<(WindowsPsReport, Vec<Problem>)> {
-    let found = kernel.processes()?;
-    let report = WindowsPsReport::new(&found);
-    let report = match listed {
-        Listed { tree: true, .. } => report.as_tree(),
-        Listed { threads: true, .. } => report.with_threads(),
-        Listed { .. } => report,
-    };
-    Ok((report, found.problems))
-}
-
-/// What `bt` says, and what is missing.
-pub(super) fn bt(
-    kernel: &Kernel,
-    wanted: Stacks,
-) -> anyhow::Result<(WindowsBtReport, Vec<Problem>)> {
+/// The stacks that are wanted, and what is missing.
+pub(super) fn bt(kernel: &Kernel, wanted: Stacks) -> Result<Answered<StackList>, Error> {
     let mut problems = Vec::new();
     let listed = match kernel.processes() {
         Ok(listed) => listed,
@@ -40,7 +22,8 @@ pub(super) fn bt(
     };
     problems.extend(listed.problems.iter().cloned());
     let stacks = stacks(kernel, &listed.processes, wanted, &mut problems)?;
-    Ok((WindowsBtReport::new(stacks), problems))
+    let report = WindowsBtReport::new(stacks);
+    Ok(Answered { answer: StackList::Windows(report), problems })
 }
 
 fn stacks(
@@ -48,7 +31,7 @@ fn stacks(
     processes: &[Process],
     wanted: Stacks,
     problems: &mut Vec<Problem>,
-) -> anyhow::Result<Vec<WindowsStack>> {
+) -> Result<Vec<WindowsStack>, Error> {
     match wanted {
         Stacks::Processors => {
             let cpus = kernel.windows().cpus.iter().map(|cpu| cpu.number);
@@ -60,7 +43,7 @@ fn stacks(
         Stacks::Process(pid) => {
             let wanted = processes.iter().filter(|process| process.pid == u64::from(pid));
             if wanted.clone().next().is_none() {
-                bail!("the guest has no process {pid}; vmss2core ps lists them");
+                return Err(Error::NoProcess(pid));
             }
             Ok(of_threads(kernel, wanted, problems))
         }

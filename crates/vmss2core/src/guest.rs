@@ -1,0 +1,256 @@
+//! A checkpoint with what is known of its guest.
+
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, OnceLock};
+
+use vmss2core_checkpoint::{Inventory, OpenOptions, Opened};
+use vmss2core_dump::{Chosen, Existing, Job, Monitor, Silent, Summary, Value};
+use vmss2core_guest::linux::{BetterSources, GivenFiles};
+use vmss2core_guest::macos::MacosFacts;
+use vmss2core_guest::{Facts, OperatingSystem, linux, windows};
+use vmss2core_machine::Checkpoint;
+use vmss2core_mem::{Problem, Severity};
+
+use crate::Error;
+
+/// How a checkpoint is opened, and what is said of its guest.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where unnamed temporary files may be made, which compressed inputs need. Without it
+    /// such inputs are refused.
+    pub spill_dir: Option<PathBuf>,
+    /// A state file is enough, without its memory: there is less to tell then.
+    pub without_memory: bool,
+    /// The pages that were read last are kept: for many small reads, as debuggers make.
+    pub cached: bool,
+    /// Files that know the guest's kernel better than the guest does.
+    pub kernel: GivenFiles,
+    /// What is known of a Windows guest.
+    pub windows: windows::Options,
+}
+
+/// A guest: its checkpoint, and what was found out about it. All of that is found out
+/// when it is first asked for.
+pub struct Guest {
+    inputs: Vec<PathBuf>,
+    given: GivenFiles,
+    /// Without its registers if they do not fit the memory.
+    opened: Opened,
+    misfit: Option<Problem>,
+    facts: LazyLock<Facts, Box<dyn FnOnce() -> Facts + Send>>,
+    linux: OnceLock<linux::Kernel>,
+    windows: OnceLock<windows::Kernel>,
+}
+
+/// The guest's kernel, which can be asked more.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum Kernel<'g> {
+    /// A Linux.
+    Linux(&'g linux::Kernel),
+    /// A Windows.
+    Windows(&'g windows::Kernel),
+    /// A macOS, of which all that is known is among the facts.
+    Macos(&'g MacosFacts),
+}
+
+impl Guest {
+    /// Opens a checkpoint: any one of its files, several in any order, or its directory.
+    pub fn open<P: Into<PathBuf>>(inputs: impl IntoIterator<Item = P>) -> Result<Self, Error> {
+        let inputs = inputs.into_iter().map(Into::into).collect();
+        Self::open_with(inputs, Options::default())
+    }
+
+    /// The same with options.
+    pub fn open_with(inputs: Vec<PathBuf>, options: Options) -> Result<Self, Error> {
+        let Options { spill_dir, without_memory, cached, kernel: given, windows } = options;
+        let options = OpenOptions { spill_dir, without_memory, ..OpenOptions::default() };
+        let mut opened = vmss2core_checkpoint::open(&inputs, &options)?;
+        let files = [&given.vmlinux, &given.btf, &given.system_map].into_iter().flatten();
+        opened.checkpoint.about_mut().provenance.host_files.extend(files.cloned());
+        let misfit = vmss2core_guest::leave_out_misfits(&mut opened.checkpoint);
+        let checkpoint = opened.checkpoint.clone();
+        let facts = Box::new(move || vmss2core_guest::analyse_with(&checkpoint, &windows));
+        let facts = LazyLock::new(facts as Box<dyn FnOnce() -> Facts + Send>);
+        if cached {
+            opened.checkpoint.memory = opened.checkpoint.memory.cached();
+        }
+        let (linux, windows) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { inputs, given, opened, misfit, facts, linux, windows })
+    }
+
+    /// The files as they were named when it was opened.
+    pub fn inputs(&self) -> &[PathBuf] {
+        &self.inputs
+    }
+
+    /// The files that were given, which know the kernel better than the guest does.
+    pub fn given(&self) -> &GivenFiles {
+        &self.given
+    }
+
+    /// Its memory and processors; without their registers if those do not fit the memory.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.opened.checkpoint
+    }
+
+    /// Everything that the state file holds, if its format has items.
+    pub fn inventory(&self) -> Option<&Inventory> {
+        self.opened.inventory.as_ref()
+    }
+
+    /// What runs in it.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Its kernel.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let mac = vmss2core_lab::macos::make(Default::default())?.machine;
+    /// # vmss2core_lab::vmware::write_checkpoint(&mac, &Default::default(), dir.path(), "vm")?;
+    /// # let vm = dir.path().join("vm.vmss");
+    /// let guest = vmss2core::Guest::open([vm])?;
+    /// assert!(matches!(guest.kernel()?, vmss2core::Kernel::Macos(_)));
+    /// assert_eq!(
+    ///     guest.linux().err().unwrap().to_string(),
+    ///     "this is a macOS guest, of which this cannot be asked"
+    /// );
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn kernel(&self) -> Result<Kernel<'_>, Error> {
+        if let Some(kernel) = self.windows() {
+            return Ok(Kernel::Windows(kernel));
+        }
+        if let Some(macos) = self.macos() {
+            return Ok(Kernel::Macos(macos));
+        }
+        self.linux().map(Kernel::Linux)
+    }
+
+    /// Its kernel if that is a Linux.
+    pub fn linux(&self) -> Result<&linux::Kernel, Error> {
+        if self.facts.windows.is_some() {
+            return Err(Error::OtherSystem(OperatingSystem::Windows));
+        }
+        if self.facts.macos.is_some() {
+            return Err(Error::OtherSystem(OperatingSystem::MacOs));
+        }
+        if let Some(kernel) = self.linux.get() {
+            return Ok(kernel);
+        }
+        let better = self.better_sources()?;
+        let kernel = linux::Kernel::open(self.checkpoint(), &self.facts, better)?;
+        Ok(self.linux.get_or_init(|| kernel))
+    }
+
+    /// Its kernel if that is a Windows.
+    pub fn windows(&self) -> Option<&windows::Kernel> {
+        let found = self.facts.windows.as_ref()?;
+        Some(self.windows.get_or_init(|| windows::Kernel::open(self.checkpoint(), found)))
+    }
+
+    /// What is known of its kernel if that is a macOS.
+    pub fn macos(&self) -> Option<&MacosFacts> {
+        self.facts.macos.as_deref()
+    }
+
+    /// The files that were given, read.
+    pub(crate) fn better_sources(&self) -> Result<BetterSources, Error> {
+        Ok(BetterSources::read(&self.given, self.checkpoint(), &self.facts)?)
+    }
+
+    /// Writes a file that a debugger opens, in a format of [`DUMP_FORMATS`], with what is
+    /// chosen of what the format offers. A file that exists stays.
+    ///
+    /// [`DUMP_FORMATS`]: vmss2core_dump::DUMP_FORMATS
+    ///
+    /// ```
+    /// use vmss2core::dump::Value;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let fixture = vmss2core_lab::windows::fixture("win7-x64").unwrap();
+    /// # let machine = vmss2core_lab::windows::make(&fixture)?.machine;
+    /// # vmss2core_lab::vmware::write_checkpoint(&machine, &Default::default(), dir.path(), "vm")?;
+    /// # let (vm, memory_dmp) = (dir.path().join("vm.vmss"), dir.path().join("memory.dmp"));
+    /// let guest = vmss2core::Guest::open([vm])?;
+    /// let written = guest.write("windbg", [("bugcheck", Value::Number(0xe2))], &memory_dmp)?;
+    /// assert_eq!(std::fs::metadata(&memory_dmp)?.len(), written.len_bytes);
+    /// assert!(guest.write("windbg", [], &memory_dmp).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn write(
+        &self,
+        format: &str,
+        choices: impl IntoIterator<Item = (&'static str, Value)>,
+        path: &Path,
+    ) -> Result<Summary, Error> {
+        let named = vmss2core_dump::format(format);
+        let format = named.ok_or_else(|| Error::NoFormat(format.to_owned()))?;
+        let chosen = Chosen::of(format, choices)?;
+        Ok(format.write(&self.job(path, Existing::Stays, &chosen, &Silent))?)
+    }
+
+    /// What a [`DumpFormat`](vmss2core_dump::DumpFormat) works from, for those who want more
+    /// of it than [`write`](Self::write) does. The guest is analysed when a writer first asks
+    /// for it.
+    pub fn job<'a>(
+        &'a self,
+        path: &'a Path,
+        existing: Existing,
+        chosen: &'a Chosen,
+        monitor: &'a dyn Monitor,
+    ) -> Job<'a> {
+        Job { checkpoint: self.checkpoint(), facts: &self.facts, path, existing, chosen, monitor }
+    }
+
+    /// That the registers do not fit the memory, and so are left out.
+    pub fn misfit(&self) -> Option<&Problem> {
+        self.misfit.as_ref()
+    }
+
+    /// What the reader of the files had to work around.
+    pub fn reader_problems(&self) -> &[Problem] {
+        &self.opened.checkpoint.about.problems
+    }
+
+    /// What the reader and the analysis had to work around.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.reader_problems().iter().chain(&self.facts.problems)
+    }
+
+    /// That parts of the guest are missing.
+    pub fn incomplete(&self) -> impl Iterator<Item = &Problem> {
+        self.problems().filter(|problem| problem.severity == Severity::Incomplete)
+    }
+
+    /// What was wrong with the files that were given, as far as they were asked.
+    pub fn source_problems(&self) -> impl Iterator<Item = &Problem> {
+        self.linux.get().into_iter().flat_map(linux::Kernel::source_problems)
+    }
+
+    /// That memory could not be read, if that came after the analysis.
+    pub fn read_failure(&self) -> Option<Problem> {
+        let failure = vmss2core_guest::unreadable(&self.opened.checkpoint)?;
+        (!self.facts.problems.contains(&failure)).then_some(failure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_can_be_kept_and_shared() {
+        fn assert_owned<T: Send + Sync + 'static>() {}
+        assert_owned::<Guest>();
+        assert_owned::<Error>();
+    }
+
+    #[test]
+    fn what_is_no_checkpoint_is_refused_by_its_reader() {
+        let error = Guest::open(["/nonexistent.vmss"]).err().unwrap();
+        assert!(matches!(error, Error::Open(_)), "{error}");
+    }
+}

@@ -1,0 +1,162 @@
+//! A guest that is served to gdb and lldb.
+
+mod kernel_file;
+mod monitor;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use vmss2core_gdb::process::{Attached, Processes};
+use vmss2core_gdb::tasks::GuestTasks;
+use vmss2core_gdb::vcpu::{KernelTarget, KernelView, Vcpus};
+use vmss2core_gdb::{Inferior, Server};
+use vmss2core_guest::linux::Kernel as Linux;
+use vmss2core_machine::Width;
+use vmss2core_mem::Problem;
+
+pub use kernel_file::kernel_file_advice;
+
+use crate::{Error, Guest};
+use monitor::Monitor;
+
+/// What a debugger sees as threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Threads {
+    /// The virtual processors.
+    #[default]
+    Processors,
+    /// Every task of a Linux.
+    Tasks,
+}
+
+/// What is served of a guest.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// What a debugger sees as threads.
+    pub threads: Threads,
+    /// Where files of the kernel's modules are.
+    pub modules: Option<PathBuf>,
+    /// The one process that is served, instead of the whole guest.
+    pub pid: Option<u32>,
+    /// Where files of the guest are, by their paths in it.
+    pub sysroot: Option<PathBuf>,
+    /// Makes a sentence for the user of an error in an answer to `monitor`.
+    pub explain: fn(&Error) -> String,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self {
+            threads: Threads::default(),
+            modules: None,
+            pid: None,
+            sysroot: None,
+            explain: Error::in_full,
+        }
+    }
+}
+
+/// A guest that is ready to be served.
+#[derive(Clone, Copy)]
+pub struct Service<'s> {
+    /// What serves it, to a connection or to whoever connects.
+    pub server: &'s Server<'s>,
+    /// Whether the guest has 32 or 64 bits.
+    pub width: Width,
+    /// The one process that is served.
+    pub only: Option<&'s Attached>,
+}
+
+impl Guest {
+    /// Makes the guest ready, and lets `run` serve it. First `tell` gets what is in the way
+    /// of all there is to be seen.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let fixture = vmss2core_lab::windows::fixture("win7-x64").unwrap();
+    /// # let machine = vmss2core_lab::windows::make(&fixture)?.machine;
+    /// # vmss2core_lab::vmware::write_checkpoint(&machine, &Default::default(), dir.path(), "vm")?;
+    /// # let vm = dir.path().join("vm.vmss");
+    /// let guest = vmss2core::Guest::open([vm])?;
+    /// // A debugger asks why the guest stands still, and goes.
+    /// let (mut asked, mut answered) = (&b"+$?#3f+$D#44+"[..], Vec::new());
+    /// guest.serve(&Default::default(), |_| {}, |service| {
+    ///     service.server.serve(&mut asked, &mut answered)
+    /// })??;
+    /// assert!(String::from_utf8(answered)?.contains("$T05thread:"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn serve<T>(
+        &self,
+        options: &ServeOptions,
+        tell: impl FnOnce(&[Problem]),
+        run: impl FnOnce(Service<'_>) -> T,
+    ) -> Result<T, Error> {
+        let kernel = self.linux_if_known()?;
+        let dir = options.modules.as_ref();
+        let modules = dir.map(|dir| dir.canonicalize().unwrap_or_else(|_| dir.clone()));
+        let view = KernelView::new(self.checkpoint(), self.facts(), kernel)
+            .with_windows(self.windows())
+            .with_module_files(modules);
+        let width = view.width();
+        let whole: Arc<dyn Inferior> = match options.threads {
+            Threads::Processors => Arc::new(Vcpus::new(view)),
+            Threads::Tasks => Arc::new(tasks(view, kernel, tell)?),
+        };
+        let monitor = Monitor::new(self, options.explain);
+        if let Some(kernel) = kernel {
+            let target = processes(options, kernel, whole)?;
+            let server = Server::new(&target, &monitor);
+            Ok(run(Service { server: &server, width, only: target.only() }))
+        } else {
+            let target = without_processes(self, options, whole)?;
+            let server = Server::new(&target, &monitor);
+            Ok(run(Service { server: &server, width, only: None }))
+        }
+    }
+
+    /// Its kernel if a Linux was found. Files that were given are looked at in any case.
+    fn linux_if_known(&self) -> Result<Option<&Linux>, Error> {
+        if self.facts().linux.is_some() {
+            return self.linux().map(Some);
+        }
+        self.better_sources().map(|_| None)
+    }
+}
+
+/// What debuggers see of a Linux guest: all of it, or processes.
+fn processes<'a>(
+    options: &ServeOptions,
+    kernel: &'a Linux,
+    whole: Arc<dyn Inferior + 'a>,
+) -> Result<Processes<'a>, Error> {
+    let processes = Processes::new(kernel, whole).with_sysroot(options.sysroot.clone());
+    match options.pid {
+        Some(pid) => processes.with_only(pid).map_err(|why| Error::NotServed { pid, why }),
+        None => Ok(processes),
+    }
+}
+
+fn without_processes<'a>(
+    guest: &'a Guest,
+    options: &ServeOptions,
+    whole: Arc<dyn Inferior + 'a>,
+) -> Result<KernelTarget<'a>, Error> {
+    if let Some(pid) = options.pid {
+        let why = format!("no process {pid}: only processes of Linux guests can be served");
+        return Err(Error::NotServed { pid, why });
+    }
+    Ok(KernelTarget::new(&guest.checkpoint().memory, whole))
+}
+
+/// All tasks of the guest.
+fn tasks<'a>(
+    view: KernelView<'a>,
+    kernel: Option<&'a Linux>,
+    tell: impl FnOnce(&[Problem]),
+) -> Result<GuestTasks<'a>, Error> {
+    let kernel = kernel.ok_or(Error::NoTasks)?;
+    let (tasks, problems) = GuestTasks::list(view, kernel).map_err(Error::TaskList)?;
+    tell(&problems);
+    Ok(tasks)
+}
