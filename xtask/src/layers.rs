@@ -1,6 +1,8 @@
 //! Checks the arrows between crates: ARCHITECTURE.md draws them, this table says
 //! them, `cargo metadata` tells what is.
 
+mod library;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -70,6 +72,12 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         "the root of {} lacks {CHECKED}",
         unchecked.join(" and that of ")
     );
+    let wrong = packages.iter().map(wrong_lines).collect::<Result<Vec<_>>>()?.concat();
+    ensure!(
+        wrong.is_empty(),
+        "libraries do not print, exit or read the environment:\n{}",
+        wrong.join("\n")
+    );
     println!("layers: {} crates, all arrows point the right way", packages.len());
     Ok(())
 }
@@ -86,6 +94,21 @@ fn has_checked_sums(package: &Value) -> bool {
         || roots.all(|root| {
             std::fs::read_to_string(root).is_ok_and(|text| text.lines().any(|line| line == CHECKED))
         })
+}
+
+/// What libraries do not do, in those that users get.
+fn wrong_lines(package: &Value) -> Result<Vec<String>> {
+    if UNCHECKED.iter().any(|name| package["name"] == *name) {
+        return Ok(Vec::new());
+    }
+    let targets = package["targets"].as_array().map_or(&[][..], Vec::as_slice);
+    let is_lib = |target: &&Value| {
+        target["kind"].as_array().is_some_and(|kinds| kinds.contains(&"lib".into()))
+    };
+    let roots = targets.iter().filter(is_lib).filter_map(|target| target["src_path"].as_str());
+    let found =
+        roots.map(|root| library::wrong_lines(Path::new(root), package["name"] == "vmss2core"));
+    Ok(found.collect::<Result<Vec<_>>>()?.concat())
 }
 
 fn wrong_arrows(package: &Value) -> Vec<String> {

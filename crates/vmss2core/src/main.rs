@@ -13,7 +13,6 @@ mod commands;
 mod exit;
 mod legacy;
 mod output;
-mod plan;
 mod progress;
 
 use std::ffi::OsString;

@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use vmss2core_answers::{Forms, printable};
+use vmss2core_dump::Existing;
 use vmss2core_mem::{Problem, Severity};
 
 use crate::args::Style;
@@ -39,6 +40,16 @@ pub(crate) fn unbuffered_stdout() -> io::Result<std::fs::File> {
 #[cfg(not(unix))]
 pub(crate) fn unbuffered_stdout() -> io::Result<io::Stdout> {
     Ok(io::stdout())
+}
+
+/// What happens to a file that has the name of an output: one that the user typed, or
+/// one that nobody did.
+pub(crate) fn existing(overwrite: bool, is_typed: bool) -> Existing {
+    match (overwrite, is_typed) {
+        (false, _) => Existing::Stays,
+        (true, true) => Existing::IsReplaced,
+        (true, false) => Existing::IsReplacedUnlessLink,
+    }
 }
 
 /// Says something on stderr. What it quotes may come from a hostile file, so

@@ -1,22 +1,18 @@
-//! The command line with subcommands: what was typed, not yet what it means.
+//! The command line with subcommands, and what several of them take.
 //!
 //! `--help`, completions and man pages all come from these definitions.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::PossibleValuesParser;
 use clap::{Args, CommandFactory, Parser, ValueEnum, ValueHint};
-use vmss2core_dump::DUMP_FORMATS;
 
 use crate::commands::Command;
 use crate::{exit, legacy};
 
-mod chosen;
 mod guest;
 mod style;
 
-pub(crate) use chosen::ChosenArgs;
 pub(crate) use guest::{GuestArgs, GuestPlan, KernelArgs, Source};
 pub(crate) use style::Style;
 
@@ -103,50 +99,6 @@ pub(crate) enum ProgressWhen {
     Always,
     /// Never
     Never,
-}
-
-/// Write a checkpoint as a file that a debugger opens
-///
-/// An existing file is not replaced without --force. The file gets its name
-/// when it is complete: what stops before that leaves nothing behind.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  vmss2core convert vm.vmss -o vm.elf
-  vmss2core convert vm.vmss -o vm.kdump -f kdump       small, for crash and drgn
-  vmss2core convert vm.vmss -o vm.kdump -f kdump -d 31 the kernel's memory only
-  vmss2core convert vm.vmss -o - -f kdump | ssh host 'makedumpfile -R vm.kdump'
-  vmss2core convert vm.vmss -o memory.dmp -f windbg    a Windows guest
-  vmss2core convert vm.vmss -o core1 -f elf-linear --vcpu 1 --gdb-script
-  gdb -x core1.gdb -c core1      with the registers as $cr3_1 and so on")]
-pub(crate) struct ConvertArgs {
-    /// Files of the checkpoint, in any order, or its directory
-    #[arg(required = true, value_name = "IN", value_hint = ValueHint::AnyPath)]
-    pub(crate) inputs: Vec<PathBuf>,
-    /// File to write; "-" for standard output (kdump, flattened)
-    #[arg(short, long, value_name = "OUT", value_hint = ValueHint::FilePath)]
-    pub(crate) output: PathBuf,
-    /// Kind of file to write
-    #[arg(short, long, value_parser = format_parser(), default_value = default_format())]
-    pub(crate) format: String,
-    /// Replace OUT if it exists
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// What the formats let their users choose.
-    #[command(flatten)]
-    pub(crate) chosen: ChosenArgs,
-}
-
-fn format_parser() -> PossibleValuesParser {
-    let values = DUMP_FORMATS
-        .iter()
-        .map(|format| clap::builder::PossibleValue::new(format.name()).help(format.about()));
-    PossibleValuesParser::new(values)
-}
-
-/// The first of the list.
-fn default_format() -> &'static str {
-    DUMP_FORMATS.first().map_or("", |format| format.name())
 }
 
 /// The definition of the command line, complete with the parts of its help.

@@ -14,7 +14,7 @@ use crate::args::{Global, GuestArgs, GuestPlan};
 use crate::cancel::Cancel;
 use crate::exit::Exit;
 use crate::output;
-use crate::plan::existing;
+use crate::output::existing;
 
 /// Write the type information of the guest's kernel (BTF) to a file
 ///

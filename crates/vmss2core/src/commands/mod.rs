@@ -66,7 +66,7 @@ macro_rules! commands {
 // In the order of help.
 commands! {
     Info(info::InfoArgs),
-    Convert(crate::args::ConvertArgs),
+    Convert(convert::ConvertArgs),
     Core(core::CoreArgs),
     Ps(ps::PsArgs),
     Maps(maps::MapsArgs),

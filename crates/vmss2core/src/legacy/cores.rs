@@ -12,11 +12,11 @@ use vmss2core_mem::{Problem, Severity};
 use super::plan::{Cores, OriginalPlan, StatedKernel};
 use super::{KernelFamily, outputs};
 use crate::cancel::Cancel;
+use crate::commands::convert::Request;
 use crate::commands::convert::{self, File};
 use crate::commands::{Plan, open};
 use crate::exit::Exit;
 use crate::output;
-use crate::plan::Request;
 use crate::progress::Progress;
 
 /// One file to write.
@@ -138,7 +138,7 @@ fn write(
     cancel: &Cancel,
 ) -> anyhow::Result<Summary> {
     let progress = progress(plan, &core.path, cancel);
-    let to = File { path: &core.path, existing: crate::plan::existing(true, false) };
+    let to = File { path: &core.path, existing: output::existing(true, false) };
     convert::write(guest, &core.what, to, progress, cancel)
 }
 

@@ -3,7 +3,7 @@
 
 use vmss2core_dump::Value;
 
-use crate::plan::{Format, Request};
+use crate::commands::convert::{Format, Request};
 
 /// No option, and `-U`: the virtual memory of a vCPU.
 pub(crate) fn linear(vcpu: u32) -> Result<Request, String> {

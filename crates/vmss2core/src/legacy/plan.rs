@@ -8,8 +8,8 @@ use vmss2core_guest::windows;
 
 use super::{KernelFamily, LegacyArgs, NotYet, Output, WindowsKind, outputs};
 use crate::args::{GuestPlan, ProgressWhen, Source, Style};
+use crate::commands::convert::Request;
 use crate::commands::{CorePlan, CoreStyle, Plan, PsPlan, Wanted};
-use crate::plan::Request;
 
 /// Write the files that the original wrote.
 #[derive(Debug)]

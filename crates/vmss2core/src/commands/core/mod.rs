@@ -22,7 +22,7 @@ use crate::args::Style;
 use crate::cancel::Cancel;
 use crate::exit::{Exit, Stopped};
 use crate::output;
-use crate::plan::existing;
+use crate::output::existing;
 use crate::progress::Progress;
 pub(super) use args::CoreArgs;
 pub(crate) use args::{CorePlan, CoreStyle, Wanted};

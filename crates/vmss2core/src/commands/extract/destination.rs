@@ -10,7 +10,7 @@ use vmss2core_dump::output::{self, Existing};
 use vmss2core_machine::Provenance;
 
 use super::args::{ExtractPlan, WantedFiles};
-use crate::plan::existing;
+use crate::output::existing;
 
 /// The directory for `--maps` where none is named.
 const SYSROOT: &str = "sysroot";

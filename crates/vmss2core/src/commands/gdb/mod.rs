@@ -159,7 +159,7 @@ fn write_script(path: &Path, text: &str, inputs: &Provenance) -> anyhow::Result<
     if !is_ours && path.symlink_metadata().is_ok() {
         bail!("{} exists and is no script of vmss2core: not replaced", path.display());
     }
-    let existing = crate::plan::existing(is_ours, true);
+    let existing = output::existing(is_ours, true);
     Ok(vmss2core_dump::output::write(path, existing, inputs, text.as_bytes())?)
 }
 

@@ -1,5 +1,9 @@
 //! `convert`: one file under a name of the user's choice.
 
+mod args;
+mod chosen;
+mod request;
+
 use std::path::Path;
 
 use anyhow::Context;
@@ -8,12 +12,14 @@ use vmss2core_answers::human_size;
 use vmss2core_dump::output::check_existing;
 use vmss2core_dump::{DumpError, Existing, Summary};
 
-use super::open;
+use super::{Plan, open};
 use crate::cancel::Cancel;
 use crate::exit::{Exit, Stopped};
 use crate::output;
-use crate::plan::{ConvertPlan, Request, Target};
 use crate::progress::Progress;
+pub(super) use args::ConvertArgs;
+use args::{ConvertPlan, Target};
+pub(crate) use request::{Format, Request};
 
 /// Where a file goes.
 #[derive(Clone, Copy)]
@@ -22,31 +28,33 @@ pub(crate) struct File<'a> {
     pub(crate) existing: Existing,
 }
 
-pub(crate) fn run(plan: &ConvertPlan) -> anyhow::Result<Exit> {
-    let name = match &plan.output {
-        Target::File(path) => {
-            check_existing(path, plan.existing)?;
-            path.to_string_lossy()
-        }
-        Target::Stdout => "standard output".into(),
-    };
-    let cancel = Cancel::install().context("cannot handle signals")?;
-    let guest = open::to_work(&plan.source, windows::Options::default())?;
-    output::serious_problems(guest.reader_problems());
-    let progress = Progress::new(plan.progress, &name, &cancel);
-    let summary = match &plan.output {
-        Target::File(path) => {
-            let to = File { path, existing: plan.existing };
-            write(&guest, &plan.what, to, progress, &cancel)?
-        }
-        Target::Stdout => stream(&guest, &plan.what, &name, progress, &cancel)?,
-    };
-    let memory = human_size(summary.memory_bytes);
-    output::talk(&format!("wrote {name}: {memory} of guest memory"));
-    output::serious_problems(&guest.facts().problems);
-    output::problems(&summary.problems);
-    output::hints(&summary.hints);
-    Ok(Exit::of_guest(&guest, &summary.problems))
+impl Plan for ConvertPlan {
+    fn run(&self) -> anyhow::Result<Exit> {
+        let name = match &self.output {
+            Target::File(path) => {
+                check_existing(path, self.existing)?;
+                path.to_string_lossy()
+            }
+            Target::Stdout => "standard output".into(),
+        };
+        let cancel = Cancel::install().context("cannot handle signals")?;
+        let guest = open::to_work(&self.source, windows::Options::default())?;
+        output::serious_problems(guest.reader_problems());
+        let progress = Progress::new(self.progress, &name, &cancel);
+        let summary = match &self.output {
+            Target::File(path) => {
+                let to = File { path, existing: self.existing };
+                write(&guest, &self.what, to, progress, &cancel)?
+            }
+            Target::Stdout => stream(&guest, &self.what, &name, progress, &cancel)?,
+        };
+        let memory = human_size(summary.memory_bytes);
+        output::talk(&format!("wrote {name}: {memory} of guest memory"));
+        output::serious_problems(&guest.facts().problems);
+        output::problems(&summary.problems);
+        output::hints(&summary.hints);
+        Ok(Exit::of_guest(&guest, &summary.problems))
+    }
 }
 
 /// Writes one file.

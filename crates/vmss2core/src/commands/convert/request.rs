@@ -1,37 +1,8 @@
 //! What a file to write is to be, the same for both grammars.
 
-mod convert;
-
 use std::fmt;
 
-use vmss2core_dump::{ChoiceError, Chosen, DumpFormat, Existing, Owners, Value};
-
-use crate::args::{ConvertArgs, Global, Source};
-use crate::commands::{Arguments, Plan, convert as command};
-use crate::exit::Exit;
-pub(crate) use convert::{ConvertPlan, Target};
-
-/// What happens to a file that has the name of an output: one that the user typed, or
-/// one that nobody did.
-pub(crate) fn existing(overwrite: bool, is_typed: bool) -> Existing {
-    match (overwrite, is_typed) {
-        (false, _) => Existing::Stays,
-        (true, true) => Existing::IsReplaced,
-        (true, false) => Existing::IsReplacedUnlessLink,
-    }
-}
-
-impl Arguments for ConvertArgs {
-    fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
-        Ok(Box::new(ConvertPlan::new(self, global.clone())?))
-    }
-}
-
-impl Plan for ConvertPlan {
-    fn run(&self) -> anyhow::Result<Exit> {
-        command::run(self)
-    }
-}
+use vmss2core_dump::{ChoiceError, Chosen, DumpFormat, Owners, Value};
 
 /// An output format.
 #[derive(Clone, Copy)]

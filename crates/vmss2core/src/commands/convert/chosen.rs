@@ -8,7 +8,7 @@ use vmss2core_dump::{Choice, Owners, Takes, Value, choices};
 
 /// What was chosen, by the names of the choices.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ChosenArgs(pub(crate) Vec<(&'static str, Value)>);
+pub(super) struct ChosenArgs(pub(super) Vec<(&'static str, Value)>);
 
 impl clap::FromArgMatches for ChosenArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
