@@ -433,7 +433,7 @@ pub(crate) fn range_info(start: u64, end: u64) -> RangeInfo {
 }
 
 fn vcpu_info(vcpu: &Vcpu, facts: &Facts) -> VcpuInfo {
-    let known = facts.vcpus.iter().find(|known| known.index == vcpu.index);
+    let known = facts.vcpu(vcpu.index);
     let x86 = vcpu.x86();
     let mode = known.and_then(|known| known.paging.as_ref()).map(|paging| &paging.mode);
     let instruction_pointer = match x86 {

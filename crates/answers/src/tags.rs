@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::{Serialize, Serializer};
 use vmss2core_checkpoint::{Inventory, Item, ItemKind};
+use vmss2core_mem::little_endian;
 
 use crate::info::Hex;
 use crate::page::{Answer, Column, Page};
@@ -134,7 +135,7 @@ fn number(value: &[u8]) -> Option<u64> {
     if !matches!(value.len(), 1 | 2 | 4 | 8) {
         return None;
     }
-    Some(value.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    Some(little_endian(value))
 }
 
 /// The value without zeroes at its end, if all of it can be printed.

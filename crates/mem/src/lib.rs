@@ -15,6 +15,7 @@ mod problem;
 mod read_at;
 mod sums;
 pub mod text;
+mod words;
 
 pub use address::{Gpa, Gva, PAGE_SIZE, Pfn};
 pub use found::Found;
@@ -22,3 +23,4 @@ pub use physical::{MapError, MemoryError, PhysicalMemory, Piece, ReadFailure, Se
 pub use problem::{Problem, Severity};
 pub use read_at::{ReadAt, Zeroes};
 pub use sums::{Sums, has_bit, low_bits, range_len, to_page_end, up_to_page};
+pub use words::little_endian;

@@ -79,7 +79,7 @@ impl Guest<'_> {
 
     fn vcpu(&self, cpu: &WindowsCpu) -> Option<&x86::Registers> {
         let index = cpu.vcpu.as_ref()?.value;
-        self.checkpoint.vcpus.iter().find(|vcpu| vcpu.index == index)?.x86()
+        self.checkpoint.vcpu(index)?.x86()
     }
 
     fn origin(&self, cpu: &WindowsCpu) -> Origin {

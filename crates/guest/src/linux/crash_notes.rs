@@ -6,11 +6,11 @@ use std::collections::HashMap;
 
 use vmss2core_machine::x86;
 use vmss2core_machine::x86::Gpr;
-use vmss2core_mem::{Gpa, Gva};
+use vmss2core_mem::{Gpa, Gva, little_endian};
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::registers::{PT_REGS_32, PT_REGS_64};
+use super::arch::x86::registers::{PT_REGS_32, PT_REGS_64};
 use super::{Kernel, Task};
 
 /// Head of an ELF note whose name is `CORE`.
@@ -119,8 +119,4 @@ fn registers(words: &[u64], is_64_bit: bool) -> x86::Registers {
         vcpu.segments.gs.base = word(GS_BASE);
     }
     vcpu
-}
-
-fn little_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }

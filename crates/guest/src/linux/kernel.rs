@@ -124,7 +124,7 @@ impl Kernel {
         if self.linux().has_left(vcpu) {
             return self.moment.left.get_or_init(|| self.left_registers()).get(&vcpu);
         }
-        self.checkpoint.vcpus.iter().find(|known| known.index == vcpu)?.x86()
+        self.checkpoint.vcpu(vcpu)?.x86()
     }
 
     /// How a vCPU sees memory.

@@ -4,6 +4,7 @@
 //! opened on those facts to ask more: symbols, structure layouts, tasks, logs.
 //! What a question needs is looked for when it is first asked.
 
+mod arch;
 mod btf;
 mod crash_notes;
 mod discovery;
@@ -21,7 +22,6 @@ mod offsets;
 mod pages;
 mod panic;
 mod process;
-mod registers;
 mod snapshot;
 mod stack;
 mod symbols;
@@ -31,6 +31,8 @@ mod uts;
 
 pub(crate) use discovery::{Analysis, analyse};
 
+pub use arch::x86::registers::{RegisterFinder, ThreadRegisters, TlsSegment};
+pub(crate) use arch::x86::unwind::fuzz_stacks;
 pub use btf::{Btf, BtfError, ModuleBtf};
 pub use error::LinuxError;
 pub use files::{FileError, GivenFiles, KernelFile, ModuleFile, Vmlinux, read_btf};
@@ -51,8 +53,6 @@ pub use process::{
     Backing, Content, Counts, FileRun, Libraries, Library, MappedFile, Missing, Patch, PatchBytes,
     Process, RestoredFile, Run, SectionTable, Vma, VmaFlags,
 };
-pub use registers::{RegisterFinder, ThreadRegisters, TlsSegment};
-pub(crate) use stack::fuzz_stacks;
 pub use stack::{Backtrace, Frame, FrameKind, StackEnd};
 pub use symbols::{Symbol, Symbols};
 pub use task::{CommandLine, NoProcess, Task, TaskState, Tasks, living_threads, process_meant};

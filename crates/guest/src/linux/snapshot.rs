@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use vmss2core_mem::Gva;
+use vmss2core_mem::{Gva, little_endian};
 
 use super::{Kernel, LinuxError, Member};
 
@@ -163,8 +163,4 @@ impl Snapshot {
         let range = range.and_then(|(start, len)| Some(start..start.checked_add(len)?));
         range.and_then(|range| self.bytes.get(range)).unwrap_or_default()
     }
-}
-
-fn little_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }

@@ -124,7 +124,7 @@ impl Kernel {
 
     /// The registers of a vCPU of the checkpoint.
     pub(super) fn registers(&self, vcpu: u32) -> Option<&x86::Registers> {
-        self.checkpoint.vcpus.iter().find(|known| known.index == vcpu)?.x86()
+        self.checkpoint.vcpu(vcpu)?.x86()
     }
 
     /// What is at a member of a structure, `len` bytes.

@@ -7,10 +7,9 @@
 use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 
-use vmss2core_mem::Gpa;
+use vmss2core_mem::{Gpa, little_endian};
 
 use super::level::{Entry, Level};
-use super::walk::little_endian;
 use super::{AddressSpace, levels};
 
 /// A part of the range, as one entry has it. What no entry has is empty.

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 
-use vmss2core_mem::{Gpa, Gva, PAGE_SIZE};
+use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, little_endian};
 
 use super::level::{Entry, Level};
 use super::{AccessError, AddressSpace, PagingMode, Permissions, levels};
@@ -338,8 +338,4 @@ impl Walk<'_> {
 fn whole_pages(range: Range<u64>) -> Range<u64> {
     let start = range.start.checked_next_multiple_of(PAGE_SIZE).unwrap_or(u64::MAX);
     start..(range.end & !(PAGE_SIZE - 1)).max(start)
-}
-
-pub(super) fn little_endian(entry: &[u8]) -> u64 {
-    entry.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }

@@ -27,9 +27,9 @@ const LIMITS: Limits = Limits { visits_per_table: 8, tables: 1 << 18, runs: 1 <<
 
 /// The kernel image as one vCPU maps it.
 #[derive(Clone, Debug)]
-pub(super) struct Image {
+pub(in crate::linux) struct Image {
     /// An address space that maps the kernel.
-    pub(super) space: AddressSpace,
+    pub(in crate::linux) space: AddressSpace,
     /// Mapped parts, sorted; physically they are one piece, with gaps.
     pub(super) runs: Vec<Leaf>,
     /// Which of the mapped bytes are code and constants, from the first on; 0 if
@@ -96,7 +96,7 @@ impl Image {
     /// All mapped bytes in pieces: constants first, then code, then variables;
     /// each piece with some bytes of the next so that what crosses the border is
     /// seen.
-    pub(super) fn scan<B>(
+    pub(in crate::linux) fn scan<B>(
         &self,
         overlap: usize,
         visit: &mut dyn FnMut(Gva, &[u8]) -> ControlFlow<B>,

@@ -13,11 +13,11 @@ use vmss2core_machine::paging::{AddressSpace, PagingMode, Root};
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, Problem};
 
 use crate::cpu::Cpu;
+use crate::linux::arch::x86::cpus;
 use crate::scan::Scanned;
 use crate::{CrashKernel, KernelText, LinuxFacts, VmcoreInfo};
 
 mod banner;
-mod cpus;
 mod crash;
 mod image;
 mod roots;
@@ -26,7 +26,8 @@ mod synthesise;
 mod tests;
 mod vmcoreinfo;
 
-use image::{FoundImage, Image, KERNEL_MAP, View};
+pub(in crate::linux) use image::Image;
+use image::{FoundImage, KERNEL_MAP, View};
 use roots::KernelTables;
 
 /// Where an x86-64 kernel is linked above `__START_KERNEL_map`

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use vmss2core_machine::paging::{PagingMode, Root};
-use vmss2core_mem::{Found, Gpa, Gva, PAGE_SIZE, PhysicalMemory};
+use vmss2core_mem::{Found, Gpa, Gva, PAGE_SIZE, PhysicalMemory, little_endian};
 
 use super::KernelHalf;
 use super::image::Image;
@@ -140,10 +140,6 @@ fn entries<const N: usize>(memory: &PhysicalMemory, gpa: Gpa, len: usize) -> Opt
 /// dirty bits of each copy on its own, so flags are not compared.
 fn target(entry: u64) -> u64 {
     if entry & PRESENT == 0 { 0 } else { entry & ADDRESS | PRESENT }
-}
-
-fn little_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 /// `init_uts_ns`: where its names are.

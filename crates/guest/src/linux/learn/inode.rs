@@ -1,6 +1,6 @@
 //! What `/proc/PID/maps` shows of an inode, and how long its file is.
 
-use vmss2core_mem::{PAGE_SIZE, Sums, up_to_page};
+use vmss2core_mem::{PAGE_SIZE, Sums, little_endian, up_to_page};
 
 use super::members::{Members, offsets, only};
 use super::memory::{Memory, Shot};
@@ -70,7 +70,7 @@ impl Evidence<'_> {
     fn end_of_sections(&self) -> Option<u64> {
         let number = |at: usize, len: usize| {
             let bytes = self.header.get(at..at.checked_add(len)?)?;
-            Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+            Some(little_endian(bytes))
         };
         // EI_CLASS, then e_shoff, e_shentsize and e_shnum.
         let (start, size, count) = match self.header.get(..5)? {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use vmss2core_machine::paging::AddressSpace;
-use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, Sums, to_page_end};
+use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, Sums, little_endian, to_page_end};
 
 use crate::linux::Kernel;
 
@@ -200,10 +200,6 @@ impl Shot {
     pub(super) fn len(&self) -> u64 {
         (self.bytes.len() as u64).saturating_sub(self.zero)
     }
-}
-
-fn little_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().take(8).fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 /// Text that ends in a NUL and holds nothing odd.

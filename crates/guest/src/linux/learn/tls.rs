@@ -4,6 +4,7 @@
 //! its start, and again two words further (`tcbhead_t` of glibc; musl has the first
 //! only).
 
+use vmss2core_machine::x86;
 use vmss2core_mem::{Gva, Sums};
 
 use super::members::Members;
@@ -56,8 +57,7 @@ fn descriptors(processes: &[Process], sp: u64, members: &mut Members) -> Option<
     let is_one = |process: &&Process| {
         (0..3).any(|index| {
             let descriptor = process.task.u64(tls.plus(index.times(8))).unwrap_or(0);
-            let base = (descriptor >> 16) & 0xff_ffff | (descriptor >> 32) & 0xff00_0000;
-            is_block(process, base, 4)
+            is_block(process, x86::descriptor_base(descriptor), 4)
         })
     };
     if processes.iter().filter(is_one).count() == 0 {

@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use vmss2core_mem::{Gva, PAGE_SIZE, Sums, to_page_end};
+use vmss2core_mem::{Gva, PAGE_SIZE, Sums, little_endian, to_page_end};
 
 use super::shape::{Bytes, LARGEST_PART, Shape, SymbolsShape, Users};
 use super::unwind::UnwindShape;
@@ -60,10 +60,7 @@ pub(super) fn ring(kernel: &Kernel) -> Option<Gva> {
 /// A ring of modules that begins in some bytes of the image.
 fn ring_in(kernel: &Kernel, image: &Range<u64>, start: u64, bytes: &[u8]) -> Option<Gva> {
     let word = usize::try_from(kernel.word_len()).ok()?;
-    let words: Vec<u64> = bytes
-        .chunks_exact(word)
-        .map(|word| word.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
-        .collect();
+    let words: Vec<u64> = bytes.chunks_exact(word).map(little_endian).collect();
     // Modules are in memory that is mapped for them, above the image.
     let is_outside = |word: &u64| *word >= image.end && word.is_multiple_of(4);
     (start..).step_by(word).zip(words.windows(2)).find_map(|(at, pair)| {

@@ -1,7 +1,7 @@
 //! Several members of a structure with one read: there may be a hundred thousand
 //! of them.
 
-use vmss2core_mem::Gva;
+use vmss2core_mem::{Gva, little_endian};
 
 use super::super::{Kernel, LinuxError, Member};
 
@@ -56,11 +56,6 @@ fn size(member: &Member, word_len: u64) -> u64 {
 
 fn end(member: &Member, word_len: u64) -> u64 {
     member.offset_bytes.saturating_add(size(member, word_len))
-}
-
-/// The number that these bytes are, of which there are 8 at most.
-pub(super) fn little_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 /// The words of a structure, for layouts that no source need say because they

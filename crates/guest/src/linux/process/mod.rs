@@ -17,7 +17,6 @@ pub(super) mod maple;
 mod names;
 mod page_cache;
 mod path;
-mod pte;
 mod restored;
 mod runs;
 mod start;

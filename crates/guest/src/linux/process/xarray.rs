@@ -10,8 +10,9 @@
 use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 
-use super::fields::{little_endian, word};
+use super::fields::word;
 use super::maple::ReadMemory;
+use vmss2core_mem::little_endian;
 
 const MIN_POINTER: u64 = 4096;
 

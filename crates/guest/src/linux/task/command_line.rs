@@ -1,7 +1,7 @@
 //! Command lines, as `/proc/PID/cmdline` has them.
 
 use vmss2core_machine::paging::AddressSpace;
-use vmss2core_mem::{Gva, to_page_end};
+use vmss2core_mem::{Gva, PAGE_SIZE, to_page_end};
 
 use super::Task;
 use crate::linux::snapshot::Selection;
@@ -9,7 +9,6 @@ use crate::linux::{Kernel, LinuxError};
 
 /// Linux takes 2 MiB as a rule (a quarter of the stack's limit, 6 MiB at most).
 const LONGEST: u64 = 2 << 20;
-const PAGE: u64 = 4096;
 
 /// A command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,9 +57,9 @@ fn arguments(space: &AddressSpace, range: std::ops::Range<u64>) -> Result<Comman
     let mut bytes = read_text(space, range.start, len.min(LONGEST))?;
     let mut is_cut = (bytes.len() as u64) < len;
     if !is_cut && bytes.last().is_some_and(|last| *last != 0) {
-        bytes = read_text(space, range.start, PAGE)?;
+        bytes = read_text(space, range.start, PAGE_SIZE)?;
         let end = bytes.iter().position(|byte| *byte == 0);
-        is_cut = end.is_none() && (bytes.len() as u64) < PAGE;
+        is_cut = end.is_none() && (bytes.len() as u64) < PAGE_SIZE;
         bytes.truncate(end.unwrap_or(bytes.len()));
     }
     if bytes.last() == Some(&0) {

@@ -7,18 +7,17 @@
 
 use vmss2core_machine::x86::Gpr;
 use vmss2core_machine::{Privilege, Vcpu, x86};
-use vmss2core_mem::{Found, Gva, Problem};
+use vmss2core_mem::{Found, Gva, PAGE_SIZE, Problem};
 
 use super::Task;
 use super::moment::Moments;
 use super::record::{Fields, Record};
+use crate::linux::arch::x86::cpus::GDT_ENTRY_PERCPU;
 use crate::linux::{Kernel, LinuxError};
 
 /// Variables that hold the current task, newest first: 2.6.34 to 6.1 and 6.15 and
 /// later; 6.2 to 6.14 (a structure); 2.6.30 to 2.6.33.
 const CURRENT: [&str; 3] = ["current_task", "pcpu_hot", "per_cpu__current_task"];
-/// `GDT_ENTRY_PERCPU` of a 32-bit kernel.
-const GDT_PERCPU: u64 = 27;
 /// No kernel stack is larger than that of a 64-bit kernel with KASAN.
 const LARGEST_STACK: u64 = 32 << 10;
 /// `STACK_END_MAGIC`, at the lowest address of every kernel stack, behind
@@ -135,9 +134,9 @@ impl Kernel {
 
     /// What FS has in a 32-bit kernel, also while a program runs.
     fn fs_base(&self, x86: &x86::Registers) -> Option<u64> {
-        let at = x86.gdtr.base?.checked_add(GDT_PERCPU * 8)?;
+        let at = x86.gdtr.base?.checked_add(GDT_ENTRY_PERCPU * 8)?;
         let descriptor = self.read_uint(Gva(at), 8, "descriptor table").ok()?;
-        Some((descriptor >> 16) & 0xff_ffff | (descriptor >> 32) & 0xff00_0000)
+        Some(x86::descriptor_base(descriptor))
     }
 
     /// The task whose kernel stack the vCPU is on, or would be if it entered the
@@ -168,13 +167,12 @@ impl Kernel {
     /// The magic number marks the end of a stack, so that of this one is the
     /// first that is met on the way down.
     fn is_stack_between(&self, stack: Gva, at: u64) -> bool {
-        const PAGE: u64 = 4096;
-        let mut page = at & !(PAGE - 1);
+        let mut page = at & !(PAGE_SIZE - 1);
         while page > stack.0 {
             if self.read_uint(Gva(page), 4, "stack").is_ok_and(|word| word == STACK_END) {
                 return false;
             }
-            page = page.saturating_sub(PAGE);
+            page = page.saturating_sub(PAGE_SIZE);
         }
         true
     }

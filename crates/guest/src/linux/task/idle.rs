@@ -1,7 +1,7 @@
 //! The idle tasks, which are in no ring: that of the first CPU is `init_task`,
 //! those of the others are named by the variables of their CPUs.
 
-use vmss2core_mem::{Gpa, Gva};
+use vmss2core_mem::{Gpa, Gva, little_endian};
 
 use super::record::{Fields, Record};
 use super::rings::Rings;
@@ -58,8 +58,9 @@ impl Kernel {
         let (first, own) = (self.surroundings(first, before)?, self.surroundings(own, before)?);
         let word_len = usize::try_from(self.word_len()).ok()?;
         let words = first.chunks_exact(word_len).zip(own.chunks_exact(word_len));
-        let candidates = words.filter(|(first, _)| word(first) == init.0).map(|(_, own)| own);
-        candidates.map(|own| Gva(word(own))).filter(|gva| *gva != init).find_map(|gva| {
+        let candidates =
+            words.filter(|(first, _)| little_endian(first) == init.0).map(|(_, own)| own);
+        candidates.map(|own| Gva(little_endian(own))).filter(|gva| *gva != init).find_map(|gva| {
             let record = fields.read(gva).ok()?;
             let is_own = fields.cpu(&record).is_none_or(|cpu| cpu == logical);
             let is_idle = record.tid == 0 && fields.comm(&record).starts_with("swapper");
@@ -79,8 +80,4 @@ impl Kernel {
         self.memory().read_or_zero(Gpa(gpa.0.saturating_sub(before)), &mut bytes).ok()?;
         Some(bytes)
     }
-}
-
-fn word(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }

@@ -17,6 +17,11 @@ pub use registers::{
     SegmentRegisters,
 };
 
+/// The base in a descriptor of a segment (Intel SDM volume 3A, 3.4.5).
+pub fn descriptor_base(descriptor: u64) -> u64 {
+    (descriptor >> 16) & 0xff_ffff | (descriptor >> 32) & 0xff00_0000
+}
+
 /// The architecture.
 #[derive(Debug)]
 pub struct X86;

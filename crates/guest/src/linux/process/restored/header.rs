@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use object::elf::{PF_R, PF_W, PF_X, PT_GNU_EH_FRAME};
 
-use vmss2core_mem::{range_len, to_page_end};
+use vmss2core_mem::{little_endian, range_len, to_page_end};
 
 use super::{Source, frames};
 use crate::linux::process::{Library, MappedFile, Process, Vma, VmaFlags};
@@ -252,7 +252,7 @@ impl Entry {
     fn of(is_64_bit: bool, bytes: &[u8]) -> Option<Self> {
         let number = |at: usize, len: usize| {
             let bytes = bytes.get(at..at.checked_add(len)?)?;
-            Some(bytes.iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte)))
+            Some(little_endian(bytes))
         };
         let word_len = if is_64_bit { 8 } else { 4 };
         // sh_flags and sh_addr come before sh_offset and sh_size.

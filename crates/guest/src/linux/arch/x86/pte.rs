@@ -17,7 +17,7 @@ const PROT_NONE: u64 = 1 << 8;
 
 /// What an entry that is neither present nor empty says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Absent {
+pub(in crate::linux) enum Absent {
     /// The page lies in memory.
     InMemory(Gpa),
     /// A swap entry: page of an area, or of something else that the kernel numbers
@@ -28,7 +28,7 @@ pub(super) enum Absent {
 }
 
 /// Decodes an entry for `page_len` bytes. `holds` says whether memory holds an address.
-pub(super) fn decode(
+pub(in crate::linux) fn decode(
     mode: PagingMode,
     entry: u64,
     page_len: u64,

@@ -6,7 +6,7 @@ use vmss2core_mem::Gva;
 
 use super::code::Code;
 use super::{Registers, Step};
-use crate::linux::registers::{PT_REGS_32, PT_REGS_64, PtRegs};
+use crate::linux::arch::x86::registers::{PT_REGS_32, PT_REGS_64, PtRegs};
 use crate::linux::{Kernel, LinuxError, Task};
 
 /// Registers of a vCPU.

@@ -10,6 +10,7 @@ use vmss2core_machine::x86::FpuState;
 use vmss2core_machine::x86::xsave::{
     COMPONENTS, Component, SSE, X87, XSTATE_BV, initialise_legacy, put,
 };
+use vmss2core_mem::little_endian;
 use zerocopy::FromBytes;
 
 use super::raw::XsaveHeader;
@@ -135,10 +136,6 @@ pub(super) fn looks_saved(area: &[u8]) -> bool {
     let control_is_sane = control & 0xe0c0 == 0x40;
     let mask_is_sane = matches!(mask, 0 | 0xffbf | 0xffff | 0x2_ffff);
     control_is_sane && mxcsr != 0 && mxcsr & !0x2_ffff == 0 && mask_is_sane
-}
-
-fn little_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use vmss2core_machine::x86::{Gpr, SegmentRegister, SegmentRegisters};
 use vmss2core_machine::{Privilege, x86};
 use vmss2core_mem::{Found, Gva, Problem};
 
-use super::{Kernel, LinuxError, Object, Task};
+use crate::linux::{Kernel, LinuxError, Object, Task};
 use fpu::{Fpu, Saved};
 use frame::{FramePlace, NO_SYSTEM_CALL, Stored};
 

@@ -1,8 +1,8 @@
 //! What fuzzing starts from: stacks of every kind, which are walked to their end.
 
 use super::*;
+use crate::linux::arch::x86::unwind::fuzz::{self, at};
 use crate::linux::assert_seed;
-use crate::linux::stack::fuzz::{self, at};
 
 /// Records of tracers, in the data.
 const RECORDS: u64 = 0x1100;

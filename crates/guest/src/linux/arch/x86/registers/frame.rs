@@ -8,10 +8,10 @@
 //! taken. 32-bit kernels up to 2.6.29 stored fewer segment registers.
 
 use vmss2core_machine::x86::{self, Gpr, SegmentRegister, SegmentRegisters};
-use vmss2core_mem::{Found, Gva};
+use vmss2core_mem::{Found, Gva, little_endian};
 
 use super::raw::{PT_REGS_32, PT_REGS_64};
-use crate::linux::stack::stack_sizes;
+use crate::linux::arch::x86::unwind::stack_sizes;
 use crate::linux::{Kernel, LinuxError, Task};
 
 /// User code and stack segments of x86-64: 64-bit code, 32-bit code.
@@ -242,8 +242,4 @@ fn is_user_state(cpu: &x86::Registers, top: u64) -> bool {
 /// "No system call" is -1 in both widths.
 fn sign_extended(word: u64) -> u64 {
     if word >> 31 & 1 == 1 { word | !0xffff_ffff } else { word }
-}
-
-fn little_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use vmss2core_mem::Gva;
+use vmss2core_mem::{Gva, little_endian};
 
 use super::calls;
 use super::code::Code;
@@ -25,7 +25,7 @@ pub(super) fn words<'a>(
         bytes.clear();
     }
     let word_len = usize::try_from(word_len).unwrap_or(8);
-    let words = bytes.chunks_exact(word_len).map(word).collect::<Vec<_>>();
+    let words = bytes.chunks_exact(word_len).map(little_endian).collect::<Vec<_>>();
     let places = (start..range.end).step_by(word_len);
     words.into_iter().zip(places).filter_map(move |(ip, at)| {
         let frame = Frame { ip: Gva(ip), sp: Gva(at), kind: FrameKind::Guess, is_after_call: true };
@@ -38,8 +38,4 @@ pub(super) fn words<'a>(
 fn is_likely(kernel: &Kernel, code: &Code<'_>, ip: u64) -> bool {
     let is_start = || kernel.symbolize(Gva(ip)).is_some_and(|place| place.offset == 0);
     code.holds(ip) && calls::end_at(code, ip) && !is_start()
-}
-
-fn word(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }

@@ -10,29 +10,30 @@ use std::ops::ControlFlow;
 
 use vmss2core_machine::paging::AddressSpace;
 use vmss2core_machine::{Privilege, x86};
-use vmss2core_mem::Gva;
+use vmss2core_mem::{Gva, little_endian};
 
-use super::image::Image;
+use crate::linux::discovery::Image;
 
 /// `GDT_ENTRY_CPUNODE` of a 64-bit kernel, called `GDT_ENTRY_PER_CPU` before 4.20.
 const CPUNODE: u64 = 15;
 const CPUNODE_CPU: u64 = 0xfff;
-/// `GDT_ENTRY_PERCPU` of a 32-bit kernel: what FS is in the kernel.
-const PERCPU: u64 = 27;
+/// Entry of the descriptor table of a 32-bit kernel that FS selects in the kernel: the
+/// CPU's own variables.
+pub(in crate::linux) const GDT_ENTRY_PERCPU: u64 = 27;
 /// A longer array would be looked for in vain across pieces of the image.
 const MOST_CPUS: usize = 512;
 
 /// One vCPU, and an address space in which its descriptor table is mapped.
-pub(super) struct Processor<'a> {
-    pub(super) vcpu: &'a x86::Registers,
-    pub(super) privilege: Option<Privilege>,
-    pub(super) space: Option<AddressSpace>,
+pub(in crate::linux) struct Processor<'a> {
+    pub(in crate::linux) vcpu: &'a x86::Registers,
+    pub(in crate::linux) privilege: Option<Privilege>,
+    pub(in crate::linux) space: Option<AddressSpace>,
 }
 
 /// The number of each vCPU; `None` throughout unless all can be told apart. A vCPU that
 /// executes another kernel (`None`) has the number that is left over, if it is the only
 /// one.
-pub(super) fn numbers(image: &Image, all: &[Option<Processor<'_>>]) -> Vec<Option<u32>> {
+pub(in crate::linux) fn numbers(image: &Image, all: &[Option<Processor<'_>>]) -> Vec<Option<u32>> {
     let here: Vec<&Processor<'_>> = all.iter().flatten().collect();
     let found = if all.len() == 1 {
         Some(vec![0; here.len()])
@@ -103,7 +104,7 @@ impl Processor<'_> {
     /// Base of this CPU's variables: kernel GS for 64 bits, FS for 32.
     fn percpu_offset(&self) -> Option<u64> {
         if !self.space.as_ref()?.mode().is_64_bit() {
-            return Some(base(self.descriptor(PERCPU)?));
+            return Some(x86::descriptor_base(self.descriptor(GDT_ENTRY_PERCPU)?));
         }
         match self.privilege? {
             Privilege::Kernel => self.vcpu.segments.gs.base,
@@ -123,19 +124,10 @@ fn limit_of_cpunode(descriptor: u64) -> Option<u64> {
     (descriptor & MASK == WANT).then_some(limit)
 }
 
-/// Bits 16 to 39 and 56 to 63.
-fn base(descriptor: u64) -> u64 {
-    (descriptor >> 16) & 0xff_ffff | (descriptor >> 32) & 0xff00_0000
-}
-
 fn all_different<T: Ord + Copy>(values: &[T]) -> bool {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();
     sorted.windows(2).all(|pair| pair.first() != pair.last())
-}
-
-fn little_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]
@@ -153,7 +145,7 @@ mod tests {
 
     #[test]
     fn the_base_of_a_descriptor_is_put_together_from_its_parts() {
-        assert_eq!(base(0x128f_93b1_d000_ffff), 0x12b1_d000);
+        assert_eq!(x86::descriptor_base(0x128f_93b1_d000_ffff), 0x12b1_d000);
     }
 
     #[test]

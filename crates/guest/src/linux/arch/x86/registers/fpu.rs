@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use vmss2core_machine::x86;
 use vmss2core_machine::x86::FpuState;
-use vmss2core_mem::Gva;
+use vmss2core_mem::{Gva, little_endian};
 
 use super::xsave::{self, COMPONENTS_START, FXSAVE_BYTES, MAX_AREA_BYTES, Places};
 use crate::linux::{Kernel, Object, Task};
@@ -283,8 +283,4 @@ fn measured_places(kernel: &Kernel) -> Option<Places> {
         Some(bytes.chunks_exact(4).map(number).collect::<Vec<_>>())
     };
     Some(Places::measured(&table("xstate_offsets")?, &table("xstate_sizes")?))
-}
-
-fn little_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }

@@ -1,0 +1,6 @@
+//! x86, 32- and 64-bit.
+
+pub(in crate::linux) mod cpus;
+pub(in crate::linux) mod pte;
+pub(in crate::linux) mod registers;
+pub(in crate::linux) mod unwind;
