@@ -15,7 +15,7 @@ use header::{Header, MainMemory};
 
 mod header;
 mod raw;
-mod vcpu;
+mod x86;
 
 /// Guest dumps.
 pub(crate) struct GuestDump;
@@ -105,7 +105,7 @@ fn read_vcpus(
     let there = |index: &u32| header.record_offset((*index).saturating_add(1)) <= source.len;
     let vcpus: Vec<Vcpu> = (0..header.num_vcpus)
         .take_while(there)
-        .map(|index| vcpu::read(source, header, index))
+        .map(|index| x86::read(source, header, index))
         .collect::<Result<_, _>>()?;
     let (path, want) = (source.path.display(), header.file_len());
     if source.len < want {

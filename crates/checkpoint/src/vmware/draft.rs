@@ -2,24 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use vmss2core_machine::x86::{DescriptorTable, SegmentRegister, SegmentRegisters};
-use vmss2core_machine::{arm64, x86};
+use vmss2core_machine::arm64;
 
-use super::fpu::FpuTags;
 use super::gpregs;
-use super::msrs::{self, Msr};
-use super::registers::{Form, Register, Table, TablePart};
-
-/// Positions in the segment tags.
-const CS: u8 = 1;
-const FS: u8 = 4;
-const GS: u8 = 5;
-
-const CR4_OSXSAVE: u64 = 1 << 18;
-/// The bits of a descriptor's upper word that `S.rights` has.
-const RIGHTS: u64 = 0x00f0_ff00;
-/// The limit counts pages.
-const GRANULARITY: u64 = 1 << 23;
+use super::registers::{Form, Register};
+use super::x86::FpuTags;
 
 /// What was read for one processor.
 #[derive(Default)]
@@ -62,105 +49,5 @@ impl Draft {
         let ttbr1_el1 = self.get(Register::Ttbr(1)).or_else(|| self.get(Register::Ttbr(0)));
         let system = arm64::SystemRegisters { ttbr1_el1, ..arm64::SystemRegisters::default() };
         arm64::Registers { system, ..arm64::Registers::default() }
-    }
-
-    pub(super) fn x86(&self) -> x86::Registers {
-        let mut x86 = x86::Registers::default();
-        for (number, slot) in (0..).zip(&mut x86.general) {
-            *slot = self.get(Register::General(number));
-        }
-        for (number, slot) in (0..).zip(&mut x86.debug) {
-            *slot = self.get(Register::Debug(number));
-        }
-        x86.rip = self.get(Register::Rip);
-        x86.rflags = self.flags();
-        x86.segments = self.segments();
-        x86.control.cr0 = self.get(Register::Control(0));
-        x86.control.cr2 = self.get(Register::Control(2));
-        x86.control.cr3 = self.get(Register::Control(3));
-        x86.control.cr4 = self.get(Register::Control(4));
-        x86.control.cr8 = self.get(Register::Control(8));
-        x86.gdtr = self.table(Table::Gdtr);
-        x86.idtr = self.table(Table::Idtr);
-        self.set_msrs(&mut x86);
-        let uses_xsave = x86.control.cr4.is_none_or(|cr4| cr4 & CR4_OSXSAVE != 0);
-        x86.fpu = self.fpu.state(x86.msrs.xcr0, uses_xsave);
-        x86
-    }
-
-    fn set_msrs(&self, x86: &mut x86::Registers) {
-        for (register, (_, value)) in &self.registers {
-            let Register::Msr(msr) = *register else { continue };
-            match msrs::slot(&mut x86.msrs, msr) {
-                Some(slot) => *slot = Some(*value),
-                None if matches!(msr, Msr::FS_BASE | Msr::GS_BASE) => {}
-                None => {
-                    x86.other_msrs.insert(msr.0, *value);
-                }
-            }
-        }
-    }
-
-    /// The arithmetic flags and those of the system.
-    fn flags(&self) -> Option<u64> {
-        match (self.get(Register::Flags), self.get(Register::MoreFlags)) {
-            (Some(flags), Some(more)) => Some(flags | more),
-            (flags, more) => flags.or(more),
-        }
-    }
-
-    fn table(&self, table: Table) -> DescriptorTable {
-        let part = |part| self.get(Register::Table(table, part));
-        let high = part(TablePart::BaseHigh).unwrap_or_default();
-        DescriptorTable {
-            // A whole base in one tag has its upper half already.
-            base: part(TablePart::BaseLow).map(|low| low | high << 32),
-            limit: part(TablePart::Limit).and_then(|limit| u16::try_from(limit).ok()),
-        }
-    }
-
-    fn segments(&self) -> SegmentRegisters {
-        let segment = |n| self.segment(n);
-        SegmentRegisters {
-            es: segment(0),
-            cs: segment(CS),
-            ss: segment(2),
-            ds: segment(3),
-            fs: segment(FS),
-            gs: segment(GS),
-            ldt: segment(6),
-            tr: segment(7),
-        }
-    }
-
-    fn segment(&self, n: u8) -> SegmentRegister {
-        let msr = match n {
-            FS => self.get(Register::Msr(Msr::FS_BASE)),
-            GS => self.get(Register::Msr(Msr::GS_BASE)),
-            _ => None,
-        };
-        SegmentRegister {
-            // Products may keep more than a selector's 16 bits in the tag.
-            selector: self.get(Register::Selector(n)).and_then(|s| u16::try_from(s & 0xffff).ok()),
-            base: self.get(Register::Base(n)).or(msr),
-            limit: self.limit(n),
-            attributes: self.rights(n).and_then(|rights| u32::try_from(rights >> 8).ok()),
-        }
-    }
-
-    fn rights(&self, n: u8) -> Option<u64> {
-        let again = || self.get(Register::CsRights).filter(|_| n == CS);
-        self.get(Register::Rights(n)).or_else(again).map(|rights| rights & RIGHTS)
-    }
-
-    /// In bytes. Without the rights nobody knows what the 20 bits count.
-    fn limit(&self, n: u8) -> Option<u32> {
-        let limit = self.get(Register::Limit(n))?;
-        let bytes = match self.rights(n) {
-            _ if limit > 0xf_ffff => limit,
-            Some(rights) if rights & GRANULARITY != 0 => limit << 12 | 0xfff,
-            rights => rights.map(|_| limit)?,
-        };
-        u32::try_from(bytes).ok()
     }
 }

@@ -14,12 +14,10 @@ mod draft;
 mod error;
 mod facts;
 mod format;
-mod fpu;
 mod gpregs;
 mod groups;
 mod hotplug;
 mod memory;
-mod msrs;
 mod problems;
 mod raw;
 mod regions;
@@ -29,6 +27,7 @@ mod vcpu;
 mod vmsd;
 mod vmx;
 mod window;
+mod x86;
 
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::msrs::{self, Msr};
+use super::x86::msrs::{self, Msr};
 use crate::inventory::{Item, ItemKind};
 
 /// One register, or a part of one.

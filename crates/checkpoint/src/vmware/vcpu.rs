@@ -11,9 +11,9 @@ use vmss2core_mem::Problem;
 
 use super::draft::Draft;
 use super::gpregs;
-use super::msrs::{self, Msr};
 use super::problems::Problems;
 use super::registers::{self, Form, FpuPart, Meaning, Reading, Register};
+use super::x86::msrs::{self, Msr};
 use crate::inventory::{Inventory, Item};
 
 /// More than any product offers.
@@ -230,7 +230,7 @@ impl Collected {
         let halted = draft.get(Register::Halted).map(|value| value != 0);
         let registers = match architecture {
             Architecture::Arm64 => Registers::Arm64(Box::new(draft.arm64())),
-            _ => Registers::X86(Box::new(draft.x86())),
+            _ => draft.x86().into(),
         };
         Vcpu { index, halted, registers }
     }

@@ -14,7 +14,7 @@ use vmss2core_machine::x86::xsave::{
 
 /// What was read for one processor.
 #[derive(Default)]
-pub(super) struct FpuTags {
+pub(in crate::vmware) struct FpuTags {
     /// Bytes of the FXSAVE image.
     image: BTreeMap<u32, u8>,
     /// `XSTATE_BV` of the header.
@@ -23,19 +23,19 @@ pub(super) struct FpuTags {
 }
 
 impl FpuTags {
-    pub(super) fn byte(&mut self, at: u32, byte: u8) {
+    pub(in crate::vmware) fn byte(&mut self, at: u32, byte: u8) {
         self.image.entry(at).or_insert(byte);
     }
 
     /// Takes a whole image; `None` if its length is not that of one.
-    pub(super) fn image(&mut self, bytes: &[u8]) -> Option<()> {
+    pub(in crate::vmware) fn image(&mut self, bytes: &[u8]) -> Option<()> {
         let image: &[u8; FXSAVE_BYTES] = bytes.try_into().ok()?;
         (0..).zip(image).for_each(|(at, byte)| self.byte(at, *byte));
         Some(())
     }
 
     /// Takes a header; `None` if it is none.
-    pub(super) fn header(&mut self, bytes: &[u8]) -> Option<()> {
+    pub(in crate::vmware) fn header(&mut self, bytes: &[u8]) -> Option<()> {
         let present =
             bytes.first_chunk().filter(|_| bytes.len() == COMPONENTS_START - XSTATE_BV)?;
         self.present.get_or_insert(u64::from_le_bytes(*present));
@@ -43,7 +43,7 @@ impl FpuTags {
     }
 
     /// Takes a component; `None` if it has another size than processors give it.
-    pub(super) fn component(&mut self, number: u32, bytes: &[u8]) -> Option<()> {
+    pub(in crate::vmware) fn component(&mut self, number: u32, bytes: &[u8]) -> Option<()> {
         let known = COMPONENTS.iter().find(|place| u32::try_from(place.number) == Ok(number));
         if known.is_some_and(|place| place.len != bytes.len()) {
             return None;
@@ -55,7 +55,7 @@ impl FpuTags {
     /// The state, if there is one. `xcr0` says which components the guest has
     /// switched on, `uses_xsave` whether it uses XSAVE at all: without it the
     /// header means nothing.
-    pub(super) fn state(&self, xcr0: Option<u64>, uses_xsave: bool) -> Option<FpuState> {
+    pub(in crate::vmware) fn state(&self, xcr0: Option<u64>, uses_xsave: bool) -> Option<FpuState> {
         let legacy: Vec<u8> =
             (0..).map_while(|at| self.image.get(&at).copied()).take(FXSAVE_BYTES).collect();
         let legacy: [u8; FXSAVE_BYTES] = legacy.try_into().ok()?;

@@ -10,14 +10,14 @@ use vmss2core_machine::x86::Msrs;
 
 /// A register by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Msr(pub(super) u32);
+pub(in crate::vmware) struct Msr(pub(in crate::vmware) u32);
 
 impl Msr {
-    pub(super) const STAR: Self = Self(0xc000_0081);
-    pub(super) const FS_BASE: Self = Self(0xc000_0100);
-    pub(super) const GS_BASE: Self = Self(0xc000_0101);
+    pub(in crate::vmware) const STAR: Self = Self(0xc000_0081);
+    pub(in crate::vmware) const FS_BASE: Self = Self(0xc000_0100);
+    pub(in crate::vmware) const GS_BASE: Self = Self(0xc000_0101);
     /// No MSR, but saved beside them.
-    pub(super) const XCR0: Self = Self(u32::MAX);
+    pub(in crate::vmware) const XCR0: Self = Self(u32::MAX);
     /// The pointer of the shadow stack; no MSR either.
     const SSP: Self = Self(u32::MAX - 1);
 
@@ -95,12 +95,12 @@ impl fmt::Display for Msr {
 const PREFIXES: [&str; 6] = ["msr", "ia32", "k6", "amd64", "cpu", "hv"];
 
 /// The register that real files have under this name.
-pub(super) fn by_tag(name: &str) -> Option<Msr> {
+pub(in crate::vmware) fn by_tag(name: &str) -> Option<Msr> {
     TAGS.iter().find(|(tag, _)| *tag == name).map(|(_, msr)| *msr)
 }
 
 /// The register with this name, whatever the spelling.
-pub(super) fn by_spelling(name: &str) -> Option<Msr> {
+pub(in crate::vmware) fn by_spelling(name: &str) -> Option<Msr> {
     let mut plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     plain.make_ascii_lowercase();
     let mut rest = plain.as_str();
@@ -112,14 +112,14 @@ pub(super) fn by_spelling(name: &str) -> Option<Msr> {
 }
 
 /// The register with this number, if the tag is an array of such.
-pub(super) fn by_number(name: &str, number: u32) -> Option<Msr> {
+pub(in crate::vmware) fn by_number(name: &str, number: u32) -> Option<Msr> {
     let is_array = name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("msr"));
     Some(Msr(number)).filter(|msr| is_array && msr.is_numbered())
 }
 
 /// Where a register's value belongs; `None` for those without a place of their
 /// own. Segment bases have theirs elsewhere.
-pub(super) fn slot(msrs: &mut Msrs, msr: Msr) -> Option<&mut Option<u64>> {
+pub(in crate::vmware) fn slot(msrs: &mut Msrs, msr: Msr) -> Option<&mut Option<u64>> {
     Some(match msr.0 {
         0xc000_0080 => &mut msrs.efer,
         0xc000_0081 => &mut msrs.star,

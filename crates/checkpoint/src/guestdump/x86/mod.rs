@@ -6,9 +6,9 @@ use vmss2core_machine::x86::{
 use vmss2core_machine::{Registers, Vcpu, x86};
 use zerocopy::FromBytes as _;
 
-use super::header::Header;
-use super::raw::{UserRegs, VcpuState1, VcpuState2};
 use crate::OpenError;
+use crate::guestdump::header::Header;
+use crate::guestdump::raw::{UserRegs, VcpuState1, VcpuState2};
 use crate::source::Source;
 
 /// Reads the record of processor `index`.
