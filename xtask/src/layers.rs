@@ -2,6 +2,7 @@
 //! them, `cargo metadata` tells what is.
 
 mod library;
+mod modules;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -78,6 +79,8 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         "libraries do not print, exit or read the environment:\n{}",
         wrong.join("\n")
     );
+    let wrong = modules::wrong_lines(root)?;
+    ensure!(wrong.is_empty(), "modules that are to stay apart:\n{}", wrong.join("\n"));
     println!("layers: {} crates, all arrows point the right way", packages.len());
     Ok(())
 }

@@ -47,7 +47,7 @@ fn names_option(line: &str) -> bool {
 }
 
 /// The numbered lines of a file that are no comments, without the items of tests.
-fn code(text: &str) -> Vec<(usize, &str)> {
+pub(super) fn code(text: &str) -> Vec<(usize, &str)> {
     let mut lines = Vec::new();
     let mut is_test = false;
     for (number, line) in (1..).zip(text.lines()) {
