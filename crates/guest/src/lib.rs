@@ -21,12 +21,14 @@ pub mod fuzzing;
 pub mod linux;
 pub mod macos;
 mod scan;
+mod which;
 pub mod windows;
 
 use cpu::Cpu;
 
 pub use facts::{CrashKernel, Facts, KernelText, LinuxFacts, OperatingSystem, VmcoreInfo};
 pub use fit::leave_out_misfits;
+pub use which::Which;
 
 /// Finds out what can be known about the guest. Best effort: what could not be
 /// found is `None`, and `problems` says why where that is of use.

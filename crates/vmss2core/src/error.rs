@@ -5,9 +5,9 @@ use std::error::Error as StdError;
 use thiserror::Error;
 use vmss2core_checkpoint::OpenError;
 use vmss2core_dump::{ChoiceError, DumpError};
-use vmss2core_guest::OperatingSystem;
 use vmss2core_guest::linux::{FileError, LinuxError};
 use vmss2core_guest::windows::WindowsError;
+use vmss2core_guest::{OperatingSystem, Which};
 
 /// Why something could not be opened, answered, written or served.
 #[derive(Debug, Error)]
@@ -37,9 +37,17 @@ pub enum Error {
     /// No output format has this name.
     #[error("no output format is called {0}")]
     NoFormat(String),
-    /// The guest has no process of this number.
+    /// The guest has no process of this number or name.
     #[error("the guest has no process {0}")]
-    NoProcess(u32),
+    NoProcess(Which),
+    /// One process is asked for by a name that several have.
+    #[error("the guest has {} processes that are called {name}: {}", .pids.len(), listed(.pids))]
+    SeveralProcesses {
+        /// The name, made safe to print.
+        name: String,
+        /// Their numbers.
+        pids: Vec<u32>,
+    },
     /// The guest has neither a process nor a thread of this number.
     #[error("the guest has no process or thread {0}")]
     NoTask(u32),
@@ -75,6 +83,9 @@ pub enum Error {
     /// The tasks that are to be served cannot be listed.
     #[error("the tasks of this guest cannot be listed")]
     TaskList(#[source] LinuxError),
+    /// One process is to be served of a guest whose processes cannot be.
+    #[error("no process {0}: only processes of Linux guests can be served")]
+    NoProcesses(Which),
     /// The one process that is to be served cannot be.
     #[error("{why}")]
     NotServed {
@@ -108,9 +119,12 @@ fn system_name(system: OperatingSystem) -> &'static str {
 }
 
 fn no_cpu(cpu: u32, known: &[u32]) -> String {
-    let known: Vec<String> = known.iter().map(u32::to_string).collect();
-    match known.as_slice() {
+    match known {
         [] => format!("which vCPU is CPU {cpu} of the guest is not known"),
-        known => format!("no vCPU is CPU {cpu} of the guest, but CPU {}", known.join(", ")),
+        known => format!("no vCPU is CPU {cpu} of the guest, but CPU {}", listed(known)),
     }
+}
+
+fn listed(numbers: &[u32]) -> String {
+    numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }

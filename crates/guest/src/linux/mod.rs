@@ -55,7 +55,10 @@ pub use process::{
 };
 pub use stack::{Backtrace, Frame, FrameKind, StackEnd};
 pub use symbols::{Symbol, Symbols};
-pub use task::{CommandLine, NoProcess, Task, TaskState, Tasks, living_threads, process_meant};
+pub use task::{
+    CommandLine, NoProcess, Task, TaskState, Tasks, living_threads, process_meant,
+    processes_asked_for,
+};
 pub use time::Clock;
 pub use uts::UtsName;
 

@@ -3,22 +3,23 @@
 mod of_windows;
 
 use vmss2core_answers::{BtReport, StackInfo};
-use vmss2core_guest::OperatingSystem;
-use vmss2core_guest::linux::{Kernel as Linux, LinuxError, Task, Tasks};
+use vmss2core_guest::linux::{Kernel as Linux, LinuxError, Task, Tasks, processes_asked_for};
+use vmss2core_guest::{OperatingSystem, Which};
 use vmss2core_mem::Problem;
 
+use super::process::threads_number;
 use super::{Answered, StackList};
 use crate::{Error, Guest, Kernel};
 
 /// Whose stacks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stacks {
     /// Of each vCPU.
     Processors,
     /// Of one processor, as the guest numbers them.
     Processor(u32),
-    /// Of all threads of a process, or of the thread of this number.
-    Process(u32),
+    /// Of all threads of a process, or of all processes of a name.
+    Process(Which),
     /// Of every task.
     All,
 }
@@ -35,13 +36,13 @@ impl Guest {
     /// # vmss2core_lab::vmware::write_checkpoint(&machine, &Default::default(), dir.path(), "vm")?;
     /// # let vm = dir.path().join("vm.vmss");
     /// let guest = vmss2core::Guest::open([vm])?;
-    /// let stacks = guest.bt(vmss2core::Stacks::Processors)?;
+    /// let stacks = guest.bt(&vmss2core::Stacks::Processors)?;
     /// let mut text = Vec::new();
     /// stacks.answer.write_text(&mut text)?;
     /// assert!(String::from_utf8(text)?.contains("on CPU 0"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn bt(&self, wanted: Stacks) -> Result<Answered<StackList>, Error> {
+    pub fn bt(&self, wanted: &Stacks) -> Result<Answered<StackList>, Error> {
         match self.kernel()? {
             Kernel::Linux(kernel) => of_linux(kernel, wanted),
             Kernel::Windows(kernel) => of_windows::bt(kernel, wanted),
@@ -50,7 +51,7 @@ impl Guest {
     }
 }
 
-fn of_linux(kernel: &Linux, wanted: Stacks) -> Result<Answered<StackList>, Error> {
+fn of_linux(kernel: &Linux, wanted: &Stacks) -> Result<Answered<StackList>, Error> {
     let mut problems = Vec::new();
     let report = BtReport::new(stacks(kernel, wanted, &mut problems)?);
     Ok(Answered { answer: StackList::Linux(report), problems })
@@ -59,7 +60,7 @@ fn of_linux(kernel: &Linux, wanted: Stacks) -> Result<Answered<StackList>, Error
 /// The stacks that are wanted.
 fn stacks(
     kernel: &Linux,
-    wanted: Stacks,
+    wanted: &Stacks,
     problems: &mut Vec<Problem>,
 ) -> Result<Vec<StackInfo>, Error> {
     let tasks = match (kernel.tasks(), wanted) {
@@ -76,17 +77,18 @@ fn stacks(
     match wanted {
         Stacks::Processors => Ok(of_processors(kernel, tasks, |_| true, problems)),
         Stacks::Processor(cpu) => {
-            let found = of_processors(kernel, tasks, |stack| stack.cpu == Some(cpu), problems);
-            if found.is_empty() { Err(no_cpu(kernel, cpu)) } else { Ok(found) }
+            let found = of_processors(kernel, tasks, |stack| stack.cpu == Some(*cpu), problems);
+            if found.is_empty() { Err(no_cpu(kernel, *cpu)) } else { Ok(found) }
         }
         Stacks::All => Ok(of_tasks(kernel, tasks, |_| true, problems)),
-        Stacks::Process(pid) => {
-            let is_process = tasks.iter().any(|task| task.pid == pid && pid != 0);
-            let wanted = |task: &Task| if is_process { task.pid == pid } else { task.tid == pid };
-            if !tasks.iter().any(wanted) {
-                return Err(Error::NoProcess(pid));
+        Stacks::Process(which) => {
+            let pids = processes_asked_for(tasks, which);
+            if pids.is_empty() {
+                return Err(Error::NoProcess(which.clone()));
             }
-            Ok(of_tasks(kernel, tasks, wanted, problems))
+            let is_asked_for = |task: &&Task| *which == Which::Number(task.tid);
+            problems.extend(tasks.iter().find(is_asked_for).and_then(threads_number));
+            Ok(of_tasks(kernel, tasks, |task| pids.contains(&task.pid), problems))
         }
     }
 }

@@ -12,9 +12,11 @@ use vmss2core_answers::{
     ModulesReport, PsReport, WindowsBtReport, WindowsModulesReport, WindowsPsReport, write_json,
     write_text,
 };
+use vmss2core_guest::Which;
 use vmss2core_mem::Problem;
 
 pub use bt::Stacks;
+pub(crate) use process::number as process_number;
 pub use ps::Listed;
 
 use crate::{Error, Guest, Kernel};
@@ -116,9 +118,9 @@ impl Guest {
         Ok(Answered { answer, problems: log.problems })
     }
 
-    /// The mappings of the process that has this number, or a thread of this number.
-    pub fn maps(&self, number: u32) -> Result<Answered<MapsReport>, Error> {
-        let (process, mut problems) = self.process(number)?;
+    /// The mappings of a process.
+    pub fn maps(&self, which: impl Into<Which>) -> Result<Answered<MapsReport>, Error> {
+        let (process, mut problems) = self.process(which)?;
         problems.extend(process.problems().iter().cloned());
         Ok(Answered { answer: MapsReport::new(&process, &problems), problems })
     }

@@ -1,22 +1,65 @@
-//! The process that is meant by a number.
+//! The process that is asked for.
 
 use vmss2core_answers::printable;
-use vmss2core_guest::linux::{NoProcess, Process, process_meant};
+use vmss2core_guest::Which;
+use vmss2core_guest::linux::{NoProcess, Process, Task, Tasks, process_meant, processes_asked_for};
 use vmss2core_mem::Problem;
 
 use crate::{Error, Guest};
 
 impl Guest {
-    /// The process of this number, or that has a thread of this number, and what the
-    /// list of tasks has to say.
-    pub fn process(&self, number: u32) -> Result<(Process, Vec<Problem>), Error> {
+    /// The process that is asked for: by its number, by that of one of its threads, or by
+    /// its name if there is no other of that name. With it comes what the list of tasks
+    /// has to say, and that a number is a thread's.
+    pub fn process(&self, which: impl Into<Which>) -> Result<(Process, Vec<Problem>), Error> {
         let kernel = self.linux()?;
-        let tasks = kernel.tasks()?;
-        let task =
-            process_meant(&tasks.tasks, number).map_err(|refused| refusal(number, refused))?;
+        let Tasks { tasks, mut problems, .. } = kernel.tasks()?;
+        let task = match which.into() {
+            Which::Number(number) => by_number(&tasks, number)?,
+            Which::Name(name) => by_name(&tasks, &name)?,
+        };
+        problems.extend(threads_number(task));
         let process =
             Process::of(kernel, task).map_err(|source| Error::Process { pid: task.pid, source })?;
-        Ok((process, tasks.problems))
+        Ok((process, problems))
+    }
+}
+
+/// What is to be said where a process is asked for by the number of a thread.
+pub(super) fn threads_number(task: &Task) -> Option<Problem> {
+    let (tid, pid, name) = (task.tid, task.pid, printable(&task.comm));
+    (tid != pid).then(|| Problem::note(format!("{tid} ({name}) is a thread of process {pid}")))
+}
+
+/// The number of the process that is asked for. One that no task has is returned as it is.
+pub(crate) fn number(tasks: &[Task], which: &Which) -> Result<u32, Error> {
+    match which {
+        Which::Name(name) => Ok(by_name(tasks, name)?.pid),
+        Which::Number(number) => {
+            let found = processes_asked_for(tasks, which);
+            Ok(found.first().copied().unwrap_or(*number))
+        }
+    }
+}
+
+fn by_number(tasks: &[Task], number: u32) -> Result<&Task, Error> {
+    process_meant(tasks, number).map_err(|refused| refusal(number, refused))
+}
+
+fn by_name<'t>(tasks: &'t [Task], name: &str) -> Result<&'t Task, Error> {
+    let pids = processes_asked_for(tasks, &Which::Name(name.to_owned()));
+    let found: Vec<_> = pids.iter().map(|pid| by_number(tasks, *pid)).collect();
+    let with_memory: Vec<&Task> = found.iter().flatten().copied().collect();
+    match with_memory.as_slice() {
+        [one] => Ok(one),
+        [] => Err(found
+            .into_iter()
+            .find_map(Result::err)
+            .unwrap_or_else(|| Error::NoProcess(Which::Name(printable(name))))),
+        several => Err(Error::SeveralProcesses {
+            name: printable(name),
+            pids: several.iter().map(|task| task.pid).collect(),
+        }),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `bt`: kernel stacks of processors and tasks.
 
 use clap::Args;
-use vmss2core::Stacks;
+use vmss2core::{Stacks, Which};
 
 use super::open::ask;
 use super::{Arguments, Plan};
@@ -29,9 +29,9 @@ pub(crate) struct BtArgs {
     /// Only this processor, as Linux numbers them
     #[arg(long, value_name = "N")]
     cpu: Option<u32>,
-    /// All threads of this process, or the thread of this number
-    #[arg(long, value_name = "N", conflicts_with = "cpu")]
-    pid: Option<u32>,
+    /// All threads of a process: its number or name, or the number of one of them
+    #[arg(long, value_name = "PID", conflicts_with = "cpu")]
+    pid: Option<Which>,
     /// Every task
     #[arg(short, long, conflicts_with_all = ["cpu", "pid"])]
     all: bool,
@@ -64,7 +64,7 @@ struct BtPlan {
 impl Plan for BtPlan {
     fn run(&self) -> anyhow::Result<Exit> {
         ask(&self.guest, |guest| {
-            let said = guest.bt(self.stacks)?;
+            let said = guest.bt(&self.stacks)?;
             output::answer(&said.answer, self.style)?;
             Ok(said.problems)
         })

@@ -1,6 +1,7 @@
 //! `maps`: the mappings of a process.
 
 use clap::Args;
+use vmss2core::Which;
 
 use super::open::ask;
 use super::{Arguments, Plan};
@@ -24,9 +25,9 @@ Numbers of memory are KiB.")]
 pub(crate) struct MapsArgs {
     #[command(flatten)]
     guest: GuestArgs,
-    /// The process, or one of its threads
-    #[arg(long, value_name = "N")]
-    pid: u32,
+    /// The process: its number or name, or the number of one of its threads
+    #[arg(long, value_name = "PID")]
+    pid: Which,
     /// Print the lines of /proc/PID/maps, and nothing else
     #[arg(long, conflicts_with = "json")]
     proc: bool,
@@ -50,7 +51,7 @@ impl Arguments for MapsArgs {
 #[derive(Debug)]
 struct MapsPlan {
     guest: GuestPlan,
-    pid: u32,
+    pid: Which,
     /// As `/proc/PID/maps`.
     proc: bool,
     style: Style,
@@ -59,7 +60,7 @@ struct MapsPlan {
 impl Plan for MapsPlan {
     fn run(&self) -> anyhow::Result<Exit> {
         ask(&self.guest, |guest| {
-            let said = guest.maps(self.pid)?;
+            let said = guest.maps(self.pid.clone())?;
             let report = if self.proc { said.answer.as_proc() } else { said.answer };
             output::answer(&report, self.style)?;
             Ok(said.problems)

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use vmss2core::Listed;
+use vmss2core::{Listed, Which};
 use vmss2core_guest::linux::LinuxOffsets;
 use vmss2core_guest::windows;
 
 use super::{KernelFamily, LegacyArgs, NotYet, Output, WindowsKind, outputs};
 use crate::args::{GuestPlan, ProgressWhen, Source, Style};
 use crate::commands::convert::Request;
-use crate::commands::{CorePlan, CoreStyle, Plan, PsPlan, Wanted};
+use crate::commands::{CorePlan, CoreStyle, Plan, PsPlan};
 
 /// Write the files that the original wrote.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl LegacyArgs {
         let spill_dir = self.global.tmpdir.unwrap_or_else(|| PathBuf::from("."));
         Ok(Box::new(CorePlan {
             guest: GuestPlan::new(self.files, self.kernel, spill_dir),
-            wanted: vec![Wanted::Pid(pid)],
+            wanted: vec![Which::Number(pid)],
             output: None,
             overwrite: true,
             zero_fill: false,

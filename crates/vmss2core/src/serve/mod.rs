@@ -10,6 +10,7 @@ use vmss2core_gdb::process::{Attached, Processes};
 use vmss2core_gdb::tasks::GuestTasks;
 use vmss2core_gdb::vcpu::{KernelTarget, KernelView, Vcpus};
 use vmss2core_gdb::{Inferior, Server};
+use vmss2core_guest::Which;
 use vmss2core_guest::linux::Kernel as Linux;
 use vmss2core_machine::Width;
 use vmss2core_mem::Problem;
@@ -37,7 +38,7 @@ pub struct ServeOptions {
     /// Where files of the kernel's modules are.
     pub modules: Option<PathBuf>,
     /// The one process that is served, instead of the whole guest.
-    pub pid: Option<u32>,
+    pub pid: Option<Which>,
     /// Where files of the guest are, by their paths in it.
     pub sysroot: Option<PathBuf>,
     /// Makes a sentence for the user of an error in an answer to `monitor`.
@@ -131,10 +132,9 @@ fn processes<'a>(
     whole: Arc<dyn Inferior + 'a>,
 ) -> Result<Processes<'a>, Error> {
     let processes = Processes::new(kernel, whole).with_sysroot(options.sysroot.clone());
-    match options.pid {
-        Some(pid) => processes.with_only(pid).map_err(|why| Error::NotServed { pid, why }),
-        None => Ok(processes),
-    }
+    let Some(which) = &options.pid else { return Ok(processes) };
+    let pid = crate::ask::process_number(&kernel.tasks()?.tasks, which)?;
+    processes.with_only(pid).map_err(|why| Error::NotServed { pid, why })
 }
 
 fn without_processes<'a>(
@@ -142,9 +142,8 @@ fn without_processes<'a>(
     options: &ServeOptions,
     whole: Arc<dyn Inferior + 'a>,
 ) -> Result<KernelTarget<'a>, Error> {
-    if let Some(pid) = options.pid {
-        let why = format!("no process {pid}: only processes of Linux guests can be served");
-        return Err(Error::NotServed { pid, why });
+    if let Some(which) = &options.pid {
+        return Err(Error::NoProcesses(which.clone()));
     }
     Ok(KernelTarget::new(&guest.checkpoint().memory, whole))
 }

@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 
 use vmss2core_answers::{Forms, ModuleList, TimeStyle};
 use vmss2core_gdb::{MonitorCommand, Selected};
-use vmss2core_guest::linux::{Kernel as Linux, Process, Task};
+use vmss2core_guest::Which;
+use vmss2core_guest::linux::Kernel as Linux;
 use vmss2core_machine::paging::AddressSpace;
 use vmss2core_mem::Gva;
 use vmss2core_mem::text::hex;
@@ -131,10 +132,10 @@ impl<'g> Monitor<'g> {
     fn stacks(&self, arguments: &[&str]) -> Said {
         self.check_known()?;
         let wanted = match arguments.first() {
-            Some(pid) => Stacks::Process(number(pid)?),
+            Some(pid) => Stacks::Process(which(pid)),
             None => Stacks::Processors,
         };
-        let said = self.guest.bt(wanted).map_err(|error| self.explain(error))?;
+        let said = self.guest.bt(&wanted).map_err(|error| self.explain(error))?;
         with_problems(&said)
     }
 
@@ -192,12 +193,7 @@ impl<'g> Monitor<'g> {
             let space = at.inferior.and_then(|inferior| inferior.space(at.tid));
             return Ok(tell(&space.ok_or("no thread with page tables is selected")?));
         };
-        let (kernel, pid) = (self.linux()?, number(pid)?);
-        let tasks = kernel.tasks().map_err(|error| self.explain(error))?.tasks;
-        let of = |task: &&Task| task.tid == pid && pid != 0;
-        let task = tasks.iter().find(of);
-        let task = task.ok_or_else(|| format!("the guest has no process {pid}; see ps"))?;
-        let process = Process::of(kernel, task).map_err(|error| self.explain(error))?;
+        let (process, _) = self.guest.process(which(pid)).map_err(|error| self.explain(error))?;
         Ok(tell(process.space()))
     }
 
@@ -233,8 +229,9 @@ impl<'g> Monitor<'g> {
     }
 }
 
-fn number(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|error| format!("{text} is not the number of a process: {error}"))
+fn which(text: &str) -> Which {
+    let Ok(which) = text.parse();
+    which
 }
 
 /// An answer as text.

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::Task;
+use crate::Which;
 
 /// Why no process is meant by a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,17 @@ impl fmt::Display for NoProcess<'_> {
             Self::NoMemory(_) => "it is about to end, or its memory is not known",
         })
     }
+}
+
+/// The processes, those of the kernel among them, that are asked for: all of a name, or
+/// the one of a number or of a thread's number. Empty if there is none.
+pub fn processes_asked_for(tasks: &[Task], which: &Which) -> Vec<u32> {
+    let is_meant = |task: &&Task| match which {
+        Which::Number(number) => task.tid == *number && task.tid != 0,
+        // The idle tasks share a number but are no process.
+        Which::Name(name) => task.is_leader() && task.comm == *name && task.pid != 0,
+    };
+    tasks.iter().filter(is_meant).map(|task| task.pid).collect()
 }
 
 /// A thread with memory of the process that `number` is of, which may be the number of
@@ -113,6 +125,10 @@ mod tests {
         ] {
             let said = process_meant(&tasks, number).unwrap_err().to_string();
             assert!(said.contains(why), "{number}: {said}");
+        }
+        for (which, pids) in [("8", &[7][..]), ("2", &[2]), ("0", &[]), ("77", &[]), ("x", &[])] {
+            let which = which.parse().unwrap();
+            assert_eq!(processes_asked_for(&tasks, &which), pids, "{which}");
         }
         let living: Vec<u32> = living_threads(&tasks, 10).map(|task| task.tid).collect();
         assert_eq!(living, [12]);

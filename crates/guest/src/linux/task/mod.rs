@@ -26,7 +26,7 @@ use self::record::{Fields, Record};
 use self::rings::Rings;
 use super::{Kernel, LinuxError};
 
-pub use meant::{NoProcess, living_threads, process_meant};
+pub use meant::{NoProcess, living_threads, process_meant, processes_asked_for};
 
 /// What a task was doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Stacks in a Windows kernel.
 
-use vmss2core_answers::{WindowsBtReport, WindowsStack};
+use vmss2core_answers::{WindowsBtReport, WindowsStack, printable};
+use vmss2core_guest::Which;
 use vmss2core_guest::windows::{Kernel, Process, Processes, Thread, WindowsError};
 use vmss2core_mem::Problem;
 
@@ -9,7 +10,7 @@ use crate::Error;
 use crate::ask::{Answered, StackList};
 
 /// The stacks that are wanted, and what is missing.
-pub(super) fn bt(kernel: &Kernel, wanted: Stacks) -> Result<Answered<StackList>, Error> {
+pub(super) fn bt(kernel: &Kernel, wanted: &Stacks) -> Result<Answered<StackList>, Error> {
     let mut problems = Vec::new();
     let listed = match kernel.processes() {
         Ok(listed) => listed,
@@ -29,7 +30,7 @@ pub(super) fn bt(kernel: &Kernel, wanted: Stacks) -> Result<Answered<StackList>,
 fn stacks(
     kernel: &Kernel,
     processes: &[Process],
-    wanted: Stacks,
+    wanted: &Stacks,
     problems: &mut Vec<Problem>,
 ) -> Result<Vec<WindowsStack>, Error> {
     match wanted {
@@ -38,16 +39,36 @@ fn stacks(
             let stack = |cpu| told(of_cpu(kernel, processes, cpu), problems);
             Ok(cpus.filter_map(stack).collect())
         }
-        Stacks::Processor(cpu) => Ok(vec![of_cpu(kernel, processes, cpu)?]),
+        Stacks::Processor(cpu) => Ok(vec![of_cpu(kernel, processes, *cpu)?]),
         Stacks::All => Ok(of_threads(kernel, processes.iter(), problems)),
-        Stacks::Process(pid) => {
-            let wanted = processes.iter().filter(|process| process.pid == u64::from(pid));
-            if wanted.clone().next().is_none() {
-                return Err(Error::NoProcess(pid));
-            }
+        Stacks::Process(which) => {
+            let wanted = processes.iter().filter(|process| is_asked_for(process, which));
+            let Some(first) = wanted.clone().next() else {
+                return Err(Error::NoProcess(which.clone()));
+            };
+            problems.extend(threads_number(first, which));
             Ok(of_threads(kernel, wanted, problems))
         }
     }
+}
+
+/// By the number of it or of one of its threads, or by the name of its image, in which
+/// Windows does not tell small letters from large ones.
+fn is_asked_for(process: &Process, which: &Which) -> bool {
+    match which {
+        Which::Number(number) => {
+            let number = u64::from(*number);
+            process.pid == number || process.threads.iter().any(|thread| thread.tid == Some(number))
+        }
+        Which::Name(name) => process.full_name().eq_ignore_ascii_case(name),
+    }
+}
+
+fn threads_number(process: &Process, which: &Which) -> Option<Problem> {
+    let Which::Number(number) = which else { return None };
+    let (pid, name) = (process.pid, printable(process.full_name()));
+    (pid != u64::from(*number))
+        .then(|| Problem::note(format!("{number} is a thread of process {pid} ({name})")))
 }
 
 fn told(

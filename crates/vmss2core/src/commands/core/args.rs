@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
+use vmss2core::Which;
 
 use crate::args::{Global, GuestArgs, GuestPlan, ProgressWhen};
 use crate::commands::{Arguments, Plan};
@@ -54,10 +55,10 @@ pub(crate) struct CoreArgs {
 
 impl Arguments for CoreArgs {
     fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
-        let pids = self.pid.into_iter().map(Wanted::Pid);
+        let pids = self.pid.into_iter().map(Which::Number);
         Ok(Box::new(CorePlan {
             guest: self.guest.plan(global),
-            wanted: pids.chain(self.name.into_iter().map(Wanted::Name)).collect(),
+            wanted: pids.chain(self.name.into_iter().map(Which::Name)).collect(),
             output: self.output,
             overwrite: self.force,
             zero_fill: self.zero_fill,
@@ -71,7 +72,7 @@ impl Arguments for CoreArgs {
 #[derive(Debug)]
 pub(crate) struct CorePlan {
     pub(crate) guest: GuestPlan,
-    pub(crate) wanted: Vec<Wanted>,
+    pub(crate) wanted: Vec<Which>,
     pub(crate) output: Option<PathBuf>,
     /// Existing files are replaced.
     pub(crate) overwrite: bool,
@@ -90,13 +91,4 @@ pub(crate) enum CoreStyle {
     Original {
         quiet: bool,
     },
-}
-
-/// Which process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// The one of this number, or the one with this thread.
-    Pid(u32),
-    /// All of this name.
-    Name(String),
 }

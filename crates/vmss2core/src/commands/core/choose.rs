@@ -1,11 +1,10 @@
 //! Which processes the user means.
 
 use anyhow::bail;
+use vmss2core::Which;
 use vmss2core_answers::printable;
 use vmss2core_guest::linux::{NoProcess, Task, process_meant};
 use vmss2core_mem::Problem;
-
-use super::args::Wanted;
 
 /// How many others are named where nothing fits.
 const SUGGESTIONS: usize = 5;
@@ -23,14 +22,14 @@ pub(super) struct Chosen<'t> {
 /// has no memory is an error if it was named by number or is all there is.
 pub(super) fn tasks<'t>(
     tasks: &'t [Task],
-    wanted: &[Wanted],
+    wanted: &[Which],
     problems: &mut Vec<Problem>,
 ) -> anyhow::Result<Vec<Chosen<'t>>> {
     let mut chosen: Vec<Chosen<'_>> = Vec::new();
     for wanted in wanted {
         let found = match wanted {
-            Wanted::Pid(number) => vec![by_number(tasks, *number)?],
-            Wanted::Name(name) => by_name(tasks, name, problems)?,
+            Which::Number(number) => vec![by_number(tasks, *number)?],
+            Which::Name(name) => by_name(tasks, name, problems)?,
         };
         for one in found {
             if !chosen.iter().any(|other| other.task.tid == one.task.tid) {
@@ -186,7 +185,7 @@ mod tests {
         ]
     }
 
-    fn chosen(wanted: &[Wanted]) -> Result<(Vec<u32>, Vec<String>), String> {
+    fn chosen(wanted: &[Which]) -> Result<(Vec<u32>, Vec<String>), String> {
         let guest = guest();
         let mut problems = Vec::new();
         let found = tasks(&guest, wanted, &mut problems).map_err(|error| format!("{error:#}"))?;
@@ -194,21 +193,21 @@ mod tests {
         Ok((found.iter().map(|one| one.task.tid).collect(), messages))
     }
 
-    fn name(name: &str) -> Wanted {
-        Wanted::Name(name.into())
+    fn name(name: &str) -> Which {
+        Which::Name(name.into())
     }
 
     #[test]
     fn processes_are_chosen_by_number_and_by_name_and_once() {
-        assert_eq!(chosen(&[Wanted::Pid(93)]).unwrap().0, [93]);
-        let (found, problems) = chosen(&[Wanted::Pid(94), name("nginx"), name("init")]).unwrap();
+        assert_eq!(chosen(&[Which::Number(93)]).unwrap().0, [93]);
+        let (found, problems) = chosen(&[Which::Number(94), name("nginx"), name("init")]).unwrap();
         assert_eq!(found, [94, 92, 1]);
         assert_eq!(problems, ["no core of 95 (nginx): it has ended, and its memory is gone"]);
     }
 
     #[test]
     fn a_process_whose_main_thread_has_ended_is_a_process() {
-        for wanted in [Wanted::Pid(96), Wanted::Pid(97), name("cron")] {
+        for wanted in [Which::Number(96), Which::Number(97), name("cron")] {
             assert_eq!(chosen(&[wanted]).unwrap().0, [97]);
         }
         let guest = guest();
@@ -219,10 +218,10 @@ mod tests {
     #[test]
     fn what_has_no_memory_is_refused_with_a_reason() {
         for (wanted, want) in [
-            (Wanted::Pid(2), "no core of 2 (kthreadd): it is a thread of the kernel"),
-            (Wanted::Pid(95), "no core of 95 (nginx): it has ended"),
+            (Which::Number(2), "no core of 2 (kthreadd): it is a thread of the kernel"),
+            (Which::Number(95), "no core of 95 (nginx): it has ended"),
             (name("kthreadd"), "no core of 2 (kthreadd): it is a thread of the kernel"),
-            (Wanted::Pid(0), "the guest has no process or thread 0"),
+            (Which::Number(0), "the guest has no process or thread 0"),
         ] {
             let said = chosen(&[wanted]).unwrap_err();
             assert!(said.starts_with(want), "{said}");
@@ -231,7 +230,7 @@ mod tests {
 
     #[test]
     fn others_are_suggested_for_what_is_not_there() {
-        let said = chosen(&[Wanted::Pid(91)]).unwrap_err();
+        let said = chosen(&[Which::Number(91)]).unwrap_err();
         assert!(
             said.ends_with("; there are 90 (sshd), 92 (nginx), 94 (nginx), 96 (cron), 1 (init)"),
             "{said}"

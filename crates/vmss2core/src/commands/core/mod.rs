@@ -25,7 +25,7 @@ use crate::output;
 use crate::output::existing;
 use crate::progress::Progress;
 pub(super) use args::CoreArgs;
-pub(crate) use args::{CorePlan, CoreStyle, Wanted};
+pub(crate) use args::{CorePlan, CoreStyle};
 use choose::Chosen;
 
 impl Plan for CorePlan {

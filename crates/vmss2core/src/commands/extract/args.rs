@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
+use vmss2core::Which;
 
 use crate::args::{Global, GuestArgs, GuestPlan, Style};
 use crate::commands::{Arguments, Plan};
@@ -26,9 +27,9 @@ nothing is written outside of the output directory.")]
 pub(crate) struct ExtractArgs {
     #[command(flatten)]
     guest: GuestArgs,
-    /// The process, or one of its threads
-    #[arg(long, value_name = "N")]
-    pid: u32,
+    /// The process: its number or name, or the number of one of its threads
+    #[arg(long, value_name = "PID")]
+    pid: Which,
     #[command(flatten)]
     what: ExtractWhat,
     /// File to write, or directory (with --maps always one) [default: the
@@ -80,7 +81,7 @@ impl Arguments for ExtractArgs {
 #[derive(Debug)]
 pub(super) struct ExtractPlan {
     pub(super) guest: GuestPlan,
-    pub(super) pid: u32,
+    pub(super) pid: Which,
     pub(super) files: WantedFiles,
     pub(super) output: Option<PathBuf>,
     pub(super) overwrite: bool,

@@ -32,7 +32,7 @@ impl Plan for ExtractPlan {
         let cancel = Cancel::install().context("cannot handle signals")?;
         ask(&self.guest, |guest| {
             let inputs = &guest.checkpoint().about.provenance;
-            let (process, mut problems) = guest.process(self.pid)?;
+            let (process, mut problems) = guest.process(self.pid.clone())?;
             problems.extend(process.problems().iter().cloned());
             let wanted = wanted::files(&process, &self.files, &mut problems)?;
             let destination = Destination::new(self, inputs)?;
@@ -49,7 +49,7 @@ impl Plan for ExtractPlan {
                     Err(error) => return Err(error),
                 }
             }
-            report(self, written, &problems)?;
+            report(self, process.task().pid, written, &problems)?;
             Ok(problems)
         })
     }
@@ -126,6 +126,7 @@ fn missing(guest_path: &str, written: &FileSummary) -> Option<Problem> {
 
 fn report(
     plan: &ExtractPlan,
+    pid: u32,
     written: Vec<ExtractedFile>,
     problems: &[Problem],
 ) -> anyhow::Result<()> {
@@ -139,7 +140,7 @@ fn report(
         && let Some(root) = destination::root_of(written)
         && let Some(executable) = written.first()
     {
-        let core = format!("core.{}", plan.pid);
+        let core = format!("core.{pid}");
         let words = [&root, &executable.path, &core].map(|word| shell_word(word));
         let [root, executable, core] = words;
         output::hints(&[format!("gdb -iex 'set sysroot {root}' {executable} {core}")]);

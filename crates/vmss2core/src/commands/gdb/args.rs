@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
-use vmss2core::Threads;
+use vmss2core::{Threads, Which};
 
 use crate::args::{Global, GuestArgs, GuestPlan};
 use crate::commands::{Arguments, Plan};
@@ -63,10 +63,10 @@ pub(crate) struct GdbArgs {
     /// at the command "sharedlibrary".
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     modules: Option<PathBuf>,
-    /// Serve only this process, to lldb too: its threads with their user-mode
-    /// registers, its memory
+    /// Serve only this process (its number or name, or the number of one of its
+    /// threads), to lldb too: its threads with their user-mode registers, its memory
     #[arg(long, value_name = "PID")]
-    pid: Option<u32>,
+    pid: Option<Which>,
     /// Directory with the guest's files, by their paths in the guest
     ///
     /// Programs and libraries are read by gdb from there; what is not there comes from
@@ -109,7 +109,7 @@ pub(super) struct GdbPlan {
     /// Where files of the kernel's modules are.
     pub(super) modules: Option<PathBuf>,
     /// The one process that is served.
-    pub(super) pid: Option<u32>,
+    pub(super) pid: Option<Which>,
     /// Where files of the guest are.
     pub(super) sysroot: Option<PathBuf>,
     /// Script for gdb to write.

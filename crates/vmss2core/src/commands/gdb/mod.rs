@@ -35,7 +35,7 @@ impl Plan for GdbPlan {
         let options = ServeOptions {
             threads: self.threads,
             modules: self.modules.clone(),
-            pid: self.pid,
+            pid: self.pid.clone(),
             sysroot: self.sysroot.clone(),
             explain: exit::explained,
         };

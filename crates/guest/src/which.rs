@@ -1,0 +1,38 @@
+//! Which process is asked for.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
+
+/// A process by its number, by that of one of its threads, or by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// A number.
+    Number(u32),
+    /// A name: all processes that are called so are meant.
+    Name(String),
+}
+
+impl From<u32> for Which {
+    fn from(number: u32) -> Self {
+        Self::Number(number)
+    }
+}
+
+/// What a user types: digits are a number, everything else is a name.
+impl FromStr for Which {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Number))
+    }
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
