@@ -103,9 +103,9 @@ fn threads<'a>(job: &Job<'a>, view: &View<'a>) -> Vec<&'a Vcpu> {
 fn notes(machine: Machine, threads: &[&Vcpu]) -> Vec<u8> {
     let threads = || threads.iter().filter(|vcpu| has_registers(vcpu));
     let mut notes = Notes::default();
-    notes.process(machine, threads().next().map_or(1, |vcpu| thread_id(vcpu.index)));
+    notes.guest(machine, threads().next().map_or(1, |vcpu| thread_id(vcpu.index)));
     for vcpu in threads() {
-        notes.thread(machine, vcpu, thread_id(vcpu.index));
+        notes.vcpu(machine, vcpu, thread_id(vcpu.index));
     }
     for vcpu in threads() {
         notes.qemu(vcpu);

@@ -177,7 +177,7 @@ pub(crate) fn notes(job: &Job<'_>) -> (Vec<u8>, Option<(usize, usize)>) {
     let vcpus = in_cpu_order(job);
     let mut notes = Notes::default();
     for (cpu, vcpu) in (0..).zip(&vcpus) {
-        notes.status(machine, vcpu, thread_id(cpu), false);
+        notes.vcpu_status(machine, vcpu, thread_id(cpu));
     }
     let text = vmcoreinfo_text(job.facts.linux.as_deref());
     let vmcoreinfo = text.map(|text| (notes.vmcoreinfo(&text), text.len()));

@@ -68,9 +68,9 @@ fn body(job: &Job<'_>) -> Result<Body, DumpError> {
 fn notes(machine: Machine, job: &Job<'_>) -> Vec<u8> {
     let vcpus = || job.checkpoint.vcpus.iter().filter(|vcpu| has_registers(vcpu));
     let mut notes = Notes::default();
-    notes.process(machine, vcpus().next().map_or(1, |vcpu| thread_id(vcpu.index)));
+    notes.guest(machine, vcpus().next().map_or(1, |vcpu| thread_id(vcpu.index)));
     for vcpu in vcpus() {
-        notes.thread(machine, vcpu, thread_id(vcpu.index));
+        notes.vcpu(machine, vcpu, thread_id(vcpu.index));
     }
     for vcpu in vcpus() {
         notes.qemu(vcpu);

@@ -350,7 +350,7 @@ fn more_headers_than_e_phnum_can_count_go_to_a_section_header() {
             body.loads.push(Load { vaddr, paddr: 0, offset, len_bytes: PAGE_SIZE, access });
         }
         let mut notes = notes::Notes::default();
-        notes.process(machine, 7);
+        notes.guest(machine, 7);
         let kind = Kind { machine, load_align: 0x1000 };
         let layout = assemble(kind, &notes.into_bytes(), body).unwrap();
         let header = &layout.literals[0].bytes;

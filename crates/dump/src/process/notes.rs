@@ -2,19 +2,13 @@
 //! what follows an NT_PRSTATUS to its thread.
 
 use vmss2core_guest::linux::{Kernel, Object, Process, Task, ThreadRegisters, TlsSegment, Vma};
-use vmss2core_machine::x86::{Gpr, SegmentRegister};
 use vmss2core_mem::PAGE_SIZE;
-use zerocopy::little_endian::{I32, U16, U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::{ProcessCore, Thread};
-use crate::elf::notes::Notes;
-use crate::elf::raw::{
-    NT_386_TLS, NT_AUXV, NT_FILE, NT_FPREGSET, NT_PRPSINFO, NT_PRSTATUS, NT_PRXFPREG, NT_SIGINFO,
-    NT_X86_XSTATE, Prpsinfo32, Prpsinfo64, Prstatus32, Prstatus64, Registers32, Registers64,
-    Siginfo, UserDesc,
-};
-use crate::elf::{Machine, fpu};
+use crate::elf::Machine;
+use crate::elf::notes::{Family, Notes, ProcessInfo, ThreadStatus, low};
+use crate::elf::raw::{NT_386_TLS, NT_AUXV, NT_FILE, NT_SIGINFO, Siginfo, UserDesc};
 
 /// `DEFAULT_PRIO`: a nice value of 0.
 const DEFAULT_PRIORITY: i64 = 120;
@@ -109,70 +103,37 @@ impl Writer<'_> {
     }
 
     fn status(&self, notes: &mut Notes, thread: &Thread, registers: &ThreadRegisters) {
-        let task = &thread.task;
-        let info = &self.core.info;
-        let family = [task.ppid.unwrap_or(0), info.group, info.session].map(U32::new);
-        let fpvalid = I32::new(registers.cpu.fpu.is_some().into());
-        if self.is_32_bit() {
-            let status = Prstatus32 {
-                pid: task.tid.into(),
-                ppid_pgrp_sid: family,
-                registers: registers_32(registers),
-                fpvalid,
-                ..Prstatus32::new_zeroed()
-            };
-            notes.push(b"CORE", NT_PRSTATUS, status.as_bytes());
-        } else {
-            let status = Prstatus64 {
-                pid: task.tid.into(),
-                ppid_pgrp_sid: family,
-                registers: registers_64(registers),
-                fpvalid,
-                ..Prstatus64::new_zeroed()
-            };
-            notes.push(b"CORE", NT_PRSTATUS, status.as_bytes());
-        }
+        let status = ThreadStatus {
+            cpu: &registers.cpu,
+            // A core has no way to say that it is not known.
+            system_call: registers.cpu.system_call.unwrap_or(0),
+            tid: thread.task.tid,
+            family: self.family(&thread.task),
+            has_fp: registers.cpu.fpu.is_some(),
+        };
+        notes.status(self.machine, &status);
     }
 
     fn process(&self, notes: &mut Notes) {
         let task = self.core.process.task();
         let info = &self.core.info;
-        let family = [task.ppid.unwrap_or(0), info.group, info.session].map(U32::new);
-        let ids = [task.uid.unwrap_or(0), task.gid.unwrap_or(0)];
-        let zombie = u8::from(info.letter == b'Z');
-        let (fname, psargs) = (cut(task.comm.as_bytes()), cut(&info.arguments));
-        if self.is_32_bit() {
-            // What does not fit is the overflow user, 65534.
-            let short = |id: u32| U16::new(u16::try_from(id).unwrap_or(0xfffe));
-            let info = Prpsinfo32 {
-                state: info.state,
-                sname: info.letter,
-                zombie,
-                nice: info.nice,
-                flag: low(info.flags),
-                uid_gid: ids.map(short),
-                pid: task.pid.into(),
-                ppid_pgrp_sid: family,
-                fname,
-                psargs,
-            };
-            notes.push(b"CORE", NT_PRPSINFO, info.as_bytes());
-        } else {
-            let info = Prpsinfo64 {
-                state: info.state,
-                sname: info.letter,
-                zombie,
-                nice: info.nice,
-                flag: info.flags.into(),
-                uid_gid: ids.map(U32::new),
-                pid: task.pid.into(),
-                ppid_pgrp_sid: family,
-                fname,
-                psargs,
-                ..Prpsinfo64::new_zeroed()
-            };
-            notes.push(b"CORE", NT_PRPSINFO, info.as_bytes());
-        }
+        let process = ProcessInfo {
+            state: info.state,
+            letter: info.letter,
+            nice: info.nice,
+            flags: info.flags,
+            uid_gid: [task.uid.unwrap_or(0), task.gid.unwrap_or(0)],
+            pid: task.pid,
+            family: self.family(task),
+            name: task.comm.as_bytes(),
+            arguments: &info.arguments,
+        };
+        notes.process(self.machine, &process);
+    }
+
+    fn family(&self, task: &Task) -> Family {
+        let info = &self.core.info;
+        [task.ppid.unwrap_or(0), info.group, info.session]
     }
 
     fn auxv(&self, notes: &mut Notes) {
@@ -218,19 +179,7 @@ impl Writer<'_> {
     }
 
     fn vectors(&self, notes: &mut Notes, registers: &ThreadRegisters) {
-        let fxsave = registers.cpu.fpu.as_ref().and_then(fpu::fxsave);
-        if let Some(fxsave) = &fxsave {
-            if self.is_32_bit() {
-                notes.push(b"CORE", NT_FPREGSET, &fpu::fsave(fxsave));
-                notes.push(b"LINUX", NT_PRXFPREG, fxsave);
-            } else {
-                notes.push(b"CORE", NT_FPREGSET, fxsave);
-            }
-        }
-        let xcr0 = registers.cpu.msrs.xcr0;
-        if let Some(area) = registers.cpu.fpu.as_ref().and_then(|state| fpu::xstate(state, xcr0)) {
-            notes.push(b"LINUX", NT_X86_XSTATE, &area);
-        }
+        notes.vectors(self.machine, &registers.cpu);
         if self.is_32_bit()
             && let Some(segments) = tls(&registers.tls)
         {
@@ -259,84 +208,4 @@ fn tls(segments: &[TlsSegment]) -> Option<Vec<u8>> {
         out.extend_from_slice(desc.as_bytes());
     }
     Some(out)
-}
-
-/// As much as fits, and a NUL.
-fn cut<const N: usize>(text: &[u8]) -> [u8; N] {
-    let mut out = [0; N];
-    for (to, from) in out.iter_mut().take(N.saturating_sub(1)).zip(text) {
-        *to = *from;
-    }
-    out
-}
-
-fn registers_64(thread: &ThreadRegisters) -> Registers64 {
-    let (cpu, segments) = (&thread.cpu, &thread.cpu.segments);
-    let gpr = |gpr| known(cpu.gpr(gpr));
-    let selector = |of: SegmentRegister| known(of.selector.map(u64::from));
-    Registers64 {
-        r15: gpr(Gpr::R15),
-        r14: gpr(Gpr::R14),
-        r13: gpr(Gpr::R13),
-        r12: gpr(Gpr::R12),
-        rbp: gpr(Gpr::Rbp),
-        rbx: gpr(Gpr::Rbx),
-        r11: gpr(Gpr::R11),
-        r10: gpr(Gpr::R10),
-        r9: gpr(Gpr::R9),
-        r8: gpr(Gpr::R8),
-        rax: gpr(Gpr::Rax),
-        rcx: gpr(Gpr::Rcx),
-        rdx: gpr(Gpr::Rdx),
-        rsi: gpr(Gpr::Rsi),
-        rdi: gpr(Gpr::Rdi),
-        orig_rax: known(cpu.system_call),
-        rip: known(cpu.rip),
-        cs: selector(segments.cs),
-        eflags: known(cpu.rflags),
-        rsp: gpr(Gpr::Rsp),
-        ss: selector(segments.ss),
-        fs_base: known(segments.fs.base),
-        gs_base: known(segments.gs.base),
-        ds: selector(segments.ds),
-        es: selector(segments.es),
-        fs: selector(segments.fs),
-        gs: selector(segments.gs),
-    }
-}
-
-/// A core has no way to say that a register is not known.
-fn known(value: Option<u64>) -> U64 {
-    U64::new(value.unwrap_or(0))
-}
-
-fn registers_32(thread: &ThreadRegisters) -> Registers32 {
-    let (cpu, segments) = (&thread.cpu, &thread.cpu.segments);
-    let low = |value: Option<u64>| low(value.unwrap_or(0));
-    let gpr = |gpr| low(cpu.gpr(gpr));
-    let selector = |of: SegmentRegister| low(of.selector.map(u64::from));
-    Registers32 {
-        ebx: gpr(Gpr::Rbx),
-        ecx: gpr(Gpr::Rcx),
-        edx: gpr(Gpr::Rdx),
-        esi: gpr(Gpr::Rsi),
-        edi: gpr(Gpr::Rdi),
-        ebp: gpr(Gpr::Rbp),
-        eax: gpr(Gpr::Rax),
-        ds: selector(segments.ds),
-        es: selector(segments.es),
-        fs: selector(segments.fs),
-        gs: selector(segments.gs),
-        orig_eax: low(cpu.system_call),
-        eip: low(cpu.rip),
-        cs: selector(segments.cs),
-        eflags: low(cpu.rflags),
-        esp: gpr(Gpr::Rsp),
-        ss: selector(segments.ss),
-    }
-}
-
-/// The 32 bits that a 32-bit program sees.
-fn low(value: u64) -> U32 {
-    U32::new(u32::try_from(value & u64::from(u32::MAX)).unwrap_or(0))
 }
