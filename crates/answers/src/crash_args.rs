@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use vmss2core_guest::LinuxFacts;
+use vmss2core_mem::text::shell_path;
 
-use crate::escape::shell_word;
 use crate::info::Hex;
 use crate::next::{self, Step};
 use crate::page::{Answer, Page};
@@ -32,7 +32,7 @@ pub struct CrashArgsReport {
 impl CrashArgsReport {
     /// The lines for a kernel; `vmlinux` is the user's own file with its symbols.
     pub fn new(linux: &LinuxFacts, inputs: &[PathBuf], vmlinux: Option<&Path>) -> Self {
-        let vmlinux = vmlinux.map(|path| shell_word(&path.to_string_lossy()));
+        let vmlinux = vmlinux.map(shell_path);
         let info = linux.vmcoreinfo.as_ref().map(|info| &info.value);
         Self {
             release: linux.release.as_ref().map(|release| release.value.clone()),

@@ -56,19 +56,6 @@ pub(crate) fn safe_but_tabs(text: &str) -> Cow<'_, str> {
     text.split('\t').map(printable).collect::<Vec<_>>().join("\t").into()
 }
 
-/// The string as one word of a POSIX shell, quoted only where that is needed.
-///
-/// ```
-/// assert_eq!(vmss2core_answers::shell_word("a b.vmss"), "'a b.vmss'");
-/// ```
-pub fn shell_word(text: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./+:@%,=".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,13 +73,5 @@ mod tests {
         for text in ["Linux version 6.1.0-28-amd64", "Büro ☃", "a\\b"] {
             assert_eq!(printable(text), text);
         }
-    }
-
-    #[test]
-    fn shell_words_are_quoted_where_needed() {
-        assert_eq!(shell_word("dir/x.vmss"), "dir/x.vmss");
-        assert_eq!(shell_word("it's"), r"'it'\''s'");
-        assert_eq!(shell_word("$(x)"), "'$(x)'");
-        assert_eq!(shell_word(""), "''");
     }
 }

@@ -36,7 +36,7 @@ pub use self::core::{CoreInfo, CoreReport, CoreThread, MemoryCounts};
 pub use bt::{BtReport, FrameInfo, StackInfo, StackTask};
 pub use crash_args::CrashArgsReport;
 pub use dmesg::{DmesgReport, MessageInfo, TimeStyle};
-pub use escape::{printable, shell_word};
+pub use escape::printable;
 pub use extract::{ExtractReport, ExtractedFile};
 pub use info::{
     CheckpointInfo, FileInfo, GuestInfo, Hex, InfoReport, KernelImage, Known, LinuxInfo, Location,

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
+use vmss2core_guest::linux::debuggers;
 use vmss2core_guest::{Facts, LinuxFacts};
 use vmss2core_machine::Checkpoint;
+use vmss2core_mem::text::shell_path;
 
-use crate::escape::shell_word;
 use crate::kernel_files::{DebugSymbols, debug_symbols};
 
 /// Something worth doing, and how.
@@ -44,8 +45,7 @@ pub(crate) fn steps(checkpoint: &Checkpoint, facts: &Facts, inputs: &[PathBuf]) 
 
 /// The inputs as they go behind a command.
 fn typed(inputs: &[PathBuf]) -> String {
-    let words: Vec<String> =
-        inputs.iter().map(|path| shell_word(&path.to_string_lossy())).collect();
+    let words: Vec<String> = inputs.iter().map(|path| shell_path(path)).collect();
     words.join(" ")
 }
 
@@ -91,8 +91,8 @@ fn linux_debuggers(linux: &LinuxFacts, files: &str, own: Option<String>) -> Vec<
         "crash or drgn: tasks, backtraces, log",
         [format!("vmss2core {option} {files}")]
             .into_iter()
-            .chain(crash(linux, vmlinux))
-            .chain(linux.vmcoreinfo.as_ref().map(|_| format!("drgn -c vmss.core -s {vmlinux}"))),
+            .chain(debuggers::crash(linux, vmlinux, "vmss.core"))
+            .chain(debuggers::drgn(linux, vmlinux, "vmss.core")),
     ));
     steps.push(gdb_step(linux, vmlinux, files));
     steps
@@ -104,27 +104,8 @@ fn symbols(linux: &LinuxFacts) -> DebugSymbols {
     debug_symbols(banner, release)
 }
 
-/// crash finds in VMCOREINFO where the kernel lies, and must be told otherwise.
-/// A 32-bit kernel it opens only where that was linked, and newer ones only to
-/// read memory and the log.
-fn crash(linux: &LinuxFacts, vmlinux: &str) -> Option<String> {
-    if !linux.is_64_bit {
-        let line = format!("crash --minimal {vmlinux} vmss.core");
-        return linux.is_at_default_address().then_some(line);
-    }
-    if linux.vmcoreinfo.is_some() {
-        return Some(format!("crash {vmlinux} vmss.core"));
-    }
-    let (slide, base) = (linux.slide(), linux.phys_base.as_ref()?.value);
-    Some(format!("crash --kaslr={slide:#x} -m phys_base={base:#x} {vmlinux} vmss.core"))
-}
-
-/// gdb cannot find out by itself how far a kernel lies from where it was linked.
 fn gdb_step(linux: &LinuxFacts, vmlinux: &str, files: &str) -> Step {
-    let load = match linux.slide() {
-        0 => format!("symbol-file {vmlinux}"),
-        slide => format!("symbol-file -o {slide:#x} {vmlinux}"),
-    };
+    let load = debuggers::symbol_file(linux.slide(), vmlinux);
     let purpose = match linux.kaslr_offset {
         Some(_) => "gdb: one vCPU's virtual address space",
         None => "gdb: one vCPU's virtual address space; symbols may need an offset",

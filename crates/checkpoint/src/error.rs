@@ -1,16 +1,15 @@
 //! Why a checkpoint could not be opened.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use thiserror::Error;
-
-use crate::vmware::VmwareError;
+use vmss2core_mem::text::shell_path;
 
 /// Why a checkpoint could not be opened. Every message says what to do next if
 /// there is something to do.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// Nothing was named.
@@ -92,9 +91,9 @@ pub enum OpenError {
         /// The setting that says that the machine is encrypted.
         encryption: Option<String>,
     },
-    /// A VMware state file cannot be read.
+    /// A file of a format that has errors of its own cannot be read.
     #[error(transparent)]
-    Vmware(#[from] VmwareError),
+    Format(FormatError),
     /// A file was recognised, and then turned out to be broken.
     #[error("{}: broken {what} at offset {offset:#x}: {detail}", path.display())]
     Broken {
@@ -205,6 +204,27 @@ pub enum OpenError {
     },
 }
 
+/// What a format's own error says.
+#[derive(Debug)]
+pub struct FormatError {
+    /// Name of the format.
+    pub format: &'static str,
+    /// The error.
+    pub error: Box<dyn Error + Send + Sync>,
+}
+
+impl fmt::Display for FormatError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl Error for FormatError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}
+
 fn unmet(name: Option<&str>, encryption: Option<&str>) -> String {
     let missing = match name {
         Some(name) => format!("it names the checkpoint {name}, which is not in this directory"),
@@ -289,7 +309,7 @@ const MAX_COMMANDS: usize = 20;
 impl fmt::Display for Commands<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for candidate in self.0.iter().take(MAX_COMMANDS) {
-            write!(f, "\n  vmss2core {}", quoted(&candidate.path))?;
+            write!(f, "\n  vmss2core {}", shell_path(&candidate.path))?;
             if let Some(name) = &candidate.snapshot {
                 write!(f, "  # {name}")?;
             }
@@ -299,16 +319,6 @@ impl fmt::Display for Commands<'_> {
             _ => Ok(()),
         }
     }
-}
-
-/// `path` as a word of a POSIX shell.
-pub(crate) fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text;
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

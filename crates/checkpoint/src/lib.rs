@@ -34,9 +34,8 @@ mod stranger;
 mod testing;
 mod vmware;
 
-pub use error::{Candidate, ErrorKind, OpenError, Other};
+pub use error::{Candidate, ErrorKind, FormatError, OpenError, Other};
 pub use inventory::{Inventory, Item, ItemKind};
-pub use vmware::VmwareError;
 
 /// What a caller may decide about opening.
 #[derive(Clone, Debug)]

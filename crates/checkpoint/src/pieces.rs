@@ -5,8 +5,9 @@
 
 use std::path::PathBuf;
 
+use vmss2core_mem::text::shell_path;
+
 use crate::OpenError;
-use crate::error::quoted;
 use crate::source::{Entry, Folder};
 
 /// The files of one directory that are pieces of one file.
@@ -115,7 +116,7 @@ impl<'a> Name<'a> {
     }
 
     fn join(&self, dir: &std::path::Path) -> String {
-        let path = |name: &str| quoted(&dir.join(name).components().collect::<PathBuf>());
+        let path = |name: &str| shell_path(&dir.join(name).components().collect::<PathBuf>());
         let pattern = "?".repeat(self.number.len());
         format!("cat {}{pattern} > {}", path(self.stem), path(self.whole))
     }

@@ -1,5 +1,7 @@
 //! Numbers and words as people and shells write them.
 
+use std::path::Path;
+
 use thiserror::Error;
 
 /// Why a text is no hexadecimal number.
@@ -37,6 +39,25 @@ pub fn hex_32(text: &str) -> Result<u32, HexError> {
     u32::try_from(hex(text)?).map_err(|_| HexError::TooLong { text: text.to_owned(), bits: 32 })
 }
 
+/// The text as one word of a POSIX shell, quoted only where that is needed.
+///
+/// ```
+/// assert_eq!(vmss2core_mem::text::shell_word("a b.vmss"), "'a b.vmss'");
+/// ```
+pub fn shell_word(text: &str) -> String {
+    // What other letters are to a shell depends on its locale.
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./+:@%,=".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// A path as one word of a POSIX shell.
+pub fn shell_path(path: &Path) -> String {
+    shell_word(&path.to_string_lossy())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,5 +74,15 @@ mod tests {
             hex_32("100000000").unwrap_err().to_string(),
             "not a 32-bit hexadecimal number: 100000000"
         );
+    }
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_see_more_in_them() {
+        assert_eq!(shell_word("dir/x.vmss"), "dir/x.vmss");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+        assert_eq!(shell_word("$(x)"), "'$(x)'");
+        assert_eq!(shell_word("Büro"), "'Büro'");
+        assert_eq!(shell_word(""), "''");
+        assert_eq!(shell_path(Path::new("my vm/it's")), r"'my vm/it'\''s'");
     }
 }

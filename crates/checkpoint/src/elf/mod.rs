@@ -1,6 +1,7 @@
 //! ELF files: recognised, so that the refusal can say what they are.
 
-use crate::error::quoted;
+use vmss2core_mem::text::shell_path;
+
 use crate::format::{Case, Format, Recognition};
 use crate::source::Source;
 use crate::{OpenError, Opened};
@@ -45,7 +46,7 @@ fn looks(source: &Source) -> Result<String, OpenError> {
 
 /// What a core is, told by who wrote notes into it, and what opens it.
 fn core(notes: &[Note], source: &Source) -> String {
-    let file = quoted(&source.path);
+    let file = shell_path(&source.path);
     let has = |name: &str| notes.iter().any(|note| note.name == name.as_bytes());
     if has("VMCOREINFO") {
         format!(

@@ -1,7 +1,8 @@
 //! Well-known files that are no checkpoint, or none that can be read: recognised, so that
 //! none is ever searched for memory, and so that the refusal says what they are.
 
-use crate::error::quoted;
+use vmss2core_mem::text::shell_path;
+
 use crate::format::{Case, Format, Recognition};
 use crate::source::{HEAD_LEN, Source};
 use crate::{OpenError, Opened};
@@ -42,7 +43,7 @@ pub(crate) fn looks(source: &Source) -> Result<Option<String>, OpenError> {
         source.read(at, &mut tail)?;
     }
     let found = KINDS.iter().find(|kind| kind.is_of(&head, &tail));
-    let file = quoted(&source.path);
+    let file = shell_path(&source.path);
     Ok(found.map(|kind| format!("it is {}; {}", kind.name, kind.advice.replace("{}", &file))))
 }
 

@@ -5,13 +5,15 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::OpenError;
 use crate::codec::CodecError;
+use crate::error::FormatError;
 
 /// Why a VMware state file could not be opened. What is merely odd or missing
 /// does not stop a reader; it is listed with the result.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum VmwareError {
+pub(crate) enum VmwareError {
     /// The file could not be read.
     #[error("{}: cannot read {what} at offset {offset:#x}", path.display())]
     Read {
@@ -119,6 +121,12 @@ pub enum VmwareError {
 impl VmwareError {
     pub(super) fn compressed(path: PathBuf, offset: u64, source: CodecError) -> Self {
         Self::CompressedMemory { path, offset, source: Box::new(source) }
+    }
+}
+
+impl From<VmwareError> for OpenError {
+    fn from(error: VmwareError) -> Self {
+        Self::Format(FormatError { format: super::NAME, error: Box::new(error) })
     }
 }
 

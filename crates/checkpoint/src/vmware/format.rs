@@ -3,6 +3,7 @@
 use vmss2core_machine::Snapshot;
 use vmss2core_mem::Problem;
 
+use super::NAME;
 use super::companions::{self, StateFacts};
 use super::{StateFile, VmwareError, is_state, open_compressed_image, vmsd};
 use crate::companion::{Place, Strength, Tie};
@@ -16,7 +17,7 @@ pub(crate) struct Vmware;
 
 impl Format for Vmware {
     fn name(&self) -> &'static str {
-        "vmware"
+        NAME
     }
 
     fn recognise(&self, head: &[u8]) -> Option<Recognition> {

@@ -44,9 +44,12 @@ use crate::inventory::{Inventory, Item};
 use crate::source::Source;
 use crate::{OpenOptions, Opened};
 
-pub use self::error::VmwareError;
+pub(crate) use self::error::VmwareError;
 pub(crate) use self::format::{Configuration, EncryptedContainer, Vmware};
 pub(crate) use self::vmx::Vmx;
+
+/// Name of the format.
+const NAME: &str = "vmware";
 
 /// Whether a file that begins with `head` is a state file.
 pub(crate) fn is_state(head: &[u8]) -> bool {
@@ -125,7 +128,7 @@ impl StateFile {
         let problems = std::mem::take(&mut self.problems);
         let kind = self.kind("without its memory", Codec::Stored);
         let files = vec![source_file(&self.source, "state")];
-        let provenance = Provenance { kind, format: "vmware", files, ..Provenance::default() };
+        let provenance = Provenance { kind, format: NAME, files, ..Provenance::default() };
         self.finish(PhysicalMemory::new(), provenance, problems)
     }
 
@@ -222,7 +225,7 @@ impl StateFile {
         files.extend(memory.filter(|_| !inside).map(|memory| source_file(&memory, "memory")));
         Provenance {
             kind: self.kind(place, image.codec),
-            format: "vmware",
+            format: NAME,
             files,
             ..Provenance::default()
         }

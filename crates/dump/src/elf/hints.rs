@@ -3,10 +3,15 @@
 use std::path::Path;
 
 use vmss2core_guest::LinuxFacts;
+use vmss2core_guest::linux::debuggers;
+use vmss2core_mem::text::shell_path;
 
 use super::linear::is_unpaged;
 use super::view::{View, linear_pc};
 use crate::Job;
+
+/// What users call the file with the kernel's symbols.
+const VMLINUX: &str = "vmlinux";
 
 pub(super) fn linear(job: &Job<'_>, view: &View<'_>) -> Vec<String> {
     let core = job.path;
@@ -37,8 +42,9 @@ pub(super) fn physical(job: &Job<'_>) -> Vec<String> {
     let mut hints = vec![without_symbols(core)];
     if let Some(shift) = job.facts.linux.as_deref().and_then(physical_shift) {
         hints.push(format!(
-            "kernel data at physical addresses: gdb -ex 'symbol-file -o {shift:#x} vmlinux' -c {}",
-            quoted(core)
+            "kernel data at physical addresses: gdb -ex '{}' -c {}",
+            debuggers::symbol_file(shift, VMLINUX),
+            shell_path(core)
         ));
     }
     hints
@@ -56,11 +62,7 @@ pub(super) fn linux(job: &Job<'_>) -> Vec<String> {
     let Some(linux) = &job.facts.linux else {
         return vec![without_symbols(core)];
     };
-    let mut hints = Vec::new();
-    hints.extend(crash(linux, core));
-    if linux.vmcoreinfo.is_some() {
-        hints.push(format!("drgn -c {} -s vmlinux", quoted(core)));
-    }
+    let mut hints = of_kernel(linux, core);
     hints.extend(with_symbols(linux, core));
     hints
 }
@@ -69,41 +71,28 @@ pub(super) fn linux(job: &Job<'_>) -> Vec<String> {
 pub(crate) fn kdump(job: &Job<'_>, is_flat: bool) -> Vec<String> {
     let core = job.path;
     let Some(linux) = &job.facts.linux else { return Vec::new() };
-    let mut hints = Vec::new();
-    hints.extend(crash(linux, core));
-    if linux.vmcoreinfo.is_some() {
-        hints.push(format!("drgn -c {} -s vmlinux", quoted(core)));
-    }
+    let mut hints = of_kernel(linux, core);
     if is_flat {
-        hints.push(format!("makedumpfile -R vmcore < {}", quoted(core)));
+        hints.push(format!("makedumpfile -R vmcore < {}", shell_path(core)));
     }
     hints
 }
 
-/// crash finds the load address in VMCOREINFO; without that it must be told.
-fn crash(linux: &LinuxFacts, core: &Path) -> Option<String> {
-    let core = quoted(core);
-    if !linux.is_64_bit {
-        // crash 9 needs symbols that 32-bit kernels from 4.17 on lack.
-        // It takes the base of a slid one for another.
-        return linux.is_at_default_address().then(|| format!("crash --minimal vmlinux {core}"));
-    }
-    if linux.vmcoreinfo.is_some() {
-        return Some(format!("crash vmlinux {core}"));
-    }
-    let slide = linux.slide();
-    let base = linux.phys_base.as_ref()?.value;
-    Some(format!("crash --kaslr={slide:#x} -m phys_base={base:#x} vmlinux {core}"))
+/// What opens a whole kernel.
+fn of_kernel(linux: &LinuxFacts, core: &Path) -> Vec<String> {
+    let core = shell_path(core);
+    let lines = [debuggers::crash(linux, VMLINUX, &core), debuggers::drgn(linux, VMLINUX, &core)];
+    lines.into_iter().flatten().collect()
 }
 
 fn with_symbols(linux: &LinuxFacts, core: &Path) -> Vec<String> {
-    let core = quoted(core);
+    let core = shell_path(core);
     match (linux.kaslr_offset.as_ref().map(|slide| slide.value), &linux.text) {
         (Some(0), _) | (None, None) => {
             vec![format!("gdb vmlinux {core}"), format!("lldb vmlinux --core {core}")]
         }
         (Some(slide), _) => vec![
-            format!("gdb -ex 'symbol-file -o {slide:#x} vmlinux' -c {core}"),
+            format!("gdb -ex '{}' -c {core}", debuggers::symbol_file(slide, VMLINUX)),
             format!(
                 "lldb vmlinux --core {core} -o 'target modules load --file vmlinux --slide {slide:#x}'"
             ),
@@ -118,26 +107,5 @@ fn with_symbols(linux: &LinuxFacts, core: &Path) -> Vec<String> {
 }
 
 fn without_symbols(core: &Path) -> String {
-    format!("gdb -c {}", quoted(core))
-}
-
-/// The path as a shell takes it.
-pub(crate) fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        return text;
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_survive_the_shell() {
-        assert_eq!(quoted(Path::new("a/vmss.core0")), "a/vmss.core0");
-        assert_eq!(quoted(Path::new("my vm/it's")), r"'my vm/it'\''s'");
-    }
+    format!("gdb -c {}", shell_path(core))
 }

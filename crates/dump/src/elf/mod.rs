@@ -27,7 +27,6 @@ mod tests;
 mod view;
 
 pub(crate) use hints::kdump as kdump_hints;
-pub(crate) use hints::quoted;
 pub(crate) use linear::LinearCore;
 pub(crate) use linux::{LinuxCore, notes as linux_notes, problems as linux_problems, ram};
 pub(crate) use physical::PhysicalCore;

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use vmss2core_guest::linux::Process;
+use vmss2core_guest::linux::{Process, debuggers};
 use vmss2core_mem::Gva;
+use vmss2core_mem::text::shell_path;
 
 /// Folder for the files that `extract` rebuilds from the guest's page cache.
 pub(super) const SYSROOT: &str = "sysroot";
@@ -15,19 +16,19 @@ const MAX_NAME_BYTES: usize = 512;
 /// Debuggers want the program's files for its symbols; the guest's page cache
 /// has them.
 pub(super) fn lines(process: &Process, core: &Path) -> Vec<String> {
-    let core = crate::elf::quoted(core);
+    let core = shell_path(core);
     let executable = process.executable().map(|file| file.path_when_it_existed().to_owned());
     let Some(executable) = executable.or_else(|| started_by(process)) else {
         return vec![format!("gdb -c {core}"), format!("lldb --core {core}")];
     };
     let file = Path::new(SYSROOT).join(executable.trim_start_matches('/'));
-    let file = crate::elf::quoted(&file);
+    let file = shell_path(&file);
     // A 64-bit gdb loads its own library for threads, which takes a 32-bit
     // program's list of threads for a 64-bit one's and follows it forever.
     let threads = if process.is_32_bit() { " -iex 'set libthread-db-search-path /'" } else { "" };
     vec![
-        format!("gdb -iex 'set sysroot {SYSROOT}'{threads} {file} {core}"),
-        format!("lldb -O 'platform select --sysroot {SYSROOT} remote-linux' {file} --core {core}"),
+        format!("gdb -iex '{}'{threads} {file} {core}", debuggers::sysroot(SYSROOT)),
+        format!("lldb -O '{}' {file} --core {core}", debuggers::lldb_platform(SYSROOT)),
     ]
 }
 

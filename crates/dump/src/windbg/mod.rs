@@ -11,6 +11,7 @@ use std::path::Path;
 use vmss2core_guest::windows::{self, Completeness, WindowsFacts};
 use vmss2core_machine::Checkpoint;
 use vmss2core_machine::paging::AddressSpace;
+use vmss2core_mem::text::shell_path;
 use vmss2core_mem::{Gpa, Problem};
 
 use self::choices::{MemoryRuns, WindbgOptions};
@@ -18,7 +19,7 @@ use self::cpus::{Cpus, Guest};
 use self::header::Head;
 use self::patch::{Part, Patch};
 use self::runs::Memory;
-use crate::elf::{page_ranges, quoted, runs_64_bit};
+use crate::elf::{page_ranges, runs_64_bit};
 use crate::engine::{Extent, Layout, Literal, write_early};
 use crate::{Choice, DumpError, DumpFormat, Job, Summary};
 
@@ -326,7 +327,7 @@ fn problems(facts: &WindowsFacts, options: &WindbgOptions) -> Vec<Problem> {
 /// How to open the dump.
 fn hints(facts: &WindowsFacts, path: &Path) -> Vec<String> {
     const STORE: &str = "https://msdl.microsoft.com/download/symbols";
-    let mut hints = vec![format!("windbg -y srv*C:\\symbols*{STORE} -z {}", quoted(path))];
+    let mut hints = vec![format!("windbg -y srv*C:\\symbols*{STORE} -z {}", shell_path(path))];
     let pdb = facts.image.as_ref().and_then(|image| image.value.pdb.as_ref());
     hints.extend(pdb.map(|pdb| format!("symbols of its kernel: {STORE}/{}", pdb.store_path())));
     hints

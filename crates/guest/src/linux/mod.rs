@@ -7,6 +7,7 @@
 mod arch;
 mod btf;
 mod crash_notes;
+pub mod debuggers;
 mod discovery;
 mod dwarf;
 mod error;

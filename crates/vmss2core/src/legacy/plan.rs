@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use vmss2core::{Listed, Which};
 use vmss2core_guest::linux::LinuxOffsets;
 use vmss2core_guest::windows;
+use vmss2core_mem::text::shell_path;
 
 use super::{KernelFamily, LegacyArgs, NotYet, Output, WindowsKind, outputs};
 use crate::args::{GuestPlan, ProgressWhen, Source, Style};
@@ -149,11 +150,7 @@ impl LegacyArgs {
 
     fn not_yet(&self, what: NotYet) -> String {
         let option = self.output.as_ref().map_or("", |requested| requested.option.as_str());
-        let files: Vec<String> = self
-            .files
-            .iter()
-            .map(|file| vmss2core_answers::shell_word(&file.to_string_lossy()))
-            .collect();
+        let files: Vec<String> = self.files.iter().map(|file| shell_path(file)).collect();
         let files = files.join(" ");
         let (missing, instead) = match what {
             NotYet::MacOs => {

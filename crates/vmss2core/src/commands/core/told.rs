@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use vmss2core_answers::{CoreInfo, CoreThread, ProblemInfo, shell_word};
+use vmss2core_answers::{CoreInfo, CoreThread, ProblemInfo};
 use vmss2core_dump::process::{ProcessCore, ProcessSummary};
 use vmss2core_guest::linux::{Process, VmaFlags};
+use vmss2core_mem::text::shell_path;
 
 /// A core, and all there is to say about it.
 pub(super) struct Told<'a> {
@@ -34,8 +35,7 @@ impl Told<'_> {
 
     /// How to open it. The files that debuggers want come first.
     fn commands(&self) -> Vec<String> {
-        let files: Vec<String> =
-            self.inputs.iter().map(|path| shell_word(&path.to_string_lossy())).collect();
+        let files: Vec<String> = self.inputs.iter().map(|path| shell_path(path)).collect();
         let extract = self.process.executable().map(|_| {
             format!(
                 "vmss2core extract {} --pid {} --maps -o sysroot",

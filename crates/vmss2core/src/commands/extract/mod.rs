@@ -7,10 +7,11 @@ mod wanted;
 use std::ops::Range;
 
 use anyhow::Context;
-use vmss2core_answers::{ExtractReport, ExtractedFile, Hex, human_size, shell_word};
+use vmss2core_answers::{ExtractReport, ExtractedFile, Hex, human_size};
 use vmss2core_dump::files::{self, FileSummary};
-use vmss2core_guest::linux::Process;
+use vmss2core_guest::linux::{Process, debuggers};
 use vmss2core_mem::Problem;
+use vmss2core_mem::text::shell_word;
 
 use super::Plan;
 use super::open::ask;
@@ -143,7 +144,7 @@ fn report(
         let core = format!("core.{pid}");
         let words = [&root, &executable.path, &core].map(|word| shell_word(word));
         let [root, executable, core] = words;
-        output::hints(&[format!("gdb -iex 'set sysroot {root}' {executable} {core}")]);
+        output::hints(&[format!("gdb -iex '{}' {executable} {core}", debuggers::sysroot(&root))]);
     }
     Ok(())
 }

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use vmss2core_answers::{debug_symbols, printable, shell_word};
+use vmss2core_answers::{debug_symbols, printable};
 use vmss2core_gdb::Inferior;
 use vmss2core_gdb::process::Attached;
 use vmss2core_guest::Facts;
+use vmss2core_guest::linux::debuggers;
+use vmss2core_mem::text::shell_word;
 
 use super::args::GdbPlan;
 
@@ -52,7 +54,7 @@ pub(super) fn of_process(plan: &GdbPlan, process: &Attached, address: &str) -> V
         let path = sysroot.join(path.trim_start_matches('/'));
         format!(" {}", shell_word(&printable(&path.display().to_string())))
     });
-    let platform = format!("platform select --sysroot {} remote-linux", sysroot.display());
+    let platform = debuggers::lldb_platform(&sysroot.to_string_lossy());
     lines.push(format!(
         "  lldb -O {}{} -o '{}'",
         shell_word(&platform),
