@@ -313,6 +313,34 @@ fn threads_of_the_kernel_have_no_mappings() -> Result<()> {
     Ok(())
 }
 
+/// The guest's own mappings of a process are printed whichever of its threads is asked for, or
+/// its name; the answer says that a number is a thread's.
+#[test]
+fn a_threads_number_and_a_name_mean_the_process() -> Result<()> {
+    let case = Case::of("linux-6.1")?;
+    let leader = case.pid_of("mt")?;
+    let truth = case.guest.truth()?;
+    let theirs = truth.text("maps mt")?;
+    let mut ps = Command::new(PROGRAM);
+    let listed = ps.args(["ps", "--json", "--threads"]).arg(&case.checkpoint).output()?;
+    let listed: Value = serde_json::from_slice(&listed.stdout)?;
+    let tasks = listed["tasks"].as_array().context("ps lists tasks")?;
+    let tids = tasks.iter().filter(|task| task["pid"] == leader).filter_map(|t| t["tid"].as_u64());
+    let tids: Vec<u64> = tids.collect();
+    ensure!(tids.len() > 2, "threads are missing: {tids:?}");
+    for which in tids.iter().map(u64::to_string).chain(["mt".to_owned()]) {
+        let mut maps = Command::new(PROGRAM);
+        maps.args(["maps", "--proc", "--pid", &which]).arg(&case.checkpoint);
+        let output = maps.output()?;
+        let (ours, talk) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+        ensure!(ours == theirs, "{which}: {talk}\nours:\n{ours}\nthe guest's:\n{theirs}");
+        let is_thread = which != "mt" && which != leader.to_string();
+        let said = format!("is a thread of process {leader}");
+        ensure!(talk.contains(&said) == is_thread, "{which}: {talk}");
+    }
+    Ok(())
+}
+
 /// crash lists the same mappings and the same physical pages (`vm -p`).
 #[test]
 fn crash_finds_the_same_pages() -> Result<()> {
