@@ -18,7 +18,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("vmss2core-checkpoint", &["vmss2core-mem", "vmss2core-machine"]),
     ("vmss2core-guest", &["vmss2core-mem", "vmss2core-machine"]),
     ("vmss2core-dump", &["vmss2core-mem", "vmss2core-machine", "vmss2core-guest"]),
-    ("vmss2core-gdb", &["vmss2core-mem", "vmss2core-machine", "vmss2core-guest"]),
+    ("vmss2core-gdb", &["vmss2core-mem", "vmss2core-machine"]),
+    (
+        "vmss2core-debug",
+        &["vmss2core-mem", "vmss2core-machine", "vmss2core-guest", "vmss2core-gdb"],
+    ),
     (
         "vmss2core-answers",
         &["vmss2core-mem", "vmss2core-machine", "vmss2core-checkpoint", "vmss2core-guest"],
@@ -32,6 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "vmss2core-guest",
             "vmss2core-dump",
             "vmss2core-gdb",
+            "vmss2core-debug",
             "vmss2core-answers",
         ],
     ),

@@ -10,11 +10,10 @@ use vmss2core_mem::{Gpa, PhysicalMemory};
 
 use crate::connection;
 use crate::description::Description;
-use crate::reply::{EIO, ENOENT};
 use crate::session::Session;
 use crate::target::{
-    GuestFile, Inferior, Library, LibraryAddresses, Monitor, MonitorCommand, Region, Selected,
-    Slide, Target, Thread,
+    FileError, GuestFile, Inferior, Library, LibraryAddresses, Monitor, MonitorCommand, Region,
+    Selected, Slide, SystemTable, Target, Thread,
 };
 
 /// A target of two threads and a page of memory; process 7 can be attached.
@@ -38,11 +37,11 @@ impl GuestFile for ToyFile {
         0x1000
     }
 
-    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize, u8> {
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize, FileError> {
         let bytes = toy_bytes();
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
         if (0x800..0x1000).contains(&start) && !buf.is_empty() {
-            return Err(EIO);
+            return Err(FileError::Unreadable);
         }
         let held = bytes.get(start..0x800).unwrap_or_default();
         for (to, from) in buf.iter_mut().zip(held) {
@@ -156,23 +155,23 @@ impl Target for Toy {
     }
 
     /// Only process 7 has files: `/bin/toy`, whose second half is not in memory.
-    fn open(&self, pid: u32, path: &str) -> Result<Box<dyn GuestFile + '_>, u8> {
+    fn open(&self, pid: u32, path: &str) -> Result<Box<dyn GuestFile + '_>, FileError> {
         match (pid, path) {
             (7, "/bin/toy") => Ok(Box::new(ToyFile)),
-            _ => Err(ENOENT),
+            _ => Err(FileError::NotFound),
         }
     }
 
-    fn read_link(&self, pid: u32, path: &str) -> Result<String, u8> {
+    fn read_link(&self, pid: u32, path: &str) -> Result<String, FileError> {
         match (pid, path) {
             (_, "/proc/7/exe") => Ok("/bin/toy#".to_owned()),
-            _ => Err(ENOENT),
+            _ => Err(FileError::NotFound),
         }
     }
 
-    fn system_table(&self, name: &str) -> Option<String> {
+    fn system_table(&self, name: &str) -> Option<SystemTable> {
         self.tables_made.fetch_add(1, Ordering::Relaxed);
-        (name == "processes").then(|| "<osdata type=\"processes\"></osdata>".to_owned())
+        (name == "processes").then(|| SystemTable { kind: "processes", rows: Vec::new() })
     }
 }
 

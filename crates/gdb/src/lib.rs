@@ -1,8 +1,8 @@
-//! Serves a checkpoint to gdb and lldb by gdb's Remote Serial Protocol.
+//! Serves what is debugged to gdb and lldb by gdb's Remote Serial Protocol.
 //!
 //! [`packet`] is the framing, [`Session`] one client's state: a packet in, an
 //! answer out. Handlers stand in `handlers`, one file for each family of packets;
-//! they see only a [`Target`], which is a checkpoint in one of its modes. What
+//! they see only a [`Target`] with its [`Inferior`]s: nothing here knows a guest. What
 //! `monitor` commands print comes from whoever starts the [`Server`].
 
 #![forbid(unsafe_code)]
@@ -15,20 +15,17 @@ pub mod fuzzing;
 mod handlers;
 pub mod packet;
 mod parse;
-pub mod process;
 mod reply;
 mod server;
 mod session;
 mod target;
-pub mod tasks;
 #[cfg(test)]
 mod tests;
-pub mod vcpu;
 
 pub use reply::Reply;
 pub use server::{Bind, Server, ServerError, Stop};
 pub use session::Session;
 pub use target::{
-    GuestFile, Inferior, Library, LibraryAddresses, MachKernel, Monitor, MonitorCommand, Region,
-    Selected, Slide, Target, Thread,
+    FileError, GuestFile, Inferior, Library, LibraryAddresses, Linked, LinkedLibrary, MachKernel,
+    Monitor, MonitorCommand, Region, Selected, Slide, SystemTable, Target, Thread,
 };

@@ -8,13 +8,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use vmss2core_guest::linux::Libraries;
 use vmss2core_machine::Registers;
 use vmss2core_machine::paging::{AddressSpace, Permissions};
-use vmss2core_mem::PhysicalMemory;
+use vmss2core_mem::{Gva, PhysicalMemory};
 
 use crate::description::Description;
-use crate::reply::ENOENT;
 
 /// One thread of an inferior.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +61,42 @@ pub enum LibraryAddresses {
     Sections(Vec<u64>),
     /// Where its first segment lies.
     Segment(u64),
+}
+
+/// What the dynamic linker of a program has loaded, as it lists that for debuggers
+/// (`<link.h>`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Linked {
+    /// Where the linker's `r_debug` lies, which stands for the namespace of the list.
+    pub debug: Gva,
+    /// Where the program's dynamic section has the address of that: `DT_DEBUG`.
+    pub debug_pointer: Option<Gva>,
+    /// Where the `link_map` of the program itself lies.
+    pub program: Option<Gva>,
+    /// The libraries that have a path.
+    pub libraries: Vec<LinkedLibrary>,
+}
+
+/// A library in the dynamic linker's list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkedLibrary {
+    /// The path that the program loaded it by.
+    pub name: String,
+    /// Where its `link_map` lies.
+    pub entry: Gva,
+    /// How far it lies from the addresses in its file.
+    pub bias: u64,
+    /// Where its dynamic section lies.
+    pub dynamic: Gva,
+}
+
+/// A table of the guest's system, such as its processes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SystemTable {
+    /// What it lists: `processes`.
+    pub kind: &'static str,
+    /// Its rows, each column with its name.
+    pub rows: Vec<Vec<(&'static str, String)>>,
 }
 
 /// Addresses that are alike.
@@ -114,7 +148,7 @@ pub trait Inferior: Send + Sync {
     }
 
     /// What the dynamic linker has loaded, if a client cannot find that out by itself.
-    fn linked(&self) -> Option<&Libraries> {
+    fn linked(&self) -> Option<Linked> {
         None
     }
 
@@ -145,14 +179,22 @@ pub trait Inferior: Send + Sync {
     }
 }
 
+/// Why a file of the guest cannot be opened or read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileError {
+    /// There is no such file.
+    NotFound,
+    /// Its bytes are not available, or reading them failed.
+    Unreadable,
+}
+
 /// A file of the guest, open.
 pub trait GuestFile: Send {
     /// Its length in bytes.
     fn len_bytes(&self) -> u64;
 
-    /// Fills `buf` from `offset` on; returns how many bytes there were, or the
-    /// protocol's number of an error.
-    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize, u8>;
+    /// Fills `buf` from `offset` on; returns how many bytes there were.
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize, FileError>;
 }
 
 /// What a client may open.
@@ -179,19 +221,18 @@ pub trait Target: Send + Sync {
         Err("this server has nothing to attach to".to_owned())
     }
 
-    /// Opens a file of the guest, as `pid` sees it (0: as all do); the error is the
-    /// protocol's number.
-    fn open(&self, _pid: u32, _path: &str) -> Result<Box<dyn GuestFile + '_>, u8> {
-        Err(ENOENT)
+    /// Opens a file of the guest, as `pid` sees it (0: as all do).
+    fn open(&self, _pid: u32, _path: &str) -> Result<Box<dyn GuestFile + '_>, FileError> {
+        Err(FileError::NotFound)
     }
 
-    /// What a symbolic link of the guest says; the error is the protocol's number.
-    fn read_link(&self, _pid: u32, _path: &str) -> Result<String, u8> {
-        Err(ENOENT)
+    /// What a symbolic link of the guest says.
+    fn read_link(&self, _pid: u32, _path: &str) -> Result<String, FileError> {
+        Err(FileError::NotFound)
     }
 
-    /// A table of the guest's system as XML (`info os NAME`).
-    fn system_table(&self, _name: &str) -> Option<String> {
+    /// A table of the guest's system (`info os NAME`).
+    fn system_table(&self, _name: &str) -> Option<SystemTable> {
         None
     }
 }

@@ -43,6 +43,7 @@ pub use guest::{Guest, Kernel, Options};
 pub use serve::{ServeOptions, Service, Threads, kernel_file_advice};
 pub use vmss2core_answers as answers;
 pub use vmss2core_checkpoint as checkpoint;
+pub use vmss2core_debug as debug;
 pub use vmss2core_dump as dump;
 pub use vmss2core_gdb as gdb;
 pub use vmss2core_guest::{Which, linux, macos, windows};

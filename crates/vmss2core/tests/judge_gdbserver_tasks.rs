@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use vmss2core_debug::kernel::KernelTarget;
 use vmss2core_gdb::description::Description;
-use vmss2core_gdb::vcpu::KernelTarget;
 use vmss2core_gdb::{Bind, Inferior, Region, Stop, Thread};
 use vmss2core_lab::Guest;
 use vmss2core_lab::judges::{Judge, gdb, gdb_trixie};

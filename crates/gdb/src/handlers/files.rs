@@ -3,9 +3,9 @@
 use super::Family;
 use crate::packet::PACKET_BYTES;
 use crate::parse;
-use crate::reply::{EBADF, EINVAL, EMFILE, ENAMETOOLONG, ENOENT, EROFS, Reply};
+use crate::reply::{EBADF, EINVAL, EIO, EMFILE, ENAMETOOLONG, ENOENT, EROFS, Reply};
 use crate::session::Session;
-use crate::target::GuestFile;
+use crate::target::{FileError, GuestFile};
 
 pub(super) const PACKETS: Family = &[
     ("vFile:setfs:", set_file_system),
@@ -67,6 +67,14 @@ pub(super) fn are_known(session: &Session<'_>) -> bool {
     })
 }
 
+/// The protocol's number of an error.
+fn number_of(error: FileError) -> u8 {
+    match error {
+        FileError::NotFound => ENOENT,
+        FileError::Unreadable => EIO,
+    }
+}
+
 /// `F-1,ERRNO`.
 fn failed(number: u8) -> Reply {
     Reply::text(format!("F-1,{number:x}"))
@@ -111,7 +119,8 @@ fn open(session: &mut Session<'_>, packet: &[u8]) -> Reply {
         return failed(EROFS);
     }
     let target = session.target;
-    match path(digits).and_then(|path| target.open(pid(session), &path)) {
+    let opened = |path: String| target.open(pid(session), &path).map_err(number_of);
+    match path(digits).and_then(opened) {
         Ok(file) => match session.files.add(file) {
             Some(number) => Reply::text(format!("F{number:x}")),
             None => failed(EMFILE),
@@ -144,7 +153,7 @@ fn read(session: &mut Session<'_>, packet: &[u8]) -> Reply {
             bytes.truncate(got);
             Reply::binary(&format!("F{:x};", bytes.len()), &bytes)
         }
-        Err(number) => failed(number),
+        Err(error) => failed(number_of(error)),
     }
 }
 
@@ -157,7 +166,8 @@ fn status(session: &mut Session<'_>, number: &[u8]) -> Reply {
 
 fn status_of_path(session: &mut Session<'_>, digits: &[u8]) -> Reply {
     let target = session.target;
-    match path(digits).and_then(|path| target.open(pid(session), &path)) {
+    let opened = |path: String| target.open(pid(session), &path).map_err(number_of);
+    match path(digits).and_then(opened) {
         Ok(file) => described(file.len_bytes()),
         Err(number) => failed(number),
     }
@@ -180,7 +190,8 @@ fn described(len_bytes: u64) -> Reply {
 
 fn read_link(session: &mut Session<'_>, digits: &[u8]) -> Reply {
     let target = session.target;
-    match path(digits).and_then(|path| target.read_link(pid(session), &path)) {
+    let read = |path: String| target.read_link(pid(session), &path).map_err(number_of);
+    match path(digits).and_then(read) {
         Ok(text) => Reply::binary(&format!("F{:x};", text.len()), text.as_bytes()),
         Err(number) => failed(number),
     }

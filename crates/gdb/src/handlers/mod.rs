@@ -14,7 +14,7 @@ mod transfer;
 
 pub(crate) use files::Files;
 pub(crate) use tls::Symbols;
-pub(crate) use transfer::{Object, escape_xml};
+pub(crate) use transfer::Object;
 
 use crate::reply::Reply;
 use crate::session::Session;

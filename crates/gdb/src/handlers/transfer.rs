@@ -7,7 +7,7 @@ use crate::packet::PACKET_BYTES;
 use crate::parse;
 use crate::reply::{EINVAL, Reply};
 use crate::session::Session;
-use crate::target::LibraryAddresses;
+use crate::target::{LibraryAddresses, SystemTable};
 
 /// Most bytes in one answer, each of which may take two.
 const MOST_BYTES: u64 = PACKET_BYTES as u64 / 2 - 1;
@@ -68,7 +68,7 @@ fn part(
 }
 
 /// Text for between and within tags.
-pub(crate) fn escape_xml(text: &str) -> String {
+fn escape_xml(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for char in text.chars() {
         match char {
@@ -135,8 +135,7 @@ fn libraries(session: &Session<'_>) -> Option<Vec<u8>> {
 fn linked(session: &Session<'_>) -> Option<Vec<u8>> {
     let current = session.current()?;
     let linked = current.inferior.linked()?;
-    let program = linked.program.as_ref();
-    let main = program.map(|entry| format!(" main-lm=\"{:#x}\"", entry.entry.0));
+    let main = linked.program.map(|entry| format!(" main-lm=\"{:#x}\"", entry.0));
     let mut xml = format!("<library-list-svr4 version=\"1.0\"{}>\n", main.unwrap_or_default());
     let space = linked.debug.0;
     for library in &linked.libraries {
@@ -162,5 +161,20 @@ fn executable(session: &Session<'_>, annex: &str) -> Option<Vec<u8>> {
 }
 
 fn osdata(session: &Session<'_>, annex: &str) -> Option<Vec<u8>> {
-    session.target.system_table(annex).map(String::into_bytes)
+    Some(system_table(&session.target.system_table(annex)?).into_bytes())
+}
+
+/// "Operating System Auxiliary Information" of gdb's manual (`osdata.dtd`).
+fn system_table(table: &SystemTable) -> String {
+    let mut xml = format!("<?xml version=\"1.0\"?>\n<osdata type=\"{}\">\n", table.kind);
+    for row in &table.rows {
+        xml.push_str("<item>");
+        for (name, value) in row {
+            // Writing to a String cannot fail.
+            let _ = write!(xml, "<column name=\"{name}\">{}</column>", escape_xml(value));
+        }
+        xml.push_str("</item>\n");
+    }
+    xml.push_str("</osdata>\n");
+    xml
 }

@@ -121,7 +121,7 @@ fn an_object_is_made_once_however_many_parts_it_is_read_in() {
             break;
         }
     }
-    assert_eq!(text, "<osdata type=\"processes\"></osdata>");
+    assert_eq!(text, "<?xml version=\"1.0\"?>\n<osdata type=\"processes\">\n</osdata>\n");
     assert_eq!(toy.tables_made.load(Ordering::Relaxed), 1);
     // Another is another, and so is what is read anew.
     for (packet, made) in [("other:0,1", 2), ("processes:1,1", 3), ("processes:0,1", 4)] {

@@ -6,9 +6,9 @@ mod monitor;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use vmss2core_gdb::process::{Attached, Processes};
-use vmss2core_gdb::tasks::GuestTasks;
-use vmss2core_gdb::vcpu::{KernelTarget, KernelView, Vcpus};
+use vmss2core_debug::kernel::{KernelTarget, KernelView, Vcpus};
+use vmss2core_debug::process::{Attached, Processes};
+use vmss2core_debug::tasks::GuestTasks;
 use vmss2core_gdb::{Inferior, Server};
 use vmss2core_guest::Which;
 use vmss2core_guest::linux::Kernel as Linux;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use vmss2core_answers::{debug_symbols, printable};
+use vmss2core_debug::process::Attached;
 use vmss2core_gdb::Inferior;
-use vmss2core_gdb::process::Attached;
 use vmss2core_guest::Facts;
 use vmss2core_guest::linux::debuggers;
 use vmss2core_mem::text::shell_word;

@@ -9,12 +9,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
+use vmss2core_gdb::description::Description;
+use vmss2core_gdb::{FileError, GuestFile, Inferior, SystemTable, Target};
 use vmss2core_guest::linux::{Kernel, NoProcess, RegisterFinder, Task, process_meant};
 use vmss2core_mem::PhysicalMemory;
-
-use crate::description::Description;
-use crate::reply::{EIO, ENOENT};
-use crate::target::{GuestFile, Inferior, Target};
 
 mod attached;
 mod cached;
@@ -102,9 +100,10 @@ impl<'a> Processes<'a> {
     }
 
     /// A file that Linux makes up: `/proc/PID/...`.
-    fn open_made_up(&self, path: proc::ProcPath<'_>) -> Result<Box<dyn GuestFile + '_>, u8> {
-        let process = self.find(path.pid).map_err(|_| ENOENT)?;
-        let file: Box<dyn GuestFile> = Box::new(proc::open(&process, &path).ok_or(ENOENT)?);
+    fn open_made_up(&self, path: proc::ProcPath<'_>) -> Result<Box<dyn GuestFile + '_>, FileError> {
+        let process = self.find(path.pid).map_err(|_| FileError::NotFound)?;
+        let file: Box<dyn GuestFile> =
+            Box::new(proc::open(&process, &path).ok_or(FileError::NotFound)?);
         Ok(file)
     }
 }
@@ -144,15 +143,15 @@ impl Target for Processes<'_> {
         }
     }
 
-    fn open(&self, pid: u32, path: &str) -> Result<Box<dyn GuestFile + '_>, u8> {
+    fn open(&self, pid: u32, path: &str) -> Result<Box<dyn GuestFile + '_>, FileError> {
         if let Some(path) = proc::ProcPath::parse(path) {
             return self.open_made_up(path);
         }
         if let Some(file) = self.sysroot.as_ref().and_then(|sysroot| sysroot.open(path)) {
             return Ok(file);
         }
-        let process = self.find(pid).map_err(|_| ENOENT)?;
-        let file = process.file(path).ok_or(ENOENT)?;
+        let process = self.find(pid).map_err(|_| FileError::NotFound)?;
+        let file = process.file(path).ok_or(FileError::NotFound)?;
         match self.caches.open(&process, file) {
             Ok(opened) => {
                 process.keep_problem(file, opened.problem());
@@ -160,18 +159,18 @@ impl Target for Processes<'_> {
             }
             Err(why) => {
                 process.keep_problem(file, Some(why));
-                Err(EIO)
+                Err(FileError::Unreadable)
             }
         }
     }
 
-    fn read_link(&self, _: u32, path: &str) -> Result<String, u8> {
-        let path = proc::ProcPath::parse(path).ok_or(ENOENT)?;
-        let process = self.find(path.pid).map_err(|_| ENOENT)?;
-        proc::link(&process, &path).ok_or(ENOENT)
+    fn read_link(&self, _: u32, path: &str) -> Result<String, FileError> {
+        let path = proc::ProcPath::parse(path).ok_or(FileError::NotFound)?;
+        let process = self.find(path.pid).map_err(|_| FileError::NotFound)?;
+        proc::link(&process, &path).ok_or(FileError::NotFound)
     }
 
-    fn system_table(&self, name: &str) -> Option<String> {
+    fn system_table(&self, name: &str) -> Option<SystemTable> {
         self.tables.get(name, self.kernel, self.tasks().ok()?)
     }
 }

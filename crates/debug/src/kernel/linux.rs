@@ -4,17 +4,16 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use vmss2core_gdb::{Library, LibraryAddresses};
 use vmss2core_guest::linux::{Kernel, Module, ModuleFile};
 use vmss2core_mem::Gva;
-
-use crate::target::{Library, LibraryAddresses};
 
 /// Kernels reserve far less for the variables that every processor has of its own.
 const MOST_PERCPU_BYTES: u64 = 64 << 20;
 
 /// The modules whose files lie below a directory: gdb wants addresses in the order
 /// of the file's sections, which only the file tells.
-pub fn modules(kernel: &Kernel, dir: &Path) -> Vec<Library> {
+pub(super) fn modules(kernel: &Kernel, dir: &Path) -> Vec<Library> {
     let files = ModuleFile::below(dir);
     let library = |module: &Module| {
         let path = files.get(&module.name)?;
@@ -32,7 +31,7 @@ pub fn modules(kernel: &Kernel, dir: &Path) -> Vec<Library> {
 /// Where symbols of per-CPU variables are, after a debugger has moved them along
 /// with the kernel.
 #[derive(Debug, Default)]
-pub struct PerCpu {
+pub(super) struct PerCpu {
     range: OnceLock<Option<Range<u64>>>,
 }
 
@@ -42,7 +41,7 @@ impl PerCpu {
     ///
     /// Only for addresses at which nothing is mapped: 64-bit kernels before 6.15 link
     /// these variables from 0 on, later ones give the pages of the template back.
-    pub fn own_address(&self, kernel: &Kernel, vcpu: u32, address: u64) -> Option<Gva> {
+    pub(super) fn own_address(&self, kernel: &Kernel, vcpu: u32, address: u64) -> Option<Gva> {
         let offset = kernel.linux().kaslr_offset.as_ref().map_or(0, |offset| offset.value);
         let image = kernel.linux().text.as_ref()?.value;
         let from_zero = address.wrapping_sub(offset) < MOST_PERCPU_BYTES;

@@ -1,12 +1,9 @@
-//! `info os`: tables of the guest's system ("Operating System Auxiliary
-//! Information" and "Library List Format" of gdb's manual: `osdata.dtd`).
+//! Tables of the guest's system, for `info os`.
 
-use std::fmt::Write;
 use std::sync::OnceLock;
 
+use vmss2core_gdb::SystemTable;
 use vmss2core_guest::linux::{Kernel, Task};
-
-use crate::handlers::escape_xml;
 
 /// Longest command line in the table.
 const LONGEST: usize = 256;
@@ -14,13 +11,13 @@ const LONGEST: usize = 256;
 /// The tables that were asked for already.
 #[derive(Default)]
 pub(super) struct Tables {
-    processes: OnceLock<String>,
-    threads: OnceLock<String>,
+    processes: OnceLock<SystemTable>,
+    threads: OnceLock<SystemTable>,
 }
 
 impl Tables {
     /// A table by its name; the empty one lists the others.
-    pub(super) fn get(&self, name: &str, kernel: &Kernel, tasks: &[Task]) -> Option<String> {
+    pub(super) fn get(&self, name: &str, kernel: &Kernel, tasks: &[Task]) -> Option<SystemTable> {
         match name {
             "" => Some(types()),
             "processes" => Some(self.processes.get_or_init(|| processes(kernel, tasks)).clone()),
@@ -30,22 +27,14 @@ impl Tables {
     }
 }
 
-/// A table of rows; each column by name.
-fn table(kind: &str, rows: impl Iterator<Item = Vec<(&'static str, String)>>) -> String {
-    let mut xml = format!("<?xml version=\"1.0\"?>\n<osdata type=\"{kind}\">\n");
-    for row in rows {
-        xml.push_str("<item>");
-        for (name, value) in row {
-            // Writing to a String cannot fail.
-            let _ = write!(xml, "<column name=\"{name}\">{}</column>", escape_xml(&value));
-        }
-        xml.push_str("</item>\n");
-    }
-    xml.push_str("</osdata>\n");
-    xml
+fn table(
+    kind: &'static str,
+    rows: impl Iterator<Item = Vec<(&'static str, String)>>,
+) -> SystemTable {
+    SystemTable { kind, rows: rows.collect() }
 }
 
-fn types() -> String {
+fn types() -> SystemTable {
     let all = [
         ("processes", "Listing of all processes", "Processes"),
         ("threads", "Listing of all threads", "Threads"),
@@ -56,7 +45,7 @@ fn types() -> String {
     table("types", all.into_iter().map(row))
 }
 
-fn processes(kernel: &Kernel, tasks: &[Task]) -> String {
+fn processes(kernel: &Kernel, tasks: &[Task]) -> SystemTable {
     let row = |task: &Task| {
         let cores = tasks.iter().filter(|of| of.pid == task.pid).filter_map(|of| of.on_vcpu);
         let cores: Vec<String> = cores.map(|core| core.to_string()).collect();
@@ -81,7 +70,7 @@ fn command(kernel: &Kernel, task: &Task) -> String {
     }
 }
 
-fn threads(tasks: &[Task]) -> String {
+fn threads(tasks: &[Task]) -> SystemTable {
     let row = |task: &Task| {
         vec![
             ("pid", task.pid.to_string()),

@@ -1,19 +1,18 @@
 //! Virtual memory as debuggers ask for it: from an address on, as far as it goes.
 
+use vmss2core_gdb::Region;
 use vmss2core_machine::paging::{AccessError, AddressSpace, PagingMode, read_pages};
 use vmss2core_mem::{Gva, PAGE_SIZE};
 
-use crate::target::Region;
-
 /// Fills `buf` from `gva` on, each page from the first of `spaces` that has it;
 /// returns how many bytes there are before the first that none has.
-pub fn read_prefix(spaces: &[AddressSpace], gva: Gva, buf: &mut [u8]) -> usize {
+pub(super) fn read_prefix(spaces: &[AddressSpace], gva: Gva, buf: &mut [u8]) -> usize {
     read_pages(gva, buf, |at, part| spaces.iter().any(|space| space.read(at, part).is_ok()))
 }
 
 /// What is mapped at an address: one page of whatever size, or the part of the
 /// address space that an absent entry stands for.
-pub fn region_at(space: &AddressSpace, gva: Gva) -> Region {
+pub(crate) fn region_at(space: &AddressSpace, gva: Gva) -> Region {
     let (len, permissions) = match space.translate(gva) {
         Ok(found) => (found.page_len, Some(found.permissions)),
         Err(AccessError::NotMapped { level, .. } | AccessError::Reserved { level, .. }) => {

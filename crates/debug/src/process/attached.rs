@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use vmss2core_gdb::description::Description;
+use vmss2core_gdb::{Inferior, Linked, LinkedLibrary, Region, Thread};
 use vmss2core_guest::linux::{
-    Kernel, Libraries, MappedFile, Process, RegisterFinder, Task, ThreadRegisters, Vma, VmaFlags,
-    living_threads,
+    Kernel, Libraries, Library, MappedFile, Process, RegisterFinder, Task, ThreadRegisters, Vma,
+    VmaFlags, living_threads,
 };
 use vmss2core_machine::paging::{AddressSpace, Permissions};
 use vmss2core_machine::{Registers, Width};
 use vmss2core_mem::Gva;
 
 use super::registers;
-use crate::description::Description;
-use crate::target::{Inferior, Region, Thread};
 
 /// Where the program headers are.
 const AT_PHDR: u64 = 3;
@@ -203,6 +203,22 @@ fn region(vmas: &[Vma], gva: Gva, end: u64) -> Region {
     Region { range: start..end.max(gva.0), permissions: None, name: None }
 }
 
+/// The dynamic linker's list as debuggers are told it.
+fn linked(libraries: &Libraries) -> Linked {
+    let library = |library: &Library| LinkedLibrary {
+        name: library.name.clone(),
+        entry: library.entry,
+        bias: library.bias,
+        dynamic: library.dynamic,
+    };
+    Linked {
+        debug: libraries.debug,
+        debug_pointer: libraries.debug_pointer,
+        program: libraries.program.as_ref().map(|program| program.entry),
+        libraries: libraries.libraries.iter().map(library).collect(),
+    }
+}
+
 impl Inferior for Attached {
     fn pid(&self) -> u32 {
         self.process.task().pid
@@ -233,11 +249,11 @@ impl Inferior for Attached {
         Some(self.process.space().clone())
     }
 
-    fn linked(&self) -> Option<&Libraries> {
+    fn linked(&self) -> Option<Linked> {
         // gdb follows the program's own headers as long as it can read them.
         let headers = self.process.auxv().into_iter().find(|(kind, _)| *kind == AT_PHDR)?.1;
         let is_readable = self.process.read(Gva(headers), &mut [0; 32]).is_ok();
-        self.libraries().filter(|_| !is_readable)
+        self.libraries().filter(|_| !is_readable).map(linked)
     }
 
     fn auxv(&self) -> Option<Vec<u8>> {

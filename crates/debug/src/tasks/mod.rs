@@ -7,14 +7,14 @@
 
 use std::collections::HashMap;
 
+use vmss2core_gdb::description::Description;
+use vmss2core_gdb::{Inferior, Library, Region, Slide, Thread};
 use vmss2core_guest::linux::{Kernel, LinuxError, Task};
 use vmss2core_machine::paging::AddressSpace;
 use vmss2core_machine::{Registers, VcpuView, x86};
 use vmss2core_mem::{Gva, Problem};
 
-use crate::description::Description;
-use crate::target::{Inferior, Library, Region, Slide, Thread};
-use crate::vcpu::{KernelView, nowhere, region_at};
+use crate::kernel::{KernelView, nowhere, region_at};
 
 mod words;
 

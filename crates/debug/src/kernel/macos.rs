@@ -1,8 +1,7 @@
 //! What a macOS kernel adds: its own place, and the extensions that it has loaded.
 
+use vmss2core_gdb::{Library, LibraryAddresses, MachKernel};
 use vmss2core_guest::macos::{Kext, MacosFacts};
-
-use crate::target::{Library, LibraryAddresses, MachKernel};
 
 /// Where lldb finds the kernel, which it would search for otherwise.
 pub(super) fn kernel(macos: &MacosFacts) -> Option<MachKernel> {

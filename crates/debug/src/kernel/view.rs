@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use vmss2core_gdb::description::Description;
+use vmss2core_gdb::{Library, MachKernel, Slide};
 use vmss2core_guest::linux::Kernel;
 use vmss2core_guest::{Facts, OperatingSystem, windows};
 use vmss2core_machine::paging::{AddressSpace, PagingMode};
@@ -12,10 +14,10 @@ use vmss2core_machine::{
 };
 use vmss2core_mem::Gva;
 
+use super::linux::{PerCpu, modules};
+use super::macos;
+use super::memory::read_prefix;
 use super::windows::images;
-use super::{PerCpu, macos, modules, read_prefix};
-use crate::description::Description;
-use crate::target::{Library, MachKernel, Slide};
 
 /// A checkpoint as its kernel sees it.
 pub struct KernelView<'a> {
@@ -212,9 +214,9 @@ mod tests {
     use vmss2core_mem::Found;
 
     use super::*;
-    use crate::fuzzing::Toy;
-    use crate::session::Session;
-    use crate::vcpu::{KernelTarget, Vcpus};
+    use crate::kernel::{KernelTarget, Vcpus};
+    use vmss2core_gdb::Session;
+    use vmss2core_gdb::fuzzing::Toy;
 
     /// lldb looks for the kernel of macOS by itself if it is told of no system.
     #[test]

@@ -5,10 +5,8 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Component, Path, PathBuf};
 
+use vmss2core_gdb::{FileError, GuestFile};
 use vmss2core_mem::ReadAt;
-
-use crate::reply::EIO;
-use crate::target::GuestFile;
 
 /// More symbolic links on one path are a loop (`MAXSYMLINKS` of Linux).
 const MOST_LINKS: usize = 40;
@@ -90,11 +88,11 @@ impl GuestFile for HostFile {
         self.len_bytes
     }
 
-    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize, u8> {
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize, FileError> {
         let left = self.len_bytes.saturating_sub(offset);
         let len = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let part = buf.get_mut(..len).unwrap_or_default();
-        self.file.read_exact_at(offset, part).map_err(|_| EIO)?;
+        self.file.read_exact_at(offset, part).map_err(|_| FileError::Unreadable)?;
         Ok(len)
     }
 }

@@ -6,10 +6,10 @@ mod status;
 
 use std::sync::Arc;
 
+use vmss2core_gdb::{FileError, GuestFile};
 use vmss2core_guest::linux::Task;
 
 use super::Attached;
-use crate::target::GuestFile;
 
 /// `MMF_DUMP_FILTER_SHIFT` and how many bits there are (`include/linux/sched/coredump.h`).
 const FILTER_SHIFT: u64 = 2;
@@ -65,7 +65,7 @@ pub(super) fn open(process: &Attached, path: &ProcPath<'_>) -> Option<impl Guest
         "smaps" => of_process("smaps", &|| Some(maps::smaps(process.process()).into_bytes()))?,
         "cmdline" => of_process("cmdline", &|| process.process().command_line())?,
         "environ" => of_process("environ", &|| process.process().environment())?,
-        "auxv" => of_process("auxv", &|| crate::target::Inferior::auxv(process))?,
+        "auxv" => of_process("auxv", &|| vmss2core_gdb::Inferior::auxv(process))?,
         "coredump_filter" => of_process("coredump_filter", &|| filter(process))?,
         "status" => Arc::new(status::status(process, task).into_bytes()),
         "stat" => Arc::new(status::stat(process, task).into_bytes()),
@@ -100,7 +100,7 @@ impl GuestFile for MadeUp {
         0
     }
 
-    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize, u8> {
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize, FileError> {
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let held = self.0.get(start..).unwrap_or_default();
         for (to, from) in buf.iter_mut().zip(held) {

@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use vmss2core_gdb::{FileError, GuestFile};
 use vmss2core_guest::linux::{Kernel, MappedFile, RestoredFile, SectionTable};
 use vmss2core_mem::Gva;
 
 use super::Attached;
-use crate::reply::EIO;
-use crate::target::GuestFile;
 
 /// How many sections that have lost bytes are named.
 const NAMED: usize = 6;
@@ -94,10 +93,10 @@ impl GuestFile for CachedFile<'_> {
         self.file.len_bytes()
     }
 
-    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize, u8> {
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize, FileError> {
         let is_end = buf.is_empty() || offset >= self.file.len_bytes();
         match self.file.read(self.kernel, offset, buf) {
-            0 if !is_end => Err(EIO),
+            0 if !is_end => Err(FileError::Unreadable),
             got => Ok(got),
         }
     }

@@ -1,10 +1,9 @@
 //! The registers of a thread in user mode, as debuggers are told them.
 
+use vmss2core_gdb::description::Description;
 use vmss2core_guest::linux::ThreadRegisters;
 use vmss2core_machine::x86::Gpr;
 use vmss2core_machine::{Arch, Registers, Scope, Width, x86};
-
-use crate::description::Description;
 
 /// What gdb is told before it attaches to a process: those that all have.
 pub(super) fn before_attaching(is_64_bit: bool) -> Description {

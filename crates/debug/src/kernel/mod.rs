@@ -1,22 +1,20 @@
-//! vCPU mode: one inferior whose threads are the processors.
+//! All of a guest as its kernel sees it: one inferior whose threads are the processors.
 
 use std::sync::Arc;
 
+use vmss2core_gdb::description::Description;
+use vmss2core_gdb::{Inferior, Library, MachKernel, Region, Slide, Target, Thread};
 use vmss2core_machine::paging::AddressSpace;
 use vmss2core_machine::{Registers, Vcpu};
 use vmss2core_mem::{Gva, PhysicalMemory};
 
-use crate::description::Description;
-use crate::target::{Inferior, Library, MachKernel, Region, Slide, Target, Thread};
-
-mod kernel;
+mod linux;
 mod macos;
 mod memory;
 mod view;
 mod windows;
 
-pub use kernel::{PerCpu, modules};
-pub use memory::{read_prefix, region_at};
+pub(crate) use memory::region_at;
 pub use view::KernelView;
 pub(crate) use view::nowhere;
 

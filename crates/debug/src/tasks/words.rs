@@ -3,9 +3,8 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use vmss2core_gdb::Thread;
 use vmss2core_guest::linux::{Kernel, Task};
-
-use crate::target::Thread;
 
 /// Longer command lines are cut in a list.
 const MOST_CHARS: usize = 60;

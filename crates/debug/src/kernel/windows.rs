@@ -1,8 +1,7 @@
 //! What a Windows kernel adds: the images that it has loaded.
 
+use vmss2core_gdb::{Library, LibraryAddresses};
 use vmss2core_guest::windows::{Kernel, Module};
-
-use crate::target::{Library, LibraryAddresses};
 
 /// Where an image's first section usually lies, behind its headers.
 const FIRST_SECTION: u64 = 0x1000;

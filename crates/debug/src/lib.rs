@@ -1,0 +1,14 @@
+//! A guest as debuggers see it.
+//!
+//! Each module makes [`Inferior`](vmss2core_gdb::Inferior)s of what `guest` knows: `kernel`
+//! one of all processors, `tasks` one of all tasks of a Linux, `process` one of each process
+//! that a client attaches to. [`KernelTarget`](kernel::KernelTarget) and
+//! [`Processes`](process::Processes) offer them to the server of `gdb`, which knows nothing
+//! of guests.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
+
+pub mod kernel;
+pub mod process;
+pub mod tasks;
