@@ -76,7 +76,7 @@ impl<'a> GuestTasks<'a> {
     fn cpu(&self, task: &Task) -> Registers {
         let running = task.on_vcpu.and_then(|index| self.kernel.registers_of(index));
         if let Some(running) = running {
-            return running.clone().into();
+            return running.clone();
         }
         match self.kernel.sleeping_registers(task) {
             Ok(found) => x86::Registers { rip: found.value.rip.or(Some(0)), ..found.value }.into(),

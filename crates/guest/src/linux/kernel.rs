@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use vmss2core_machine::paging::AddressSpace;
-use vmss2core_machine::{Checkpoint, Privilege, Vcpu, VcpuView, x86};
+use vmss2core_machine::{Checkpoint, Privilege, Registers, Vcpu, VcpuView};
 use vmss2core_mem::{Found, Gva, PhysicalMemory, Problem};
 
 use super::layout::{Stated, lists_tasks};
@@ -54,7 +54,7 @@ pub(super) struct Moment {
     pub(super) modules: OnceLock<Modules>,
     pub(super) generated: OnceLock<Vec<GeneratedCode>>,
     /// By vCPU that has left for a second kernel.
-    left: OnceLock<HashMap<u32, x86::Registers>>,
+    left: OnceLock<HashMap<u32, Registers>>,
     swap: OnceLock<SwapAreas>,
 }
 
@@ -120,11 +120,11 @@ impl Kernel {
 
     /// The registers of a vCPU as far as they are about this kernel: of one that executes
     /// a second kernel since this one crashed, those that it left here.
-    pub fn registers_of(&self, vcpu: u32) -> Option<&x86::Registers> {
+    pub fn registers_of(&self, vcpu: u32) -> Option<&Registers> {
         if self.linux().has_left(vcpu) {
             return self.moment.left.get_or_init(|| self.left_registers()).get(&vcpu);
         }
-        self.checkpoint.vcpu(vcpu)?.x86()
+        Some(&self.checkpoint.vcpu(vcpu)?.registers)
     }
 
     /// How a vCPU sees memory.
@@ -141,7 +141,7 @@ impl Kernel {
     }
 
     /// All vCPUs whose registers are known.
-    pub(super) fn all_registers(&self) -> impl Iterator<Item = &x86::Registers> {
+    pub(super) fn all_registers(&self) -> impl Iterator<Item = &Registers> {
         let indices = self.checkpoint.vcpus.iter().map(|vcpu: &Vcpu| vcpu.index);
         indices.filter_map(|index| self.registers_of(index))
     }

@@ -6,7 +6,6 @@
 
 mod arch;
 mod btf;
-mod crash_notes;
 pub mod debuggers;
 mod discovery;
 mod dwarf;

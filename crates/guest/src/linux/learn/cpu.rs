@@ -1,7 +1,6 @@
 //! Which CPU a task is on, and whether it runs there.
 
-use vmss2core_machine::x86;
-use vmss2core_machine::x86::Gpr;
+use vmss2core_machine::{Privilege, Registers};
 use vmss2core_mem::Sums;
 
 use super::Facts;
@@ -10,14 +9,12 @@ use super::memory::{Memory, Shot};
 use super::sample::Sample;
 use super::threads;
 use crate::linux::Kernel;
+use crate::linux::arch::x86;
 
 /// Threads of the kernel that never leave the CPU that their name ends with.
 const BOUND: [&str; 3] = ["ksoftirqd/", "migration/", "cpuhp/"];
 /// `on_cpu` follows `flags` and `ptrace`, at times with `wake_entry` between.
 const ON_CPU: std::ops::Range<u64> = 8..0x40;
-/// Where the processor finds the stack of the current task in its task state segment:
-/// ESP0 and ESP1, RSP0 and RSP1.
-const TSS_STACKS: [u64; 2] = [4, 12];
 /// With page-table isolation, programs run on tables that are so far from their own.
 const USER_TABLES: u64 = 0x1000;
 /// How far a `thread_info` reaches.
@@ -78,19 +75,15 @@ fn may_run(
     known: &Facts<'_>,
     members: &Members,
     tasks: &[Shot],
-    vcpu: &x86::Registers,
+    vcpu: &Registers,
 ) -> Option<Vec<usize>> {
     let (stack, leader) = (members.task("stack")?, members.task("group_leader")?);
-    let tops = || {
-        let tss = vcpu.segments.tr.base.into_iter();
-        tss.flat_map(|tss| TSS_STACKS.map(|at| memory.word(tss.wrapping_add(at))))
-            .filter_map(|top| top?.checked_sub(1))
-    };
+    let waiting = x86::current::entry_stacks(vcpu, |at| memory.word(at));
     let is_on = |task: &Shot, at: u64| {
         let stack = task.word(stack).filter(|stack| *stack != 0);
         stack.is_some_and(|stack| (stack..stack.saturating_add(known.thread_size)).contains(&at))
     };
-    let pointers: Vec<u64> = vcpu.gpr(Gpr::Rsp).into_iter().chain(tops()).collect();
+    let pointers: Vec<u64> = vcpu.sp().into_iter().chain(waiting).collect();
     let with = |is_it: &dyn Fn(&Shot) -> bool| -> Vec<usize> {
         let found = tasks.iter().enumerate().filter(|(_, task)| is_it(task));
         found.map(|(index, _)| index).collect()
@@ -100,8 +93,8 @@ fn may_run(
         return Some(by_stack);
     }
     // In user mode the page tables tell the process.
-    let root = memory.space().mode().root_of(vcpu.control.cr3?).0.0;
-    (vcpu.segments.cs.selector? & 3 == 3).then_some(())?;
+    let root = vcpu.paging(memory.space().memory()).ok()?.root.0.0;
+    (vcpu.privilege() == Some(Privilege::User)).then_some(())?;
     let process = known.processes.iter().find(|process| {
         let own = process.space.root().0.0;
         own == root || own == root & !USER_TABLES
@@ -121,7 +114,7 @@ fn on_cpu(
     let (flags, state) = (members.task("flags")?, members.task("state")?);
     known.sample.first()?.comm(members.task("comm")?).filter(|name| name.ends_with("/0"))?;
     let tasks = threads::all(memory, known.sample, members);
-    let vcpus: Vec<&x86::Registers> = kernel.all_registers().collect();
+    let vcpus: Vec<&Registers> = kernel.all_registers().collect();
     let running: Vec<Vec<usize>> =
         vcpus.iter().filter_map(|vcpu| may_run(memory, known, members, &tasks, vcpu)).collect();
     let has = |task: &Shot, at: u64, value: u64| task.u32(at) == Some(value);

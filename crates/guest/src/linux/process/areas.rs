@@ -6,13 +6,14 @@
 
 use std::ops::{ControlFlow, Range};
 
-use vmss2core_machine::paging::{AddressSpace, Limits, PagingMode};
+use vmss2core_machine::paging::{AddressSpace, Limits};
 use vmss2core_mem::{Gva, PAGE_SIZE, Problem};
 
 use super::super::{Kernel, LinuxError, Object};
 use super::fields::Fields;
 use super::maple;
 use super::vma::VmaFlags;
+use crate::linux::arch::x86;
 
 /// More than any process has: `vm.max_map_count` is 65,530 unless it is raised.
 const MAX_AREAS: usize = 1 << 21;
@@ -62,7 +63,7 @@ pub(super) fn of(kernel: &Kernel, mm: Object<'_>, space: &AddressSpace) -> Areas
         kernel,
         mm: mm.gva().0,
         fields: Fields::of(kernel, "vm_area_struct", NAMES),
-        limit: user_limit(space.mode(), kernel),
+        limit: x86::memory_map::user_limit(space.mode(), kernel),
         found: Areas::default(),
         refused: 0,
         first_refused: None,
@@ -85,16 +86,6 @@ pub(super) fn of(kernel: &Kernel, mm: Object<'_>, space: &AddressSpace) -> Areas
 fn with_source(error: &LinuxError) -> String {
     let source = std::error::Error::source(error);
     source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
-}
-
-/// The first address that no process has.
-pub(super) fn user_limit(mode: PagingMode, kernel: &Kernel) -> u64 {
-    match mode {
-        PagingMode::FourLevel => 1 << 47,
-        PagingMode::FiveLevel => 1 << 56,
-        // PAGE_OFFSET, where the direct map begins.
-        _ => kernel.linux().direct_map.as_ref().map_or(0xc000_0000, |map| map.value.0),
-    }
 }
 
 struct Reader<'r> {

@@ -6,11 +6,11 @@
 
 use std::ops::Range;
 
-use vmss2core_machine::paging::PagingMode;
 use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, Pfn};
 
 use super::super::{Kernel, PageArray};
 use super::fields::word;
+use crate::linux::arch::x86;
 
 /// Most sections that are looked at: 64 TiB of 128 MiB each.
 const MAX_SECTIONS: u64 = 1 << 19;
@@ -62,7 +62,7 @@ impl Frames {
                 .or_else(|| single(pointed_to("vmemmap_base")))
                 .or_else(|| sections(kernel, page))
                 .or_else(|| single(learned()))
-                .or_else(|| single(Some(default_base(kernel.space().mode()))))
+                .or_else(|| single(Some(x86::memory_map::vmemmap(kernel.space().mode()))))
         } else {
             single(pointed_to("mem_map"))
                 .or_else(|| sections(kernel, page))
@@ -156,15 +156,6 @@ impl PageFields {
 fn learned_array(kernel: &Kernel) -> Option<PageArray> {
     let is_typed = kernel.layout().size_of("mm_struct").is_some();
     (!is_typed).then(|| kernel.learned()?.page_array())?
-}
-
-/// Where the array begins if its place is not random
-/// (`Documentation/arch/x86/x86_64/mm.rst`).
-fn default_base(mode: PagingMode) -> u64 {
-    match mode {
-        PagingMode::FiveLevel => 0xffd4_0000_0000_0000,
-        _ => 0xffff_ea00_0000_0000,
-    }
 }
 
 /// The arrays that the sections of memory name, as VMCOREINFO describes those.

@@ -5,14 +5,13 @@
 //! (32 bits) while the CPU is in the kernel. Up to Linux 6.14 the symbols are
 //! small numbers, from 6.15 on addresses; the sum is right for both.
 
-use vmss2core_machine::x86::Gpr;
-use vmss2core_machine::{Privilege, Vcpu, x86};
+use vmss2core_machine::{Privilege, Vcpu};
 use vmss2core_mem::{Found, Gva, PAGE_SIZE, Problem};
 
 use super::Task;
 use super::moment::Moments;
 use super::record::{Fields, Record};
-use crate::linux::arch::x86::cpus::GDT_ENTRY_PERCPU;
+use crate::linux::arch::x86;
 use crate::linux::{Kernel, LinuxError};
 
 /// Variables that hold the current task, newest first: 2.6.34 to 6.1 and 6.15 and
@@ -23,9 +22,6 @@ const LARGEST_STACK: u64 = 32 << 10;
 /// `STACK_END_MAGIC`, at the lowest address of every kernel stack, behind
 /// `thread_info` where that lies there.
 const STACK_END: u64 = 0x57ac_6e9d;
-/// Where the processor finds stacks in a task state segment: ESP0 and ESP1 of
-/// 32 bits, RSP0 and RSP1 of 64.
-const TSS_STACKS: [u64; 2] = [4, 12];
 
 impl Kernel {
     /// What is added to the address of a per-CPU variable to get this vCPU's own.
@@ -112,11 +108,8 @@ impl Kernel {
         if let Some(offset) = self.percpu_offset(vcpu) {
             bases.push(Found::new(offset, "__per_cpu_offset"));
         }
-        let Some(x86) = self.registers_of(vcpu) else { return bases };
-        if self.linux().is_64_bit {
-            bases.extend(gs_bases(x86, self.privilege_of(vcpu)));
-        } else if let Some(base) = self.fs_base(x86) {
-            bases.push(Found::new(base, "descriptor of the CPU's own variables"));
+        if let Some(registers) = self.registers_of(vcpu) {
+            bases.extend(x86::current::percpu_bases(self, registers, self.privilege_of(vcpu)));
         }
         bases
     }
@@ -132,27 +125,14 @@ impl Kernel {
         self.read_pointer(Gva(at), "__per_cpu_offset").ok().map(|offset| offset.0)
     }
 
-    /// What FS has in a 32-bit kernel, also while a program runs.
-    fn fs_base(&self, x86: &x86::Registers) -> Option<u64> {
-        let at = x86.gdtr.base?.checked_add(GDT_ENTRY_PERCPU * 8)?;
-        let descriptor = self.read_uint(Gva(at), 8, "descriptor table").ok()?;
-        Some(x86::descriptor_base(descriptor))
-    }
-
     /// The task whose kernel stack the vCPU is on, or would be if it entered the
     /// kernel now.
     fn current_by_stack(&self, vcpu: &Vcpu, tasks: &[Task]) -> Option<Gva> {
-        let x86 = self.registers_of(vcpu.index)?;
+        let registers = self.registers_of(vcpu.index)?;
         let in_kernel = self.privilege_of(vcpu.index) == Some(Privilege::Kernel);
-        let pointer = x86.gpr(Gpr::Rsp).filter(|_| in_kernel);
-        let waiting = x86.segments.tr.base.into_iter().flat_map(|tss| {
-            TSS_STACKS.into_iter().filter_map(move |at| {
-                let top =
-                    self.read_pointer(Gva(tss.wrapping_add(at)), "task state segment").ok()?;
-                // The top belongs to the stack above.
-                top.0.checked_sub(1)
-            })
-        });
+        let pointer = registers.sp().filter(|_| in_kernel);
+        let word = |at| Some(self.read_pointer(Gva(at), "task state segment").ok()?.0);
+        let waiting = x86::current::entry_stacks(registers, word);
         pointer.into_iter().chain(waiting).find_map(|at| self.owner_of_stack(at, tasks))
     }
 
@@ -176,17 +156,6 @@ impl Kernel {
         }
         true
     }
-}
-
-/// The kernel's GS base. Between entry and `swapgs` the two are the other way
-/// round, so both are tried.
-fn gs_bases(x86: &x86::Registers, privilege: Option<Privilege>) -> Vec<Found<u64>> {
-    let active = x86.segments.gs.base.map(|base| Found::new(base, "GS base"));
-    let other = x86.msrs.kernel_gs_base.map(|base| Found::new(base, "KERNEL_GS_BASE"));
-    let order =
-        if privilege == Some(Privilege::Kernel) { [active, other] } else { [other, active] };
-    // The kernel's lies in the upper half; a program's does not.
-    order.into_iter().flatten().filter(|base| base.value >> 63 == 1).collect()
 }
 
 fn disagreement(vcpu: u32, task: Option<&Task>) -> Problem {

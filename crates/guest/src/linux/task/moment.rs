@@ -4,7 +4,6 @@
 //! are still there. They show themselves by the task: in the kernel a processor is on the stack
 //! of the task that it runs, and in a program on that task's page tables.
 
-use vmss2core_machine::x86::Gpr;
 use vmss2core_machine::{Privilege, Vcpu};
 use vmss2core_mem::{Gva, PAGE_SIZE, Problem, Severity};
 
@@ -48,7 +47,7 @@ impl Moments {
 
 impl Kernel {
     fn on_stack_of(&self, vcpu: &Vcpu, task: &Task, all: &[Task]) -> Option<Result<(), String>> {
-        let stack = Gva(vcpu.x86()?.gpr(Gpr::Rsp)?);
+        let stack = Gva(vcpu.registers.sp()?);
         if self.is_elsewhere(vcpu, stack) {
             return None;
         }

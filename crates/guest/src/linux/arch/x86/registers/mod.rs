@@ -84,7 +84,8 @@ impl RegisterFinder {
 
     fn vcpu(&self, index: u32) -> Option<(u32, &x86::Registers)> {
         // Without an instruction pointer there are no registers in it.
-        Some((index, self.kernel.registers_of(index).filter(|x86| x86.rip.is_some())?))
+        let x86 = self.kernel.registers_of(index)?.x86()?;
+        x86.rip.is_some().then_some((index, x86))
     }
 
     /// The vCPU's registers are the user's.

@@ -116,7 +116,10 @@ impl Kernel {
 
     /// The kernel stack that a vCPU is on; without frames if it is in user mode.
     pub fn backtrace_of_vcpu(&self, index: u32) -> Result<Backtrace, LinuxError> {
-        let registers = self.registers_of(index).and_then(start::of_vcpu);
+        let registers = self
+            .registers_of(index)
+            .and_then(vmss2core_machine::Registers::x86)
+            .and_then(start::of_vcpu);
         let registers = registers.ok_or_else(|| {
             if self.linux().has_left(index) {
                 LinuxError::LeftForSecondKernel { vcpu: index }

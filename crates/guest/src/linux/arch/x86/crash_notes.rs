@@ -4,14 +4,14 @@
 
 use std::collections::HashMap;
 
-use vmss2core_machine::x86;
-use vmss2core_machine::x86::Gpr;
+use vmss2core_machine::Registers;
+use vmss2core_machine::x86::{self, Gpr};
 use vmss2core_mem::{Gpa, Gva, little_endian};
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::arch::x86::registers::{PT_REGS_32, PT_REGS_64};
-use super::{Kernel, Task};
+use super::registers::{PT_REGS_32, PT_REGS_64};
+use crate::linux::{Kernel, Task};
 
 /// Head of an ELF note whose name is `CORE`.
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
@@ -49,19 +49,19 @@ struct CrashNote {
 
 impl Kernel {
     /// The registers with which a task stopped when the kernel crashed, if it ran then.
-    pub(super) fn at_crash(&self, task: &Task) -> Option<x86::Registers> {
+    pub(in crate::linux) fn at_crash(&self, task: &Task) -> Option<x86::Registers> {
         let note = self.crash_note(task.cpu?)?;
         (task.tid != 0 && note.tid == task.tid).then_some(note.registers)
     }
 
     /// Of each vCPU that executes the second kernel, the registers that it had in this
     /// one.
-    pub(super) fn left_registers(&self) -> HashMap<u32, x86::Registers> {
+    pub(in crate::linux) fn left_registers(&self) -> HashMap<u32, Registers> {
         let second = self.linux().crash_kernel.as_ref();
         let vcpus = second.map(|kernel| kernel.value.vcpus.as_slice()).unwrap_or_default();
         let registers = |index: &u32| {
             let note = self.crash_note(self.logical_cpu(*index)?)?;
-            Some((*index, note.registers))
+            Some((*index, note.registers.into()))
         };
         vcpus.iter().filter_map(registers).collect()
     }
