@@ -46,6 +46,6 @@ pub use vmss2core_checkpoint as checkpoint;
 pub use vmss2core_debug as debug;
 pub use vmss2core_dump as dump;
 pub use vmss2core_gdb as gdb;
-pub use vmss2core_guest::{Which, linux, macos, windows};
+pub use vmss2core_guest::{Facts, OperatingSystem, Which, linux, macos, windows};
 pub use vmss2core_machine as machine;
 pub use vmss2core_mem as mem;

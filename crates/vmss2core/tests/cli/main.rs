@@ -13,6 +13,7 @@ mod digests;
 mod exit_codes;
 mod help;
 mod info;
+mod library;
 mod miniature;
 mod original;
 #[cfg(unix)]
