@@ -38,6 +38,15 @@ impl Validator<'_> {
                 "minimum" => value.as_u64() >= rule.as_u64(),
                 "maximum" => value.as_u64() <= rule.as_u64(),
                 "required" => has_all(rule, value),
+                "additionalProperties" if rule.is_object() => {
+                    for (name, member) in value.as_object().into_iter().flatten() {
+                        let known = schema.get("properties").and_then(|known| known.get(name));
+                        if known.is_none() {
+                            self.check(rule, member, &format!("{at}.{name}"), found);
+                        }
+                    }
+                    true
+                }
                 "additionalProperties" => {
                     assert_eq!(rule, &Value::Bool(false));
                     only_known(&schema["properties"], value)
