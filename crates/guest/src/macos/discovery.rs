@@ -10,7 +10,8 @@ use vmss2core_mem::{Found, PhysicalMemory, Problem};
 
 use super::low_globals::{self, LowGlobals};
 use super::version::{self, DarwinVersion};
-use super::{KernelImage, KextList, MacosFacts, kexts, panic, place, roots};
+use super::x86::roots;
+use super::{KernelImage, KextList, MacosFacts, kexts, panic, place};
 use crate::cpu::Cpu;
 use crate::{Facts, OperatingSystem};
 

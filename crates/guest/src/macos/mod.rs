@@ -13,10 +13,10 @@ mod low_globals;
 mod macho;
 mod panic;
 mod place;
-mod roots;
 #[cfg(test)]
 mod tests;
 mod version;
+mod x86;
 
 pub(crate) use discovery::{add, quickly, set_kernel_roots, thoroughly};
 

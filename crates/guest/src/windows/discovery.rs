@@ -6,10 +6,10 @@ use vmss2core_machine::paging::Root;
 use vmss2core_machine::{Privilege, VcpuView};
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, Problem, Severity};
 
-use super::cpus::{self, directory_table};
 use super::kdbg::{VersionBlock, fields as kdbg_at};
-use super::roots::{self, KernelTables};
 use super::view::element;
+use super::x86::cpus::{self, directory_table};
+use super::x86::roots::{self, KernelTables};
 use super::{
     Completeness, ForeignVcpu, Kdbg, KernelImage, Options, ScanDepth, View, WindowsCpu,
     WindowsFacts, image, kdbg, shared,

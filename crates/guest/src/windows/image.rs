@@ -29,8 +29,8 @@ const MAX_HINTS: usize = 64;
 const MAX_PAGES: u32 = 1 << 21;
 /// How many headers are read: more than there are drivers.
 const MAX_HEADERS: u32 = 4096;
-const X64: u16 = 0x8664;
-const X86: u16 = 0x14c;
+const AMD64: u16 = 0x8664;
+const I386: u16 = 0x14c;
 
 /// The kernel by the code that `hints` point into, each with how it is known;
 /// else by the page tables. `None` too if the header page is not in memory.
@@ -109,7 +109,7 @@ pub(super) fn kernel_range(view: &View) -> Range<u64> {
 /// The kernel that begins at this page, if one does.
 fn at(view: &View, base: Gva) -> Option<KernelImage> {
     let headers = Headers::read(view, base)?;
-    let machine = if view.word_len() == 8 { X64 } else { X86 };
+    let machine = if view.word_len() == 8 { AMD64 } else { I386 };
     let fits = (MIN_LEN..=MAX_LEN).contains(&u64::from(headers.size));
     if headers.machine != machine || !fits {
         return None;

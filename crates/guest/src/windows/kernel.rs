@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use vmss2core_machine::paging::{PagingMode, Root};
-use vmss2core_machine::{Checkpoint, x86};
+use vmss2core_machine::{Checkpoint, Registers};
 use vmss2core_mem::{Gpa, Gva};
 
 use super::{
@@ -123,8 +123,8 @@ impl Kernel {
     }
 
     /// The registers of a vCPU of the checkpoint.
-    pub(super) fn registers(&self, vcpu: u32) -> Option<&x86::Registers> {
-        self.checkpoint.vcpu(vcpu)?.x86()
+    pub(super) fn registers(&self, vcpu: u32) -> Option<&Registers> {
+        Some(&self.checkpoint.vcpu(vcpu)?.registers)
     }
 
     /// What is at a member of a structure, `len` bytes.

@@ -7,7 +7,6 @@
 //! [`View`], which follows pages in transition.
 
 mod bugcheck;
-mod cpus;
 mod discovery;
 mod error;
 mod facts;
@@ -22,12 +21,10 @@ mod modules;
 mod options;
 mod pe;
 mod processes;
-mod roots;
 mod runs;
 mod shared;
-mod stack;
-mod unwind;
 mod view;
+mod x86;
 
 pub(crate) use discovery::{contradiction, quickly, set_kernel_roots, thoroughly};
 
@@ -45,5 +42,5 @@ pub use modules::{Module, Modules, Place, UnloadedModule};
 pub use options::{Options, ScanDepth};
 pub use processes::{Process, Processes, Thread};
 pub use runs::physical_runs;
-pub use stack::{Backtrace, Frame, FrameKind};
 pub use view::View;
+pub use x86::stack::{Backtrace, Frame, FrameKind};

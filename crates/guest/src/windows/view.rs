@@ -82,7 +82,7 @@ impl View {
     }
 
     fn has_short_entries(&self) -> bool {
-        matches!(self.space.mode(), PagingMode::TwoLevel { .. })
+        self.space.mode().entry_len() == 4
     }
 
     /// The frame that an entry which is not present still names.

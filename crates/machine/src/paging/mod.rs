@@ -60,6 +60,11 @@ impl PagingMode {
         }
     }
 
+    /// Bytes of an entry of the lowest table; 0 if paging is off.
+    pub fn entry_len(self) -> u8 {
+        levels(self).last().map_or(0, |level| level.entry_len)
+    }
+
     /// The root of the page tables in a CR3 of this mode. What is not address
     /// is dropped: PCID or cache bits, the LAM bits, the no-flush bit.
     pub fn root_of(self, cr3: u64) -> Root {

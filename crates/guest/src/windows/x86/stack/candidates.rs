@@ -14,7 +14,7 @@ const LONGEST: u64 = 0x2_0000;
 
 /// What is known of the place of a stack.
 #[derive(Clone, Copy)]
-pub(super) struct Stack {
+pub(in crate::windows) struct Stack {
     low: u64,
     end: u64,
 }
@@ -22,20 +22,25 @@ pub(super) struct Stack {
 impl Stack {
     /// The stack with these bounds if it has this pointer, else what lies above
     /// the pointer: interrupts have stacks of their own.
-    pub(super) fn around(sp: u64, bounds: Option<(Gva, Gva)>) -> Self {
+    pub(in crate::windows) fn around(sp: u64, bounds: Option<(Gva, Gva)>) -> Self {
         match bounds {
             Some((low, end)) if (low.0..end.0).contains(&sp) => Self { low: low.0, end: end.0 },
             _ => Self { low: sp, end: sp.saturating_add(USUAL_LEN) },
         }
     }
 
-    pub(super) fn contains(&self, at: u64) -> bool {
+    pub(in crate::windows) fn contains(&self, at: u64) -> bool {
         (self.low..self.end).contains(&at)
     }
 }
 
 /// Up to `limit` words from `from` on that point after a call.
-pub(super) fn scan(kernel: &Kernel, stack: &Stack, from: Gva, limit: usize) -> Vec<Frame> {
+pub(in crate::windows) fn scan(
+    kernel: &Kernel,
+    stack: &Stack,
+    from: Gva,
+    limit: usize,
+) -> Vec<Frame> {
     let word = kernel.view().word_len();
     let Some(start) = from.0.checked_next_multiple_of(word) else { return Vec::new() };
     let len = stack.end.saturating_sub(start).min(LONGEST);
@@ -50,7 +55,7 @@ pub(super) fn scan(kernel: &Kernel, stack: &Stack, from: Gva, limit: usize) -> V
 
 /// Whether an address is in an executable section of an image. If the headers are not
 /// in memory, page tables say what is executable; their own page never is.
-pub(super) fn is_code(kernel: &Kernel, ip: Gva) -> bool {
+pub(in crate::windows) fn is_code(kernel: &Kernel, ip: Gva) -> bool {
     let Some(module) = kernel.modules().at(ip) else { return false };
     let offset = ip.0.wrapping_sub(module.base.0);
     match &module.headers {

@@ -5,15 +5,15 @@
 //! as what they are: guesses.
 
 mod candidates;
-mod registers;
 
 use std::collections::HashSet;
 
 use vmss2core_machine::x86::Gpr;
 use vmss2core_mem::Gva;
 
+use super::registers;
 use super::unwind::{self, Left, Registers};
-use super::{Kernel, Thread, WindowsError};
+use crate::windows::{Kernel, Thread, WindowsError};
 use candidates::Stack;
 
 /// Deeper stacks are cut.
@@ -80,7 +80,7 @@ impl Kernel {
             return Ok(self.backtrace(saved, &stack, "the registers that Windows saved"));
         }
         let vcpu = cpu.vcpu.as_ref().map(|vcpu| vcpu.value);
-        let known = vcpu.and_then(|vcpu| self.registers(vcpu));
+        let known = vcpu.and_then(|vcpu| self.registers(vcpu)?.x86());
         let Some((registers, vcpu)) = known.and_then(|vcpu| Some((registers::of(vcpu)?, vcpu)))
         else {
             return Err(WindowsError::NoRegisters { cpu: number, why: self.why_foreign() });

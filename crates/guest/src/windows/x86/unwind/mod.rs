@@ -8,8 +8,8 @@ mod epilog;
 
 use vmss2core_mem::Gva;
 
-use super::View;
-use super::modules::Module;
+use crate::windows::View;
+use crate::windows::modules::Module;
 use codes::Info;
 
 /// Entries of a table of functions that are believed.
@@ -20,48 +20,48 @@ const MAX_CHAIN: usize = 32;
 
 /// A `RUNTIME_FUNCTION`: distances from the image's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Function {
-    pub(super) begin: u32,
-    pub(super) end: u32,
+pub(in crate::windows) struct Function {
+    pub(in crate::windows) begin: u32,
+    pub(in crate::windows) end: u32,
     unwind: u32,
 }
 
 /// Registers that unwinding works on: those that calls preserve, and some more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Registers {
+pub(in crate::windows) struct Registers {
     /// In the order of their encoding; the stack pointer is the fifth.
-    pub(super) general: [u64; 16],
-    pub(super) rip: u64,
+    pub(in crate::windows) general: [u64; 16],
+    pub(in crate::windows) rip: u64,
 }
 
 impl Registers {
-    pub(super) fn get(&self, number: u8) -> u64 {
+    pub(in crate::windows) fn get(&self, number: u8) -> u64 {
         self.general.get(usize::from(number & 15)).copied().unwrap_or_default()
     }
 
-    pub(super) fn set(&mut self, number: u8, value: u64) {
+    pub(in crate::windows) fn set(&mut self, number: u8, value: u64) {
         if let Some(register) = self.general.get_mut(usize::from(number & 15)) {
             *register = value;
         }
     }
 
-    pub(super) fn rsp(&self) -> u64 {
+    pub(in crate::windows) fn rsp(&self) -> u64 {
         self.get(codes::RSP)
     }
 
-    pub(super) fn set_rsp(&mut self, value: u64) {
+    pub(in crate::windows) fn set_rsp(&mut self, value: u64) {
         self.set(codes::RSP, value);
     }
 
     /// Takes a word off the stack.
-    pub(super) fn pop(&mut self, view: &View) -> Option<u64> {
+    pub(in crate::windows) fn pop(&mut self, view: &View) -> Option<u64> {
         let value = view.uint(Gva(self.rsp()), 8)?;
         self.set_rsp(self.rsp().wrapping_add(8));
         Some(value)
     }
 
     /// Returns from a function whose return address is the next word.
-    pub(super) fn ret(&mut self, view: &View) -> Option<()> {
+    pub(in crate::windows) fn ret(&mut self, view: &View) -> Option<()> {
         self.rip = self.pop(view)?;
         Some(())
     }
@@ -69,7 +69,7 @@ impl Registers {
 
 /// How control left a function for the one inside of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Left {
+pub(in crate::windows) enum Left {
     /// By a call: the instruction pointer is behind it.
     Called,
     /// By an interrupt, or it was stopped: the instruction pointer is that of the
@@ -79,7 +79,7 @@ pub(super) enum Left {
 
 /// The entry of a function, by binary search in the image's table. `None` also if
 /// the table is not in memory.
-pub(super) fn function(view: &View, module: &Module, offset: u64) -> Option<Function> {
+pub(in crate::windows) fn function(view: &View, module: &Module, offset: u64) -> Option<Function> {
     let (table, len) = module.headers.as_ref()?.functions(module.base)?;
     let (mut low, mut high) = (0, (len / ENTRY).min(MAX_FUNCTIONS));
     while low < high {
@@ -116,7 +116,7 @@ fn has_table(view: &View, module: &Module) -> bool {
 
 /// Leaves the function that `registers` are in. `reached` says how they came to
 /// their instruction. An error says why it cannot be done.
-pub(super) fn step(
+pub(in crate::windows) fn step(
     view: &View,
     module: &Module,
     registers: &Registers,
@@ -199,7 +199,7 @@ fn with_unwind_data(view: &View, module: &Module, function: Function) -> Option<
 
 /// Where the function begins that a place belongs to, which may be a part of it that
 /// lies elsewhere. `None` if the image's table does not say.
-pub(super) fn start(view: &View, module: &Module, offset: u64) -> Option<u32> {
+pub(in crate::windows) fn start(view: &View, module: &Module, offset: u64) -> Option<u32> {
     let mut part = function(view, module, offset)?;
     for _ in 0..MAX_CHAIN {
         part = with_unwind_data(view, module, part)?;

@@ -10,17 +10,17 @@ use std::ops::ControlFlow;
 use vmss2core_machine::paging::{AddressSpace, PagingMode, Root};
 use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
 
-use super::view::pages_down;
-use super::{SharedData, shared};
 use crate::cpu::Cpu;
 use crate::scan;
+use crate::windows::view::pages_down;
+use crate::windows::{SharedData, shared};
 
 /// Page tables that map the kernel.
 #[derive(Clone, Debug)]
-pub(super) struct KernelTables {
-    pub(super) space: AddressSpace,
-    pub(super) how: String,
-    pub(super) shared: SharedData,
+pub(in crate::windows) struct KernelTables {
+    pub(in crate::windows) space: AddressSpace,
+    pub(in crate::windows) how: String,
+    pub(in crate::windows) shared: SharedData,
 }
 
 impl KernelTables {
@@ -31,7 +31,7 @@ impl KernelTables {
 }
 
 /// Those of a vCPU, in the kernel if there is one there.
-pub(super) fn of_vcpus(cpus: &[Cpu<'_>]) -> Option<KernelTables> {
+pub(in crate::windows) fn of_vcpus(cpus: &[Cpu<'_>]) -> Option<KernelTables> {
     let in_kernel = |cpu: &&Cpu<'_>| cpu.is_in_kernel();
     let (first, then): (Vec<_>, Vec<_>) = cpus.iter().partition(in_kernel);
     first.into_iter().chain(then).find_map(|cpu| {
@@ -40,7 +40,10 @@ pub(super) fn of_vcpus(cpus: &[Cpu<'_>]) -> Option<KernelTables> {
 }
 
 /// What is found without looking at all of memory.
-pub(super) fn quickly(memory: &PhysicalMemory, cpus: &[Cpu<'_>]) -> Option<KernelTables> {
+pub(in crate::windows) fn quickly(
+    memory: &PhysicalMemory,
+    cpus: &[Cpu<'_>],
+) -> Option<KernelTables> {
     of_vcpus(cpus).or_else(|| of_hidden_kernel(cpus)).or_else(|| of_low_stub(memory))
 }
 
@@ -80,17 +83,17 @@ fn control_regions<'s>(
 
 /// The block below 1 MiB with which 64-bit Windows starts processors.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct LowStub {
+pub(in crate::windows) struct LowStub {
     /// Where it is.
-    pub(super) gpa: Gpa,
+    pub(in crate::windows) gpa: Gpa,
     /// An address in the kernel's code.
-    pub(super) target: Gva,
+    pub(in crate::windows) target: Gva,
     cr3: u64,
     cr4: u64,
 }
 
 /// Looks for a processor start block (`PROCESSOR_START_BLOCK`).
-pub(super) fn low_stub(memory: &PhysicalMemory) -> Option<LowStub> {
+pub(in crate::windows) fn low_stub(memory: &PhysicalMemory) -> Option<LowStub> {
     (0x1000..0xa_0000).step_by(0x1000).map(Gpa).find_map(|gpa| {
         let word = |at: u64| memory.read_u64(gpa.checked_add(at)?).ok();
         let (target, cr3) = (word(0x70)?, word(0xa0)?);
@@ -114,7 +117,10 @@ fn of_low_stub(memory: &PhysicalMemory) -> Option<KernelTables> {
 /// hints at Windows only the lowest memory is looked at, in which the System
 /// process's root mostly is: to read all of a guest of another system takes as long
 /// as to copy it.
-pub(super) fn by_scan(memory: &PhysicalMemory, cpus: &[Cpu<'_>]) -> Option<KernelTables> {
+pub(in crate::windows) fn by_scan(
+    memory: &PhysicalMemory,
+    cpus: &[Cpu<'_>],
+) -> Option<KernelTables> {
     const LOW: u64 = 16 << 20;
     let end = if may_be_windows(cpus) { u64::MAX } else { LOW };
     let mut found = None;

@@ -5,14 +5,14 @@ use vmss2core_machine::x86;
 use vmss2core_machine::x86::Gpr;
 use vmss2core_mem::Gva;
 
-use crate::windows::unwind::Registers;
+use crate::windows::x86::unwind::Registers;
 use crate::windows::{Kernel, WindowsCpu};
 
 const CONTEXT_AMD64: u64 = 0x10_0000;
 const CONTEXT_I386: u64 = 0x1_0000;
 
 /// Those of a vCPU.
-pub(super) fn of(vcpu: &x86::Registers) -> Option<Registers> {
+pub(in crate::windows) fn of(vcpu: &x86::Registers) -> Option<Registers> {
     vcpu.gpr(Gpr::Rsp)?;
     let general = vcpu.general.map(Option::unwrap_or_default);
     Some(Registers { general, rip: vcpu.rip? })
@@ -20,7 +20,7 @@ pub(super) fn of(vcpu: &x86::Registers) -> Option<Registers> {
 
 /// Those that Windows saved when it crashed, if they are of its kernel. Layout:
 /// `CONTEXT` of the Windows SDK.
-pub(super) fn saved(kernel: &Kernel, cpu: &WindowsCpu) -> Option<Registers> {
+pub(in crate::windows) fn saved(kernel: &Kernel, cpu: &WindowsCpu) -> Option<Registers> {
     let contexts = [cpu.context, cpu.embedded_context];
     let read = |at| if kernel.is_64_bit() { wide(kernel, at) } else { narrow(kernel, at) };
     let found = contexts.into_iter().flatten().find_map(read)?;
@@ -53,7 +53,7 @@ fn narrow(kernel: &Kernel, at: Gva) -> Option<Registers> {
 
 /// Those that a thread which waits will have: `KSWITCH_FRAME` at the end of its
 /// stack, whose last words are the frame pointer (64-bit) and a return address.
-pub(super) fn switched(kernel: &Kernel, stack: Gva) -> Option<Registers> {
+pub(in crate::windows) fn switched(kernel: &Kernel, stack: Gva) -> Option<Registers> {
     let view = kernel.view();
     let (frame_at, ip_at, len) =
         if kernel.is_64_bit() { (Some(0x30), 0x38, 0x40) } else { (None, 8, 12) };

@@ -9,11 +9,11 @@ use vmss2core_machine::paging::{AddressSpace, Root};
 use vmss2core_machine::x86;
 use vmss2core_mem::{Found, Gva};
 
-use super::kdbg::fields as kdbg_at;
-use super::pe::{self, Headers};
-use super::view::{element, pages_down};
-use super::{ForeignVcpu, Kdbg, View, WindowsCpu, shared};
 use crate::cpu::Cpu;
+use crate::windows::kdbg::fields as kdbg_at;
+use crate::windows::pe::{self, Headers};
+use crate::windows::view::{element, pages_down};
+use crate::windows::{ForeignVcpu, Kdbg, View, WindowsCpu, shared};
 
 /// Most processors that any Windows has.
 const MAX_CPUS: u64 = 2048;
@@ -47,19 +47,19 @@ impl ControlRegion {
 }
 
 /// Windows' processors with what is known of the kernel.
-pub(super) struct Search<'s, 'a> {
-    pub(super) view: View,
-    pub(super) is_64_bit: bool,
-    pub(super) kdbg: Option<&'s Kdbg>,
-    pub(super) build: Option<u32>,
+pub(in crate::windows) struct Search<'s, 'a> {
+    pub(in crate::windows) view: View,
+    pub(in crate::windows) is_64_bit: bool,
+    pub(in crate::windows) kdbg: Option<&'s Kdbg>,
+    pub(in crate::windows) build: Option<u32>,
     /// How many Windows says it has.
-    pub(super) count: Option<u32>,
-    pub(super) vcpus: &'s [Cpu<'a>],
+    pub(in crate::windows) count: Option<u32>,
+    pub(in crate::windows) vcpus: &'s [Cpu<'a>],
 }
 
 impl Search<'_, '_> {
     /// All processors, in Windows' order, and the vCPUs that are none of them.
-    pub(super) fn run(&self) -> (Vec<WindowsCpu>, Vec<ForeignVcpu>) {
+    pub(in crate::windows) fn run(&self) -> (Vec<WindowsCpu>, Vec<ForeignVcpu>) {
         let mut regions = self.of_processor_block();
         if regions.is_empty() {
             regions = self.of_registers();
@@ -94,7 +94,7 @@ impl Search<'_, '_> {
 
     /// Control regions that the vCPUs' own registers lead to, and the one that 32-bit
     /// kernels up to Windows Server 2003 have at a fixed address.
-    pub(super) fn of_registers(&self) -> Vec<Gva> {
+    pub(in crate::windows) fn of_registers(&self) -> Vec<Gva> {
         const FIXED: Gva = Gva(0xffdf_f000);
         let mut found: Vec<Gva> = Vec::new();
         let of_vcpu = |cpu: &Cpu<'_>| {
@@ -272,7 +272,7 @@ fn pdb_around(space: &AddressSpace, gva: Gva) -> Option<String> {
 }
 
 /// `KPROCESS.DirectoryTableBase`.
-pub(super) fn directory_table(kdbg: Option<&Kdbg>, is_64_bit: bool) -> u64 {
+pub(in crate::windows) fn directory_table(kdbg: Option<&Kdbg>, is_64_bit: bool) -> u64 {
     let fixed = if is_64_bit { 0x28 } else { 0x18 };
     offset_of(kdbg, kdbg_at::PROCESS_ROOT).unwrap_or(fixed)
 }

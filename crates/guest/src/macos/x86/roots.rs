@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use vmss2core_machine::paging::{AddressSpace, PagingMode, Root};
 use vmss2core_mem::{Found, Gpa, PhysicalMemory};
 
-use super::{KernelImage, place};
 use crate::cpu::Cpu;
+use crate::macos::{KernelImage, place};
 use crate::scan;
 
 const PRESENT: u64 = 1;
@@ -20,12 +20,15 @@ const UNUSED: u64 = 0x7ff0_0000_0000_0000;
 const NEAR: u64 = 512 << 20;
 
 /// Whether page tables map the kernel.
-pub(super) fn maps(space: &AddressSpace, image: &KernelImage) -> bool {
+pub(in crate::macos) fn maps(space: &AddressSpace, image: &KernelImage) -> bool {
     space.translate(image.base).is_ok_and(|found| found.gpa == image.gpa)
 }
 
 /// Those of a vCPU, in the kernel if there is one there.
-pub(super) fn of_vcpus(cpus: &[Cpu<'_>], image: &KernelImage) -> Option<Found<(PagingMode, Root)>> {
+pub(in crate::macos) fn of_vcpus(
+    cpus: &[Cpu<'_>],
+    image: &KernelImage,
+) -> Option<Found<(PagingMode, Root)>> {
     let in_kernel = |cpu: &&Cpu<'_>| cpu.is_in_kernel();
     let (first, then): (Vec<_>, Vec<_>) = cpus.iter().partition(in_kernel);
     first.into_iter().chain(then).find_map(|cpu| {
@@ -37,7 +40,7 @@ pub(super) fn of_vcpus(cpus: &[Cpu<'_>], image: &KernelImage) -> Option<Found<(P
 
 /// A page behind the kernel that is a root and maps it; best the kernel's own, which
 /// maps no program.
-pub(super) fn by_scan(
+pub(in crate::macos) fn by_scan(
     memory: &PhysicalMemory,
     image: &KernelImage,
 ) -> Option<Found<(PagingMode, Root)>> {

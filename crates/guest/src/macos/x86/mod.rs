@@ -1,0 +1,3 @@
+//! What x86 is to macOS: page tables.
+
+pub(in crate::macos) mod roots;

@@ -1,0 +1,8 @@
+//! What x86 is to Windows: its processors and their registers, page tables, and how stacks
+//! are unwound.
+
+pub(in crate::windows) mod cpus;
+mod registers;
+pub(in crate::windows) mod roots;
+pub(in crate::windows) mod stack;
+pub(in crate::windows) mod unwind;
