@@ -31,8 +31,8 @@ mod uts;
 
 pub(crate) use discovery::{Analysis, analyse};
 
-pub use arch::x86::registers::{RegisterFinder, ThreadRegisters, TlsSegment};
-pub(crate) use arch::x86::unwind::fuzz_stacks;
+pub use arch::registers::{RegisterFinder, ThreadRegisters, TlsSegment};
+pub(crate) use arch::unwind::fuzz_stacks;
 pub use btf::{Btf, BtfError, ModuleBtf};
 pub use error::LinuxError;
 pub use files::{FileError, GivenFiles, KernelFile, ModuleFile, Vmlinux, read_btf};

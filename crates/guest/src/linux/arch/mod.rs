@@ -1,3 +1,11 @@
-//! What a kind of processor is to Linux: one folder for each.
+//! What a kind of processor is to Linux: one folder for each. What is asked here takes the
+//! registers of any, and has no answer for those of which nothing is known.
 
-pub(in crate::linux) mod x86;
+mod x86;
+
+pub(in crate::linux) use x86::cpus;
+pub(in crate::linux) use x86::current::{descriptor_table, entry_stacks, percpu_bases};
+pub(in crate::linux) use x86::memory_map::{root_alignment, user_limit, vmemmap};
+pub(in crate::linux) use x86::pte;
+pub(in crate::linux) use x86::registers;
+pub(in crate::linux) use x86::unwind;

@@ -13,7 +13,7 @@ use vmss2core_machine::paging::{AddressSpace, PagingMode, Root};
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, Problem};
 
 use crate::cpu::Cpu;
-use crate::linux::arch::x86::cpus;
+use crate::linux::arch::cpus;
 use crate::scan::Scanned;
 use crate::{CrashKernel, KernelText, LinuxFacts, VmcoreInfo};
 

@@ -9,7 +9,7 @@ use super::memory::{Memory, Shot};
 use super::sample::Sample;
 use super::threads;
 use crate::linux::Kernel;
-use crate::linux::arch::x86;
+use crate::linux::arch;
 
 /// Threads of the kernel that never leave the CPU that their name ends with.
 const BOUND: [&str; 3] = ["ksoftirqd/", "migration/", "cpuhp/"];
@@ -78,7 +78,7 @@ fn may_run(
     vcpu: &Registers,
 ) -> Option<Vec<usize>> {
     let (stack, leader) = (members.task("stack")?, members.task("group_leader")?);
-    let waiting = x86::current::entry_stacks(vcpu, |at| memory.word(at));
+    let waiting = arch::entry_stacks(vcpu, |at| memory.word(at));
     let is_on = |task: &Shot, at: u64| {
         let stack = task.word(stack).filter(|stack| *stack != 0);
         stack.is_some_and(|stack| (stack..stack.saturating_add(known.thread_size)).contains(&at))

@@ -8,7 +8,7 @@ use super::members::{Members, offsets, only};
 use super::memory::{Memory, Shot};
 use super::sample::Sample;
 use super::tasks::nearly_all;
-use crate::linux::arch::x86;
+use crate::linux::arch;
 
 /// How much of an `mm_struct` is looked at; `cpumask` at its end may be long.
 const MM_LEN: u64 = 0xc00;
@@ -72,7 +72,7 @@ fn with_pgd(
     let space = memory.space();
     let known = Gva(sample.first()?.gva);
     let here = space.translate(known).ok()?.gpa;
-    let alignment = x86::memory_map::root_alignment(space.mode());
+    let alignment = arch::root_alignment(space.mode());
     let root = |mm: &Shot, at: u64| {
         let tables = mm.word(at).filter(|tables| tables.is_multiple_of(alignment))?;
         let tables = memory.is_pointer(tables).then_some(tables)?;

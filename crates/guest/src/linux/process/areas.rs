@@ -13,7 +13,7 @@ use super::super::{Kernel, LinuxError, Object};
 use super::fields::Fields;
 use super::maple;
 use super::vma::VmaFlags;
-use crate::linux::arch::x86;
+use crate::linux::arch;
 
 /// More than any process has: `vm.max_map_count` is 65,530 unless it is raised.
 const MAX_AREAS: usize = 1 << 21;
@@ -63,7 +63,7 @@ pub(super) fn of(kernel: &Kernel, mm: Object<'_>, space: &AddressSpace) -> Areas
         kernel,
         mm: mm.gva().0,
         fields: Fields::of(kernel, "vm_area_struct", NAMES),
-        limit: x86::memory_map::user_limit(space.mode(), kernel),
+        limit: arch::user_limit(space.mode(), kernel),
         found: Areas::default(),
         refused: 0,
         first_refused: None,

@@ -10,7 +10,7 @@ use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, Pfn};
 
 use super::super::{Kernel, PageArray};
 use super::fields::word;
-use crate::linux::arch::x86;
+use crate::linux::arch;
 
 /// Most sections that are looked at: 64 TiB of 128 MiB each.
 const MAX_SECTIONS: u64 = 1 << 19;
@@ -62,7 +62,7 @@ impl Frames {
                 .or_else(|| single(pointed_to("vmemmap_base")))
                 .or_else(|| sections(kernel, page))
                 .or_else(|| single(learned()))
-                .or_else(|| single(Some(x86::memory_map::vmemmap(kernel.space().mode()))))
+                .or_else(|| single(Some(arch::vmemmap(kernel.space().mode()))))
         } else {
             single(pointed_to("mem_map"))
                 .or_else(|| sections(kernel, page))

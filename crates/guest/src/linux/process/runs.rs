@@ -13,7 +13,7 @@ use super::page_cache::{CacheState, CachedPage, PageCache};
 use super::swap::Swapped;
 use super::vma::{Backing, MappedFile, Vma};
 use crate::linux::Kernel;
-use crate::linux::arch::x86::pte::{self, Absent};
+use crate::linux::arch::pte::{self, Absent};
 
 /// Numbers of swap areas from here on mean something else: a page that is being
 /// migrated, is broken, or is of a device (`include/linux/swap.h`; how many there are

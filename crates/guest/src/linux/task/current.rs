@@ -11,7 +11,7 @@ use vmss2core_mem::{Found, Gva, PAGE_SIZE, Problem};
 use super::Task;
 use super::moment::Moments;
 use super::record::{Fields, Record};
-use crate::linux::arch::x86;
+use crate::linux::arch;
 use crate::linux::{Kernel, LinuxError};
 
 /// Variables that hold the current task, newest first: 2.6.34 to 6.1 and 6.15 and
@@ -109,7 +109,7 @@ impl Kernel {
             bases.push(Found::new(offset, "__per_cpu_offset"));
         }
         if let Some(registers) = self.registers_of(vcpu) {
-            bases.extend(x86::current::percpu_bases(self, registers, self.privilege_of(vcpu)));
+            bases.extend(arch::percpu_bases(self, registers, self.privilege_of(vcpu)));
         }
         bases
     }
@@ -132,7 +132,7 @@ impl Kernel {
         let in_kernel = self.privilege_of(vcpu.index) == Some(Privilege::Kernel);
         let pointer = registers.sp().filter(|_| in_kernel);
         let word = |at| Some(self.read_pointer(Gva(at), "task state segment").ok()?.0);
-        let waiting = x86::current::entry_stacks(registers, word);
+        let waiting = arch::entry_stacks(registers, word);
         pointer.into_iter().chain(waiting).find_map(|at| self.owner_of_stack(at, tasks))
     }
 

@@ -6,7 +6,7 @@ use vmss2core_mem::{Gpa, Gva, little_endian};
 use super::record::{Fields, Record};
 use super::rings::Rings;
 use crate::linux::Kernel;
-use crate::linux::arch::x86;
+use crate::linux::arch;
 
 /// How far a CPU's descriptor table is from any other of its variables, at most;
 /// what kernels have takes some 200 KiB.
@@ -72,7 +72,7 @@ impl Kernel {
     /// Where a CPU's descriptor table lies: a page among the CPU's variables, which
     /// is mapped a second time elsewhere since 4.12.
     fn descriptor_table(&self, vcpu: u32) -> Option<Gpa> {
-        let base = x86::current::descriptor_table(self.registers_of(vcpu)?)?;
+        let base = arch::descriptor_table(self.registers_of(vcpu)?)?;
         Some(self.space().translate(Gva(base)).ok()?.gpa.page_start())
     }
 
