@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 use vmss2core_guest::{CrashKernel, Facts, KernelText, LinuxFacts, OperatingSystem};
 use vmss2core_machine::paging::{PagingMode, Root};
 use vmss2core_machine::{
-    Architecture, Checkpoint, Machine, Privilege, Provenance, Scope, Vcpu, VcpuView, Width, x86,
+    Architecture, Checkpoint, Machine, Privilege, Provenance, Scope, Vcpu, VcpuView, Width,
 };
 use vmss2core_mem::{Found, PhysicalMemory, Problem, Severity};
 
@@ -434,12 +434,8 @@ pub(crate) fn range_info(start: u64, end: u64) -> RangeInfo {
 
 fn vcpu_info(vcpu: &Vcpu, facts: &Facts) -> VcpuInfo {
     let known = facts.vcpu(vcpu.index);
-    let x86 = vcpu.x86();
     let mode = known.and_then(|known| known.paging.as_ref()).map(|paging| &paging.mode);
-    let instruction_pointer = match x86 {
-        Some(x86) => linear_ip(x86, mode.map(|mode| mode.value)),
-        None => vcpu.registers.pc(),
-    };
+    let instruction_pointer = vcpu.registers.linear_pc(mode.map(|mode| mode.value)).map(|at| at.0);
     let linux = facts.linux.as_deref();
     let in_crash_kernel = linux.is_some_and(|linux| linux.has_left(vcpu.index));
     let linux = linux.filter(|_| !in_crash_kernel);
@@ -471,19 +467,6 @@ fn registers(vcpu: &Vcpu) -> BTreeMap<String, Hex> {
         Some((register.name.clone(), Hex(value)))
     });
     known.collect()
-}
-
-/// The instruction pointer as a linear address. Outside of 64-bit mode it is
-/// relative to the code segment, which starts at 0 in all but old software.
-fn linear_ip(x86: &x86::Registers, mode: Option<PagingMode>) -> Option<u64> {
-    let rip = x86.rip?;
-    if matches!(mode, Some(PagingMode::FourLevel | PagingMode::FiveLevel)) {
-        return Some(rip);
-    }
-    match x86.segments.cs.base {
-        Some(base) if base != 0 => Some(base.wrapping_add(rip) & 0xffff_ffff),
-        _ => Some(rip),
-    }
 }
 
 fn location(ip: u64, vcpu: Option<&VcpuView>, linux: Option<&LinuxFacts>) -> Option<Location> {

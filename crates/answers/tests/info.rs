@@ -87,7 +87,7 @@ fn facts() -> Facts {
         paging: Some(Paging {
             mode: Found::new(PagingMode::FiveLevel, "CR4.LA57"),
             root: Root(Gpa(0x1234_5000)),
-            no_execute: true,
+            no_execute: Some(true),
         }),
         kernel_root: (privilege == Privilege::User)
             .then(|| Found::new(Root(Gpa(0x1234_4000)), "bit 12 of CR3")),

@@ -8,10 +8,10 @@
 //! and those that execute what no checkpoint holds (a ROM). One that fits is enough: the others
 //! may have run a guest of the guest.
 
-use vmss2core_machine::{Checkpoint, Privilege, Vcpu, x86};
+use vmss2core_machine::{Checkpoint, Privilege, Registers, Vcpu};
 use vmss2core_mem::{Gpa, Gva, MemoryError, PhysicalMemory, Problem};
 
-use vmss2core_machine::paging::{AccessError, AddressSpace, PagingMode, Root, Translation};
+use vmss2core_machine::paging::{AccessError, AddressSpace, Paging, PagingMode, Root, Translation};
 
 /// What one vCPU says.
 enum Witness {
@@ -30,8 +30,8 @@ pub fn leave_out_misfits(checkpoint: &mut Checkpoint) -> Option<Problem> {
     let problem = misfit(checkpoint)?;
     let memory = &checkpoint.memory;
     let is_without_paging = |vcpu: &&Vcpu| {
-        let paging = vcpu.x86().map(|x86| x86::paging_of(memory, x86));
-        matches!(paging, Some(Ok(paging)) if paging.mode.value == PagingMode::Identity)
+        let paging = vcpu.registers.paging(memory);
+        paging.is_ok_and(|paging| paging.mode.value == PagingMode::Identity)
     };
     checkpoint.vcpus = checkpoint.vcpus.iter().filter(is_without_paging).cloned().collect();
     Some(problem)
@@ -42,7 +42,7 @@ fn misfit(checkpoint: &Checkpoint) -> Option<Problem> {
     let memory = &checkpoint.memory;
     let mut doubts = Vec::new();
     for vcpu in checkpoint.vcpus.iter() {
-        match vcpu.x86().map_or(Witness::Silent, |x86| witness(memory, x86)) {
+        match witness(memory, &vcpu.registers) {
             Witness::Fits => return None,
             Witness::Silent => {}
             doubt => doubts.push((vcpu.index, doubt)),
@@ -73,32 +73,33 @@ fn explain(vcpu: u32, doubt: &Witness, memory: &PhysicalMemory) -> Option<String
     }
 }
 
-fn witness(memory: &PhysicalMemory, vcpu: &x86::Registers) -> Witness {
-    let Ok(paging) = x86::paging_of(memory, vcpu) else { return Witness::Silent };
+fn witness(memory: &PhysicalMemory, vcpu: &Registers) -> Witness {
+    let Ok(paging) = vcpu.paging(memory) else { return Witness::Silent };
     let mode = paging.mode.value;
-    let Some(rip) = x86::linear_rip(vcpu, mode) else { return Witness::Silent };
+    let Some(pc) = vcpu.linear_pc(Some(mode)) else { return Witness::Silent };
     if mode == PagingMode::Identity || memory.segments().is_empty() {
         return Witness::Silent;
     }
     let space = paging.address_space(memory);
-    match fetch(&space, vcpu, rip) {
+    let fetch = |pc| fetch(&space, &paging, vcpu, pc);
+    match fetch(pc) {
         doubt @ (Witness::Lost(..) | Witness::Foreign(..)) => {
             // A halted processor's pointer may be behind its last instruction.
-            let before = fetch(&space, vcpu, Gva(rip.0.saturating_sub(1)));
+            let before = fetch(Gva(pc.0.saturating_sub(1)));
             if matches!(before, Witness::Fits) { before } else { doubt }
         }
         sure => sure,
     }
 }
 
-/// Whether the vCPU can have fetched an instruction at `rip`.
-fn fetch(space: &AddressSpace, vcpu: &x86::Registers, rip: Gva) -> Witness {
+/// Whether the vCPU can have fetched an instruction at `pc`.
+fn fetch(space: &AddressSpace, paging: &Paging, vcpu: &Registers, pc: Gva) -> Witness {
     let root = space.root();
-    match space.translate(rip) {
-        Ok(found) if !may_execute(vcpu, &found) => Witness::Foreign(rip, root),
+    match space.translate(pc) {
+        Ok(found) if !may_execute(paging, vcpu, &found) => Witness::Foreign(pc, root),
         Ok(found) if space.memory().contains(found.gpa, 1) => Witness::Fits,
         Err(AccessError::NotMapped { .. } | AccessError::Reserved { .. }) => {
-            Witness::Foreign(rip, root)
+            Witness::Foreign(pc, root)
         }
         Err(AccessError::Table { source: MemoryError::NotPresent { gpa }, .. }) => {
             Witness::Lost(root, gpa)
@@ -108,9 +109,9 @@ fn fetch(space: &AddressSpace, vcpu: &x86::Registers, rip: Gva) -> Witness {
 }
 
 /// Whether what the tables allow lets the vCPU execute there, as far as its registers tell.
-fn may_execute(vcpu: &x86::Registers, found: &Translation) -> bool {
+fn may_execute(paging: &Paging, vcpu: &Registers, found: &Translation) -> bool {
     let is_program = vcpu.privilege() == Some(Privilege::User);
-    let may_be_executed = found.permissions.execute || vcpu.msrs.efer.is_none();
+    let may_be_executed = found.permissions.execute || paging.no_execute.is_none();
     may_be_executed && (found.permissions.user || !is_program)
 }
 

@@ -225,7 +225,7 @@ mod tests {
         let paging = Paging {
             mode: Found::new(PagingMode::FourLevel, "CR4"),
             root: PagingMode::FourLevel.root_of(0),
-            no_execute: true,
+            no_execute: Some(true),
         };
         let vcpu = VcpuView { paging: Some(paging), ..VcpuView::default() };
         let facts = Facts { vcpus: [vcpu].into(), ..Facts::default() };

@@ -92,7 +92,7 @@ fn given(
         PagingMode::FourLevel
     });
     AddressSpace::new(memory, mode, mode.root_of(cr3))
-        .with_no_execute(paging.is_none_or(|paging| paging.no_execute))
+        .with_no_execute(paging.is_none_or(|paging| paging.forbids_execution()))
 }
 
 /// The vCPU's own page tables; in user mode under page-table isolation with the
@@ -116,8 +116,8 @@ fn own(
         "vCPU {} ran in user mode with page tables that lack the kernel: added from the tables at {}",
         vcpu.index, kernel.0
     )));
-    let kernel =
-        AddressSpace::new(memory, paging.mode.value, kernel).with_no_execute(paging.no_execute);
+    let kernel = AddressSpace::new(memory, paging.mode.value, kernel)
+        .with_no_execute(paging.forbids_execution());
     Ok(if paging.mode.value.is_64_bit() {
         vec![(0..UPPER_HALF, space), (UPPER_HALF..u64::MAX, kernel)]
     } else {

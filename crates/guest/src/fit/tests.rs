@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use vmss2core_machine::x86::{ControlRegisters, Msrs};
-use vmss2core_machine::{Registers, Vcpu};
+use vmss2core_machine::{Registers, Vcpu, x86};
 
 use super::*;
 

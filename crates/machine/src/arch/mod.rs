@@ -4,9 +4,9 @@
 //! its page tables (`levels` and a decoder of entries) and its [`Arch`]; a variant of
 //! [`Registers`] and a line in [`ARCHES`].
 
-use vmss2core_mem::PhysicalMemory;
+use vmss2core_mem::{Gva, PhysicalMemory};
 
-use crate::paging::{Paging, PagingError};
+use crate::paging::{Paging, PagingError, PagingMode};
 
 pub mod arm64;
 mod table;
@@ -85,6 +85,18 @@ impl Registers {
         match self {
             Self::X86(x86) => x86.rip,
             Self::Arm64(arm64) => arm64.pc,
+        }
+    }
+
+    /// The program counter as an address in a paging mode; without one, as wide as it is.
+    pub fn linear_pc(&self, mode: Option<PagingMode>) -> Option<Gva> {
+        match self {
+            Self::X86(x86) => {
+                let is_wide = x86.rip.is_some_and(|rip| rip >> 32 != 0);
+                let guess = if is_wide { PagingMode::FourLevel } else { PagingMode::Identity };
+                x86::linear_rip(x86, mode.unwrap_or(guess))
+            }
+            Self::Arm64(arm64) => arm64.pc.map(Gva),
         }
     }
 

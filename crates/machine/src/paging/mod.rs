@@ -107,14 +107,20 @@ pub struct Paging {
     pub mode: Found<PagingMode>,
     /// Root of its page tables.
     pub root: Root,
-    /// Whether entries can forbid execution; assumed if that is not known.
-    pub no_execute: bool,
+    /// Whether entries can forbid execution, if that is known.
+    pub no_execute: Option<bool>,
 }
 
 impl Paging {
+    /// Whether entries can forbid execution; assumed if that is not known.
+    pub fn forbids_execution(&self) -> bool {
+        self.no_execute.unwrap_or(true)
+    }
+
     /// What the processor sees.
     pub fn address_space(&self, memory: &PhysicalMemory) -> AddressSpace {
-        AddressSpace::new(memory, self.mode.value, self.root).with_no_execute(self.no_execute)
+        AddressSpace::new(memory, self.mode.value, self.root)
+            .with_no_execute(self.forbids_execution())
     }
 }
 

@@ -22,7 +22,7 @@ const ATTRIBUTE_LONG: u32 = 1 << 13;
 /// missing, to see which mode makes the instruction pointer resolve.
 pub fn paging_of(memory: &PhysicalMemory, vcpu: &Registers) -> Result<Paging, PagingError> {
     let control = &vcpu.control;
-    let no_execute = vcpu.msrs.efer.is_none_or(|efer| efer & EFER_NXE != 0);
+    let no_execute = vcpu.msrs.efer.map(|efer| efer & EFER_NXE != 0);
     if control.cr0.is_some_and(|cr0| cr0 & CR0_PG == 0) {
         let mode = Found::new(PagingMode::Identity, "CR0.PG is clear");
         return Ok(Paging { mode, root: PagingMode::Identity.root_of(0), no_execute });
