@@ -12,3 +12,18 @@
 pub mod kernel;
 pub mod process;
 pub mod tasks;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_debugged_can_be_kept_and_shared() {
+        fn assert_owned<T: Send + Sync + 'static>() {}
+        assert_owned::<kernel::Vcpus>();
+        assert_owned::<kernel::KernelTarget>();
+        assert_owned::<tasks::GuestTasks>();
+        assert_owned::<process::Attached>();
+        assert_owned::<process::Processes>();
+    }
+}

@@ -142,20 +142,20 @@ impl Inferior for ToyInferior {
 }
 
 impl Target for Toy {
-    fn physical(&self) -> &PhysicalMemory {
-        &self.memory
+    fn physical(&self) -> PhysicalMemory {
+        self.memory.clone()
     }
 
-    fn inferiors(&self) -> Vec<Arc<dyn Inferior + '_>> {
+    fn inferiors(&self) -> Vec<Arc<dyn Inferior>> {
         vec![self.kernel.clone()]
     }
 
-    fn attach(&self, pid: u32) -> Result<Arc<dyn Inferior + '_>, String> {
+    fn attach(&self, pid: u32) -> Result<Arc<dyn Inferior>, String> {
         if pid == 7 { Ok(Arc::new(ToyInferior::new(7))) } else { Err("no such process".into()) }
     }
 
     /// Only process 7 has files: `/bin/toy`, whose second half is not in memory.
-    fn open(&self, pid: u32, path: &str) -> Result<Box<dyn GuestFile + '_>, FileError> {
+    fn open(&self, pid: u32, path: &str) -> Result<Box<dyn GuestFile>, FileError> {
         match (pid, path) {
             (7, "/bin/toy") => Ok(Box::new(ToyFile)),
             _ => Err(FileError::NotFound),
@@ -189,10 +189,10 @@ impl Monitor for Toy {
 
 /// Serves what a client sends; returns what it gets.
 pub fn converse(data: &[u8]) -> Vec<u8> {
-    let toy = Toy::default();
+    let toy = Arc::new(Toy::default());
     let mut out = Vec::new();
     // Neither side of it can fail.
-    let _ = connection::serve(Session::new(&toy, &toy), &mut &*data, &mut out);
+    let _ = connection::serve(Session::new(toy.clone(), &*toy), &mut &*data, &mut out);
     out
 }
 

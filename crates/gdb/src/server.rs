@@ -46,10 +46,10 @@ pub enum ServerError {
     NoUnixSockets,
 }
 
-/// A checkpoint that is served.
-pub struct Server<'a> {
-    target: &'a dyn Target,
-    monitor: &'a dyn Monitor,
+/// Serves a target to whoever connects.
+pub struct Server<'m> {
+    target: Arc<dyn Target>,
+    monitor: &'m dyn Monitor,
 }
 
 /// A server that listens, and how it is stopped.
@@ -258,9 +258,9 @@ impl Stream {
     }
 }
 
-impl<'a> Server<'a> {
+impl<'m> Server<'m> {
     /// A server of this target.
-    pub fn new(target: &'a dyn Target, monitor: &'a dyn Monitor) -> Self {
+    pub fn new(target: Arc<dyn Target>, monitor: &'m dyn Monitor) -> Self {
         Self { target, monitor }
     }
 
@@ -296,7 +296,10 @@ impl<'a> Server<'a> {
 
     /// Answers one client until it leaves. A fault of ours ends its session and no other.
     pub fn serve(&self, input: &mut dyn Read, output: &mut dyn Write) -> io::Result<()> {
-        let session = || connection::serve(Session::new(self.target, self.monitor), input, output);
+        let session = || {
+            let session = Session::new(self.target.clone(), self.monitor);
+            connection::serve(session, input, output)
+        };
         // Nothing of the session is looked at afterwards.
         catch_unwind(AssertUnwindSafe(session)).unwrap_or_else(|_| {
             Err(io::Error::other("the session ended by a fault of the program"))

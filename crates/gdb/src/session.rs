@@ -34,16 +34,16 @@ pub(crate) struct Agreed {
 
 /// The thread that a packet is about.
 #[derive(Clone)]
-pub(crate) struct Current<'s> {
-    pub(crate) inferior: Arc<dyn Inferior + 's>,
+pub(crate) struct Current {
+    pub(crate) inferior: Arc<dyn Inferior>,
     pub(crate) tid: u32,
 }
 
 /// The state of one client.
-pub struct Session<'s> {
-    pub(crate) target: &'s dyn Target,
-    pub(crate) monitor: &'s dyn Monitor,
-    pub(crate) inferiors: Vec<Arc<dyn Inferior + 's>>,
+pub struct Session<'m> {
+    pub(crate) target: Arc<dyn Target>,
+    pub(crate) monitor: &'m dyn Monitor,
+    pub(crate) inferiors: Vec<Arc<dyn Inferior>>,
     pub(crate) client: Client,
     pub(crate) agreed: Agreed,
     /// What `Hg` chose: process and thread.
@@ -54,7 +54,7 @@ pub struct Session<'s> {
     pub(crate) console: Vec<String>,
     pub(crate) ended: bool,
     /// Files of the guest that are open.
-    pub(crate) files: Files<'s>,
+    pub(crate) files: Files,
     /// What gdb said of symbols that were asked for.
     pub(crate) symbols: Symbols,
     /// What is being read in parts.
@@ -63,13 +63,14 @@ pub struct Session<'s> {
     pub(crate) refusal: Option<String>,
 }
 
-impl<'s> Session<'s> {
+impl<'m> Session<'m> {
     /// A client that has just come.
-    pub fn new(target: &'s dyn Target, monitor: &'s dyn Monitor) -> Self {
+    pub fn new(target: Arc<dyn Target>, monitor: &'m dyn Monitor) -> Self {
+        let inferiors = target.inferiors();
         Self {
             target,
             monitor,
-            inferiors: target.inferiors(),
+            inferiors,
             client: Client::default(),
             agreed: Agreed::default(),
             selected: None,
@@ -107,30 +108,30 @@ impl<'s> Session<'s> {
 
     /// The thread that packets mean which name none: what `Hg` chose, else the
     /// first.
-    pub(crate) fn current(&self) -> Option<Current<'s>> {
+    pub(crate) fn current(&self) -> Option<Current> {
         self.selected.and_then(|(pid, tid)| self.thread(pid, tid)).or_else(|| self.first())
     }
 
-    fn first(&self) -> Option<Current<'s>> {
-        let first_of = |inferior: &Arc<dyn Inferior + 's>| {
+    fn first(&self) -> Option<Current> {
+        let first_of = |inferior: &Arc<dyn Inferior>| {
             let tid = inferior.threads().first()?.tid;
             Some(Current { inferior: inferior.clone(), tid })
         };
         self.inferiors.iter().find_map(first_of)
     }
 
-    pub(crate) fn inferior(&self, pid: u32) -> Option<&Arc<dyn Inferior + 's>> {
+    pub(crate) fn inferior(&self, pid: u32) -> Option<&Arc<dyn Inferior>> {
         self.inferiors.iter().find(|inferior| inferior.pid() == pid)
     }
 
-    fn thread(&self, pid: u32, tid: u32) -> Option<Current<'s>> {
+    fn thread(&self, pid: u32, tid: u32) -> Option<Current> {
         let inferior = self.inferior(pid)?;
         let exists = inferior.threads().iter().any(|thread| thread.tid == tid);
         exists.then(|| Current { inferior: inferior.clone(), tid })
     }
 
     /// The one thread that a name in a packet means; `None` if there is none.
-    pub(crate) fn named(&self, name: &[u8]) -> Option<Current<'s>> {
+    pub(crate) fn named(&self, name: &[u8]) -> Option<Current> {
         let name = parse::thread(name)?;
         let pids: Vec<u32> = match name.pid {
             Which::One(pid) => vec![pid],
@@ -150,7 +151,7 @@ impl<'s> Session<'s> {
 
     /// A packet without the `;thread:N;` that lldb adds, and the thread that is
     /// meant by it.
-    pub(crate) fn addressed<'p>(&self, packet: &'p [u8]) -> (&'p [u8], Option<Current<'s>>) {
+    pub(crate) fn addressed<'p>(&self, packet: &'p [u8]) -> (&'p [u8], Option<Current>) {
         const SUFFIX: &[u8] = b";thread:";
         let found = packet.windows(SUFFIX.len()).position(|window| window == SUFFIX);
         let Some((front, suffix)) = found.and_then(|at| packet.split_at_checked(at)) else {

@@ -200,7 +200,7 @@ pub trait GuestFile: Send {
 /// What a client may open.
 pub trait Target: Send + Sync {
     /// Guest physical memory.
-    fn physical(&self) -> &PhysicalMemory;
+    fn physical(&self) -> PhysicalMemory;
 
     /// The registers that inferiors will have, for a client that asks before it
     /// attaches to one.
@@ -209,20 +209,20 @@ pub trait Target: Send + Sync {
     }
 
     /// What is attached when a client comes.
-    fn inferiors(&self) -> Vec<Arc<dyn Inferior + '_>>;
+    fn inferiors(&self) -> Vec<Arc<dyn Inferior>>;
 
     /// The same for a client that can attach by itself (`target extended-remote`).
-    fn extended_inferiors(&self) -> Vec<Arc<dyn Inferior + '_>> {
+    fn extended_inferiors(&self) -> Vec<Arc<dyn Inferior>> {
         self.inferiors()
     }
 
     /// Attaches one more; the error is a sentence for the user.
-    fn attach(&self, _pid: u32) -> Result<Arc<dyn Inferior + '_>, String> {
+    fn attach(&self, _pid: u32) -> Result<Arc<dyn Inferior>, String> {
         Err("this server has nothing to attach to".to_owned())
     }
 
     /// Opens a file of the guest, as `pid` sees it (0: as all do).
-    fn open(&self, _pid: u32, _path: &str) -> Result<Box<dyn GuestFile + '_>, FileError> {
+    fn open(&self, _pid: u32, _path: &str) -> Result<Box<dyn GuestFile>, FileError> {
         Err(FileError::NotFound)
     }
 
@@ -263,7 +263,7 @@ pub struct MonitorCommand {
 #[derive(Clone, Copy)]
 pub struct Selected<'a> {
     /// Its inferior; `None` if nothing is attached.
-    pub inferior: Option<&'a (dyn Inferior + 'a)>,
+    pub inferior: Option<&'a dyn Inferior>,
     /// Its number; 0 if there is none.
     pub tid: u32,
 }

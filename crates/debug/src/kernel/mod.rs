@@ -22,14 +22,14 @@ pub(crate) use view::nowhere;
 const PID: u32 = 1;
 
 /// The processors of a checkpoint.
-pub struct Vcpus<'a> {
-    view: KernelView<'a>,
+pub struct Vcpus {
+    view: KernelView,
     threads: Vec<Thread>,
 }
 
-impl<'a> Vcpus<'a> {
+impl Vcpus {
     /// The processors of a checkpoint.
-    pub fn new(view: KernelView<'a>) -> Self {
+    pub fn new(view: KernelView) -> Self {
         let checkpoint = view.checkpoint();
         let mut threads: Vec<Thread> = checkpoint.vcpus.iter().map(thread).collect();
         if threads.is_empty() {
@@ -38,7 +38,7 @@ impl<'a> Vcpus<'a> {
         Self { view, threads }
     }
 
-    fn vcpu(&self, tid: u32) -> Option<&'a Vcpu> {
+    fn vcpu(&self, tid: u32) -> Option<&Vcpu> {
         self.view.vcpu(tid.checked_sub(1)?)
     }
 
@@ -68,7 +68,7 @@ fn thread(vcpu: &Vcpu) -> Thread {
     }
 }
 
-impl Inferior for Vcpus<'_> {
+impl Inferior for Vcpus {
     fn pid(&self) -> u32 {
         PID
     }
@@ -116,28 +116,28 @@ impl Inferior for Vcpus<'_> {
 }
 
 /// A server's target that is one inferior: all processors of a guest without processes.
-pub struct KernelTarget<'a> {
-    memory: &'a PhysicalMemory,
-    inferior: Arc<dyn Inferior + 'a>,
+pub struct KernelTarget {
+    memory: PhysicalMemory,
+    inferior: Arc<dyn Inferior>,
 }
 
-impl<'a> KernelTarget<'a> {
+impl KernelTarget {
     /// A target of this inferior; `memory` is that of the checkpoint.
-    pub fn new(memory: &'a PhysicalMemory, inferior: Arc<dyn Inferior + 'a>) -> Self {
-        Self { memory, inferior }
+    pub fn new(memory: &PhysicalMemory, inferior: Arc<dyn Inferior>) -> Self {
+        Self { memory: memory.clone(), inferior }
     }
 }
 
-impl Target for KernelTarget<'_> {
-    fn physical(&self) -> &PhysicalMemory {
-        self.memory
+impl Target for KernelTarget {
+    fn physical(&self) -> PhysicalMemory {
+        self.memory.clone()
     }
 
-    fn inferiors(&self) -> Vec<Arc<dyn Inferior + '_>> {
+    fn inferiors(&self) -> Vec<Arc<dyn Inferior>> {
         vec![self.inferior.clone()]
     }
 
-    fn attach(&self, _: u32) -> Result<Arc<dyn Inferior + '_>, String> {
+    fn attach(&self, _: u32) -> Result<Arc<dyn Inferior>, String> {
         Err("only processes of Linux guests can be attached to: \"target remote\" shows the \
              processors of this one"
             .to_owned())

@@ -20,24 +20,24 @@ use super::memory::read_prefix;
 use super::windows::images;
 
 /// A checkpoint as its kernel sees it.
-pub struct KernelView<'a> {
-    checkpoint: &'a Checkpoint,
-    facts: &'a Facts,
-    kernel: Option<&'a Kernel>,
-    windows: Option<&'a windows::Kernel>,
+pub struct KernelView {
+    checkpoint: Checkpoint,
+    facts: Facts,
+    kernel: Option<Kernel>,
+    windows: Option<windows::Kernel>,
     description: Description,
     percpu: PerCpu,
     module_dir: Option<PathBuf>,
     modules: OnceLock<Vec<Library>>,
 }
 
-impl<'a> KernelView<'a> {
+impl KernelView {
     /// A checkpoint; `kernel` is asked what a Linux guest knows.
-    pub fn new(checkpoint: &'a Checkpoint, facts: &'a Facts, kernel: Option<&'a Kernel>) -> Self {
+    pub fn new(checkpoint: &Checkpoint, facts: &Facts, kernel: Option<&Kernel>) -> Self {
         Self {
-            checkpoint,
-            facts,
-            kernel,
+            checkpoint: checkpoint.clone(),
+            facts: facts.clone(),
+            kernel: kernel.cloned(),
             windows: None,
             description: description(checkpoint, facts),
             percpu: PerCpu::default(),
@@ -52,8 +52,8 @@ impl<'a> KernelView<'a> {
     }
 
     /// Lists what a Windows kernel has loaded.
-    pub fn with_windows(self, windows: Option<&'a windows::Kernel>) -> Self {
-        Self { windows, ..self }
+    pub fn with_windows(self, windows: Option<&windows::Kernel>) -> Self {
+        Self { windows: windows.cloned(), ..self }
     }
 
     /// How wide the guest's code is.
@@ -67,18 +67,18 @@ impl<'a> KernelView<'a> {
     }
 
     /// The checkpoint.
-    pub fn checkpoint(&self) -> &'a Checkpoint {
-        self.checkpoint
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
     }
 
     /// What is known of the guest.
-    pub fn facts(&self) -> &'a Facts {
-        self.facts
+    pub fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     /// A processor of the checkpoint.
-    pub fn vcpu(&self, index: u32) -> Option<&'a Vcpu> {
-        self.checkpoint.vcpus.iter().find(|vcpu| vcpu.index == index)
+    pub fn vcpu(&self, index: u32) -> Option<&Vcpu> {
+        self.checkpoint.vcpu(index)
     }
 
     /// What a processor sees: its own page tables, then the kernel's where they
@@ -124,7 +124,7 @@ impl<'a> KernelView<'a> {
 
     /// Where the per-CPU variable is that a debugger believes at `address`.
     fn own_variable(&self, vcpu: Option<u32>, address: u64) -> Option<Gva> {
-        self.percpu.own_address(self.kernel?, vcpu?, address)
+        self.percpu.own_address(self.kernel.as_ref()?, vcpu?, address)
     }
 
     /// Where the symbol file of a Linux kernel belongs.
@@ -144,20 +144,20 @@ impl<'a> KernelView<'a> {
     /// The images of Windows and the extensions of macOS; the modules of Linux whose
     /// files are there.
     pub fn libraries(&self) -> Option<Vec<Library>> {
-        if let Some(windows) = self.windows {
+        if let Some(windows) = &self.windows {
             return Some(self.modules.get_or_init(|| images(windows)).clone());
         }
         if let Some(macos) = &self.facts.macos {
             return macos::kexts(macos);
         }
-        let (kernel, dir) = (self.kernel?, self.module_dir.as_deref()?);
+        let (kernel, dir) = (self.kernel.as_ref()?, self.module_dir.as_deref()?);
         Some(self.modules.get_or_init(|| modules(kernel, dir)).clone())
     }
 
     /// None for what is not known and may be macOS: lldb then looks for that kernel by
     /// itself, which only wastes time elsewhere.
     pub fn triple(&self) -> Option<String> {
-        let architecture = arch(self.checkpoint).triple_name(self.width());
+        let architecture = arch(&self.checkpoint).triple_name(self.width());
         let system = match self.facts.os.as_ref()?.value {
             OperatingSystem::Linux => "unknown-linux-gnu",
             OperatingSystem::MacOs => "apple-macosx",
@@ -232,7 +232,7 @@ mod tests {
         let vcpus = Vcpus::new(KernelView::new(&checkpoint, &facts, None));
         let target = KernelTarget::new(&checkpoint.memory, Arc::new(vcpus));
         let toy = Toy::default();
-        let mut session = Session::new(&target, &toy);
+        let mut session = Session::new(Arc::new(target), &toy);
         let mut ask = |packet: &str| session.handle(packet.as_bytes()).payload().to_vec();
         ask("QThreadSuffixSupported");
         assert_eq!(ask("qHostInfo"), b"ptrsize:8;endian:little;");
@@ -275,7 +275,7 @@ mod tests {
         let vcpus = Vcpus::new(KernelView::new(&checkpoint, &facts, None));
         let target = KernelTarget::new(&checkpoint.memory, Arc::new(vcpus));
         let toy = Toy::default();
-        let mut session = Session::new(&target, &toy);
+        let mut session = Session::new(Arc::new(target), &toy);
         let mut ask = |packet: &str| session.handle(packet.as_bytes()).payload().to_vec();
         let kind = "triple:7838365f36342d6170706c652d6d61636f7378;vendor:apple;ostype:macosx;\
                     ptrsize:8;endian:little;";

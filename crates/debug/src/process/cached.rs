@@ -14,28 +14,24 @@ const NAMED: usize = 6;
 
 /// Where the bytes of open files are. A file that is opened twice is looked through
 /// once.
-pub(super) struct Caches<'a> {
-    kernel: &'a Kernel,
+pub(super) struct Caches {
+    kernel: Kernel,
     open: Mutex<HashMap<Gva, Weak<RestoredFile>>>,
 }
 
 /// A file of the guest, open.
-pub(super) struct CachedFile<'a> {
-    kernel: &'a Kernel,
+pub(super) struct CachedFile {
+    kernel: Kernel,
     file: Arc<RestoredFile>,
 }
 
-impl<'a> Caches<'a> {
-    pub(super) fn new(kernel: &'a Kernel) -> Self {
-        Self { kernel, open: Mutex::default() }
+impl Caches {
+    pub(super) fn new(kernel: &Kernel) -> Self {
+        Self { kernel: kernel.clone(), open: Mutex::default() }
     }
 
     /// Opens a file that the process has mapped; the error is a sentence.
-    pub(super) fn open(
-        &self,
-        process: &Attached,
-        file: &MappedFile,
-    ) -> Result<CachedFile<'a>, String> {
+    pub(super) fn open(&self, process: &Attached, file: &MappedFile) -> Result<CachedFile, String> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|_, content| content.strong_count() > 0);
         let key = file.mapping.unwrap_or(file.gva);
@@ -46,11 +42,11 @@ impl<'a> Caches<'a> {
             })?),
         };
         open.insert(key, Arc::downgrade(&content));
-        Ok(CachedFile { kernel: self.kernel, file: content })
+        Ok(CachedFile { kernel: self.kernel.clone(), file: content })
     }
 }
 
-impl CachedFile<'_> {
+impl CachedFile {
     /// What is missing, a sentence behind the name of the file; `None` if it is all
     /// there.
     pub(super) fn problem(&self) -> Option<String> {
@@ -88,14 +84,14 @@ impl CachedFile<'_> {
     }
 }
 
-impl GuestFile for CachedFile<'_> {
+impl GuestFile for CachedFile {
     fn len_bytes(&self) -> u64 {
         self.file.len_bytes()
     }
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize, FileError> {
         let is_end = buf.is_empty() || offset >= self.file.len_bytes();
-        match self.file.read(self.kernel, offset, buf) {
+        match self.file.read(&self.kernel, offset, buf) {
             0 if !is_end => Err(FileError::Unreadable),
             got => Ok(got),
         }

@@ -27,9 +27,9 @@ use sysroot::Sysroot;
 
 /// What is there for clients: processors or tasks for `target remote`, any process for
 /// `target extended-remote`, or one process for both.
-pub struct Processes<'a> {
-    kernel: &'a Kernel,
-    whole: Arc<dyn Inferior + 'a>,
+pub struct Processes {
+    kernel: Kernel,
+    whole: Arc<dyn Inferior>,
     only: Option<Arc<Attached>>,
     sysroot: Option<Sysroot>,
     /// What a client is told of registers before it attaches.
@@ -38,16 +38,16 @@ pub struct Processes<'a> {
     finder: OnceLock<RegisterFinder>,
     /// Those that a client has attached: several may look at the same one.
     attached: Mutex<BTreeMap<u32, Weak<Attached>>>,
-    caches: Caches<'a>,
+    caches: Caches,
     tables: tables::Tables,
 }
 
-impl<'a> Processes<'a> {
+impl Processes {
     /// The processes of a Linux guest; `whole` is what others get: its processors or
     /// its tasks.
-    pub fn new(kernel: &'a Kernel, whole: Arc<dyn Inferior + 'a>) -> Self {
+    pub fn new(kernel: &Kernel, whole: Arc<dyn Inferior>) -> Self {
         Self {
-            kernel,
+            kernel: kernel.clone(),
             whole,
             only: None,
             sysroot: None,
@@ -93,14 +93,14 @@ impl<'a> Processes<'a> {
         }
         let tasks = self.tasks()?;
         let task = choose(tasks, pid)?;
-        let finder = self.finder.get_or_init(|| RegisterFinder::new(self.kernel, tasks));
-        let process = Arc::new(Attached::new(self.kernel, finder, task, tasks)?);
+        let finder = self.finder.get_or_init(|| RegisterFinder::new(&self.kernel, tasks));
+        let process = Arc::new(Attached::new(&self.kernel, finder, task, tasks)?);
         attached.insert(pid, Arc::downgrade(&process));
         Ok(process)
     }
 
     /// A file that Linux makes up: `/proc/PID/...`.
-    fn open_made_up(&self, path: proc::ProcPath<'_>) -> Result<Box<dyn GuestFile + '_>, FileError> {
+    fn open_made_up(&self, path: proc::ProcPath<'_>) -> Result<Box<dyn GuestFile>, FileError> {
         let process = self.find(path.pid).map_err(|_| FileError::NotFound)?;
         let file: Box<dyn GuestFile> =
             Box::new(proc::open(&process, &path).ok_or(FileError::NotFound)?);
@@ -108,16 +108,16 @@ impl<'a> Processes<'a> {
     }
 }
 
-impl Target for Processes<'_> {
-    fn physical(&self) -> &PhysicalMemory {
-        self.kernel.memory()
+impl Target for Processes {
+    fn physical(&self) -> PhysicalMemory {
+        self.kernel.memory().clone()
     }
 
     fn description(&self) -> Option<&Description> {
         Some(&self.before)
     }
 
-    fn inferiors(&self) -> Vec<Arc<dyn Inferior + '_>> {
+    fn inferiors(&self) -> Vec<Arc<dyn Inferior>> {
         match &self.only {
             Some(only) => vec![only.clone()],
             None => vec![self.whole.clone()],
@@ -126,14 +126,14 @@ impl Target for Processes<'_> {
 
     /// Nothing: gdb asks before it leaves one process for another, and the numbers of
     /// processes are the guest's, which leaves none for the processors.
-    fn extended_inferiors(&self) -> Vec<Arc<dyn Inferior + '_>> {
+    fn extended_inferiors(&self) -> Vec<Arc<dyn Inferior>> {
         match &self.only {
             Some(only) => vec![only.clone()],
             None => Vec::new(),
         }
     }
 
-    fn attach(&self, pid: u32) -> Result<Arc<dyn Inferior + '_>, String> {
+    fn attach(&self, pid: u32) -> Result<Arc<dyn Inferior>, String> {
         match &self.only {
             Some(only) if only.pid() != pid => Err(format!(
                 "only process {} is served: start the server without --pid to attach to others",
@@ -143,7 +143,7 @@ impl Target for Processes<'_> {
         }
     }
 
-    fn open(&self, pid: u32, path: &str) -> Result<Box<dyn GuestFile + '_>, FileError> {
+    fn open(&self, pid: u32, path: &str) -> Result<Box<dyn GuestFile>, FileError> {
         if let Some(path) = proc::ProcPath::parse(path) {
             return self.open_made_up(path);
         }
@@ -171,7 +171,7 @@ impl Target for Processes<'_> {
     }
 
     fn system_table(&self, name: &str) -> Option<SystemTable> {
-        self.tables.get(name, self.kernel, self.tasks().ok()?)
+        self.tables.get(name, &self.kernel, self.tasks().ok()?)
     }
 }
 

@@ -25,20 +25,17 @@ const PID: u32 = 1;
 const FIRST_MADE_UP: u32 = 10_000_000;
 
 /// The tasks of a guest.
-pub struct GuestTasks<'a> {
-    view: KernelView<'a>,
-    kernel: &'a Kernel,
+pub struct GuestTasks {
+    view: KernelView,
+    kernel: Kernel,
     threads: Vec<Thread>,
     tasks: HashMap<u32, Task>,
 }
 
-impl<'a> GuestTasks<'a> {
+impl GuestTasks {
     /// All tasks that can be listed, and what is in the way of more. Fails if the
     /// guest's list of tasks cannot be found.
-    pub fn list(
-        view: KernelView<'a>,
-        kernel: &'a Kernel,
-    ) -> Result<(Self, Vec<Problem>), LinuxError> {
+    pub fn list(view: KernelView, kernel: &Kernel) -> Result<(Self, Vec<Problem>), LinuxError> {
         let found = kernel.tasks()?;
         let panicked = kernel.stopped(None).panic_cpu.map(|cpu| cpu.value);
         let mut listed = found.tasks;
@@ -52,6 +49,7 @@ impl<'a> GuestTasks<'a> {
             threads.push(words.thread(tid, &task));
             tasks.insert(tid, task);
         }
+        let kernel = kernel.clone();
         Ok((Self { view, kernel, threads, tasks }, found.problems))
     }
 
@@ -105,7 +103,7 @@ fn number(task: &Task, taken: &HashMap<u32, Task>) -> u32 {
     (wanted..=u32::MAX).find(|tid| !taken.contains_key(tid)).unwrap_or(u32::MAX)
 }
 
-impl Inferior for GuestTasks<'_> {
+impl Inferior for GuestTasks {
     fn pid(&self) -> u32 {
         PID
     }

@@ -34,14 +34,14 @@ const TO_WRITE: u64 = 0x1 | 0x2 | 0x8 | 0x200 | 0x400;
 
 /// The files that a client has open, by number.
 #[derive(Default)]
-pub(crate) struct Files<'s> {
-    open: Vec<Option<Box<dyn GuestFile + 's>>>,
+pub(crate) struct Files {
+    open: Vec<Option<Box<dyn GuestFile>>>,
     /// The process whose files paths mean; 0 for the one that is looked at.
     pid: u32,
 }
 
-impl<'s> Files<'s> {
-    fn add(&mut self, file: Box<dyn GuestFile + 's>) -> Option<usize> {
+impl Files {
+    fn add(&mut self, file: Box<dyn GuestFile>) -> Option<usize> {
         if let Some(free) = self.open.iter().position(Option::is_none) {
             *self.open.get_mut(free)? = Some(file);
             return Some(free);
@@ -53,7 +53,7 @@ impl<'s> Files<'s> {
         Some(self.open.len().saturating_sub(1))
     }
 
-    fn get(&self, number: &[u8]) -> Option<&(dyn GuestFile + 's)> {
+    fn get(&self, number: &[u8]) -> Option<&dyn GuestFile> {
         let number = usize::try_from(parse::number(number)?).ok()?;
         self.open.get(number)?.as_deref()
     }
@@ -118,7 +118,7 @@ fn open(session: &mut Session<'_>, packet: &[u8]) -> Reply {
     if flags & TO_WRITE != 0 {
         return failed(EROFS);
     }
-    let target = session.target;
+    let target = session.target.clone();
     let opened = |path: String| target.open(pid(session), &path).map_err(number_of);
     match path(digits).and_then(opened) {
         Ok(file) => match session.files.add(file) {
@@ -165,7 +165,7 @@ fn status(session: &mut Session<'_>, number: &[u8]) -> Reply {
 }
 
 fn status_of_path(session: &mut Session<'_>, digits: &[u8]) -> Reply {
-    let target = session.target;
+    let target = session.target.clone();
     let opened = |path: String| target.open(pid(session), &path).map_err(number_of);
     match path(digits).and_then(opened) {
         Ok(file) => described(file.len_bytes()),
@@ -189,7 +189,7 @@ fn described(len_bytes: u64) -> Reply {
 }
 
 fn read_link(session: &mut Session<'_>, digits: &[u8]) -> Reply {
-    let target = session.target;
+    let target = session.target.clone();
     let read = |path: String| target.read_link(pid(session), &path).map_err(number_of);
     match path(digits).and_then(read) {
         Ok(text) => Reply::binary(&format!("F{:x};", text.len()), text.as_bytes()),

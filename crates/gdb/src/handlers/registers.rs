@@ -23,7 +23,7 @@ pub(super) fn digits(register: &RegisterDef, registers: &Registers) -> String {
     }
 }
 
-fn of(current: &Current<'_>) -> Option<Registers> {
+fn of(current: &Current) -> Option<Registers> {
     current.inferior.registers(current.tid)
 }
 

@@ -49,7 +49,7 @@ fn current(session: &mut Session<'_>, rest: &[u8]) -> Reply {
 }
 
 fn first(session: &mut Session<'_>, _: &[u8]) -> Reply {
-    let of = |inferior: &std::sync::Arc<dyn crate::target::Inferior + '_>| {
+    let of = |inferior: &std::sync::Arc<dyn crate::target::Inferior>| {
         let pid = inferior.pid();
         inferior.threads().iter().map(move |thread| (pid, thread.tid)).collect::<Vec<_>>()
     };

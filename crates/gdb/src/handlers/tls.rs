@@ -67,7 +67,7 @@ fn address(session: &mut Session<'_>, packet: &[u8]) -> Reply {
 }
 
 /// Where a thread has the variables of a library; `None` if it has none yet.
-fn block(session: &Session<'_>, thread: &Current<'_>, link_map: u64) -> Option<u64> {
+fn block(session: &Session<'_>, thread: &Current, link_map: u64) -> Option<u64> {
     let reader = Reader { session, thread };
     let number = reader.number(link_map, &reader.member(NUMBER)?)?;
     let width = thread.inferior.description().width();
@@ -82,12 +82,12 @@ fn block(session: &Session<'_>, thread: &Current<'_>, link_map: u64) -> Option<u
     (number != 0 && place != unallocated && place != 0).then_some(place)
 }
 
-struct Reader<'r, 's> {
-    session: &'r Session<'s>,
-    thread: &'r Current<'s>,
+struct Reader<'r> {
+    session: &'r Session<'r>,
+    thread: &'r Current,
 }
 
-impl Reader<'_, '_> {
+impl Reader<'_> {
     fn word_len(&self) -> u64 {
         if self.thread.inferior.description().width() == Width::Bits64 { 8 } else { 4 }
     }

@@ -173,9 +173,9 @@ fn mutations_of_every_packet_are_answered() {
         "qGetTLSAddr:p7.1,8,1000",
         "qXfer:osdata:read:processes:0,1000",
     ];
-    let toy = Toy::default();
+    let toy = Arc::new(Toy::default());
     for packet in known {
-        let mut session = Session::new(&toy, &toy);
+        let mut session = Session::new(toy.clone(), &*toy);
         session.handle(b"vAttach;7");
         for at in 0..packet.len() {
             session.handle(&packet.as_bytes()[..at]);

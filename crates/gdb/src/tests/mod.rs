@@ -1,5 +1,7 @@
 //! Packets of real debuggers, and of none.
 
+use std::sync::Arc;
+
 use crate::fuzzing::{Toy, converse, packets};
 use crate::packet::encode;
 use crate::session::Session;
@@ -11,8 +13,8 @@ mod transcripts;
 
 /// The answers to packets, one session long.
 fn answers(sent: &[&str]) -> Vec<String> {
-    let toy = Toy::default();
-    let mut session = Session::new(&toy, &toy);
+    let toy = Arc::new(Toy::default());
+    let mut session = Session::new(toy.clone(), &*toy);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     sent.iter().map(|packet| text(session.handle(packet.as_bytes()).payload())).collect()
 }

@@ -142,8 +142,8 @@ fn a_checkpoint_cannot_run_and_says_so_to_each_client_in_its_way() {
     assert_eq!(refusal, "E.this is a checkpoint: it cannot run, step or be called into");
     assert!(last(&[GDB, "Mff,1:00"]).starts_with("E."));
     assert_eq!(last(&[GDB, "Z0,1000,1"]), "");
-    let toy = Toy::default();
-    let mut session = Session::new(&toy, &toy);
+    let toy = Arc::new(Toy::default());
+    let mut session = Session::new(toy.clone(), &*toy);
     session.handle(b"QThreadSuffixSupported");
     let reply = session.handle(b"vCont;c");
     assert!(reply.payload().starts_with(b"T05thread:1;"));

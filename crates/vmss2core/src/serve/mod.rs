@@ -106,12 +106,12 @@ impl Guest {
         };
         let monitor = Monitor::new(self, options.explain);
         if let Some(kernel) = kernel {
-            let target = processes(options, kernel, whole)?;
-            let server = Server::new(&target, &monitor);
+            let target = Arc::new(processes(options, kernel, whole)?);
+            let server = Server::new(target.clone(), &monitor);
             Ok(run(Service { server: &server, width, only: target.only() }))
         } else {
-            let target = without_processes(self, options, whole)?;
-            let server = Server::new(&target, &monitor);
+            let target = Arc::new(without_processes(self, options, whole)?);
+            let server = Server::new(target, &monitor);
             Ok(run(Service { server: &server, width, only: None }))
         }
     }
@@ -126,22 +126,22 @@ impl Guest {
 }
 
 /// What debuggers see of a Linux guest: all of it, or processes.
-fn processes<'a>(
+fn processes(
     options: &ServeOptions,
-    kernel: &'a Linux,
-    whole: Arc<dyn Inferior + 'a>,
-) -> Result<Processes<'a>, Error> {
+    kernel: &Linux,
+    whole: Arc<dyn Inferior>,
+) -> Result<Processes, Error> {
     let processes = Processes::new(kernel, whole).with_sysroot(options.sysroot.clone());
     let Some(which) = &options.pid else { return Ok(processes) };
     let pid = crate::ask::process_number(&kernel.tasks()?.tasks, which)?;
     processes.with_only(pid).map_err(|why| Error::NotServed { pid, why })
 }
 
-fn without_processes<'a>(
-    guest: &'a Guest,
+fn without_processes(
+    guest: &Guest,
     options: &ServeOptions,
-    whole: Arc<dyn Inferior + 'a>,
-) -> Result<KernelTarget<'a>, Error> {
+    whole: Arc<dyn Inferior>,
+) -> Result<KernelTarget, Error> {
     if let Some(which) = &options.pid {
         return Err(Error::NoProcesses(which.clone()));
     }
@@ -149,11 +149,11 @@ fn without_processes<'a>(
 }
 
 /// All tasks of the guest.
-fn tasks<'a>(
-    view: KernelView<'a>,
-    kernel: Option<&'a Linux>,
+fn tasks(
+    view: KernelView,
+    kernel: Option<&Linux>,
     tell: impl FnOnce(&[Problem]),
-) -> Result<GuestTasks<'a>, Error> {
+) -> Result<GuestTasks, Error> {
     let kernel = kernel.ok_or(Error::NoTasks)?;
     let (tasks, problems) = GuestTasks::list(view, kernel).map_err(Error::TaskList)?;
     tell(&problems);
