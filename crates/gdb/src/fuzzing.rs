@@ -12,8 +12,8 @@ use crate::connection;
 use crate::description::Description;
 use crate::session::Session;
 use crate::target::{
-    FileError, GuestFile, Inferior, Library, LibraryAddresses, Monitor, MonitorCommand, Region,
-    Selected, Slide, SystemTable, Target, Thread,
+    Attach, FileError, GuestFile, GuestFiles, Inferior, Library, LibraryAddresses, Monitor,
+    MonitorCommand, Region, Selected, Slide, SystemTable, Target, Thread,
 };
 
 /// A target of two threads and a page of memory; process 7 can be attached.
@@ -150,10 +150,27 @@ impl Target for Toy {
         vec![self.kernel.clone()]
     }
 
+    fn attach(&self) -> Option<&dyn Attach> {
+        Some(self)
+    }
+
+    fn files(&self) -> Option<&dyn GuestFiles> {
+        Some(self)
+    }
+
+    fn system_table(&self, name: &str) -> Option<SystemTable> {
+        self.tables_made.fetch_add(1, Ordering::Relaxed);
+        (name == "processes").then(|| SystemTable { kind: "processes", rows: Vec::new() })
+    }
+}
+
+impl Attach for Toy {
     fn attach(&self, pid: u32) -> Result<Arc<dyn Inferior>, String> {
         if pid == 7 { Ok(Arc::new(ToyInferior::new(7))) } else { Err("no such process".into()) }
     }
+}
 
+impl GuestFiles for Toy {
     /// Only process 7 has files: `/bin/toy`, whose second half is not in memory.
     fn open(&self, pid: u32, path: &str) -> Result<Box<dyn GuestFile>, FileError> {
         match (pid, path) {
@@ -167,11 +184,6 @@ impl Target for Toy {
             (_, "/proc/7/exe") => Ok("/bin/toy#".to_owned()),
             _ => Err(FileError::NotFound),
         }
-    }
-
-    fn system_table(&self, name: &str) -> Option<SystemTable> {
-        self.tables_made.fetch_add(1, Ordering::Relaxed);
-        (name == "processes").then(|| SystemTable { kind: "processes", rows: Vec::new() })
     }
 }
 

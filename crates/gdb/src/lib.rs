@@ -23,9 +23,10 @@ mod target;
 mod tests;
 
 pub use reply::Reply;
-pub use server::{Bind, Server, ServerError, Stop};
-pub use session::Session;
+pub use server::{Bind, Listening, Server, ServerError};
+pub use session::{Outcome, Running, Session};
 pub use target::{
-    FileError, GuestFile, Inferior, Library, LibraryAddresses, Linked, LinkedLibrary, MachKernel,
-    Monitor, MonitorCommand, Region, Selected, Slide, SystemTable, Target, Thread,
+    Attach, FileError, GuestFile, GuestFiles, Inferior, Library, LibraryAddresses, Linked,
+    LinkedLibrary, MachKernel, Monitor, MonitorCommand, Region, Selected, Slide, SystemTable,
+    Target, Thread,
 };

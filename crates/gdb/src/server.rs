@@ -54,7 +54,7 @@ pub struct Server<'m> {
 
 /// A server that listens, and how it is stopped.
 #[derive(Debug)]
-pub struct Stop {
+pub struct Listening {
     listener: Listener,
     is_asked: AtomicBool,
     /// In the order in which they came.
@@ -84,7 +84,7 @@ enum Stream {
     Unix(UnixStream),
 }
 
-impl Stop {
+impl Listening {
     /// Starts to listen. A socket in the file system is removed when this is
     /// dropped.
     pub fn bind(to: &Bind) -> Result<Self, ServerError> {
@@ -170,14 +170,14 @@ impl Stop {
             stream: stream.try_clone().ok()?,
             has_spoken: Arc::clone(&has_spoken),
         });
-        Some(Visit { stop: self, number, stream, has_spoken })
+        Some(Visit { listening: self, number, stream, has_spoken })
     }
 }
 
 /// A client's place among the others, which is free again when this goes, however that
 /// comes about.
 struct Visit<'s> {
-    stop: &'s Stop,
+    listening: &'s Listening,
     number: usize,
     stream: Stream,
     has_spoken: Arc<AtomicBool>,
@@ -186,7 +186,7 @@ struct Visit<'s> {
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
         // First: whoever has seen that we hang up finds a free place.
-        if let Ok(mut clients) = self.stop.clients.lock() {
+        if let Ok(mut clients) = self.listening.clients.lock() {
             clients.retain(|client| client.number != self.number);
         }
         self.stream.shut_down();
@@ -209,7 +209,7 @@ impl<R: Read> Read for Heard<'_, R> {
     }
 }
 
-impl Drop for Stop {
+impl Drop for Listening {
     fn drop(&mut self) {
         #[cfg(unix)]
         if let Listener::Unix(_, path) = &self.listener {
@@ -264,16 +264,16 @@ impl<'m> Server<'m> {
         Self { target, monitor }
     }
 
-    /// Answers clients, as many at a time as come, until [`Stop::stop`] is called.
-    pub fn run(&self, stop: &Stop) {
+    /// Answers clients, as many at a time as come, until [`Listening::stop`] is called.
+    pub fn run(&self, listening: &Listening) {
         thread::scope(|scope| {
-            while !stop.is_asked.load(Ordering::SeqCst) {
-                let Ok(stream) = stop.accept() else {
+            while !listening.is_asked.load(Ordering::SeqCst) {
+                let Ok(stream) = listening.accept() else {
                     // Out of descriptors, most likely: do not spin.
                     thread::sleep(std::time::Duration::from_millis(50));
                     continue;
                 };
-                let Some(visit) = stop.enter(stream) else { continue };
+                let Some(visit) = listening.enter(stream) else { continue };
                 // If there is no thread for it, the visit ends here. A client that is
                 // gone is no matter of ours.
                 let _ = thread::Builder::new().spawn_scoped(scope, move || self.talk(&visit));
@@ -295,7 +295,7 @@ impl<'m> Server<'m> {
     }
 
     /// Answers one client until it leaves. A fault of ours ends its session and no other.
-    pub fn serve(&self, input: &mut dyn Read, output: &mut dyn Write) -> io::Result<()> {
+    pub fn serve(&self, input: &mut dyn Read, output: &mut (dyn Write + Send)) -> io::Result<()> {
         let session = || {
             let session = Session::new(self.target.clone(), self.monitor);
             connection::serve(session, input, output)

@@ -1,6 +1,9 @@
 //! What is kept for each client.
 
+use std::fmt;
 use std::sync::Arc;
+
+use vmss2core_machine::{ControlError, Interrupt, Stop, StopReason};
 
 use crate::handlers::{self, Files, Object, Symbols};
 use crate::parse::{self, Which};
@@ -30,6 +33,8 @@ pub(crate) struct Agreed {
     pub(crate) extended: bool,
     /// Addresses are physical.
     pub(crate) physical: bool,
+    /// The client is told that a stop is a breakpoint's.
+    pub(crate) breakpoint_stops: bool,
 }
 
 /// The thread that a packet is about.
@@ -37,6 +42,38 @@ pub(crate) struct Agreed {
 pub(crate) struct Current {
     pub(crate) inferior: Arc<dyn Inferior>,
     pub(crate) tid: u32,
+}
+
+/// What comes of a packet.
+#[derive(Debug)]
+pub enum Outcome {
+    /// An answer.
+    Reply(Reply),
+    /// Nothing until what is debugged stops: [`Session::stopped`] is the answer.
+    Running(Running),
+}
+
+/// What is debugged runs.
+#[derive(Clone)]
+pub struct Running {
+    target: Arc<dyn Target>,
+    interrupt: Interrupt,
+}
+
+impl Running {
+    /// Waits until it stops, by itself or by [`Session::interrupt`].
+    pub fn wait(&self) -> Result<Stop, ControlError> {
+        match self.target.control() {
+            Some(control) => control.wait(&self.interrupt),
+            None => Ok(Stop { cpu: None, reason: StopReason::Interrupted }),
+        }
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Running").field(&self.interrupt).finish()
+    }
 }
 
 /// The state of one client.
@@ -61,6 +98,8 @@ pub struct Session<'m> {
     pub(crate) object: Option<Object>,
     /// Why something was refused last, for clients that only show that it was.
     pub(crate) refusal: Option<String>,
+    /// Stops what runs, if it runs.
+    pub(crate) interrupt: Option<Interrupt>,
 }
 
 impl<'m> Session<'m> {
@@ -81,12 +120,72 @@ impl<'m> Session<'m> {
             symbols: Symbols::default(),
             object: None,
             refusal: None,
+            interrupt: None,
         }
     }
 
-    /// Answers one packet.
-    pub fn handle(&mut self, packet: &[u8]) -> Reply {
-        handlers::handle(self, packet)
+    /// Answers one packet. While what is debugged runs no packet is answered.
+    pub fn handle(&mut self, packet: &[u8]) -> Outcome {
+        if self.interrupt.is_none() {
+            let reply = handlers::handle(self, packet);
+            if self.interrupt.is_none() {
+                return Outcome::Reply(reply);
+            }
+        }
+        let interrupt = self.interrupt.clone().unwrap_or_default();
+        Outcome::Running(Running { target: self.target.clone(), interrupt })
+    }
+
+    /// Whether what is debugged runs.
+    pub fn is_running(&self) -> bool {
+        self.interrupt.is_some()
+    }
+
+    /// Asks what runs to stop.
+    pub fn interrupt(&self) {
+        if let Some(interrupt) = &self.interrupt {
+            interrupt.ask();
+        }
+    }
+
+    /// The answer once what was [`Running`] has stopped.
+    pub fn stopped(&mut self, stop: &Stop) -> Reply {
+        self.interrupt = None;
+        self.renew();
+        handlers::stopped_by(self, stop)
+    }
+
+    /// The answer if it cannot be told whether what was [`Running`] has stopped.
+    pub fn lost(&mut self, why: &ControlError) -> Reply {
+        self.interrupt = None;
+        self.renew();
+        handlers::not_run(self, &why.to_string())
+    }
+
+    /// Takes the inferiors as they are now in place of those of before.
+    pub(crate) fn renew(&mut self) {
+        let now = if self.agreed.extended {
+            self.target.extended_inferiors()
+        } else {
+            self.target.inferiors()
+        };
+        let again = |pid: u32| {
+            let same = now.iter().find(|inferior| inferior.pid() == pid).cloned();
+            same.or_else(|| self.target.attach()?.attach(pid).ok())
+        };
+        self.inferiors = self.inferiors.iter().filter_map(|before| again(before.pid())).collect();
+        self.object = None;
+    }
+
+    /// Looks at what a processor executes.
+    pub(crate) fn look_at_cpu(&mut self, cpu: u32) {
+        let thread_of = |inferior: &Arc<dyn Inferior>| {
+            let mut tids = inferior.threads().iter().map(|thread| thread.tid);
+            let tid = tids.find(|tid| inferior.cpu(*tid) == Some(cpu))?;
+            Some((inferior.pid(), tid))
+        };
+        let found = self.inferiors.iter().find_map(thread_of);
+        self.selected = found.or(self.selected);
     }
 
     /// What the last packet wants on the client's console before its answer, as

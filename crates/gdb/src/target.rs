@@ -1,15 +1,15 @@
 //! What is debugged, as the protocol's handlers see it.
 //!
-//! A [`Target`] is a checkpoint in one mode: it says what is attached when a
-//! client comes, and attaches more where the mode can. Each [`Inferior`] is what
+//! A [`Target`] says what is attached when a client comes, attaches more where it can,
+//! and runs where it can. Each [`Inferior`] is what
 //! gdb calls so: threads with registers that see memory. Handlers know nothing
 //! else of vCPUs, tasks and processes.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use vmss2core_machine::Registers;
 use vmss2core_machine::paging::{AddressSpace, Permissions};
+use vmss2core_machine::{Control, Registers};
 use vmss2core_mem::{Gva, PhysicalMemory};
 
 use crate::description::Description;
@@ -122,6 +122,11 @@ pub trait Inferior: Send + Sync {
     /// The registers of a thread, in which order and of what kind.
     fn description(&self) -> &Description;
 
+    /// Index of the processor that executes a thread, if one does.
+    fn cpu(&self, tid: u32) -> Option<u32> {
+        self.threads().iter().find(|thread| thread.tid == tid)?.core
+    }
+
     /// The registers of one thread; `None` if there is no such thread.
     fn registers(&self, tid: u32) -> Option<Registers>;
 
@@ -197,7 +202,26 @@ pub trait GuestFile: Send {
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize, FileError>;
 }
 
-/// What a client may open.
+/// What is attached when a client names it.
+pub trait Attach: Send + Sync {
+    /// A process by its number; the error is a sentence for the user.
+    fn attach(&self, pid: u32) -> Result<Arc<dyn Inferior>, String>;
+}
+
+/// The files of a guest.
+pub trait GuestFiles: Send + Sync {
+    /// Opens one, as `pid` sees it (0: as all do).
+    fn open(&self, pid: u32, path: &str) -> Result<Box<dyn GuestFile>, FileError>;
+
+    /// What a symbolic link says.
+    fn read_link(&self, pid: u32, path: &str) -> Result<String, FileError>;
+}
+
+/// What is debugged. An ability that not every target has is an accessor that may be
+/// absent; what the protocol says it can do is put together from what is there.
+///
+/// Nothing is kept over a stop: each time it is asked, a target gives inferiors as they
+/// are now.
 pub trait Target: Send + Sync {
     /// Guest physical memory.
     fn physical(&self) -> PhysicalMemory;
@@ -216,19 +240,24 @@ pub trait Target: Send + Sync {
         self.inferiors()
     }
 
-    /// Attaches one more; the error is a sentence for the user.
-    fn attach(&self, _pid: u32) -> Result<Arc<dyn Inferior>, String> {
-        Err("this server has nothing to attach to".to_owned())
+    /// What else can be attached to.
+    fn attach(&self) -> Option<&dyn Attach> {
+        None
     }
 
-    /// Opens a file of the guest, as `pid` sees it (0: as all do).
-    fn open(&self, _pid: u32, _path: &str) -> Result<Box<dyn GuestFile>, FileError> {
-        Err(FileError::NotFound)
+    /// Why nothing else can, a sentence for the user.
+    fn nothing_to_attach(&self) -> &'static str {
+        "this server has nothing to attach to"
     }
 
-    /// What a symbolic link of the guest says.
-    fn read_link(&self, _pid: u32, _path: &str) -> Result<String, FileError> {
-        Err(FileError::NotFound)
+    /// Files of the guest.
+    fn files(&self) -> Option<&dyn GuestFiles> {
+        None
+    }
+
+    /// What makes it go on; `None` of a checkpoint.
+    fn control(&self) -> Option<&dyn Control> {
+        None
     }
 
     /// A table of the guest's system (`info os NAME`).

@@ -1,6 +1,7 @@
-//! A virtual machine standing still: its memory, its processors and their page tables.
+//! A virtual machine at one moment: its memory, its processors and their page tables.
 //!
-//! A [`Checkpoint`] is what input formats make and everything else works from. Nothing
+//! A [`Checkpoint`] is what input formats make and everything else works from; a [`Source`]
+//! gives it, and of a machine that can run, [`Control`] too. Nothing
 //! here parses a file format or knows a guest operating system. What depends on the
 //! kind of processor is in its folder below `arch`.
 
@@ -9,11 +10,17 @@
 
 pub mod arch;
 mod checkpoint;
+mod control;
 mod cpu;
 pub mod paging;
+mod source;
 mod view;
 
 pub use arch::{Arch, Privilege, RegisterDef, Registers, Scope, Table, Width, arm64, x86};
 pub use checkpoint::{About, Architecture, Checkpoint, Machine, Provenance, Snapshot, SourceFile};
+pub use control::{
+    Breakpoints, Control, ControlError, Interrupt, Replay, Resume, Stop, StopReason, Writes,
+};
 pub use cpu::Vcpu;
+pub use source::{Source, SourceError};
 pub use view::VcpuView;

@@ -20,7 +20,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use vmss2core_debug::kernel::KernelTarget;
 use vmss2core_gdb::description::Description;
-use vmss2core_gdb::{Bind, Inferior, Region, Stop, Thread};
+use vmss2core_gdb::{Bind, Inferior, Listening, Region, Thread};
 use vmss2core_lab::Guest;
 use vmss2core_lab::judges::{Judge, gdb, gdb_trixie};
 use vmss2core_machine::{Arch, Registers, Scope, Width, x86};
@@ -312,7 +312,7 @@ fn with_crowd(ask: impl FnOnce(&Path) -> Result<String>) -> Result<String> {
     let socket = dir.path().join("socket");
     let crowd = Arc::new(Crowd::new());
     let target = KernelTarget::new(&crowd.memory, crowd.clone());
-    let stop = Stop::bind(&Bind::Unix(socket.clone()))?;
+    let stop = Listening::bind(&Bind::Unix(socket.clone()))?;
     let monitor = vmss2core_gdb::fuzzing::Toy::default();
     let server = vmss2core_gdb::Server::new(Arc::new(target), &monitor);
     std::thread::scope(|scope| {

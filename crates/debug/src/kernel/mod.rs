@@ -137,9 +137,8 @@ impl Target for KernelTarget {
         vec![self.inferior.clone()]
     }
 
-    fn attach(&self, _: u32) -> Result<Arc<dyn Inferior>, String> {
-        Err("only processes of Linux guests can be attached to: \"target remote\" shows the \
-             processors of this one"
-            .to_owned())
+    fn nothing_to_attach(&self) -> &'static str {
+        "only processes of Linux guests can be attached to: \"target remote\" shows the \
+         processors of this one"
     }
 }

@@ -215,8 +215,15 @@ mod tests {
 
     use super::*;
     use crate::kernel::{KernelTarget, Vcpus};
-    use vmss2core_gdb::Session;
     use vmss2core_gdb::fuzzing::Toy;
+    use vmss2core_gdb::{Outcome, Session};
+
+    fn reply(session: &mut Session<'_>, packet: &str) -> Vec<u8> {
+        match session.handle(packet.as_bytes()) {
+            Outcome::Reply(reply) => reply.payload().to_vec(),
+            Outcome::Running(_) => panic!("{packet} runs"),
+        }
+    }
 
     /// lldb looks for the kernel of macOS by itself if it is told of no system.
     #[test]
@@ -233,7 +240,7 @@ mod tests {
         let target = KernelTarget::new(&checkpoint.memory, Arc::new(vcpus));
         let toy = Toy::default();
         let mut session = Session::new(Arc::new(target), &toy);
-        let mut ask = |packet: &str| session.handle(packet.as_bytes()).payload().to_vec();
+        let mut ask = |packet: &str| reply(&mut session, packet);
         ask("QThreadSuffixSupported");
         assert_eq!(ask("qHostInfo"), b"ptrsize:8;endian:little;");
         assert_eq!(ask("qProcessInfo"), b"pid:1;ptrsize:8;endian:little;");
@@ -276,7 +283,7 @@ mod tests {
         let target = KernelTarget::new(&checkpoint.memory, Arc::new(vcpus));
         let toy = Toy::default();
         let mut session = Session::new(Arc::new(target), &toy);
-        let mut ask = |packet: &str| session.handle(packet.as_bytes()).payload().to_vec();
+        let mut ask = |packet: &str| reply(&mut session, packet);
         let kind = "triple:7838365f36342d6170706c652d6d61636f7378;vendor:apple;ostype:macosx;\
                     ptrsize:8;endian:little;";
         assert_eq!(ask("qHostInfo"), kind.as_bytes());

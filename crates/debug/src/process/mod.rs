@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use vmss2core_gdb::description::Description;
-use vmss2core_gdb::{FileError, GuestFile, Inferior, SystemTable, Target};
+use vmss2core_gdb::{Attach, FileError, GuestFile, GuestFiles, Inferior, SystemTable, Target};
 use vmss2core_guest::linux::{Kernel, NoProcess, RegisterFinder, Task, process_meant};
 use vmss2core_mem::PhysicalMemory;
 
@@ -133,6 +133,20 @@ impl Target for Processes {
         }
     }
 
+    fn attach(&self) -> Option<&dyn Attach> {
+        Some(self)
+    }
+
+    fn files(&self) -> Option<&dyn GuestFiles> {
+        Some(self)
+    }
+
+    fn system_table(&self, name: &str) -> Option<SystemTable> {
+        self.tables.get(name, &self.kernel, self.tasks().ok()?)
+    }
+}
+
+impl Attach for Processes {
     fn attach(&self, pid: u32) -> Result<Arc<dyn Inferior>, String> {
         match &self.only {
             Some(only) if only.pid() != pid => Err(format!(
@@ -142,7 +156,9 @@ impl Target for Processes {
             _ => Ok(self.find(pid)?),
         }
     }
+}
 
+impl GuestFiles for Processes {
     fn open(&self, pid: u32, path: &str) -> Result<Box<dyn GuestFile>, FileError> {
         if let Some(path) = proc::ProcPath::parse(path) {
             return self.open_made_up(path);
@@ -168,10 +184,6 @@ impl Target for Processes {
         let path = proc::ProcPath::parse(path).ok_or(FileError::NotFound)?;
         let process = self.find(path.pid).map_err(|_| FileError::NotFound)?;
         proc::link(&process, &path).ok_or(FileError::NotFound)
-    }
-
-    fn system_table(&self, name: &str) -> Option<SystemTable> {
-        self.tables.get(name, &self.kernel, self.tasks().ok()?)
     }
 }
 

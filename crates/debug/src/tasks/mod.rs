@@ -116,6 +116,10 @@ impl Inferior for GuestTasks {
         self.view.description()
     }
 
+    fn cpu(&self, tid: u32) -> Option<u32> {
+        self.tasks.get(&tid)?.on_vcpu
+    }
+
     fn registers(&self, tid: u32) -> Option<Registers> {
         Some(self.cpu(self.tasks.get(&tid)?))
     }

@@ -17,7 +17,12 @@ fn attach(session: &mut Session<'_>, pid: &[u8]) -> Reply {
     let pid = parse::number(pid).and_then(|pid| u32::try_from(pid).ok());
     let Some(pid) = pid else { return Reply::error(EINVAL) };
     if session.inferior(pid).is_none() {
-        match session.target.attach(pid) {
+        let target = session.target.clone();
+        let attached = match target.attach() {
+            Some(ability) => ability.attach(pid),
+            None => Err(target.nothing_to_attach().to_owned()),
+        };
+        match attached {
             Ok(inferior) => session.inferiors.push(inferior),
             Err(why) => {
                 session.refusal = Some(why.clone());

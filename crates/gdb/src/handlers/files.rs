@@ -108,6 +108,13 @@ fn pid(session: &Session<'_>) -> u32 {
     }
 }
 
+/// Opens a file by the digits of its path.
+fn open_path(session: &Session<'_>, digits: &[u8]) -> Result<Box<dyn GuestFile>, u8> {
+    let path = path(digits)?;
+    let files = session.target.files().ok_or(ENOENT)?;
+    files.open(pid(session), &path).map_err(number_of)
+}
+
 /// `PATH,FLAGS,MODE`.
 fn open(session: &mut Session<'_>, packet: &[u8]) -> Reply {
     let cut = || {
@@ -118,9 +125,7 @@ fn open(session: &mut Session<'_>, packet: &[u8]) -> Reply {
     if flags & TO_WRITE != 0 {
         return failed(EROFS);
     }
-    let target = session.target.clone();
-    let opened = |path: String| target.open(pid(session), &path).map_err(number_of);
-    match path(digits).and_then(opened) {
+    match open_path(session, digits) {
         Ok(file) => match session.files.add(file) {
             Some(number) => Reply::text(format!("F{number:x}")),
             None => failed(EMFILE),
@@ -165,9 +170,7 @@ fn status(session: &mut Session<'_>, number: &[u8]) -> Reply {
 }
 
 fn status_of_path(session: &mut Session<'_>, digits: &[u8]) -> Reply {
-    let target = session.target.clone();
-    let opened = |path: String| target.open(pid(session), &path).map_err(number_of);
-    match path(digits).and_then(opened) {
+    match open_path(session, digits) {
         Ok(file) => described(file.len_bytes()),
         Err(number) => failed(number),
     }
@@ -190,7 +193,10 @@ fn described(len_bytes: u64) -> Reply {
 
 fn read_link(session: &mut Session<'_>, digits: &[u8]) -> Reply {
     let target = session.target.clone();
-    let read = |path: String| target.read_link(pid(session), &path).map_err(number_of);
+    let read = |path: String| {
+        let files = target.files().ok_or(ENOENT)?;
+        files.read_link(pid(session), &path).map_err(number_of)
+    };
     match path(digits).and_then(read) {
         Ok(text) => Reply::binary(&format!("F{:x};", text.len()), text.as_bytes()),
         Err(number) => failed(number),

@@ -1,11 +1,11 @@
 //! Memory, virtual or physical.
 
-use vmss2core_mem::Gpa;
+use vmss2core_mem::{Gpa, Gva, PAGE_SIZE};
 
 use super::Family;
 use crate::packet::PACKET_BYTES;
 use crate::parse;
-use crate::reply::{EFAULT, EINVAL, EPERM, Reply};
+use crate::reply::{EFAULT, EINVAL, EIO, EPERM, Reply};
 use crate::session::{Client, Session};
 
 /// Most bytes in one answer, each of which may take two.
@@ -14,8 +14,8 @@ const MOST_BYTES: u64 = PACKET_BYTES as u64 / 2 - 1;
 pub(super) const PACKETS: Family = &[
     ("m", digits),
     ("x", binary),
-    ("M", refuse),
-    ("X", refuse),
+    ("M", |session, packet| write(session, packet, parse::bytes)),
+    ("X", |session, packet| write(session, packet, |data| Some(data.to_vec()))),
     ("Qqemu.PhyMemMode:", set_physical),
     ("qqemu.PhyMemMode", |session, _| Reply::text(u8::from(session.agreed.physical).to_string())),
 ];
@@ -73,8 +73,50 @@ fn read_physical(session: &Session<'_>, address: u64, buf: &mut [u8]) -> usize {
     got
 }
 
-fn refuse(session: &mut Session<'_>, _: &[u8]) -> Reply {
-    session.refuse("the memory of a checkpoint cannot be changed", EPERM)
+/// `ADDRESS,LENGTH:DATA`.
+fn write(
+    session: &mut Session<'_>,
+    packet: &[u8],
+    decode: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
+) -> Reply {
+    let target = session.target.clone();
+    let Some(control) = target.control() else {
+        return session.refuse("the memory of a checkpoint cannot be changed", EPERM);
+    };
+    let Some(writes) = control.writes() else {
+        return session.refuse("the memory of this machine cannot be changed", EPERM);
+    };
+    let cut = || {
+        let (range, data) = parse::split(packet, b':')?;
+        let ((address, len), data) = (parse::pair(range)?, decode(data)?);
+        (data.len() as u64 == len).then_some((address, data))
+    };
+    let Some((address, data)) = cut() else { return Reply::error(EINVAL) };
+    let Some(parts) = parts(session, address, &data) else { return Reply::error(EFAULT) };
+    let written = parts.iter().try_for_each(|(gpa, part)| writes.memory(*gpa, part));
+    session.renew();
+    match written {
+        Ok(()) => Reply::ok(),
+        Err(why) => session.refuse(&why.to_string(), EIO),
+    }
+}
+
+/// Where each page's part of the data belongs; `None` if a page is not mapped.
+fn parts<'d>(session: &Session<'_>, address: u64, data: &'d [u8]) -> Option<Vec<(Gpa, &'d [u8])>> {
+    if session.agreed.physical {
+        return Some(vec![(Gpa(address), data)]);
+    }
+    let current = session.current()?;
+    let space = current.inferior.space(current.tid)?;
+    let (mut at, mut rest, mut parts) = (address, data, Vec::new());
+    while !rest.is_empty() {
+        let in_page = PAGE_SIZE.saturating_sub(at % PAGE_SIZE);
+        let len = usize::try_from(in_page).unwrap_or(usize::MAX).min(rest.len());
+        let (part, behind) = rest.split_at_checked(len)?;
+        parts.push((space.translate(Gva(at)).ok()?.gpa, part));
+        (at, rest) = (at.wrapping_add(in_page), behind);
+    }
+    Some(parts)
 }
 
 fn set_physical(session: &mut Session<'_>, value: &[u8]) -> Reply {

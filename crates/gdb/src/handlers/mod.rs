@@ -1,6 +1,7 @@
 //! Answers to packets, a file for each family.
 
 mod attach;
+mod breakpoints;
 mod files;
 mod lldb;
 mod memory;
@@ -13,6 +14,7 @@ mod tls;
 mod transfer;
 
 pub(crate) use files::Files;
+pub(crate) use resume::{refused as not_run, stopped_by};
 pub(crate) use tls::Symbols;
 pub(crate) use transfer::Object;
 
@@ -25,7 +27,7 @@ type Handler = fn(&mut Session<'_>, &[u8]) -> Reply;
 /// What a family answers: packets by their prefix. The longest that fits counts.
 type Family = &'static [(&'static str, Handler)];
 
-const FAMILIES: [Family; 11] = [
+const FAMILIES: [Family; 12] = [
     query::PACKETS,
     threads::PACKETS,
     registers::PACKETS,
@@ -34,6 +36,7 @@ const FAMILIES: [Family; 11] = [
     files::PACKETS,
     tls::PACKETS,
     resume::PACKETS,
+    breakpoints::PACKETS,
     attach::PACKETS,
     monitor::PACKETS,
     lldb::PACKETS,

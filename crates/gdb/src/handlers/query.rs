@@ -41,6 +41,15 @@ fn supported(session: &mut Session<'_>, features: &[u8]) -> Reply {
     if session.agreed.multiprocess {
         answer.push_str(";multiprocess+");
     }
+    if let Some(control) = session.target.control() {
+        if control.breakpoints().is_some() {
+            session.agreed.breakpoint_stops = has("swbreak+");
+            answer.push_str(";swbreak+;hwbreak+");
+        }
+        if control.replay().is_some() {
+            answer.push_str(";ReverseStep+;ReverseContinue+");
+        }
+    }
     Reply::text(answer)
 }
 

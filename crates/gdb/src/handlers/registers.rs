@@ -4,14 +4,14 @@ use vmss2core_machine::{RegisterDef, Registers};
 
 use super::Family;
 use crate::parse;
-use crate::reply::{EINVAL, EPERM, Reply, hex};
+use crate::reply::{EINVAL, EIO, EPERM, Reply, hex};
 use crate::session::{Client, Current, Session};
 
 pub(super) const PACKETS: Family = &[
     ("g", all),
     ("p", one),
-    ("G", refuse),
-    ("P", refuse),
+    ("G", set_all),
+    ("P", set),
     ("QSaveRegisterState", |_, _| Reply::error(EPERM)),
 ];
 
@@ -52,6 +52,48 @@ fn one(session: &mut Session<'_>, packet: &[u8]) -> Reply {
     found().map_or_else(|| Reply::error(EINVAL), Reply::text)
 }
 
-fn refuse(session: &mut Session<'_>, _: &[u8]) -> Reply {
-    session.refuse("the registers of a checkpoint cannot be changed", EPERM)
+const UNCHANGEABLE: &str = "the registers of a checkpoint cannot be changed";
+
+/// Debuggers that are refused this set registers one by one.
+fn set_all(session: &mut Session<'_>, _: &[u8]) -> Reply {
+    match session.target.control() {
+        Some(_) => Reply::unsupported(),
+        None => session.refuse(UNCHANGEABLE, EPERM),
+    }
+}
+
+/// `NUMBER=BYTES`.
+fn set(session: &mut Session<'_>, packet: &[u8]) -> Reply {
+    let target = session.target.clone();
+    let Some(control) = target.control() else { return session.refuse(UNCHANGEABLE, EPERM) };
+    let Some(writes) = control.writes() else {
+        return session.refuse("the registers of this machine cannot be changed", EPERM);
+    };
+    let Some((thread, name, value)) = meant(session, packet) else {
+        return Reply::error(EINVAL);
+    };
+    let Some(cpu) = thread.inferior.cpu(thread.tid) else {
+        return session.refuse("no processor executes this thread", EPERM);
+    };
+    let set = writes.register(cpu, &name, value);
+    session.renew();
+    match set {
+        Ok(()) => Reply::ok(),
+        Err(why) => session.refuse(&why.to_string(), EIO),
+    }
+}
+
+/// The thread, the register and its value that a packet means.
+fn meant(session: &Session<'_>, packet: &[u8]) -> Option<(Current, String, u128)> {
+    let (packet, thread) = session.addressed(packet);
+    let (thread, (number, digits)) = (thread?, parse::split(packet, b'=')?);
+    let number = usize::try_from(parse::number(number)?).ok()?;
+    let register = thread.inferior.description().registers().get(number)?;
+    let (name, bytes) = (register.name.clone(), parse::bytes(digits)?);
+    let mut value = [0; 16];
+    if bytes.len() != register.len_bytes() {
+        return None;
+    }
+    value.get_mut(..bytes.len())?.copy_from_slice(&bytes);
+    Some((thread, name, u128::from_le_bytes(value)))
 }

@@ -76,17 +76,17 @@ fn nothing_is_written_and_odd_paths_are_refused() {
 fn open_files_are_limited_and_numbers_are_used_again() {
     let toy = Arc::new(Toy::default());
     let mut session = Session::new(toy.clone(), &*toy);
-    session.handle(b"vAttach;7");
-    session.handle(b"vFile:setfs:7");
+    reply(&mut session, b"vAttach;7");
+    reply(&mut session, b"vFile:setfs:7");
     let packet = open("/bin/toy");
     let mut open =
-        || String::from_utf8_lossy(session.handle(packet.as_bytes()).payload()).into_owned();
+        || String::from_utf8_lossy(reply(&mut session, packet.as_bytes()).payload()).into_owned();
     for number in 0..1024 {
         assert_eq!(open(), format!("F{number:x}"));
     }
     assert_eq!(open(), "F-1,18");
-    assert_eq!(session.handle(b"vFile:close:1f").payload(), b"F0");
-    assert_eq!(session.handle(packet.as_bytes()).payload(), b"F1f");
+    assert_eq!(reply(&mut session, b"vFile:close:1f").payload(), b"F0");
+    assert_eq!(reply(&mut session, packet.as_bytes()).payload(), b"F1f");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn an_object_is_made_once_however_many_parts_it_is_read_in() {
     let mut session = Session::new(toy.clone(), &*toy);
     let mut text = String::new();
     for at in 0.. {
-        let part = session.handle(format!("qXfer:osdata:read:processes:{at:x},1").as_bytes());
+        let part = reply(&mut session, format!("qXfer:osdata:read:processes:{at:x},1").as_bytes());
         text.push_str(&String::from_utf8_lossy(&part.payload()[1..]));
         if part.payload()[0] == b'l' {
             break;
@@ -125,7 +125,7 @@ fn an_object_is_made_once_however_many_parts_it_is_read_in() {
     assert_eq!(toy.tables_made.load(Ordering::Relaxed), 1);
     // Another is another, and so is what is read anew.
     for (packet, made) in [("other:0,1", 2), ("processes:1,1", 3), ("processes:0,1", 4)] {
-        session.handle(format!("qXfer:osdata:read:{packet}").as_bytes());
+        reply(&mut session, format!("qXfer:osdata:read:{packet}").as_bytes());
         assert_eq!(toy.tables_made.load(Ordering::Relaxed), made);
     }
 }

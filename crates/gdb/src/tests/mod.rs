@@ -4,19 +4,30 @@ use std::sync::Arc;
 
 use crate::fuzzing::{Toy, converse, packets};
 use crate::packet::encode;
-use crate::session::Session;
+use crate::reply::Reply;
+use crate::session::{Outcome, Session};
 
 mod files;
+mod machine;
 mod malformed;
+mod running;
 mod server;
 mod transcripts;
+
+/// The answer to a packet that lets nothing run.
+fn reply(session: &mut Session<'_>, packet: &[u8]) -> Reply {
+    match session.handle(packet) {
+        Outcome::Reply(reply) => reply,
+        Outcome::Running(_) => panic!("{} runs", String::from_utf8_lossy(packet)),
+    }
+}
 
 /// The answers to packets, one session long.
 fn answers(sent: &[&str]) -> Vec<String> {
     let toy = Arc::new(Toy::default());
     let mut session = Session::new(toy.clone(), &*toy);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    sent.iter().map(|packet| text(session.handle(packet.as_bytes()).payload())).collect()
+    sent.iter().map(|packet| text(reply(&mut session, packet.as_bytes()).payload())).collect()
 }
 
 /// The last answer.

@@ -10,7 +10,7 @@ use crate::fuzzing::Toy;
 use crate::packet::encode;
 use crate::reply::hex;
 use crate::target::{Monitor, MonitorCommand, Selected};
-use crate::{Bind, Server, Stop};
+use crate::{Bind, Listening, Server};
 
 /// As many clients as there is room for.
 const FULL: usize = 64;
@@ -34,7 +34,7 @@ impl Monitor for Faulty {
 fn serving(visit: impl FnOnce(SocketAddr)) {
     let toy = Arc::new(Toy::default());
     let server = Server::new(toy, &Faulty);
-    let stop = Stop::bind(&Bind::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
+    let stop = Listening::bind(&Bind::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
     thread::scope(|scope| {
         scope.spawn(|| server.run(&stop));
         // Also if it fails, so that the scope ends.
@@ -121,7 +121,7 @@ fn a_socket_is_for_its_owner_from_the_first_moment() {
 
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("socket");
-    let stop = Stop::bind(&Bind::Unix(path.clone())).unwrap();
+    let stop = Listening::bind(&Bind::Unix(path.clone())).unwrap();
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     drop(stop);

@@ -144,8 +144,8 @@ fn a_checkpoint_cannot_run_and_says_so_to_each_client_in_its_way() {
     assert_eq!(last(&[GDB, "Z0,1000,1"]), "");
     let toy = Arc::new(Toy::default());
     let mut session = Session::new(toy.clone(), &*toy);
-    session.handle(b"QThreadSuffixSupported");
-    let reply = session.handle(b"vCont;c");
+    reply(&mut session, b"QThreadSuffixSupported");
+    let reply = reply(&mut session, b"vCont;c");
     assert!(reply.payload().starts_with(b"T05thread:1;"));
     let console = session.take_console();
     assert!(console.iter().all(|line| line.starts_with(b"O746869732069732061")));

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use vmss2core::{Error, Guest, ServeOptions, Service, Threads, kernel_file_advice};
-use vmss2core_gdb::{Bind, Server, Stop};
+use vmss2core_gdb::{Bind, Listening, Server};
 use vmss2core_machine::{Provenance, Width};
 
 use super::{Plan, open};
@@ -58,7 +58,7 @@ fn with_options(error: Error) -> anyhow::Error {
 fn serve(plan: &GdbPlan, guest: &Guest, service: Service<'_>) -> anyhow::Result<()> {
     let bind = match &plan.place {
         Place::Stdio => {
-            service.server.serve(&mut io::stdin().lock(), &mut io::stdout().lock())?;
+            service.server.serve(&mut io::stdin().lock(), &mut io::stdout())?;
             return Ok(());
         }
         Place::Unix(path) => Bind::Unix(path.clone()),
@@ -68,7 +68,7 @@ fn serve(plan: &GdbPlan, guest: &Guest, service: Service<'_>) -> anyhow::Result<
         }
     };
     let cancel = Cancel::install().context("taking over signals")?;
-    let stop = Stop::bind(&bind)?;
+    let stop = Listening::bind(&bind)?;
     let address = address(&bind, &stop);
     check_address(&address)?;
     if let Some(script) = &plan.script {
@@ -86,7 +86,7 @@ fn serve(plan: &GdbPlan, guest: &Guest, service: Service<'_>) -> anyhow::Result<
 }
 
 /// Until the user has enough of it.
-fn run_until_signal(server: &Server<'_>, stop: &Stop, cancel: &Cancel) {
+fn run_until_signal(server: &Server<'_>, stop: &Listening, cancel: &Cancel) {
     cancel.deferred(|| {
         thread::scope(|scope| {
             scope.spawn(|| server.run(stop));
@@ -99,7 +99,7 @@ fn run_until_signal(server: &Server<'_>, stop: &Stop, cancel: &Cancel) {
 }
 
 /// As gdb takes it behind `target remote`.
-fn address(bind: &Bind, stop: &Stop) -> String {
+fn address(bind: &Bind, stop: &Listening) -> String {
     match (bind, stop.address()) {
         (_, Some(address)) if address.ip().is_loopback() && address.is_ipv4() => {
             format!(":{}", address.port())
