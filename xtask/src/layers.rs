@@ -14,10 +14,14 @@ use serde_json::Value;
 /// Which of our crates a crate may use outside its tests.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("vmss2core-mem", &[]),
+    ("vmss2core-formats", &[]),
     ("vmss2core-machine", &["vmss2core-mem"]),
-    ("vmss2core-checkpoint", &["vmss2core-mem", "vmss2core-machine"]),
-    ("vmss2core-guest", &["vmss2core-mem", "vmss2core-machine"]),
-    ("vmss2core-dump", &["vmss2core-mem", "vmss2core-machine", "vmss2core-guest"]),
+    ("vmss2core-checkpoint", &["vmss2core-formats", "vmss2core-mem", "vmss2core-machine"]),
+    ("vmss2core-guest", &["vmss2core-formats", "vmss2core-mem", "vmss2core-machine"]),
+    (
+        "vmss2core-dump",
+        &["vmss2core-formats", "vmss2core-mem", "vmss2core-machine", "vmss2core-guest"],
+    ),
     ("vmss2core-gdb", &["vmss2core-mem", "vmss2core-machine"]),
     (
         "vmss2core-debug",

@@ -32,9 +32,9 @@ pub use output::Existing;
 ///
 /// To add one:
 ///
-/// 1. A folder `src/NAME/` here: raw structures in `raw.rs` (zerocopy, sizes
-///    asserted, the document they come from in the module's first line), the
-///    plan in `mod.rs`. Never open or write a file: fill an `engine::Layout`
+/// 1. Its structures in the crate `formats` (zerocopy, sizes asserted, the document they
+///    come from in the module's first line); a folder `src/NAME/` here with the plan in
+///    `mod.rs`. Never open or write a file: fill an `engine::Layout`
 ///    with header bytes and extents of guest memory, and let `engine::write` do
 ///    the rest; or, if memory does not go into the file as it is, write through
 ///    an `engine::Output`. What cannot be expressed becomes a `Problem` of the summary,

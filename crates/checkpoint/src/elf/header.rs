@@ -1,7 +1,10 @@
 //! The ELF header and the program headers, as the System V ABI has them ("Object Files",
 //! "Program Header"), for both word sizes and both byte orders.
 
+use std::mem::offset_of;
 use std::ops::Range;
+
+use vmss2core_formats::elf::{ET_CORE, ET_REL, Ehdr32, Ehdr64, PT_NOTE, Phdr32, Phdr64};
 
 use crate::OpenError;
 use crate::source::Source;
@@ -24,23 +27,36 @@ pub(super) struct Header {
 
 impl Header {
     /// `ET_REL`.
-    pub(super) const RELOCATABLE: u64 = 1;
+    pub(super) const RELOCATABLE: u64 = ET_REL as u64;
     /// `ET_CORE`.
-    pub(super) const CORE: u64 = 4;
+    pub(super) const CORE: u64 = ET_CORE as u64;
 
     /// Reads the header of an ELF file; `None` if it is cut off or broken.
     pub(super) fn read(source: &Source) -> Result<Option<Self>, OpenError> {
-        let head = source.start(64)?;
+        let head = source.start(size_of::<Ehdr64>())?;
         let (Some(class), Some(order)) = (head.get(4), head.get(5)) else { return Ok(None) };
         if !matches!((class, order), (1 | 2, 1 | 2)) {
             return Ok(None);
         }
         let (is_wide, is_big) = (*class == 2, *order == 2);
         let mut header = Self { kind: 0, is_wide, is_big, segments: (0, 0, 0) };
-        let places =
-            if is_wide { [(32, 8), (54, 2), (56, 2)] } else { [(28, 4), (42, 2), (44, 2)] };
+        let (at, len, count) = if is_wide {
+            (
+                offset_of!(Ehdr64, e_phoff),
+                offset_of!(Ehdr64, e_phentsize),
+                offset_of!(Ehdr64, e_phnum),
+            )
+        } else {
+            (
+                offset_of!(Ehdr32, e_phoff),
+                offset_of!(Ehdr32, e_phentsize),
+                offset_of!(Ehdr32, e_phnum),
+            )
+        };
+        let places = [(at, if is_wide { 8 } else { 4 }), (len, 2), (count, 2)];
         let read = |(at, len): (usize, usize)| header.number(&head, at, len);
-        let (Some(kind), [Some(at), Some(len), Some(count)]) = (read((16, 2)), places.map(read))
+        let (Some(kind), [Some(at), Some(len), Some(count)]) =
+            (read((offset_of!(Ehdr64, e_type), 2)), places.map(read))
         else {
             return Ok(None);
         };
@@ -57,8 +73,11 @@ impl Header {
 
     /// Where in the file the notes are.
     pub(super) fn notes(&self, source: &Source) -> Vec<Range<u64>> {
-        const PT_NOTE: u64 = 4;
-        let (offset, file_len) = if self.is_wide { ((8, 8), (32, 8)) } else { ((4, 4), (16, 4)) };
+        let (offset, file_len) = if self.is_wide {
+            ((offset_of!(Phdr64, p_offset), 8), (offset_of!(Phdr64, p_filesz), 8))
+        } else {
+            ((offset_of!(Phdr32, p_offset), 4), (offset_of!(Phdr32, p_filesz), 4))
+        };
         let (first, len, count) = self.segments;
         let len_bytes = usize::try_from(len).unwrap_or_default().min(64);
         let mut found = Vec::new();
@@ -68,7 +87,7 @@ impl Header {
             // What is cut off tells nothing.
             let Some(Ok(())) = at.map(|at| source.read(at, &mut segment)) else { break };
             let read = |(at, len)| self.number(&segment, at, len);
-            if read((0, 4)) == Some(PT_NOTE)
+            if read((0, 4)) == Some(PT_NOTE.into())
                 && let (Some(start), Some(len)) = (read(offset), read(file_len))
             {
                 found.push(start..start.saturating_add(len));

@@ -1,5 +1,7 @@
 //! The notes of an ELF core: who wrote what.
 
+use vmss2core_formats::notes::{CORE, NT_AUXV, NT_FILE, Nhdr};
+
 use super::header::Header;
 use crate::source::Source;
 
@@ -18,9 +20,7 @@ impl Note {
     /// Whether it is one that only a program's core has: its name and arguments, its
     /// auxiliary vector, its mapped files.
     pub(super) fn is_of_process(&self) -> bool {
-        const NT_AUXV: u64 = 6;
-        const NT_FILE: u64 = 0x4649_4c45;
-        self.name == b"CORE" && matches!(self.kind, NT_AUXV | NT_FILE)
+        self.name == CORE && [NT_AUXV, NT_FILE].map(u64::from).contains(&self.kind)
     }
 }
 
@@ -51,7 +51,7 @@ fn parse(bytes: &[u8], header: &Header) -> Vec<Note> {
 
 /// The first note, and how long it is.
 fn first(bytes: &[u8], header: &Header) -> Option<(Note, usize)> {
-    const HEAD: usize = 12;
+    const HEAD: usize = size_of::<Nhdr>();
     let number = |at| usize::try_from(header.number(bytes, at, 4)?).ok();
     let (name_len, content_len) = (number(0)?, number(4)?);
     let name = bytes.get(HEAD..HEAD.checked_add(name_len)?)?;

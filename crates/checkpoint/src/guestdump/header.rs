@@ -1,13 +1,11 @@
 //! The header of a guest dump: what memory there is, and where the processors
 //! are. There is no magic, so the header's own arithmetic must do.
 
+use vmss2core_formats::guestdump::{GuestDumpHeader, MainMem, OldMainMem, VcpuState1, VcpuState2};
 use vmss2core_mem::{PAGE_SIZE, Pfn};
 use zerocopy::FromBytes;
 
-use super::raw::{
-    ARCHITECTURE_X86, GuestDumpHeader, HEAD_LEN, MainMem, OldMainMem, RECORD_TAIL, VERSIONS,
-    VcpuState1, VcpuState2, Version,
-};
+use super::versions::{ARCHITECTURE_X86, HEAD_LEN, RECORD_TAIL, VERSIONS, Version};
 
 /// Processors that a machine has at most; VMware's limit is 768.
 const MAX_VCPUS: u32 = 4096;

@@ -14,7 +14,7 @@ use crate::{OpenError, Opened};
 use header::{Header, MainMemory};
 
 mod header;
-mod raw;
+mod versions;
 mod x86;
 
 /// Guest dumps.

@@ -8,14 +8,14 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::raw::{
+use super::{Class, Machine};
+use crate::DumpError;
+use crate::engine::{Extent, Layout, Literal};
+use vmss2core_formats::elf::{
     ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFOSABI_GNU, EM_386, EM_AARCH64, EM_X86_64, ET_CORE,
     EV_CURRENT, Ehdr32, Ehdr64, Ident, PF_R, PF_W, PF_X, PN_XNUM, PT_LOAD, PT_NOTE, Phdr32, Phdr64,
     Shdr32, Shdr64,
 };
-use super::{Class, Machine};
-use crate::DumpError;
-use crate::engine::{Extent, Layout, Literal};
 
 /// Memory starts at a multiple of this in the file. Pages would do for the
 /// readers; but copying takes a fifth longer if source and output differ in

@@ -4,16 +4,17 @@
 //! and 8.1.10 (FSAVE); bytes 464 to 471 are gdb's own use of the software area.
 
 use vmss2core_machine::x86::FpuState;
+use vmss2core_machine::x86::xsave::{
+    COMPONENTS_START, FXSAVE_BYTES, SSE, X87, X87_STACK, XSTATE_BV, x87_tags,
+};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
 
-const FXSAVE_BYTES: usize = 512;
 const FSAVE_BYTES: usize = 108;
-const XSAVE_HEADER_END: usize = 576;
 /// x87, SSE, AVX, MPX, AVX-512 and PKRU: what gdb 13 can show. It warns about
 /// an area that holds more.
 const KNOWN_FEATURES: u64 = 0x2ff;
-const LEGACY_FEATURES: u64 = 3;
+const LEGACY_FEATURES: u64 = X87 | SSE;
 /// Feature groups with the size of an area that ends with them.
 const GROUPS: [(u64, usize); 4] = [(0x04, 832), (0x18, 1088), (0xe0, 2688), (0x200, 2696)];
 
@@ -33,16 +34,16 @@ pub(crate) fn fxsave(state: &FpuState) -> Option<[u8; FXSAVE_BYTES]> {
 /// nothing beyond the FXSAVE image.
 pub(crate) fn xstate(state: &FpuState, xcr0: Option<u64>) -> Option<Vec<u8>> {
     let FpuState::Xsave(area) = state else { return None };
-    let present = u64_at(area, 512)?;
+    let present = u64_at(area, XSTATE_BV)?;
     let claimed = (xcr0.unwrap_or(present) | LEGACY_FEATURES) & KNOWN_FEATURES;
     let (features, size) = features_within(claimed, area.len());
-    if size <= XSAVE_HEADER_END {
+    if size <= COMPONENTS_START {
         return None;
     }
     let mut note = area.get(..size)?.to_vec();
     put(&mut note, 0, &fxsave(state)?);
     put(&mut note, 464, &features.to_le_bytes());
-    put(&mut note, 512, &(present & features).to_le_bytes());
+    put(&mut note, XSTATE_BV, &(present & features).to_le_bytes());
     put(&mut note, 520, &[0; 8]);
     Some(note)
 }
@@ -51,7 +52,7 @@ pub(crate) fn xstate(state: &FpuState, xcr0: Option<u64>) -> Option<Vec<u8>> {
 /// an area with just them.
 fn features_within(claimed: u64, len: usize) -> (u64, usize) {
     let mut features = claimed & LEGACY_FEATURES;
-    let mut size = XSAVE_HEADER_END;
+    let mut size = COMPONENTS_START;
     for (group, end) in GROUPS {
         if claimed & group != 0 && end <= len {
             features |= claimed & group;
@@ -68,7 +69,7 @@ pub(crate) fn fsave(fxsave: &[u8; FXSAVE_BYTES]) -> [u8; FSAVE_BYTES] {
     let head = [
         reserved | word(0),
         reserved | word(2),
-        reserved | u32::from(full_tags(fxsave)),
+        reserved | u32::from(x87_tags(fxsave).unwrap_or(u16::MAX)),
         u32_at(fxsave, 8),
         word(12) | (word(6) << 16),
         u32_at(fxsave, 16),
@@ -82,36 +83,9 @@ pub(crate) fn fsave(fxsave: &[u8; FXSAVE_BYTES]) -> [u8; FSAVE_BYTES] {
     out
 }
 
-/// FXSAVE has one bit per physical register, "not empty"; FSAVE has two, which
-/// follow from the value.
-fn full_tags(fxsave: &[u8; FXSAVE_BYTES]) -> u16 {
-    const EMPTY: u16 = 3;
-    let top = usize::from((u16_at(fxsave, 2) >> 11) & 7);
-    let in_use = fxsave.get(4).copied().unwrap_or(0);
-    (0..8_usize).fold(0, |tags, physical| {
-        let st = physical.saturating_add(8).saturating_sub(top) % 8;
-        let tag = if in_use & (1 << physical) == 0 { EMPTY } else { tag(register(fxsave, st)) };
-        tags | (tag << physical.saturating_mul(2))
-    })
-}
-
-fn tag(register: &[u8]) -> u16 {
-    const VALID: u16 = 0;
-    const ZERO: u16 = 1;
-    const SPECIAL: u16 = 2;
-    let exponent = u16_at(register, 8) & 0x7fff;
-    let (low, high) = (u32_at(register, 0), u32_at(register, 4));
-    match exponent {
-        0 if low == 0 && high == 0 => ZERO,
-        0 | 0x7fff => SPECIAL,
-        _ if high & (1 << 31) == 0 => SPECIAL,
-        _ => VALID,
-    }
-}
-
 /// The 10 bytes of register st(`index`).
 fn register(fxsave: &[u8; FXSAVE_BYTES], index: usize) -> &[u8] {
-    let start = index.saturating_mul(16).saturating_add(32);
+    let start = index.saturating_mul(16).saturating_add(X87_STACK);
     fxsave.get(start..start.saturating_add(10)).unwrap_or_default()
 }
 

@@ -20,7 +20,6 @@ mod linux;
 pub(crate) mod notes;
 mod physical;
 mod policy;
-pub(crate) mod raw;
 mod script;
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,8 @@
 
 use flate2::{Compress, FlushCompress, Status};
 
-use super::raw::BLOCK;
 use crate::DumpError;
+use vmss2core_formats::kdump::BLOCK;
 
 const PAGE: usize = 4096;
 const _: () = assert!(PAGE as u64 == BLOCK);

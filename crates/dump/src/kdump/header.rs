@@ -7,10 +7,10 @@ use zerocopy::little_endian::{I32, I64, U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::pipeline::Places;
-use super::raw::{
+use crate::DumpError;
+use vmss2core_formats::kdump::{
     BLOCK, Counts, Header32, Header64, RawUts, SIGNATURE, SubHeader32, SubHeader64, VERSION,
 };
-use crate::DumpError;
 
 /// Everything that the headers say.
 #[derive(Clone, Debug)]

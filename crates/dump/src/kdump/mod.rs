@@ -25,7 +25,6 @@ mod header;
 mod pack;
 mod pages;
 mod pipeline;
-mod raw;
 mod sink;
 mod tables;
 #[cfg(test)]

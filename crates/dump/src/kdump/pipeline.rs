@@ -13,10 +13,10 @@ use vmss2core_mem::PhysicalMemory;
 use super::codec::Compression;
 use super::pack::{Entry, Packer, Stored};
 use super::pages::{Portion, Portions};
-use super::raw::BLOCK;
 use super::sink::Sink;
 use super::tables::{Bitmap, Descriptors};
 use crate::{DumpError, Monitor};
+use vmss2core_formats::kdump::BLOCK;
 
 /// Where the parts of the file lie that depend on its pages.
 #[derive(Clone, Copy, Debug)]

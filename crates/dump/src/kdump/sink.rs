@@ -6,9 +6,9 @@ use std::sync::{Mutex, PoisonError};
 
 use zerocopy::IntoBytes;
 
-use super::raw::{BLOCK, FlatHeader, FlatPiece};
 use crate::DumpError;
 use crate::output::Output;
+use vmss2core_formats::kdump::{BLOCK, FlatHeader, FlatPiece};
 
 /// Takes the pieces of a file.
 pub(super) trait Sink: Sync {

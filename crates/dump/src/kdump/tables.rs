@@ -8,9 +8,9 @@ use std::ops::Range;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U32, U64};
 
-use super::raw::Descriptor;
 use super::sink::Sink;
 use crate::DumpError;
+use vmss2core_formats::kdump::Descriptor;
 
 /// Bytes of bitmap in one write.
 const BITMAP_BYTES: usize = 1 << 16;

@@ -8,8 +8,8 @@ use vmss2core_mem::{Gpa, Problem};
 
 use super::made::Made;
 use crate::elf::assemble::Segment;
-use crate::elf::raw::{PF_R, PF_W, PF_X};
 use crate::engine::Extent;
+use vmss2core_formats::elf::{PF_R, PF_W, PF_X};
 
 /// A process may map the same memory several times, and page tables that were
 /// tampered with map it without end.

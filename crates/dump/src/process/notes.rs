@@ -8,7 +8,9 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::{ProcessCore, Thread};
 use crate::elf::Machine;
 use crate::elf::notes::{Family, Notes, ProcessInfo, ThreadStatus, low};
-use crate::elf::raw::{NT_386_TLS, NT_AUXV, NT_FILE, NT_SIGINFO, Siginfo, UserDesc};
+use vmss2core_formats::notes::{
+    CORE, LINUX, NT_386_TLS, NT_AUXV, NT_FILE, NT_SIGINFO, Siginfo, UserDesc,
+};
 
 /// `DEFAULT_PRIO`: a nice value of 0.
 const DEFAULT_PRIORITY: i64 = 120;
@@ -79,7 +81,7 @@ pub(super) fn all(core: &ProcessCore<'_>, machine: Machine) -> Vec<u8> {
         writer.status(&mut notes, thread, registers);
     }
     writer.process(&mut notes);
-    notes.push(b"CORE", NT_SIGINFO, Siginfo::new_zeroed().as_bytes());
+    notes.push(CORE, NT_SIGINFO, Siginfo::new_zeroed().as_bytes());
     writer.auxv(&mut notes);
     writer.files(&mut notes);
     if let Some((_, registers)) = first {
@@ -143,7 +145,7 @@ impl Writer<'_> {
             self.word(&mut out, value);
         }
         if !out.is_empty() {
-            notes.push(b"CORE", NT_AUXV, &out);
+            notes.push(CORE, NT_AUXV, &out);
         }
     }
 
@@ -166,7 +168,7 @@ impl Writer<'_> {
             out.extend_from_slice(path.as_bytes());
             out.push(0);
         }
-        notes.push(b"CORE", NT_FILE, &out);
+        notes.push(CORE, NT_FILE, &out);
     }
 
     /// A `long` of the process.
@@ -183,7 +185,7 @@ impl Writer<'_> {
         if self.is_32_bit()
             && let Some(segments) = tls(&registers.tls)
         {
-            notes.push(b"LINUX", NT_386_TLS, &segments);
+            notes.push(LINUX, NT_386_TLS, &segments);
         }
     }
 }

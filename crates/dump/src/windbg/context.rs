@@ -6,8 +6,10 @@ use vmss2core_machine::x86::{DescriptorTable, Gpr};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::raw::{Context32, Context64, SPECIAL64_WITH_XCR0, Special32, Special64};
 use crate::elf::fpu;
+use vmss2core_formats::dmp::{
+    CONTEXT_AMD64, CONTEXT_I386, Context32, Context64, SPECIAL64_WITH_XCR0, Special32, Special64,
+};
 
 /// A `CONTEXT` with the parts that a header wants of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,8 +19,6 @@ pub(super) struct Context {
     pub(super) stack: u64,
 }
 
-const AMD64: u32 = 0x10_0000;
-const I386: u32 = 0x1_0000;
 /// Control, integer and segment registers.
 const GENERAL: u32 = 7;
 const FLOATING: u32 = 8;
@@ -43,11 +43,11 @@ impl Context {
     pub(super) fn saved(bytes: Vec<u8>, is_64_bit: bool) -> Option<Self> {
         let (is_valid, instruction, stack) = if is_64_bit {
             let context = Context64::ref_from_bytes(&bytes).ok()?;
-            let is_valid = context.flags.get() & AMD64 != 0;
+            let is_valid = context.flags.get() & CONTEXT_AMD64 != 0;
             (is_valid, context.rip.get(), context.general.get(Gpr::Rsp as usize)?.get())
         } else {
             let context = Context32::ref_from_bytes(&bytes).ok()?;
-            let is_valid = context.flags.get() & I386 != 0;
+            let is_valid = context.flags.get() & CONTEXT_I386 != 0;
             (is_valid, context.eip.get().into(), context.esp.get().into())
         };
         let kernel = if is_64_bit { 0xffff_8000_0000_0000 } else { 0x8000_0000 };
@@ -99,7 +99,7 @@ fn context64(vcpu: &x86::Registers) -> Vec<u8> {
     let (fxsave, has_fpu) = fxsave(vcpu);
     let (debug, segments) = (debug(vcpu), &vcpu.segments);
     let none = (false, 0);
-    let flags = flags(AMD64, [(has_fpu, FLOATING), (debug.is_some(), DEBUG), none]);
+    let flags = flags(CONTEXT_AMD64, [(has_fpu, FLOATING), (debug.is_some(), DEBUG), none]);
     let context = Context64 {
         flags: U32::new(flags),
         mxcsr: U32::new(mxcsr(&fxsave)),
@@ -126,7 +126,7 @@ fn context32(vcpu: &x86::Registers) -> Vec<u8> {
     let segment = |known, default| U32::new(selector(known, default).into());
     let parts = [(has_fpu, FLOATING | EXTENDED), (debug.is_some(), DEBUG), (false, 0)];
     let context = Context32 {
-        flags: U32::new(flags(I386, parts)),
+        flags: U32::new(flags(CONTEXT_I386, parts)),
         debug: debug.unwrap_or_default().map(|value| U32::new(low(value))),
         fsave: fpu::fsave(&fxsave),
         cr0_npx: U32::ZERO,

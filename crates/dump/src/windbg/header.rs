@@ -7,10 +7,12 @@ use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::context::{Context, low};
-use super::raw::{FULL, FULL_BITMAP, Header32, Header64, RUNS_BYTES, SIGNATURE32, SIGNATURE64};
 use super::runs::{Memory, descriptor, filled};
 use super::{Form, WindbgOptions};
 use crate::DumpError;
+use vmss2core_formats::dmp::{
+    FULL, FULL_BITMAP, Header32, Header64, RUNS_BYTES, SIGNATURE32, SIGNATURE64,
+};
 
 const MACHINE_I386: u32 = 0x14c;
 const MACHINE_AMD64: u32 = 0x8664;

@@ -8,6 +8,7 @@
 use std::ops::Range;
 use std::path::Path;
 
+use vmss2core_formats::dmp::{Header32, Header64};
 use vmss2core_guest::windows::{self, Completeness, WindowsFacts};
 use vmss2core_machine::Checkpoint;
 use vmss2core_machine::paging::AddressSpace;
@@ -29,7 +30,6 @@ mod cpus;
 mod header;
 mod kdbg;
 mod patch;
-mod raw;
 mod runs;
 mod sparse;
 #[cfg(test)]
@@ -89,7 +89,7 @@ impl DumpFormat for WindowsBitmapDump {
 
 /// Bytes of the header.
 fn header_len(is_64_bit: bool) -> u64 {
-    if is_64_bit { size_of::<raw::Header64>() as u64 } else { size_of::<raw::Header32>() as u64 }
+    if is_64_bit { size_of::<Header64>() as u64 } else { size_of::<Header32>() as u64 }
 }
 
 #[derive(Clone, Copy)]

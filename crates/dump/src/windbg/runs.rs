@@ -6,10 +6,12 @@ use vmss2core_mem::{Gpa, PAGE_SIZE};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U64;
 
-use super::raw::{BITMAP_SIGNATURE, BitmapHeader, FILL, MAX_RUNS32, MAX_RUNS64, RUNS_BYTES};
 use super::{Form, header_len};
 use crate::DumpError;
 use crate::engine::{Extent, Literal};
+use vmss2core_formats::dmp::{
+    BITMAP_SIGNATURE, BitmapHeader, FILL, MAX_RUNS32, MAX_RUNS64, RUNS_BYTES,
+};
 
 /// Memory in a file: runs of pages in ascending order, one behind the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

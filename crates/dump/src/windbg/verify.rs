@@ -15,8 +15,8 @@ use zerocopy::little_endian::{U32, U64};
 use super::context::Context;
 use super::header_len;
 use super::patch::Patch;
-use super::raw::{BITMAP_SIGNATURE, BitmapHeader, FULL, Header32, Header64};
 use super::runs::bitmap_at;
+use vmss2core_formats::dmp::{BITMAP_SIGNATURE, BitmapHeader, FULL, Header32, Header64};
 
 /// What a debugger will miss, or that the file is not what it should be.
 pub(super) fn problems(path: &Path, facts: &WindowsFacts, patches: &[Patch]) -> Vec<Problem> {

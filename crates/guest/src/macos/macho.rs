@@ -1,32 +1,25 @@
 //! Mach-O headers in memory (`mach-o/loader.h`).
 
+use std::mem::offset_of;
+
+use vmss2core_formats::macho::{
+    CPU_TYPE_X86, CPU_TYPE_X86_64, FilesetEntryCommand, HEADER_64_LEN, LC_FILESET_ENTRY,
+    LC_SEGMENT, LC_SEGMENT_64, LC_UUID, LoadCommand, MH_DYLDLINK, MH_MAGIC, MH_MAGIC_64,
+    MachHeader, SegmentCommand, SegmentCommand64, UuidCommand,
+};
+pub(super) use vmss2core_formats::macho::{
+    MH_EXECUTE as EXECUTE, MH_FILESET as FILESET, MH_KEXT_BUNDLE as KEXT_BUNDLE,
+};
 use vmss2core_mem::Gva;
 
 use super::{Segment, Uuid};
-
-const MAGIC_32: u32 = 0xfeed_face;
-const MAGIC_64: u32 = 0xfeed_facf;
-const CPU_X86: u32 = 7;
-const CPU_X86_64: u32 = 0x0100_0007;
-/// `MH_EXECUTE`.
-pub(super) const EXECUTE: u32 = 2;
-/// `MH_KEXT_BUNDLE`.
-pub(super) const KEXT_BUNDLE: u32 = 11;
-/// `MH_FILESET`: a collection of a kernel and extensions.
-pub(super) const FILESET: u32 = 12;
-/// `MH_DYLDLINK`: a program that needs the dynamic linker, so no kernel.
-const DYLDLINK: u32 = 4;
-const SEGMENT: u32 = 1;
-const SEGMENT_64: u32 = 0x19;
-const UUID: u32 = 0x1b;
-const FILESET_ENTRY: u32 = 0x8000_0035;
 
 /// Longest load commands that are read; kernels have 4 KiB.
 pub(super) const MAX_COMMANDS: usize = 64 << 10;
 /// Most segments of one image.
 const MAX_SEGMENTS: usize = 256;
 /// Bytes of the shorter header: what [`Start`] needs.
-pub(super) const START_LEN: usize = 28;
+pub(super) const START_LEN: usize = size_of::<MachHeader>();
 
 /// The fixed part of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,16 +33,20 @@ pub(super) struct Start {
 impl Start {
     /// The header of an x86 image; `None` if it is none.
     pub(super) fn of(bytes: &[u8]) -> Option<Self> {
-        let is_64_bit = match (u32_at(bytes, 0)?, u32_at(bytes, 4)?) {
-            (MAGIC_64, CPU_X86_64) => true,
-            (MAGIC_32, CPU_X86) => false,
+        let header = |at| u32_at(bytes, at);
+        let is_64_bit = match (
+            header(offset_of!(MachHeader, magic))?,
+            header(offset_of!(MachHeader, cputype))?,
+        ) {
+            (MH_MAGIC_64, CPU_TYPE_X86_64) => true,
+            (MH_MAGIC, CPU_TYPE_X86) => false,
             _ => return None,
         };
-        let commands_len = usize::try_from(u32_at(bytes, 20)?).ok()?;
+        let commands_len = usize::try_from(header(offset_of!(MachHeader, sizeofcmds))?).ok()?;
         let start = Self {
             is_64_bit,
-            filetype: u32_at(bytes, 12)?,
-            flags: u32_at(bytes, 24)?,
+            filetype: header(offset_of!(MachHeader, filetype))?,
+            flags: header(offset_of!(MachHeader, flags))?,
             commands_len,
         };
         (commands_len <= MAX_COMMANDS).then_some(start)
@@ -57,11 +54,11 @@ impl Start {
 
     /// Whether it may be a kernel.
     pub(super) fn may_be_kernel(self) -> bool {
-        self.filetype == EXECUTE && self.flags & DYLDLINK == 0
+        self.filetype == EXECUTE && self.flags & MH_DYLDLINK == 0
     }
 
     fn header_len(self) -> usize {
-        if self.is_64_bit { 32 } else { 28 }
+        if self.is_64_bit { HEADER_64_LEN } else { size_of::<MachHeader>() }
     }
 
     /// Bytes of header and load commands.
@@ -87,11 +84,11 @@ impl Image {
         let mut rest = bytes.get(start.header_len()..start.len()).unwrap_or_default();
         while let Some((kind, command, behind)) = next_command(rest) {
             match kind {
-                SEGMENT | SEGMENT_64 if image.segments.len() < MAX_SEGMENTS => {
+                LC_SEGMENT | LC_SEGMENT_64 if image.segments.len() < MAX_SEGMENTS => {
                     image.segments.extend(segment(command));
                 }
-                FILESET_ENTRY => image.kernel = image.kernel.or_else(|| kernel_entry(command)),
-                UUID => image.uuid = image.uuid.or_else(|| uuid(command)),
+                LC_FILESET_ENTRY => image.kernel = image.kernel.or_else(|| kernel_entry(command)),
+                LC_UUID => image.uuid = image.uuid.or_else(|| uuid(command)),
                 _ => {}
             }
             rest = behind;
@@ -108,28 +105,31 @@ impl Image {
 fn next_command(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
     let (kind, len) = (u32_at(bytes, 0)?, usize::try_from(u32_at(bytes, 4)?).ok()?);
     let (command, behind) = bytes.split_at_checked(len)?;
-    (len >= 8).then_some((kind, command, behind))
+    (len >= size_of::<LoadCommand>()).then_some((kind, command, behind))
 }
 
 fn segment(command: &[u8]) -> Option<Segment> {
-    let name = command.get(8..24)?;
-    let (start, len_bytes) = if u32_at(command, 0)? == SEGMENT_64 {
-        (u64_at(command, 24)?, u64_at(command, 32)?)
+    let name = command.get(offset_of!(SegmentCommand64, segname)..)?.first_chunk::<16>()?;
+    let (start, len_bytes) = if u32_at(command, 0)? == LC_SEGMENT_64 {
+        let at = |at| u64_at(command, at);
+        (at(offset_of!(SegmentCommand64, vmaddr))?, at(offset_of!(SegmentCommand64, vmsize))?)
     } else {
-        (u32_at(command, 24)?.into(), u32_at(command, 28)?.into())
+        let at = |at| u32_at(command, at).map(u64::from);
+        (at(offset_of!(SegmentCommand, vmaddr))?, at(offset_of!(SegmentCommand, vmsize))?)
     };
     Some(Segment { name: text(name), start: Gva(start), len_bytes })
 }
 
 fn uuid(command: &[u8]) -> Option<Uuid> {
-    Some(Uuid(*command.get(8..)?.first_chunk()?))
+    Some(Uuid(*command.get(offset_of!(UuidCommand, uuid)..)?.first_chunk()?))
 }
 
 /// The address of `com.apple.kernel`, if that is what the command is about.
 fn kernel_entry(command: &[u8]) -> Option<Gva> {
-    let name = usize::try_from(u32_at(command, 24)?).ok()?;
+    let name = usize::try_from(u32_at(command, offset_of!(FilesetEntryCommand, entry_id))?).ok()?;
     let is_kernel = text(command.get(name..)?) == "com.apple.kernel";
-    is_kernel.then(|| u64_at(command, 8).map(Gva))?
+    let address = u64_at(command, offset_of!(FilesetEntryCommand, vmaddr));
+    is_kernel.then(|| address.map(Gva))?
 }
 
 /// Text up to the first NUL.

@@ -8,8 +8,9 @@ use zerocopy::FromBytes as _;
 
 use crate::OpenError;
 use crate::guestdump::header::Header;
-use crate::guestdump::raw::{UserRegs, VcpuState1, VcpuState2};
 use crate::source::Source;
+use vmss2core_formats::guestdump::{VcpuState1, VcpuState2};
+use vmss2core_formats::notes::Registers64;
 
 /// Reads the record of processor `index`.
 pub(super) fn read(source: &Source, header: &Header, index: u32) -> Result<Vcpu, OpenError> {
@@ -42,7 +43,7 @@ fn control(state: &VcpuState1) -> ControlRegisters {
     }
 }
 
-fn set_user_regs(x86: &mut x86::Registers, regs: &UserRegs) {
+fn set_user_regs(x86: &mut x86::Registers, regs: &Registers64) {
     let general = [
         (Gpr::Rax, regs.rax),
         (Gpr::Rcx, regs.rcx),
@@ -69,7 +70,7 @@ fn set_user_regs(x86: &mut x86::Registers, regs: &UserRegs) {
     x86.segments = segments(regs);
 }
 
-fn segments(regs: &UserRegs) -> SegmentRegisters {
+fn segments(regs: &Registers64) -> SegmentRegisters {
     // A selector is 16 bits; what a wider value would mean is not known.
     let register = |selector: u64, base: Option<u64>| SegmentRegister {
         selector: u16::try_from(selector).ok(),

@@ -6,8 +6,8 @@
 use vmss2core_machine::Vcpu;
 use zerocopy::IntoBytes;
 
-use super::raw::{NT_NAMED, Nhdr};
 use super::{Machine, fpu};
+use vmss2core_formats::notes::{NT_NAMED, Nhdr, QEMU, VMCOREINFO};
 
 mod process;
 mod qemu;
@@ -86,13 +86,13 @@ impl Notes {
     /// The note that crash takes control registers and descriptor tables from.
     pub(super) fn qemu(&mut self, vcpu: &Vcpu) {
         if let Some(x86) = vcpu.x86() {
-            self.push(b"QEMU", NT_NAMED, qemu::state(x86).as_bytes());
+            self.push(QEMU, NT_NAMED, qemu::state(x86).as_bytes());
         }
     }
 
     /// The kernel's own description of itself; returns where its text begins.
     pub(super) fn vmcoreinfo(&mut self, text: &str) -> usize {
-        self.push(b"VMCOREINFO", NT_NAMED, text.as_bytes());
+        self.push(VMCOREINFO, NT_NAMED, text.as_bytes());
         // Only the padding lies behind it.
         self.0.len().saturating_sub(padded(text.len()))
     }

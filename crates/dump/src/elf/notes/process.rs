@@ -4,8 +4,8 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::super::Machine;
-use super::super::raw::{NT_PRPSINFO, Prpsinfo32, Prpsinfo64};
 use super::{Family, Notes, low};
+use vmss2core_formats::notes::{CORE, NT_PRPSINFO, Prpsinfo32, Prpsinfo64};
 
 /// What NT_PRPSINFO says.
 #[derive(Default)]
@@ -44,7 +44,7 @@ impl Notes {
                 fname,
                 psargs,
             };
-            self.push(b"CORE", NT_PRPSINFO, info.as_bytes());
+            self.push(CORE, NT_PRPSINFO, info.as_bytes());
         } else {
             let info = Prpsinfo64 {
                 state: info.state,
@@ -59,7 +59,7 @@ impl Notes {
                 psargs,
                 ..Prpsinfo64::new_zeroed()
             };
-            self.push(b"CORE", NT_PRPSINFO, info.as_bytes());
+            self.push(CORE, NT_PRPSINFO, info.as_bytes());
         }
     }
 }

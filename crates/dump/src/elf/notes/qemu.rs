@@ -4,8 +4,8 @@ use vmss2core_machine::x86::{self, DescriptorTable, Gpr, SegmentRegister};
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U32, U64};
 
-use super::super::raw::{QemuCpuState, QemuSegment};
 use super::low;
+use vmss2core_formats::notes::{QemuCpuState, QemuSegment};
 
 /// Registers that are not known read as 0.
 pub(super) fn state(x86: &x86::Registers) -> QemuCpuState {

@@ -4,12 +4,12 @@ use vmss2core_machine::x86::{self, Gpr, SegmentRegister};
 use zerocopy::little_endian::{I32, U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::super::raw::{
-    NT_FPREGSET, NT_PRSTATUS, NT_PRXFPREG, NT_X86_XSTATE, Prstatus32, Prstatus64, Registers32,
-    Registers64,
-};
 use super::super::{Machine, fpu};
 use super::Notes;
+use vmss2core_formats::notes::{
+    CORE, LINUX, NT_FPREGSET, NT_PRSTATUS, NT_PRXFPREG, NT_X86_XSTATE, Prstatus32, Prstatus64,
+    Registers32, Registers64,
+};
 
 /// Parent, process group and session.
 pub(crate) type Family = [u32; 3];
@@ -46,7 +46,7 @@ impl Notes {
                 fpvalid,
                 ..Prstatus32::new_zeroed()
             };
-            self.push(b"CORE", NT_PRSTATUS, status.as_bytes());
+            self.push(CORE, NT_PRSTATUS, status.as_bytes());
         } else {
             let status = Prstatus64 {
                 pid: thread.tid.into(),
@@ -55,7 +55,7 @@ impl Notes {
                 fpvalid,
                 ..Prstatus64::new_zeroed()
             };
-            self.push(b"CORE", NT_PRSTATUS, status.as_bytes());
+            self.push(CORE, NT_PRSTATUS, status.as_bytes());
         }
     }
 
@@ -64,14 +64,14 @@ impl Notes {
         let Some(state) = &cpu.fpu else { return };
         if let Some(fxsave) = fpu::fxsave(state) {
             if machine == Machine::I386 {
-                self.push(b"CORE", NT_FPREGSET, &fpu::fsave(&fxsave));
-                self.push(b"LINUX", NT_PRXFPREG, &fxsave);
+                self.push(CORE, NT_FPREGSET, &fpu::fsave(&fxsave));
+                self.push(LINUX, NT_PRXFPREG, &fxsave);
             } else {
-                self.push(b"CORE", NT_FPREGSET, &fxsave);
+                self.push(CORE, NT_FPREGSET, &fxsave);
             }
         }
         if let Some(area) = fpu::xstate(state, cpu.msrs.xcr0) {
-            self.push(b"LINUX", NT_X86_XSTATE, &area);
+            self.push(LINUX, NT_X86_XSTATE, &area);
         }
     }
 }

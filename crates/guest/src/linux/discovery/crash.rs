@@ -9,18 +9,16 @@
 //! It is looked for only if there is reason to: vCPUs execute two kernels, or the one
 //! they execute has taken little of memory for its own.
 
+use vmss2core_formats::elf::{
+    ELFCLASS64, ELFDATA2LSB, EM_X86_64, ET_CORE, Ehdr64, MAGIC, PT_NOTE, Phdr64,
+};
 use vmss2core_mem::{Found, Gpa, PhysicalMemory};
-use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+use zerocopy::FromBytes;
 
 use super::image::{Image, KERNEL_MAP, covered};
 use super::{banner, image_of, vmcoreinfo};
 use crate::{CrashKernel, VmcoreInfo};
 
-const MAGIC: &[u8] = b"\x7fELF\x02\x01";
-const ET_CORE: u16 = 4;
-const EM_X86_64: u16 = 62;
-const PT_NOTE: u32 = 4;
 /// No machine keeps more memory for a second kernel.
 const REACH: u64 = 1 << 30;
 const PAGE_LEN: usize = 4096;
@@ -29,44 +27,8 @@ const MOST_PROGRAM_HEADS: usize = 1 << 14;
 /// A kernel has one, and the one before it perhaps.
 const MOST_HEADS: usize = 8;
 
-/// `Elf64_Ehdr`.
-#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct FileHead {
-    ident: [u8; 16],
-    kind: U16,
-    machine: U16,
-    _version: U32,
-    _entry: U64,
-    programs: U64,
-    _sections: U64,
-    _flags: U32,
-    _head_len: U16,
-    program_len: U16,
-    program_count: U16,
-    _section_len: U16,
-    _section_count: U16,
-    _names: U16,
-}
-
-/// `Elf64_Phdr`.
-#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct ProgramHead {
-    kind: U32,
-    _flags: U32,
-    /// Of a note, its physical address.
-    offset: U64,
-    _gva: U64,
-    _gpa: U64,
-    _file_len: U64,
-    _memory_len: U64,
-    _alignment: U64,
-}
-
-const HEAD: usize = 64;
-const PROGRAM: usize = 56;
-const _: () = assert!(size_of::<FileHead>() == HEAD && size_of::<ProgramHead>() == PROGRAM);
+const HEAD: usize = size_of::<Ehdr64>();
+const PROGRAM: usize = size_of::<Phdr64>();
 
 /// The first of two kernels, and what is known of the second.
 pub(super) struct Crashed {
@@ -136,8 +98,8 @@ fn is_suspect(memory: &PhysicalMemory, images: &[(Image, Found<String>)]) -> boo
 fn file_head(memory: &PhysicalMemory, gpa: Gpa) -> Option<(Gpa, usize)> {
     let mut head = [0; HEAD];
     memory.read(gpa, &mut head).ok()?;
-    let head = FileHead::ref_from_bytes(&head).ok().filter(|head| head.is_of_core())?;
-    Some((gpa.checked_add(head.programs.get())?, usize::from(head.program_count.get())))
+    let head = Ehdr64::ref_from_bytes(&head).ok().filter(|head| is_of_core(head))?;
+    Some((gpa.checked_add(head.e_phoff.get())?, usize::from(head.e_phnum.get())))
 }
 
 /// The head at an address, if there is one with VMCOREINFO among its notes.
@@ -146,9 +108,9 @@ fn read(memory: &PhysicalMemory, gpa: Gpa) -> Option<CoreHead> {
     let count = count.min(MOST_PROGRAM_HEADS);
     let mut bytes = vec![0; count.checked_mul(PROGRAM)?];
     memory.read(programs, &mut bytes).ok()?;
-    let programs = <[ProgramHead]>::ref_from_bytes(&bytes).ok()?.iter();
-    let notes = programs.filter(|program| program.kind.get() == PT_NOTE);
-    let mut notes: Vec<Gpa> = notes.map(|program| Gpa(program.offset.get())).collect();
+    let programs = <[Phdr64]>::ref_from_bytes(&bytes).ok()?.iter();
+    let notes = programs.filter(|program| program.p_type.get() == PT_NOTE);
+    let mut notes: Vec<Gpa> = notes.map(|program| Gpa(program.p_offset.get())).collect();
     let place = |gpa: Gpa| format!("physical {gpa}, which the head of a core names");
     let info = |gpa: &Gpa| vmcoreinfo::note_at(memory, *gpa, &place(*gpa));
     let (index, vmcoreinfo) =
@@ -157,12 +119,12 @@ fn read(memory: &PhysicalMemory, gpa: Gpa) -> Option<CoreHead> {
     Some(CoreHead { gpa, notes, vmcoreinfo })
 }
 
-impl FileHead {
-    fn is_of_core(&self) -> bool {
-        let is_core = self.kind.get() == ET_CORE && self.machine.get() == EM_X86_64;
-        let has_heads = usize::from(self.program_len.get()) == PROGRAM;
-        self.ident.starts_with(MAGIC) && is_core && has_heads
-    }
+fn is_of_core(head: &Ehdr64) -> bool {
+    let ident = &head.e_ident;
+    let is_wide = (ident.class, ident.data) == (ELFCLASS64, ELFDATA2LSB);
+    let is_core = head.e_type.get() == ET_CORE && head.e_machine.get() == EM_X86_64;
+    let has_heads = usize::from(head.e_phentsize.get()) == PROGRAM;
+    ident.magic == MAGIC && is_wide && is_core && has_heads
 }
 
 /// Where the code of a 64-bit kernel lies in physical memory.

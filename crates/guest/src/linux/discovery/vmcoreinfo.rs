@@ -12,8 +12,8 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use memchr::memmem;
+use vmss2core_formats::notes::{NT_NAMED, Nhdr};
 use vmss2core_mem::{Found, Gpa, Gva, PAGE_SIZE, PhysicalMemory};
-use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::image::{Content, Image};
@@ -36,9 +36,7 @@ const MOST_POINTERS: usize = 1 << 16;
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct NoteHead {
-    name_len: U32,
-    text_len: U32,
-    kind: U32,
+    note: Nhdr,
     name: [u8; 12],
 }
 
@@ -49,8 +47,10 @@ const _: () = assert!(size_of::<NoteHead>() == HEAD);
 impl NoteHead {
     /// Length of the text, if this is the head of such a note.
     fn text_len(&self) -> Option<usize> {
-        let len = usize::try_from(self.text_len.get()).ok()?;
-        let right = self.name_len.get() == NAME_LEN && self.kind.get() == 0 && self.name == *NAME;
+        let note = &self.note;
+        let len = usize::try_from(note.n_descsz.get()).ok()?;
+        let named = note.n_namesz.get() == NAME_LEN && self.name == *NAME;
+        let right = named && note.n_type.get() == NT_NAMED;
         (right && (FIRST_KEY.len()..=LONGEST).contains(&len)).then_some(len)
     }
 }

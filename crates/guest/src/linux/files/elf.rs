@@ -10,10 +10,11 @@ use std::sync::Arc;
 use memchr::memmem;
 use object::read::ReadCache;
 use object::{CompressionFormat, Object, ObjectSection, SectionFlags};
+use vmss2core_formats::elf as raw;
 use vmss2core_mem::{Gva, ReadAt};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::{FileError, raw};
+use super::FileError;
 use crate::linux::dwarf::{DebugSections, Dwarf, Section as DwarfSection};
 use crate::linux::{Btf, Symbol};
 
@@ -23,6 +24,10 @@ const LONGEST_HELD: u64 = 256 << 20;
 /// Nor are those that are unpacked into a file: `.debug_info` of a kernel with
 /// everything built in has 1 GiB.
 const LONGEST_UNPACKED: u64 = 8 << 30;
+
+/// Type and name of a note with a build id (`NT_GNU_BUILD_ID`); lengths of name
+/// and id lie before it.
+const BUILD_ID_NOTE: &[u8] = b"\x03\0\0\0GNU\0";
 
 /// An ELF file for x86.
 #[derive(Debug)]
@@ -259,12 +264,12 @@ impl SymbolTable {
     pub(super) fn iter(&self) -> impl Iterator<Item = Symbol<'_>> {
         let wide = if self.is_64_bit { self.symbols.as_slice() } else { &[] };
         let narrow = if self.is_64_bit { &[] } else { self.symbols.as_slice() };
-        let wide = elements::<raw::Symbol64>(wide).iter().map(raw::Symbol64::common);
-        let narrow = elements::<raw::Symbol32>(narrow).iter().map(raw::Symbol32::common);
+        let wide = elements::<raw::Sym64>(wide).iter().map(raw::Sym::from);
+        let narrow = elements::<raw::Sym32>(narrow).iter().map(raw::Sym::from);
         wide.chain(narrow).filter_map(|symbol| self.symbol(&symbol))
     }
 
-    fn symbol(&self, symbol: &raw::Common) -> Option<Symbol<'_>> {
+    fn symbol(&self, symbol: &raw::Sym) -> Option<Symbol<'_>> {
         let is_named = !matches!(symbol.info & 0xf, raw::STT_SECTION | raw::STT_FILE);
         if !is_named || symbol.section == raw::SHN_UNDEF {
             return None;
@@ -275,7 +280,7 @@ impl SymbolTable {
         (!name.is_empty()).then_some(Symbol { address: Gva(symbol.value), kind, name })
     }
 
-    fn kind(&self, symbol: &raw::Common) -> char {
+    fn kind(&self, symbol: &raw::Sym) -> char {
         let letter = match symbol.section {
             raw::SHN_ABS => 'A',
             section => self.letters.get(usize::from(section)).copied().unwrap_or('?'),
@@ -295,12 +300,12 @@ fn elements<T: FromBytes + Immutable + KnownLayout + Unaligned>(bytes: &[u8]) ->
 
 /// The GNU build ids among some notes, in hexadecimal.
 pub(super) fn build_ids(notes: &[u8]) -> Vec<String> {
-    let start = memmem::Finder::new(raw::BUILD_ID_NOTE);
+    let start = memmem::Finder::new(BUILD_ID_NOTE);
     let ids = start.find_iter(notes).filter_map(|at| {
         let len =
             notes.get(at.checked_sub(4)?..)?.first_chunk().map(|len| u32::from_le_bytes(*len));
         let len = usize::try_from(len?).ok().filter(|len| (8..=64).contains(len))?;
-        notes.get(at.saturating_add(raw::BUILD_ID_NOTE.len())..)?.get(..len)
+        notes.get(at.saturating_add(BUILD_ID_NOTE.len())..)?.get(..len)
     });
     ids.map(hexadecimal).collect()
 }

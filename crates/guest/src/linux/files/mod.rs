@@ -7,7 +7,6 @@
 mod elf;
 mod kernel_file;
 mod module;
-mod raw;
 mod system_map;
 mod vmlinux;
 

@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use vmss2core_formats::elf::{SHN_UNDEF, Sym, Sym32, Sym64};
 use vmss2core_mem::{Gva, Sums, to_page_end};
-use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+use zerocopy::FromBytes;
 
 use super::shape::{Bytes, Exports, Shape};
 use crate::linux::{Kernel, Symbol, Symbols};
@@ -15,44 +15,8 @@ const MOST_SYMBOLS: u64 = 1 << 20;
 const LONGEST_NAMES: u64 = 64 << 20;
 /// `KSYM_NAME_LEN`.
 const LONGEST_NAME: u64 = 512;
-/// Undefined: of another module or the kernel.
-const SHN_UNDEF: u16 = 0;
 /// Exported symbols of one table that are looked at.
 const MOST_EXPORTS: u64 = 1 << 14;
-
-/// `Elf64_Sym`.
-#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct Elf64Sym {
-    name: U32,
-    info: u8,
-    other: u8,
-    section: U16,
-    value: U64,
-    size: U64,
-}
-
-/// `Elf32_Sym`.
-#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct Elf32Sym {
-    name: U32,
-    value: U32,
-    size: U32,
-    info: u8,
-    other: u8,
-    section: U16,
-}
-
-const _: () = assert!(size_of::<Elf64Sym>() == 24 && size_of::<Elf32Sym>() == 16);
-
-/// What both have.
-struct Sym {
-    name: u32,
-    value: u64,
-    info: u8,
-    section: u16,
-}
 
 /// The symbols of a module, as far as they can be read.
 pub(super) fn of_module(kernel: &Kernel, shape: &Shape, module: &Bytes) -> Symbols {
@@ -128,26 +92,13 @@ impl Table {
 }
 
 fn elf_symbols(kernel: &Kernel, at: Gva, count: u64) -> Option<Vec<Sym>> {
-    let item_len =
-        if kernel.word_len() == 8 { size_of::<Elf64Sym>() } else { size_of::<Elf32Sym>() };
+    let item_len = if kernel.word_len() == 8 { size_of::<Sym64>() } else { size_of::<Sym32>() };
     let mut bytes = vec![0; usize::try_from(count).ok()?.checked_mul(item_len)?];
     kernel.read(at, &mut bytes, "mod_kallsyms.symtab").ok()?;
-    let wide = |symbol: &Elf64Sym| Sym {
-        name: symbol.name.get(),
-        value: symbol.value.get(),
-        info: symbol.info,
-        section: symbol.section.get(),
-    };
-    let narrow = |symbol: &Elf32Sym| Sym {
-        name: symbol.name.get(),
-        value: symbol.value.get().into(),
-        info: symbol.info,
-        section: symbol.section.get(),
-    };
     Some(if kernel.word_len() == 8 {
-        <[Elf64Sym]>::ref_from_bytes(&bytes).ok()?.iter().map(wide).collect()
+        <[Sym64]>::ref_from_bytes(&bytes).ok()?.iter().map(Sym::from).collect()
     } else {
-        <[Elf32Sym]>::ref_from_bytes(&bytes).ok()?.iter().map(narrow).collect()
+        <[Sym32]>::ref_from_bytes(&bytes).ok()?.iter().map(Sym::from).collect()
     })
 }
 

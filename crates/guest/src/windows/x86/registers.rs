@@ -1,15 +1,15 @@
 //! Registers from where they are: a vCPU, a `CONTEXT`, a stack that was switched
 //! away from.
 
+use std::mem::offset_of;
+
+use vmss2core_formats::dmp::{CONTEXT_AMD64, CONTEXT_I386, Context32, Context64};
 use vmss2core_machine::x86;
 use vmss2core_machine::x86::Gpr;
 use vmss2core_mem::Gva;
 
 use crate::windows::x86::unwind::Registers;
 use crate::windows::{Kernel, WindowsCpu};
-
-const CONTEXT_AMD64: u64 = 0x10_0000;
-const CONTEXT_I386: u64 = 0x1_0000;
 
 /// Those of a vCPU.
 pub(in crate::windows) fn of(vcpu: &x86::Registers) -> Option<Registers> {
@@ -28,24 +28,32 @@ pub(in crate::windows) fn saved(kernel: &Kernel, cpu: &WindowsCpu) -> Option<Reg
 }
 
 fn wide(kernel: &Kernel, at: Gva) -> Option<Registers> {
-    let read = |offset: u64, len| kernel.view().uint(Gva(at.0.checked_add(offset)?), len);
-    if read(0x30, 4)? & CONTEXT_AMD64 == 0 {
+    let read = |offset: usize, len| kernel.view().uint(at.checked_add(offset as u64)?, len);
+    if read(offset_of!(Context64, flags), 4)? & u64::from(CONTEXT_AMD64) == 0 {
         return None;
     }
-    let mut registers = Registers { rip: read(0xf8, 8)?, ..Registers::default() };
-    for (offset, register) in (0x78..).step_by(8).zip(&mut registers.general) {
+    let mut registers =
+        Registers { rip: read(offset_of!(Context64, rip), 8)?, ..Registers::default() };
+    for (offset, register) in
+        (offset_of!(Context64, general)..).step_by(8).zip(&mut registers.general)
+    {
         *register = read(offset, 8)?;
     }
     Some(registers)
 }
 
 fn narrow(kernel: &Kernel, at: Gva) -> Option<Registers> {
-    let read = |offset: u64| kernel.view().uint(Gva(at.0.checked_add(offset)?), 4);
-    if read(0)? & CONTEXT_I386 == 0 {
+    let read = |offset: usize| kernel.view().uint(at.checked_add(offset as u64)?, 4);
+    if read(offset_of!(Context32, flags))? & u64::from(CONTEXT_I386) == 0 {
         return None;
     }
-    let mut registers = Registers { rip: read(0xb8)?, ..Registers::default() };
-    for (gpr, offset) in [(Gpr::Rbx, 0xa4), (Gpr::Rbp, 0xb4), (Gpr::Rsp, 0xc4)] {
+    let mut registers =
+        Registers { rip: read(offset_of!(Context32, eip))?, ..Registers::default() };
+    for (gpr, offset) in [
+        (Gpr::Rbx, offset_of!(Context32, ebx)),
+        (Gpr::Rbp, offset_of!(Context32, ebp)),
+        (Gpr::Rsp, offset_of!(Context32, esp)),
+    ] {
         registers.set(gpr as u8, read(offset)?);
     }
     Some(registers)

@@ -23,6 +23,35 @@ const MXCSR: usize = 24;
 const INITIAL_FCW: u16 = 0x37f;
 const INITIAL_MXCSR: u32 = 0x1f80;
 
+/// Where the x87 registers begin in an FXSAVE image, 16 bytes apart.
+pub const X87_STACK: usize = 32;
+
+/// The x87 tag word, which follows from the values: two bits for each physical register,
+/// 0 valid, 1 zero, 2 special, 3 empty. An FXSAVE image has one, "not empty".
+pub fn x87_tags(fxsave: &[u8]) -> Option<u16> {
+    let [low, high] = *fxsave.get(2..)?.first_chunk()?;
+    let top = usize::from(u16::from_le_bytes([low, high]) >> 11 & 7);
+    let in_use = fxsave.get(4)?;
+    (0..8_usize).try_fold(0, |tags, physical| {
+        let index = physical.saturating_add(8).saturating_sub(top) % 8;
+        let at = index.saturating_mul(16).saturating_add(X87_STACK);
+        let tag = if in_use >> physical & 1 == 0 { 3 } else { x87_tag(fxsave.get(at..)?)? };
+        Some(tags | tag << physical.saturating_mul(2))
+    })
+}
+
+fn x87_tag(register: &[u8]) -> Option<u16> {
+    let (mantissa, rest) = register.split_first_chunk()?;
+    let mantissa = u64::from_le_bytes(*mantissa);
+    let exponent = u16::from_le_bytes(*rest.first_chunk()?) & 0x7fff;
+    Some(match exponent {
+        0 if mantissa == 0 => 1,
+        0 | 0x7fff => 2,
+        _ if mantissa >> 63 == 0 => 2,
+        _ => 0,
+    })
+}
+
 /// Place and size of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Component {

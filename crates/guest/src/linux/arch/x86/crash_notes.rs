@@ -3,11 +3,12 @@
 //! kernel/crash_core.c).
 
 use std::collections::HashMap;
+use std::mem::offset_of;
 
+use vmss2core_formats::notes::{NT_PRSTATUS, Nhdr, Prstatus32, Prstatus64};
 use vmss2core_machine::Registers;
 use vmss2core_machine::x86::{self, Gpr};
 use vmss2core_mem::{Gpa, Gva, little_endian};
-use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::registers::{PT_REGS_32, PT_REGS_64};
@@ -17,15 +18,12 @@ use crate::linux::{Kernel, Task};
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct NoteHead {
-    name_len: U32,
-    len: U32,
-    kind: U32,
+    note: Nhdr,
     name: [u8; 8],
 }
 
 const HEAD: usize = 20;
 const _: () = assert!(size_of::<NoteHead>() == HEAD);
-const NT_PRSTATUS: u32 = 1;
 
 /// `struct elf_prstatus`: its length, and where `pr_pid` and `pr_reg` are.
 struct Status {
@@ -34,8 +32,16 @@ struct Status {
     registers: usize,
 }
 
-const STATUS_64: Status = Status { len: 336, pid: 32, registers: 112 };
-const STATUS_32: Status = Status { len: 144, pid: 24, registers: 72 };
+const STATUS_64: Status = Status {
+    len: size_of::<Prstatus64>(),
+    pid: offset_of!(Prstatus64, pid),
+    registers: offset_of!(Prstatus64, registers),
+};
+const STATUS_32: Status = Status {
+    len: size_of::<Prstatus32>(),
+    pid: offset_of!(Prstatus32, pid),
+    registers: offset_of!(Prstatus32, registers),
+};
 /// Of 64 bits, `pr_reg` goes on with the bases of FS and GS after `struct pt_regs`.
 const FS_BASE: usize = 21;
 const GS_BASE: usize = 22;
@@ -87,9 +93,9 @@ impl Kernel {
         self.memory().read(gpa, &mut head).ok()?;
         let head = NoteHead::ref_from_bytes(&head).ok()?;
         // A CPU that left nothing has zeroes.
-        let is_status = head.kind.get() == NT_PRSTATUS && head.name.starts_with(b"CORE\0");
-        let len = usize::try_from(head.len.get()).ok()?;
-        (is_status && head.name_len.get() == 5 && len == status.len).then_some(())?;
+        let is_status = head.note.n_type.get() == NT_PRSTATUS && head.name.starts_with(b"CORE\0");
+        let len = usize::try_from(head.note.n_descsz.get()).ok()?;
+        (is_status && head.note.n_namesz.get() == 5 && len == status.len).then_some(())?;
         let mut bytes = vec![0; status.len];
         self.memory().read(gpa.checked_add(HEAD as u64)?, &mut bytes).ok()?;
         let tid = little_endian(bytes.get(status.pid..status.pid.saturating_add(4))?);

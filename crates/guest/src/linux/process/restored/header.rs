@@ -6,9 +6,15 @@
 
 use std::ops::Range;
 
-use object::elf::{PF_R, PF_W, PF_X, PT_GNU_EH_FRAME};
+use vmss2core_formats::elf::{
+    ELFCLASS32, ELFCLASS64, ELFDATA2LSB, EM_386, EM_X86_64, ET_DYN, ET_EXEC, EV_CURRENT, Ehdr32,
+    Ehdr64, Ident, MAGIC, PF_R, PF_W, PF_X, PT_GNU_EH_FRAME, PT_LOAD, Phdr32, Phdr64, SHT_NOBITS,
+    SHT_STRTAB, Shdr32, Shdr64,
+};
+use vmss2core_mem::{range_len, to_page_end};
 
-use vmss2core_mem::{little_endian, range_len, to_page_end};
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::{Source, frames};
 use crate::linux::process::{Library, MappedFile, Process, Vma, VmaFlags};
@@ -20,13 +26,6 @@ const FIXED_64: u64 = 1 << 32;
 /// Below that lie both kinds of 32 bits: Linux puts those that can lie anywhere at 4 MiB and
 /// above (`ELF_ET_DYN_BASE`).
 const MAYBE_FIXED_32: u64 = 0x5000_0000;
-const ET_EXEC: u16 = 2;
-const ET_DYN: u16 = 3;
-const EM_386: u16 = 3;
-const EM_X86_64: u16 = 62;
-const PT_LOAD: u32 = 1;
-const SHT_NOBITS: u64 = 8;
-const SHT_STRTAB: u64 = 3;
 /// More segments do not fit before the first page ends.
 const MOST_SEGMENTS: usize = 64;
 /// More section headers are not looked for.
@@ -135,14 +134,14 @@ fn is_split(first: &Vma, second: &Vma) -> bool {
 
 fn flags(flags: VmaFlags) -> u32 {
     let bit = |has, bit| if flags.contains(has) { bit } else { 0 };
-    bit(VmaFlags::READ, PF_R.0) | bit(VmaFlags::WRITE, PF_W.0) | bit(VmaFlags::EXECUTE, PF_X.0)
+    bit(VmaFlags::READ, PF_R) | bit(VmaFlags::WRITE, PF_W) | bit(VmaFlags::EXECUTE, PF_X)
 }
 
 /// The ELF header, and the program headers after it.
 pub(super) fn make(mapped: &Mapped, source: &dyn Source) -> Option<Vec<u8>> {
     let mut segments: Vec<(u32, Load)> =
         mapped.loads.iter().map(|load| (PT_LOAD, load.clone())).collect();
-    segments.extend(frames_header(mapped, source).map(|load| (PT_GNU_EH_FRAME.0, load)));
+    segments.extend(frames_header(mapped, source).map(|load| (PT_GNU_EH_FRAME, load)));
     let sections = section_table(mapped.is_64_bit, source);
     let mut writer = Writer { is_64_bit: mapped.is_64_bit, bytes: Vec::new() };
     writer.header(mapped, u16::try_from(segments.len()).ok()?, sections)?;
@@ -158,53 +157,94 @@ struct Writer {
 }
 
 impl Writer {
-    fn number(&mut self, value: u64, len: usize) -> Option<()> {
-        let bytes = value.to_le_bytes();
-        let (bytes, rest) = bytes.split_at_checked(len)?;
-        rest.iter().all(|byte| *byte == 0).then_some(())?;
-        self.bytes.extend(bytes);
+    fn header(&mut self, mapped: &Mapped, segments: u16, sections: Option<Table>) -> Option<()> {
+        let kind = U16::new(if mapped.is_fixed { ET_EXEC } else { ET_DYN });
+        let short = |number: u64| u16::try_from(number).ok().map(U16::new);
+        let (shoff, shnum, names) =
+            sections.map_or((0, 0, 0), |table| (table.start, table.count, table.names));
+        let (shnum, names) = (short(shnum)?, short(names)?);
+        if self.is_64_bit {
+            let header = Ehdr64 {
+                e_ident: ident(ELFCLASS64),
+                e_type: kind,
+                e_machine: U16::new(EM_X86_64),
+                e_version: U32::new(EV_CURRENT.into()),
+                e_entry: U64::new(mapped.entry),
+                e_phoff: U64::new(size_of::<Ehdr64>() as u64),
+                e_shoff: U64::new(shoff),
+                e_flags: U32::ZERO,
+                e_ehsize: len_of::<Ehdr64>()?,
+                e_phentsize: len_of::<Phdr64>()?,
+                e_phnum: U16::new(segments),
+                e_shentsize: len_of::<Shdr64>()?,
+                e_shnum: shnum,
+                e_shstrndx: names,
+            };
+            self.bytes.extend_from_slice(header.as_bytes());
+        } else {
+            let header = Ehdr32 {
+                e_ident: ident(ELFCLASS32),
+                e_type: kind,
+                e_machine: U16::new(EM_386),
+                e_version: U32::new(EV_CURRENT.into()),
+                e_entry: narrow(mapped.entry)?,
+                e_phoff: narrow(size_of::<Ehdr32>() as u64)?,
+                e_shoff: narrow(shoff)?,
+                e_flags: U32::ZERO,
+                e_ehsize: len_of::<Ehdr32>()?,
+                e_phentsize: len_of::<Phdr32>()?,
+                e_phnum: U16::new(segments),
+                e_shentsize: len_of::<Shdr32>()?,
+                e_shnum: shnum,
+                e_shstrndx: names,
+            };
+            self.bytes.extend_from_slice(header.as_bytes());
+        }
         Some(())
     }
 
-    fn word(&mut self, value: u64) -> Option<()> {
-        self.number(value, if self.is_64_bit { 8 } else { 4 })
-    }
-
-    fn header(&mut self, mapped: &Mapped, segments: u16, sections: Option<Table>) -> Option<()> {
-        let wide = self.is_64_bit;
-        let (class, machine) = if wide { (2, EM_X86_64) } else { (1, EM_386) };
-        let (len, segment_len, section_len) = if wide { (64, 56, 64) } else { (52, 32, 40) };
-        self.bytes.extend(*b"\x7fELF");
-        self.bytes.extend([class, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        self.number((if mapped.is_fixed { ET_EXEC } else { ET_DYN }).into(), 2)?;
-        self.number(machine.into(), 2)?;
-        self.number(1, 4)?;
-        self.word(mapped.entry)?;
-        self.word(len)?;
-        self.word(sections.map_or(0, |table| table.start))?;
-        self.number(0, 4)?;
-        self.number(len, 2)?;
-        self.number(segment_len, 2)?;
-        self.number(segments.into(), 2)?;
-        self.number(section_len, 2)?;
-        self.number(sections.map_or(0, |table| table.count), 2)?;
-        self.number(sections.map_or(0, |table| table.names), 2)
-    }
-
     fn segment(&mut self, kind: u32, load: &Load) -> Option<()> {
-        let len = range_len(&load.file);
-        self.number(kind.into(), 4)?;
+        let (offset, address, len) = (load.file.start, load.address, range_len(&load.file));
+        let align = if kind == PT_LOAD { 4096 } else { 4 };
         if self.is_64_bit {
-            self.number(load.flags.into(), 4)?;
+            let segment = Phdr64 {
+                p_type: kind.into(),
+                p_flags: load.flags.into(),
+                p_offset: offset.into(),
+                p_vaddr: address.into(),
+                p_paddr: address.into(),
+                p_filesz: len.into(),
+                p_memsz: len.into(),
+                p_align: align.into(),
+            };
+            self.bytes.extend_from_slice(segment.as_bytes());
+        } else {
+            let segment = Phdr32 {
+                p_type: kind.into(),
+                p_offset: narrow(offset)?,
+                p_vaddr: narrow(address)?,
+                p_paddr: narrow(address)?,
+                p_filesz: narrow(len)?,
+                p_memsz: narrow(len)?,
+                p_flags: load.flags.into(),
+                p_align: narrow(align)?,
+            };
+            self.bytes.extend_from_slice(segment.as_bytes());
         }
-        for word in [load.file.start, load.address, load.address, len, len] {
-            self.word(word)?;
-        }
-        if !self.is_64_bit {
-            self.number(load.flags.into(), 4)?;
-        }
-        self.word(if kind == PT_LOAD { 4096 } else { 4 })
+        Some(())
     }
+}
+
+fn ident(class: u8) -> Ident {
+    Ident { magic: MAGIC, class, data: ELFDATA2LSB, version: EV_CURRENT, osabi: 0, padding: [0; 8] }
+}
+
+fn len_of<T>() -> Option<U16> {
+    u16::try_from(size_of::<T>()).ok().map(U16::new)
+}
+
+fn narrow(value: u64) -> Option<U32> {
+    u32::try_from(value).ok().map(U32::new)
 }
 
 /// Where section headers are.
@@ -219,7 +259,7 @@ struct Table {
 /// The section headers at the end of the file: the first is of nothing, and one of the
 /// others is of a table of names that has its own.
 fn section_table(is_64_bit: bool, source: &dyn Source) -> Option<Table> {
-    let entry_len: u64 = if is_64_bit { 64 } else { 40 };
+    let entry_len = if is_64_bit { size_of::<Shdr64>() as u64 } else { size_of::<Shdr32>() as u64 };
     let end = source.len_bytes();
     let mut entry = vec![0; usize::try_from(entry_len).ok()?];
     let start = (2..=MOST_SECTIONS).find_map(|count| {
@@ -243,22 +283,23 @@ fn section_table(is_64_bit: bool, source: &dyn Source) -> Option<Table> {
 /// A section header, as far as it is needed.
 struct Entry {
     name: u64,
-    kind: u64,
+    kind: u32,
     start: u64,
     end: u64,
 }
 
 impl Entry {
     fn of(is_64_bit: bool, bytes: &[u8]) -> Option<Self> {
-        let number = |at: usize, len: usize| {
-            let bytes = bytes.get(at..at.checked_add(len)?)?;
-            Some(little_endian(bytes))
+        let (name, kind, start, len): (u32, u32, u64, u64) = if is_64_bit {
+            let header = Shdr64::ref_from_bytes(bytes).ok()?;
+            let (start, len) = (header.sh_offset.get(), header.sh_size.get());
+            (header.sh_name.get(), header.sh_type.get(), start, len)
+        } else {
+            let header = Shdr32::ref_from_bytes(bytes).ok()?;
+            let (start, len) = (header.sh_offset.get().into(), header.sh_size.get().into());
+            (header.sh_name.get(), header.sh_type.get(), start, len)
         };
-        let word_len = if is_64_bit { 8 } else { 4 };
-        // sh_flags and sh_addr come before sh_offset and sh_size.
-        let (start, len) = if is_64_bit { (24, 32) } else { (16, 20) };
-        let (start, len) = (number(start, word_len)?, number(len, word_len)?);
-        Some(Self { name: number(0, 4)?, kind: number(4, 4)?, start, end: start.checked_add(len)? })
+        Some(Self { name: name.into(), kind, start, end: start.checked_add(len)? })
     }
 
     fn names_itself(&self, source: &dyn Source) -> bool {
@@ -273,7 +314,7 @@ impl Entry {
 
 /// `.eh_frame_hdr`, by its usual beginning and by the first function that it lists.
 fn frames_header(mapped: &Mapped, source: &dyn Source) -> Option<Load> {
-    let is_it = |load: &Load| load.flags & (PF_W.0 | PF_X.0) == 0;
+    let is_it = |load: &Load| load.flags & (PF_W | PF_X) == 0;
     mapped.loads.iter().filter(|load| is_it(load)).find_map(|load| {
         let mut at = load.file.start;
         let mut usual = [0; 4];

@@ -1,14 +1,13 @@
 //! x87 and vector registers, taken from an FXSAVE or XSAVE area (Intel SDM volume
 //! 1, chapters 10.5 and 13.4).
 
-use crate::arch::x86::xsave::{AVX, XSTATE_BV};
+use crate::arch::x86::xsave::{AVX, X87_STACK as STACK, XSTATE_BV, x87_tags};
 use crate::arch::x86::{FpuState, Registers};
 
 /// gdb's names for what controls x87, in its order.
 pub(super) const CONTROLS: [&str; 8] =
     ["fctrl", "fstat", "ftag", "fiseg", "fioff", "foseg", "fooff", "fop"];
 
-const STACK: usize = 32;
 const XMM: usize = 160;
 const MXCSR: usize = 24;
 /// Of the standard format (CPUID.0DH.2: EBX is 576 on every processor with AVX).
@@ -43,27 +42,8 @@ pub(super) fn control(of: &Registers, index: usize) -> Option<u128> {
     }
 }
 
-/// Two bits for each register; the area has one, "not empty".
 fn tags(of: &Registers) -> Option<u128> {
-    let present = legacy(of, 4, 1)?;
-    let top = legacy(of, 2, 2)? >> 11 & 7;
-    (0..8).try_fold(0, |tags, physical: u128| {
-        let tag = if present >> physical & 1 == 0 { 3 } else { tag(of, physical, top)? };
-        Some(tags | tag << physical.saturating_mul(2))
-    })
-}
-
-/// 0 valid, 1 zero, 2 special.
-fn tag(of: &Registers, physical: u128, top: u128) -> Option<u128> {
-    let index = usize::try_from(physical.wrapping_sub(top) & 7).ok()?;
-    let value = stack(of, index)?;
-    let (exponent, mantissa) = (value >> 64 & 0x7fff, value & u128::from(u64::MAX));
-    Some(match (exponent, mantissa) {
-        (0, 0) => 1,
-        (0x7fff | 0, _) => 2,
-        _ if mantissa >> 63 == 0 => 2,
-        _ => 0,
-    })
+    x87_tags(of.fpu.as_ref()?.fxsave()?).map(u128::from)
 }
 
 /// `xmm0` and on.
