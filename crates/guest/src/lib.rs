@@ -96,7 +96,7 @@ fn unknown_paging(vcpu: u32, error: &PagingError) -> Problem {
     match error {
         PagingError::UnknownArchitecture(name) => Problem::warning(format!(
             "page tables of {name} processors cannot be read: memory is known by its physical \
-             address only, and what runs in the guest is not known"
+             address only"
         )),
         error => Problem::warning(format!("paging mode of vCPU {vcpu} is not known: {error}")),
     }
