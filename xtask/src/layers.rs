@@ -3,6 +3,7 @@
 
 mod library;
 mod modules;
+mod paths;
 
 use std::collections::BTreeMap;
 use std::path::Path;

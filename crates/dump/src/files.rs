@@ -11,7 +11,7 @@ use vmss2core_guest::Facts;
 use vmss2core_guest::linux::{Content, Counts, MappedFile, PatchBytes, Process, SectionTable};
 
 use crate::engine::{self, Extent, Layout, Literal};
-use crate::process::made::{Made, MadePages};
+use crate::views::{Made, MadePages};
 use crate::{Chosen, DumpError, Existing, Job, Monitor};
 
 /// A file that was written.

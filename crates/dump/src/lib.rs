@@ -11,6 +11,7 @@ use std::io::Write;
 
 mod choice;
 mod elf;
+mod elf_core;
 mod engine;
 mod error;
 pub mod files;
@@ -21,7 +22,9 @@ pub mod process;
 mod raw;
 #[cfg(test)]
 mod test_support;
+mod views;
 mod windbg;
+mod x86;
 
 pub use choice::{Choice, ChoiceError, Chosen, Owners, Takes, Value, ValueError, choices};
 pub use error::DumpError;
@@ -34,12 +37,13 @@ pub use output::Existing;
 ///
 /// 1. Its structures in the crate `formats` (zerocopy, sizes asserted, the document they
 ///    come from in the module's first line); a folder `src/NAME/` here with the plan in
-///    `mod.rs`. Never open or write a file: fill an `engine::Layout`
-///    with header bytes and extents of guest memory, and let `engine::write` do
-///    the rest; or, if memory does not go into the file as it is, write through
-///    an `engine::Output`. What cannot be expressed becomes a `Problem` of the summary,
-///    how to open the file a hint. What the user may choose is a [`Choice`] each,
-///    read from [`Job::chosen`].
+///    `mod.rs`. What of a guest goes into it comes from `views`, the parts of ELF
+///    cores from `elf_core`; formats do not know each other. Never open or write a
+///    file: fill an `engine::Layout` with header bytes and extents of guest memory,
+///    and let `engine::write` do the rest; or, if memory does not go into the file as
+///    it is, write through an `output::Output`. What cannot be expressed becomes a
+///    `Problem` of the summary, how to open the file a hint. What the user may choose
+///    is a [`Choice`] each, read from [`Job::chosen`].
 /// 2. One line in [`DUMP_FORMATS`]. Nothing else needs to know the name: the command
 ///    line makes its options, its help and its refusals from the choices.
 /// 3. Tests: the bytes against an independent reader, awkward sizes, a guest

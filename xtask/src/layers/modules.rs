@@ -6,40 +6,64 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::library::code;
+use super::paths::paths;
 
-/// Folders (or files) of a source directory, none of which uses another.
-const APART: &[(&str, &[&str])] = &[("crates/guest/src", &["windows", "macos", "linux"])];
-
-/// Lines of one such module that name another.
-pub(super) fn wrong_lines(root: &Path) -> Result<Vec<String>> {
-    let mut wrong = Vec::new();
-    for (source, modules) in APART {
-        for module in *modules {
-            let others: Vec<String> = modules
-                .iter()
-                .filter(|other| other != &module)
-                .map(|m| format!("crate::{m}"))
-                .collect();
-            for file in files_of(&root.join(source), module)? {
-                wrong.extend(named(&file, &others)?);
-            }
-        }
-    }
-    Ok(wrong)
+/// Modules of a source directory that are to be kept apart.
+struct Apart {
+    source: &'static str,
+    /// None of these uses another one.
+    modules: &'static [&'static str],
+    /// What they share, which uses none of them.
+    shared: &'static [&'static str],
 }
 
-fn named(file: &Path, others: &[String]) -> Result<Vec<String>> {
+const APART: &[Apart] = &[
+    Apart {
+        source: "crates/guest/src",
+        modules: &["windows", "macos", "linux"],
+        shared: &["scan"],
+    },
+    Apart {
+        source: "crates/dump/src",
+        modules: &["elf", "kdump", "windbg", "raw", "process"],
+        shared: &[
+            "choice", "elf_core", "engine", "error", "files", "job", "output", "views", "x86",
+        ],
+    },
+];
+
+/// Lines of such modules that name what they must not know.
+pub(super) fn wrong_lines(root: &Path) -> Result<Vec<String>> {
+    let found = APART.iter().map(|apart| apart.wrong_lines(root));
+    Ok(found.collect::<Result<Vec<_>>>()?.concat())
+}
+
+impl Apart {
+    fn wrong_lines(&self, root: &Path) -> Result<Vec<String>> {
+        let source = root.join(self.source);
+        let mut wrong = Vec::new();
+        for module in self.modules.iter().chain(self.shared) {
+            let others: Vec<&str> =
+                self.modules.iter().copied().filter(|other| other != module).collect();
+            for file in files_of(&source, module)? {
+                wrong.extend(named(&source, &file, &others)?);
+            }
+        }
+        Ok(wrong)
+    }
+}
+
+fn named(source: &Path, file: &Path, others: &[&str]) -> Result<Vec<String>> {
     let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-    let is_other = |line: &str, other: &str| {
-        let after = line.split(other).skip(1);
-        after.into_iter().any(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
-    };
-    let lines = code(&text);
-    let wrong = lines.iter().flat_map(|(number, line)| {
-        let used = others.iter().filter(|other| is_other(line, other));
-        used.map(move |other| format!("{}:{number}: uses {other}", file.display()))
+    let below = file.strip_prefix(source).unwrap_or(file);
+    let paths = paths(&code(&text), below);
+    let wrong = paths.iter().filter_map(|(number, path)| {
+        let other = others.iter().find(|other| path.first() == Some(*other))?;
+        Some(format!("{}:{number}: uses crate::{other}", file.display()))
     });
-    Ok(wrong.collect())
+    let mut wrong: Vec<String> = wrong.collect();
+    wrong.dedup();
+    Ok(wrong)
 }
 
 /// `NAME.rs` and all below `NAME`.
@@ -64,4 +88,53 @@ fn files_of(source: &Path, module: &str) -> Result<Vec<PathBuf>> {
     found.sort();
     anyhow::ensure!(!found.is_empty(), "{} has no module {module}", source.display());
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOY: Apart = Apart { source: "src", modules: &["one", "two"], shared: &["both"] };
+
+    /// What is said of a crate with these files.
+    fn wrong(files: &[(&str, &str)]) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in
+            [("src/one.rs", ""), ("src/two/mod.rs", ""), ("src/both.rs", "")].iter().chain(files)
+        {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let wrong = TOY.wrong_lines(dir.path()).unwrap();
+        let below = format!("{}/", dir.path().display());
+        wrong.into_iter().map(|line| line.replace(&below, "")).collect()
+    }
+
+    #[test]
+    fn a_format_that_uses_another_is_found() {
+        for line in [
+            "use crate::two::Thing;",
+            "use crate::{Job, two};",
+            "use crate::{\n    Job,\n    two::{A, B},\n};",
+            "use super::two;",
+            "fn f() { crate::two::f() }",
+        ] {
+            assert_eq!(wrong(&[("src/one.rs", line)]).len(), 1, "{line}");
+        }
+        let from_below = [("src/two/a/b.rs", "\nuse super::super::super::one;")];
+        assert_eq!(wrong(&from_below), ["src/two/a/b.rs:2: uses crate::one"]);
+        assert_eq!(
+            wrong(&[("src/both.rs", "use crate::one;")]),
+            ["src/both.rs:1: uses crate::one"]
+        );
+    }
+
+    #[test]
+    fn what_may_be_used_is_no_violation() {
+        let line = "use crate::both::two;\nuse crate::{both, two_more};\npub(crate) mod a;\n\
+                    use super::both;\n// crate::two\n#[cfg(test)]\nmod tests { use crate::two; }\n";
+        assert_eq!(wrong(&[("src/one.rs", line)]), [""; 0]);
+        assert_eq!(wrong(&[("src/two/a.rs", "use super::one;\nuse crate::two;")]), [""; 0]);
+    }
 }

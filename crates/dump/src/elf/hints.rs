@@ -6,16 +6,14 @@ use vmss2core_guest::LinuxFacts;
 use vmss2core_guest::linux::debuggers;
 use vmss2core_mem::text::shell_path;
 
-use super::linear::is_unpaged;
-use super::view::{View, linear_pc};
 use crate::Job;
+use crate::elf_core::{VMLINUX, vmcore_openers};
+use crate::views::LinearView;
+use crate::x86::linear_pc;
 
-/// What users call the file with the kernel's symbols.
-const VMLINUX: &str = "vmlinux";
-
-pub(super) fn linear(job: &Job<'_>, view: &View<'_>) -> Vec<String> {
+pub(super) fn linear(job: &Job<'_>, view: &LinearView<'_>) -> Vec<String> {
     let core = job.path;
-    if is_unpaged(view) {
+    if view.is_unpaged() {
         return unpaged(core, view);
     }
     match &job.facts.linux {
@@ -26,7 +24,7 @@ pub(super) fn linear(job: &Job<'_>, view: &View<'_>) -> Vec<String> {
 
 /// gdb knows no segment bases; and it takes the core only before the change of
 /// architecture.
-fn unpaged(core: &Path, view: &View<'_>) -> Vec<String> {
+fn unpaged(core: &Path, view: &LinearView<'_>) -> Vec<String> {
     let mut hints = vec![without_symbols(core)];
     let real_mode =
         view.vcpu.x86().is_some_and(|x86| x86.control.cr0.is_some_and(|cr0| cr0 & 1 == 0));
@@ -62,27 +60,9 @@ pub(super) fn linux(job: &Job<'_>) -> Vec<String> {
     let Some(linux) = &job.facts.linux else {
         return vec![without_symbols(core)];
     };
-    let mut hints = of_kernel(linux, core);
+    let mut hints = vmcore_openers(linux, core);
     hints.extend(with_symbols(linux, core));
     hints
-}
-
-/// A kdump-compressed file, or one in the flattened form.
-pub(crate) fn kdump(job: &Job<'_>, is_flat: bool) -> Vec<String> {
-    let core = job.path;
-    let Some(linux) = &job.facts.linux else { return Vec::new() };
-    let mut hints = of_kernel(linux, core);
-    if is_flat {
-        hints.push(format!("makedumpfile -R vmcore < {}", shell_path(core)));
-    }
-    hints
-}
-
-/// What opens a whole kernel.
-fn of_kernel(linux: &LinuxFacts, core: &Path) -> Vec<String> {
-    let core = shell_path(core);
-    let lines = [debuggers::crash(linux, VMLINUX, &core), debuggers::drgn(linux, VMLINUX, &core)];
-    lines.into_iter().flatten().collect()
 }
 
 fn with_symbols(linux: &LinuxFacts, core: &Path) -> Vec<String> {

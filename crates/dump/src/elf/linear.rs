@@ -2,44 +2,22 @@
 //! have it, for gdb and lldb.
 
 use vmss2core_machine::Vcpu;
-use vmss2core_machine::paging::PagingMode;
 use vmss2core_mem::Problem;
 
-use super::assemble::{Kind, assemble};
-use super::notes::{Notes, has_registers};
 use super::script::GDB_SCRIPT;
-use super::view::View;
-use super::{Machine, hints, in_long_mode, missing_registers, policy, script, thread_id};
-use crate::{Choice, DumpError, DumpFormat, Job, Summary, Takes, engine};
+use super::{hints, script};
+use crate::elf_core::{Class, Kind, Machine, Notes, assemble, header_len};
+use crate::views::{
+    ALL_THREADS, CR3, LinearView, NO_DEDUP, VCPU, has_registers, missing_registers, thread_id,
+};
+use crate::x86::in_long_mode;
+use crate::{Choice, DumpError, DumpFormat, Job, Summary, engine};
 
 /// gdb needs 10 ms for every access to a core of a million segments.
 const MANY_SEGMENTS: usize = 100_000;
 
 /// In the order of the help.
 static CHOICES: &[&Choice] = &[&VCPU, &ALL_THREADS, &NO_DEDUP, &CR3, &GDB_SCRIPT];
-
-/// Index of the vCPU; 0 if none is chosen.
-pub(super) static VCPU: Choice = Choice {
-    name: "vcpu",
-    takes: Takes::Number { called: "N", most: u32::MAX },
-    help: "vCPU whose address space to write",
-    default: Some("0"),
-    ..Choice::FLAG
-};
-static ALL_THREADS: Choice =
-    Choice { name: "all-threads", help: "List the other vCPUs as threads too", ..Choice::FLAG };
-static NO_DEDUP: Choice = Choice {
-    name: "no-dedup",
-    help: "Copy memory once for each address that maps it, as the original did",
-    ..Choice::FLAG
-};
-/// Other page tables than the vCPU's.
-pub(super) static CR3: Choice = Choice {
-    name: "cr3",
-    takes: Takes::Hex { called: "HEX", bits: 64 },
-    help: "Use the page tables at this physical address instead of the vCPU's",
-    ..Choice::FLAG
-};
 
 /// ELF core, linear view.
 pub(crate) struct LinearCore;
@@ -58,15 +36,11 @@ impl DumpFormat for LinearCore {
     }
 
     fn write(&self, job: &Job<'_>) -> Result<Summary, DumpError> {
-        let mut view = View::new(job)?;
+        let mut view = LinearView::new(job)?;
         let machine = machine(&view);
-        let threads = threads(job, &view);
+        let threads = view.threads(job);
         let notes = notes(machine, &threads);
-        let body = if job.chosen.has(&NO_DEDUP) {
-            policy::unshared(&view.leaves)?
-        } else {
-            policy::shared(&view.leaves, job.checkpoint.memory.len_bytes(), notes.len())?
-        };
+        let body = view.body(job, |segments| header_len(Class::Elf64, segments, notes.len()))?;
         let mut problems = std::mem::take(&mut view.problems);
         problems.extend(many_segments(body.loads.len()));
         problems.extend(missing_registers(threads.iter().copied(), "not among the threads"));
@@ -87,17 +61,9 @@ impl DumpFormat for LinearCore {
 
 /// What the vCPU itself is, whatever the others are. Long mode without paging
 /// does not exist, but page tables may be given that differ from the mode.
-fn machine(view: &View<'_>) -> Machine {
+fn machine(view: &LinearView<'_>) -> Machine {
     let long = in_long_mode(view.vcpu) || view.mode.is_64_bit();
     if long { Machine::X86_64 } else { Machine::I386 }
-}
-
-/// The vCPU of this file first: that is the thread debuggers start with.
-fn threads<'a>(job: &Job<'a>, view: &View<'a>) -> Vec<&'a Vcpu> {
-    let all_threads = job.chosen.has(&ALL_THREADS);
-    let others =
-        job.checkpoint.vcpus.iter().filter(|vcpu| all_threads && vcpu.index != view.vcpu.index);
-    std::iter::once(view.vcpu).chain(others).collect()
 }
 
 fn notes(machine: Machine, threads: &[&Vcpu]) -> Vec<u8> {
@@ -120,9 +86,4 @@ fn many_segments(count: usize) -> Option<Problem> {
              --no-dedup makes fewer and a larger file"
         ))
     })
-}
-
-/// Real mode and 32-bit code without paging.
-pub(super) fn is_unpaged(view: &View<'_>) -> bool {
-    view.mode == PagingMode::Identity
 }

@@ -2,14 +2,9 @@
 //! address = physical address. Opens for any guest; addresses in registers are
 //! virtual, so the debugger finds no memory behind them.
 
-use vmss2core_mem::Gpa;
-
-use super::assemble::{Access, Body, Kind, Load, assemble};
-use super::notes::{Notes, has_registers};
-use super::{
-    Machine, expected_extents, guest_machine, hints, missing_registers, page_ranges, script,
-    thread_id,
-};
+use super::{hints, script};
+use crate::elf_core::{Kind, Machine, Notes, assemble, expected_extents, guest_machine};
+use crate::views::{has_registers, missing_registers, page_ranges, physical_body, thread_id};
 use crate::{Choice, DumpError, DumpFormat, Job, Summary, engine};
 
 /// ELF core, physical view.
@@ -33,7 +28,7 @@ impl DumpFormat for PhysicalCore {
         let layout = || {
             let machine = guest_machine(job);
             let kind = Kind { machine, load_align: 0x1000 };
-            let mut layout = assemble(kind, &notes(machine, job), body(job)?)?;
+            let mut layout = assemble(kind, &notes(machine, job), physical_body(job)?)?;
             hints = hints::physical(job);
             layout.companions = script::companions(job, &hints);
             Ok(layout)
@@ -49,20 +44,6 @@ impl DumpFormat for PhysicalCore {
             hints,
         })
     }
-}
-
-fn body(job: &Job<'_>) -> Result<Body, DumpError> {
-    let mut body = Body::default();
-    for range in page_ranges(&job.checkpoint.memory) {
-        let len_bytes = range.end.saturating_sub(range.start);
-        let offset = body.append(Gpa(range.start), len_bytes)?;
-        let (vaddr, paddr) = (range.start, range.start);
-        body.loads.push(Load { vaddr, paddr, offset, len_bytes, access: Access::ALL });
-    }
-    if body.loads.is_empty() {
-        return Err(DumpError::NoMemory { why: "the checkpoint holds no whole page".to_owned() });
-    }
-    Ok(body)
 }
 
 fn notes(machine: Machine, job: &Job<'_>) -> Vec<u8> {

@@ -11,11 +11,12 @@ use vmss2core_machine::x86::{FpuState, SegmentRegister};
 use vmss2core_machine::{Checkpoint, VcpuView};
 use vmss2core_mem::{Found, Gpa, Gva, PAGE_SIZE};
 
-use super::assemble::{Access, Body, Kind, Load, assemble};
-use super::{Machine, notes};
+use crate::elf_core::{Kind, Machine, Notes, assemble};
 use crate::test_support::{
     LONG_MODE, Scratch, guest, map_marked, marked, vcpu, write, write_to, x86_of,
 };
+use crate::views::{Access, Body, Load};
+use crate::x86::fpu;
 use crate::{DumpError, Silent};
 
 /// An ELF core as an independent reader sees it.
@@ -349,7 +350,7 @@ fn more_headers_than_e_phnum_can_count_go_to_a_section_header() {
             let (vaddr, access) = (page * 0x2000, Access::ALL);
             body.loads.push(Load { vaddr, paddr: 0, offset, len_bytes: PAGE_SIZE, access });
         }
-        let mut notes = notes::Notes::default();
+        let mut notes = Notes::default();
         notes.guest(machine, 7);
         let kind = Kind { machine, load_align: 0x1000 };
         let layout = assemble(kind, &notes.into_bytes(), body).unwrap();
@@ -576,7 +577,7 @@ fn vector_state_is_cut_to_what_gdb_knows() {
         let mut state = vec![0; area];
         state[512..520].copy_from_slice(&0x6_02e7_u64.to_le_bytes());
         state[520] = 0x80;
-        let note = super::fpu::xstate(&FpuState::Xsave(state), xcr0);
+        let note = fpu::xstate(&FpuState::Xsave(state), xcr0);
         let got = note.as_ref().map(|note| (u64_at(note, 464), note.len()));
         assert_eq!(got, want, "{xcr0:x?} {area}");
         if let Some(note) = note {
@@ -597,7 +598,7 @@ fn fsave_tags_follow_from_the_values() {
     state[32 + 7] = 0x80;
     state[32 + 8..32 + 10].copy_from_slice(&0x3fff_u16.to_le_bytes());
     state[64 + 8..64 + 10].copy_from_slice(&0x7fff_u16.to_le_bytes());
-    let out = super::fpu::fsave(&state);
+    let out = fpu::fsave(&state);
     assert_eq!(u32_at(&out, 0), 0xffff_007f);
     // Physical 7 is zero (1), 6 valid (0), 5 to 1 empty (3), 0 special (2).
     assert_eq!(u32_at(&out, 8), 0xffff_0000 | 0b01_00_11_11_11_11_11_10);

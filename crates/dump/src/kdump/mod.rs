@@ -14,14 +14,16 @@ use vmss2core_guest::LinuxFacts;
 use vmss2core_guest::linux::{BetterSources, Kernel, UtsName};
 use vmss2core_mem::PAGE_SIZE;
 
-use crate::elf;
+use crate::elf_core::{vmcore_notes, vmcore_problems};
 use crate::output::Output;
+use crate::views::{is_64_bit_guest, ram};
 use crate::{Choice, ChoiceError, Chosen, DumpError, DumpFormat, Job, StreamFormat, Summary};
 
 mod choices;
 mod codec;
 mod filter;
 mod header;
+mod hints;
 mod pack;
 mod pages;
 mod pipeline;
@@ -69,7 +71,7 @@ impl DumpFormat for KdumpCore {
         };
         let len_bytes = output.len_bytes()?;
         output.persist()?;
-        let hints = elf::kdump_hints(job, plan.options.flatten);
+        let hints = hints::lines(job, plan.options.flatten);
         Ok(Summary { path: job.path.to_owned(), len_bytes, hints, ..summary })
     }
 
@@ -98,16 +100,16 @@ impl<'a> Plan<'a> {
     fn new(job: &'a Job<'a>) -> Result<Self, DumpError> {
         let options = KdumpOptions::of(job.chosen)?;
         let linux = job.facts.linux.as_ref().ok_or(DumpError::NotLinux { format: NAME })?;
-        let ranges = elf::ram(job);
+        let ranges = ram(job);
         let Some(last) = ranges.last() else {
             let why = "the checkpoint holds no whole page".to_owned();
             return Err(DumpError::NoMemory { why });
         };
         let max_mapnr = last.end / PAGE_SIZE;
         let kernel = Kernel::open(job.checkpoint, job.facts, BetterSources::default()).ok();
-        let (notes, vmcoreinfo) = elf::linux_notes(job);
+        let (notes, vmcoreinfo) = vmcore_notes(job);
         let head = Head {
-            is_64_bit: elf::is_64_bit_guest(job),
+            is_64_bit: is_64_bit_guest(job),
             uts: uts_name(linux, kernel.as_ref()),
             seconds: job.checkpoint.about.machine.suspended_unix.unwrap_or(0),
             cpus: u32::try_from(job.checkpoint.vcpus.len()).unwrap_or(u32::MAX),
@@ -149,7 +151,7 @@ impl<'a> Plan<'a> {
         };
         let written = pipeline::run(&work, &mut portions, places, sink, self.job.monitor)?;
         sink.write_at(0, &self.head.bytes(written.pages)?)?;
-        let mut problems = elf::linux_problems(self.job);
+        let mut problems = vmcore_problems(self.job);
         problems.extend(kept.problems);
         Ok(Summary {
             len_bytes: written.len_bytes,

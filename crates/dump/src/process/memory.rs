@@ -6,9 +6,9 @@ use std::ops::ControlFlow;
 use vmss2core_guest::linux::{Content, Counts, Missing, Process, Run, VmaFlags};
 use vmss2core_mem::{Gpa, Problem};
 
-use super::made::Made;
-use crate::elf::assemble::Segment;
+use crate::elf_core::Segment;
 use crate::engine::Extent;
+use crate::views::Made;
 use vmss2core_formats::elf::{PF_R, PF_W, PF_X};
 
 /// A process may map the same memory several times, and page tables that were

@@ -7,7 +7,6 @@
 //! to read there or take the bytes from the program's file.
 
 mod hints;
-pub(crate) mod made;
 mod memory;
 mod notes;
 #[cfg(test)]
@@ -21,10 +20,9 @@ use vmss2core_guest::linux::{
 };
 use vmss2core_mem::Problem;
 
-use crate::elf::assemble::{Kind, assemble_segments};
-use crate::elf::{Class, Machine};
+use crate::elf_core::{Class, Kind, Machine, assemble_segments};
+use crate::views::{Made, MadePages};
 use crate::{Chosen, DumpError, Existing, Job, Monitor, Summary, engine};
-use made::{Made, MadePages};
 use memory::Memory;
 
 /// gdb reads the table of segments one by one, and every access goes through it.

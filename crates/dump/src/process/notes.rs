@@ -6,8 +6,7 @@ use vmss2core_mem::PAGE_SIZE;
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::{ProcessCore, Thread};
-use crate::elf::Machine;
-use crate::elf::notes::{Family, Notes, ProcessInfo, ThreadStatus, low};
+use crate::elf_core::{Family, Machine, Notes, ProcessInfo, ThreadStatus, low};
 use vmss2core_formats::notes::{
     CORE, LINUX, NT_386_TLS, NT_AUXV, NT_FILE, NT_SIGINFO, Siginfo, UserDesc,
 };

@@ -6,7 +6,7 @@ use vmss2core_machine::x86::{DescriptorTable, Gpr};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use crate::elf::fpu;
+use crate::x86::fpu;
 use vmss2core_formats::dmp::{
     CONTEXT_AMD64, CONTEXT_I386, Context32, Context64, SPECIAL64_WITH_XCR0, Special32, Special64,
 };

@@ -20,8 +20,8 @@ use self::cpus::{Cpus, Guest};
 use self::header::Head;
 use self::patch::{Part, Patch};
 use self::runs::Memory;
-use crate::elf::{page_ranges, runs_64_bit};
 use crate::engine::{Extent, Layout, Literal, write_early};
+use crate::views::{page_ranges, runs_64_bit};
 use crate::{Choice, DumpError, DumpFormat, Job, Summary};
 
 mod choices;

@@ -11,6 +11,7 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::{Class, Machine};
 use crate::DumpError;
 use crate::engine::{Extent, Layout, Literal};
+use crate::views::{Access, Body, Load};
 use vmss2core_formats::elf::{
     ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFOSABI_GNU, EM_386, EM_AARCH64, EM_X86_64, ET_CORE,
     EV_CURRENT, Ehdr32, Ehdr64, Ident, PF_R, PF_W, PF_X, PN_XNUM, PT_LOAD, PT_NOTE, Phdr32, Phdr64,
@@ -22,66 +23,6 @@ use vmss2core_formats::elf::{
 /// their place within 64 KiB (large folios of the page cache), and file systems
 /// with 64 KiB blocks share nothing smaller. What it adds is a hole.
 pub(super) const MEMORY_ALIGNMENT: u64 = 64 * 1024;
-
-/// A PT_LOAD; `offset` counts from the start of the memory in the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Load {
-    pub(super) vaddr: u64,
-    pub(super) paddr: u64,
-    pub(super) offset: u64,
-    pub(super) len_bytes: u64,
-    pub(super) access: Access,
-}
-
-/// Access rights of a segment; all can be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Access {
-    pub(super) write: bool,
-    pub(super) execute: bool,
-}
-
-impl Access {
-    pub(super) const ALL: Self = Self { write: true, execute: true };
-
-    fn flags(self) -> u32 {
-        PF_R | if self.write { PF_W } else { 0 } | if self.execute { PF_X } else { 0 }
-    }
-}
-
-/// The memory of a core; offsets count from its start in the file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Body {
-    pub(super) loads: Vec<Load>,
-    pub(super) extents: Vec<Extent>,
-    pub(super) len_bytes: u64,
-}
-
-impl Body {
-    /// Appends memory and returns where it lies.
-    pub(super) fn append(
-        &mut self,
-        gpa: vmss2core_mem::Gpa,
-        len_bytes: u64,
-    ) -> Result<u64, DumpError> {
-        let offset = self.len_bytes;
-        self.len_bytes = offset.checked_add(len_bytes).ok_or(DumpError::TooLarge)?;
-        self.extents.push(Extent { offset, gpa, len_bytes });
-        Ok(offset)
-    }
-
-    /// Whether all addresses and, with `header_bytes` before them, all offsets
-    /// fit 32 bits.
-    fn fits_32_bits(&self, header_bytes: u64) -> bool {
-        let fits = |start: u64, len: u64| start.checked_add(len).is_some_and(|end| end <= 1 << 32);
-        // What lies behind the last byte must be a 32-bit number, too.
-        let file = header_bytes.saturating_add(self.len_bytes) < 1 << 32;
-        let no_address = |vaddr: u64| vaddr == u64::from(u32::MAX);
-        file && self.loads.iter().all(|load| {
-            fits(load.paddr, load.len_bytes)
-                && (no_address(load.vaddr) || fits(load.vaddr, load.len_bytes))
-        })
-    }
-}
 
 /// What kind of ELF file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,13 +58,17 @@ impl From<&Load> for Segment {
             file_bytes: len_bytes,
             // The same, for lldb reads nothing behind the file's part.
             memory_bytes: len_bytes,
-            flags: load.access.flags(),
+            flags: flags(load.access),
         }
     }
 }
 
+fn flags(access: Access) -> u32 {
+    PF_R | if access.write { PF_W } else { 0 } | if access.execute { PF_X } else { 0 }
+}
+
 /// Makes the layout of a core.
-pub(super) fn assemble(kind: Kind, notes: &[u8], body: Body) -> Result<Layout, DumpError> {
+pub(crate) fn assemble(kind: Kind, notes: &[u8], body: Body) -> Result<Layout, DumpError> {
     let class = choose_class(kind.machine, notes, &body)?;
     let segments: Vec<Segment> = body.loads.iter().map(Segment::from).collect();
     assemble_segments(kind, class, notes, &segments, body.extents, body.len_bytes)
@@ -162,7 +107,7 @@ fn choose_class(machine: Machine, notes: &[u8], body: &Body) -> Result<Class, Du
 }
 
 /// Bytes before the first memory.
-pub(super) fn header_len(class: Class, loads: usize, notes: usize) -> Result<u64, DumpError> {
+pub(crate) fn header_len(class: Class, loads: usize, notes: usize) -> Result<u64, DumpError> {
     let (ehdr, phdr, shdr) = sizes(class);
     let count = loads.checked_add(1).ok_or(DumpError::TooLarge)?;
     let escape = if has_escape(count) { shdr } else { 0 };

@@ -4,8 +4,9 @@ use vmss2core_machine::x86::{self, Gpr, SegmentRegister};
 use zerocopy::little_endian::{I32, U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::super::{Machine, fpu};
+use super::super::Machine;
 use super::Notes;
+use crate::x86::fpu;
 use vmss2core_formats::notes::{
     CORE, LINUX, NT_FPREGSET, NT_PRSTATUS, NT_PRXFPREG, NT_X86_XSTATE, Prstatus32, Prstatus64,
     Registers32, Registers64,

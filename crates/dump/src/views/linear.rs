@@ -1,4 +1,4 @@
-//! The address space that a linear core shows.
+//! The linear view: the address space of one vCPU, as its page tables have it.
 
 use std::ops::{ControlFlow, Range};
 
@@ -7,23 +7,48 @@ use vmss2core_machine::x86::Gpr;
 use vmss2core_machine::{Checkpoint, Vcpu, x86};
 use vmss2core_mem::{Gva, PAGE_SIZE, PhysicalMemory, Problem};
 
-use super::linear::{CR3, VCPU};
-use crate::{DumpError, Job};
+use super::policy;
+use super::segments::Body;
+use crate::x86::linear_pc;
+use crate::{Choice, DumpError, Job, Takes};
 
 /// First address of the kernel's half in 64-bit modes.
 const UPPER_HALF: u64 = 1 << 63;
 
+/// Index of the vCPU; 0 if none is chosen.
+pub(crate) static VCPU: Choice = Choice {
+    name: "vcpu",
+    takes: Takes::Number { called: "N", most: u32::MAX },
+    help: "vCPU whose address space to write",
+    default: Some("0"),
+    ..Choice::FLAG
+};
+pub(crate) static ALL_THREADS: Choice =
+    Choice { name: "all-threads", help: "List the other vCPUs as threads too", ..Choice::FLAG };
+pub(crate) static NO_DEDUP: Choice = Choice {
+    name: "no-dedup",
+    help: "Copy memory once for each address that maps it, as the original did",
+    ..Choice::FLAG
+};
+/// Other page tables than the vCPU's.
+pub(crate) static CR3: Choice = Choice {
+    name: "cr3",
+    takes: Takes::Hex { called: "HEX", bits: 64 },
+    help: "Use the page tables at this physical address instead of the vCPU's",
+    ..Choice::FLAG
+};
+
 /// What one vCPU sees.
-pub(super) struct View<'a> {
-    pub(super) vcpu: &'a Vcpu,
-    pub(super) mode: PagingMode,
+pub(crate) struct LinearView<'a> {
+    pub(crate) vcpu: &'a Vcpu,
+    pub(crate) mode: PagingMode,
     /// Everything mapped, sorted by virtual address.
-    pub(super) leaves: Vec<Leaf>,
-    pub(super) problems: Vec<Problem>,
+    pub(crate) leaves: Vec<Leaf>,
+    pub(crate) problems: Vec<Problem>,
 }
 
-impl<'a> View<'a> {
-    pub(super) fn new(job: &Job<'a>) -> Result<Self, DumpError> {
+impl<'a> LinearView<'a> {
+    pub(crate) fn new(job: &Job<'a>) -> Result<Self, DumpError> {
         let (vcpu, x86) = find_vcpu(job.checkpoint, job.chosen.number_32(&VCPU).unwrap_or(0))?;
         let mut problems = Vec::new();
         let memory = &job.checkpoint.memory;
@@ -46,6 +71,33 @@ impl<'a> View<'a> {
             return Err(DumpError::NoMemory { why });
         }
         Ok(view)
+    }
+
+    /// Its memory as segments. `header_bytes` is how many bytes the headers take
+    /// that so many segments need.
+    pub(crate) fn body(
+        &self,
+        job: &Job<'_>,
+        header_bytes: impl FnOnce(usize) -> Result<u64, DumpError>,
+    ) -> Result<Body, DumpError> {
+        if job.chosen.has(&NO_DEDUP) {
+            return policy::unshared(&self.leaves);
+        }
+        let headers = header_bytes(self.leaves.len())?;
+        policy::shared(&self.leaves, job.checkpoint.memory.len_bytes(), headers)
+    }
+
+    /// The vCPU of this view first: that is the thread debuggers start with.
+    pub(crate) fn threads(&self, job: &Job<'a>) -> Vec<&'a Vcpu> {
+        let all_threads = job.chosen.has(&ALL_THREADS);
+        let others =
+            job.checkpoint.vcpus.iter().filter(|vcpu| all_threads && vcpu.index != self.vcpu.index);
+        std::iter::once(self.vcpu).chain(others).collect()
+    }
+
+    /// Real mode and 32-bit code without paging.
+    pub(crate) fn is_unpaged(&self) -> bool {
+        self.mode == PagingMode::Identity
     }
 
     fn add(&mut self, range: Range<u64>, space: &AddressSpace, x86: &x86::Registers) {
@@ -159,13 +211,6 @@ fn single_page(space: &AddressSpace, gva: Gva) -> Option<Leaf> {
     let found = space.translate(gva).ok()?;
     let held = space.memory().contains(found.gpa, PAGE_SIZE);
     held.then_some(Leaf { gva, gpa: found.gpa, pages: 1, permissions: found.permissions })
-}
-
-/// Where the vCPU executes, as a linear address.
-pub(super) fn linear_pc(x86: &x86::Registers) -> Option<u64> {
-    let efer = x86.msrs.efer.unwrap_or(0);
-    let base = if efer & (1 << 10) == 0 { x86.segments.cs.base.unwrap_or(0) } else { 0 };
-    Some(base.wrapping_add(x86.rip?))
 }
 
 fn walk_problems(summary: &WalkSummary) -> Vec<Problem> {

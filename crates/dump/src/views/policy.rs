@@ -7,7 +7,7 @@
 //! rest (measured with gdb 13 and lldb 19):
 //!
 //! * lldb reads a value only within one segment, so short runs that follow each
-//!   other in virtual addresses are copied together behind the image;
+//!   other in virtual addresses are copied together after the image;
 //! * gdb searches all segments for every access, so their number should stay
 //!   below 10,000, and above 100,000 it is no use.
 
@@ -16,18 +16,21 @@ use std::ops::Range;
 use vmss2core_machine::paging::{Leaf, Permissions};
 use vmss2core_mem::{Gpa, PAGE_SIZE};
 
-use super::Class;
-use super::assemble::{Access, Body, Load, header_len};
+use super::segments::{Access, Body, Load};
 use crate::DumpError;
 
 /// A run this long gets its own segment.
 const LONG_RUN_BYTES: u64 = 64 * 1024;
 
-/// Segments that share one image of memory. What is copied besides, headers
-/// included, stays within a hundredth of `ram_bytes`.
-pub(super) fn shared(leaves: &[Leaf], ram_bytes: u64, notes_len: usize) -> Result<Body, DumpError> {
-    let headers = header_len(Class::Elf64, leaves.len(), notes_len)?;
-    let budget = (ram_bytes / 100).saturating_sub(headers);
+/// Segments that share one image of memory. What is copied besides, the
+/// `header_bytes` of a segment for each leaf included, stays within a hundredth
+/// of `ram_bytes`.
+pub(super) fn shared(
+    leaves: &[Leaf],
+    ram_bytes: u64,
+    header_bytes: u64,
+) -> Result<Body, DumpError> {
+    let budget = (ram_bytes / 100).saturating_sub(header_bytes);
     let copied = choose_copied(leaves, budget);
     let mut body = Body::default();
     let image = Image::append(&mut body, &direct_ranges(leaves, &copied))?;
@@ -218,8 +221,13 @@ mod tests {
         Leaf { gva: Gva(gva), gpa: Gpa(gpa), pages, permissions: READ }
     }
 
+    /// What the headers of an ELF core take.
+    fn header_bytes(segments: usize) -> u64 {
+        (64 + 56 * (segments as u64 + 1)).next_multiple_of(64 << 10)
+    }
+
     fn file_of(body: &Body, load: &Load) -> Vec<u64> {
-        // The physical page behind each page of the segment.
+        // The physical page of each page of the segment.
         let pages = (load.offset..load.offset + load.len_bytes).step_by(4096);
         pages
             .map(|at| {
@@ -236,7 +244,7 @@ mod tests {
     #[test]
     fn scattered_neighbours_become_one_segment() {
         let leaves = [leaf(0x1000, 0x9000, 1), leaf(0x2000, 0x5000, 1), leaf(0x3000, 0x7000, 1)];
-        let body = shared(&leaves, RAM, 0).unwrap();
+        let body = shared(&leaves, RAM, header_bytes(leaves.len())).unwrap();
         assert_eq!(body.loads.len(), 1);
         let load = body.loads[0];
         assert_eq!((load.vaddr, load.paddr, load.len_bytes), (0x1000, 0, 0x3000));
@@ -250,7 +258,7 @@ mod tests {
             leaf(0x40_0000, 0x20_4000, 1),
             leaf(0xffff_8000_0000_0000, 0, 0x1000),
         ];
-        let body = shared(&leaves, RAM, 0).unwrap();
+        let body = shared(&leaves, RAM, header_bytes(leaves.len())).unwrap();
         assert_eq!(body.loads.len(), 3);
         assert_eq!(body.len_bytes, 0x1000 * 4096);
         assert_eq!(body.loads[1].offset, 0x20_4000);
@@ -265,7 +273,7 @@ mod tests {
             leaf(0x4000, 0x300_0000, 16),
             leaf(0x1_4000, 0x400_0000, 1),
         ];
-        let body = shared(&leaves, RAM, 0).unwrap();
+        let body = shared(&leaves, RAM, header_bytes(leaves.len())).unwrap();
         let starts: Vec<u64> = body.loads.iter().map(|load| load.vaddr).collect();
         assert_eq!(starts, [0, 0x4000, 0x1_4000]);
         assert_eq!(file_of(&body, &body.loads[2]), [0x400_0000]);
@@ -277,15 +285,15 @@ mod tests {
         let leaves: Vec<Leaf> =
             (0..10_000).map(|n| leaf(n * 0x1000, (9_999 - n) * 0x1000, 1)).collect();
         let ram = 10_000 * 4096;
-        let body = shared(&leaves, ram, 0).unwrap();
-        let headers = header_len(Class::Elf64, body.loads.len(), 0).unwrap();
+        let body = shared(&leaves, ram, header_bytes(leaves.len())).unwrap();
+        let headers = header_bytes(body.loads.len());
         // Headers of so many segments cost more than the hundredth alone.
         assert!(body.len_bytes <= ram + 4096, "{}", body.len_bytes);
         assert!(headers < ram * 15 / 1000, "{headers}");
 
         let ram = 100 * ram;
-        let body = shared(&leaves, ram, 0).unwrap();
-        let headers = header_len(Class::Elf64, body.loads.len(), 0).unwrap();
+        let body = shared(&leaves, ram, header_bytes(leaves.len())).unwrap();
+        let headers = header_bytes(body.loads.len());
         assert!(body.len_bytes + headers <= 10_000 * 4096 + ram / 100);
         assert!(body.loads.len() < 1_000, "{}", body.loads.len());
         for load in &body.loads {
@@ -299,7 +307,7 @@ mod tests {
     fn rights_of_a_mixture_are_all_of_its_parts() {
         let mut leaves = [leaf(0x1000, 0x9000, 1), leaf(0x2000, 0x5000, 1)];
         leaves[1].permissions.execute = true;
-        let body = shared(&leaves, RAM, 0).unwrap();
+        let body = shared(&leaves, RAM, header_bytes(leaves.len())).unwrap();
         assert_eq!(body.loads[0].access, Access { write: false, execute: true });
     }
 
@@ -314,7 +322,7 @@ mod tests {
     #[test]
     fn the_last_page_is_no_neighbour_of_the_first() {
         let leaves = [leaf(0, 0x1000, 1), leaf(u64::MAX - 4095, 0x5000, 1)];
-        let body = shared(&leaves, RAM, 0).unwrap();
+        let body = shared(&leaves, RAM, header_bytes(leaves.len())).unwrap();
         assert_eq!(body.loads.len(), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! Floating point and vector state in the forms of the notes.
+//! Floating point and vector state in the forms that files have.
 //!
 //! Intel SDM volume 1, chapters 10.5 (FXSAVE), 13.4 (XSAVE, standard format)
 //! and 8.1.10 (FSAVE); bytes 464 to 471 are gdb's own use of the software area.

@@ -6,7 +6,8 @@
 use vmss2core_machine::Vcpu;
 use zerocopy::IntoBytes;
 
-use super::{Machine, fpu};
+use super::Machine;
+use crate::x86::fpu;
 use vmss2core_formats::notes::{NT_NAMED, Nhdr, QEMU, VMCOREINFO};
 
 mod process;
@@ -55,7 +56,7 @@ impl Notes {
     }
 
     /// The process that a core of a whole guest passes for.
-    pub(super) fn guest(&mut self, machine: Machine, pid: u32) {
+    pub(crate) fn guest(&mut self, machine: Machine, pid: u32) {
         self.process(
             machine,
             &ProcessInfo {
@@ -69,7 +70,7 @@ impl Notes {
     }
 
     /// A vCPU as a thread, with all the state that debuggers can show.
-    pub(super) fn vcpu(&mut self, machine: Machine, vcpu: &Vcpu, pid: u32) {
+    pub(crate) fn vcpu(&mut self, machine: Machine, vcpu: &Vcpu, pid: u32) {
         let Some(cpu) = vcpu.x86() else { return };
         let has_fp = cpu.fpu.as_ref().is_some_and(|state| fpu::fxsave(state).is_some());
         self.status(machine, &ThreadStatus { has_fp, ..ThreadStatus::of_vcpu(cpu, pid) });
@@ -77,28 +78,23 @@ impl Notes {
     }
 
     /// The same with the registers that NT_PRSTATUS has, alone.
-    pub(super) fn vcpu_status(&mut self, machine: Machine, vcpu: &Vcpu, pid: u32) {
+    pub(crate) fn vcpu_status(&mut self, machine: Machine, vcpu: &Vcpu, pid: u32) {
         if let Some(cpu) = vcpu.x86() {
             self.status(machine, &ThreadStatus::of_vcpu(cpu, pid));
         }
     }
 
     /// The note that crash takes control registers and descriptor tables from.
-    pub(super) fn qemu(&mut self, vcpu: &Vcpu) {
+    pub(crate) fn qemu(&mut self, vcpu: &Vcpu) {
         if let Some(x86) = vcpu.x86() {
             self.push(QEMU, NT_NAMED, qemu::state(x86).as_bytes());
         }
     }
 
     /// The kernel's own description of itself; returns where its text begins.
-    pub(super) fn vmcoreinfo(&mut self, text: &str) -> usize {
+    pub(crate) fn vmcoreinfo(&mut self, text: &str) -> usize {
         self.push(VMCOREINFO, NT_NAMED, text.as_bytes());
         // Only the padding lies behind it.
         self.0.len().saturating_sub(padded(text.len()))
     }
-}
-
-/// A register state that says something: the program counter at least.
-pub(super) fn has_registers(vcpu: &Vcpu) -> bool {
-    vcpu.x86().is_some_and(|x86| x86.rip.is_some())
 }

@@ -1,0 +1,18 @@
+//! What of a guest goes into a file, whatever the format: its memory at physical
+//! addresses or as a processor sees it, and its vCPUs.
+
+mod compressed;
+mod linear;
+mod physical;
+mod policy;
+mod segments;
+mod vcpus;
+
+pub(crate) use compressed::{Made, MadePages};
+pub(crate) use linear::{ALL_THREADS, CR3, LinearView, NO_DEDUP, VCPU};
+pub(crate) use physical::{page_ranges, physical_body, ram};
+pub(crate) use segments::{Access, Body, Load};
+pub(crate) use vcpus::{
+    has_registers, in_cpu_order, is_64_bit_guest, is_arm64, missing_registers, runs_64_bit,
+    thread_id,
+};
