@@ -3,6 +3,7 @@
 
 mod library;
 mod modules;
+mod options;
 mod paths;
 
 use std::collections::BTreeMap;
@@ -86,7 +87,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     let wrong = packages.iter().map(wrong_lines).collect::<Result<Vec<_>>>()?.concat();
     ensure!(
         wrong.is_empty(),
-        "libraries do not print, exit or read the environment:\n{}",
+        "libraries do not print, exit, read the environment or know command lines:\n{}",
         wrong.join("\n")
     );
     let wrong = modules::wrong_lines(root)?;

@@ -7,10 +7,10 @@ use vmss2core_guest::LinuxFacts;
 use vmss2core_mem::text::shell_path;
 
 use crate::info::Hex;
-use crate::next::{self, Step};
+use crate::next::{CommandLine, Step, Steps};
 use crate::page::{Answer, Page};
 
-/// What a debugger must be told of a kernel, and the lines that tell it.
+/// Numbers that a debugger must be told of a kernel, and the lines that tell it.
 #[derive(Clone, Debug, Serialize)]
 pub struct CrashArgsReport {
     /// `uname -r`.
@@ -31,7 +31,12 @@ pub struct CrashArgsReport {
 
 impl CrashArgsReport {
     /// The lines for a kernel; `vmlinux` is the user's own file with its symbols.
-    pub fn new(linux: &LinuxFacts, inputs: &[PathBuf], vmlinux: Option<&Path>) -> Self {
+    pub fn new(
+        linux: &LinuxFacts,
+        inputs: &[PathBuf],
+        vmlinux: Option<&Path>,
+        line: CommandLine,
+    ) -> Self {
         let vmlinux = vmlinux.map(shell_path);
         let info = linux.vmcoreinfo.as_ref().map(|info| &info.value);
         Self {
@@ -39,7 +44,7 @@ impl CrashArgsReport {
             build_id: info.and_then(|info| info.get("BUILD-ID")).map(str::to_owned),
             kaslr: linux.kaslr_offset.as_ref().map(|slide| Hex(slide.value)),
             phys_base: linux.phys_base.as_ref().map(|base| Hex(base.value.cast_unsigned())),
-            steps: next::debuggers(linux, inputs, vmlinux),
+            steps: Steps::new(Some(linux), inputs, line).debuggers(linux, vmlinux.as_deref()),
         }
     }
 }

@@ -19,7 +19,7 @@ use vmss2core_machine::{
 use vmss2core_mem::{Found, PhysicalMemory, Problem, Severity};
 
 use crate::macos::MacosInfo;
-use crate::next::{self, Step};
+use crate::next::{CommandLine, Step, Steps};
 use crate::state::{KernelState, RunningTask};
 use crate::windows::WindowsInfo;
 
@@ -332,8 +332,14 @@ pub struct ProblemInfo {
 
 impl InfoReport {
     /// The report about a checkpoint. `inputs` are the files as the user named
-    /// them; the commands in [`next`](Self::next) name them in the same way.
-    pub fn new(checkpoint: &Checkpoint, facts: &Facts, inputs: &[PathBuf]) -> Self {
+    /// them; the commands in [`next`](Self::next), which `line` makes, name them in the
+    /// same way.
+    pub fn new(
+        checkpoint: &Checkpoint,
+        facts: &Facts,
+        inputs: &[PathBuf],
+        line: CommandLine,
+    ) -> Self {
         let mut report = Self {
             headline: None,
             has_misfit: false,
@@ -349,7 +355,7 @@ impl InfoReport {
                 .chain(&facts.problems)
                 .map(problem_info)
                 .collect(),
-            next: next::steps(checkpoint, facts, inputs),
+            next: Steps::new(facts.linux.as_deref(), inputs, line).all(checkpoint, facts),
         };
         report.add_headline();
         if let Some(macos) = &facts.macos {

@@ -1,9 +1,9 @@
 //! Answers about a checkpoint: plain structures that each describe themselves once, as a
 //! [`Page`], and the forms of it: text for people, JSON for programs.
 //!
-//! [`InfoReport`] is what `vmss2core info` shows, [`TagsReport`] what
-//! `info --tags` shows, [`PsReport`] what `ps` shows. All come from data that other crates found; nothing
-//! here reads a checkpoint. The JSON forms carry a `schema` member, and
+//! [`InfoReport`] says what a checkpoint holds, [`TagsReport`] lists the items of its
+//! state file, [`PsReport`] the processes. All come from data that other crates found;
+//! nothing here reads a checkpoint. The JSON forms carry a `schema` member, and
 //! `docs/schema/` describes them. Strings of a guest or a checkpoint may hold
 //! anything, so each form escapes what its reader would obey.
 
@@ -49,7 +49,7 @@ pub use macos::{
 };
 pub use maps::{MappingInfo, MapsReport};
 pub use modules::{ModuleInfo, ModuleList, ModulesReport};
-pub use next::Step;
+pub use next::{Action, CommandLine, Step, plain_line};
 pub use page::{Answer, Column, Forms, Page};
 pub use ps::{PsOptions, PsReport, TaskInfo, Totals};
 pub use state::{KernelAnswers, KernelState, RunningTask, StoppedInfo, TaskCounts};

@@ -1,4 +1,4 @@
-//! The commands that are worth typing next, for this very guest.
+//! What is worth doing next with this very guest.
 
 use std::path::PathBuf;
 
@@ -9,6 +9,38 @@ use vmss2core_machine::Checkpoint;
 use vmss2core_mem::text::shell_path;
 
 use crate::kernel_files::{DebugSymbols, debug_symbols};
+
+/// Something that this project does with a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Answers a question: `ps`, `modules`, `bt`.
+    Ask(&'static str),
+    /// Serves the guest to debuggers.
+    Serve,
+    /// Writes a file.
+    Write {
+        /// Name of the output format.
+        format: &'static str,
+        /// The file.
+        path: &'static str,
+        /// A choice of the format by its name, and what is chosen.
+        chosen: Option<(&'static str, &'static str)>,
+    },
+}
+
+/// How a program's users have it do something with a guest. Gets what is known of its
+/// Linux, and the inputs as a shell takes them.
+pub type CommandLine = fn(&Action, Option<&LinuxFacts>, inputs: &str) -> String;
+
+/// Says only what is done, where nobody types commands.
+pub fn plain_line(action: &Action, _: Option<&LinuxFacts>, _: &str) -> String {
+    match action {
+        Action::Ask(question) => (*question).to_owned(),
+        Action::Serve => "serve".to_owned(),
+        Action::Write { format, path, .. } => format!("write {format}: {path}"),
+    }
+}
 
 /// Something worth doing, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,136 +57,154 @@ impl Step {
     }
 }
 
-/// The steps for this guest.
-pub(crate) fn steps(checkpoint: &Checkpoint, facts: &Facts, inputs: &[PathBuf]) -> Vec<Step> {
-    if checkpoint.memory.segments().is_empty() {
-        return Vec::new();
+/// Finds the steps for a guest.
+pub(crate) struct Steps<'a> {
+    pub(crate) linux: Option<&'a LinuxFacts>,
+    /// The inputs as they follow a command.
+    inputs: String,
+    line: CommandLine,
+}
+
+impl<'a> Steps<'a> {
+    pub(crate) fn new(
+        linux: Option<&'a LinuxFacts>,
+        inputs: &[PathBuf],
+        line: CommandLine,
+    ) -> Self {
+        let words: Vec<String> = inputs.iter().map(|path| shell_path(path)).collect();
+        Self { linux, inputs: words.join(" "), line }
     }
-    let files = typed(inputs);
-    if facts.windows.is_some() {
-        return windows_steps(checkpoint, &files);
+
+    /// The steps for this guest.
+    pub(crate) fn all(&self, checkpoint: &Checkpoint, facts: &Facts) -> Vec<Step> {
+        if checkpoint.memory.segments().is_empty() {
+            return Vec::new();
+        }
+        if facts.windows.is_some() {
+            return self.windows(checkpoint);
+        }
+        if facts.macos.as_ref().is_some_and(|macos| macos.is_64_bit) {
+            return self.macos(checkpoint);
+        }
+        match self.linux {
+            Some(linux) => self.linux(linux, checkpoint),
+            None => self.unknown_guest(checkpoint),
+        }
     }
-    if facts.macos.as_ref().is_some_and(|macos| macos.is_64_bit) {
-        return macos_steps(checkpoint, &files);
+
+    fn line(&self, action: Action) -> String {
+        (self.line)(&action, self.linux, &self.inputs)
     }
-    match &facts.linux {
-        Some(linux) => linux_steps(linux, checkpoint, &files),
-        None => unknown_guest_steps(checkpoint, &files),
+
+    fn ask(&self, question: &'static str) -> String {
+        self.line(Action::Ask(question))
+    }
+
+    fn write(&self, format: &'static str, path: &'static str) -> String {
+        self.line(Action::Write { format, path, chosen: None })
+    }
+
+    fn linux(&self, linux: &LinuxFacts, checkpoint: &Checkpoint) -> Vec<Step> {
+        let mut steps = self.vmcore(linux, None);
+        if has_address_space(checkpoint) {
+            steps.push(self.gdb(linux, &symbols(linux).vmlinux));
+        }
+        let kernels = Action::Write {
+            format: "kdump",
+            path: "kernel.kdump",
+            chosen: Some(("dump-level", "31")),
+        };
+        steps.push(Step::new(
+            "a small file for crash and drgn: all memory, or the kernel's only",
+            [self.write("kdump", "vmss.kdump"), self.line(kernels)],
+        ));
+        steps
+    }
+
+    /// The steps that open a Linux kernel in debuggers; `own` is the file with its
+    /// symbols, if the user has one.
+    pub(crate) fn debuggers(&self, linux: &LinuxFacts, own: Option<&str>) -> Vec<Step> {
+        let mut steps = self.vmcore(linux, own);
+        let vmlinux = own.map_or_else(|| symbols(linux).vmlinux, str::to_owned);
+        steps.push(self.gdb(linux, &vmlinux));
+        steps
+    }
+
+    fn vmcore(&self, linux: &LinuxFacts, own: Option<&str>) -> Vec<Step> {
+        let symbols = match own {
+            Some(vmlinux) => {
+                DebugSymbols { distribution: None, install: None, vmlinux: vmlinux.to_owned() }
+            }
+            None => symbols(linux),
+        };
+        let vmlinux = &symbols.vmlinux;
+        let mut steps = Vec::new();
+        if let (Some(name), Some(install)) = (symbols.distribution, &symbols.install) {
+            steps.push(Step::new(format!("symbols of this {name} kernel"), [install.clone()]));
+        }
+        steps.push(Step::new(
+            "crash or drgn: tasks, backtraces, log",
+            [self.write("elf", "vmss.core")]
+                .into_iter()
+                .chain(debuggers::crash(linux, vmlinux, "vmss.core"))
+                .chain(debuggers::drgn(linux, vmlinux, "vmss.core")),
+        ));
+        steps
+    }
+
+    fn gdb(&self, linux: &LinuxFacts, vmlinux: &str) -> Step {
+        let load = debuggers::symbol_file(linux.slide(), vmlinux);
+        let purpose = match linux.kaslr_offset {
+            Some(_) => "gdb: one vCPU's virtual address space",
+            None => "gdb: one vCPU's virtual address space; symbols may need an offset",
+        };
+        let core = self.write("elf-linear", "vmss.core0");
+        Step::new(purpose, [core, format!("gdb -ex '{load}' -ex 'core-file vmss.core0'")])
+    }
+
+    fn windows(&self, checkpoint: &Checkpoint) -> Vec<Step> {
+        let stacks = has_address_space(checkpoint).then(|| self.ask("bt"));
+        let questions = [self.ask("ps"), self.ask("modules")];
+        vec![
+            Step::new("what runs, what is loaded, and where", questions.into_iter().chain(stacks)),
+            Step::new("WinDbg: memory.dmp", [self.write("windbg", "memory.dmp")]),
+            self.flat(),
+        ]
+    }
+
+    fn macos(&self, checkpoint: &Checkpoint) -> Vec<Step> {
+        let served = [self.line(Action::Serve), "lldb mach_kernel -o 'gdb-remote 8864'".to_owned()];
+        let mut steps = vec![
+            Step::new("kernel extensions, and where they are", [self.ask("modules")]),
+            Step::new("lldb, which finds the kernel and its extensions by itself", served),
+        ];
+        steps.extend(self.unknown_guest(checkpoint));
+        steps
+    }
+
+    fn unknown_guest(&self, checkpoint: &Checkpoint) -> Vec<Step> {
+        let physical = [self.write("elf-physical", "vmss.core"), "gdb -c vmss.core".to_owned()];
+        let mut steps = vec![Step::new("gdb: physical memory and registers", physical)];
+        if has_address_space(checkpoint) {
+            let linear = [self.write("elf-linear", "vmss.core0"), "gdb -c vmss.core0".to_owned()];
+            steps.push(Step::new("gdb: one vCPU's virtual address space", linear));
+        }
+        steps.push(self.flat());
+        steps
+    }
+
+    fn flat(&self) -> Step {
+        Step::new("volatility and others that read flat memory", [self.write("raw", "memory.raw")])
     }
 }
 
-/// The inputs as they go behind a command.
-fn typed(inputs: &[PathBuf]) -> String {
-    let words: Vec<String> = inputs.iter().map(|path| shell_path(path)).collect();
-    words.join(" ")
-}
-
-/// The steps that open a Linux kernel in debuggers; `vmlinux` is the file with its
-/// symbols, if the user has one.
-pub(crate) fn debuggers(
-    linux: &LinuxFacts,
-    inputs: &[PathBuf],
-    vmlinux: Option<String>,
-) -> Vec<Step> {
-    linux_debuggers(linux, &typed(inputs), vmlinux)
-}
-
-fn linux_steps(linux: &LinuxFacts, checkpoint: &Checkpoint, files: &str) -> Vec<Step> {
-    let mut steps = linux_debuggers(linux, files, None);
-    if checkpoint.vcpus.is_empty() {
-        // The last is about a vCPU.
-        steps.pop();
-    }
-    steps.push(Step::new(
-        "a small file for crash and drgn: all memory, or the kernel's only",
-        [
-            format!("vmss2core convert {files} -o vmss.kdump --format kdump"),
-            format!("vmss2core convert {files} -o kernel.kdump --format kdump -d 31"),
-        ],
-    ));
-    steps
-}
-
-fn linux_debuggers(linux: &LinuxFacts, files: &str, own: Option<String>) -> Vec<Step> {
-    let symbols = match own {
-        Some(vmlinux) => DebugSymbols { distribution: None, install: None, vmlinux },
-        None => symbols(linux),
-    };
-    let vmlinux = &symbols.vmlinux;
-    let mut steps = Vec::new();
-    let is_24 = linux.release.as_ref().is_some_and(|r| r.value.starts_with("2.4."));
-    let option = if is_24 { "-N4" } else { "-N6" };
-    if let (Some(name), Some(install)) = (symbols.distribution, &symbols.install) {
-        steps.push(Step::new(format!("symbols of this {name} kernel"), [install.clone()]));
-    }
-    steps.push(Step::new(
-        "crash or drgn: tasks, backtraces, log",
-        [format!("vmss2core {option} {files}")]
-            .into_iter()
-            .chain(debuggers::crash(linux, vmlinux, "vmss.core"))
-            .chain(debuggers::drgn(linux, vmlinux, "vmss.core")),
-    ));
-    steps.push(gdb_step(linux, vmlinux, files));
-    steps
+/// Whether a vCPU has virtual addresses that can be told.
+fn has_address_space(checkpoint: &Checkpoint) -> bool {
+    checkpoint.vcpus.iter().any(|vcpu| vcpu.x86().is_some())
 }
 
 fn symbols(linux: &LinuxFacts) -> DebugSymbols {
     let banner = linux.banner.as_ref().map_or("", |banner| &banner.value);
     let release = linux.release.as_ref().map_or("", |release| &release.value);
     debug_symbols(banner, release)
-}
-
-fn gdb_step(linux: &LinuxFacts, vmlinux: &str, files: &str) -> Step {
-    let load = debuggers::symbol_file(linux.slide(), vmlinux);
-    let purpose = match linux.kaslr_offset {
-        Some(_) => "gdb: one vCPU's virtual address space",
-        None => "gdb: one vCPU's virtual address space; symbols may need an offset",
-    };
-    Step::new(
-        purpose,
-        [format!("vmss2core {files}"), format!("gdb -ex '{load}' -ex 'core-file vmss.core0'")],
-    )
-}
-
-fn windows_steps(checkpoint: &Checkpoint, files: &str) -> Vec<Step> {
-    let stacks = (!checkpoint.vcpus.is_empty()).then(|| format!("vmss2core bt {files}"));
-    let questions = [format!("vmss2core ps {files}"), format!("vmss2core modules {files}")];
-    vec![
-        Step::new("what runs, what is loaded, and where", questions.into_iter().chain(stacks)),
-        Step::new("WinDbg: memory.dmp", [format!("vmss2core -W {files}")]),
-        Step::new(
-            "volatility and others that read flat memory",
-            [format!("vmss2core convert {files} -o memory.raw --format raw")],
-        ),
-    ]
-}
-
-fn macos_steps(checkpoint: &Checkpoint, files: &str) -> Vec<Step> {
-    let served =
-        [format!("vmss2core gdb {files}"), "lldb mach_kernel -o 'gdb-remote 8864'".to_owned()];
-    let listed = [format!("vmss2core modules {files}")];
-    let mut steps = vec![
-        Step::new("kernel extensions, and where they are", listed),
-        Step::new("lldb, which finds the kernel and its extensions by itself", served),
-    ];
-    steps.extend(unknown_guest_steps(checkpoint, files));
-    steps
-}
-
-fn unknown_guest_steps(checkpoint: &Checkpoint, files: &str) -> Vec<Step> {
-    let mut steps = vec![
-        Step::new(
-            "gdb: physical memory and registers",
-            [format!("vmss2core -M {files}"), "gdb -c vmss.core".to_owned()],
-        ),
-        Step::new(
-            "volatility and others that read flat memory",
-            [format!("vmss2core convert {files} -o memory.raw --format raw")],
-        ),
-    ];
-    if !checkpoint.vcpus.is_empty() {
-        let linear = [format!("vmss2core {files}"), "gdb -c vmss.core0".to_owned()];
-        steps.insert(1, Step::new("gdb: one vCPU's virtual address space", linear));
-    }
-    steps
 }

@@ -43,7 +43,7 @@ impl Serialize for Tags<'_> {
 /// One item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TagInfo {
-    /// What `info --tag` knows it by: `group/name[i][j]`.
+    /// How it is asked for: `group/name[i][j]`.
     pub tag: String,
     /// Group that it stands in.
     pub group: String,

@@ -13,7 +13,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use vmss2core_answers::{Answer, InfoReport, KernelAnswers, TagsReport, write_json, write_text};
+use vmss2core_answers::{
+    Action, Answer, InfoReport, KernelAnswers, TagsReport, plain_line, write_json, write_text,
+};
 use vmss2core_checkpoint::{Inventory, Item, ItemKind};
 use vmss2core_guest::{CrashKernel, Facts, KernelText, LinuxFacts, OperatingSystem, VmcoreInfo};
 use vmss2core_machine::paging::{Paging, PagingMode, Root};
@@ -136,7 +138,11 @@ fn linux() -> LinuxFacts {
 }
 
 fn report(checkpoint: &Checkpoint, facts: &Facts) -> InfoReport {
-    InfoReport::new(checkpoint, facts, &[PathBuf::from("vm/web 01.vmss")])
+    InfoReport::new(checkpoint, facts, &[PathBuf::from("vm/web 01.vmss")], line)
+}
+
+fn line(action: &Action, linux: Option<&LinuxFacts>, inputs: &str) -> String {
+    format!("{} of {inputs}", plain_line(action, linux, inputs))
 }
 
 fn text(report: &InfoReport) -> String {
@@ -294,7 +300,7 @@ fn a_map_in_pieces_is_summed_up() {
     }
     let report = report(&checkpoint, &Facts::default());
     assert!(text(&report).lines().count() < 100);
-    assert!(text(&report).contains("and 1935 more; --json lists all"));
+    assert!(text(&report).contains("and 1935 more; `json` lists all"));
     assert_eq!(json_of(&report)["memory"]["holes"].as_array().unwrap().len(), 999);
 }
 
@@ -351,4 +357,17 @@ fn of_an_arm_processor_what_is_known_is_printed() {
     assert_eq!(json["vcpus"][0]["registers"], json!({"TTBR1_EL1": "0x81234000"}));
     let problems = json["problems"].to_string();
     assert!(problems.contains("page tables of arm64 processors cannot be read"), "{problems}");
+
+    // Nothing that would be refused is suggested.
+    let mut memory = PhysicalMemory::new();
+    memory.map(Gpa(0), 0x10_0000, Arc::new(Zeroes), 0).unwrap();
+    let with_memory = Checkpoint::new(memory, checkpoint.vcpus.to_vec(), About::default());
+    let next = self::report(&with_memory, &vmss2core_guest::analyse(&with_memory)).next;
+    let typed: Vec<&str> = next.iter().map(|step| step.commands[0].as_str()).collect();
+    let inputs = "of 'vm/web 01.vmss'";
+    let all = [
+        format!("write elf-physical: vmss.core {inputs}"),
+        format!("write raw: memory.raw {inputs}"),
+    ];
+    assert_eq!(typed, all);
 }

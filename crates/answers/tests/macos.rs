@@ -12,7 +12,7 @@ mod schema;
 
 use std::path::PathBuf;
 
-use vmss2core_answers::{InfoReport, MacosModulesReport};
+use vmss2core_answers::{InfoReport, MacosModulesReport, plain_line};
 use vmss2core_guest::macos::{
     DarwinVersion, KernelImage, Kext, KextList, MacosFacts, Segment, Uuid,
 };
@@ -72,8 +72,12 @@ fn facts(macos: MacosFacts) -> Facts {
 
 #[test]
 fn a_guest_is_told_of_in_both_forms() {
-    let report =
-        InfoReport::new(&Checkpoint::default(), &facts(catalina()), &[PathBuf::from("a.vmss")]);
+    let report = InfoReport::new(
+        &Checkpoint::default(),
+        &facts(catalina()),
+        &[PathBuf::from("a.vmss")],
+        plain_line,
+    );
     let value = json(&report);
     fits("info-1.json", &value);
     assert_eq!(
@@ -94,7 +98,8 @@ fn a_guest_is_told_of_in_both_forms() {
 
 #[test]
 fn little_is_known_of_a_32_bit_kernel() {
-    let report = InfoReport::new(&Checkpoint::default(), &facts(MacosFacts::default()), &[]);
+    let report =
+        InfoReport::new(&Checkpoint::default(), &facts(MacosFacts::default()), &[], plain_line);
     fits("info-1.json", &json(&report));
     let said = text(&report);
     assert!(said.contains("guest        macOS, 32-bit"), "{said}");
@@ -105,7 +110,7 @@ fn names_are_those_of_the_time() {
     let named = |darwin: u32| {
         let mut macos = catalina();
         macos.version.as_mut().unwrap().value.darwin = [darwin, 0, 0];
-        let report = InfoReport::new(&Checkpoint::default(), &facts(macos), &[]);
+        let report = InfoReport::new(&Checkpoint::default(), &facts(macos), &[], plain_line);
         report.guest.macos.unwrap().name
     };
     for (darwin, name) in [

@@ -12,7 +12,7 @@ mod schema;
 
 use std::path::PathBuf;
 
-use vmss2core_answers::{InfoReport, WindowsModulesReport, WindowsPsReport};
+use vmss2core_answers::{InfoReport, WindowsModulesReport, WindowsPsReport, plain_line};
 use vmss2core_guest::windows::{
     Completeness, ForeignVcpu, KernelImage, Modules, PdbIdentity, Process, Processes, SharedData,
     Thread, UnloadedModule, WindowsCpu, WindowsFacts,
@@ -88,7 +88,7 @@ fn info() -> InfoReport {
         windows: Some(crashed().into()),
         ..Facts::default()
     };
-    InfoReport::new(&checkpoint, &facts, &[PathBuf::from("vm.vmss")])
+    InfoReport::new(&checkpoint, &facts, &[PathBuf::from("vm.vmss")], plain_line)
 }
 
 #[test]
@@ -110,8 +110,8 @@ fn info_tells_version_symbols_and_why_it_stopped() {
         "2024-01-18",
         "vCPU 0 was with the hypervisor",
         "the debugger data block",
-        "vmss2core ps vm.vmss",
-        "vmss2core -W vm.vmss",
+        "ps",
+        "write windbg: memory.dmp",
     ] {
         assert!(said.contains(part), "{part}:\n{said}");
     }

@@ -1,4 +1,4 @@
-//! What a state file holds, item by item, for `info --tags` and `--tag`.
+//! Everything that a state file holds, item by item.
 
 use std::fmt;
 use std::io::{self, Write};

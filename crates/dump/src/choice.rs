@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fmt;
 use std::num::{NonZeroU64, ParseIntError};
 
+use vmss2core_mem::Setting;
 use vmss2core_mem::text::{self, HexError};
 
 use crate::{DUMP_FORMATS, DumpFormat};
@@ -26,6 +28,13 @@ pub struct Choice {
     pub default: Option<&'static str>,
     /// How to say which formats have it.
     pub belongs_to: Owners,
+}
+
+/// As messages speak of it.
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Setting::named(self.name).fmt(f)
+    }
 }
 
 impl Choice {

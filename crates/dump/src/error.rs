@@ -71,12 +71,30 @@ pub enum DumpError {
         /// How many there are.
         count: usize,
     },
-    /// The address space of a processor cannot be told.
+    /// What the page tables of a processor map is not in the checkpoint. Other tables,
+    /// or the physical view, may show more.
+    #[error(
+        "no guest memory to write: the page tables of vCPU {index} map nothing that the \
+         checkpoint holds"
+    )]
+    NothingMapped {
+        /// Index of the processor.
+        index: u32,
+    },
+    /// A processor's page tables are of an architecture that this version cannot read.
+    /// The physical view needs none.
+    #[error("no address space for vCPU {index}: page tables other than x86's are not known")]
+    UnknownPageTables {
+        /// Index of the processor.
+        index: u32,
+    },
+    /// The address space of a processor cannot be told. Page tables may be named, and the
+    /// physical view needs none.
     #[error("no address space for vCPU {index}: {why}")]
     NoAddressSpace {
         /// Index of the processor.
         index: u32,
-        /// Why, and what to try.
+        /// Why.
         why: String,
     },
     /// The format is one of Linux, and the guest is not known to run that.

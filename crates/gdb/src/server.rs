@@ -42,7 +42,7 @@ pub enum ServerError {
         source: io::Error,
     },
     /// This system has no such sockets.
-    #[error("this system has no Unix sockets; use --port")]
+    #[error("this system has no Unix sockets")]
     NoUnixSockets,
 }
 

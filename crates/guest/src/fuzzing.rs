@@ -157,7 +157,7 @@ pub fn btf(data: &[u8]) {
     }
 }
 
-/// Reads `data` as the offsets of `-l`.
+/// Reads `data` as a line of offsets.
 pub fn offsets(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         let _ = text.parse::<crate::linux::LinuxOffsets>();

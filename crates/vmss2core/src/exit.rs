@@ -7,6 +7,7 @@ use anyhow::Error;
 use vmss2core::Guest;
 use vmss2core_checkpoint::{ErrorKind, OpenError};
 use vmss2core_dump::DumpError;
+use vmss2core_gdb::ServerError;
 use vmss2core_mem::{Problem, Severity};
 
 use crate::output;
@@ -111,7 +112,8 @@ pub(crate) fn report(error: &Error) -> Exit {
 fn advice(error: &Error) -> Option<&'static str> {
     error.chain().find_map(|cause| {
         let of_library = cause.downcast_ref().and_then(advice_for);
-        of_library.or_else(|| advice_for_writer(cause.downcast_ref()?))
+        let of_writer = || cause.downcast_ref().and_then(advice_for_writer);
+        of_library.or_else(of_writer).or_else(|| advice_for_server(cause.downcast_ref()?))
     })
 }
 
@@ -133,8 +135,19 @@ fn advice_for_writer(error: &DumpError) -> Option<&'static str> {
         DumpError::Exists { .. } => Some("use --force to replace it"),
         DumpError::NotWindows { .. } => Some("--format raw writes the memory as it is"),
         DumpError::Compress { .. } => Some("try another --compress"),
+        DumpError::NothingMapped { .. } => {
+            Some("use the physical view (-M), or other tables (--cr3)")
+        }
+        DumpError::UnknownPageTables { .. } => Some("use the physical view (-M)"),
+        DumpError::NoAddressSpace { .. } => {
+            Some("name page tables (--cr3), or use the physical view (-M)")
+        }
         _ => None,
     }
+}
+
+fn advice_for_server(error: &ServerError) -> Option<&'static str> {
+    matches!(error, ServerError::NoUnixSockets).then_some("use --port")
 }
 
 /// An error of the library as a sentence, with what the user may type.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, OnceLock};
 
+use vmss2core_answers::{CommandLine, plain_line};
 use vmss2core_checkpoint::{Inventory, OpenOptions, Opened};
 use vmss2core_dump::{Chosen, Existing, Job, Monitor, Silent, Summary, Value};
 use vmss2core_guest::linux::{BetterSources, GivenFiles};
@@ -14,7 +15,7 @@ use vmss2core_mem::{Problem, Severity};
 use crate::Error;
 
 /// How a checkpoint is opened, and what is said of its guest.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Where unnamed temporary files may be made, which compressed inputs need. Without it
     /// such inputs are refused.
@@ -27,6 +28,21 @@ pub struct Options {
     pub kernel: GivenFiles,
     /// What is known of a Windows guest.
     pub windows: windows::Options,
+    /// How this program's users type what an answer suggests to do next.
+    pub command_line: CommandLine,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            spill_dir: None,
+            without_memory: false,
+            cached: false,
+            kernel: GivenFiles::default(),
+            windows: windows::Options::default(),
+            command_line: plain_line,
+        }
+    }
 }
 
 /// A guest: its checkpoint, and what was found out about it. All of that is found out
@@ -34,6 +50,7 @@ pub struct Options {
 pub struct Guest {
     inputs: Vec<PathBuf>,
     given: GivenFiles,
+    command_line: CommandLine,
     /// Without its registers if they do not fit the memory.
     opened: Opened,
     misfit: Option<Problem>,
@@ -63,7 +80,8 @@ impl Guest {
 
     /// The same with options.
     pub fn open_with(inputs: Vec<PathBuf>, options: Options) -> Result<Self, Error> {
-        let Options { spill_dir, without_memory, cached, kernel: given, windows } = options;
+        let Options { spill_dir, without_memory, cached, kernel: given, windows, command_line } =
+            options;
         let options = OpenOptions { spill_dir, without_memory, ..OpenOptions::default() };
         let mut opened = vmss2core_checkpoint::open(&inputs, &options)?;
         let files = [&given.vmlinux, &given.btf, &given.system_map].into_iter().flatten();
@@ -76,12 +94,17 @@ impl Guest {
             opened.checkpoint.memory = opened.checkpoint.memory.cached();
         }
         let (linux, windows) = (OnceLock::new(), OnceLock::new());
-        Ok(Self { inputs, given, opened, misfit, facts, linux, windows })
+        Ok(Self { inputs, given, command_line, opened, misfit, facts, linux, windows })
     }
 
     /// The files as they were named when it was opened.
     pub fn inputs(&self) -> &[PathBuf] {
         &self.inputs
+    }
+
+    /// How users type what answers suggest.
+    pub(crate) fn command_line(&self) -> CommandLine {
+        self.command_line
     }
 
     /// The files that were given, which know the kernel better than the guest does.

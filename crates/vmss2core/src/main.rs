@@ -14,6 +14,7 @@ mod exit;
 mod legacy;
 mod output;
 mod progress;
+mod spelling;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 use exit::Exit;
 
 fn main() -> ExitCode {
+    vmss2core_mem::spell_settings(spelling::setting);
     let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
     let exit = run(&argv).unwrap_or_else(|error| exit::report(&error));
     ExitCode::from(exit.code())

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::options;
+
 /// What has no place in a library.
 const FORBIDDEN: [&str; 8] = [
     "println!",
@@ -33,26 +35,29 @@ pub(super) fn wrong_lines(lib: &Path, is_facade: bool) -> Result<Vec<String>> {
             for what in FORBIDDEN.iter().chain(also).filter(|what| line.contains(**what)) {
                 wrong.push(format!("{}:{number}: {what} in a library", file.display()));
             }
-            if is_facade && names_option(line) {
-                wrong.push(format!("{}:{number}: an option in a library", file.display()));
-            }
+        }
+        let named = options::named(&text).into_iter();
+        for (number, option) in named.filter(|(_, option)| !options::is_allowed(&file, option)) {
+            wrong.push(format!("{}:{number}: the option {option} in a library", file.display()));
         }
     }
     Ok(wrong)
 }
 
-/// Whether a line names an option of a command line.
-fn names_option(line: &str) -> bool {
-    line.split("--").skip(1).any(|after| after.starts_with(|c: char| c.is_ascii_lowercase()))
-}
-
 /// The numbered lines of a file that are no comments, without the items of tests.
 pub(super) fn code(text: &str) -> Vec<(usize, &str)> {
+    let mut lines = all_code(text);
+    lines.retain(|(_, line)| !line.trim_start().starts_with("//"));
+    lines
+}
+
+/// The numbered lines of a file without the items of tests.
+pub(super) fn all_code(text: &str) -> Vec<(usize, &str)> {
     let mut lines = Vec::new();
     let mut is_test = false;
     for (number, line) in (1..).zip(text.lines()) {
         is_test |= line == "#[cfg(test)]";
-        if !is_test && !line.trim_start().starts_with("//") {
+        if !is_test {
             lines.push((number, line));
         }
         // The end of an item, as rustfmt writes it.
@@ -96,12 +101,6 @@ fn below(file: &Path, name: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn options_are_told_from_other_hyphens() {
-        assert!(names_option("give --vmlinux FILE"));
-        assert!(!names_option("a -- b, 1--2, i--"));
-    }
 
     #[test]
     fn a_library_that_prints_is_found_and_its_tests_are_not() {

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use vmss2core_mem::Setting;
+
 use super::{
     FileInfo, Hex, InfoReport, KernelImage, LinuxInfo, Location, MachineInfo, MemoryInfo,
     ProblemInfo, RangeInfo, SnapshotInfo, Space, VcpuInfo,
@@ -15,6 +17,9 @@ use crate::units::{duration, human_size, utc_time};
 const MAX_RANGES: usize = 64;
 /// Registers that are named of a processor of which little else is known.
 const MAX_REGISTERS: usize = 4;
+
+/// The other form of an answer, in messages.
+const JSON: Setting = Setting::named("json");
 
 impl Answer for InfoReport {
     const SCHEMA: &'static str = "vmss2core/info/1";
@@ -164,7 +169,7 @@ fn memory(memory: &MemoryInfo, page: &mut Page<'_>) {
     page.table(&columns, ranges.iter().take(MAX_RANGES).map(row));
     match ranges.len().saturating_sub(MAX_RANGES) {
         0 => {}
-        more => page.line(&format!("and {more} more; --json lists all")),
+        more => page.line(&format!("and {more} more; {JSON} lists all")),
     }
 }
 

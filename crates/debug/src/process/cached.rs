@@ -7,7 +7,7 @@ use vmss2core_gdb::{FileError, GuestFile};
 use vmss2core_guest::linux::{Kernel, MappedFile, RestoredFile, SectionTable};
 use vmss2core_mem::Gva;
 
-use super::Attached;
+use super::{Attached, SYSROOT};
 
 /// How many sections that have lost bytes are named.
 const NAMED: usize = 6;
@@ -38,7 +38,7 @@ impl Caches {
         let content = match open.get(&key).and_then(Weak::upgrade) {
             Some(known) => known,
             None => Arc::new(process.process().restored_file(file).map_err(|error| {
-                format!("its length is not known: {error}; serve with --sysroot DIR")
+                format!("its length is not known: {error}; serve with {SYSROOT}")
             })?),
         };
         open.insert(key, Arc::downgrade(&content));
@@ -78,7 +78,7 @@ impl CachedFile {
         (missing > 0).then(|| {
             format!(
                 "{missing} of {len} bytes are not in the guest's memory, {header}{so}; serve with \
-                 --sysroot DIR, a directory that has the guest's file"
+                 {SYSROOT}, a directory that has the guest's file"
             )
         })
     }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use vmss2core_gdb::description::Description;
 use vmss2core_gdb::{Attach, FileError, GuestFile, GuestFiles, Inferior, SystemTable, Target};
 use vmss2core_guest::linux::{Kernel, NoProcess, RegisterFinder, Task, process_meant};
-use vmss2core_mem::PhysicalMemory;
+use vmss2core_mem::{PhysicalMemory, Setting};
 
 mod attached;
 mod cached;
@@ -24,6 +24,11 @@ mod tables;
 pub use attached::Attached;
 use cached::Caches;
 use sysroot::Sysroot;
+
+/// The one process that is served, in messages.
+const PID: Setting = Setting::named("pid");
+/// A directory that has the guest's files, in messages.
+const SYSROOT: Setting = Setting::with_value("sysroot", "DIR");
 
 /// What is there for clients: processors or tasks for `target remote`, any process for
 /// `target extended-remote`, or one process for both.
@@ -150,7 +155,7 @@ impl Attach for Processes {
     fn attach(&self, pid: u32) -> Result<Arc<dyn Inferior>, String> {
         match &self.only {
             Some(only) if only.pid() != pid => Err(format!(
-                "only process {} is served: start the server without --pid to attach to others",
+                "only process {} is served: start the server without {PID} to attach to others",
                 only.pid()
             )),
             _ => Ok(self.find(pid)?),

@@ -1,4 +1,4 @@
-//! Files of the guest from a directory of the host: `--sysroot DIR`.
+//! Files of the guest from a directory of the host.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;

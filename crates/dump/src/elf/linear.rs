@@ -1,4 +1,4 @@
-//! The linear view (`vmss2core F`): one vCPU's address space as its page tables
+//! The linear view: one vCPU's address space as its page tables
 //! have it, for gdb and lldb.
 
 use vmss2core_machine::Vcpu;
@@ -83,7 +83,7 @@ fn many_segments(count: usize) -> Option<Problem> {
     (count > MANY_SEGMENTS).then(|| {
         Problem::warning(format!(
             "the core has many segments, gdb will be slow: {count}; \
-             --no-dedup makes fewer and a larger file"
+             {NO_DEDUP} makes fewer and a larger file"
         ))
     })
 }

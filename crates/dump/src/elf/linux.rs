@@ -1,4 +1,4 @@
-//! The Linux vmcore (`-N`, `convert --format elf`): physical memory at the
+//! The Linux vmcore: physical memory at the
 //! addresses of the kernel's direct map, the kernel image at its own, and the
 //! notes that crash, drgn, makedumpfile and libkdumpfile look for.
 //!

@@ -1,4 +1,4 @@
-//! The physical view (`-M`): one segment per stretch of guest memory, virtual
+//! The physical view: one segment per stretch of guest memory, virtual
 //! address = physical address. Opens for any guest; addresses in registers are
 //! virtual, so the debugger finds no memory behind them.
 

@@ -1,4 +1,4 @@
-//! Which pages are left out (`-d`).
+//! Which pages are left out.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

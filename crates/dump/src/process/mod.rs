@@ -18,7 +18,7 @@ use vmss2core_guest::Facts;
 use vmss2core_guest::linux::{
     Counts, Kernel, Process, RegisterFinder, Task, ThreadRegisters, living_threads,
 };
-use vmss2core_mem::Problem;
+use vmss2core_mem::{Problem, Setting};
 
 use crate::elf_core::{Class, Kind, Machine, assemble_segments};
 use crate::views::{Made, MadePages};
@@ -27,6 +27,9 @@ use memory::Memory;
 
 /// gdb reads the table of segments one by one, and every access goes through it.
 const MANY_SEGMENTS: usize = 100_000;
+
+/// [`ProcessOptions::zero_fill`], in messages.
+const ZERO_FILL: Setting = Setting::named("zero-fill");
 
 /// What a user may choose about the core of a process.
 #[derive(Clone, Copy, Debug, Default)]
@@ -183,7 +186,7 @@ fn registers(
 fn many_segments(count: usize) -> Option<Problem> {
     (count > MANY_SEGMENTS).then(|| {
         Problem::warning(format!(
-            "the core has many segments, gdb will be slow: {count}; --zero-fill makes fewer"
+            "the core has many segments, gdb will be slow: {count}; {ZERO_FILL} makes fewer"
         ))
     })
 }

@@ -63,12 +63,7 @@ impl<'a> LinearView<'a> {
         }
         view.leaves.sort_by_key(|leaf| leaf.gva);
         if view.leaves.is_empty() {
-            let why = format!(
-                "the page tables of vCPU {} map nothing that the checkpoint holds; \
-                 use the physical view (-M), or other tables (--cr3)",
-                vcpu.index
-            );
-            return Err(DumpError::NoMemory { why });
+            return Err(DumpError::NothingMapped { index: vcpu.index });
         }
         Ok(view)
     }
@@ -122,9 +117,7 @@ fn find_vcpu(checkpoint: &Checkpoint, index: u32) -> Result<(&Vcpu, &x86::Regist
         .iter()
         .find(|vcpu| vcpu.index == index)
         .ok_or(DumpError::NoVcpu { index, count: vcpus.len() })?;
-    let why =
-        || "page tables other than x86's are not known; use the physical view (-M)".to_owned();
-    let x86 = vcpu.x86().ok_or_else(|| DumpError::NoAddressSpace { index, why: why() })?;
+    let x86 = vcpu.x86().ok_or(DumpError::UnknownPageTables { index })?;
     Ok((vcpu, x86))
 }
 
@@ -156,10 +149,10 @@ fn own(
     problems: &mut Vec<Problem>,
 ) -> Result<Vec<(Range<u64>, AddressSpace)>, DumpError> {
     let memory = &job.checkpoint.memory;
-    let paging = vcpu.registers.paging(memory).map_err(|error| DumpError::NoAddressSpace {
-        index: vcpu.index,
-        why: format!("{error}; name page tables (--cr3), or use the physical view (-M)"),
-    })?;
+    let paging = vcpu
+        .registers
+        .paging(memory)
+        .map_err(|error| DumpError::NoAddressSpace { index: vcpu.index, why: error.to_string() })?;
     let space = paging.address_space(memory);
     let Some(kernel) = kernel_root(job, vcpu.index) else {
         return Ok(vec![(ALL, space)]);

@@ -29,7 +29,7 @@ static BUGCHECK: Choice = Choice {
     default: Some("0x161"),
     ..Choice::FLAG
 };
-static LIVE_CONTEXT: Choice = Choice {
+pub(super) static LIVE_CONTEXT: Choice = Choice {
     name: "live-context",
     help: "Of a crashed guest: registers of its vCPUs, not those that it saved",
     ..Choice::FLAG
@@ -43,7 +43,7 @@ static NO_PATCH: Choice = Choice {
     ),
     ..Choice::FLAG
 };
-static BUILD: Choice = Choice {
+pub(super) static BUILD: Choice = Choice {
     name: "build",
     takes: Takes::Number { called: "N", most: u32::MAX },
     help: "Build number to state instead of the guest's",

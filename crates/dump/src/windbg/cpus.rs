@@ -10,6 +10,7 @@ use vmss2core_machine::paging::{AddressSpace, Root};
 use vmss2core_machine::{Checkpoint, x86};
 use vmss2core_mem::{Gva, Problem};
 
+use super::choices::LIVE_CONTEXT;
 use super::context::{self, Context};
 use super::patch::Patch;
 
@@ -61,7 +62,7 @@ pub(super) fn cpus(guest: &Guest<'_>) -> Cpus {
     if saved > 0 {
         cpus.problems.push(Problem::note(format!(
             "Windows had crashed: registers of {saved} processors are those that it saved, not \
-             those of the vCPUs; --live-context takes the vCPUs'"
+             those of the vCPUs; {LIVE_CONTEXT} takes the vCPUs'"
         )));
     }
     if cpus.chosen.is_none() {

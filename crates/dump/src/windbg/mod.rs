@@ -15,7 +15,7 @@ use vmss2core_machine::paging::AddressSpace;
 use vmss2core_mem::text::shell_path;
 use vmss2core_mem::{Gpa, Problem};
 
-use self::choices::{MemoryRuns, WindbgOptions};
+use self::choices::{BUILD, MemoryRuns, WindbgOptions};
 use self::cpus::{Cpus, Guest};
 use self::header::Head;
 use self::patch::{Part, Patch};
@@ -306,7 +306,7 @@ fn problems(facts: &WindowsFacts, options: &WindbgOptions) -> Vec<Problem> {
     let (build, is_guess) = header::build(facts, options);
     if is_guess {
         problems.push(Problem::warning(format!(
-            "the guest's build is not known: the dump says {build}; -W<BUILD> states another"
+            "the guest's build is not known: the dump says {build}; {BUILD} states another"
         )));
     }
     let encoding = facts.kdbg.as_ref().and_then(|kdbg| kdbg.value.encoding);

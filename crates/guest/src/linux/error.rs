@@ -5,6 +5,8 @@ use vmss2core_mem::Gva;
 
 use vmss2core_machine::paging::AccessError;
 
+use super::files::{BTF, SYSTEM_MAP, VMLINUX};
+
 /// Why a question to the kernel has no answer.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -18,7 +20,7 @@ pub enum LinuxError {
     /// The place of a structure's member is not known.
     #[error(
         "where {structure}.{member} lies is not known: neither the guest's type information nor \
-         its data shows it; give --vmlinux FILE or --btf FILE of this kernel"
+         its data shows it; give {VMLINUX} or {BTF} of this kernel"
     )]
     UnknownMember {
         /// The structure.
@@ -29,7 +31,7 @@ pub enum LinuxError {
     /// A variable or function of the kernel is not known.
     #[error(
         "the address of {name} is not known: no symbol table that was found in the guest has it; \
-         give --vmlinux FILE or --system-map FILE of this kernel"
+         give {VMLINUX} or {SYSTEM_MAP} of this kernel"
     )]
     UnknownSymbol {
         /// Its name.

@@ -23,7 +23,8 @@ impl Guest {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn info(&self) -> InfoReport {
-        let mut report = InfoReport::new(self.checkpoint(), self.facts(), self.inputs());
+        let mut report =
+            InfoReport::new(self.checkpoint(), self.facts(), self.inputs(), self.command_line());
         if let Some(misfit) = self.misfit() {
             report.add_misfit(misfit);
         }

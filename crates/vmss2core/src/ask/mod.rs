@@ -128,6 +128,6 @@ impl Guest {
     /// The lines that open it in kernel debuggers.
     pub fn crash_args(&self) -> Result<CrashArgsReport, Error> {
         let vmlinux = self.given().vmlinux.as_deref();
-        Ok(CrashArgsReport::new(self.linux()?.linux(), self.inputs(), vmlinux))
+        Ok(CrashArgsReport::new(self.linux()?.linux(), self.inputs(), vmlinux, self.command_line()))
     }
 }

@@ -8,7 +8,7 @@ use vmss2core_mem::Problem;
 
 use crate::args::{GuestPlan, Source};
 use crate::exit::Exit;
-use crate::output;
+use crate::{output, spelling};
 
 /// What can be asked of a Windows guest; said to who asks for something else.
 const WINDOWS_ANSWERS: &str = "this is a Windows guest, and the command is about Linux; of Windows \
@@ -41,7 +41,11 @@ pub(super) fn to_serve(plan: &GuestPlan) -> anyhow::Result<Guest> {
 }
 
 fn options(source: &Source) -> Options {
-    Options { spill_dir: Some(source.spill_dir.clone()), ..Options::default() }
+    Options {
+        spill_dir: Some(source.spill_dir.clone()),
+        command_line: spelling::command_line,
+        ..Options::default()
+    }
 }
 
 fn options_to_ask(plan: &GuestPlan) -> Options {

@@ -99,7 +99,12 @@ fn advise(written: &[Summary]) {
 fn concerns_one_vcpu(error: &anyhow::Error) -> bool {
     matches!(
         error.downcast_ref(),
-        Some(DumpError::NoAddressSpace { .. } | DumpError::NoMemory { .. })
+        Some(
+            DumpError::NoAddressSpace { .. }
+                | DumpError::UnknownPageTables { .. }
+                | DumpError::NothingMapped { .. }
+                | DumpError::NoMemory { .. }
+        )
     )
 }
 

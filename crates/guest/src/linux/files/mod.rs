@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use vmss2core_machine::Checkpoint;
-use vmss2core_mem::{Found, Problem};
+use vmss2core_mem::{Found, Problem, Setting};
 
 pub use kernel_file::KernelFile;
 pub use module::ModuleFile;
@@ -29,10 +29,19 @@ use crate::Facts;
 /// Text and type files longer than this are something else.
 const LONGEST: u64 = 256 << 20;
 
+/// [`GivenFiles::vmlinux`], in messages.
+pub(super) const VMLINUX: Setting = Setting::with_value("vmlinux", "FILE");
+/// [`GivenFiles::btf`], in messages.
+pub(super) const BTF: Setting = Setting::with_value("btf", "FILE");
+/// [`GivenFiles::system_map`], in messages.
+pub(super) const SYSTEM_MAP: Setting = Setting::with_value("system-map", "FILE");
+/// [`GivenFiles::offsets`], in messages.
+const OFFSETS: Setting = Setting::named("offsets");
+
 /// What the user gives, best first.
 #[derive(Clone, Debug, Default)]
 pub struct GivenFiles {
-    /// Numbers of `-l`.
+    /// Offsets of structures, as text has them.
     pub offsets: Option<LinuxOffsets>,
     /// The kernel with debug information.
     pub vmlinux: Option<PathBuf>,
@@ -173,11 +182,11 @@ impl BetterSources {
         let (stated, actual) = (offsets.version(), KernelVersion::of_release(release));
         if let Some((stated, _)) = stated.zip(actual).filter(|(stated, actual)| stated != actual) {
             self.problems.push(Problem::warning(format!(
-                "-l is for kernel {stated}; this guest runs {release}"
+                "{OFFSETS} is for kernel {stated}; this guest runs {release}"
             )));
         }
         if !offsets.is_empty() {
-            self.push("the offsets of -l", Arc::new(offsets.clone()));
+            self.push(&format!("the offsets of {OFFSETS}"), Arc::new(offsets.clone()));
         }
     }
 

@@ -1,4 +1,4 @@
-//! Offsets of structures in a line of text: `-l`.
+//! Offsets of structures in a line of text.
 //!
 //! The original tool took 14 numbers that a gdb script, `getlinuxoffsets`, wrote:
 //! kernel version, then offsets in `task_struct`, `mm_struct` and `thread_struct`
@@ -28,7 +28,7 @@ use super::{Member, Types};
 
 pub use write::{Known, LayoutItem, known_layout, line};
 
-/// What a line of `-l` says.
+/// Offsets that a line of text states.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinuxOffsets {
     version: Option<KernelVersion>,

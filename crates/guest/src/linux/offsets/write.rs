@@ -1,4 +1,4 @@
-//! From what is known of a kernel to text that `-l` takes.
+//! From what is known of a kernel to text that [`LinuxOffsets`] is parsed from.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::KernelVersion;
 use super::known::KNOWN;
 use crate::linux::{Layout, Member};
 
-/// One thing that is known of a layout, written as an item of `-l`.
+/// One thing that is known of a layout, written as an item of that text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayoutItem {
     /// Name of the structure.
