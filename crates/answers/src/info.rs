@@ -12,9 +12,9 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 use vmss2core_guest::{CrashKernel, Facts, KernelText, LinuxFacts, OperatingSystem};
-use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::paging::Root;
 use vmss2core_machine::{
-    Architecture, Checkpoint, Machine, Privilege, Provenance, Scope, Vcpu, VcpuView, Width,
+    Arch, Checkpoint, Machine, Privilege, Provenance, Scope, Vcpu, VcpuView, Width,
 };
 use vmss2core_mem::{Found, PhysicalMemory, Problem, Severity};
 
@@ -402,7 +402,7 @@ fn checkpoint_info(provenance: &Provenance) -> CheckpointInfo {
 
 fn machine_info(machine: &Machine) -> MachineInfo {
     MachineInfo {
-        architecture: machine.architecture.and_then(architecture_name),
+        architecture: machine.architecture.map(Arch::name),
         product: machine.product.clone(),
         product_version: machine.product_version.clone(),
         product_build: machine.product_build.clone(),
@@ -413,14 +413,6 @@ fn machine_info(machine: &Machine) -> MachineInfo {
         uuid: machine.uuid.clone(),
         powered_on_unix: machine.powered_on_unix,
         suspended_unix: machine.suspended_unix,
-    }
-}
-
-fn architecture_name(architecture: Architecture) -> Option<&'static str> {
-    match architecture {
-        Architecture::X86 => Some("x86"),
-        Architecture::Arm64 => Some("arm64"),
-        _ => None,
     }
 }
 
@@ -449,7 +441,7 @@ fn vcpu_info(vcpu: &Vcpu, facts: &Facts) -> VcpuInfo {
         index: vcpu.index,
         logical_cpu: known.and_then(|known| known.number),
         halted: vcpu.halted,
-        mode: mode.map(|mode| known_as(mode, |mode| mode_name(*mode))),
+        mode: mode.map(|mode| known_as(mode, |mode| mode.short_name())),
         page_tables: known.and_then(VcpuView::root).map(root_address),
         kernel_page_tables: known
             .and_then(|known| known.kernel_root.as_ref())
@@ -579,17 +571,6 @@ pub(crate) fn known_as<T, U>(found: &Found<T>, value: impl FnOnce(&T) -> U) -> K
 
 fn root_address(root: Root) -> Hex {
     Hex(root.0.0)
-}
-
-fn mode_name(mode: PagingMode) -> &'static str {
-    match mode {
-        PagingMode::Identity => "no paging",
-        PagingMode::TwoLevel { .. } => "32-bit",
-        PagingMode::Pae => "32-bit PAE",
-        PagingMode::FourLevel => "64-bit",
-        PagingMode::FiveLevel => "64-bit, 5 levels",
-        _ => "another mode",
-    }
 }
 
 fn signed_hex(value: i64) -> String {

@@ -18,11 +18,11 @@ use vmss2core_answers::{
 };
 use vmss2core_checkpoint::{Inventory, Item, ItemKind};
 use vmss2core_guest::{CrashKernel, Facts, KernelText, LinuxFacts, OperatingSystem, VmcoreInfo};
-use vmss2core_machine::paging::{Paging, PagingMode, Root};
-use vmss2core_machine::x86::Gpr;
+use vmss2core_machine::paging::{Paging, Root};
+use vmss2core_machine::x86::{Gpr, modes};
 use vmss2core_machine::{
-    About, Architecture, Checkpoint, Machine, Privilege, Provenance, Registers, SourceFile, Vcpu,
-    VcpuView, arm64, x86,
+    About, Checkpoint, Machine, Privilege, Provenance, Registers, SourceFile, Vcpu, VcpuView,
+    arm64, x86,
 };
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, Problem, Zeroes};
 
@@ -58,7 +58,7 @@ fn checkpoint() -> Checkpoint {
 
 fn machine() -> Machine {
     Machine {
-        architecture: Some(Architecture::X86),
+        architecture: Some(&vmss2core_machine::x86::X86),
         product: Some("VMware ESX".into()),
         product_version: Some("8.0.2".into()),
         product_build: Some("22380479".into()),
@@ -87,7 +87,7 @@ fn facts() -> Facts {
     let vcpu = |index: u32, privilege| VcpuView {
         index,
         paging: Some(Paging {
-            mode: Found::new(PagingMode::FiveLevel, "CR4.LA57"),
+            mode: Found::new(modes::FIVE_LEVEL, "CR4.LA57"),
             root: Root(Gpa(0x1234_5000)),
             no_execute: Some(true),
         }),
@@ -125,10 +125,7 @@ fn linux() -> LinuxFacts {
         kaslr_offset: Some(Found::new(SLIDE, "VMCOREINFO")),
         phys_base: Some(Found::new(-0x1000_0000, "VMCOREINFO")),
         direct_map: Some(Found::new(Gva(0xff11_0000_0000_0000), "page tables of vCPU 0")),
-        kernel_root: Some(Found::new(
-            (PagingMode::FiveLevel, Root(Gpa(0x2e61_0000))),
-            "VMCOREINFO",
-        )),
+        kernel_root: Some(Found::new((modes::FIVE_LEVEL, Root(Gpa(0x2e61_0000))), "VMCOREINFO")),
         vmcoreinfo: Some(Found::new(
             VmcoreInfo { text: "OSRELEASE=6.1.0-28-amd64\n".into(), synthesised: false },
             "note at physical 0x1ffe000c",

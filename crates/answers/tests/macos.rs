@@ -18,7 +18,8 @@ use vmss2core_guest::macos::{
 };
 use vmss2core_guest::{Facts, OperatingSystem};
 use vmss2core_machine::Checkpoint;
-use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::paging::Root;
+use vmss2core_machine::x86::modes;
 use vmss2core_mem::{Found, Gpa, Gva, Problem};
 
 use forms::{fits, json, text};
@@ -59,7 +60,7 @@ fn catalina() -> MacosFacts {
         image: Some(Found::new(image, "made")),
         slide: Some(Found::new(0x1220_0000, "made")),
         low_globals: Some(Found::new(Gpa(0x1300_0000), "made")),
-        kernel_root: Some(Found::new((PagingMode::FourLevel, Root(Gpa(0x5000))), "made")),
+        kernel_root: Some(Found::new((modes::FOUR_LEVEL, Root(Gpa(0x5000))), "made")),
         panic: Some(Found::new("panic(cpu 0 caller 0x1): \"a test\"".to_owned(), "made")),
         kexts: Some(Found::new(KextList { kexts, torn: None }, "made")),
     }

@@ -19,7 +19,8 @@ use vmss2core_guest::windows::{
 };
 use vmss2core_guest::{Facts, OperatingSystem};
 use vmss2core_machine::Checkpoint;
-use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::paging::Root;
+use vmss2core_machine::x86::modes;
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, Problem, Zeroes};
 
 use forms::{fits, json, text};
@@ -62,7 +63,7 @@ fn crashed() -> WindowsFacts {
     let foreign =
         ForeignVcpu { vcpu: 0, holder: "the hypervisor".to_owned(), how: "its CR3".to_owned() };
     WindowsFacts {
-        kernel_root: Found::new((PagingMode::FourLevel, Root(Gpa(0x1a_d000))), how),
+        kernel_root: Found::new((modes::FOUR_LEVEL, Root(Gpa(0x1a_d000))), how),
         is_64_bit: true,
         image: Some(Found::new(image, how)),
         kdbg: None,

@@ -31,7 +31,7 @@ pub fn leave_out_misfits(checkpoint: &mut Checkpoint) -> Option<Problem> {
     let memory = &checkpoint.memory;
     let is_without_paging = |vcpu: &&Vcpu| {
         let paging = vcpu.registers.paging(memory);
-        paging.is_ok_and(|paging| paging.mode.value == PagingMode::Identity)
+        paging.is_ok_and(|paging| paging.mode.value == PagingMode::IDENTITY)
     };
     checkpoint.vcpus = checkpoint.vcpus.iter().filter(is_without_paging).cloned().collect();
     Some(problem)
@@ -77,7 +77,7 @@ fn witness(memory: &PhysicalMemory, vcpu: &Registers) -> Witness {
     let Ok(paging) = vcpu.paging(memory) else { return Witness::Silent };
     let mode = paging.mode.value;
     let Some(pc) = vcpu.linear_pc(Some(mode)) else { return Witness::Silent };
-    if mode == PagingMode::Identity || memory.segments().is_empty() {
+    if mode == PagingMode::IDENTITY || memory.segments().is_empty() {
         return Witness::Silent;
     }
     let space = paging.address_space(memory);

@@ -2,41 +2,12 @@
 
 use std::sync::Arc;
 
-use vmss2core_machine::paging::{AddressSpace, Limits, PagingMode, Root};
-use vmss2core_machine::x86::paging_of;
-use vmss2core_machine::{Checkpoint, x86};
+use vmss2core_machine::Checkpoint;
+use vmss2core_machine::paging::{AddressSpace, PagingMode, Root};
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory};
 
 use crate::linux::{BetterSources, Kernel, Symbol, Symbols, kallsyms};
 use crate::{Facts, LinuxFacts, VmcoreInfo};
-
-/// Translates, reads and lists through page tables made of `data`: CR0, CR3,
-/// CR4, EFER, four addresses, then memory from physical address 0 on.
-pub fn paging(data: &[u8]) {
-    let Some((front, memory_bytes)) = data.split_at_checked(64) else { return };
-    let words: Vec<u64> = front.as_chunks().0.iter().map(|w| u64::from_le_bytes(*w)).collect();
-    let &[cr0, cr3, cr4, efer, ref addresses @ ..] = words.as_slice() else { return };
-    let mut memory = PhysicalMemory::new();
-    let bytes = Arc::new(memory_bytes.to_vec());
-    let len = bytes.len() as u64;
-    if memory.map(Gpa(0), len, bytes, 0).is_err() {
-        return;
-    }
-    let mut vcpu = x86::Registers { rip: addresses.first().copied(), ..x86::Registers::default() };
-    vcpu.control.cr3 = Some(cr3);
-    // Values with the top bit set stand for registers that are not known.
-    let known = |value: u64| (value >> 63 == 0).then_some(value);
-    (vcpu.control.cr0, vcpu.control.cr4, vcpu.msrs.efer) = (known(cr0), known(cr4), known(efer));
-    let Ok(paging) = paging_of(&memory, &vcpu) else { return };
-    let space = paging.address_space(&memory);
-    for address in addresses {
-        let _ = space.translate(Gva(*address));
-        let _ = space.read(Gva(*address), &mut [0; 300]);
-    }
-    let limits = Limits { tables: 1 << 12, runs: 1 << 12, ..Limits::default() };
-    let leaves = space.leaves(&limits);
-    drop(leaves);
-}
 
 /// Where [`kallsyms()`] puts the image, whose first part has no bytes.
 pub const KALLSYMS_IMAGE: u64 = 0x100_0000;
@@ -53,7 +24,7 @@ pub fn kallsyms(data: &[u8]) -> usize {
         return 0;
     }
     let source = kallsyms::Source {
-        space: AddressSpace::new(&memory, PagingMode::Identity, Root(Gpa(0))),
+        space: AddressSpace::new(&memory, PagingMode::IDENTITY, Root(Gpa(0))),
         word_len: if *word_len == 4 { 4 } else { 8 },
         ranges: vec![
             KALLSYMS_IMAGE..KALLSYMS_TABLES,
@@ -110,7 +81,7 @@ pub fn log(data: &[u8]) -> Option<crate::linux::Log> {
     let info = VmcoreInfo { text: LOG_SHAPE.to_owned(), synthesised: false };
     let linux = LinuxFacts {
         is_64_bit: true,
-        kernel_root: Some(Found::new((PagingMode::Identity, Root(Gpa(0))), "the data")),
+        kernel_root: Some(Found::new((PagingMode::IDENTITY, Root(Gpa(0))), "the data")),
         vmcoreinfo: Some(Found::new(info, "the data")),
         ..LinuxFacts::default()
     };

@@ -106,15 +106,15 @@ fn unknown_paging(vcpu: u32, error: &PagingError) -> Problem {
 fn cpus<'a>(checkpoint: &'a Checkpoint, views: &[VcpuView]) -> Vec<Cpu<'a>> {
     let cpu = |(vcpu, view): (&'a Vcpu, &VcpuView)| {
         let space = view.space(&checkpoint.memory);
-        Some(Cpu { index: vcpu.index, vcpu: vcpu.x86()?, space })
+        Cpu { index: vcpu.index, registers: &vcpu.registers, space }
     };
-    checkpoint.vcpus.iter().zip(views).filter_map(cpu).collect()
+    checkpoint.vcpus.iter().zip(views).map(cpu).collect()
 }
 
 /// What an operating system would have been recognised by.
 fn looked_for(cpus: &[Cpu<'_>]) -> String {
     let is_paged = |cpu: &Cpu<'_>| {
-        cpu.space.as_ref().is_some_and(|space| space.mode() != PagingMode::Identity)
+        cpu.space.as_ref().is_some_and(|space| space.mode() != PagingMode::IDENTITY)
     };
     let no_linux = if cpus.iter().any(is_paged) {
         "no page tables of a vCPU map a kernel with the banner of Linux"

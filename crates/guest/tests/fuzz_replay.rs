@@ -31,7 +31,7 @@ fn replay(target: &str, seeds: usize, rounds: u32, run: impl Fn(&[u8])) {
 
 #[test]
 fn broken_page_tables_end_soon() {
-    replay("paging", 5, 300, fuzzing::paging);
+    replay("paging", 5, 300, vmss2core_machine::x86::fuzzing::paging);
 }
 
 #[test]

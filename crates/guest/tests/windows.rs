@@ -15,7 +15,8 @@ use std::sync::Arc;
 use vmss2core_guest::windows::{Completeness, Options, ScanDepth, WindowsFacts, debugger_blocks};
 use vmss2core_guest::{OperatingSystem, analyse, analyse_with};
 use vmss2core_lab::windows::{Doing, Fixture, Paging, Trap, Truth, fixture, fixtures};
-use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::paging::Root;
+use vmss2core_machine::x86::modes;
 use vmss2core_mem::{Gpa, Gva};
 
 use mini_nt::Guest;
@@ -47,10 +48,10 @@ fn root_and_mode(found: &WindowsFacts, truth: &Truth, what: &str) {
     let (mode, root) = found.kernel_root.value;
     assert_eq!(root, Root(Gpa(truth.dtb)), "{what}: {}", found.kernel_root.how);
     let is_right = match truth.paging {
-        Paging::TwoLevel => matches!(mode, PagingMode::TwoLevel { .. }),
-        Paging::Pae => mode == PagingMode::Pae,
-        Paging::FourLevel => mode == PagingMode::FourLevel,
-        Paging::FiveLevel => mode == PagingMode::FiveLevel,
+        Paging::TwoLevel => modes::is_two_level(mode),
+        Paging::Pae => mode == modes::PAE,
+        Paging::FourLevel => mode == modes::FOUR_LEVEL,
+        Paging::FiveLevel => mode == modes::FIVE_LEVEL,
     };
     assert!(is_right, "{what}: {mode}");
     assert_eq!(found.is_64_bit, truth.paging.is_64_bit(), "{what}");

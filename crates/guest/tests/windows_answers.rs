@@ -20,7 +20,7 @@ use vmss2core_lab::windows::{
     Doing, Fixture, MiniNt, Paging, Residence, Trap, Truth, fixture, fixtures, make,
 };
 use vmss2core_machine::paging::PagingMode;
-use vmss2core_machine::x86::Gpr;
+use vmss2core_machine::x86::{Gpr, modes};
 use vmss2core_machine::{Checkpoint, Registers, Vcpu, x86};
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, ReadAt};
 
@@ -59,10 +59,10 @@ fn checkpoint(guest: &MiniNt) -> Checkpoint {
 
 fn mode(paging: Paging) -> PagingMode {
     match paging {
-        Paging::TwoLevel => PagingMode::TwoLevel { large_pages: true },
-        Paging::Pae => PagingMode::Pae,
-        Paging::FourLevel => PagingMode::FourLevel,
-        Paging::FiveLevel => PagingMode::FiveLevel,
+        Paging::TwoLevel => modes::TWO_LEVEL_PSE,
+        Paging::Pae => modes::PAE,
+        Paging::FourLevel => modes::FOUR_LEVEL,
+        Paging::FiveLevel => modes::FIVE_LEVEL,
     }
 }
 

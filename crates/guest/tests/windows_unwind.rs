@@ -12,7 +12,8 @@ use std::sync::Arc;
 use vmss2core_guest::windows::{
     Completeness, FrameKind, Kernel, KernelImage, WindowsCpu, WindowsFacts,
 };
-use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::paging::Root;
+use vmss2core_machine::x86::modes;
 use vmss2core_machine::{Checkpoint, Registers, Vcpu, x86};
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory};
 
@@ -81,7 +82,7 @@ fn facts() -> Arc<WindowsFacts> {
         sections: Vec::new(),
     };
     Arc::new(WindowsFacts {
-        kernel_root: Found::new((PagingMode::FourLevel, Root(Gpa(0x1000))), how),
+        kernel_root: Found::new((modes::FOUR_LEVEL, Root(Gpa(0x1000))), how),
         is_64_bit: true,
         image: Some(Found::new(image, how)),
         kdbg: None,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vmss2core_mem::{PhysicalMemory, Problem};
 
-use crate::Vcpu;
+use crate::{Arch, Vcpu};
 
 /// A machine standing still: what a reader made of a file, or a running machine that
 /// was stopped. A clone shares everything.
@@ -54,21 +54,11 @@ impl Checkpoint {
     }
 }
 
-/// Processor architecture of the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Architecture {
-    /// 32- or 64-bit x86.
-    X86,
-    /// 64-bit Arm.
-    Arm64,
-}
-
 /// Facts about the virtual machine, each as its source states it.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
     /// Processor architecture.
-    pub architecture: Option<Architecture>,
+    pub architecture: Option<&'static dyn Arch>,
     /// Product that wrote the checkpoint.
     pub product: Option<String>,
     /// Its version.

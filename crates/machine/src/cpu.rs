@@ -1,6 +1,6 @@
 //! One virtual processor.
 
-use crate::arch::{Registers, x86};
+use crate::arch::Registers;
 
 /// One virtual processor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,11 +11,4 @@ pub struct Vcpu {
     pub halted: Option<bool>,
     /// Its registers.
     pub registers: Registers,
-}
-
-impl Vcpu {
-    /// The x86 registers, if this is an x86 processor.
-    pub fn x86(&self) -> Option<&x86::Registers> {
-        self.registers.x86()
-    }
 }

@@ -17,7 +17,7 @@ mod source;
 mod view;
 
 pub use arch::{Arch, Privilege, RegisterDef, Registers, Scope, Table, Width, arm64, x86};
-pub use checkpoint::{About, Architecture, Checkpoint, Machine, Provenance, Snapshot, SourceFile};
+pub use checkpoint::{About, Checkpoint, Machine, Provenance, Snapshot, SourceFile};
 pub use control::{
     Breakpoints, Control, ControlError, Interrupt, Replay, Resume, Stop, StopReason, Writes,
 };

@@ -5,7 +5,8 @@
 //! one only if page tables are found in it, or the interrupt vectors of a BIOS;
 //! where its parts belong is inferred from those tables.
 
-use vmss2core_machine::{About, Architecture, Checkpoint, Machine, Provenance, SourceFile};
+use vmss2core_machine::x86::X86;
+use vmss2core_machine::{About, Checkpoint, Machine, Provenance, SourceFile};
 use vmss2core_mem::{Gpa, PAGE_SIZE, Problem};
 
 use crate::companion::Place;
@@ -54,7 +55,7 @@ impl Format for FlatMemory {
         problems.extend(cut_off.or_else(|| tables_beyond(&source, layout, seen)));
         let memory = layout.map(&source, &mut problems);
         let about = About {
-            machine: Machine { architecture: Some(Architecture::X86), ..Machine::default() },
+            machine: Machine { architecture: Some(&X86), ..Machine::default() },
             provenance: Provenance {
                 snapshot: FORMATS.iter().find_map(|format| format.snapshot(&case.place)),
                 ..provenance(self.name(), layout, &source)

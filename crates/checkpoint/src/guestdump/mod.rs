@@ -4,7 +4,8 @@
 //! `monitor.suspend_on_triplefault` in the configuration. Versions 1 and 3 to 7
 //! are known; version 2 and the processors of AArch64 guests are not.
 
-use vmss2core_machine::{About, Architecture, Checkpoint, Machine, Provenance, SourceFile, Vcpu};
+use vmss2core_machine::x86::X86;
+use vmss2core_machine::{About, Checkpoint, Machine, Provenance, SourceFile, Vcpu};
 use vmss2core_mem::{Gpa, PAGE_SIZE, PhysicalMemory, Problem};
 
 use crate::companion::{Place, Strength, Tie, split};
@@ -163,7 +164,7 @@ fn size_problem(source: &Source, want: u64) -> Option<Problem> {
 
 fn machine(header: &Header) -> Machine {
     Machine {
-        architecture: Some(Architecture::X86),
+        architecture: Some(&X86),
         product: Some("VMware ESXi".to_owned()),
         memory_mib: Some(header.memory.len_bytes() >> 20),
         ..Machine::default()

@@ -5,7 +5,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use vmss2core_machine::{Architecture, Machine};
+use vmss2core_machine::{Arch, Machine, arm64, x86};
 
 use super::raw::PLATFORM_ARM64;
 use super::vmx::Vmx;
@@ -58,11 +58,11 @@ pub(super) fn memory_mib(inventory: &Inventory) -> Option<u64> {
 }
 
 /// Arm machines say so, by platform or by a register that only they have.
-pub(super) fn architecture(inventory: &Inventory) -> Architecture {
+pub(super) fn architecture(inventory: &Inventory) -> &'static dyn Arch {
     let platform = inventory.find("Checkpoint", "Platform", &[]).and_then(Item::number);
     let arm = platform == Some(PLATFORM_ARM64)
         || inventory.group("cpu").any(|item| item.name.starts_with("hv:ttbrEL1"));
-    if arm { Architecture::Arm64 } else { Architecture::X86 }
+    if arm { &arm64::Arm64 } else { &x86::X86 }
 }
 
 fn text(inventory: &Inventory, name: &str) -> Option<String> {

@@ -31,7 +31,7 @@ mod x86;
 
 use std::sync::Arc;
 
-use vmss2core_machine::{About, Architecture, Checkpoint, Provenance, SourceFile};
+use vmss2core_machine::{About, Arch, Checkpoint, Provenance, SourceFile};
 use vmss2core_mem::{PhysicalMemory, Problem};
 
 use self::groups::VmwareHeader;
@@ -150,8 +150,8 @@ impl StateFile {
         Opened { checkpoint, inventory: Some(self.inventory) }
     }
 
-    fn architecture(&self) -> Architecture {
-        facts::machine(&self.inventory).architecture.unwrap_or(Architecture::X86)
+    fn architecture(&self) -> &'static dyn Arch {
+        facts::architecture(&self.inventory)
     }
 
     fn memory_block(&self) -> Option<&Item> {
@@ -211,9 +211,10 @@ impl StateFile {
     /// Without a map, all of the image is guest memory, and more if the machine
     /// is configured to have more: `len` bytes.
     fn untagged_regions(&self, len: u64, problems: &mut Problems) -> Vec<VmwareRegion> {
-        let layout = match self.architecture() {
-            Architecture::Arm64 => Layout::Arm64,
-            _ => Layout::X86 { pci_hole: facts::pci_hole(&self.inventory) },
+        let layout = if self.architecture().name() == "arm64" {
+            Layout::Arm64
+        } else {
+            Layout::X86 { pci_hole: facts::pci_hole(&self.inventory) }
         };
         regions::untagged(len, layout, problems)
     }

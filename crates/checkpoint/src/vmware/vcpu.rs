@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vmss2core_machine::{Architecture, Registers, Vcpu};
+use vmss2core_machine::{Arch, Registers, Vcpu};
 use vmss2core_mem::Problem;
 
 use super::draft::Draft;
@@ -47,7 +47,7 @@ const MAX_CONFLICTS: usize = 4096;
 /// The processors that the state file describes.
 pub(super) fn read(
     inventory: &Inventory,
-    architecture: Architecture,
+    architecture: &'static dyn Arch,
     problems: &mut Problems,
 ) -> Vec<Vcpu> {
     let mut collected = Collected { problems: std::mem::take(problems), ..Collected::default() };
@@ -224,20 +224,21 @@ impl Collected {
         count
     }
 
-    fn vcpu(&self, index: u32, architecture: Architecture) -> Vcpu {
+    fn vcpu(&self, index: u32, architecture: &'static dyn Arch) -> Vcpu {
         let empty = Draft::default();
         let draft = self.drafts.get(&index).unwrap_or(&empty);
         let halted = draft.get(Register::Halted).map(|value| value != 0);
-        let registers = match architecture {
-            Architecture::Arm64 => Registers::Arm64(Box::new(draft.arm64())),
-            _ => draft.x86().into(),
+        let registers = if architecture.name() == "arm64" {
+            Registers::Arm64(Box::new(draft.arm64()))
+        } else {
+            draft.x86().into()
         };
         Vcpu { index, halted, registers }
     }
 
-    fn report_arm(&mut self, architecture: Architecture) {
+    fn report_arm(&mut self, architecture: &'static dyn Arch) {
         let has = |n| self.drafts.values().any(|draft| draft.get(Register::Ttbr(n)).is_some());
-        if architecture == Architecture::Arm64 && has(0) && !has(1) {
+        if architecture.name() == "arm64" && has(0) && !has(1) {
             let message = "hv:ttbrEL1[0] is taken as the kernel's translation table base";
             self.problems.push(Problem::note(message));
         }

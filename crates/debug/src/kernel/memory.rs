@@ -1,7 +1,7 @@
 //! Virtual memory as debuggers ask for it: from an address on, as far as it goes.
 
 use vmss2core_gdb::Region;
-use vmss2core_machine::paging::{AccessError, AddressSpace, PagingMode, read_pages};
+use vmss2core_machine::paging::{AccessError, AddressSpace, read_pages};
 use vmss2core_mem::{Gva, PAGE_SIZE};
 
 /// Fills `buf` from `gva` on, each page from the first of `spaces` that has it;
@@ -16,18 +16,10 @@ pub(crate) fn region_at(space: &AddressSpace, gva: Gva) -> Region {
     let (len, permissions) = match space.translate(gva) {
         Ok(found) => (found.page_len, Some(found.permissions)),
         Err(AccessError::NotMapped { level, .. } | AccessError::Reserved { level, .. }) => {
-            (entry_len(space.mode(), level), None)
+            (space.mode().page_len(level).unwrap_or(PAGE_SIZE), None)
         }
         Err(_) => (PAGE_SIZE, None),
     };
     let start = gva.0 & !len.saturating_sub(1);
     Region { range: start..start.saturating_add(len), permissions, name: None }
-}
-
-/// Bytes that one entry of a level maps.
-fn entry_len(mode: PagingMode, level: u8) -> u64 {
-    let bits = if matches!(mode, PagingMode::TwoLevel { .. }) { 10_u32 } else { 9 };
-    let shift =
-        bits.saturating_mul(u32::from(level.clamp(1, 5).saturating_sub(1))).saturating_add(12);
-    1_u64.unbounded_shl(shift)
 }

@@ -16,7 +16,6 @@ mod windows;
 
 pub(crate) use memory::region_at;
 pub use view::KernelView;
-pub(crate) use view::nowhere;
 
 /// The number of the one inferior.
 const PID: u32 = 1;
@@ -83,7 +82,7 @@ impl Inferior for Vcpus {
 
     fn registers(&self, tid: u32) -> Option<Registers> {
         self.threads.iter().find(|thread| thread.tid == tid)?;
-        Some(self.vcpu(tid).map_or_else(nowhere, |vcpu| vcpu.registers.clone()))
+        Some(self.vcpu(tid).map_or_else(|| self.view.nowhere(), |vcpu| vcpu.registers.clone()))
     }
 
     fn read(&self, tid: u32, address: u64, buf: &mut [u8]) -> usize {

@@ -8,10 +8,9 @@ use vmss2core_gdb::description::Description;
 use vmss2core_gdb::{Library, MachKernel, Slide};
 use vmss2core_guest::linux::Kernel;
 use vmss2core_guest::{Facts, OperatingSystem, windows};
+use vmss2core_machine::arch::ASSUMED;
 use vmss2core_machine::paging::{AddressSpace, PagingMode};
-use vmss2core_machine::{
-    Arch, Architecture, Checkpoint, Registers, Scope, Vcpu, VcpuView, Width, arm64, x86,
-};
+use vmss2core_machine::{Arch, Checkpoint, Registers, Scope, Vcpu, VcpuView, Width};
 use vmss2core_mem::Gva;
 
 use super::linux::{PerCpu, modules};
@@ -154,6 +153,12 @@ impl KernelView {
         Some(self.modules.get_or_init(|| modules(kernel, dir)).clone())
     }
 
+    /// Registers of which nothing is known: gdb drops a thread of which it is not told
+    /// where it stands.
+    pub(crate) fn nowhere(&self) -> Registers {
+        arch(&self.checkpoint).registers_at(0)
+    }
+
     /// None for what is not known and may be macOS: lldb then looks for that kernel by
     /// itself, which only wastes time elsewhere.
     pub fn triple(&self) -> Option<String> {
@@ -167,19 +172,10 @@ impl KernelView {
     }
 }
 
-/// Registers of which nothing is known: gdb drops a thread of which it is not told
-/// where it stands.
-pub(crate) fn nowhere() -> Registers {
-    x86::Registers { rip: Some(0), ..x86::Registers::default() }.into()
-}
-
 /// The architecture of a checkpoint's processors.
 fn arch(checkpoint: &Checkpoint) -> &'static dyn Arch {
-    match (checkpoint.vcpus.first(), checkpoint.about.machine.architecture) {
-        (Some(vcpu), _) => vcpu.registers.arch(),
-        (None, Some(Architecture::Arm64)) => &arm64::Arm64,
-        (None, _) => &x86::X86,
-    }
+    let vcpu = checkpoint.vcpus.first().map(|vcpu| vcpu.registers.arch());
+    vcpu.or(checkpoint.about.machine.architecture).unwrap_or(ASSUMED)
 }
 
 fn description(checkpoint: &Checkpoint, facts: &Facts) -> Description {
@@ -193,11 +189,10 @@ fn width(checkpoint: &Checkpoint, facts: &Facts) -> Width {
     let linux = facts.linux.as_ref().is_some_and(|linux| linux.is_64_bit);
     let windows = facts.windows.as_ref().is_some_and(|windows| windows.is_64_bit);
     let macos = facts.macos.as_ref().is_some_and(|macos| macos.is_64_bit);
-    let in_real_mode = |vcpu: &x86::Registers| vcpu.control.cr0.is_some_and(|cr0| cr0 & 1 == 0);
     if linux || windows || macos || modes().any(PagingMode::is_64_bit) {
         Width::Bits64
     } else if !checkpoint.vcpus.is_empty()
-        && checkpoint.vcpus.iter().filter_map(Vcpu::x86).all(in_real_mode)
+        && checkpoint.vcpus.iter().all(|vcpu| vcpu.registers.is_16_bit())
     {
         Width::Bits16
     } else {
@@ -206,96 +201,4 @@ fn width(checkpoint: &Checkpoint, facts: &Facts) -> Width {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use vmss2core_machine::VcpuView;
-    use vmss2core_machine::paging::{Paging, PagingMode};
-    use vmss2core_mem::Found;
-
-    use super::*;
-    use crate::kernel::{KernelTarget, Vcpus};
-    use vmss2core_gdb::fuzzing::Toy;
-    use vmss2core_gdb::{Outcome, Session};
-
-    fn reply(session: &mut Session<'_>, packet: &str) -> Vec<u8> {
-        match session.handle(packet.as_bytes()) {
-            Outcome::Reply(reply) => reply.payload().to_vec(),
-            Outcome::Running(_) => panic!("{packet} runs"),
-        }
-    }
-
-    /// lldb looks for the kernel of macOS by itself if it is told of no system.
-    #[test]
-    fn of_a_guest_that_is_not_known_no_system_is_told_and_no_slide() {
-        let checkpoint = Checkpoint::default();
-        let paging = Paging {
-            mode: Found::new(PagingMode::FourLevel, "CR4"),
-            root: PagingMode::FourLevel.root_of(0),
-            no_execute: Some(true),
-        };
-        let vcpu = VcpuView { paging: Some(paging), ..VcpuView::default() };
-        let facts = Facts { vcpus: [vcpu].into(), ..Facts::default() };
-        let vcpus = Vcpus::new(KernelView::new(&checkpoint, &facts, None));
-        let target = KernelTarget::new(&checkpoint.memory, Arc::new(vcpus));
-        let toy = Toy::default();
-        let mut session = Session::new(Arc::new(target), &toy);
-        let mut ask = |packet: &str| reply(&mut session, packet);
-        ask("QThreadSuffixSupported");
-        assert_eq!(ask("qHostInfo"), b"ptrsize:8;endian:little;");
-        assert_eq!(ask("qProcessInfo"), b"pid:1;ptrsize:8;endian:little;");
-        assert_eq!(ask("qOffsets"), b"");
-        assert_eq!(ask("qXfer:libraries:read::0,1000"), b"E00");
-    }
-
-    /// What makes lldb's plugin for that kernel take it where it is.
-    #[test]
-    fn of_macos_the_kernels_place_is_told_and_no_slide() {
-        use vmss2core_guest::macos::{KernelImage, Kext, KextList, MacosFacts, Uuid};
-        use vmss2core_mem::Gpa;
-
-        let image = KernelImage {
-            base: Gva(0xffff_ff80_0160_0000),
-            gpa: Gpa(0x160_0000),
-            collection: None,
-            uuid: Some(Uuid([0xab; 16])),
-            segments: Vec::new(),
-        };
-        let kext = |base| Kext {
-            info: Gva(1),
-            name: "org.example<".to_owned(),
-            version: "1".to_owned(),
-            base,
-            size_bytes: 1,
-            uuid: None,
-        };
-        let kexts = KextList { kexts: vec![kext(Some(Gva(0x1000))), kext(None)], torn: None };
-        let macos = MacosFacts {
-            is_64_bit: true,
-            image: Some(Found::new(image, "made")),
-            kexts: Some(Found::new(kexts, "made")),
-            ..MacosFacts::default()
-        };
-        let os = Some(Found::new(OperatingSystem::MacOs, "made"));
-        let facts = Facts { os, macos: Some(macos.into()), ..Facts::default() };
-        let checkpoint = Checkpoint::default();
-        let vcpus = Vcpus::new(KernelView::new(&checkpoint, &facts, None));
-        let target = KernelTarget::new(&checkpoint.memory, Arc::new(vcpus));
-        let toy = Toy::default();
-        let mut session = Session::new(Arc::new(target), &toy);
-        let mut ask = |packet: &str| reply(&mut session, packet);
-        let kind = "triple:7838365f36342d6170706c652d6d61636f7378;vendor:apple;ostype:macosx;\
-                    ptrsize:8;endian:little;";
-        assert_eq!(ask("qHostInfo"), kind.as_bytes());
-        let process = format!(
-            "pid:1;{kind}main-binary-uuid:ABABABAB-ABAB-ABAB-ABAB-ABABABABABAB;\
-             main-binary-address:ffffff8001600000;"
-        );
-        assert_eq!(ask("qProcessInfo"), process.as_bytes());
-        assert_eq!(ask("qShlibInfoAddr"), b"ffffff8001600000");
-        assert_eq!(ask("qOffsets"), b"");
-        let listed = "l<library-list>\n<library name=\"org.example&lt;\">\n\
-                      <segment address=\"0x1000\"/>\n</library>\n</library-list>\n";
-        assert_eq!(ask("qXfer:libraries:read::0,1000"), listed.as_bytes());
-    }
-}
+mod tests;

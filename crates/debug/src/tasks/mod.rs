@@ -11,10 +11,10 @@ use vmss2core_gdb::description::Description;
 use vmss2core_gdb::{Inferior, Library, Region, Slide, Thread};
 use vmss2core_guest::linux::{Kernel, LinuxError, Task};
 use vmss2core_machine::paging::AddressSpace;
-use vmss2core_machine::{Registers, VcpuView, x86};
+use vmss2core_machine::{Registers, VcpuView};
 use vmss2core_mem::{Gva, Problem};
 
-use crate::kernel::{KernelView, nowhere, region_at};
+use crate::kernel::{KernelView, region_at};
 
 mod words;
 
@@ -77,8 +77,8 @@ impl GuestTasks {
             return running.clone();
         }
         match self.kernel.sleeping_registers(task) {
-            Ok(found) => x86::Registers { rip: found.value.rip.or(Some(0)), ..found.value }.into(),
-            Err(_) => nowhere(),
+            Ok(found) => found.value.or_pc(0),
+            Err(_) => self.view.nowhere(),
         }
     }
 }

@@ -6,8 +6,7 @@ use object::Endianness;
 use object::elf::{FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
 use vmss2core_guest::{Facts, KernelText, LinuxFacts, VmcoreInfo};
-use vmss2core_machine::paging::PagingMode;
-use vmss2core_machine::x86::{FpuState, SegmentRegister};
+use vmss2core_machine::x86::{FpuState, SegmentRegister, modes};
 use vmss2core_machine::{Checkpoint, VcpuView};
 use vmss2core_mem::{Found, Gpa, Gva, PAGE_SIZE};
 
@@ -255,7 +254,7 @@ fn isolated_page_tables_get_the_kernel_back() {
     let mut facts = Facts::default();
     let (core, _) = write_core("elf-linear", &checkpoint, &facts);
     assert_eq!(core.loads.len(), 1);
-    let root = PagingMode::FourLevel.root_of(0x1000);
+    let root = modes::FOUR_LEVEL.root_of(0x1000);
     facts.vcpus =
         [VcpuView { index: 0, kernel_root: Some(Found::new(root, "test")), ..Default::default() }]
             .into();

@@ -104,13 +104,14 @@ impl Writer<'_> {
     }
 
     fn status(&self, notes: &mut Notes, thread: &Thread, registers: &ThreadRegisters) {
+        let Some(cpu) = registers.registers.x86() else { return };
         let status = ThreadStatus {
-            cpu: &registers.cpu,
+            cpu,
             // A core has no way to say that it is not known.
-            system_call: registers.cpu.system_call.unwrap_or(0),
+            system_call: cpu.system_call.unwrap_or(0),
             tid: thread.task.tid,
             family: self.family(&thread.task),
-            has_fp: registers.cpu.fpu.is_some(),
+            has_fp: cpu.fpu.is_some(),
         };
         notes.status(self.machine, &status);
     }
@@ -180,7 +181,9 @@ impl Writer<'_> {
     }
 
     fn vectors(&self, notes: &mut Notes, registers: &ThreadRegisters) {
-        notes.vectors(self.machine, &registers.cpu);
+        if let Some(cpu) = registers.registers.x86() {
+            notes.vectors(self.machine, cpu);
+        }
         if self.is_32_bit()
             && let Some(segments) = tls(&registers.tls)
         {

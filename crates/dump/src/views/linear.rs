@@ -3,7 +3,7 @@
 use std::ops::{ControlFlow, Range};
 
 use vmss2core_machine::paging::{AddressSpace, Leaf, Limits, PagingMode, Root, WalkSummary};
-use vmss2core_machine::x86::Gpr;
+use vmss2core_machine::x86::{Gpr, modes};
 use vmss2core_machine::{Checkpoint, Vcpu, x86};
 use vmss2core_mem::{Gva, PAGE_SIZE, PhysicalMemory, Problem};
 
@@ -56,7 +56,7 @@ impl<'a> LinearView<'a> {
             Some(cr3) => vec![(ALL, given(memory, vcpu, cr3, &mut problems))],
             None => own(job, vcpu, &mut problems)?,
         };
-        let mode = parts.first().map_or(PagingMode::Identity, |(_, space)| space.mode());
+        let mode = parts.first().map_or(PagingMode::IDENTITY, |(_, space)| space.mode());
         let mut view = Self { vcpu, mode, leaves: Vec::new(), problems };
         for (range, space) in &parts {
             view.add(range.clone(), space, x86);
@@ -92,7 +92,7 @@ impl<'a> LinearView<'a> {
 
     /// Real mode and 32-bit code without paging.
     pub(crate) fn is_unpaged(&self) -> bool {
-        self.mode == PagingMode::Identity
+        self.mode == PagingMode::IDENTITY
     }
 
     fn add(&mut self, range: Range<u64>, space: &AddressSpace, x86: &x86::Registers) {
@@ -130,11 +130,11 @@ fn given(
 ) -> AddressSpace {
     let paging = vcpu.registers.paging(memory).ok();
     let known = paging.as_ref().map(|paging| paging.mode.value);
-    let mode = known.filter(|mode| *mode != PagingMode::Identity).unwrap_or_else(|| {
+    let mode = known.filter(|mode| *mode != PagingMode::IDENTITY).unwrap_or_else(|| {
         problems.push(Problem::warning(
             "the vCPU's paging mode is not known or off: 64-bit with 4 levels assumed",
         ));
-        PagingMode::FourLevel
+        modes::FOUR_LEVEL
     });
     AddressSpace::new(memory, mode, mode.root_of(cr3))
         .with_no_execute(paging.is_none_or(|paging| paging.forbids_execution()))

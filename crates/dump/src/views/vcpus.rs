@@ -2,7 +2,7 @@
 
 use vmss2core_guest::Facts;
 use vmss2core_machine::paging::PagingMode;
-use vmss2core_machine::{Architecture, Checkpoint, Vcpu, VcpuView};
+use vmss2core_machine::{Checkpoint, Vcpu, VcpuView};
 use vmss2core_mem::Problem;
 
 use crate::Job;
@@ -16,7 +16,7 @@ pub(crate) fn is_64_bit_guest(job: &Job<'_>) -> bool {
 
 /// Whether the machine's processors are Arm's.
 pub(crate) fn is_arm64(checkpoint: &Checkpoint) -> bool {
-    checkpoint.about.machine.architecture == Some(Architecture::Arm64)
+    checkpoint.about.machine.architecture.is_some_and(|arch| arch.name() == "arm64")
 }
 
 /// Whether the registers alone tell that this is a 64-bit guest.

@@ -2,7 +2,7 @@
 //! wrote (`KdSecondaryVersion`, `WriterStatus`, ...), is 0.
 
 use vmss2core_guest::windows::{WindowsFacts, kdbg_fields};
-use vmss2core_machine::paging::PagingMode;
+use vmss2core_machine::x86::modes;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -103,7 +103,7 @@ impl Head<'_> {
         header.processors = U32::new(self.processors());
         header.bugcheck = U32::new(code);
         header.parameters = parameters.map(|value| U32::new(low(value)));
-        header.pae = u8::from(mode == PagingMode::Pae);
+        header.pae = u8::from(mode == modes::PAE);
         header.kdbg = U32::new(low(self.kdbg()));
         header.runs = self.runs()?;
         put(&mut header.context, self.context.map_or(&[], |context| &context.bytes));

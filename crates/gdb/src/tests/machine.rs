@@ -219,7 +219,7 @@ impl Inferior for Stopped {
     }
 
     fn space(&self, _: u32) -> Option<AddressSpace> {
-        let mode = PagingMode::Identity;
+        let mode = PagingMode::IDENTITY;
         Some(AddressSpace::new(&self.checkpoint.memory, mode, mode.root_of(0)))
     }
 }

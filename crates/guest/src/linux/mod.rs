@@ -31,7 +31,7 @@ mod uts;
 
 pub(crate) use discovery::{Analysis, analyse};
 
-pub use arch::registers::{RegisterFinder, ThreadRegisters, TlsSegment};
+pub use arch::registers::{RegisterFinder, TlsSegment};
 pub(crate) use arch::unwind::fuzz_stacks;
 pub use btf::{Btf, BtfError, ModuleBtf};
 pub use error::LinuxError;
@@ -56,7 +56,7 @@ pub use process::{
 pub use stack::{Backtrace, Frame, FrameKind, StackEnd};
 pub use symbols::{Symbol, Symbols};
 pub use task::{
-    CommandLine, NoProcess, Task, TaskState, Tasks, living_threads, process_meant,
+    CommandLine, NoProcess, Task, TaskState, Tasks, ThreadRegisters, living_threads, process_meant,
     processes_asked_for,
 };
 pub use time::Clock;

@@ -143,7 +143,7 @@ mod tests {
         let mut memory = PhysicalMemory::new();
         memory.map(Gpa(0), 0x4000, Arc::new(ram), 0).unwrap();
         let checkpoint = Checkpoint { memory, ..Checkpoint::default() };
-        let root = Found::new((PagingMode::Identity, Root(Gpa(0))), "test");
+        let root = Found::new((PagingMode::IDENTITY, Root(Gpa(0))), "test");
         let linux =
             LinuxFacts { is_64_bit: true, kernel_root: Some(root), ..LinuxFacts::default() };
         let facts = Facts { linux: Some(linux.into()), ..Facts::default() };

@@ -8,9 +8,9 @@ use vmss2core_machine::paging::AddressSpace;
 use vmss2core_machine::{Checkpoint, VcpuView};
 use vmss2core_mem::{Found, PhysicalMemory, Problem};
 
+use super::arch::{self, roots};
 use super::low_globals::{self, LowGlobals};
 use super::version::{self, DarwinVersion};
-use super::x86::roots;
 use super::{KernelImage, KextList, MacosFacts, kexts, panic, place};
 use crate::cpu::Cpu;
 use crate::{Facts, OperatingSystem};
@@ -82,11 +82,7 @@ fn is_hinted_at(checkpoint: &Checkpoint, cpus: &[Cpu<'_>]) -> bool {
         return true;
     }
     let is_static = |address: u64| address >> 32 == place::BASE >> 32;
-    cpus.iter().any(|cpu| {
-        let vcpu = cpu.vcpu;
-        let addresses = [vcpu.rip, vcpu.msrs.lstar, vcpu.idtr.base, vcpu.gdtr.base];
-        addresses.into_iter().flatten().any(is_static)
-    })
+    cpus.iter().any(|cpu| arch::addresses(cpu.registers).into_iter().any(is_static))
 }
 
 fn of_image(memory: &PhysicalMemory, cpus: &[Cpu<'_>], image: Found<KernelImage>) -> Analysis {

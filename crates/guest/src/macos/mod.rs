@@ -6,6 +6,7 @@
 //! so a copy in the page cache does not. What else there is hangs on its page of
 //! pointers (`low_globals`). Source of the layouts: XNU, as Apple publishes it.
 
+mod arch;
 mod discovery;
 mod facts;
 mod kexts;
@@ -16,7 +17,6 @@ mod place;
 #[cfg(test)]
 mod tests;
 mod version;
-mod x86;
 
 pub(crate) use discovery::{add, quickly, set_kernel_roots, thoroughly};
 

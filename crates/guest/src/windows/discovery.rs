@@ -6,13 +6,13 @@ use vmss2core_machine::paging::Root;
 use vmss2core_machine::{Privilege, VcpuView};
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, Problem, Severity};
 
+use super::arch::cpus::{self, directory_table};
+use super::arch::roots::{self, KernelTables};
 use super::kdbg::{VersionBlock, fields as kdbg_at};
 use super::view::element;
-use super::x86::cpus::{self, directory_table};
-use super::x86::roots::{self, KernelTables};
 use super::{
     Completeness, ForeignVcpu, Kdbg, KernelImage, Options, ScanDepth, View, WindowsCpu,
-    WindowsFacts, image, kdbg, shared,
+    WindowsFacts, arch, image, kdbg, shared,
 };
 use crate::cpu::Cpu;
 
@@ -141,31 +141,9 @@ impl<'a> Finder<'_, 'a> {
     }
 
     fn hints_of(&self, cpu: &Cpu<'_>) -> Vec<(Gva, String)> {
-        let named = |gva: Option<u64>, what: &str| {
-            gva.map(|gva| (Gva(gva), format!("{what} of vCPU {}", cpu.index)))
-        };
-        let msrs = &cpu.vcpu.msrs;
-        let is_kernel = cpu.is_in_kernel();
-        let gates = (0..0x20).filter_map(|gate| self.gate(cpu, gate));
-        let gates = gates.filter_map(|gate| named(Some(gate), "interrupt handler"));
-        gates
-            .chain(named(msrs.lstar.filter(|_| self.is_64_bit), "LSTAR"))
-            .chain(named(msrs.sysenter_eip.filter(|_| !self.is_64_bit), "SYSENTER_EIP"))
-            .chain(named(cpu.vcpu.rip.filter(|_| is_kernel), "instruction pointer"))
-            .collect()
-    }
-
-    /// The handler of an entry of the interrupt table.
-    fn gate(&self, cpu: &Cpu<'_>, number: u64) -> Option<u64> {
-        let base = cpu.vcpu.idtr.base?;
-        let len = if self.is_64_bit { 16 } else { 8 };
-        let at = element(Gva(base), number, len)?;
-        let low = self.view.uint(at, 8)?;
-        if !self.is_64_bit {
-            return Some(low & 0xffff | low >> 32 & 0xffff_0000);
-        }
-        let high = self.view.uint(at.checked_add(8)?, 4)?;
-        Some(low & 0xffff | low >> 32 & 0xffff_0000 | high << 32)
+        let hints = arch::hints::in_registers(&self.view, self.is_64_bit, cpu);
+        let named = |(gva, what)| (Gva(gva), format!("{what} of vCPU {}", cpu.index));
+        hints.into_iter().map(named).collect()
     }
 
     fn facts(self, tables: &KernelTables) -> WindowsFacts {

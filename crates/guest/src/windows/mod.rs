@@ -6,12 +6,11 @@
 //! processes, modules, stacks. All but the proof of page tables is read through a
 //! [`View`], which follows pages in transition.
 
+mod arch;
 mod bugcheck;
 mod discovery;
 mod error;
 mod facts;
-#[cfg(test)]
-mod guests;
 mod image;
 mod kdbg;
 mod kernel;
@@ -23,11 +22,13 @@ mod pe;
 mod processes;
 mod runs;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod view;
-mod x86;
 
 pub(crate) use discovery::{contradiction, quickly, set_kernel_roots, thoroughly};
 
+pub use arch::{Backtrace, Frame, FrameKind};
 pub use bugcheck::{bugcheck_name, bugcheck_parameters};
 pub use discovery::debugger_blocks;
 pub use error::WindowsError;
@@ -43,4 +44,3 @@ pub use options::{Options, ScanDepth};
 pub use processes::{Process, Processes, Thread};
 pub use runs::physical_runs;
 pub use view::View;
-pub use x86::stack::{Backtrace, Frame, FrameKind};

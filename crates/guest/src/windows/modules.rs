@@ -257,7 +257,7 @@ impl Kernel {
     fn symbol<'m>(&self, module: &'m Module, offset: u64) -> Option<(&'m str, u64)> {
         let exact = || Some((module.export_at(self, u32::try_from(offset).ok()?)?, 0));
         let inside = || {
-            let start = super::x86::unwind::start(self.view(), module, offset)?;
+            let start = super::arch::unwind::start(self.view(), module, offset)?;
             Some((module.export_at(self, start)?, offset.checked_sub(u64::from(start))?))
         };
         exact().or_else(inside)

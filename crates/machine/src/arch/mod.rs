@@ -27,10 +27,22 @@ pub trait Arch: Sync + std::fmt::Debug {
 
     /// The first part of a target triple for code of this width.
     fn triple_name(&self, width: Width) -> &'static str;
+
+    /// Registers of which only the program counter is known.
+    fn registers_at(&self, pc: u64) -> Registers;
+}
+
+impl PartialEq for dyn Arch + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
 }
 
 /// All architectures.
 pub static ARCHES: &[&dyn Arch] = &[&x86::X86, &arm64::Arm64];
+
+/// What a processor is taken for where nothing tells.
+pub static ASSUMED: &dyn Arch = &x86::X86;
 
 /// Registers by architecture. Each register is an `Option`: a source that lacks it
 /// says `None`, so that a writer can tell "zero" from "not known".
@@ -43,9 +55,20 @@ pub enum Registers {
     Arm64(Box<arm64::Registers>),
 }
 
-impl From<x86::Registers> for Registers {
-    fn from(x86: x86::Registers) -> Self {
-        Self::X86(Box::new(x86))
+/// How a register is taken from a processor; the number tells alike registers apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Getter {
+    X86(fn(&x86::Registers, usize) -> Option<u128>),
+    Arm64(fn(&arm64::Registers, usize) -> Option<u64>),
+}
+
+impl Getter {
+    fn get(self, registers: &Registers, index: usize) -> Option<u128> {
+        match (self, registers) {
+            (Self::X86(get), Registers::X86(x86)) => get(x86, index),
+            (Self::Arm64(get), Registers::Arm64(arm64)) => get(arm64, index).map(u128::from),
+            _ => None,
+        }
     }
 }
 
@@ -72,14 +95,6 @@ impl Registers {
         }
     }
 
-    /// The registers of an x86 processor.
-    pub fn x86(&self) -> Option<&x86::Registers> {
-        match self {
-            Self::X86(x86) => Some(x86),
-            Self::Arm64(_) => None,
-        }
-    }
-
     /// The program counter.
     pub fn pc(&self) -> Option<u64> {
         match self {
@@ -88,14 +103,30 @@ impl Registers {
         }
     }
 
+    /// The same, with this program counter if none is known.
+    #[must_use]
+    pub fn or_pc(mut self, pc: u64) -> Self {
+        match &mut self {
+            Self::X86(x86) => x86.rip.get_or_insert(pc),
+            Self::Arm64(arm64) => arm64.pc.get_or_insert(pc),
+        };
+        self
+    }
+
+    /// The same without general registers of these names.
+    #[must_use]
+    pub fn without(mut self, names: &[&str]) -> Self {
+        match &mut self {
+            Self::X86(x86) => x86.forget(names),
+            Self::Arm64(arm64) => arm64.forget(names),
+        }
+        self
+    }
+
     /// The program counter as an address in a paging mode; without one, as wide as it is.
     pub fn linear_pc(&self, mode: Option<PagingMode>) -> Option<Gva> {
         match self {
-            Self::X86(x86) => {
-                let is_wide = x86.rip.is_some_and(|rip| rip >> 32 != 0);
-                let guess = if is_wide { PagingMode::FourLevel } else { PagingMode::Identity };
-                x86::linear_rip(x86, mode.unwrap_or(guess))
-            }
+            Self::X86(x86) => x86.linear_pc(mode),
             Self::Arm64(arm64) => arm64.pc.map(Gva),
         }
     }
@@ -105,6 +136,14 @@ impl Registers {
         match self {
             Self::X86(x86) => x86.gpr(x86::Gpr::Rsp),
             Self::Arm64(arm64) => arm64.sp,
+        }
+    }
+
+    /// The frame pointer.
+    pub fn fp(&self) -> Option<u64> {
+        match self {
+            Self::X86(x86) => x86.gpr(x86::Gpr::Rbp),
+            Self::Arm64(arm64) => arm64.fp(),
         }
     }
 
@@ -119,11 +158,24 @@ impl Registers {
     /// Registers that no table has, by name.
     pub fn others(&self) -> Vec<(String, u64)> {
         match self {
-            Self::X86(x86) => {
-                let msr = |(number, value): (&u32, &u64)| (format!("msr {number:#x}"), *value);
-                x86.other_msrs.iter().map(msr).collect()
-            }
+            Self::X86(x86) => x86.others(),
             Self::Arm64(_) => Vec::new(),
+        }
+    }
+
+    /// Whether its floating point and vector registers are known.
+    pub fn has_vectors(&self) -> bool {
+        match self {
+            Self::X86(x86) => x86.fpu.is_some(),
+            Self::Arm64(_) => false,
+        }
+    }
+
+    /// Whether it runs 16-bit code: the real mode of x86.
+    pub fn is_16_bit(&self) -> bool {
+        match self {
+            Self::X86(x86) => x86.is_in_real_mode(),
+            Self::Arm64(_) => false,
         }
     }
 

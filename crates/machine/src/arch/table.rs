@@ -1,7 +1,7 @@
 //! Tables of registers: which there are, in which order, and how each is taken from a
 //! processor. One table feeds what debuggers are told, what is printed and what is written.
 
-use super::{Registers, arm64, x86};
+use super::{Getter, Registers};
 
 /// How wide the code is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +21,6 @@ pub enum Scope {
     Processors,
     /// Threads of programs.
     Programs,
-}
-
-/// How a register is taken from a processor; the number tells alike registers apart.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Getter {
-    X86(fn(&x86::Registers, usize) -> Option<u128>),
-    Arm64(fn(&arm64::Registers, usize) -> Option<u64>),
 }
 
 /// One register.
@@ -51,11 +44,7 @@ pub struct RegisterDef {
 impl RegisterDef {
     /// Its value; `None` if it is not known, or of another architecture.
     pub fn value(&self, registers: &Registers) -> Option<u128> {
-        match (self.getter, registers) {
-            (Getter::X86(get), Registers::X86(x86)) => get(x86, self.index),
-            (Getter::Arm64(get), Registers::Arm64(arm64)) => get(arm64, self.index).map(u128::from),
-            _ => None,
-        }
+        self.getter.get(registers, self.index)
     }
 
     /// Its bytes, as many as it is wide.

@@ -9,8 +9,8 @@ use std::ops::{ControlFlow, Range};
 
 use vmss2core_mem::{Gpa, little_endian};
 
+use super::AddressSpace;
 use super::level::{Entry, Level};
-use super::{AddressSpace, levels};
 
 /// A part of the range, as one entry has it. What no entry has is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl AddressSpace {
         visits: &mut Visits,
         visit: &mut dyn FnMut(Part) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let levels = levels(self.mode);
+        let levels = self.mode.levels();
         if range.is_empty() || levels.is_empty() {
             return ControlFlow::Continue(());
         }

@@ -8,7 +8,7 @@ use super::Permissions;
 /// One level of a paging mode.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Level {
-    /// 1 for page tables, 2 for page directories and so on.
+    /// 1 for the lowest tables, 2 for those above and so on.
     pub(crate) number: u8,
     /// Number of address bits below the ones that index this table.
     pub(crate) shift: u8,
@@ -49,7 +49,7 @@ impl Level {
         index.saturating_mul(u64::from(self.entry_len))
     }
 
-    /// Decodes an entry. `nx` says whether entries can forbid execution (EFER.NXE).
+    /// Decodes an entry. `nx` says whether entries can forbid execution.
     pub(crate) fn decode(self, entry: u64, nx: bool) -> Entry {
         (self.decode)(self, entry, nx)
     }

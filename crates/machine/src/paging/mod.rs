@@ -1,94 +1,29 @@
 //! Page tables: translate one address, or list all that is mapped.
 //!
-//! Layouts are those of the Intel SDM, volume 3A, chapter 4 ("Paging"): 32-bit
-//! two-level tables with PSE and PSE-36, PAE, four and five levels with 2 MiB
-//! and 1 GiB pages. The tables come from a guest and may be hostile: a walk is
+//! Modes are data that the folders of processors below `arch` hold; what an entry says
+//! is decoded there too. The tables come from a guest and may be hostile: a walk is
 //! bounded in depth, time and memory, and says what it left out.
 //!
-//! Not modelled: protection keys, shadow stacks, nested paging, and memory
-//! encryption bits (an encrypted guest's memory is of no use to a debugger).
+//! Not modelled: nested paging, and memory encryption bits (an encrypted guest's memory
+//! is of no use to a debugger).
 
 use std::fmt;
 
 use thiserror::Error;
-use vmss2core_mem::{Found, Gpa, Gva, MemoryError, PhysicalMemory, low_bits};
-
-use crate::arch::x86::level::{ADDRESS, levels};
+use vmss2core_mem::{Found, Gpa, Gva, MemoryError, PhysicalMemory};
 
 mod entries;
 pub(crate) mod level;
+pub(crate) mod mode;
 mod space;
 #[cfg(test)]
 pub(crate) mod tests;
 mod walk;
 
 pub use entries::{Part, PartState, Visits};
+pub use mode::PagingMode;
 pub use space::{AddressSpace, Translation, read_pages};
 pub use walk::{Leaf, Leaves, Limits, WalkSummary};
-
-/// How virtual addresses become physical ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum PagingMode {
-    /// Paging off: virtual is physical, below 4 GiB.
-    Identity,
-    /// 32-bit, two levels; 4 MiB pages if `large_pages` (CR4.PSE).
-    TwoLevel {
-        /// CR4.PSE.
-        large_pages: bool,
-    },
-    /// 32-bit with 64-bit entries, three levels.
-    Pae,
-    /// 64-bit, four levels.
-    FourLevel,
-    /// 64-bit, five levels.
-    FiveLevel,
-}
-
-impl PagingMode {
-    /// Whether virtual addresses have 64 bits.
-    pub fn is_64_bit(self) -> bool {
-        matches!(self, Self::FourLevel | Self::FiveLevel)
-    }
-
-    /// Whether the mode can hold this address: below 4 GiB, or canonical.
-    pub fn is_canonical(self, gva: Gva) -> bool {
-        match self {
-            Self::Identity | Self::TwoLevel { .. } | Self::Pae => gva.0 >> 32 == 0,
-            Self::FourLevel => sign_extend(gva.0, 48) == gva.0,
-            Self::FiveLevel => sign_extend(gva.0, 57) == gva.0,
-        }
-    }
-
-    /// Bytes of an entry of the lowest table; 0 if paging is off.
-    pub fn entry_len(self) -> u8 {
-        levels(self).last().map_or(0, |level| level.entry_len)
-    }
-
-    /// The root of the page tables in a CR3 of this mode. What is not address
-    /// is dropped: PCID or cache bits, the LAM bits, the no-flush bit.
-    pub fn root_of(self, cr3: u64) -> Root {
-        let mask = match self {
-            Self::Identity => 0,
-            Self::TwoLevel { .. } => 0xffff_f000,
-            Self::Pae => 0xffff_ffe0,
-            Self::FourLevel | Self::FiveLevel => ADDRESS,
-        };
-        Root(Gpa(cr3 & mask))
-    }
-}
-
-impl fmt::Display for PagingMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Identity => "paging off",
-            Self::TwoLevel { .. } => "32-bit, 2 levels",
-            Self::Pae => "32-bit PAE, 3 levels",
-            Self::FourLevel => "64-bit, 4 levels",
-            Self::FiveLevel => "64-bit, 5 levels",
-        })
-    }
-}
 
 /// Physical address of the topmost page table, flag bits removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -160,8 +95,8 @@ impl Permissions {
     }
 }
 
-/// Why a virtual address could not be read. `level` counts from the page (1:
-/// page table, 4: PML4, 5: PML5).
+/// Why a virtual address could not be read. `level` counts from the page, whose
+/// table is 1.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AccessError {
@@ -211,11 +146,4 @@ pub enum AccessError {
         /// Why it could not be read.
         source: MemoryError,
     },
-}
-
-/// Copies bit `bits - 1` into all bits above it.
-fn sign_extend(value: u64, bits: u32) -> u64 {
-    let low = value & low_bits(bits);
-    let is_negative = low > low_bits(bits.saturating_sub(1));
-    if is_negative { low | !low_bits(bits) } else { low }
 }

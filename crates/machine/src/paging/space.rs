@@ -3,7 +3,7 @@
 use vmss2core_mem::{Gpa, Gva, MemoryError, PAGE_SIZE, PhysicalMemory};
 
 use super::level::{Entry, Level};
-use super::{AccessError, PagingMode, Permissions, Root, levels};
+use super::{AccessError, PagingMode, Permissions, Root};
 
 /// Where a virtual address leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +26,12 @@ pub struct AddressSpace {
 }
 
 impl AddressSpace {
-    /// The address space below `root`. Bit 63 of an entry means no-execute.
+    /// The address space below `root`. Entries can forbid execution.
     pub fn new(memory: &PhysicalMemory, mode: PagingMode, root: Root) -> Self {
         Self { memory: memory.clone(), mode, root, nx: true }
     }
 
-    /// The same, with bit 63 ignored if `enabled` is false (EFER.NXE clear).
+    /// The same, in which entries cannot forbid execution if `enabled` is false.
     pub fn with_no_execute(self, enabled: bool) -> Self {
         Self { nx: enabled, ..self }
     }
@@ -64,7 +64,7 @@ impl AddressSpace {
         }
         let mut table = self.root.0;
         let mut allowed = Permissions::ALL;
-        for &level in levels(self.mode) {
+        for &level in self.mode.levels() {
             let entry = self.entry(table, level, gva)?;
             let number = level.number;
             match level.decode(entry, self.nx) {
@@ -86,7 +86,8 @@ impl AddressSpace {
             }
         }
         // Only a mode without levels gets here: paging is off.
-        Ok(Translation { gpa: Gpa(gva.0), page_len: 1 << 32, permissions: allowed })
+        let page_len = self.mode.address_end();
+        Ok(Translation { gpa: Gpa(gva.0), page_len, permissions: allowed })
     }
 
     fn entry(&self, table: Gpa, level: Level, gva: Gva) -> Result<u64, AccessError> {

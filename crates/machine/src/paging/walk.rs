@@ -13,7 +13,7 @@ use std::ops::{ControlFlow, Range};
 use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, little_endian};
 
 use super::level::{Entry, Level};
-use super::{AccessError, AddressSpace, PagingMode, Permissions, levels};
+use super::{AccessError, AddressSpace, Permissions};
 
 /// Longest run that one [`Leaf`] describes, in pages.
 const MAX_PAGES: u64 = u32::MAX as u64;
@@ -42,6 +42,11 @@ impl Leaf {
     /// Length in bytes. The run may end at 2^64, so add with care.
     pub fn len_bytes(&self) -> u64 {
         u64::from(self.pages) * PAGE_SIZE
+    }
+
+    /// First virtual address after the run; of one that ends at 2^64 the last there is.
+    pub fn end(&self) -> u64 {
+        self.gva.0.saturating_add(self.len_bytes())
     }
 }
 
@@ -114,8 +119,7 @@ impl AddressSpace {
         limits: &Limits,
         visit: &mut dyn FnMut(Leaf) -> ControlFlow<()>,
     ) -> WalkSummary {
-        let whole = if self.mode.is_64_bit() { 0..u64::MAX } else { 0..1 << 32 };
-        self.walk_range(whole, limits, visit)
+        self.walk_range(0..self.mode.address_end(), limits, visit)
     }
 
     /// The same for what lies in a range of virtual addresses. A page that
@@ -169,10 +173,11 @@ struct Walk<'s> {
 
 impl Walk<'_> {
     fn everything(&mut self) -> ControlFlow<()> {
-        let levels = levels(self.space.mode);
+        let levels = self.space.mode.levels();
         if levels.is_empty() {
             let permissions = Permissions::ALL;
-            self.page(Run { gva: 0, gpa: 0, len: 1 << 32, permissions })?;
+            let len = self.space.mode.address_end();
+            self.page(Run { gva: 0, gpa: 0, len, permissions })?;
         } else {
             self.table(levels, self.space.root.0, 0, Permissions::ALL)?;
         }
@@ -201,8 +206,10 @@ impl Walk<'_> {
         }
         let entries = table.chunks_exact(usize::from(level.entry_len));
         for (entry, index) in entries.zip(0_u64..) {
-            let gva =
-                self.sign_extended(base.saturating_add(index.unbounded_shl(level.shift.into())));
+            let gva = self
+                .space
+                .mode
+                .extended(base.saturating_add(index.unbounded_shl(level.shift.into())));
             if self.in_range(gva, level) {
                 self.entry(level, below, little_endian(entry), gva, allowed)?;
             }
@@ -261,18 +268,10 @@ impl Walk<'_> {
             Err(source) => source,
         };
         self.summary.tables_unreadable = self.summary.tables_unreadable.saturating_add(1);
-        let gva = Gva(self.sign_extended(base));
+        let gva = Gva(self.space.mode.extended(base));
         let error = AccessError::Table { gva, level: level.number, source };
         self.summary.first_error.get_or_insert(error);
         false
-    }
-
-    fn sign_extended(&self, gva: u64) -> u64 {
-        match self.space.mode {
-            PagingMode::FourLevel => super::sign_extend(gva, 48),
-            PagingMode::FiveLevel => super::sign_extend(gva, 57),
-            _ => gva,
-        }
     }
 
     fn in_range(&self, gva: u64, level: Level) -> bool {

@@ -45,8 +45,8 @@ fn answers(guest: &Guest) -> Option<KernelAnswers> {
     let log = kernel.log().ok();
     let place = |vcpu: &Vcpu| {
         // The second kernel's symbols are not these.
-        let rip = vcpu.x86()?.rip.filter(|_| !kernel.linux().has_left(vcpu.index))?;
-        kernel.symbolize(Gva(rip)).map(|place| place.to_string())
+        let pc = vcpu.registers.pc().filter(|_| !kernel.linux().has_left(vcpu.index))?;
+        kernel.symbolize(Gva(pc)).map(|place| place.to_string())
     };
     let tasks = tasks(&kernel);
     Some(KernelAnswers {

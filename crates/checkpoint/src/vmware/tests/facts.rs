@@ -57,7 +57,7 @@ fn the_machine_is_described() {
     assert_eq!(machine.firmware.as_deref(), Some("efi"));
     assert_eq!(machine.powered_on_unix, Some(1_277_424_000));
     assert_eq!(machine.suspended_unix, None);
-    assert_eq!(machine.architecture, Some(Architecture::X86));
+    assert_eq!(machine.architecture.map(Arch::name), Some("x86"));
     let provenance = &opened.checkpoint.about.provenance;
     assert_eq!(
         provenance.kind,

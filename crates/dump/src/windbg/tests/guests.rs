@@ -11,8 +11,8 @@ use vmss2core_guest::windows::{
 use vmss2core_guest::{Facts, OperatingSystem};
 use vmss2core_lab::vmware::{Cpu, Machine};
 use vmss2core_lab::windows::{CpuTruth, Doing, Fixture, MiniNt, Paging, Truth, fixture, make};
-use vmss2core_machine::paging::{PagingMode, Root};
-use vmss2core_machine::x86::{DescriptorTable, FpuState, Gpr, SegmentRegister};
+use vmss2core_machine::paging::Root;
+use vmss2core_machine::x86::{DescriptorTable, FpuState, Gpr, SegmentRegister, modes};
 use vmss2core_machine::{Checkpoint, Registers, Vcpu, x86};
 use vmss2core_mem::{Found, Gpa, Gva};
 
@@ -102,10 +102,10 @@ fn vcpu(index: u32, cpu: &Cpu) -> Vcpu {
 /// What a perfect search would find.
 fn windows(truth: &Truth) -> WindowsFacts {
     let mode = match truth.paging {
-        Paging::TwoLevel => PagingMode::TwoLevel { large_pages: true },
-        Paging::Pae => PagingMode::Pae,
-        Paging::FourLevel => PagingMode::FourLevel,
-        Paging::FiveLevel => PagingMode::FiveLevel,
+        Paging::TwoLevel => modes::TWO_LEVEL_PSE,
+        Paging::Pae => modes::PAE,
+        Paging::FourLevel => modes::FOUR_LEVEL,
+        Paging::FiveLevel => modes::FIVE_LEVEL,
     };
     let is_foreign = |cpu: &CpuTruth| matches!(cpu.doing, Doing::Hypervisor | Doing::SecureKernel);
     let foreign = (0..).zip(&truth.cpus).filter(|(_, cpu)| is_foreign(cpu));

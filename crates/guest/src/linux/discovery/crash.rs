@@ -15,8 +15,9 @@ use vmss2core_formats::elf::{
 use vmss2core_mem::{Found, Gpa, PhysicalMemory};
 use zerocopy::FromBytes;
 
-use super::image::{Image, KERNEL_MAP, covered};
-use super::{banner, image_of, vmcoreinfo};
+use super::image::Image;
+use super::{banner, vmcoreinfo};
+use crate::linux::arch;
 use crate::{CrashKernel, VmcoreInfo};
 
 /// No machine keeps more memory for a second kernel.
@@ -75,7 +76,7 @@ fn core_head(memory: &PhysicalMemory, image: &Image) -> Option<CoreHead> {
     let is_head = |gpa: &Gpa| file_head(memory, *gpa).is_some();
     let heads = pages_around(image).filter(is_head).take(MOST_HEADS);
     let mut others = heads.filter_map(|gpa| read(memory, gpa)).filter(|head| {
-        let text = text_of(&head.vmcoreinfo.value);
+        let text = arch::image::text_of(&head.vmcoreinfo.value);
         text.is_some_and(|text| !image.holds_physical(text))
     });
     others.next()
@@ -91,7 +92,7 @@ fn pages_around(image: &Image) -> impl Iterator<Item = Gpa> {
 /// Whether an image can be of a second kernel.
 fn is_suspect(memory: &PhysicalMemory, images: &[(Image, Found<String>)]) -> bool {
     let [(only, _)] = images else { return !images.is_empty() };
-    only.space.mode().is_64_bit() && covered(&only.space) < memory.len_bytes() / 2
+    only.space.mode().is_64_bit() && arch::image::covered(&only.space) < memory.len_bytes() / 2
 }
 
 /// Where the program heads of a core are whose own head lies at an address, and how many.
@@ -127,13 +128,6 @@ fn is_of_core(head: &Ehdr64) -> bool {
     ident.magic == MAGIC && is_wide && is_core && has_heads
 }
 
-/// Where the code of a 64-bit kernel lies in physical memory.
-fn text_of(info: &VmcoreInfo) -> Option<Gpa> {
-    let base = info.number("phys_base").unwrap_or(0).cast_unsigned();
-    let stext = info.symbol("_stext")?.0.checked_sub(KERNEL_MAP)?;
-    Some(Gpa(stext.wrapping_add(base)))
-}
-
 /// The kernel that a VMCOREINFO is of: one that vCPUs execute, else the one that its
 /// addresses lead to.
 fn kernel_of(
@@ -141,12 +135,12 @@ fn kernel_of(
     images: &[(Image, Found<String>)],
     info: &VmcoreInfo,
 ) -> Option<(Image, Option<Found<String>>)> {
-    let text = text_of(info)?;
+    let text = arch::image::text_of(info)?;
     let executed = images.iter().find(|(image, _)| image.holds_physical(text));
     if let Some((image, line)) = executed {
         return Some((image.clone(), Some(line.clone())));
     }
-    let image = image_of(memory, info)?;
+    let image = arch::image::of_vmcoreinfo(memory, info)?;
     let line = banner::find(&image);
     Some((image, line))
 }

@@ -6,14 +6,12 @@
 //! usable registers is searched for VMCOREINFO alone, whose addresses then lead
 //! to page tables.
 
-use std::ops::Range;
-
 use vmss2core_machine::VcpuView;
-use vmss2core_machine::paging::{AddressSpace, PagingMode, Root};
+use vmss2core_machine::paging::PagingMode;
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, Problem};
 
 use crate::cpu::Cpu;
-use crate::linux::arch::cpus;
+use crate::linux::arch::{self, cpus};
 use crate::scan::Scanned;
 use crate::{CrashKernel, KernelText, LinuxFacts, VmcoreInfo};
 
@@ -26,40 +24,8 @@ mod synthesise;
 mod tests;
 mod vmcoreinfo;
 
-pub(in crate::linux) use image::Image;
-use image::{FoundImage, KERNEL_MAP, View};
-use roots::KernelTables;
-
-/// Where an x86-64 kernel is linked above `__START_KERNEL_map`
-/// (CONFIG_PHYSICAL_START, which hardly anyone changes).
-const LINK_BASE: u64 = 16 << 20;
-
-/// Where the kernel's part of an address space is, and what its direct map
-/// looks like there.
-struct KernelHalf {
-    start: u64,
-    end: u64,
-    /// The direct map begins at a multiple of this.
-    alignment: u64,
-    /// Runs shorter than this have no say in where it is.
-    shortest_vote: u64,
-}
-
-impl KernelHalf {
-    fn of(mode: PagingMode) -> Self {
-        let (start, end, alignment, shortest_vote) = match mode {
-            PagingMode::FiveLevel => (0xff00 << 48, u64::MAX, 1 << 30, 2 << 20),
-            PagingMode::FourLevel => (0xffff_8000 << 32, u64::MAX, 1 << 30, 2 << 20),
-            // VMSPLIT_1G starts at 1 GiB, VMSPLIT_2G_OPT at 0x78000000.
-            _ => (1 << 30, 1 << 32, 128 << 20, 64 << 10),
-        };
-        Self { start, end, alignment, shortest_vote }
-    }
-
-    fn range(&self) -> Range<u64> {
-        self.start..self.end
-    }
-}
+pub(in crate::linux) use image::{FoundImage, Image, View};
+pub(in crate::linux) use roots::KernelTables;
 
 /// What was found, apart from the facts about Linux themselves.
 pub(crate) struct Analysis {
@@ -70,16 +36,16 @@ pub(crate) struct Analysis {
 /// Looks for Linux. Fills in the kernel roots of `vcpus`, which are the entries
 /// for `cpus`, and `lost`: that a kernel is known of which the checkpoint lacks the
 /// page tables.
-pub(crate) fn analyse(
+pub(crate) fn analyse<'a>(
     memory: &PhysicalMemory,
-    cpus: &[Cpu<'_>],
+    cpus: &[Cpu<'a>],
     vcpus: &mut [VcpuView],
     lost: &mut Option<Problem>,
 ) -> Option<Analysis> {
-    let view = |cpu: &Cpu<'_>| {
-        Some(View { index: cpu.index, space: cpu.space.clone()?, idt: cpu.vcpu.idtr.base.map(Gva) })
+    let view = |cpu: &Cpu<'a>| {
+        Some(View { index: cpu.index, space: cpu.space.clone()?, registers: cpu.registers })
     };
-    let views: Vec<View> = cpus.iter().filter_map(view).collect();
+    let views: Vec<View<'_>> = cpus.iter().filter_map(view).collect();
     let images = images_with_banner(&views, vcpus);
     if let Some(crashed) = crash::find(memory, &images) {
         return Some(Search::of_crashed(memory, crashed).finish(cpus, vcpus));
@@ -89,19 +55,16 @@ pub(crate) fn analyse(
     }
     // Registers that show another system are believed; without any, whatever
     // memory says is all there is.
-    if views.iter().any(|view| view.space.mode() != PagingMode::Identity) {
+    if views.iter().any(|view| view.space.mode() != PagingMode::IDENTITY) {
         return None;
     }
     Some(without_registers(memory, lost)?.finish(cpus, vcpus))
 }
 
-/// The images that hold a banner, likeliest first: without one it is not Linux. Of
-/// 32-bit kernels one at most: others are other parts of the same memory.
-fn images_with_banner(views: &[View], vcpus: &mut [VcpuView]) -> Vec<(Image, Found<String>)> {
-    for found in [image::find_64_bit(views), image::find_32_bit(views)].into_iter().flatten() {
-        let FoundImage { images, kernel_roots } = found;
-        let is_64_bit = images.iter().all(|image| image.space.mode().is_64_bit());
-        let most = if is_64_bit { images.len() } else { 1 };
+/// The images that hold a banner, likeliest first: without one it is not Linux.
+fn images_with_banner(views: &[View<'_>], vcpus: &mut [VcpuView]) -> Vec<(Image, Found<String>)> {
+    for found in arch::image::find(views) {
+        let FoundImage { images, most, kernel_roots } = found;
         let with_banner =
             images.into_iter().filter_map(|image| banner::find(&image).map(|line| (image, line)));
         let with_banner: Vec<_> = with_banner.take(most).collect();
@@ -125,7 +88,7 @@ fn without_registers<'a>(
     let (candidates, scanned) = vmcoreinfo::in_memory(memory);
     *lost = candidates.iter().find_map(|candidate| lost_tables(memory, candidate));
     for candidate in candidates {
-        if let Some(image) = image_of(memory, &candidate.value) {
+        if let Some(image) = arch::image::of_vmcoreinfo(memory, &candidate.value) {
             let banner = banner::find(&image);
             let mut search = Search::of_image(memory, image, banner);
             search.take_vmcoreinfo(vec![candidate]);
@@ -139,14 +102,7 @@ fn without_registers<'a>(
 /// What is to be said if the page tables that a text names lie beyond the end of memory.
 fn lost_tables(memory: &PhysicalMemory, info: &Found<VmcoreInfo>) -> Option<Problem> {
     let tables = info.value.symbol("swapper_pg_dir")?.0;
-    let gpa = if tables >= KERNEL_MAP {
-        let base = info.value.number("phys_base").unwrap_or(0);
-        tables.checked_sub(KERNEL_MAP)?.checked_add_signed(base)?
-    } else {
-        // As low as it can be.
-        let base = PAGE_OFFSETS.into_iter().find(|base| *base <= tables)?;
-        tables.checked_sub(base)?
-    };
+    let gpa = arch::image::lowest_place(&info.value, tables)?;
     let end = memory.end();
     (gpa >= end.0).then(|| {
         Problem::incomplete(format!(
@@ -157,45 +113,6 @@ fn lost_tables(memory: &PhysicalMemory, info: &Found<VmcoreInfo>) -> Option<Prob
             Gpa(gpa),
         ))
     })
-}
-
-/// Follows the addresses of a text to page tables that confirm them.
-fn image_of(memory: &PhysicalMemory, info: &VmcoreInfo) -> Option<Image> {
-    let stext = info.symbol("_stext")?;
-    if stext.0 >= KERNEL_MAP {
-        let mode = match info.number("pgtable_l5_enabled") {
-            Some(1) => PagingMode::FiveLevel,
-            _ => PagingMode::FourLevel,
-        };
-        // Kernels before 4.10 do not say; before KASLR it was 0.
-        let base = info.number("phys_base").unwrap_or(0).cast_unsigned();
-        let space = confirmed(memory, info, mode, KERNEL_MAP.wrapping_sub(base))?;
-        return image::of_64_bit(space);
-    }
-    let mode = match info.get("CONFIG_X86_PAE") {
-        Some(_) => PagingMode::Pae,
-        None => PagingMode::TwoLevel { large_pages: true },
-    };
-    let spaces = PAGE_OFFSETS.iter().filter_map(|base| confirmed(memory, info, mode, *base));
-    spaces.flat_map(|space| image::of_32_bit(&space, stext)).find(|image| image.holds(stext.0))
-}
-
-/// CONFIG_PAGE_OFFSET of 32-bit kernels, by VMSPLIT, highest first.
-const PAGE_OFFSETS: [u64; 5] = [0xc000_0000, 0xb000_0000, 0x8000_0000, 0x7800_0000, 0x4000_0000];
-
-/// The address space below `swapper_pg_dir`, if it maps the kernel's code where
-/// `slide`, virtual less physical address, says.
-fn confirmed(
-    memory: &PhysicalMemory,
-    info: &VmcoreInfo,
-    mode: PagingMode,
-    slide: u64,
-) -> Option<AddressSpace> {
-    let (tables, stext) = (info.symbol("swapper_pg_dir")?, info.symbol("_stext")?);
-    let root = Root(Gpa(tables.0.wrapping_sub(slide)));
-    let space = AddressSpace::new(memory, mode, root);
-    let mapped = space.translate(stext).ok()?;
-    (mapped.gpa.0 == stext.0.wrapping_sub(slide)).then_some(space)
 }
 
 /// An analysis in the making.
@@ -212,7 +129,7 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn of_image(memory: &'a PhysicalMemory, image: Image, banner: Option<Found<String>>) -> Self {
-        let direct_map = image::direct_map(&image.space);
+        let direct_map = arch::image::direct_map(&image.space);
         let (tables, vmcoreinfo, crash_kernel, problems) = (None, None, None, Vec::new());
         Self { memory, image, banner, direct_map, tables, vmcoreinfo, crash_kernel, problems }
     }
@@ -290,7 +207,7 @@ impl<'a> Search<'a> {
             return Some(format!("_stext {stext} is not in the kernel image"));
         }
         let text = self.image.extent().filter(|_| self.is_64_bit())?;
-        let base = info.number("phys_base").filter(|base| *base != phys_base(text))?;
+        let base = info.number("phys_base").filter(|base| *base != arch::image::phys_base(text))?;
         Some(format!("phys_base {base:#x} is not that of the page tables"))
     }
 
@@ -330,7 +247,7 @@ impl<'a> Search<'a> {
             && info.value.number("phys_base").is_none()
             && let Some(text) = self.image.extent()
         {
-            info.value.push_line(&format!("NUMBER(phys_base)={}", phys_base(text)));
+            info.value.push_line(&format!("NUMBER(phys_base)={}", arch::image::phys_base(text)));
             info.how.push_str("; NUMBER(phys_base) added from page tables");
         }
     }
@@ -349,7 +266,7 @@ impl<'a> Search<'a> {
                 .and_then(|text| self.kaslr_offset(text)),
             phys_base: text
                 .filter(|_| self.is_64_bit())
-                .map(|text| Found::new(phys_base(text), how)),
+                .map(|text| Found::new(arch::image::phys_base(text), how)),
             direct_map: self.direct_map.map(|base| {
                 Found::new(base, format!("where most of memory is mapped in the {how}"))
             }),
@@ -383,7 +300,7 @@ impl<'a> Search<'a> {
         if let Some(offset) = said.and_then(|info| info.value.kernel_offset()) {
             return Some(Found::new(offset, "KERNELOFFSET of VMCOREINFO"));
         }
-        let offset = offset_from_default(text)?;
+        let offset = arch::image::offset_from_default(text)?;
         let how = format!("{}, for a kernel linked at 16 MiB", self.image.how);
         (offset == 0 || said.is_none()).then(|| Found::new(offset, how))
     }
@@ -405,23 +322,12 @@ impl<'a> Search<'a> {
     }
 }
 
-/// How far above the usual link address a 64-bit kernel lies; `None` if it lies below,
-/// so that it was linked elsewhere.
-fn offset_from_default(text: KernelText) -> Option<u64> {
-    text.start.0.checked_sub(KERNEL_MAP + LINK_BASE)
-}
-
-/// Physical less link address of the image, as the kernel counts it.
-fn phys_base(text: KernelText) -> i64 {
-    text.gpa.0.wrapping_sub(text.start.0.wrapping_sub(KERNEL_MAP)).cast_signed()
-}
-
 /// The vCPU with the address space that maps its descriptor table: the kernel's.
 fn processor<'a>(cpu: &Cpu<'a>, vcpus: &[VcpuView]) -> cpus::Processor<'a> {
     let facts = vcpus.iter().find(|facts| facts.index == cpu.index);
     let root = facts.and_then(|facts| facts.kernel_root.as_ref()).map(|root| root.value);
     cpus::Processor {
-        vcpu: cpu.vcpu,
+        registers: cpu.registers,
         privilege: facts.and_then(|facts| facts.privilege),
         space: cpu.space.as_ref().map(|space| space.with_root(root.unwrap_or(space.root()))),
     }

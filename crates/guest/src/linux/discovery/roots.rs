@@ -3,20 +3,17 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
-use vmss2core_machine::paging::{PagingMode, Root};
-use vmss2core_mem::{Found, Gpa, Gva, PAGE_SIZE, PhysicalMemory, little_endian};
+use vmss2core_machine::paging::Root;
+use vmss2core_mem::{Found, Gpa, Gva, PAGE_SIZE, little_endian};
 
-use super::KernelHalf;
 use super::image::Image;
-
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-const PRESENT: u64 = 1;
+use crate::linux::arch::{self, Directory};
 
 /// Where `swapper_pg_dir` is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct KernelTables {
-    pub(super) gva: Gva,
-    pub(super) root: Root,
+pub(in crate::linux) struct KernelTables {
+    pub(in crate::linux) gva: Gva,
+    pub(in crate::linux) root: Root,
 }
 
 /// Finds `swapper_pg_dir` in the image: the page whose kernel half is that of
@@ -74,72 +71,6 @@ fn most_pointed_at(image: &Image, candidates: &[KernelTables]) -> Option<KernelT
     let count = |tables: &&KernelTables| pointers.get(&tables.gva.0).copied().unwrap_or(0);
     // The maximum is the last of equals, so count from the end.
     candidates.iter().rev().max_by_key(count).copied()
-}
-
-/// The kernel's part of a topmost table; for PAE, whose topmost table has but
-/// four entries, the directory that the last one leads to.
-struct Directory {
-    mode: PagingMode,
-    kernel: Vec<u64>,
-}
-
-impl Directory {
-    fn read(memory: &PhysicalMemory, mode: PagingMode, root: Gpa) -> Option<Self> {
-        let kernel = match mode {
-            PagingMode::Pae => {
-                let last = target(memory.read_u64(root.checked_add(24)?).ok()?);
-                entries::<8>(memory, Gpa(last & ADDRESS), TABLE).filter(|_| last != 0)?
-            }
-            PagingMode::TwoLevel { .. } => entries::<4>(memory, root.checked_add(3072)?, 1024)?,
-            _ => entries::<8>(memory, root.checked_add(2048)?, 2048)?,
-        };
-        Some(Self { mode, kernel })
-    }
-
-    /// How many entries the table at `root` has in common with this one, if its
-    /// user half is empty and none of its entries differs.
-    fn shared_with(&self, memory: &PhysicalMemory, root: Gpa) -> Option<usize> {
-        self.looks_like_root(memory, root).then_some(())?;
-        let other = Self::read(memory, self.mode, root)?;
-        let pairs = || self.kernel.iter().zip(&other.kernel);
-        let differs = pairs().any(|(own, other)| *own != 0 && *other != 0 && own != other);
-        (!differs).then(|| pairs().filter(|(own, other)| own == other && **own != 0).count())
-    }
-
-    /// Whether the page could be a table of the kernel alone: nothing for user
-    /// mode, and for 64 bits the last entry, which maps the image itself, is
-    /// ours. Nearly all pages fail this quick test.
-    fn looks_like_root(&self, memory: &PhysicalMemory, root: Gpa) -> bool {
-        let user_len = match self.mode {
-            PagingMode::Pae => 24,
-            PagingMode::TwoLevel { .. } => 1024,
-            _ => 2048,
-        };
-        if self.mode.is_64_bit() {
-            let last = root.checked_add(511 * 8).map(|gpa| memory.read_u64(gpa));
-            let Some(Ok(last)) = last else { return false };
-            if self.kernel.last() != Some(&target(last)) {
-                return false;
-            }
-        }
-        let mut user = vec![0; user_len];
-        memory.read(root, &mut user).is_ok() && user.iter().all(|byte| *byte == 0)
-    }
-}
-
-const TABLE: usize = 4096;
-
-/// The targets of the entries, of `N` bytes each, in `len` bytes of a table.
-fn entries<const N: usize>(memory: &PhysicalMemory, gpa: Gpa, len: usize) -> Option<Vec<u64>> {
-    let mut bytes = vec![0; len];
-    memory.read(gpa, &mut bytes).ok()?;
-    Some(bytes.chunks_exact(N).map(|entry| target(little_endian(entry))).collect())
-}
-
-/// What an entry points at, 0 if nothing. The processor sets the accessed and
-/// dirty bits of each copy on its own, so flags are not compared.
-fn target(entry: u64) -> u64 {
-    if entry & PRESENT == 0 { 0 } else { entry & ADDRESS | PRESENT }
 }
 
 /// `init_uts_ns`: where its names are.
@@ -206,6 +137,6 @@ pub(super) fn at_symbol(image: &Image, gva: Gva) -> Option<KernelTables> {
     let mode = image.space.mode();
     let root = mode.root_of(gpa.0);
     let mapped = image.space.with_root(root).translate(text.gva).ok()?;
-    (mapped.gpa == text.gpa && KernelHalf::of(mode).range().contains(&gva.0))
+    (mapped.gpa == text.gpa && arch::kernel_half(mode).contains(&gva.0))
         .then_some(KernelTables { gva, root })
 }

@@ -4,13 +4,12 @@
 
 use std::fmt::Write as _;
 
-use vmss2core_machine::paging::PagingMode;
 use vmss2core_mem::Found;
 
 use super::image::Image;
-use super::phys_base;
 use super::roots::{self, KernelTables};
 use crate::VmcoreInfo;
+use crate::linux::arch;
 
 /// Makes up a text, or says what it lacks.
 pub(super) fn vmcoreinfo(
@@ -29,20 +28,8 @@ pub(super) fn vmcoreinfo(
     lines.add("OFFSET(uts_namespace.name)", &names.name_offset.to_string());
     lines.add("SYMBOL(swapper_pg_dir)", &format!("{:x}", tables.value.gva.0));
     lines.add("SYMBOL(_stext)", &format!("{:x}", text.start.0));
-    match image.space.mode() {
-        PagingMode::FourLevel | PagingMode::FiveLevel => {
-            let five = image.space.mode() == PagingMode::FiveLevel;
-            // libkdumpfile knows the 64-bit tables by this name only.
-            lines.add("SYMBOL(init_top_pgt)", &format!("{:x}", tables.value.gva.0));
-            lines.add("NUMBER(phys_base)", &phys_base(text).to_string());
-            lines.add("NUMBER(pgtable_l5_enabled)", &u8::from(five).to_string());
-            lines.add("NUMBER(KERNEL_IMAGE_SIZE)", &(1_u64 << 30).to_string());
-            if let Some(offset) = super::offset_from_default(text) {
-                lines.add("KERNELOFFSET", &format!("{offset:x}"));
-            }
-        }
-        PagingMode::Pae => lines.add("CONFIG_X86_PAE", "y"),
-        _ => {}
+    for (key, value) in arch::vmcoreinfo_lines(image.space.mode(), text, tables.value) {
+        lines.add(key, &value);
     }
     let how = "made up, because none was found in the guest: release from linux_banner, _stext from page \
                tables, swapper_pg_dir and init_uts_ns by searching the kernel image";

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::paging::Root;
+use vmss2core_machine::x86::modes;
 use vmss2core_machine::{Checkpoint, Privilege, Registers, Vcpu, x86};
 use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
 
@@ -132,7 +133,7 @@ fn check_addresses(linux: &LinuxFacts) {
     assert_eq!(linux.kaslr_offset.as_ref().unwrap().value, 0xe0_0000);
     assert_eq!(linux.phys_base.as_ref().unwrap().value, -0x1c0_0000);
     assert_eq!(linux.direct_map.as_ref().unwrap().value, Gva(DIRECT));
-    let root = (PagingMode::FourLevel, Root(Gpa(TEXT_GPA + SWAPPER)));
+    let root = (modes::FOUR_LEVEL, Root(Gpa(TEXT_GPA + SWAPPER)));
     assert_eq!(linux.kernel_root.as_ref().unwrap().value, root);
 }
 

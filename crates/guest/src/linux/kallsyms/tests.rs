@@ -303,7 +303,7 @@ fn memory(image: Vec<u8>) -> PhysicalMemory {
 
 fn source(memory: &PhysicalMemory, layout: &Layout) -> Source {
     Source {
-        space: AddressSpace::new(memory, PagingMode::Identity, Root(Gpa(0))),
+        space: AddressSpace::new(memory, PagingMode::IDENTITY, Root(Gpa(0))),
         word_len: layout.word,
         ranges: vec![IMAGE..TABLES, TABLES..memory.end().0],
         known: vec![("_text", Gva(IMAGE))],

@@ -9,7 +9,7 @@ use crate::linux::Member;
 
 /// Members by structure and path.
 #[derive(Debug, Default)]
-pub(super) struct Members {
+pub(in crate::linux) struct Members {
     pub(super) found: BTreeMap<(&'static str, &'static str), Found<Member>>,
     pub(super) problems: Vec<Problem>,
     pub(super) page_array: Option<PageArray>,
@@ -17,7 +17,7 @@ pub(super) struct Members {
 
 impl Members {
     /// Notes where a member lies.
-    pub(super) fn put(
+    pub(in crate::linux) fn put(
         &mut self,
         structure: &'static str,
         path: &'static str,
@@ -46,12 +46,12 @@ impl Members {
     }
 
     /// Where a member of `task_struct` lies.
-    pub(super) fn task(&self, path: &'static str) -> Option<u64> {
+    pub(in crate::linux) fn task(&self, path: &'static str) -> Option<u64> {
         self.at("task_struct", path)
     }
 
     /// Says that something was looked for in vain.
-    pub(super) fn miss(&mut self, what: &str, why: &str) {
+    pub(in crate::linux) fn miss(&mut self, what: &str, why: &str) {
         self.problems.push(Problem::note(format!("{what} was not learned: {why}")));
     }
 }

@@ -19,7 +19,7 @@ type Page = Rc<[u8]>;
 
 /// The kernel's memory.
 #[derive(Debug)]
-pub(super) struct Memory<'k> {
+pub(in crate::linux) struct Memory<'k> {
     space: &'k AddressSpace,
     word_len: u64,
     /// First address of the kernel's half.
@@ -43,7 +43,7 @@ impl<'k> Memory<'k> {
     }
 
     /// Bytes of a pointer.
-    pub(super) fn word_len(&self) -> u64 {
+    pub(in crate::linux) fn word_len(&self) -> u64 {
         self.word_len
     }
 
@@ -144,7 +144,7 @@ impl<'k> Memory<'k> {
 
 /// A structure's bytes as they were read once.
 #[derive(Clone, Debug)]
-pub(super) struct Shot {
+pub(in crate::linux) struct Shot {
     /// Where the structure begins.
     pub(super) gva: u64,
     bytes: Vec<u8>,
@@ -180,7 +180,7 @@ impl Shot {
         self.number(at, 4)
     }
 
-    pub(super) fn u64(&self, at: u64) -> Option<u64> {
+    pub(in crate::linux) fn u64(&self, at: u64) -> Option<u64> {
         self.number(at, 8)
     }
 

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 use vmss2core_mem::{Found, Gva, Problem};
 
-use super::{Kernel, Member, Types};
+use super::{Kernel, Member, Types, arch};
 
 mod areas;
 mod cpu;
@@ -35,11 +35,10 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod threads;
-mod tls;
 
-use members::Members;
-use memory::Memory;
-use process::Process;
+pub(in crate::linux) use members::Members;
+pub(in crate::linux) use memory::{Memory, Shot};
+pub(in crate::linux) use process::Process;
 pub use radix::PageArray;
 use sample::Sample;
 
@@ -108,7 +107,7 @@ pub(super) fn learn(kernel: &Kernel) -> Option<Learned> {
     threads::learn(&memory, &sample, &mut members);
     let thread_size = stack::learn(&memory, &sample, &mut members);
     let processes = process::learn(&memory, &sample, &mut members);
-    tls::learn(&memory, &processes, &mut members);
+    arch::learn_tls(&memory, &processes, &mut members);
     if let Some(thread_size) = thread_size {
         let known = Facts { sample: &sample, processes: &processes, thread_size };
         cpu::learn(kernel, &memory, &known, &mut members);

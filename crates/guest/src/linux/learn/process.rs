@@ -25,13 +25,13 @@ const MOST_AUX: u64 = 64;
 
 /// A process.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(in crate::linux) struct Process {
     /// Its leader.
-    pub(super) task: Shot,
+    pub(in crate::linux) task: Shot,
     /// Its `mm_struct`.
     pub(super) mm: Shot,
     /// Its memory.
-    pub(super) space: AddressSpace,
+    pub(in crate::linux) space: AddressSpace,
 }
 
 /// The processes of the sample, by their page tables; empty if those were not found.

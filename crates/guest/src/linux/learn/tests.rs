@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use vmss2core_machine::Checkpoint;
-use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::paging::Root;
+use vmss2core_machine::x86::modes;
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory};
 
 use super::memory::Memory;
@@ -236,7 +237,7 @@ impl Mini {
         memory.map(Gpa(0), RAM, Arc::new(self.ram), 0).unwrap();
         let checkpoint = Checkpoint { memory, ..Checkpoint::default() };
         let text = KernelText { start: Gva(DIRECT + TEXT), gpa: Gpa(TEXT), len: TEXT_LEN };
-        let mode = PagingMode::TwoLevel { large_pages: true };
+        let mode = modes::TWO_LEVEL_PSE;
         let linux = LinuxFacts {
             text: Some(Found::new(text, "test")),
             direct_map: Some(Found::new(Gva(DIRECT), "test")),

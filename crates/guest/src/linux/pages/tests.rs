@@ -78,7 +78,7 @@ fn facts(text: &str) -> Facts {
     let info = VmcoreInfo { text: format!("{COMMON}{text}"), synthesised: false };
     let linux = LinuxFacts {
         is_64_bit: true,
-        kernel_root: Some(Found::new((PagingMode::Identity, Root(Gpa(0))), "test")),
+        kernel_root: Some(Found::new((PagingMode::IDENTITY, Root(Gpa(0))), "test")),
         vmcoreinfo: Some(Found::new(info, "test")),
         ..LinuxFacts::default()
     };

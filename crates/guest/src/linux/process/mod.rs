@@ -35,6 +35,7 @@ use vmss2core_mem::{Gva, PAGE_SIZE, Problem, up_to_page};
 pub use content::{Content, Counts, FileRun, Missing, Run};
 pub(crate) use fuzz::trees as fuzz_process_trees;
 pub use libraries::{Libraries, Library};
+pub(in crate::linux) use restored::FrameMachine;
 pub use restored::{Patch, PatchBytes, RestoredFile, SectionTable};
 pub use vma::{Backing, MappedFile, Vma, VmaFlags};
 

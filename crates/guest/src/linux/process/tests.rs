@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use vmss2core_machine::Checkpoint;
-use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::paging::Root;
+use vmss2core_machine::x86::modes;
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory};
 
 use super::{Content, Missing, Process, Run, Vma};
@@ -166,7 +167,7 @@ impl Guest {
         let mut memory = PhysicalMemory::new();
         memory.map(Gpa(0), RAM, Arc::new(self.ram), 0).unwrap();
         let checkpoint = Checkpoint { memory, ..Checkpoint::default() };
-        let root = (PagingMode::FourLevel, Root(Gpa(KERNEL_TABLES)));
+        let root = (modes::FOUR_LEVEL, Root(Gpa(KERNEL_TABLES)));
         let linux = LinuxFacts {
             is_64_bit: true,
             kernel_root: Some(Found::new(root, "test")),

@@ -12,6 +12,7 @@ mod meant;
 mod moment;
 mod name;
 mod record;
+mod registers;
 mod rings;
 mod state;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use self::rings::Rings;
 use super::{Kernel, LinuxError};
 
 pub use meant::{NoProcess, living_threads, process_meant, processes_asked_for};
+pub use registers::ThreadRegisters;
 
 /// What a task was doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -183,7 +183,7 @@ impl Guest {
         };
         let vcpus = (0..self.cpus).map(vcpu).collect();
         let checkpoint = Checkpoint { memory, vcpus, ..Checkpoint::default() };
-        let root = (PagingMode::Identity, Root(Gpa(0)));
+        let root = (PagingMode::IDENTITY, Root(Gpa(0)));
         let linux = LinuxFacts {
             is_64_bit: true,
             kernel_root: Some(Found::new(root, "test")),

@@ -5,9 +5,9 @@ use vmss2core_lab::windows::{Trap, fixture, fixtures};
 use vmss2core_machine::paging::{PagingMode, Root};
 use vmss2core_mem::{Gpa, PhysicalMemory};
 
-use super::super::guests::Guest;
 use super::super::kdbg;
 use super::*;
+use crate::windows::tests::guests::Guest;
 
 fn hints(guest: &Guest) -> Vec<(Gva, String)> {
     let names = ["KiDivideErrorFault", "KiSystemCall64"];
@@ -95,7 +95,7 @@ fn memory_of(bytes: Vec<u8>) -> PhysicalMemory {
 }
 
 fn look(memory: &PhysicalMemory) {
-    let view = View::new(memory, PagingMode::Identity, Root(Gpa(0)));
+    let view = View::new(memory, PagingMode::IDENTITY, Root(Gpa(0)));
     for page in 0..4 {
         let base = Gva(0x8000_0000 + page * PAGE_SIZE);
         let image = from_base(&view, base, None);
@@ -118,7 +118,7 @@ fn kernels_may_be_shorter_than_2_mib() {
         let mut bytes = header();
         bytes[0x160..0x164].copy_from_slice(&len.to_le_bytes());
         let memory = memory_of(bytes);
-        let view = View::new(&memory, PagingMode::Identity, Root(Gpa(0)));
+        let view = View::new(&memory, PagingMode::IDENTITY, Root(Gpa(0)));
         let found = find(&view, &[(Gva(0x8000_0000), "hint".to_owned())]);
         assert_eq!(found.is_some(), is_kernel, "{len:#x}");
     }

@@ -1,10 +1,11 @@
 use vmss2core_lab::windows::{Trap, fixture, fixtures};
 use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::x86::modes;
 use vmss2core_mem::{Gpa, PhysicalMemory};
 
-use super::super::guests::Guest;
 use super::super::image;
 use super::*;
+use crate::windows::tests::guests::Guest;
 
 fn assert_is_the_block(guest: &Guest, found: Option<Found<Kdbg>>, what: &str) {
     let truth = &guest.nt.truth.kdbg;
@@ -166,8 +167,8 @@ const REAL: [u8; 24] = [
 #[test]
 fn blocks_of_32_bits_are_linked_by_32_bits() {
     let memory = PhysicalMemory::new();
-    let narrow = View::new(&memory, PagingMode::Identity, Root(Gpa(0)));
-    let wide = View::new(&memory, PagingMode::FourLevel, Root(Gpa(0)));
+    let narrow = View::new(&memory, PagingMode::IDENTITY, Root(Gpa(0)));
+    let wide = View::new(&memory, modes::FOUR_LEVEL, Root(Gpa(0)));
     let block = |plain: &[u8]| Kdbg { gva: Gva(0), plain: plain.to_vec(), encoding: None };
     assert_eq!(block(&REAL).links(&narrow), Some([Gva(0x8065_3ec4); 2]));
     assert_eq!(block(&REAL).links(&wide), None);

@@ -42,6 +42,18 @@ impl Registers {
         self.pstate.map(|pstate| (pstate >> 2 & 3) as u8)
     }
 
+    /// The frame pointer, X29.
+    pub(super) fn fp(&self) -> Option<u64> {
+        self.general.get(29).copied().flatten()
+    }
+
+    /// Forgets general registers of these names.
+    pub(super) fn forget(&mut self, names: &[&str]) {
+        for (number, value) in self.general.iter_mut().enumerate() {
+            value.take_if(|_| names.contains(&format!("x{number}").as_str()));
+        }
+    }
+
     pub(super) fn privilege(&self) -> Option<Privilege> {
         Some(match self.exception_level()? {
             0 => Privilege::User,
@@ -71,5 +83,9 @@ impl Arch for Arm64 {
 
     fn triple_name(&self, _: Width) -> &'static str {
         "aarch64"
+    }
+
+    fn registers_at(&self, pc: u64) -> super::Registers {
+        super::Registers::Arm64(Box::new(Registers { pc: Some(pc), ..Registers::default() }))
     }
 }

@@ -2,7 +2,8 @@
 //! (`gdb/features/aarch64-core.xml`).
 
 use super::{Registers, SystemRegisters};
-use crate::arch::table::{Feature, Getter, RegisterDef, Scope, Table, Width};
+use crate::arch::Getter;
+use crate::arch::table::{Feature, RegisterDef, Scope, Table, Width};
 
 /// A register by name and value.
 type Entry = (&'static str, fn(&SystemRegisters) -> Option<u64>);

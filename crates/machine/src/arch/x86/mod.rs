@@ -2,8 +2,12 @@
 
 use super::Arch;
 use super::table::{Scope, Table, Width};
+use crate::Vcpu;
 
-pub(crate) mod level;
+pub mod entry;
+#[doc(hidden)]
+pub mod fuzzing;
+pub mod modes;
 mod paging;
 #[cfg(test)]
 mod paging_tests;
@@ -42,6 +46,33 @@ impl Arch for X86 {
     fn triple_name(&self, width: Width) -> &'static str {
         if width == Width::Bits64 { "x86_64" } else { "i386" }
     }
+
+    fn registers_at(&self, pc: u64) -> super::Registers {
+        Registers { rip: Some(pc), ..Registers::default() }.into()
+    }
+}
+
+impl From<Registers> for super::Registers {
+    fn from(x86: Registers) -> Self {
+        Self::X86(Box::new(x86))
+    }
+}
+
+impl super::Registers {
+    /// The registers of an x86 processor.
+    pub fn x86(&self) -> Option<&Registers> {
+        match self {
+            Self::X86(x86) => Some(x86),
+            _ => None,
+        }
+    }
+}
+
+impl Vcpu {
+    /// The x86 registers, if this is an x86 processor.
+    pub fn x86(&self) -> Option<&Registers> {
+        self.registers.x86()
+    }
 }
 
 impl Registers {
@@ -50,5 +81,23 @@ impl Registers {
         let SegmentRegisters { fs, gs, .. } = self.segments;
         let base = if width == Width::Bits64 { fs.base } else { gs.base };
         base.filter(|base| *base != 0)
+    }
+
+    /// Forgets general registers of these names.
+    pub(super) fn forget(&mut self, names: &[&str]) {
+        for (gpr, value) in Gpr::ALL.iter().zip(&mut self.general) {
+            value.take_if(|_| names.contains(&gpr.name()));
+        }
+    }
+
+    /// Registers that no table has, by name.
+    pub(super) fn others(&self) -> Vec<(String, u64)> {
+        let msr = |(number, value): (&u32, &u64)| (format!("msr {number:#x}"), *value);
+        self.other_msrs.iter().map(msr).collect()
+    }
+
+    /// Whether CR0.PE is clear.
+    pub(super) fn is_in_real_mode(&self) -> bool {
+        self.control.cr0.is_some_and(|cr0| cr0 & 1 == 0)
     }
 }

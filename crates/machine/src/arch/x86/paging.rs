@@ -6,6 +6,7 @@
 use vmss2core_mem::{Found, Gva, PhysicalMemory};
 
 use super::Registers;
+use super::modes::{FIVE_LEVEL, FOUR_LEVEL, PAE, TWO_LEVEL, TWO_LEVEL_PSE};
 use crate::paging::{AddressSpace, Paging, PagingError, PagingMode};
 
 const CR0_PG: u64 = 1 << 31;
@@ -24,18 +25,20 @@ pub fn paging_of(memory: &PhysicalMemory, vcpu: &Registers) -> Result<Paging, Pa
     let control = &vcpu.control;
     let no_execute = vcpu.msrs.efer.map(|efer| efer & EFER_NXE != 0);
     if control.cr0.is_some_and(|cr0| cr0 & CR0_PG == 0) {
-        let mode = Found::new(PagingMode::Identity, "CR0.PG is clear");
-        return Ok(Paging { mode, root: PagingMode::Identity.root_of(0), no_execute });
+        let mode = Found::new(PagingMode::IDENTITY, "CR0.PG is clear");
+        return Ok(Paging { mode, root: PagingMode::IDENTITY.root_of(0), no_execute });
     }
     let cr3 = control.cr3.ok_or(PagingError::Missing("CR3"))?;
     let mut mode = match (control.cr4, vcpu.msrs.efer) {
         (Some(cr4), _) if cr4 & CR4_PAE == 0 => {
-            Found::new(PagingMode::TwoLevel { large_pages: cr4 & CR4_PSE != 0 }, "CR4.PAE is clear")
+            let has_large_pages = cr4 & CR4_PSE != 0;
+            let mode = if has_large_pages { TWO_LEVEL_PSE } else { TWO_LEVEL };
+            Found::new(mode, "CR4.PAE is clear")
         }
         (Some(cr4), Some(efer)) if efer & EFER_LMA != 0 => {
             Found::new(long_mode(cr4), "CR0, CR4 and EFER")
         }
-        (Some(_), Some(_)) => Found::new(PagingMode::Pae, "CR0, CR4 and EFER"),
+        (Some(_), Some(_)) => Found::new(PAE, "CR0, CR4 and EFER"),
         (Some(cr4), None) => infer_with_pae(memory, vcpu, cr3, cr4),
         (None, _) => infer_blindly(memory, vcpu, cr3),
     };
@@ -46,7 +49,7 @@ pub fn paging_of(memory: &PhysicalMemory, vcpu: &Registers) -> Result<Paging, Pa
 }
 
 fn long_mode(cr4: u64) -> PagingMode {
-    if cr4 & CR4_LA57 == 0 { PagingMode::FourLevel } else { PagingMode::FiveLevel }
+    if cr4 & CR4_LA57 == 0 { FOUR_LEVEL } else { FIVE_LEVEL }
 }
 
 /// EFER is missing and CR4.PAE set: PAE or 64-bit.
@@ -63,18 +66,18 @@ fn infer_with_pae(
     if runs_64_bit_code(vcpu) {
         return Found::new(long, "the vCPU runs 64-bit code; EFER is missing");
     }
-    if PagingMode::Pae.root_of(cr3).0.page_offset() != 0 {
-        return Found::new(PagingMode::Pae, "CR3 is not page aligned; EFER is missing");
+    if PAE.root_of(cr3).0.page_offset() != 0 {
+        return Found::new(PAE, "CR3 is not page aligned; EFER is missing");
     }
-    let mut found = first_that_resolves(memory, vcpu, cr3, &[long, PagingMode::Pae]);
+    let mut found = first_that_resolves(memory, vcpu, cr3, &[long, PAE]);
     found.how.push_str("; EFER is missing");
     found
 }
 
 /// CR4 is missing: every mode is possible.
 fn infer_blindly(memory: &PhysicalMemory, vcpu: &Registers, cr3: u64) -> Found<PagingMode> {
-    let long = [PagingMode::FourLevel, PagingMode::FiveLevel];
-    let short = [PagingMode::Pae, PagingMode::TwoLevel { large_pages: true }];
+    let long = [FOUR_LEVEL, FIVE_LEVEL];
+    let short = [PAE, TWO_LEVEL_PSE];
     let mut found = match vcpu.msrs.efer {
         _ if runs_64_bit_code(vcpu) => first_that_resolves(memory, vcpu, cr3, &long),
         Some(efer) if efer & EFER_LMA != 0 => first_that_resolves(memory, vcpu, cr3, &long),
@@ -105,8 +108,18 @@ fn first_that_resolves(
     if let Some(mode) = modes.iter().find(resolves) {
         return Found::new(*mode, "the instruction pointer resolves in this mode");
     }
-    let mode = modes.first().copied().unwrap_or(PagingMode::FourLevel);
+    let mode = modes.first().copied().unwrap_or(FOUR_LEVEL);
     Found::new(mode, "a guess: the instruction pointer resolves in no mode")
+}
+
+impl Registers {
+    /// The instruction pointer as an address in a paging mode; without one, as wide as it
+    /// is.
+    pub(in crate::arch) fn linear_pc(&self, mode: Option<PagingMode>) -> Option<Gva> {
+        let is_wide = self.rip.is_some_and(|rip| rip >> 32 != 0);
+        let guess = if is_wide { FOUR_LEVEL } else { PagingMode::IDENTITY };
+        linear_rip(self, mode.unwrap_or(guess))
+    }
 }
 
 /// The instruction pointer as a linear address.

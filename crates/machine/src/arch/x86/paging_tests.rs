@@ -4,13 +4,14 @@
 
 use vmss2core_mem::PhysicalMemory;
 
+use super::modes::{FIVE_LEVEL, FOUR_LEVEL, PAE, TWO_LEVEL, TWO_LEVEL_PSE};
 use super::*;
 use crate::paging::tests::{P, Ram, four_levels};
 use crate::paging::{PagingError, PagingMode};
 
 const PG: u64 = 1 << 31 | 1;
 const PSE: u64 = 1 << 4;
-const PAE: u64 = 1 << 5;
+const CR4_PAE: u64 = 1 << 5;
 const LA57: u64 = 1 << 12;
 const PCIDE: u64 = 1 << 17;
 const LMA: u64 = 1 << 10;
@@ -39,12 +40,12 @@ fn mode(memory: &PhysicalMemory, vcpu: &Registers) -> (PagingMode, u64, String) 
 fn registers_decide_the_mode_and_the_root() {
     let memory = PhysicalMemory::new();
     for (vcpu, expected, root) in [
-        (vcpu(1, 0x1234, 0, 0), PagingMode::Identity, 0),
-        (vcpu(PG, 0x1018, 0, 0), PagingMode::TwoLevel { large_pages: false }, 0x1000),
-        (vcpu(PG, 0x1018, PSE, 0), PagingMode::TwoLevel { large_pages: true }, 0x1000),
-        (vcpu(PG, 0x1e2b, PAE, 0), PagingMode::Pae, 0x1e20),
-        (vcpu(PG, 0x1e2b, PAE, LMA), PagingMode::FourLevel, 0x1000),
-        (vcpu(PG, 0x8000_0000_0000_1801, PAE | LA57, LMA), PagingMode::FiveLevel, 0x1000),
+        (vcpu(1, 0x1234, 0, 0), PagingMode::IDENTITY, 0),
+        (vcpu(PG, 0x1018, 0, 0), TWO_LEVEL, 0x1000),
+        (vcpu(PG, 0x1018, PSE, 0), TWO_LEVEL_PSE, 0x1000),
+        (vcpu(PG, 0x1e2b, CR4_PAE, 0), PAE, 0x1e20),
+        (vcpu(PG, 0x1e2b, CR4_PAE, LMA), FOUR_LEVEL, 0x1000),
+        (vcpu(PG, 0x8000_0000_0000_1801, CR4_PAE | LA57, LMA), FIVE_LEVEL, 0x1000),
     ] {
         let (mode, found, _) = mode(&memory, &vcpu);
         assert_eq!((mode, found), (expected, root));
@@ -54,7 +55,7 @@ fn registers_decide_the_mode_and_the_root() {
 #[test]
 fn without_cr3_there_is_no_mode_but_without_paging_there_is() {
     let memory = PhysicalMemory::new();
-    let mut no_cr3 = vcpu(PG, 0, PAE, LMA);
+    let mut no_cr3 = vcpu(PG, 0, CR4_PAE, LMA);
     no_cr3.control.cr3 = None;
     assert_eq!(paging_of(&memory, &no_cr3), Err(PagingError::Missing("CR3")));
     no_cr3.control.cr0 = Some(0);
@@ -72,28 +73,28 @@ fn a_missing_efer_is_inferred_and_said() {
     let four = four_levels().set(0x4008, 0x5000 | P).memory();
     let empty = PhysicalMemory::new();
     for (memory, vcpu, expected) in [
-        (&empty, vcpu(PG, 0x1000, PAE | LA57, None), PagingMode::FiveLevel),
-        (&empty, vcpu(PG, 0x1003, PAE | PCIDE, None), PagingMode::FourLevel),
-        (&empty, vcpu(PG, 0x1e20, PAE, None), PagingMode::Pae),
-        (&pae, vcpu(PG, 0x1000, PAE, None), PagingMode::Pae),
-        (&four, vcpu(PG, 0x1000, PAE, None), PagingMode::FourLevel),
+        (&empty, vcpu(PG, 0x1000, CR4_PAE | LA57, None), FIVE_LEVEL),
+        (&empty, vcpu(PG, 0x1003, CR4_PAE | PCIDE, None), FOUR_LEVEL),
+        (&empty, vcpu(PG, 0x1e20, CR4_PAE, None), PAE),
+        (&pae, vcpu(PG, 0x1000, CR4_PAE, None), PAE),
+        (&four, vcpu(PG, 0x1000, CR4_PAE, None), FOUR_LEVEL),
     ] {
         let (found, _, how) = mode(memory, &vcpu);
         assert_eq!(found, expected);
         assert!(how.contains("EFER is missing"), "{how}");
     }
-    let (_, _, how) = mode(&empty, &vcpu(PG, 0x1000, PAE, None));
+    let (_, _, how) = mode(&empty, &vcpu(PG, 0x1000, CR4_PAE, None));
     assert!(how.contains("a guess"), "{how}");
 }
 
 #[test]
 fn code_above_4_gib_proves_64_bit_paging() {
-    let mut high = vcpu(PG, 0x1e20, PAE, None);
+    let mut high = vcpu(PG, 0x1e20, CR4_PAE, None);
     high.rip = Some(0xffff_ffff_8100_0000);
-    assert_eq!(mode(&PhysicalMemory::new(), &high).0, PagingMode::FourLevel);
-    let mut long = vcpu(PG, 0x1e20, PAE, None);
+    assert_eq!(mode(&PhysicalMemory::new(), &high).0, FOUR_LEVEL);
+    let mut long = vcpu(PG, 0x1e20, CR4_PAE, None);
     long.segments.cs.attributes = Some(0xa09b);
-    assert_eq!(mode(&PhysicalMemory::new(), &long).0, PagingMode::FourLevel);
+    assert_eq!(mode(&PhysicalMemory::new(), &long).0, FOUR_LEVEL);
 }
 
 #[test]
@@ -104,7 +105,7 @@ fn a_missing_cr4_is_inferred_from_what_resolves() {
         .memory();
     let four = four_levels().set(0x4008, 0x5000 | P).memory();
     let short = mode(&two, &vcpu(PG, 0x1000, None, None));
-    assert_eq!(short.0, PagingMode::TwoLevel { large_pages: true });
+    assert_eq!(short.0, TWO_LEVEL_PSE);
     assert!(short.2.contains("CR4 is missing"), "{}", short.2);
-    assert_eq!(mode(&four, &vcpu(PG, 0x1000, None, LMA)).0, PagingMode::FourLevel);
+    assert_eq!(mode(&four, &vcpu(PG, 0x1000, None, LMA)).0, FOUR_LEVEL);
 }

@@ -55,9 +55,8 @@ impl Registers {
     /// The privilege level: that of the code segment, except in real mode (0) and
     /// in virtual-8086 mode (3), whose selectors are plain numbers.
     pub fn ring(&self) -> Option<u8> {
-        const PE: u64 = 1;
         const VM: u64 = 1 << 17;
-        if self.control.cr0.is_some_and(|cr0| cr0 & PE == 0) {
+        if self.is_in_real_mode() {
             return Some(0);
         }
         if self.rflags.is_some_and(|flags| flags & VM != 0) {

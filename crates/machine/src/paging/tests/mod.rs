@@ -10,6 +10,7 @@ use std::sync::Arc;
 use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
 
 use super::*;
+use crate::x86::modes::{FIVE_LEVEL, FOUR_LEVEL, PAE, TWO_LEVEL, TWO_LEVEL_PSE};
 
 pub(crate) const P: u64 = 1;
 const W: u64 = 1 << 1;
@@ -63,7 +64,7 @@ fn runs(space: &AddressSpace) -> Vec<(u64, u64, u64)> {
 fn without_paging_virtual_is_physical_below_4_gib() {
     let mut memory = four_levels().memory();
     memory.map(Gpa(0xffff_f000), 0x2000, Arc::new(vec![7; 0x2000]), 0).unwrap();
-    let space = space(&memory, PagingMode::Identity, 0xdead_b000);
+    let space = space(&memory, PagingMode::IDENTITY, 0xdead_b000);
     assert_eq!(space.translate(Gva(0x1234)).unwrap().gpa, Gpa(0x1234));
     assert!(matches!(space.translate(Gva(1 << 32)), Err(AccessError::NonCanonical { .. })));
     assert_eq!(runs(&space), [(0, 0, 0x10000), (0xffff_f000, 0xffff_f000, 0x1000)]);
@@ -77,14 +78,14 @@ fn two_levels_map_4_kib_and_with_pse_4_mib() {
         .set32(0x2000 + 4 * 5, (0x3000 | P | U) as u32)
         .set32(0x1000 + 4 * 0x301, (P | PS) as u32)
         .memory();
-    let with = space(&memory, PagingMode::TwoLevel { large_pages: true }, 0x1018);
+    let with = space(&memory, TWO_LEVEL_PSE, 0x1018);
     let found = with.translate(Gva(0xc000_5123)).unwrap();
     assert_eq!((found.gpa, found.page_len), (Gpa(0x3123), 0x1000));
     assert_eq!(found.permissions, Permissions { write: false, user: false, execute: true });
     assert_eq!(with.translate(Gva(0xc040_4567)).unwrap().page_len, 4 << 20);
     assert_eq!(runs(&with), [(0xc000_5000, 0x3000, 0x1000), (0xc040_0000, 0, 0x8000)]);
     // Without PSE the second entry is a table, at 0.
-    let without = space(&memory, PagingMode::TwoLevel { large_pages: false }, 0x1018);
+    let without = space(&memory, TWO_LEVEL, 0x1018);
     let error = without.translate(Gva(0xc040_4567)).unwrap_err();
     assert!(matches!(error, AccessError::NotMapped { level: 1, .. }), "{error}");
 }
@@ -93,7 +94,7 @@ fn two_levels_map_4_kib_and_with_pse_4_mib() {
 fn pse36_reaches_above_4_gib() {
     let mut memory = Ram::pages(2).set32(0x1000, (P | PS | 1 << 13) as u32).memory();
     memory.map(Gpa(0x1_0000_0000), 4 << 20, Arc::new(vec![9; 4 << 20]), 0).unwrap();
-    let space = space(&memory, PagingMode::TwoLevel { large_pages: true }, 0x1000);
+    let space = space(&memory, TWO_LEVEL_PSE, 0x1000);
     assert_eq!(space.translate(Gva(0x12_3456)).unwrap().gpa, Gpa(0x1_0012_3456));
     assert_eq!(runs(&space), [(0, 0x1_0000_0000, 4 << 20)]);
 }
@@ -108,7 +109,7 @@ fn pae_roots_are_32_byte_aligned_and_their_entries_carry_no_permissions() {
         .set(0x3000 + 8 * 511, 0x4000 | P | W | U | NX)
         .set(0x2000, P | PS | 1 << 12)
         .memory();
-    let space = space(&memory, PagingMode::Pae, 0x1e2b);
+    let space = space(&memory, PAE, 0x1e2b);
     let found = space.translate(Gva(0xffff_fffc)).unwrap();
     assert_eq!(found.gpa, Gpa(0x4ffc));
     assert_eq!(found.permissions, Permissions { write: true, user: true, execute: false });
@@ -129,7 +130,7 @@ pub(crate) fn four_levels_map_4_kib_2_mib_and_1_gib() {
         .set(0x2000 + 8, P | PS | NX)
         .memory();
     // PCID, LAM and no-flush bits around the root.
-    let space = space(&memory, PagingMode::FourLevel, 0xe000_0000_0000_1fff);
+    let space = space(&memory, FOUR_LEVEL, 0xe000_0000_0000_1fff);
     for (gva, gpa, page_len) in
         [(0x1abc, 0x5abc, 0x1000), (0x20_1abc, 0x1abc, 2 << 20), (0x4012_3456, 0x12_3456, 1 << 30)]
     {
@@ -149,7 +150,7 @@ fn five_levels_reach_the_top_of_the_address_space() {
         ram = ram.set(table + 8 * 511, next | P | W);
     }
     let memory = ram.set(0x5000 + 8 * 511, 0x6000 | P | W).memory();
-    let space = space(&memory, PagingMode::FiveLevel, 0x1000);
+    let space = space(&memory, FIVE_LEVEL, 0x1000);
     assert_eq!(runs(&space), [(0xffff_ffff_ffff_f000, 0x6000, 0x1000)]);
     assert!(space.read(Gva(u64::MAX - 7), &mut [0; 8]).is_ok());
     assert!(matches!(
@@ -159,7 +160,7 @@ fn five_levels_reach_the_top_of_the_address_space() {
     // Canonical for five levels only.
     let error = space.translate(Gva(1 << 47)).unwrap_err();
     assert!(matches!(error, AccessError::NotMapped { level: 5, entry: 0, .. }), "{error}");
-    let four = AddressSpace::new(&memory, PagingMode::FourLevel, space.root());
+    let four = AddressSpace::new(&memory, FOUR_LEVEL, space.root());
     assert!(matches!(four.translate(Gva(1 << 47)), Err(AccessError::NonCanonical { .. })));
 }
 
@@ -171,7 +172,7 @@ fn permissions_are_those_of_all_levels_together() {
         .set(0x3000, 0x4000 | P | W)
         .set(0x4000, 0x5000 | P | W | U)
         .memory();
-    let space = space(&memory, PagingMode::FourLevel, 0x1000);
+    let space = space(&memory, FOUR_LEVEL, 0x1000);
     let none = Permissions { write: false, user: false, execute: false };
     assert_eq!(space.translate(Gva(0)).unwrap().permissions, none);
     let without_nx = space.with_no_execute(false).translate(Gva(0)).unwrap();
@@ -181,7 +182,7 @@ fn permissions_are_those_of_all_levels_together() {
 #[test]
 fn a_large_page_bit_where_it_is_reserved_is_an_error_and_skipped() {
     let memory = four_levels().set(0x1000 + 8, 0x2000 | P | PS).memory();
-    let space = space(&memory, PagingMode::FourLevel, 0x1000);
+    let space = space(&memory, FOUR_LEVEL, 0x1000);
     let error = space.translate(Gva(1 << 39)).unwrap_err();
     assert!(matches!(error, AccessError::Reserved { level: 4, .. }), "{error}");
     assert_eq!(space.leaves(&Limits::default()).summary.reserved_skipped, 1);
@@ -190,7 +191,7 @@ fn a_large_page_bit_where_it_is_reserved_is_an_error_and_skipped() {
 #[test]
 fn errors_say_which_level_and_entry_stopped_them() {
     let memory = four_levels().set(0x4000, 0x0fff_e000).memory();
-    let space = space(&memory, PagingMode::FourLevel, 0x1000);
+    let space = space(&memory, FOUR_LEVEL, 0x1000);
     let error = space.read(Gva(0x10), &mut [0; 4]).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -204,7 +205,7 @@ fn a_read_names_the_first_address_it_misses() {
         .set(0x4000, 0x5000 | P)
         .set(0x4008, 0x4_0000 | P) // behind the end of memory
         .memory();
-    let space = space(&memory, PagingMode::FourLevel, 0x1000);
+    let space = space(&memory, FOUR_LEVEL, 0x1000);
     assert!(space.read(Gva(0xff0), &mut [0; 16]).is_ok());
     let error = space.read(Gva(0xff0), &mut [0; 17]).unwrap_err();
     assert!(matches!(error, AccessError::Page { gva: Gva(0x1000), .. }), "{error}");
@@ -213,7 +214,7 @@ fn a_read_names_the_first_address_it_misses() {
 #[test]
 fn a_table_outside_memory_is_counted_and_passed_over() {
     let memory = four_levels().set(0x4000, 0x5000 | P).set(0x3000 + 8, 0xdead_b000 | P).memory();
-    let space = space(&memory, PagingMode::FourLevel, 0x1000);
+    let space = space(&memory, FOUR_LEVEL, 0x1000);
     let leaves = space.leaves(&Limits::default());
     assert_eq!(leaves.leaves.len(), 1);
     assert_eq!(leaves.summary.tables_outside_ram, 1);
@@ -226,7 +227,7 @@ fn pages_are_clipped_to_what_the_checkpoint_holds() {
     // A 2 MiB page over a hole from 0x10000 to 0x20000, and half a page at the end.
     let mut memory = four_levels().set(0x3000, P | PS | W).memory();
     memory.map(Gpa(0x2_0000), 0x1800, Arc::new(vec![1; 0x1800]), 0).unwrap();
-    let space = space(&memory, PagingMode::FourLevel, 0x1000);
+    let space = space(&memory, FOUR_LEVEL, 0x1000);
     assert_eq!(runs(&space), [(0, 0, 0x1_0000), (0x2_0000, 0x2_0000, 0x1000)]);
     let outside = space.leaves(&Limits::default()).summary.bytes_outside_ram;
     assert_eq!(outside, (2 << 20) - 0x1_1000);
@@ -240,7 +241,7 @@ fn adjacent_pages_are_one_run_if_their_permissions_are_equal() {
         .set(0x4010, 0x7000 | P)
         .set(0x4018, 0x5000 | P)
         .memory();
-    let space = space(&memory, PagingMode::FourLevel, 0x1000);
+    let space = space(&memory, FOUR_LEVEL, 0x1000);
     let expected = [(0, 0x5000, 0x2000), (0x2000, 0x7000, 0x1000), (0x3000, 0x5000, 0x1000)];
     assert_eq!(runs(&space), expected);
 }
@@ -251,7 +252,7 @@ fn a_self_map_ends_and_shows_the_tables() {
         .set(0x4000, 0x5000 | P | W)
         .set(0x1000 + 8 * 0x1ed, 0x1000 | P | W) // as Windows has it
         .memory();
-    let space = space(&memory, PagingMode::FourLevel, 0x1000);
+    let space = space(&memory, FOUR_LEVEL, 0x1000);
     let leaves = space.leaves(&Limits::default());
     let of_table = |gpa: u64| leaves.leaves.iter().filter(|leaf| leaf.gpa == Gpa(gpa)).count();
     // The page itself, then each table once through the self-map.
@@ -269,7 +270,7 @@ fn a_table_shared_many_times_is_entered_eight_times() {
         ram = ram.set(0x3000 + 8 * index, 0x4000 | P);
     }
     let memory = ram.memory();
-    let leaves = space(&memory, PagingMode::FourLevel, 0x1000).leaves(&Limits::default());
+    let leaves = space(&memory, FOUR_LEVEL, 0x1000).leaves(&Limits::default());
     assert_eq!(leaves.leaves.len(), 8);
     assert_eq!(leaves.summary.tables_omitted, 504);
 }
@@ -281,7 +282,7 @@ fn limits_end_a_walk_and_say_so() {
         ram = ram.set(0x4000 + 8 * index, 0x5000 | P);
     }
     let memory = ram.memory();
-    let space = space(&memory, PagingMode::FourLevel, 0x1000);
+    let space = space(&memory, FOUR_LEVEL, 0x1000);
     let runs = space.leaves(&Limits { runs: 100, ..Limits::default() });
     assert_eq!((runs.leaves.len(), runs.summary.truncated), (100, true));
     let tables = space.leaves(&Limits { tables: 3, ..Limits::default() });
@@ -301,7 +302,7 @@ fn a_range_walk_reports_pages_of_that_range_only() {
         .set(0x4000 + 8 * 9, 0x7000 | P)
         .set(0x3000 + 8, P | PS)
         .memory();
-    let space = space(&memory, PagingMode::FourLevel, 0x1000);
+    let space = space(&memory, FOUR_LEVEL, 0x1000);
     let mut seen = Vec::new();
     space.walk_range(0x9fff..0x20_0000, &Limits::default(), &mut |leaf| {
         seen.push(leaf.gva);

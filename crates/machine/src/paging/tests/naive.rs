@@ -16,25 +16,22 @@ type Page = (u64, bool, bool, bool);
 /// All mapped pages of memory: virtual page to physical page and permissions.
 fn every_page(ram: &[u8], mode: PagingMode, root: u64) -> BTreeMap<u64, Page> {
     let mut pages = BTreeMap::new();
-    match mode {
-        PagingMode::FiveLevel => {
-            long(ram, root, 5, 0, (true, true, true), &mut pages);
-            return extended(&pages, 1 << 56);
-        }
-        PagingMode::FourLevel => {
-            long(ram, root, 4, 0, (true, true, true), &mut pages);
-            return extended(&pages, 1 << 47);
-        }
-        PagingMode::Pae => {
-            for slot in 0..4 {
-                let entry = word(ram, root + slot * 8);
-                if entry % 2 == 1 {
-                    let next = entry & 0x000f_ffff_ffff_f000;
-                    long(ram, next, 2, slot << 30, (true, true, true), &mut pages);
-                }
+    if mode == FIVE_LEVEL {
+        long(ram, root, 5, 0, (true, true, true), &mut pages);
+        return extended(&pages, 1 << 56);
+    } else if mode == FOUR_LEVEL {
+        long(ram, root, 4, 0, (true, true, true), &mut pages);
+        return extended(&pages, 1 << 47);
+    } else if mode == PAE {
+        for slot in 0..4 {
+            let entry = word(ram, root + slot * 8);
+            if entry % 2 == 1 {
+                let next = entry & 0x000f_ffff_ffff_f000;
+                long(ram, next, 2, slot << 30, (true, true, true), &mut pages);
             }
         }
-        _ => short(ram, root, mode, &mut pages),
+    } else {
+        short(ram, root, mode, &mut pages);
     }
     pages
 }
@@ -76,7 +73,7 @@ fn long(
 }
 
 fn short(ram: &[u8], root: u64, mode: PagingMode, pages: &mut BTreeMap<u64, Page>) {
-    let pse = mode == PagingMode::TwoLevel { large_pages: true };
+    let pse = mode == TWO_LEVEL_PSE;
     for slot in 0..1024 {
         let directory = word(ram, root + slot * 4) & 0xffff_ffff;
         if directory & 1 == 0 {
@@ -125,13 +122,7 @@ fn word(ram: &[u8], at: u64) -> u64 {
 }
 
 fn modes() -> impl Strategy<Value = PagingMode> {
-    prop_oneof![
-        Just(PagingMode::TwoLevel { large_pages: false }),
-        Just(PagingMode::TwoLevel { large_pages: true }),
-        Just(PagingMode::Pae),
-        Just(PagingMode::FourLevel),
-        Just(PagingMode::FiveLevel),
-    ]
+    prop_oneof![Just(TWO_LEVEL), Just(TWO_LEVEL_PSE), Just(PAE), Just(FOUR_LEVEL), Just(FIVE_LEVEL),]
 }
 
 /// Entries at a few places of each table, so that chains of tables come about;
@@ -221,11 +212,11 @@ fn tables_of_noise_are_walked_in_bounded_time_and_memory() {
     };
     let pages = 64;
     for (mode, large) in [
-        (PagingMode::FiveLevel, false),
-        (PagingMode::FourLevel, false),
-        (PagingMode::FourLevel, true),
-        (PagingMode::Pae, true),
-        (PagingMode::TwoLevel { large_pages: true }, true),
+        (FIVE_LEVEL, false),
+        (FOUR_LEVEL, false),
+        (FOUR_LEVEL, true),
+        (PAE, true),
+        (TWO_LEVEL_PSE, true),
     ] {
         let mut ram = Ram::pages(pages as usize);
         for slot in 0..pages * 512 {

@@ -76,7 +76,7 @@ impl Told<'_> {
                 tid: thread.task.tid,
                 comm: thread.task.comm.clone(),
                 registers: registers.map(|found| found.how.clone()),
-                vector_registers: registers.is_some_and(|found| found.cpu.fpu.is_some()),
+                vector_registers: registers.is_some_and(|found| found.registers.has_vectors()),
                 unreliable: registers.map(|found| found.unreliable.clone()).unwrap_or_default(),
             }
         });

@@ -9,7 +9,7 @@
 use std::ops::ControlFlow;
 
 use vmss2core_machine::paging::AddressSpace;
-use vmss2core_machine::{Privilege, x86};
+use vmss2core_machine::{Privilege, Registers, x86};
 use vmss2core_mem::{Gva, little_endian};
 
 use crate::linux::discovery::Image;
@@ -25,7 +25,7 @@ const MOST_CPUS: usize = 512;
 
 /// One vCPU, and an address space in which its descriptor table is mapped.
 pub(in crate::linux) struct Processor<'a> {
-    pub(in crate::linux) vcpu: &'a x86::Registers,
+    pub(in crate::linux) registers: &'a Registers,
     pub(in crate::linux) privilege: Option<Privilege>,
     pub(in crate::linux) space: Option<AddressSpace>,
 }
@@ -97,7 +97,7 @@ fn positions(array: &[u64], offsets: &[u64]) -> Option<Vec<u32>> {
 
 impl Processor<'_> {
     fn descriptor(&self, entry: u64) -> Option<u64> {
-        let at = self.vcpu.gdtr.base?.checked_add(entry.saturating_mul(8))?;
+        let at = self.registers.x86()?.gdtr.base?.checked_add(entry.saturating_mul(8))?;
         self.space.as_ref()?.read_u64(Gva(at)).ok()
     }
 
@@ -107,8 +107,8 @@ impl Processor<'_> {
             return Some(x86::descriptor_base(self.descriptor(GDT_ENTRY_PERCPU)?));
         }
         match self.privilege? {
-            Privilege::Kernel => self.vcpu.segments.gs.base,
-            _ => self.vcpu.msrs.kernel_gs_base,
+            Privilege::Kernel => self.registers.x86()?.segments.gs.base,
+            _ => self.registers.x86()?.msrs.kernel_gs_base,
         }
     }
 }

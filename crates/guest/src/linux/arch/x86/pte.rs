@@ -6,13 +6,11 @@
 //! while it is being changed. All else is a swap entry. Kernels before 2.6.28, which
 //! used bit 7 instead of bit 8, are not modelled.
 
+use vmss2core_machine::paging::PagingMode;
+use vmss2core_machine::x86::entry::{ADDRESS, LARGE};
+use vmss2core_machine::x86::modes;
 use vmss2core_mem::Gpa;
 
-use vmss2core_machine::paging::PagingMode;
-
-/// Bits 51 to 12.
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-const LARGE: u64 = 1 << 7;
 const PROT_NONE: u64 = 1 << 8;
 
 /// What an entry that is neither present nor empty says.
@@ -39,7 +37,7 @@ pub(in crate::linux) fn decode(
         let (area, page) = swap(mode, entry);
         return Absent::Swap { area, page };
     }
-    if matches!(mode, PagingMode::TwoLevel { .. }) {
+    if modes::is_two_level(mode) {
         return Absent::InMemory(Gpa(entry & 0xffff_f000 & !page_len.saturating_sub(1)));
     }
     // No memory is so large that both could be meant.
@@ -50,23 +48,26 @@ pub(in crate::linux) fn decode(
 /// The area and the page in it.
 fn swap(mode: PagingMode, entry: u64) -> (u8, u64) {
     let area = |bits: u64| u8::try_from(bits & 0x1f).unwrap_or(0);
-    match mode {
-        PagingMode::TwoLevel { .. } => (area(entry >> 1), entry >> 9),
-        // Before L1TF the high word alone was used.
-        PagingMode::Pae if entry.trailing_zeros() >= 32 => (area(entry >> 32), entry >> 37),
-        // The number of a page has at most 40 bits: what is inverted has bit 58 set.
-        PagingMode::Pae => (area(entry >> 59), !entry << 5 >> 14),
-        _ if entry >> 58 & 1 == 1 => (area(entry >> 59), !entry << 5 >> 14),
-        _ => (area(entry >> 9), entry >> 14),
+    if modes::is_two_level(mode) {
+        return (area(entry >> 1), entry >> 9);
     }
+    if mode == modes::PAE && entry.trailing_zeros() >= 32 {
+        // Before L1TF the high word alone was used.
+        return (area(entry >> 32), entry >> 37);
+    }
+    // The number of a page has at most 40 bits: what is inverted has bit 58 set.
+    if mode == modes::PAE || entry >> 58 & 1 == 1 {
+        return (area(entry >> 59), !entry << 5 >> 14);
+    }
+    (area(entry >> 9), entry >> 14)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const FOUR: PagingMode = PagingMode::FourLevel;
-    const TWO: PagingMode = PagingMode::TwoLevel { large_pages: true };
+    const FOUR: PagingMode = modes::FOUR_LEVEL;
+    const TWO: PagingMode = modes::TWO_LEVEL_PSE;
 
     fn held(gpa: Gpa) -> bool {
         gpa.0 < 1 << 40
@@ -75,7 +76,7 @@ mod tests {
     #[test]
     fn inaccessible_pages_are_in_memory_inverted_or_not() {
         let gpa = 0x1_2345_6000;
-        for mode in [FOUR, PagingMode::FiveLevel, PagingMode::Pae] {
+        for mode in [FOUR, modes::FIVE_LEVEL, modes::PAE] {
             let flags = PROT_NONE | 0x60 | 1 << 63;
             assert_eq!(decode(mode, gpa | flags, 4096, held), Absent::InMemory(Gpa(gpa)));
             let inverted = !gpa & ADDRESS | flags;
@@ -103,12 +104,12 @@ mod tests {
     fn swap_entries_are_decoded_as_each_kernel_wrote_them() {
         let (area, page) = (3_u64, 0x1_2345_u64);
         let inverted = (!page << 14 >> 5) | area << 59;
-        for mode in [FOUR, PagingMode::Pae] {
+        for mode in [FOUR, modes::PAE] {
             assert_eq!(decode(mode, inverted, 4096, held), Absent::Swap { area: 3, page });
         }
         let swap = Absent::Swap { area: 3, page };
         assert_eq!(decode(FOUR, page << 14 | area << 9, 4096, held), swap);
-        assert_eq!(decode(PagingMode::Pae, (page << 5 | area) << 32, 4096, held), swap);
+        assert_eq!(decode(modes::PAE, (page << 5 | area) << 32, 4096, held), swap);
         assert_eq!(decode(TWO, page << 9 | area << 1, 4096, held), swap);
     }
 }

@@ -7,7 +7,8 @@ use object::elf::{
 use object::read::elf::FileHeader;
 use object::{LittleEndian, U16, U32, U64, pod};
 
-use super::unknown::Machine;
+use super::unknown::FrameMachine;
+use crate::linux::arch;
 
 /// A section header, whatever the class.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +39,7 @@ pub(super) struct TablePlace {
 /// The header of an ELF file of one class.
 pub(super) trait Class: FileHeader<Endian = LittleEndian> {
     /// What its call frames look like.
-    const MACHINE: Machine;
+    const MACHINE: FrameMachine;
 
     /// The same with its section table elsewhere; `None` if that is too far.
     fn with_table(self, place: TablePlace) -> Option<Self>;
@@ -54,7 +55,7 @@ pub(super) trait Class: FileHeader<Endian = LittleEndian> {
 macro_rules! class {
     ($file:ident, $section:ident, $number:ident, $raw:ty, $machine:expr, $flags:expr) => {
         impl Class for $file<LittleEndian> {
-            const MACHINE: Machine = $machine;
+            const MACHINE: FrameMachine = $machine;
 
             fn with_table(mut self, place: TablePlace) -> Option<Self> {
                 let size = u16::try_from(size_of::<Self::SectionHeader>()).ok()?;
@@ -90,10 +91,10 @@ macro_rules! class {
     };
 }
 
-class!(FileHeader64, SectionHeader64, U64, u64, Machine::X86_64, |endian, flags| Some(U64::new(
+class!(FileHeader64, SectionHeader64, U64, u64, arch::FRAMES_64, |endian, flags| Some(U64::new(
     endian, flags
 )));
-class!(FileHeader32, SectionHeader32, U32, u32, Machine::X86, |endian, flags| U32::new_u64(
+class!(FileHeader32, SectionHeader32, U32, u32, arch::FRAMES_32, |endian, flags| U32::new_u64(
     endian, flags
 )
 .ok());

@@ -10,7 +10,7 @@ use vmss2core_mem::range_len;
 
 use super::image::Image;
 use super::patch::{Patch, Patches};
-use super::unknown::{self, Machine};
+use super::unknown::{self, FrameMachine};
 use super::{MOST_BYTES, Source, take};
 
 /// Version, encodings, pointer and count of `.eh_frame_hdr` are not longer.
@@ -36,7 +36,7 @@ pub(super) struct Frames {
 }
 
 /// Finds it by its header.
-pub(super) fn find(image: &Image<'_>, machine: Machine) -> Option<Frames> {
+pub(super) fn find(image: &Image<'_>, machine: FrameMachine) -> Option<Frames> {
     let address_bytes = machine.address_bytes;
     let header = image.first(PT_GNU_EH_FRAME)?;
     let bytes = take(image.source, header.offset, header.file_len.min(HEADER_BYTES))?;
@@ -116,7 +116,7 @@ pub(super) struct Section<'s> {
     pub(super) source: &'s dyn Source,
     pub(super) address: u64,
     pub(super) file: Range<u64>,
-    pub(super) machine: Machine,
+    pub(super) machine: FrameMachine,
 }
 
 impl Section<'_> {

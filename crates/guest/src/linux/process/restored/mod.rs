@@ -40,6 +40,7 @@ pub(super) use header::Mapped;
 use image::Image;
 use patch::Patches;
 pub use patch::{Patch, PatchBytes};
+pub(in crate::linux) use unknown::FrameMachine;
 
 /// More of one thing is not read: symbols of the largest libraries have a few.
 const MOST_BYTES: u64 = 16 << 20;

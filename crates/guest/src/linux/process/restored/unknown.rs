@@ -14,30 +14,24 @@ use gimli::{
     DW_OP_const4u, DW_OP_const8u, EhFrame, LittleEndian, UnwindSection,
 };
 
-/// What records of one class look like.
+/// What records look like of code of one kind of processor, whose numbers are DWARF's.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Machine {
-    pub(super) address_bytes: u8,
-    /// Number that DWARF has for the return address.
-    pub(super) return_address: u8,
+pub(in crate::linux) struct FrameMachine {
+    pub(in crate::linux) address_bytes: u8,
+    pub(in crate::linux) return_address: u8,
+    pub(in crate::linux) stack_pointer: u8,
+    /// An address at which no process has memory.
+    pub(in crate::linux) nowhere: u64,
 }
 
-impl Machine {
-    pub(super) const X86_64: Self = Self { address_bytes: 8, return_address: 16 };
-    pub(super) const X86: Self = Self { address_bytes: 4, return_address: 8 };
-
-    /// DWARF's number of the stack pointer.
-    fn stack_pointer(self) -> u8 {
-        if self.address_bytes == 8 { 7 } else { 4 }
-    }
-
-    /// DWARF's expression of an address at which no process has memory: one that is not
-    /// canonical, or that only the kernel has.
+impl FrameMachine {
+    /// DWARF's expression of an address at which no process has memory.
     fn nowhere(self) -> Vec<u8> {
         let (operation, bytes) = if self.address_bytes == 8 {
-            (DW_OP_const8u, (1_u64 << 63).to_le_bytes().to_vec())
+            (DW_OP_const8u, self.nowhere.to_le_bytes().to_vec())
         } else {
-            (DW_OP_const4u, 0xffff_fff0_u32.to_le_bytes().to_vec())
+            let nowhere = u32::try_from(self.nowhere).unwrap_or(u32::MAX);
+            (DW_OP_const4u, nowhere.to_le_bytes().to_vec())
         };
         [vec![operation.0], bytes].concat()
     }
@@ -57,7 +51,7 @@ impl Machine {
 
     /// What says where the caller's registers are.
     fn instructions(self) -> Vec<u8> {
-        let mut code = vec![DW_CFA_def_cfa.0, self.stack_pointer(), self.address_bytes];
+        let mut code = vec![DW_CFA_def_cfa.0, self.stack_pointer, self.address_bytes];
         let place = self.nowhere();
         let len = u8::try_from(place.len()).unwrap_or_default();
         code.extend([DW_CFA_expression.0, self.return_address, len]);
@@ -70,7 +64,7 @@ impl Machine {
 pub(super) fn undescribed(
     code: &[Range<u64>],
     (address, bytes): (u64, &[u8]),
-    machine: Machine,
+    machine: FrameMachine,
 ) -> Vec<Range<u64>> {
     let mut known = described(address, bytes, machine);
     known.sort_by_key(|range| range.start);
@@ -86,7 +80,7 @@ pub(super) fn undescribed(
     unknown
 }
 
-fn described(address: u64, bytes: &[u8], machine: Machine) -> Vec<Range<u64>> {
+fn described(address: u64, bytes: &[u8], machine: FrameMachine) -> Vec<Range<u64>> {
     let mut section = EhFrame::new(bytes, LittleEndian);
     section.set_address_size(machine.address_bytes);
     let bases = BaseAddresses::default().set_eh_frame(address);
@@ -108,7 +102,7 @@ pub(super) fn eh_frame(
     unknown: &[Range<u64>],
     address: u64,
     room_bytes: usize,
-    machine: Machine,
+    machine: FrameMachine,
 ) -> Option<Vec<u8>> {
     let mut common = vec![0, 0, 0, 0, 1, b'z', b'R', 0];
     common.extend(machine.factors());
@@ -141,7 +135,7 @@ pub(super) fn eh_frame(
 }
 
 /// A section `.debug_frame` that says nothing of some code.
-pub(super) fn debug_frame(code: &[Range<u64>], machine: Machine) -> Option<Vec<u8>> {
+pub(super) fn debug_frame(code: &[Range<u64>], machine: FrameMachine) -> Option<Vec<u8>> {
     let mut common = vec![0xff, 0xff, 0xff, 0xff, 1, 0];
     common.extend(machine.factors());
     common.extend(machine.instructions());

@@ -2,8 +2,8 @@
 //! (`gdb/features/i386/*.xml`), which QEMU and gdbserver keep too.
 
 use super::{FpuState, Gpr, Registers, SegmentRegister, SegmentRegisters};
-use crate::arch;
-use crate::arch::table::{Feature, Getter, RegisterDef, Scope, Table, Width};
+use crate::arch::table::{Feature, RegisterDef, Scope, Table, Width};
+use crate::arch::{self, Getter};
 
 mod fpu;
 mod system;
@@ -358,5 +358,15 @@ mod tests {
         assert!(number(Some(FpuState::Xsave(vec![0; 832]))).is_some());
         let narrow = table(Width::Bits32, Scope::Programs, &[]);
         assert_eq!(number_of(&narrow, "orig_eax"), Some(41));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_missing_and_not_zero() {
+        let mut x86 = Registers::default();
+        x86.set_gpr(Gpr::Rbx, 7);
+        x86.set_gpr(Gpr::Rbp, 8);
+        let registers = arch::Registers::from(x86).without(&["rbx"]);
+        let x86 = registers.x86().unwrap();
+        assert_eq!((x86.gpr(Gpr::Rbx), x86.gpr(Gpr::Rbp)), (None, Some(8)));
     }
 }

@@ -18,7 +18,7 @@ use vmss2core_machine::x86::{Gpr, SegmentRegister, SegmentRegisters};
 use vmss2core_machine::{Privilege, x86};
 use vmss2core_mem::{Found, Gva, Problem};
 
-use crate::linux::{Kernel, LinuxError, Object, Task};
+use crate::linux::{Kernel, LinuxError, Object, Task, ThreadRegisters};
 use fpu::{Fpu, Saved};
 use frame::{FramePlace, NO_SYSTEM_CALL, Stored};
 
@@ -27,21 +27,21 @@ pub(in crate::linux) use raw::{PT_REGS_32, PT_REGS_64, PtRegs};
 pub use tls::TlsSegment;
 
 /// The state of one thread.
-#[derive(Clone, Debug, Default)]
-pub struct ThreadRegisters {
-    /// Its registers as user mode sees them, x87, SSE and later state in standard format
-    /// among them. Of the segments it has selectors, and the bases of FS and GS.
-    pub cpu: x86::Registers,
-    /// Where they were found: `vCPU 1`, or where on its stack.
-    pub how: String,
-    /// It was executing 32-bit code.
-    pub is_32_bit_code: bool,
-    /// Segments for thread-local storage that are in use.
-    pub tls: Vec<TlsSegment>,
-    /// Registers whose values cannot be relied on.
-    pub unreliable: Vec<&'static str>,
-    /// What is missing, and which registers are doubtful and why.
-    pub problems: Vec<Problem>,
+#[derive(Debug, Default)]
+struct Draft {
+    cpu: x86::Registers,
+    how: String,
+    is_32_bit_code: bool,
+    tls: Vec<TlsSegment>,
+    unreliable: Vec<&'static str>,
+    problems: Vec<Problem>,
+}
+
+impl From<Draft> for ThreadRegisters {
+    fn from(found: Draft) -> Self {
+        let Draft { cpu, how, is_32_bit_code, tls, unreliable, problems } = found;
+        Self { registers: cpu.into(), how, is_32_bit_code, tls, unreliable, problems }
+    }
 }
 
 /// Finds the registers of threads. Making one looks at many threads to learn
@@ -69,6 +69,10 @@ impl RegisterFinder {
     /// The registers of a thread. Fails for threads of the kernel, which have
     /// none, and if they cannot be found.
     pub fn registers(&self, task: &Task) -> Result<ThreadRegisters, LinuxError> {
+        self.draft(task).map(ThreadRegisters::from)
+    }
+
+    fn draft(&self, task: &Task) -> Result<Draft, LinuxError> {
         if task.mm.is_none() {
             return Err(LinuxError::NoMemory { pid: task.tid, comm: task.comm.clone() });
         }
@@ -89,12 +93,9 @@ impl RegisterFinder {
     }
 
     /// The vCPU's registers are the user's.
-    fn running(&self, task: &Task, vcpu: u32, x86: &x86::Registers) -> ThreadRegisters {
-        let mut thread = ThreadRegisters {
-            cpu: of_vcpu(x86),
-            how: format!("vCPU {vcpu}"),
-            ..ThreadRegisters::default()
-        };
+    fn running(&self, task: &Task, vcpu: u32, x86: &x86::Registers) -> Draft {
+        let mut thread =
+            Draft { cpu: of_vcpu(x86), how: format!("vCPU {vcpu}"), ..Draft::default() };
         let missing: Vec<&'static str> =
             Gpr::ALL.iter().filter(|gpr| x86.gpr(**gpr).is_none()).map(|gpr| gpr.name()).collect();
         // A 32-bit processor has only the first eight.
@@ -116,12 +117,7 @@ impl RegisterFinder {
     }
 
     /// The thread runs, but in the kernel.
-    fn in_kernel(
-        &self,
-        task: &Task,
-        vcpu: u32,
-        x86: &x86::Registers,
-    ) -> Result<ThreadRegisters, LinuxError> {
+    fn in_kernel(&self, task: &Task, vcpu: u32, x86: &x86::Registers) -> Result<Draft, LinuxError> {
         let mut thread = self.stored(task)?;
         let object = self.object(task);
         let percpu = percpu(x86);
@@ -157,7 +153,7 @@ impl RegisterFinder {
     }
 
     /// The thread does not run.
-    fn sleeping(&self, task: &Task) -> Result<ThreadRegisters, LinuxError> {
+    fn sleeping(&self, task: &Task) -> Result<Draft, LinuxError> {
         let mut thread = self.stored(task)?;
         let object = self.object(task);
         let own = &mut thread.cpu.segments;
@@ -180,18 +176,18 @@ impl RegisterFinder {
     }
 
     /// What the thread stored when it entered the kernel.
-    fn stored(&self, task: &Task) -> Result<ThreadRegisters, LinuxError> {
+    fn stored(&self, task: &Task) -> Result<Draft, LinuxError> {
         let place = self.place.as_ref().map(|place| place.value);
         let found = frame::of_task(&self.kernel, place, task)?;
         let Stored { cpu, is_partial } = found.value;
-        let mut thread = ThreadRegisters { cpu, how: found.how, ..ThreadRegisters::default() };
+        let mut thread = Draft { cpu, how: found.how, ..Draft::default() };
         self.distrust(&mut thread, task, is_partial);
         Ok(thread)
     }
 
     /// A system call of old kernels did not store what C functions preserve; the slots
     /// hold old values.
-    fn distrust(&self, thread: &mut ThreadRegisters, task: &Task, is_partial: bool) {
+    fn distrust(&self, thread: &mut Draft, task: &Task, is_partial: bool) {
         const PRESERVED: [&str; 6] = ["rbx", "rbp", "r12", "r13", "r14", "r15"];
         let is_compat = frame::is_compat(&thread.cpu);
         // 32-bit programs have the first two only.
@@ -227,7 +223,7 @@ impl RegisterFinder {
     }
 
     /// What is the same wherever the registers were.
-    fn finish(&self, thread: &mut ThreadRegisters, task: &Task, saved: Saved) {
+    fn finish(&self, thread: &mut Draft, task: &Task, saved: Saved) {
         let is_64_bit = self.kernel.linux().is_64_bit;
         thread.is_32_bit_code = !is_64_bit || frame::is_compat(&thread.cpu);
         thread.tls = tls::segments(&self.kernel, &self.object(task));

@@ -9,7 +9,7 @@ use vmss2core_machine::x86::{FpuState, Gpr, SegmentRegister, SegmentRegisters};
 use vmss2core_machine::{Checkpoint, Privilege, Registers, Vcpu, VcpuView, x86};
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory};
 
-use super::{RegisterFinder, ThreadRegisters};
+use super::{Draft, RegisterFinder};
 use crate::linux::{BetterSources, Kernel, LinuxError, Member, Symbol, Symbols, Task, Types};
 use crate::{Facts, LinuxFacts};
 
@@ -113,7 +113,7 @@ impl Guest {
         self.set(at + 512, 3);
     }
 
-    fn registers(self) -> Result<ThreadRegisters, LinuxError> {
+    fn registers(self) -> Result<Draft, LinuxError> {
         let mut memory = PhysicalMemory::new();
         memory.map(Gpa(0), RAM as u64, Arc::new(self.ram), 0).unwrap();
         let mut facts = Facts::default();
@@ -126,7 +126,7 @@ impl Guest {
             facts.vcpus = [VcpuView { index: 3, privilege, ..VcpuView::default() }].into();
             task.on_vcpu = Some(3);
         }
-        let root = (PagingMode::Identity, Root(Gpa(0)));
+        let root = (PagingMode::IDENTITY, Root(Gpa(0)));
         facts.linux = Some(Arc::new(LinuxFacts {
             is_64_bit: self.is_64_bit,
             kernel_root: Some(Found::new(root, "test")),
@@ -145,23 +145,23 @@ impl Guest {
             ..BetterSources::default()
         };
         let kernel = Kernel::open(&checkpoint, &facts, better).unwrap();
-        RegisterFinder::new(&kernel, std::slice::from_ref(&task)).registers(&task)
+        RegisterFinder::new(&kernel, std::slice::from_ref(&task)).draft(&task)
     }
 }
 
 fn selectors<const N: usize>(
-    thread: &ThreadRegisters,
+    thread: &Draft,
     of: impl Fn(&SegmentRegisters) -> [SegmentRegister; N],
 ) -> [u16; N] {
     of(&thread.cpu.segments).map(|segment| segment.selector.unwrap())
 }
 
 /// Of FS and GS.
-fn bases(thread: &ThreadRegisters) -> [Option<u64>; 2] {
+fn bases(thread: &Draft) -> [Option<u64>; 2] {
     [thread.cpu.segments.fs.base, thread.cpu.segments.gs.base]
 }
 
-fn first_vector(thread: &ThreadRegisters) -> Option<u8> {
+fn first_vector(thread: &Draft) -> Option<u8> {
     thread.cpu.fpu.as_ref()?.fxsave()?.get(160).copied()
 }
 

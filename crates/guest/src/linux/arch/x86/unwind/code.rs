@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use vmss2core_machine::paging::PagingMode;
+use vmss2core_machine::x86::modes;
 use vmss2core_mem::Gva;
 
 use crate::linux::Kernel;
@@ -21,7 +21,7 @@ pub(super) struct Code<'k> {
 
 impl<'k> Code<'k> {
     pub(super) fn of(kernel: &'k Kernel) -> Self {
-        let two_level = matches!(kernel.space().mode(), PagingMode::TwoLevel { .. });
+        let two_level = modes::is_two_level(kernel.space().mode());
         let lowest = match &kernel.linux().text {
             Some(text) if !kernel.linux().is_64_bit => text.value.start.0,
             _ => 1 << 63,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::x86::modes;
 use vmss2core_machine::{Checkpoint, x86};
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory};
 
@@ -166,9 +167,9 @@ fn physical(bytes: &[u8], is_64_bit: bool) -> Option<PhysicalMemory> {
 
 fn facts(is_64_bit: bool, code: u64) -> Facts {
     let root = if is_64_bit {
-        (PagingMode::FourLevel, Root(Gpa(0x1000)))
+        (modes::FOUR_LEVEL, Root(Gpa(0x1000)))
     } else {
-        (PagingMode::Identity, Root(Gpa(0)))
+        (PagingMode::IDENTITY, Root(Gpa(0)))
     };
     let text = KernelText { start: Gva(code), gpa: Gpa(0x20_0000), len: MODULE_AT };
     let linux = LinuxFacts {

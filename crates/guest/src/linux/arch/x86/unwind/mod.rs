@@ -94,16 +94,18 @@ impl Kernel {
     /// instruction and stack pointers and those that functions preserve, as the switch
     /// to another task saved them. Only the stack pointer if the rest makes no sense.
     /// What has ended has none.
-    pub fn sleeping_registers(&self, task: &Task) -> Result<Found<x86::Registers>, LinuxError> {
+    pub fn sleeping_registers(
+        &self,
+        task: &Task,
+    ) -> Result<Found<vmss2core_machine::Registers>, LinuxError> {
         if let Some(registers) = self.at_crash(task) {
-            return Ok(Found::new(registers, AT_CRASH));
+            return Ok(Found::new(registers.into(), AT_CRASH));
         }
         let (registers, how) = self.sleeping(task)?;
         let rip = Some(registers.ip).filter(|ip| *ip != 0);
-        Ok(Found::new(
-            x86::Registers { rip, general: registers.general, ..x86::Registers::default() },
-            how,
-        ))
+        let general = registers.general;
+        let found = x86::Registers { rip, general, ..x86::Registers::default() };
+        Ok(Found::new(found.into(), how))
     }
 
     fn sleeping(&self, task: &Task) -> Result<(Registers, &'static str), LinuxError> {

@@ -9,7 +9,8 @@ mod seeds;
 
 use std::sync::Arc;
 
-use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::paging::Root;
+use vmss2core_machine::x86::modes;
 use vmss2core_machine::{Checkpoint, Privilege, Registers, Vcpu, VcpuView, x86};
 use vmss2core_mem::{Found, Gpa, PhysicalMemory};
 
@@ -216,7 +217,7 @@ impl Machine {
         memory.map(Gpa(0), RAM as u64, Arc::new(self.ram), 0).unwrap();
         let vcpu = Vcpu { index: 0, halted: None, registers: Registers::X86(Box::new(self.vcpu)) };
         let checkpoint = Checkpoint { memory, vcpus: [vcpu].into(), ..Checkpoint::default() };
-        let root = (PagingMode::FourLevel, Root(Gpa(0x1000)));
+        let root = (modes::FOUR_LEVEL, Root(Gpa(0x1000)));
         let text = KernelText { start: Gva(CODE), gpa: Gpa(2 << 20), len: CODE_LEN };
         let linux = LinuxFacts {
             is_64_bit: true,

@@ -2,6 +2,7 @@
 //! are unwound.
 
 pub(in crate::windows) mod cpus;
+pub(in crate::windows) mod hints;
 mod registers;
 pub(in crate::windows) mod roots;
 pub(in crate::windows) mod stack;

@@ -6,14 +6,14 @@
 use std::ops::ControlFlow;
 
 use vmss2core_machine::paging::{AddressSpace, PagingMode, Root};
+use vmss2core_machine::x86::entry::{ADDRESS, PRESENT};
+use vmss2core_machine::x86::modes;
 use vmss2core_mem::{Found, Gpa, PhysicalMemory};
 
 use crate::cpu::Cpu;
 use crate::macos::{KernelImage, place};
 use crate::scan;
 
-const PRESENT: u64 = 1;
-const FRAME: u64 = 0x000f_ffff_ffff_f000;
 /// Bits of an entry that XNU leaves clear: all between address and no-execute.
 const UNUSED: u64 = 0x7ff0_0000_0000_0000;
 /// The kernel's own root lies behind its image, not farther than this.
@@ -48,7 +48,7 @@ pub(in crate::macos) fn by_scan(
     scan::data(memory, 0, &mut |gpa, bytes| search.visit(gpa, bytes));
     let Search { own, other, .. } = search;
     let root = |(gpa, what): (Gpa, &str)| {
-        Found::new((PagingMode::FourLevel, Root(gpa)), format!("{what} at physical {gpa}"))
+        Found::new((modes::FOUR_LEVEL, Root(gpa)), format!("{what} at physical {gpa}"))
     };
     let own = own.map(|gpa| (gpa, "the kernel's own page tables"));
     own.or(other.map(|gpa| (gpa, "page tables of a process"))).map(root)
@@ -87,7 +87,7 @@ impl Search<'_> {
             return false;
         };
         last & (PRESENT | UNUSED) == PRESENT
-            && self.memory.contains(Gpa(last & FRAME), 0x1000)
-            && maps(&AddressSpace::new(self.memory, PagingMode::FourLevel, Root(at)), self.image)
+            && self.memory.contains(Gpa(last & ADDRESS), 0x1000)
+            && maps(&AddressSpace::new(self.memory, modes::FOUR_LEVEL, Root(at)), self.image)
     }
 }

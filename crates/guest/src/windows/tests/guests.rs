@@ -4,19 +4,20 @@ use std::fs::File;
 use std::sync::Arc;
 
 use vmss2core_lab::windows::{Fixture, MiniNt, Paging, make};
-use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_machine::paging::Root;
+use vmss2core_machine::x86::modes;
 use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
 
-use super::view::View;
+use crate::windows::View;
 
 /// A guest and its memory.
-pub(super) struct Guest {
-    pub(super) nt: MiniNt,
-    pub(super) memory: PhysicalMemory,
+pub(in crate::windows) struct Guest {
+    pub(in crate::windows) nt: MiniNt,
+    pub(in crate::windows) memory: PhysicalMemory,
 }
 
 impl Guest {
-    pub(super) fn of(fixture: &Fixture) -> Self {
+    pub(in crate::windows) fn of(fixture: &Fixture) -> Self {
         let nt = make(fixture).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         nt.machine.ram.write_to(file.path()).unwrap();
@@ -28,17 +29,17 @@ impl Guest {
         Self { nt, memory }
     }
 
-    pub(super) fn view(&self) -> View {
+    pub(in crate::windows) fn view(&self) -> View {
         let mode = match self.nt.truth.paging {
-            Paging::TwoLevel => PagingMode::TwoLevel { large_pages: true },
-            Paging::Pae => PagingMode::Pae,
-            Paging::FourLevel => PagingMode::FourLevel,
-            Paging::FiveLevel => PagingMode::FiveLevel,
+            Paging::TwoLevel => modes::TWO_LEVEL_PSE,
+            Paging::Pae => modes::PAE,
+            Paging::FourLevel => modes::FOUR_LEVEL,
+            Paging::FiveLevel => modes::FIVE_LEVEL,
         };
         View::new(&self.memory, mode, Root(Gpa(self.nt.truth.dtb)))
     }
 
-    pub(super) fn symbol(&self, name: &str) -> Gva {
+    pub(in crate::windows) fn symbol(&self, name: &str) -> Gva {
         Gva(self.nt.truth.symbols[name])
     }
 }

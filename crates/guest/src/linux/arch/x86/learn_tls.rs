@@ -7,14 +7,16 @@
 use vmss2core_machine::x86;
 use vmss2core_mem::{Gva, Sums};
 
-use super::members::Members;
-use super::memory::{Memory, Shot};
-use super::process::Process;
+use crate::linux::learn::{Members, Memory, Process, Shot};
 
 /// `tls_array`: three descriptors.
 const TLS_LEN: u64 = 24;
 
-pub(super) fn learn(memory: &Memory<'_>, processes: &[Process], members: &mut Members) {
+pub(in crate::linux) fn learn_tls(
+    memory: &Memory<'_>,
+    processes: &[Process],
+    members: &mut Members,
+) {
     let Some(sp) = members.task("thread.sp") else { return };
     let found = if memory.word_len() == 8 {
         bases(processes, sp, members)

@@ -98,7 +98,7 @@ impl Search<'_, '_> {
         const FIXED: Gva = Gva(0xffdf_f000);
         let mut found: Vec<Gva> = Vec::new();
         let of_vcpu = |cpu: &Cpu<'_>| {
-            self.candidates(cpu.vcpu).into_iter().find(|kpcr| self.is_region(*kpcr))
+            self.candidates(cpu.registers.x86()?).into_iter().find(|kpcr| self.is_region(*kpcr))
         };
         let fixed = (!self.is_64_bit && self.is_region(FIXED)).then_some(FIXED);
         for region in self.vcpus.iter().filter_map(of_vcpu).chain(fixed) {
@@ -125,8 +125,8 @@ impl Search<'_, '_> {
     /// mode FS is something else.
     fn base_of_selector(&self, vcpu: &x86::Registers) -> Option<u64> {
         const SELECTOR: u64 = 0x30;
-        let low = self.view.uint(Gva(vcpu.gdtr.base?.checked_add(SELECTOR)?), 8)?;
-        Some(low >> 16 & 0xff_ffff | low >> 56 << 24)
+        let descriptor = self.view.uint(Gva(vcpu.gdtr.base?.checked_add(SELECTOR)?), 8)?;
+        Some(x86::descriptor_base(descriptor))
     }
 
     fn is_region(&self, Gva(kpcr): Gva) -> bool {
@@ -141,7 +141,8 @@ impl Search<'_, '_> {
         let mut taken = Vec::new();
         let mut owner = |kpcr: &Gva| {
             let free = self.vcpus.iter().filter(|cpu| !taken.contains(&cpu.index));
-            let found = free.filter_map(|cpu| Some((cpu.index, self.match_of(*kpcr, cpu.vcpu)?)));
+            let found = free
+                .filter_map(|cpu| Some((cpu.index, self.match_of(*kpcr, cpu.registers.x86()?)?)));
             let (index, how) = found.min_by_key(|(_, (rank, _))| *rank)?;
             taken.push(index);
             Some(Found::new(index, how.1))
@@ -248,8 +249,11 @@ impl Search<'_, '_> {
 /// Who runs on a vCPU, by the PDB name of the image around its instruction
 /// pointer.
 fn holder(cpu: &Cpu<'_>) -> String {
-    let name =
-        cpu.space.as_ref().zip(cpu.vcpu.rip).and_then(|(space, rip)| pdb_around(space, Gva(rip)));
+    let name = cpu
+        .space
+        .as_ref()
+        .zip(cpu.registers.pc())
+        .and_then(|(space, rip)| pdb_around(space, Gva(rip)));
     match name.as_deref() {
         Some(name) if name.starts_with("hv") => format!("the hypervisor ({name})"),
         Some(name) if name.starts_with("securekernel") || name.starts_with("skci") => {

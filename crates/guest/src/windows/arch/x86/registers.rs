@@ -8,7 +8,7 @@ use vmss2core_machine::x86;
 use vmss2core_machine::x86::Gpr;
 use vmss2core_mem::Gva;
 
-use crate::windows::x86::unwind::Registers;
+use crate::windows::arch::x86::unwind::Registers;
 use crate::windows::{Kernel, WindowsCpu};
 
 /// Those of a vCPU.

@@ -8,6 +8,8 @@
 use std::ops::ControlFlow;
 
 use vmss2core_machine::paging::{AddressSpace, PagingMode, Root};
+use vmss2core_machine::x86::entry::{ADDRESS, PRESENT};
+use vmss2core_machine::x86::{self, modes};
 use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
 
 use crate::cpu::Cpu;
@@ -72,8 +74,10 @@ fn control_regions<'s>(
 ) -> impl Iterator<Item = Gva> + 's {
     /// Pages from the interrupt table down to the region's start.
     const PAGES: usize = 0x21;
-    let by_gs = [cpu.vcpu.segments.gs.base, cpu.vcpu.msrs.kernel_gs_base].into_iter().flatten();
-    let idt = cpu.vcpu.idtr.base.map(Gva);
+    let x86 = cpu.registers.x86();
+    let gs = |x86: &x86::Registers| [x86.segments.gs.base, x86.msrs.kernel_gs_base];
+    let by_gs = x86.map(gs).into_iter().flatten().flatten();
+    let idt = x86.and_then(|x86| x86.idtr.base).map(Gva);
     let below = idt.into_iter().flat_map(|idt| pages_down(idt).take(PAGES));
     by_gs.map(Gva).chain(below).filter(move |kpcr| {
         let word = |at: u64| space.read_u64(Gva(kpcr.0.wrapping_add(at))).ok();
@@ -108,7 +112,7 @@ pub(in crate::windows) fn low_stub(memory: &PhysicalMemory) -> Option<LowStub> {
 fn of_low_stub(memory: &PhysicalMemory) -> Option<KernelTables> {
     const LA57: u64 = 1 << 12;
     let stub = low_stub(memory)?;
-    let mode = if stub.cr4 & LA57 == 0 { PagingMode::FourLevel } else { PagingMode::FiveLevel };
+    let mode = if stub.cr4 & LA57 == 0 { modes::FOUR_LEVEL } else { modes::FIVE_LEVEL };
     let how = format!("processor start block at physical {:#x}", stub.gpa.0);
     KernelTables::of(AddressSpace::new(memory, mode, mode.root_of(stub.cr3)), how)
 }
@@ -143,7 +147,7 @@ pub(in crate::windows) fn by_scan(
 /// every program of Windows sees.
 fn may_be_windows(cpus: &[Cpu<'_>]) -> bool {
     let mut spaces = cpus.iter().filter_map(|cpu| cpu.space.as_ref());
-    let has_paging = |space: &AddressSpace| space.mode() != PagingMode::Identity;
+    let has_paging = |space: &AddressSpace| space.mode() != PagingMode::IDENTITY;
     !spaces.clone().any(has_paging) || spaces.any(|space| shared::of_program(space).is_some())
 }
 
@@ -153,15 +157,15 @@ fn of_page(memory: &PhysicalMemory, gpa: Gpa, page: &[u8]) -> Option<KernelTable
         KernelTables::of(AddressSpace::new(memory, mode, Root(root)), how)
     };
     let itself = |mode| tables(mode, gpa, "a root that maps itself");
-    let wide = [PagingMode::FourLevel, PagingMode::FiveLevel];
+    let wide = [modes::FOUR_LEVEL, modes::FIVE_LEVEL];
     let found = wide.into_iter().filter(|_| maps_itself_64(gpa, page)).find_map(itself);
     let narrow = || {
-        let mode = PagingMode::TwoLevel { large_pages: true };
+        let mode = modes::TWO_LEVEL_PSE;
         maps_itself_32(gpa, page).then(|| itself(mode)).flatten()
     };
     let extended = || {
         pae_roots(page).into_iter().find_map(|at| {
-            tables(PagingMode::Pae, gpa.checked_add(at)?, "a table of four page directories")
+            tables(modes::PAE, gpa.checked_add(at)?, "a table of four page directories")
         })
     };
     found.or_else(narrow).or_else(extended)
@@ -170,8 +174,8 @@ fn of_page(memory: &PhysicalMemory, gpa: Gpa, page: &[u8]) -> Option<KernelTable
 /// One entry of the upper half is the page itself; a root has empty parts in
 /// both halves.
 fn maps_itself_64(gpa: Gpa, page: &[u8]) -> bool {
-    const PRESENT_AND_FRAME: u64 = 0x000f_ffff_ffff_f001;
-    let wanted = gpa.0 | 1;
+    const PRESENT_AND_FRAME: u64 = PRESENT | ADDRESS;
+    let wanted = gpa.0 | PRESENT;
     let entries = page.as_chunks::<8>().0;
     let upper = entries.iter().skip(256);
     let to_itself = upper.filter(|entry| u64::from_le_bytes(**entry) & PRESENT_AND_FRAME == wanted);

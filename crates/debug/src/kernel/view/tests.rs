@@ -1,0 +1,94 @@
+//! What debuggers are told of a guest's system.
+
+use std::sync::Arc;
+
+use vmss2core_machine::VcpuView;
+use vmss2core_machine::paging::Paging;
+use vmss2core_machine::x86::modes::FOUR_LEVEL;
+use vmss2core_mem::Found;
+
+use super::*;
+use crate::kernel::{KernelTarget, Vcpus};
+use vmss2core_gdb::fuzzing::Toy;
+use vmss2core_gdb::{Outcome, Session};
+
+fn reply(session: &mut Session<'_>, packet: &str) -> Vec<u8> {
+    match session.handle(packet.as_bytes()) {
+        Outcome::Reply(reply) => reply.payload().to_vec(),
+        Outcome::Running(_) => panic!("{packet} runs"),
+    }
+}
+
+/// lldb looks for the kernel of macOS by itself if it is told of no system.
+#[test]
+fn of_a_guest_that_is_not_known_no_system_is_told_and_no_slide() {
+    let checkpoint = Checkpoint::default();
+    let paging = Paging {
+        mode: Found::new(FOUR_LEVEL, "CR4"),
+        root: FOUR_LEVEL.root_of(0),
+        no_execute: Some(true),
+    };
+    let vcpu = VcpuView { paging: Some(paging), ..VcpuView::default() };
+    let facts = Facts { vcpus: [vcpu].into(), ..Facts::default() };
+    let vcpus = Vcpus::new(KernelView::new(&checkpoint, &facts, None));
+    let target = KernelTarget::new(&checkpoint.memory, Arc::new(vcpus));
+    let toy = Toy::default();
+    let mut session = Session::new(Arc::new(target), &toy);
+    let mut ask = |packet: &str| reply(&mut session, packet);
+    ask("QThreadSuffixSupported");
+    assert_eq!(ask("qHostInfo"), b"ptrsize:8;endian:little;");
+    assert_eq!(ask("qProcessInfo"), b"pid:1;ptrsize:8;endian:little;");
+    assert_eq!(ask("qOffsets"), b"");
+    assert_eq!(ask("qXfer:libraries:read::0,1000"), b"E00");
+}
+
+/// What makes lldb's plugin for that kernel take it where it is.
+#[test]
+fn of_macos_the_kernels_place_is_told_and_no_slide() {
+    use vmss2core_guest::macos::{KernelImage, Kext, KextList, MacosFacts, Uuid};
+    use vmss2core_mem::Gpa;
+
+    let image = KernelImage {
+        base: Gva(0xffff_ff80_0160_0000),
+        gpa: Gpa(0x160_0000),
+        collection: None,
+        uuid: Some(Uuid([0xab; 16])),
+        segments: Vec::new(),
+    };
+    let kext = |base| Kext {
+        info: Gva(1),
+        name: "org.example<".to_owned(),
+        version: "1".to_owned(),
+        base,
+        size_bytes: 1,
+        uuid: None,
+    };
+    let kexts = KextList { kexts: vec![kext(Some(Gva(0x1000))), kext(None)], torn: None };
+    let macos = MacosFacts {
+        is_64_bit: true,
+        image: Some(Found::new(image, "made")),
+        kexts: Some(Found::new(kexts, "made")),
+        ..MacosFacts::default()
+    };
+    let os = Some(Found::new(OperatingSystem::MacOs, "made"));
+    let facts = Facts { os, macos: Some(macos.into()), ..Facts::default() };
+    let checkpoint = Checkpoint::default();
+    let vcpus = Vcpus::new(KernelView::new(&checkpoint, &facts, None));
+    let target = KernelTarget::new(&checkpoint.memory, Arc::new(vcpus));
+    let toy = Toy::default();
+    let mut session = Session::new(Arc::new(target), &toy);
+    let mut ask = |packet: &str| reply(&mut session, packet);
+    let kind = "triple:7838365f36342d6170706c652d6d61636f7378;vendor:apple;ostype:macosx;\
+                ptrsize:8;endian:little;";
+    assert_eq!(ask("qHostInfo"), kind.as_bytes());
+    let process = format!(
+        "pid:1;{kind}main-binary-uuid:ABABABAB-ABAB-ABAB-ABAB-ABABABABABAB;\
+         main-binary-address:ffffff8001600000;"
+    );
+    assert_eq!(ask("qProcessInfo"), process.as_bytes());
+    assert_eq!(ask("qShlibInfoAddr"), b"ffffff8001600000");
+    assert_eq!(ask("qOffsets"), b"");
+    let listed = "l<library-list>\n<library name=\"org.example&lt;\">\n\
+                  <segment address=\"0x1000\"/>\n</library>\n</library-list>\n";
+    assert_eq!(ask("qXfer:libraries:read::0,1000"), listed.as_bytes());
+}

@@ -1,0 +1,3 @@
+//! What tests of Windows share.
+
+pub(super) mod guests;
