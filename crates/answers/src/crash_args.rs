@@ -6,7 +6,7 @@ use serde::Serialize;
 use vmss2core_guest::LinuxFacts;
 use vmss2core_mem::text::shell_path;
 
-use crate::info::Hex;
+use crate::info::{Hex, signed_hex};
 use crate::next::{CommandLine, Step, Steps};
 use crate::page::{Answer, Page};
 
@@ -22,9 +22,9 @@ pub struct CrashArgsReport {
     /// How far the kernel lies from where it was linked: crash's `--kaslr`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kaslr: Option<Hex>,
-    /// Physical less link address: crash's `-m phys_base`, 64 bits.
+    /// Physical less link address, which may be negative. crash takes its 64 bits.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub phys_base: Option<Hex>,
+    pub phys_base: Option<String>,
     /// The lines, by what they are for.
     pub steps: Vec<Step>,
 }
@@ -43,14 +43,14 @@ impl CrashArgsReport {
             release: linux.release.as_ref().map(|release| release.value.clone()),
             build_id: info.and_then(|info| info.get("BUILD-ID")).map(str::to_owned),
             kaslr: linux.kaslr_offset.as_ref().map(|slide| Hex(slide.value)),
-            phys_base: linux.phys_base.as_ref().map(|base| Hex(base.value.cast_unsigned())),
+            phys_base: linux.phys_base.as_ref().map(|base| signed_hex(base.value)),
             steps: Steps::new(Some(linux), inputs, line).debuggers(linux, vmlinux.as_deref()),
         }
     }
 }
 
 impl Answer for CrashArgsReport {
-    const SCHEMA: &'static str = "vmss2core/crash-args/1";
+    const SCHEMA: &'static str = "vmss2core/crash-args/2";
 
     /// Lines for a shell, with comments.
     fn page(&self, page: &mut Page<'_>) {

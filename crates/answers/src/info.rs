@@ -573,7 +573,8 @@ fn root_address(root: Root) -> Hex {
     Hex(root.0.0)
 }
 
-fn signed_hex(value: i64) -> String {
+/// A number that may be negative, in the one form that JSON and text have.
+pub(crate) fn signed_hex(value: i64) -> String {
     let sign = if value < 0 { "-" } else { "" };
     format!("{sign}{:#x}", value.unsigned_abs())
 }

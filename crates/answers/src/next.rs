@@ -81,14 +81,14 @@ impl<'a> Steps<'a> {
             return Vec::new();
         }
         if facts.windows.is_some() {
-            return self.windows(checkpoint);
+            return self.windows(facts);
         }
         if facts.macos.as_ref().is_some_and(|macos| macos.is_64_bit) {
-            return self.macos(checkpoint);
+            return self.macos(facts);
         }
         match self.linux {
-            Some(linux) => self.linux(linux, checkpoint),
-            None => self.unknown_guest(checkpoint),
+            Some(linux) => self.linux(linux, facts),
+            None => self.unknown_guest(facts),
         }
     }
 
@@ -104,9 +104,9 @@ impl<'a> Steps<'a> {
         self.line(Action::Write { format, path, chosen: None })
     }
 
-    fn linux(&self, linux: &LinuxFacts, checkpoint: &Checkpoint) -> Vec<Step> {
+    fn linux(&self, linux: &LinuxFacts, facts: &Facts) -> Vec<Step> {
         let mut steps = self.vmcore(linux, None);
-        if has_address_space(checkpoint) {
+        if has_address_space(facts) {
             steps.push(self.gdb(linux, &symbols(linux).vmlinux));
         }
         let kernels = Action::Write {
@@ -162,8 +162,8 @@ impl<'a> Steps<'a> {
         Step::new(purpose, [core, format!("gdb -ex '{load}' -ex 'core-file vmss.core0'")])
     }
 
-    fn windows(&self, checkpoint: &Checkpoint) -> Vec<Step> {
-        let stacks = has_address_space(checkpoint).then(|| self.ask("bt"));
+    fn windows(&self, facts: &Facts) -> Vec<Step> {
+        let stacks = has_address_space(facts).then(|| self.ask("bt"));
         let questions = [self.ask("ps"), self.ask("modules")];
         vec![
             Step::new("what runs, what is loaded, and where", questions.into_iter().chain(stacks)),
@@ -172,20 +172,20 @@ impl<'a> Steps<'a> {
         ]
     }
 
-    fn macos(&self, checkpoint: &Checkpoint) -> Vec<Step> {
+    fn macos(&self, facts: &Facts) -> Vec<Step> {
         let served = [self.line(Action::Serve), "lldb mach_kernel -o 'gdb-remote 8864'".to_owned()];
         let mut steps = vec![
             Step::new("kernel extensions, and where they are", [self.ask("modules")]),
             Step::new("lldb, which finds the kernel and its extensions by itself", served),
         ];
-        steps.extend(self.unknown_guest(checkpoint));
+        steps.extend(self.unknown_guest(facts));
         steps
     }
 
-    fn unknown_guest(&self, checkpoint: &Checkpoint) -> Vec<Step> {
+    fn unknown_guest(&self, facts: &Facts) -> Vec<Step> {
         let physical = [self.write("elf-physical", "vmss.core"), "gdb -c vmss.core".to_owned()];
         let mut steps = vec![Step::new("gdb: physical memory and registers", physical)];
-        if has_address_space(checkpoint) {
+        if has_address_space(facts) {
             let linear = [self.write("elf-linear", "vmss.core0"), "gdb -c vmss.core0".to_owned()];
             steps.push(Step::new("gdb: one vCPU's virtual address space", linear));
         }
@@ -199,8 +199,8 @@ impl<'a> Steps<'a> {
 }
 
 /// Whether a vCPU has virtual addresses that can be told.
-fn has_address_space(checkpoint: &Checkpoint) -> bool {
-    checkpoint.vcpus.iter().any(|vcpu| vcpu.x86().is_some())
+fn has_address_space(facts: &Facts) -> bool {
+    facts.vcpus.iter().any(|vcpu| vcpu.mode().is_some())
 }
 
 fn symbols(linux: &LinuxFacts) -> DebugSymbols {

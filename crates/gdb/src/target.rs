@@ -204,7 +204,8 @@ pub trait GuestFile: Send {
 
 /// What is attached when a client names it.
 pub trait Attach: Send + Sync {
-    /// A process by its number; the error is a sentence for the user.
+    /// A process by its number, or by another that stands for it: the inferior has the
+    /// number that was asked for. The error is a sentence for the user.
     fn attach(&self, pid: u32) -> Result<Arc<dyn Inferior>, String>;
 }
 

@@ -103,9 +103,14 @@ pub(crate) fn report(error: &Error) -> Exit {
     if is_broken_pipe(error) {
         return Exit::Done;
     }
-    let advice = advice(error).map_or_else(String::new, |advice| format!("; {advice}"));
-    output::talk(&format!("vmss2core: {error:#}{advice}"));
+    output::talk(&format!("vmss2core: {}", advised(error)));
     code_for(error)
+}
+
+/// An error as a sentence, with what the user may type.
+pub(crate) fn advised(error: &Error) -> String {
+    let advice = advice(error).map_or_else(String::new, |advice| format!("; {advice}"));
+    format!("{error:#}{advice}")
 }
 
 /// What the user may type against an error.

@@ -29,7 +29,7 @@ fn crash_args(guest: &Guest, options: &[&Path]) -> Result<Value> {
     let mut program = Command::new(PROGRAM);
     program.args(["crash-args", "--json"]).args(options).arg(&checkpoint);
     let report: Value = serde_json::from_str(&judges::output(&mut program)?)?;
-    let violations = schema::violations(&schema::load("crash-args-1.json"), &report);
+    let violations = schema::violations(&schema::load("crash-args-2.json"), &report);
     ensure!(violations.is_empty(), "{violations:?}");
     Ok(report)
 }
@@ -49,6 +49,12 @@ fn lines_work(name: &str) -> Result<()> {
     let text = guest.truth()?;
     let release = text.text("version")?.split(' ').nth(2).context("no release")?;
     ensure!(report["release"] == release, "{report:#}");
+    let checkpoint = cores::checkpoint(&guest, &Wrap::split())?;
+    let mut info = Command::new(PROGRAM);
+    let info: Value =
+        serde_json::from_str(&judges::output(info.args(["info", "--json"]).arg(&checkpoint))?)?;
+    let of_info = &info["guest"]["linux"]["phys_base"]["value"];
+    ensure!(report["phys_base"] == *of_info, "{report:#} {of_info}");
     let dir = cores::linux(&guest)?.dir;
     let line_of_crash = line(&report, "crash")?;
     let paths: Vec<_> = line_of_crash.split(' ').skip(1).map(|word| dir.join(word)).collect();

@@ -329,13 +329,7 @@ fn processes_are_looked_at_side_by_side() -> Result<()> {
 #[test]
 fn what_cannot_be_attached_to_is_refused() -> Result<()> {
     let served = Served::of("linux-6.1")?;
-    let thread = tid_of(&served.guest, "mt-sleeper")?;
-    let pid = served.pid("mt")?;
-    let refused = [
-        ("2".to_owned(), "is a thread of the kernel".to_owned()),
-        ("77777".to_owned(), "the guest has no process 77777".to_owned()),
-        (thread.to_string(), format!("is a thread of process {pid}: attach to {pid}")),
-    ];
+    let refused = [("2", "is a thread of the kernel"), ("77777", "the guest has no process 77777")];
     for (judge, shows_sentences) in [(gdb()?, false), (gdb_trixie()?, true)] {
         for (number, why) in &refused {
             let attach = format!(
@@ -353,6 +347,51 @@ fn what_cannot_be_attached_to_is_refused() -> Result<()> {
             let at_once = said.lines().find(|line| line.starts_with("refused: Att"));
             ensure!(!shows_sentences || at_once.is_some_and(|line| line.contains(why)), "{said}");
         }
+    }
+    Ok(())
+}
+
+/// The number of a thread attaches its process, that thread in front, and the process is
+/// told; its other threads and its memory are the same.
+#[test]
+fn a_threads_number_attaches_its_process() -> Result<()> {
+    let served = Served::of("linux-6.1")?;
+    let (pid, sleeper) = (served.pid("mt")?, tid_of(&served.guest, "mt-sleeper")?);
+    let value = served.guest.truth()?.values("mt")?;
+    let value = value.iter().find(|(of, ..)| of == "lab_main_value").context("no value")?.2;
+    let of_a_task = format!("monitor vtop 0xffffffff81000000 {sleeper}");
+    for judge in [gdb()?, gdb_trixie()?] {
+        let attach = format!("attach {sleeper}");
+        let lines = [
+            &served.connect(),
+            &attach,
+            "thread",
+            "p/x lab_main_value",
+            "monitor problems",
+            "thread apply all bt",
+            &of_a_task,
+        ];
+        let said = ask(&judge, &lines)?;
+        ensure_contains("the thread itself", &said, &format!("Thread {sleeper}.{sleeper} "))?;
+        ensure_contains("its value", &said, &format!("= {value:#x}\n"))?;
+        let told = format!("{sleeper} (mt-sleeper) is a thread of process {pid}");
+        ensure!(said.matches(&told).count() == 2, "problems and vtop say so: {said}");
+        ensure!(by_thread(&said).len() == 4, "{said}");
+    }
+    Ok(())
+}
+
+/// The same for `--pid`, which takes names too.
+#[test]
+fn one_process_is_served_whichever_way_it_is_named() -> Result<()> {
+    let guest = guests::guest("linux-6.1")?;
+    let checkpoint = cores::checkpoint(&guest, &Wrap::split())?;
+    let sleeper = tid_of(&guest, "mt-sleeper")?.to_string();
+    for which in [sleeper.as_str(), "mt"] {
+        let server = Server::start(&checkpoint, &["--pid", which])?;
+        let remote = format!("target remote {}", server.socket().display());
+        let said = ask(&gdb()?, &[&remote, "thread apply all bt"])?;
+        ensure!(by_thread(&said).len() == 4, "{which}: {said}");
     }
     Ok(())
 }

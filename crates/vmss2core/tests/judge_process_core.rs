@@ -65,6 +65,26 @@ impl Process {
     }
 }
 
+/// The core is the same by number and by name; by the number of a thread it starts with
+/// that thread, and whose it is is said.
+#[test]
+fn a_process_is_meant_by_number_by_name_and_by_its_threads() -> Result<()> {
+    let process = Process::of("linux-6.1", "mt")?;
+    let sleeper = tid_of(&process.guest, "mt-sleeper")?.to_string();
+    let core = |which: &str, name: &str| -> Result<(Vec<u8>, String)> {
+        let run = cores::converted(&process.guest, &Wrap::split(), &["core", "--pid", which])?;
+        Ok((fs::read(run.path(name))?, run.stderr.clone()))
+    };
+    let by_number = fs::read(process.path())?;
+    let (by_name, talk) = core("mt", &process.name())?;
+    ensure!(by_name == by_number, "not the same core");
+    ensure!(!talk.contains("is a thread of"), "{talk}");
+    let (by_thread, talk) = core(&sleeper, &format!("core.{sleeper}"))?;
+    ensure!(by_thread.len() == by_number.len(), "not the same process");
+    let said = format!("{sleeper} (mt-sleeper) is a thread of process {}", process.pid);
+    ensure_contains("whose thread it is", &talk, &said)
+}
+
 fn stacks_name_the_functions(name: &str) -> Result<()> {
     let process = Process::of(name, "mt")?;
     let said = process.gdb(&["thread apply all bt"])?;

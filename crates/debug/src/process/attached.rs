@@ -7,7 +7,7 @@ use vmss2core_gdb::description::Description;
 use vmss2core_gdb::{Inferior, Linked, LinkedLibrary, Region, Thread};
 use vmss2core_guest::linux::{
     Kernel, Libraries, Library, MappedFile, Process, RegisterFinder, Task, ThreadRegisters, Vma,
-    VmaFlags, living_threads,
+    VmaFlags, living_threads, thread_of_process,
 };
 use vmss2core_machine::paging::{AddressSpace, Permissions};
 use vmss2core_machine::{Registers, Width};
@@ -20,6 +20,8 @@ const AT_PHDR: u64 = 3;
 
 /// A process with its threads.
 pub struct Attached {
+    /// The number that it was asked for by: its own, or that of one of its threads.
+    number: u32,
     process: Process,
     tasks: Vec<Task>,
     threads: Vec<Thread>,
@@ -33,22 +35,24 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// The process that a task is of; `tasks` are all of the guest's. Threads whose
+    /// The process that `task` is of, which is asked for by `number`; `tasks` are all of
+    /// the guest's. The number of a thread is that thread's and its process's: clients
+    /// name the process by it from then on, and find that thread in front. Threads whose
     /// registers cannot be found are left out; the error is a sentence.
     pub(super) fn new(
         kernel: &Kernel,
         finder: &RegisterFinder,
-        task: &Task,
+        (number, task): (u32, &Task),
         tasks: &[Task],
     ) -> Result<Self, String> {
         let pid = task.pid;
         let process = Process::of(kernel, task).map_err(|error| with_reasons(&error))?;
-        let is_leader = |task: &&Task| task.is_leader();
-        let (leaders, others): (Vec<&Task>, Vec<&Task>) =
-            tasks.iter().filter(|task| task.pid == pid).partition(is_leader);
-        let tasks: Vec<Task> = leaders.into_iter().chain(others).cloned().collect();
+        let mut tasks: Vec<Task> = tasks.iter().filter(|task| task.pid == pid).cloned().collect();
+        tasks.sort_by_key(|task| (task.tid != number, !task.is_leader()));
         let mut problems: Vec<String> =
             process.problems().iter().map(|problem| problem.message.clone()).collect();
+        let asked_for = tasks.iter().find(|task| task.tid == number);
+        problems.extend(asked_for.and_then(thread_of_process));
         let found = states(finder, living_threads(&tasks, pid), &mut problems);
         if found.is_empty() {
             return Err(format!(
@@ -62,6 +66,7 @@ impl Attached {
         let description = registers::description(!process.is_32_bit(), &examples);
         let threads = tasks.iter().filter(|task| found.contains_key(&task.tid)).map(thread);
         Ok(Self {
+            number,
             threads: threads.collect(),
             registers,
             description,
@@ -221,7 +226,7 @@ fn linked(libraries: &Libraries) -> Linked {
 
 impl Inferior for Attached {
     fn pid(&self) -> u32 {
-        self.process.task().pid
+        self.number
     }
 
     fn threads(&self) -> &[Thread] {

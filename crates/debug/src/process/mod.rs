@@ -89,7 +89,8 @@ impl Processes {
         self.tasks.get_or_init(list).as_deref().map_err(Clone::clone)
     }
 
-    /// A process by its number; the error is a sentence for the user.
+    /// A process by its number or by that of one of its threads; the error is a sentence
+    /// for the user.
     fn find(&self, pid: u32) -> Result<Arc<Attached>, String> {
         let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
         attached.retain(|_, process| process.strong_count() > 0);
@@ -99,7 +100,7 @@ impl Processes {
         let tasks = self.tasks()?;
         let task = choose(tasks, pid)?;
         let finder = self.finder.get_or_init(|| RegisterFinder::new(&self.kernel, tasks));
-        let process = Arc::new(Attached::new(&self.kernel, finder, task, tasks)?);
+        let process = Arc::new(Attached::new(&self.kernel, finder, (pid, task), tasks)?);
         attached.insert(pid, Arc::downgrade(&process));
         Ok(process)
     }
@@ -154,7 +155,7 @@ impl Target for Processes {
 impl Attach for Processes {
     fn attach(&self, pid: u32) -> Result<Arc<dyn Inferior>, String> {
         match &self.only {
-            Some(only) if only.pid() != pid => Err(format!(
+            Some(only) if !only.tasks().iter().any(|task| task.tid == pid) => Err(format!(
                 "only process {} is served: start the server without {PID} to attach to others",
                 only.pid()
             )),
@@ -192,14 +193,10 @@ impl GuestFiles for Processes {
     }
 }
 
-/// The first thread of a process, if it can be attached to.
+/// A thread of the process that is asked for, if it can be attached to.
 fn choose(tasks: &[Task], pid: u32) -> Result<&Task, String> {
     let refused = match process_meant(tasks, pid) {
-        Ok(task) if task.pid == pid => return Ok(task),
-        Ok(thread) => {
-            let (name, of) = (&thread.comm, thread.pid);
-            return Err(format!("{pid} ({name}) is a thread of process {of}: attach to {of}"));
-        }
+        Ok(task) => return Ok(task),
         Err(refused) => refused,
     };
     let name = refused.task().map(|task| task.comm.as_str()).unwrap_or_default();
@@ -250,11 +247,11 @@ mod tests {
             (0, "\"monitor ps\" lists them"),
             (77, "the guest has no process 77"),
             (2, "\"monitor bt 2\" prints its stack"),
-            (8, "attach to 7"),
             (9, "has ended"),
         ] {
             let said = choose(&tasks, pid).unwrap_err();
             assert!(said.contains(why), "{said}");
         }
+        assert_eq!(choose(&tasks, 8).map(|task| (task.tid, task.pid)), Ok((8, 7)));
     }
 }

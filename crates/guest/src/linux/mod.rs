@@ -57,7 +57,7 @@ pub use stack::{Backtrace, Frame, FrameKind, StackEnd};
 pub use symbols::{Symbol, Symbols};
 pub use task::{
     CommandLine, NoProcess, Task, TaskState, Tasks, ThreadRegisters, living_threads, process_meant,
-    processes_asked_for,
+    processes_asked_for, thread_of_process,
 };
 pub use time::Clock;
 pub use uts::UtsName;

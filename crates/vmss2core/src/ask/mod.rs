@@ -16,7 +16,7 @@ use vmss2core_guest::Which;
 use vmss2core_mem::Problem;
 
 pub use bt::Stacks;
-pub(crate) use process::number as process_number;
+pub(crate) use process::{number as process_number, threads_number};
 pub use ps::Listed;
 
 use crate::{Error, Guest, Kernel};

@@ -2,7 +2,9 @@
 
 use vmss2core_answers::printable;
 use vmss2core_guest::Which;
-use vmss2core_guest::linux::{NoProcess, Process, Task, Tasks, process_meant, processes_asked_for};
+use vmss2core_guest::linux::{
+    NoProcess, Process, Task, Tasks, process_meant, processes_asked_for, thread_of_process,
+};
 use vmss2core_mem::Problem;
 
 use crate::{Error, Guest};
@@ -26,9 +28,8 @@ impl Guest {
 }
 
 /// What is to be said where a process is asked for by the number of a thread.
-pub(super) fn threads_number(task: &Task) -> Option<Problem> {
-    let (tid, pid, name) = (task.tid, task.pid, printable(&task.comm));
-    (tid != pid).then(|| Problem::note(format!("{tid} ({name}) is a thread of process {pid}")))
+pub(crate) fn threads_number(task: &Task) -> Option<Problem> {
+    thread_of_process(task).map(|said| Problem::note(printable(&said)))
 }
 
 /// The number of the process that is asked for. One that no task has is returned as it is.

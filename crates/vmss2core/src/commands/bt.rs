@@ -30,7 +30,7 @@ pub(crate) struct BtArgs {
     #[arg(long, value_name = "N")]
     cpu: Option<u32>,
     /// All threads of a process: its number or name, or the number of one of them
-    #[arg(long, value_name = "PID", conflicts_with = "cpu")]
+    #[arg(long, value_name = "PID|TID|NAME", conflicts_with = "cpu")]
     pid: Option<Which>,
     /// Every task
     #[arg(short, long, conflicts_with_all = ["cpu", "pid"])]

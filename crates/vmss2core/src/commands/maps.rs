@@ -26,7 +26,7 @@ pub(crate) struct MapsArgs {
     #[command(flatten)]
     guest: GuestArgs,
     /// The process: its number or name, or the number of one of its threads
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID|TID|NAME")]
     pid: Which,
     /// Print the lines of /proc/PID/maps, and nothing else
     #[arg(long, conflicts_with = "json")]

@@ -23,7 +23,7 @@ mod ps;
 mod symbols;
 mod vmcoreinfo;
 
-pub(crate) use self::core::{CorePlan, CoreStyle};
+pub(crate) use self::core::{CorePlan, CoreStyle, Wanted};
 pub(crate) use ps::PsPlan;
 
 use clap::Subcommand;

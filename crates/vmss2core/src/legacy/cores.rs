@@ -15,7 +15,7 @@ use crate::cancel::Cancel;
 use crate::commands::convert::Request;
 use crate::commands::convert::{self, File};
 use crate::commands::{Plan, open};
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::output;
 use crate::progress::Progress;
 
@@ -63,7 +63,8 @@ fn write_all(
     for core in cores {
         match write(plan, guest, core, cancel) {
             Err(error) if cores.len() > 1 && concerns_one_vcpu(&error) => {
-                let problem = format!("{} was not written: {error:#}", core.path.display());
+                let (path, why) = (core.path.display(), exit::advised(&error));
+                let problem = format!("{path} was not written: {why}");
                 failed.push(Problem::incomplete(problem));
                 output::problems(failed.last());
             }

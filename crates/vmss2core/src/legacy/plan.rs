@@ -10,7 +10,7 @@ use vmss2core_mem::text::shell_path;
 use super::{KernelFamily, LegacyArgs, NotYet, Output, WindowsKind, outputs};
 use crate::args::{GuestPlan, ProgressWhen, Source, Style};
 use crate::commands::convert::Request;
-use crate::commands::{CorePlan, CoreStyle, Plan, PsPlan};
+use crate::commands::{CorePlan, CoreStyle, Plan, PsPlan, Wanted};
 
 /// Write the files that the original wrote.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl LegacyArgs {
         let spill_dir = self.global.tmpdir.unwrap_or_else(|| PathBuf::from("."));
         Ok(Box::new(CorePlan {
             guest: GuestPlan::new(self.files, self.kernel, spill_dir),
-            wanted: vec![Which::Number(pid)],
+            wanted: vec![Wanted::One(Which::Number(pid))],
             output: None,
             overwrite: true,
             zero_fill: false,

@@ -90,7 +90,7 @@ impl Guest {
     pub fn serve<T>(
         &self,
         options: &ServeOptions,
-        tell: impl FnOnce(&[Problem]),
+        tell: impl Fn(&[Problem]),
         run: impl FnOnce(Service<'_>) -> T,
     ) -> Result<T, Error> {
         let kernel = self.linux_if_known()?;
@@ -102,11 +102,11 @@ impl Guest {
         let width = view.width();
         let whole: Arc<dyn Inferior> = match options.threads {
             Threads::Processors => Arc::new(Vcpus::new(view)),
-            Threads::Tasks => Arc::new(tasks(view, kernel, tell)?),
+            Threads::Tasks => Arc::new(tasks(view, kernel, &tell)?),
         };
         let monitor = Monitor::new(self, options.explain);
         if let Some(kernel) = kernel {
-            let target = Arc::new(processes(options, kernel, whole)?);
+            let target = Arc::new(processes(options, kernel, whole, &tell)?);
             let server = Server::new(target.clone(), &monitor);
             Ok(run(Service { server: &server, width, only: target.only() }))
         } else {
@@ -130,10 +130,14 @@ fn processes(
     options: &ServeOptions,
     kernel: &Linux,
     whole: Arc<dyn Inferior>,
+    tell: &dyn Fn(&[Problem]),
 ) -> Result<Processes, Error> {
     let processes = Processes::new(kernel, whole).with_sysroot(options.sysroot.clone());
     let Some(which) = &options.pid else { return Ok(processes) };
-    let pid = crate::ask::process_number(&kernel.tasks()?.tasks, which)?;
+    let tasks = kernel.tasks()?.tasks;
+    let pid = crate::ask::process_number(&tasks, which)?;
+    let thread = tasks.iter().find(|task| *which == Which::Number(task.tid));
+    tell(thread.and_then(crate::ask::threads_number).as_slice());
     processes.with_only(pid).map_err(|why| Error::NotServed { pid, why })
 }
 
@@ -152,7 +156,7 @@ fn without_processes(
 fn tasks(
     view: KernelView,
     kernel: Option<&Linux>,
-    tell: impl FnOnce(&[Problem]),
+    tell: &dyn Fn(&[Problem]),
 ) -> Result<GuestTasks, Error> {
     let kernel = kernel.ok_or(Error::NoTasks)?;
     let (tasks, problems) = GuestTasks::list(view, kernel).map_err(Error::TaskList)?;

@@ -11,8 +11,8 @@ use vmss2core_gdb::{MonitorCommand, Selected};
 use vmss2core_guest::Which;
 use vmss2core_guest::linux::Kernel as Linux;
 use vmss2core_machine::paging::AddressSpace;
-use vmss2core_mem::Gva;
 use vmss2core_mem::text::hex;
+use vmss2core_mem::{Gva, Problem};
 
 use super::kernel_file_advice;
 use crate::ask::{Answered, Listed, Stacks};
@@ -29,13 +29,24 @@ pub(super) struct Monitor<'g> {
 /// What is said, or why nothing can be, as a sentence.
 type Said = Result<String, String>;
 
+/// A command that may be about a process.
+const fn of_process(
+    name: &'static str,
+    usage: &'static str,
+    about: &'static str,
+) -> MonitorCommand {
+    let details =
+        "A process is given by its number, by that of one of its threads, or by its name.\n";
+    MonitorCommand { details, ..command(name, usage, about) }
+}
+
 const COMMANDS: [MonitorCommand; 13] = [
     command("ps", "[-T]", "List the processes of the guest; -T: their threads too"),
     command("dmesg", "[-T]", "Print the kernel's log; -T: with dates"),
     command("mods", "", "List the modules of the kernel"),
-    command("bt", "[PID]", "Print kernel stacks: of the vCPUs, or of a process's threads"),
-    command("cr3", "[PID]", "Print the root of the page tables of this thread or a process"),
-    command("vtop", "ADDR [PID]", "Translate a virtual address, here or in a process"),
+    of_process("bt", "[PROCESS]", "Print kernel stacks: of the vCPUs, or of a process's threads"),
+    of_process("cr3", "[PROCESS]", "Print the root of the page tables of this thread or a process"),
+    of_process("vtop", "ADDR [PROCESS]", "Translate a virtual address, here or in a process"),
     command("kaslr", "", "Say where the kernel lies, and how that is known"),
     command("vmcoreinfo", "", "Print the VMCOREINFO text"),
     command("find-vmlinux", "", "Say which kernel file belongs to this guest, and its package"),
@@ -193,8 +204,9 @@ impl<'g> Monitor<'g> {
             let space = at.inferior.and_then(|inferior| inferior.space(at.tid));
             return Ok(tell(&space.ok_or("no thread with page tables is selected")?));
         };
-        let (process, _) = self.guest.process(which(pid)).map_err(|error| self.explain(error))?;
-        Ok(tell(process.space()))
+        let asked = self.guest.process(which(pid));
+        let (process, problems) = asked.map_err(|error| self.explain(error))?;
+        Ok(followed_by(tell(process.space()), &problems))
     }
 
     fn place(&self) -> Said {
@@ -243,10 +255,13 @@ fn printed(answer: &impl Forms) -> Said {
 
 /// An answer as text, and after it what is missing.
 fn with_problems(said: &Answered<impl Forms>) -> Said {
-    let mut text = printed(&said.answer)?;
-    for problem in &said.problems {
+    Ok(followed_by(printed(&said.answer)?, &said.problems))
+}
+
+fn followed_by(mut text: String, problems: &[Problem]) -> String {
+    for problem in problems {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{problem}");
     }
-    Ok(text)
+    text
 }

@@ -74,6 +74,48 @@ fn info_says_what_there_is_in_both_forms() {
     }
 }
 
+/// Of Arm processors, for example, no page tables can be read.
+#[cfg(unix)]
+#[test]
+fn what_info_suggests_is_not_refused() {
+    let mut typed = 0;
+    for case in cases() {
+        let json = case.run(&["info", "--json"]);
+        if !Case::opened(&json) || matches!(case.vector.expect, Expect::Damaged(_)) {
+            continue;
+        }
+        let json: Value = serde_json::from_str(&json.stdout).unwrap();
+        let steps = json["next"].as_array().unwrap();
+        let lines = steps.iter().flat_map(|step| step["commands"].as_array().unwrap());
+        let ours = lines.filter_map(|line| line.as_str().unwrap().strip_prefix("vmss2core "));
+        for line in ours.filter(|line| !line.starts_with("gdb ")) {
+            let line = format!("exec {} {line}", env!("CARGO_BIN_EXE_vmss2core"));
+            let mut shell = std::process::Command::new("sh");
+            shell.current_dir(case.place.path()).args(["-c", &line]);
+            let ended: Ended = shell.output().unwrap().into();
+            assert!(Case::opened(&ended), "{}: {line}: {ended:?}", case.vector.name);
+            typed += 1;
+        }
+    }
+    assert!(typed > 20, "{typed}");
+}
+
+#[test]
+fn refusals_say_what_to_type_instead() {
+    let arm = cases().into_iter().find(|case| case.vector.name.contains("arm64")).unwrap();
+    let ended = arm.run(&["convert", "-f", "elf-linear", "-o", "out"]);
+    let said = "no address space for vCPU 0: page tables other than x86's are not known; use the \
+                physical view (-M)\n";
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.ends_with(said), "{ended:?}");
+    let without_cr3 = cases().into_iter().find(|case| case.vector.name.contains("no-control"));
+    let ended = without_cr3.unwrap().run(&[]);
+    let said = "vmss.core0 was not written: no address space for vCPU 0: the checkpoint does not \
+                have this register of the vCPU: CR3; name page tables (--cr3), or use the physical \
+                view (-M)\n";
+    assert!(ended.stderr.contains(said), "{ended:?}");
+}
+
 #[test]
 fn refusals_say_why() {
     for case in cases() {

@@ -76,6 +76,12 @@ pub fn process_meant(tasks: &[Task], number: u32) -> Result<&Task, NoProcess<'_>
     })
 }
 
+/// Says that the number of this task, by which a process was asked for, is a thread's.
+pub fn thread_of_process(task: &Task) -> Option<String> {
+    let (tid, pid, name) = (task.tid, task.pid, &task.comm);
+    (tid != pid).then(|| format!("{tid} ({name}) is a thread of process {pid}"))
+}
+
 /// The threads of a process that have not ended, in the order of the list.
 pub fn living_threads(tasks: &[Task], pid: u32) -> impl Iterator<Item = &Task> {
     tasks.iter().filter(move |task| task.pid == pid && task.mm.is_some())

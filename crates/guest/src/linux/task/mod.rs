@@ -27,7 +27,7 @@ use self::record::{Fields, Record};
 use self::rings::Rings;
 use super::{Kernel, LinuxError};
 
-pub use meant::{NoProcess, living_threads, process_meant, processes_asked_for};
+pub use meant::{NoProcess, living_threads, process_meant, processes_asked_for, thread_of_process};
 pub use registers::ThreadRegisters;
 
 /// What a task was doing.

@@ -22,14 +22,15 @@ Examples:
   vmss2core core vm.vmss --name nginx -o cores  cores/core.PID, for each nginx
   vmss2core core vm.vmss --pid 1234 --json | jq .cores[0].memory
 
-The thread that has the number N is the one that debuggers start with; the
-other threads of its process follow.")]
+A thread whose number is given is the one that debuggers start with; the other
+threads of its process follow.")]
 pub(crate) struct CoreArgs {
     #[command(flatten)]
     guest: GuestArgs,
-    /// The process, or one of its threads; may be given several times
-    #[arg(long, value_name = "N", required_unless_present = "name")]
-    pid: Vec<u32>,
+    /// The process: its number or name, or the number of one of its threads; may be
+    /// given several times
+    #[arg(long, value_name = "PID|TID|NAME", required_unless_present = "name")]
+    pid: Vec<Which>,
     /// All processes of this name; may be given several times
     #[arg(long, value_name = "COMM")]
     name: Vec<String>,
@@ -55,10 +56,10 @@ pub(crate) struct CoreArgs {
 
 impl Arguments for CoreArgs {
     fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
-        let pids = self.pid.into_iter().map(Which::Number);
+        let one = self.pid.into_iter().map(Wanted::One);
         Ok(Box::new(CorePlan {
             guest: self.guest.plan(global),
-            wanted: pids.chain(self.name.into_iter().map(Which::Name)).collect(),
+            wanted: one.chain(self.name.into_iter().map(Wanted::All)).collect(),
             output: self.output,
             overwrite: self.force,
             zero_fill: self.zero_fill,
@@ -72,7 +73,7 @@ impl Arguments for CoreArgs {
 #[derive(Debug)]
 pub(crate) struct CorePlan {
     pub(crate) guest: GuestPlan,
-    pub(crate) wanted: Vec<Which>,
+    pub(crate) wanted: Vec<Wanted>,
     pub(crate) output: Option<PathBuf>,
     /// Existing files are replaced.
     pub(crate) overwrite: bool,
@@ -80,6 +81,15 @@ pub(crate) struct CorePlan {
     pub(crate) zero_fill: bool,
     pub(crate) style: CoreStyle,
     pub(crate) progress: ProgressWhen,
+}
+
+/// What a core is asked for of.
+#[derive(Clone, Debug)]
+pub(crate) enum Wanted {
+    /// One process.
+    One(Which),
+    /// All processes of this name.
+    All(String),
 }
 
 /// How it is said what was written.

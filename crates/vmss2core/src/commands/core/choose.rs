@@ -3,8 +3,10 @@
 use anyhow::bail;
 use vmss2core::Which;
 use vmss2core_answers::printable;
-use vmss2core_guest::linux::{NoProcess, Task, process_meant};
+use vmss2core_guest::linux::{NoProcess, Task, process_meant, thread_of_process};
 use vmss2core_mem::Problem;
+
+use super::Wanted;
 
 /// How many others are named where nothing fits.
 const SUGGESTIONS: usize = 5;
@@ -18,18 +20,28 @@ pub(super) struct Chosen<'t> {
     pub(super) task: &'t Task,
 }
 
+impl Chosen<'_> {
+    /// Says that the number which was given is a thread's.
+    pub(super) fn threads_number(&self) -> Option<Problem> {
+        let is_asked_for = self.task.tid == self.number;
+        let said = thread_of_process(self.task).filter(|_| is_asked_for)?;
+        Some(Problem::note(printable(&said)))
+    }
+}
+
 /// The processes to write cores of, each once, and a thread of each. A process that
 /// has no memory is an error if it was named by number or is all there is.
 pub(super) fn tasks<'t>(
     tasks: &'t [Task],
-    wanted: &[Which],
+    wanted: &[Wanted],
     problems: &mut Vec<Problem>,
 ) -> anyhow::Result<Vec<Chosen<'t>>> {
     let mut chosen: Vec<Chosen<'_>> = Vec::new();
     for wanted in wanted {
         let found = match wanted {
-            Which::Number(number) => vec![by_number(tasks, *number)?],
-            Which::Name(name) => by_name(tasks, name, problems)?,
+            Wanted::One(Which::Number(number)) => vec![by_number(tasks, *number)?],
+            Wanted::One(Which::Name(name)) => vec![one_by_name(tasks, name)?],
+            Wanted::All(name) => by_name(tasks, name, problems)?,
         };
         for one in found {
             if !chosen.iter().any(|other| other.task.tid == one.task.tid) {
@@ -53,6 +65,20 @@ fn by_number(tasks: &[Task], number: u32) -> anyhow::Result<Chosen<'_>> {
 fn refusal(number: u32, refused: NoProcess<'_>) -> String {
     let name = refused.task().map(|task| printable(&task.comm)).unwrap_or_default();
     format!("no core of {number} ({name}): {refused}")
+}
+
+/// The process of a name, if there is no other that could be meant.
+fn one_by_name<'t>(tasks: &'t [Task], name: &str) -> anyhow::Result<Chosen<'t>> {
+    match by_name(tasks, name, &mut Vec::new())?.as_slice() {
+        [one] => Ok(*one),
+        several => bail!(
+            "the guest has {} processes that are called {}: {}; give the number of one, or --name \
+             for all",
+            several.len(),
+            printable(name),
+            several.iter().map(|one| one.number.to_string()).collect::<Vec<_>>().join(", ")
+        ),
+    }
 }
 
 /// All processes of a name. What has ended or belongs to the kernel is left out
@@ -185,7 +211,7 @@ mod tests {
         ]
     }
 
-    fn chosen(wanted: &[Which]) -> Result<(Vec<u32>, Vec<String>), String> {
+    fn chosen(wanted: &[Wanted]) -> Result<(Vec<u32>, Vec<String>), String> {
         let guest = guest();
         let mut problems = Vec::new();
         let found = tasks(&guest, wanted, &mut problems).map_err(|error| format!("{error:#}"))?;
@@ -193,21 +219,50 @@ mod tests {
         Ok((found.iter().map(|one| one.task.tid).collect(), messages))
     }
 
-    fn name(name: &str) -> Which {
-        Which::Name(name.into())
+    fn name(name: &str) -> Wanted {
+        Wanted::All(name.into())
+    }
+
+    fn number(number: u32) -> Wanted {
+        Wanted::One(Which::Number(number))
+    }
+
+    #[test]
+    fn one_process_may_be_named_if_there_is_no_other_of_that_name() {
+        let one = |name: &str| chosen(&[Wanted::One(Which::Name(name.into()))]);
+        assert_eq!(one("sshd").unwrap().0, [90]);
+        // The one whose main thread has ended goes on in another.
+        assert_eq!(one("cron").unwrap().0, [97]);
+        let said = one("nginx").unwrap_err();
+        let several = "the guest has 2 processes that are called nginx: 92, 94; ";
+        assert!(said.starts_with(several), "{said}");
+        assert!(one("ssh").unwrap_err().ends_with("; there are 90 (sshd)"));
+        assert!(one("kthreadd").unwrap_err().contains("it is a thread of the kernel"));
+    }
+
+    #[test]
+    fn a_threads_number_is_told() {
+        let guest = guest();
+        let said = |wanted| {
+            let found = tasks(&guest, &[wanted], &mut Vec::new()).unwrap();
+            found[0].threads_number().map(|problem| problem.message)
+        };
+        assert_eq!(said(number(93)).unwrap(), "93 (nginx) is a thread of process 92");
+        assert_eq!(said(number(92)), None);
+        assert_eq!(said(name("cron")), None);
     }
 
     #[test]
     fn processes_are_chosen_by_number_and_by_name_and_once() {
-        assert_eq!(chosen(&[Which::Number(93)]).unwrap().0, [93]);
-        let (found, problems) = chosen(&[Which::Number(94), name("nginx"), name("init")]).unwrap();
+        assert_eq!(chosen(&[number(93)]).unwrap().0, [93]);
+        let (found, problems) = chosen(&[number(94), name("nginx"), name("init")]).unwrap();
         assert_eq!(found, [94, 92, 1]);
         assert_eq!(problems, ["no core of 95 (nginx): it has ended, and its memory is gone"]);
     }
 
     #[test]
     fn a_process_whose_main_thread_has_ended_is_a_process() {
-        for wanted in [Which::Number(96), Which::Number(97), name("cron")] {
+        for wanted in [number(96), number(97), name("cron")] {
             assert_eq!(chosen(&[wanted]).unwrap().0, [97]);
         }
         let guest = guest();
@@ -218,10 +273,10 @@ mod tests {
     #[test]
     fn what_has_no_memory_is_refused_with_a_reason() {
         for (wanted, want) in [
-            (Which::Number(2), "no core of 2 (kthreadd): it is a thread of the kernel"),
-            (Which::Number(95), "no core of 95 (nginx): it has ended"),
+            (number(2), "no core of 2 (kthreadd): it is a thread of the kernel"),
+            (number(95), "no core of 95 (nginx): it has ended"),
             (name("kthreadd"), "no core of 2 (kthreadd): it is a thread of the kernel"),
-            (Which::Number(0), "the guest has no process or thread 0"),
+            (number(0), "the guest has no process or thread 0"),
         ] {
             let said = chosen(&[wanted]).unwrap_err();
             assert!(said.starts_with(want), "{said}");
@@ -230,7 +285,7 @@ mod tests {
 
     #[test]
     fn others_are_suggested_for_what_is_not_there() {
-        let said = chosen(&[Which::Number(91)]).unwrap_err();
+        let said = chosen(&[number(91)]).unwrap_err();
         assert!(
             said.ends_with("; there are 90 (sshd), 92 (nginx), 94 (nginx), 96 (cron), 1 (init)"),
             "{said}"

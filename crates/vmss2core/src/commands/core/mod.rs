@@ -25,7 +25,7 @@ use crate::output;
 use crate::output::existing;
 use crate::progress::Progress;
 pub(super) use args::CoreArgs;
-pub(crate) use args::{CorePlan, CoreStyle};
+pub(crate) use args::{CorePlan, CoreStyle, Wanted};
 use choose::Chosen;
 
 impl Plan for CorePlan {
@@ -36,6 +36,9 @@ impl Plan for CorePlan {
             let tasks = kernel.tasks()?;
             let mut problems = tasks.problems;
             let chosen = choose::tasks(&tasks.tasks, &self.wanted, &mut problems)?;
+            if !matches!(self.style, CoreStyle::Original { .. }) {
+                problems.extend(chosen.iter().filter_map(Chosen::threads_number));
+            }
             make_room(self.output.as_deref(), chosen.len())?;
             let finder = RegisterFinder::new(kernel, &tasks.tasks);
             let writer =

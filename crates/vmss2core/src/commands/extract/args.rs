@@ -28,7 +28,7 @@ pub(crate) struct ExtractArgs {
     #[command(flatten)]
     guest: GuestArgs,
     /// The process: its number or name, or the number of one of its threads
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID|TID|NAME")]
     pid: Which,
     #[command(flatten)]
     what: ExtractWhat,

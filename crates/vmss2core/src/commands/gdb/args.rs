@@ -65,7 +65,7 @@ pub(crate) struct GdbArgs {
     modules: Option<PathBuf>,
     /// Serve only this process (its number or name, or the number of one of its
     /// threads), to lldb too: its threads with their user-mode registers, its memory
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID|TID|NAME")]
     pid: Option<Which>,
     /// Directory with the guest's files, by their paths in the guest
     ///
