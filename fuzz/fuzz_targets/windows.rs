@@ -123,8 +123,8 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let checkpoint =
         Checkpoint { memory, vcpus: base.checkpoint.vcpus.clone(), ..Checkpoint::default() };
     let facts = analyse(&checkpoint);
-    if let Some(found) = &facts.windows {
-        let kernel = windows::Kernel::open(&checkpoint, found);
+    if let Some(found) = facts.windows() {
+        let kernel = windows::Kernel::open(&checkpoint, &std::sync::Arc::new(found.clone()));
         let _ = kernel.modules();
         if let Ok(processes) = kernel.processes() {
             for thread in processes.processes.iter().flat_map(|one| &one.threads).take(8) {

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
-use vmss2core_guest::linux::{Backtrace, Frame, FrameKind, Kernel, StackEnd, Task};
+use vmss2core_guest::model::{Frame, FrameKind, Place, Stack, StackEnd, StackOwner, Stacks};
 
-use crate::info::Hex;
+use crate::info::{Hex, ProblemInfo, problem_info};
 use crate::page::{Answer, Column, Page};
 
 /// Stacks of a kernel.
@@ -13,6 +13,8 @@ use crate::page::{Answer, Column, Page};
 pub struct BtReport {
     /// The stacks.
     pub stacks: Vec<StackInfo>,
+    /// What is missing, odd or broken.
+    pub problems: Vec<ProblemInfo>,
 }
 
 /// The stack of a task, or of a processor whose task is not known.
@@ -21,7 +23,7 @@ pub struct StackInfo {
     /// The vCPU that is on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vcpu: Option<u32>,
-    /// The processor as Linux numbers it: that one, or where the task ran last.
+    /// The processor as the guest numbers it: that one, or where the task ran last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<u32>,
     /// The task.
@@ -42,24 +44,28 @@ pub struct StackInfo {
     pub lost: Option<String>,
     /// How the frames were found.
     pub how: &'static str,
+    /// Where the registers come from, if that is not plain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<&'static str>,
 }
 
 /// The task that a stack belongs to.
 #[derive(Clone, Debug, Serialize)]
 pub struct StackTask {
     /// Process.
-    pub pid: u32,
+    pub pid: u64,
     /// Thread.
-    pub tid: u32,
-    /// Name, as `task_struct.comm` has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tid: Option<u64>,
+    /// Name, as its structure has it.
     pub comm: String,
-    /// The name that `ps` in the guest shows, where that is another one.
+    /// The name that the guest's own tools show, where that is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// `R`, `S`, `D`... as `ps` has it.
+    /// `R`, `S`, `D`... as `ps` has it, or the guest's word for it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<char>,
-    /// Where its `task_struct` lies.
+    pub state: Option<String>,
+    /// Where its `task_struct` or `ETHREAD` lies.
     pub address: Hex,
 }
 
@@ -75,23 +81,29 @@ pub struct FrameInfo {
     /// The function.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub symbol: Option<String>,
-    /// How far the address is into it.
+    /// How far the address is into it; into the module if there is no function.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
     /// The module that the function is in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub module: Option<String>,
+    /// All of that, as debuggers of that system write it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
 }
 
 impl BtReport {
     /// A report of these stacks.
-    pub fn new(stacks: Vec<StackInfo>) -> Self {
-        Self { stacks }
+    pub fn new(found: &Stacks) -> Self {
+        Self {
+            stacks: found.stacks.iter().map(StackInfo::new).collect(),
+            problems: found.problems.iter().map(problem_info).collect(),
+        }
     }
 }
 
 impl Answer for BtReport {
-    const SCHEMA: &'static str = "vmss2core/bt/1";
+    const SCHEMA: &'static str = "vmss2core/bt/2";
 
     fn page(&self, page: &mut Page<'_>) {
         for (index, stack) in self.stacks.iter().enumerate() {
@@ -104,39 +116,43 @@ impl Answer for BtReport {
 }
 
 impl StackInfo {
-    /// A stack that was unwound.
-    pub fn new(
-        kernel: &Kernel,
-        vcpu: Option<u32>,
-        task: Option<&Task>,
-        backtrace: &Backtrace,
-    ) -> Self {
-        let of_vcpu = vcpu.and_then(|index| kernel.logical_cpu(index));
+    fn new(stack: &Stack) -> Self {
+        let backtrace = &stack.backtrace;
         let (end, user, lost) = match &backtrace.end {
             StackEnd::User { ip, sp } => ("user", Some((Hex(ip.0), Hex(sp.0))), None),
             StackEnd::Bottom => ("bottom", None, None),
             StackEnd::Lost(why) => ("lost", None, Some(why.clone())),
         };
+        let places = stack.places.iter().map(Option::as_ref).chain(std::iter::repeat(None));
+        let frames = backtrace.frames.iter().zip(places);
         Self {
-            vcpu,
-            cpu: of_vcpu.or_else(|| task.and_then(|task| task.cpu)),
-            task: task.map(StackTask::new),
-            frames: backtrace.frames.iter().map(|frame| FrameInfo::new(kernel, frame)).collect(),
+            vcpu: stack.vcpu,
+            cpu: stack.cpu,
+            task: stack.owner.as_ref().map(StackTask::new),
+            frames: frames.map(|(frame, place)| FrameInfo::new(frame, place)).collect(),
             end,
             user_ip: user.map(|(ip, _)| ip),
             user_sp: user.map(|(_, sp)| sp),
             lost,
             how: backtrace.how,
+            from: backtrace.from,
         }
     }
 
     fn page(&self, page: &mut Page<'_>) {
         page.line(&self.title());
-        let frames = self.frames.iter().enumerate();
-        page.table(&FRAME, frames.map(|(number, frame)| frame.row(number)));
+        let is_guess = |frame: &FrameInfo| frame.kind == "guess";
+        let known = self.frames.iter().take_while(|frame| !is_guess(frame)).count();
+        let mut rows = self.frames.iter().enumerate().map(|(number, frame)| frame.row(number));
+        page.table(&FRAME, rows.by_ref().take(known));
+        let is_guessed_on = known > 0 && known < self.frames.len();
+        if let Some(why) = self.lost.as_ref().filter(|_| is_guessed_on) {
+            page.note(&format!("unwinding ended: {why}; what follows is guessed"));
+        }
+        page.table(&FRAME, rows);
         match (&self.user_ip, &self.user_sp, &self.lost) {
             (Some(ip), Some(sp), _) => page.note(&format!("user mode at {ip}, stack {sp}")),
-            (_, _, Some(why)) => page.note(&format!("unwinding ended: {why}")),
+            (_, _, Some(why)) if !is_guessed_on => page.note(&format!("unwinding ended: {why}")),
             _ => {}
         }
     }
@@ -145,11 +161,10 @@ impl StackInfo {
         let mut words = Vec::new();
         if let Some(task) = &self.task {
             words.push(format!("PID {}", task.pid));
-            if task.tid != task.pid {
-                words.push(format!("TID {}", task.tid));
-            }
+            let tid = task.tid.filter(|tid| *tid != task.pid);
+            words.extend(tid.map(|tid| format!("TID {tid}")));
             words.push(format!("\"{}\"", task.name.as_ref().unwrap_or(&task.comm)));
-            words.extend(task.state.map(|state| state.to_string()));
+            words.extend(task.state.clone());
         }
         match (self.vcpu, self.cpu) {
             (Some(vcpu), Some(cpu)) if vcpu != cpu => {
@@ -159,55 +174,49 @@ impl StackInfo {
             (Some(vcpu), None) => words.push(format!("on vCPU {vcpu}")),
             (None, _) => {}
         }
+        words.extend(self.from.map(|from| format!("by {from}")));
         words.join("  ")
     }
 }
 
 impl StackTask {
-    fn new(task: &Task) -> Self {
+    fn new(owner: &StackOwner) -> Self {
         Self {
-            pid: task.pid,
-            tid: task.tid,
-            comm: task.comm.clone(),
-            name: task.long_name.clone(),
-            state: task.state.map(|state| state.letter),
-            address: Hex(task.gva.0),
+            pid: owner.pid,
+            tid: owner.tid,
+            comm: owner.name.clone(),
+            name: owner.long_name.clone(),
+            state: owner.state.clone(),
+            address: Hex(owner.address.0),
         }
     }
 }
 
 impl FrameInfo {
-    fn new(kernel: &Kernel, frame: &Frame) -> Self {
-        let found = kernel.symbolize(frame.code_address());
+    fn new(frame: &Frame, place: Option<&Place>) -> Self {
         let kind = match frame.kind {
             FrameKind::Registers => "registers",
             FrameKind::Return => "return",
             FrameKind::Interrupted => "interrupted",
             FrameKind::Guess => "guess",
         };
-        let beyond = frame.ip.0.wrapping_sub(frame.code_address().0);
-        let offset = found.as_ref().map(|found| found.offset.wrapping_add(beyond));
         Self {
             ip: Hex(frame.ip.0),
             sp: Hex(frame.sp.0),
             kind,
-            offset,
-            module: found.as_ref().and_then(|found| found.module.map(str::to_owned)),
-            symbol: found.map(|found| found.name.to_owned()),
+            symbol: place.and_then(|place| place.symbol.clone()),
+            offset: place.map(|place| place.offset),
+            module: place.and_then(|place| place.module.clone()),
+            place: place.map(|place| place.text.clone()),
         }
     }
 
     fn row(&self, number: usize) -> [Cow<'static, str>; 3] {
         let number =
             if self.kind == "guess" { "    ?".to_owned() } else { format!("{number:>4} ") };
-        let function = match (&self.symbol, self.offset) {
-            (Some(symbol), Some(offset)) => format!("  {symbol}+{offset:#x}"),
-            _ => String::new(),
-        };
-        let module = self.module.as_ref().map(|module| format!(" [{module}]"));
+        let place = self.place.as_ref().map(|place| format!("  {place}")).unwrap_or_default();
         let note = if self.kind == "interrupted" { "  (interrupted)" } else { "" };
-        let function = format!("{function}{}{note}", module.unwrap_or_default());
-        [number, format!("{:016x}", self.ip.0), function].map(Cow::from)
+        [number, format!("{:016x}", self.ip.0), format!("{place}{note}")].map(Cow::from)
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
-use vmss2core_guest::{CrashKernel, Facts, KernelText, LinuxFacts, OperatingSystem};
+use vmss2core_guest::{CrashKernel, Facts, KernelText, LinuxFacts, Told};
 use vmss2core_machine::paging::Root;
 use vmss2core_machine::{
     Arch, Checkpoint, Machine, Privilege, Provenance, Scope, Vcpu, VcpuView, Width,
@@ -248,6 +248,20 @@ pub struct GuestInfo {
     /// Facts about a macOS kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub macos: Option<MacosInfo>,
+    /// Facts about another system.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub facts: Vec<FactInfo>,
+}
+
+/// A fact about a system that has no form of its own here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FactInfo {
+    /// What it is about.
+    pub name: &'static str,
+    /// The fact.
+    pub value: String,
+    /// How it was found.
+    pub how: String,
 }
 
 /// Facts about a Linux kernel.
@@ -355,10 +369,10 @@ impl InfoReport {
                 .chain(&facts.problems)
                 .map(problem_info)
                 .collect(),
-            next: Steps::new(facts.linux.as_deref(), inputs, line).all(checkpoint, facts),
+            next: Steps::new(facts.linux(), inputs, line).all(checkpoint, facts),
         };
         report.add_headline();
-        if let Some(macos) = &facts.macos {
+        if let Some(macos) = facts.macos() {
             report.add_macos_places(macos);
         }
         report
@@ -434,7 +448,7 @@ fn vcpu_info(vcpu: &Vcpu, facts: &Facts) -> VcpuInfo {
     let known = facts.vcpu(vcpu.index);
     let mode = known.and_then(|known| known.paging.as_ref()).map(|paging| &paging.mode);
     let instruction_pointer = vcpu.registers.linear_pc(mode.map(|mode| mode.value)).map(|at| at.0);
-    let linux = facts.linux.as_deref();
+    let linux = facts.linux();
     let in_crash_kernel = linux.is_some_and(|linux| linux.has_left(vcpu.index));
     let linux = linux.filter(|_| !in_crash_kernel);
     VcpuInfo {
@@ -497,20 +511,16 @@ fn space(ip: u64, vcpu: Option<&VcpuView>) -> Option<Space> {
 
 fn guest_info(facts: &Facts) -> GuestInfo {
     GuestInfo {
-        os: facts.os.as_ref().map(|os| known_as(os, |os| os_name(*os))),
-        linux: facts.linux.as_deref().map(linux_info),
-        windows: facts.windows.as_deref().map(WindowsInfo::new),
-        macos: facts.macos.as_deref().map(MacosInfo::new),
+        os: facts.boot.as_ref().map(|boot| known_as(boot, |boot| boot.system().name())),
+        linux: facts.linux().map(linux_info),
+        windows: facts.windows().map(WindowsInfo::new),
+        macos: facts.macos().map(MacosInfo::new),
+        facts: facts.boot.iter().flat_map(|boot| boot.value.told()).map(fact_info).collect(),
     }
 }
 
-fn os_name(os: OperatingSystem) -> &'static str {
-    match os {
-        OperatingSystem::Linux => "Linux",
-        OperatingSystem::Windows => "Windows",
-        OperatingSystem::MacOs => "macOS",
-        _ => "another operating system",
-    }
+fn fact_info(told: Told) -> FactInfo {
+    FactInfo { name: told.name, value: told.fact.value, how: told.fact.how }
 }
 
 fn linux_info(linux: &LinuxFacts) -> LinuxInfo {

@@ -39,26 +39,23 @@ pub use dmesg::{DmesgReport, MessageInfo, TimeStyle};
 pub use escape::printable;
 pub use extract::{ExtractReport, ExtractedFile};
 pub use info::{
-    CheckpointInfo, FileInfo, GuestInfo, Hex, InfoReport, KernelImage, Known, LinuxInfo, Location,
-    MachineInfo, MemoryInfo, ProblemInfo, RangeInfo, Space, VcpuInfo, VmcoreInfoInfo,
+    CheckpointInfo, FactInfo, FileInfo, GuestInfo, Hex, InfoReport, KernelImage, Known, LinuxInfo,
+    Location, MachineInfo, MemoryInfo, ProblemInfo, RangeInfo, Space, VcpuInfo, VmcoreInfoInfo,
 };
 pub use json::write_json;
 pub use kernel_files::{DebugSymbols, debug_symbols};
-pub use macos::{
-    MacosImage, MacosInfo, MacosKernelInfo, MacosKext, MacosModulesReport, MacosSegment,
-};
+pub use macos::{MacosImage, MacosInfo, MacosSegment};
 pub use maps::{MappingInfo, MapsReport};
-pub use modules::{ModuleInfo, ModuleList, ModulesReport};
+pub use modules::{ModuleInfo, ModuleList, ModuleUse, ModulesReport, UnloadedInfo};
 pub use next::{Action, CommandLine, Step, plain_line};
 pub use page::{Answer, Column, Forms, Page};
-pub use ps::{PsOptions, PsReport, TaskInfo, Totals};
+pub use ps::{Listed, PsReport, TaskInfo, Totals};
 pub use state::{KernelAnswers, KernelState, RunningTask, StoppedInfo, TaskCounts};
 pub use symbols::{SymbolInfo, SymbolsReport, matches_pattern};
 pub use tags::{TagInfo, Tags, TagsReport};
 pub use text::write_text;
 pub use units::{human_size, utc_time};
 pub use windows::{
-    BugcheckInfo, BugcheckParameter, PdbInfo, UnloadedModuleInfo, WindowsBtReport, WindowsCpuInfo,
-    WindowsForeign, WindowsFrame, WindowsImage, WindowsInfo, WindowsModuleInfo,
-    WindowsModulesReport, WindowsProcess, WindowsPsReport, WindowsStack, WindowsThread,
+    BugcheckInfo, BugcheckParameter, PdbInfo, WindowsCpuInfo, WindowsForeign, WindowsImage,
+    WindowsInfo,
 };

@@ -80,10 +80,10 @@ impl<'a> Steps<'a> {
         if checkpoint.memory.segments().is_empty() {
             return Vec::new();
         }
-        if facts.windows.is_some() {
+        if facts.windows().is_some() {
             return self.windows(facts);
         }
-        if facts.macos.as_ref().is_some_and(|macos| macos.is_64_bit) {
+        if facts.macos().is_some_and(|macos| macos.is_64_bit) {
             return self.macos(facts);
         }
         match self.linux {

@@ -194,6 +194,11 @@ impl Column {
         Self { head, align: Align::Right, width, gap: " " }
     }
 
+    /// The same without its name.
+    pub const fn without_head(self) -> Self {
+        Self { head: "", ..self }
+    }
+
     /// The same with this before it in plain text in place of one blank.
     pub const fn after(self, gap: &'static str) -> Self {
         Self { gap, ..self }

@@ -1,13 +1,12 @@
 //! What `vmss2core ps` says, as plain data and as a page.
 //!
-//! The member names are the JSON members; `docs/schema/ps-1.json` describes them.
+//! The member names are the JSON members; `docs/schema/ps-2.json` describes them.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
-use vmss2core_guest::linux::{Task, Tasks};
-use vmss2core_mem::{Gva, Problem};
+use vmss2core_guest::model::{Task, Tasks};
 
 use crate::info::{Hex, ProblemInfo, problem_info};
 use crate::page::{Answer, Column, Page};
@@ -20,6 +19,8 @@ const DEEPEST: usize = 40;
 /// The processes of a guest, or its threads.
 #[derive(Clone, Debug, Serialize)]
 pub struct PsReport {
+    /// How they were found.
+    pub how: String,
     /// When the guest booted, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_unix: Option<u64>,
@@ -29,152 +30,169 @@ pub struct PsReport {
     pub totals: Totals,
     /// What is missing, odd or broken.
     pub problems: Vec<ProblemInfo>,
-    /// Whether each thread has a line.
     #[serde(skip)]
-    lists_threads: bool,
-    /// Whether each process is shown below its parent.
-    #[serde(skip)]
-    is_tree: bool,
+    listed: Listed,
 }
 
-/// A process by its first thread, or a thread.
+/// A process, or a thread.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TaskInfo {
     /// Number of the process.
-    pub pid: u32,
-    /// Number of the thread.
-    pub tid: u32,
+    pub pid: u64,
+    /// Number of the thread; absent for a process that is no thread itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tid: Option<u64>,
     /// Number of the parent process.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ppid: Option<u32>,
+    pub ppid: Option<u64>,
     /// Effective user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
     /// Effective group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gid: Option<u32>,
-    /// What it was doing, as the letter of `ps`.
+    /// What it was doing: the letter of `ps`, or the guest's word for it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<char>,
+    pub state: Option<String>,
     /// Threads of the process.
     pub threads: usize,
     /// Nanoseconds from boot to its start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_ns: Option<u64>,
-    /// When it started, if it is known when the guest booted.
+    /// When it started, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_unix: Option<u64>,
-    /// The CPU it ran on last, as Linux numbers them.
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_unix: Option<u64>,
+    /// The processor it ran on last, as the guest numbers them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<u32>,
     /// The vCPUs that run it, or a thread of it, in this moment.
     pub running_on: Vec<u32>,
-    /// Whether it is a thread of the kernel.
-    pub kernel_thread: bool,
-    /// Its name as `ps` in the guest shows it.
+    /// Whether it is a thread of the kernel, if the guest tells them apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_thread: Option<bool>,
+    /// Its name as the guest's own tools show it.
     pub name: String,
-    /// `task_struct.comm`, where that is another name.
+    /// The name in its structure, where that is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comm: Option<String>,
     /// Its command line, if it has one that is in memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command_line: Option<Vec<String>>,
-    /// Address of its `task_struct`.
-    pub task: Hex,
+    /// Path of its image as the kernel names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Address of its `task_struct`, `EPROCESS` or `ETHREAD`.
+    pub address: Hex,
+    /// Physical address of its page tables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page_tables: Option<Hex>,
+    /// Address of its `PEB` or `TEB`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Hex>,
+    /// Where the thread began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<Hex>,
+    /// The processors of the column, as the guest numbers them.
+    #[serde(skip)]
+    cpus: Vec<u32>,
+    #[serde(skip)]
+    is_process: bool,
 }
 
 /// How many there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
-    /// Processes with memory of their own or that had it.
+    /// Processes, without those of a kernel that tells its threads apart.
     pub processes: usize,
     /// Their threads.
     pub threads: usize,
     /// Threads of the kernel, the idle ones among them.
-    pub kernel_threads: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_threads: Option<usize>,
     /// Threads of both kinds by state; what has none is not counted.
-    pub states: BTreeMap<char, usize>,
+    pub states: BTreeMap<String, usize>,
 }
 
-/// What to list.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PsOptions {
-    /// Every thread instead of every process.
+/// What a list of processes has a line for, and in which order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Threads, not only processes.
     pub threads: bool,
-    /// Every process below its parent.
+    /// Processes below their parents.
     pub tree: bool,
-    /// When the guest booted: nanoseconds since 1970.
-    pub boot_unix_ns: Option<u64>,
 }
 
 impl PsReport {
-    /// The report about `tasks`; `command_lines` by `task_struct`.
-    pub fn new(
-        tasks: &Tasks,
-        mut command_lines: HashMap<Gva, Vec<String>>,
-        problems: &[Problem],
-        options: PsOptions,
-    ) -> Self {
+    /// The report about `tasks`.
+    pub fn new(tasks: &Tasks, listed: Listed) -> Self {
         let processes = Processes::of(&tasks.tasks);
-        let listed = tasks.tasks.iter().filter(|task| options.threads || task.is_leader());
-        let info = |task: &Task| TaskInfo {
-            command_line: command_lines.remove(&task.gva),
-            ..task_info(task, &processes, options)
-        };
-        let mut listed: Vec<TaskInfo> = listed.map(info).collect();
-        listed.sort_by_key(|task| (task.pid, task.tid));
+        let wanted = tasks.tasks.iter().filter(|task| listed.threads || task.is_process());
+        let info = |task| task_info(task, &processes, listed);
+        let mut infos: Vec<TaskInfo> = wanted.map(info).collect();
+        infos.sort_by_key(|task| (task.pid, task.tid));
         Self {
-            boot_unix: options.boot_unix_ns.map(|boot| boot / SECOND),
-            tasks: listed,
+            how: tasks.how.clone(),
+            boot_unix: tasks.boot_unix_ns.map(|boot| boot / SECOND),
+            tasks: infos,
             totals: totals(&tasks.tasks),
-            problems: problems.iter().chain(&tasks.problems).map(problem_info).collect(),
-            lists_threads: options.threads,
-            is_tree: options.tree,
+            problems: tasks.problems.iter().map(problem_info).collect(),
+            listed,
         }
     }
 
+    /// Columns that no task has something for are left out.
     fn columns(&self) -> Vec<Column> {
-        let tid = self.lists_threads.then_some(Column::right("TID", 7));
-        let start = match self.boot_unix {
-            Some(_) => Column::left("START", 19),
-            None => Column::right("START", 12),
+        let has = |column, is_there| Some(column).filter(|_| is_there);
+        let any = |known: fn(&TaskInfo) -> bool| self.tasks.iter().any(known);
+        let states = self.tasks.iter().filter_map(|task| task.state.as_ref());
+        let state = match states.map(|state| state.chars().count()).max() {
+            Some(longest) if longest > 1 => Some(Column::left("STATE", longest.max(5))),
+            longest => longest.map(|_| Column::left("S", 1)),
         };
-        let before = [Column::left("", 1), Column::right("PID", 7)];
-        let after = [
-            Column::right("PPID", 7),
-            Column::right("UID", 6),
-            Column::left("S", 1),
-            Column::right("NLWP", 4),
-            Column::right("CPU", 3),
-            start,
-            Column::left("COMMAND", 0),
+        let start =
+            if self.has_dates() { Column::left("START", 19) } else { Column::right("START", 12) };
+        let columns = [
+            Some(Column::left("", 1)),
+            Some(Column::right("PID", 7)),
+            has(Column::right("TID", 7), self.listed.threads),
+            Some(Column::right("PPID", 7)),
+            has(Column::right("UID", 6), any(|task| task.uid.is_some())),
+            state,
+            Some(Column::right("NLWP", 4)),
+            Some(Column::right("CPU", 3)),
+            Some(start),
+            Some(Column::left("COMMAND", 0)),
         ];
-        before.into_iter().chain(tid).chain(after).collect()
+        columns.into_iter().flatten().collect()
     }
 
-    fn row(&self, task: &TaskInfo, depth: usize) -> Vec<Cow<'static, str>> {
-        let mark = if task.running_on.is_empty() { "" } else { ">" };
-        let tid = self.lists_threads.then(|| task.tid.to_string());
-        let branch = match depth.min(DEEPEST) {
-            0 => String::new(),
-            depth => format!("{:1$}\\_ ", "", depth.saturating_mul(4).saturating_sub(3)),
+    fn row(&self, columns: &[Column], task: &TaskInfo, depth: usize) -> Vec<Cow<'static, str>> {
+        let cell = |column: &Column| match column.head {
+            "PID" => task.pid.to_string(),
+            "TID" => task.tid.map_or_else(String::new, |tid| tid.to_string()),
+            "PPID" => or_unknown(task.ppid),
+            "UID" => or_unknown(task.uid),
+            "S" | "STATE" if task.tid.is_none() && task.is_process => String::new(),
+            "S" | "STATE" => or_unknown(task.state.as_ref()),
+            "NLWP" => task.threads.to_string(),
+            "CPU" => cpus(task),
+            "START" => self.start(task),
+            "COMMAND" => branch(depth) + &command(task),
+            _ => if task.running_on.is_empty() { "" } else { ">" }.to_owned(),
         };
-        let after = [
-            or_unknown(task.ppid),
-            or_unknown(task.uid),
-            task.state.unwrap_or('?').to_string(),
-            task.threads.to_string(),
-            or_unknown(task.cpu),
-            self.start(task),
-            branch + &command(task),
-        ];
-        let cells = [mark.to_owned(), task.pid.to_string()].into_iter().chain(tid).chain(after);
-        cells.map(Cow::from).collect()
+        columns.iter().map(cell).map(Cow::from).collect()
+    }
+
+    fn has_dates(&self) -> bool {
+        self.boot_unix.is_some() || self.tasks.iter().any(|task| task.start_unix.is_some())
     }
 
     /// A date, or seconds after boot.
     fn start(&self, task: &TaskInfo) -> String {
-        if self.boot_unix.is_some() {
+        if self.has_dates() {
             let date = task.start_unix.and_then(utc_time);
             return date.map_or_else(|| "?".to_owned(), |date| date.replace(" UTC", ""));
         }
@@ -186,68 +204,98 @@ impl PsReport {
 }
 
 impl Answer for PsReport {
-    const SCHEMA: &'static str = "vmss2core/ps/1";
+    const SCHEMA: &'static str = "vmss2core/ps/2";
 
     /// A row for each, and what they come to.
     fn page(&self, page: &mut Page<'_>) {
-        let tasks = if self.is_tree {
+        let tasks = if self.listed.tree {
             tree(&self.tasks)
         } else {
             self.tasks.iter().map(|task| (task, 0)).collect()
         };
-        let rows = tasks.into_iter().map(|(task, depth)| self.row(task, depth));
-        page.table(&self.columns(), rows);
+        let columns = self.columns();
+        page.table(
+            &columns,
+            tasks.into_iter().map(|(task, depth)| self.row(&columns, task, depth)),
+        );
         page.line(&self.totals.to_string());
     }
 }
 
 /// What the threads of each process come to.
 struct Processes {
-    threads: HashMap<u32, usize>,
-    running: HashMap<u32, Vec<u32>>,
+    threads: HashMap<u64, usize>,
+    running: HashMap<u64, Vec<(u32, Option<u32>)>>,
+    /// Numbers that several have, as the idle tasks of Linux: each is alone.
+    shared: HashSet<u64>,
 }
 
 impl Processes {
     fn of(tasks: &[Task]) -> Self {
-        let (mut threads, mut running) = (HashMap::new(), HashMap::<u32, Vec<u32>>::new());
+        let (mut threads, mut running) = (HashMap::new(), HashMap::<_, Vec<_>>::new());
+        let (mut seen, mut shared) = (HashSet::new(), HashSet::new());
         for task in tasks {
-            count(threads.entry(task.pid).or_default());
+            if task.is_thread() {
+                count(threads.entry(task.pid).or_default());
+            }
             if let Some(vcpu) = task.on_vcpu {
-                running.entry(task.pid).or_default().push(vcpu);
+                running.entry(task.pid).or_default().push((vcpu, task.cpu));
+            }
+            if task.is_process() && !seen.insert(task.pid) {
+                shared.insert(task.pid);
             }
         }
-        Self { threads, running }
+        Self { threads, running, shared }
+    }
+
+    fn threads(&self, task: &Task) -> usize {
+        let alone = usize::from(task.is_thread());
+        if self.shared.contains(&task.pid) {
+            return alone;
+        }
+        self.threads.get(&task.pid).copied().unwrap_or(alone)
+    }
+
+    /// The vCPUs that run a task, and the guest's numbers of them.
+    fn running(&self, task: &Task, listed: Listed) -> Vec<(u32, Option<u32>)> {
+        let is_alone = listed.threads && task.is_thread() || self.shared.contains(&task.pid);
+        let mut running = if is_alone {
+            task.on_vcpu.map(|vcpu| (vcpu, task.cpu)).into_iter().collect()
+        } else {
+            self.running.get(&task.pid).cloned().unwrap_or_default()
+        };
+        running.sort_unstable();
+        running
     }
 }
 
-fn task_info(task: &Task, processes: &Processes, options: PsOptions) -> TaskInfo {
-    // The idle tasks share a number but are no process.
-    let is_alone = options.threads || task.pid == 0;
-    let mut running_on = if is_alone {
-        task.on_vcpu.into_iter().collect()
-    } else {
-        processes.running.get(&task.pid).cloned().unwrap_or_default()
-    };
-    running_on.sort_unstable();
-    let threads = processes.threads.get(&task.pid).copied().unwrap_or(1);
-    let start = options.boot_unix_ns.zip(task.start_ns);
+fn task_info(task: &Task, processes: &Processes, listed: Listed) -> TaskInfo {
+    let running = processes.running(task, listed);
+    let running_cpus = || running.iter().filter_map(|(_, cpu)| *cpu).collect();
     TaskInfo {
         pid: task.pid,
         tid: task.tid,
-        ppid: task.ppid,
+        ppid: task.parent,
         uid: task.uid,
         gid: task.gid,
-        state: task.state.map(|state| state.letter),
-        threads: if task.pid == 0 { 1 } else { threads },
-        start_ns: task.start_ns,
-        start_unix: start.and_then(|(boot, start)| Some(boot.checked_add(start)? / SECOND)),
+        state: task.state.clone(),
+        threads: processes.threads(task),
+        start_ns: task.started.since_boot_ns,
+        start_unix: task.started.unix,
+        end_unix: task.ended_unix,
         cpu: task.cpu,
-        running_on,
+        cpus: task.cpu.map_or_else(running_cpus, |cpu| vec![cpu]),
+        running_on: running.into_iter().map(|(vcpu, _)| vcpu).collect(),
         kernel_thread: task.is_kernel_thread,
-        name: task.name().to_owned(),
-        comm: task.long_name.as_ref().map(|_| task.comm.clone()),
-        command_line: None,
-        task: Hex(task.gva.0),
+        name: task.name.clone(),
+        comm: task.short_name.clone(),
+        command_line: task.command_line.clone(),
+        path: task.path.clone(),
+        address: Hex(task.address.0),
+        page_tables: task.page_tables.map(|root| Hex(root.0)),
+        environment: task.environment.map(|at| Hex(at.0)),
+        entry: task.entry.map(|at| Hex(at.0)),
+        is_process: task.is_process(),
     }
 }
 
@@ -259,14 +307,16 @@ fn count(counter: &mut usize) {
 fn totals(tasks: &[Task]) -> Totals {
     let mut totals = Totals::default();
     for task in tasks {
-        if task.is_kernel_thread {
-            count(&mut totals.kernel_threads);
-        } else {
-            count(&mut totals.threads);
-            totals.processes = totals.processes.saturating_add(usize::from(task.is_leader()));
+        if let Some(is_kernel_thread) = task.is_kernel_thread {
+            let kernel_threads = totals.kernel_threads.get_or_insert(0);
+            *kernel_threads = kernel_threads.saturating_add(usize::from(is_kernel_thread));
         }
-        if let Some(state) = task.state {
-            count(totals.states.entry(state.letter).or_default());
+        if task.is_kernel_thread != Some(true) {
+            totals.threads = totals.threads.saturating_add(usize::from(task.is_thread()));
+            totals.processes = totals.processes.saturating_add(usize::from(task.is_process()));
+        }
+        if let Some(state) = &task.state {
+            count(totals.states.entry(state.clone()).or_default());
         }
     }
     totals
@@ -275,7 +325,10 @@ fn totals(tasks: &[Task]) -> Totals {
 impl std::fmt::Display for Totals {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { processes, threads, kernel_threads, states } = self;
-        write!(f, "{processes} processes with {threads} threads, {kernel_threads} kernel threads")?;
+        write!(f, "{processes} processes with {threads} threads")?;
+        if let Some(kernel_threads) = kernel_threads {
+            write!(f, ", {kernel_threads} kernel threads")?;
+        }
         let mut separator = ":";
         for (state, count) in states {
             write!(f, "{separator} {count} {state}")?;
@@ -286,16 +339,18 @@ impl std::fmt::Display for Totals {
 }
 
 /// Every task after its parent, with its depth. Whose parent is not listed is a
-/// root, and so is one of those that are parents of each other.
+/// root, and so is one of those that are parents of each other. Number 0 is nobody's
+/// parent: idle tasks have it, which made nothing.
 fn tree(tasks: &[TaskInfo]) -> Vec<(&TaskInfo, usize)> {
-    let mut children = HashMap::<u32, Vec<usize>>::new();
-    let leaders: HashSet<u32> = tasks.iter().map(|task| task.pid).collect();
+    let mut children = HashMap::<u64, Vec<usize>>::new();
+    let leaders: HashSet<u64> =
+        tasks.iter().filter(|task| task.is_process).map(|task| task.pid).collect();
     let mut roots = Vec::new();
     for (index, task) in tasks.iter().enumerate() {
-        let parent = match (task.pid, task.tid) {
-            (0, _) => None,
-            (pid, tid) if pid == tid => task.ppid,
-            (pid, _) => Some(pid),
+        let parent = match task.pid {
+            0 if task.is_process => None,
+            _ if task.is_process => task.ppid,
+            pid => Some(pid),
         };
         match parent.filter(|parent| *parent != 0 && leaders.contains(parent)) {
             Some(parent) => children.entry(parent).or_default().push(index),
@@ -303,19 +358,13 @@ fn tree(tasks: &[TaskInfo]) -> Vec<(&TaskInfo, usize)> {
         }
     }
     let mut lines = Vec::with_capacity(tasks.len());
-    let mut seen = vec![false; tasks.len()];
+    let mut seen = HashSet::new();
     for root in roots.into_iter().chain(0..tasks.len()) {
         let mut waiting = vec![(root, 0_usize)];
         while let Some((index, depth)) = waiting.pop() {
-            let Some(task) = tasks.get(index) else { continue };
-            if seen.get(index).is_none_or(|seen| *seen) {
-                continue;
-            }
-            if let Some(seen) = seen.get_mut(index) {
-                *seen = true;
-            }
+            let Some(task) = tasks.get(index).filter(|_| seen.insert(index)) else { continue };
             lines.push((task, depth));
-            if task.tid == task.pid && task.pid != 0 {
+            if task.is_process && task.pid != 0 {
                 let below = children.get(&task.pid).into_iter().flatten().rev();
                 waiting.extend(below.map(|child| (*child, depth.saturating_add(1))));
             }
@@ -324,18 +373,40 @@ fn tree(tasks: &[TaskInfo]) -> Vec<(&TaskInfo, usize)> {
     lines
 }
 
-fn or_unknown(number: Option<u32>) -> String {
+fn or_unknown(number: Option<impl ToString>) -> String {
     number.map_or_else(|| "?".to_owned(), |number| number.to_string())
 }
 
-/// The command line; without one the name in brackets, as `ps` has it. A thread
-/// has its name in braces, as `pstree` has it.
+/// The processor that it ran on last, or those that run it.
+fn cpus(task: &TaskInfo) -> String {
+    let is_unknown = task.cpus.is_empty() && !task.running_on.is_empty();
+    let cpus: Vec<String> = task.cpus.iter().map(u32::to_string).collect();
+    if is_unknown { "?".to_owned() } else { cpus.join(",") }
+}
+
+/// The line that leads from a parent to its child.
+fn branch(depth: usize) -> String {
+    match depth.min(DEEPEST) {
+        0 => String::new(),
+        depth => format!("{:1$}\\_ ", "", depth.saturating_mul(4).saturating_sub(3)),
+    }
+}
+
+/// The command line, or the path of the image; without both the name in brackets, as `ps` has
+/// it. A thread has its name in braces, as `pstree` has it.
 fn command(task: &TaskInfo) -> String {
-    if task.tid != task.pid {
-        return format!("{{{}}}", task.name);
+    if !task.is_process {
+        let began = task.entry.map(|entry| format!(" began at {entry}")).unwrap_or_default();
+        return format!("{{{}}}{began}", task.name);
     }
     let words = task.command_line.as_deref().unwrap_or_default().join(" ");
-    let text = if words.trim().is_empty() { format!("[{}]", task.name) } else { words };
-    let dead = if matches!(task.state, Some('Z' | 'X')) { " <defunct>" } else { "" };
-    format!("{}{dead}", text.trim_end())
+    let words = if words.trim().is_empty() { task.path.clone().unwrap_or_default() } else { words };
+    let text = if words.is_empty() { format!("[{}]", task.name) } else { words };
+    let is_dead = matches!(task.state.as_deref(), Some("Z" | "X"));
+    let state = match (is_dead, task.end_unix) {
+        (true, _) => " <defunct>",
+        (false, Some(_)) => " <ended>",
+        (false, None) => "",
+    };
+    format!("{}{state}", text.trim_end())
 }

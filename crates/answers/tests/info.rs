@@ -17,7 +17,7 @@ use vmss2core_answers::{
     Action, Answer, InfoReport, KernelAnswers, TagsReport, plain_line, write_json, write_text,
 };
 use vmss2core_checkpoint::{Inventory, Item, ItemKind};
-use vmss2core_guest::{CrashKernel, Facts, KernelText, LinuxFacts, OperatingSystem, VmcoreInfo};
+use vmss2core_guest::{CrashKernel, Facts, KernelText, LinuxFacts, VmcoreInfo};
 use vmss2core_machine::paging::{Paging, Root};
 use vmss2core_machine::x86::{Gpr, modes};
 use vmss2core_machine::{
@@ -84,6 +84,10 @@ fn vcpu(index: u32, rip: u64, rsp: u64) -> Vcpu {
 }
 
 fn facts() -> Facts {
+    facts_of(linux())
+}
+
+fn facts_of(linux: LinuxFacts) -> Facts {
     let vcpu = |index: u32, privilege| VcpuView {
         index,
         paging: Some(Paging {
@@ -97,12 +101,9 @@ fn facts() -> Facts {
         number: Some(index),
     };
     Facts {
-        os: Some(Found::new(OperatingSystem::Linux, "banner")),
         vcpus: [vcpu(0, Privilege::Kernel), vcpu(1, Privilege::User)].into(),
-        windows: None,
-        macos: None,
-        linux: Some(linux().into()),
         problems: vec![Problem::note("vCPU 1 is in a program")],
+        ..Facts::of(linux, "banner")
     }
 }
 
@@ -208,7 +209,6 @@ fn the_json_form_fits_its_schema() {
 /// Which vCPU executes which of two kernels, and where tasks wait.
 #[test]
 fn a_second_kernel_and_blocked_tasks_are_told_in_both_forms() {
-    let mut facts = facts();
     let second = CrashKernel {
         banner: "Linux version 6.1.0-crash".into(),
         release: "6.1.0-crash".into(),
@@ -216,8 +216,8 @@ fn a_second_kernel_and_blocked_tasks_are_told_in_both_forms() {
         vcpus: vec![0],
         notes: Vec::new(),
     };
-    facts.linux.as_mut().map(Arc::make_mut).unwrap().crash_kernel =
-        Some(Found::new(second, "test"));
+    let crash_kernel = Some(Found::new(second, "test"));
+    let facts = facts_of(LinuxFacts { crash_kernel, ..linux() });
     let mut report = report(&checkpoint(), &facts);
     let place = |name: &str| Some(name.to_owned());
     let blocked = vec![place("io_schedule"), place("wait [jbd2]"), None, place("wait [jbd2]")];
@@ -272,10 +272,8 @@ fn hostile_strings_reach_neither_the_terminal_nor_a_command() {
     checkpoint.about_mut().machine.display_name = Some(hostile.into());
     checkpoint.about_mut().machine.product = Some(hostile.into());
     checkpoint.about_mut().problems.push(Problem::incomplete(hostile));
-    let mut facts = facts();
-    let linux = facts.linux.as_mut().map(Arc::make_mut).unwrap();
-    linux.release = Some(Found::new(hostile.into(), hostile));
-    linux.banner = Some(Found::new(hostile.into(), hostile));
+    let said = Some(Found::new(hostile.to_owned(), hostile));
+    let facts = facts_of(LinuxFacts { release: said.clone(), banner: said, ..linux() });
     let report = report(&checkpoint, &facts);
     let text = text(&report);
     assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");

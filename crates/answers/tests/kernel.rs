@@ -14,9 +14,8 @@ use vmss2core_answers::{
     Answer, DmesgReport, ModuleList, ModulesReport, SymbolInfo, SymbolsReport, TimeStyle,
     write_json, write_text,
 };
-use vmss2core_guest::linux::{
-    Caller, Clock, Log, Module, ModuleState, Modules, Record, Symbol, Symbols,
-};
+use vmss2core_guest::linux::{Caller, Clock, Log, Record, Symbol};
+use vmss2core_guest::model::{Image, ImageUse, Images};
 use vmss2core_mem::{Found, Gva, Problem};
 
 fn checked(report: &impl Answer, name: &str) -> Value {
@@ -105,43 +104,45 @@ fn messages_are_printed_as_dmesg_does() {
 #[test]
 fn modules_are_listed_as_lsmod_and_proc_do() {
     let start = 0xffff_ffff_c02c_6000;
-    let module = Module {
-        gva: Gva(start + 0x4000),
+    let module = Image {
         name: "loop".into(),
-        state: ModuleState::Live,
-        base: Gva(start),
-        parts: vec![start..start + 0x7000, start + 0x9000..start + 0xa000],
-        users: Some(2),
-        used_by: Some(vec!["a".into(), "b".into()]),
-        is_permanent: true,
-        taint: Some("OE".into()),
+        address: Some(Gva(start)),
+        size_bytes: 0x8000,
         version: Some("1".into()),
-        text: Some(Gva(start)),
-        symbols: Symbols::default(),
-        unwind: None,
+        in_use: Some(ImageUse {
+            state: "Live",
+            parts: vec![start..start + 0x7000, start + 0x9000..start + 0xa000],
+            users: Some(2),
+            used_by: Some(vec!["a".into(), "b".into()]),
+            is_permanent: true,
+            taint: Some("OE".into()),
+            text: Some(Gva(start)),
+            symbols: 0,
+        }),
+        ..Image::default()
     };
-    let unknown = Module {
+    let unknown = Image {
         name: "other".into(),
-        base: Gva(0),
-        users: None,
-        used_by: None,
-        is_permanent: false,
-        taint: None,
-        version: None,
-        text: None,
-        ..module.clone()
+        address: Some(Gva(0)),
+        size_bytes: 0x8000,
+        in_use: Some(ImageUse { state: "Live", ..ImageUse::default() }),
+        ..Image::default()
     };
-    let modules =
-        Modules { modules: vec![module, unknown], how: "the test".into(), problems: Vec::new() };
+    let modules = Images {
+        how: "the test".into(),
+        word_len: 8,
+        loaded: vec![module, unknown],
+        ..Images::default()
+    };
     let mut text = Vec::new();
-    write_text(&ModulesReport::new(&modules, 8, ModuleList::Proc), &mut text).unwrap();
+    write_text(&ModulesReport::new(&modules, ModuleList::Proc), &mut text).unwrap();
     assert_eq!(
         String::from_utf8(text).unwrap(),
         "loop 32768 2 a,b,[permanent], Live 0xffffffffc02c6000 (OE)\n\
          other 32768 ? - Live 0x0000000000000000\n"
     );
     let mut text = Vec::new();
-    let report = ModulesReport::new(&modules, 8, ModuleList::Table);
+    let report = ModulesReport::new(&modules, ModuleList::Table);
     write_text(&report, &mut text).unwrap();
     assert_eq!(
         String::from_utf8(text).unwrap(),
@@ -149,6 +150,6 @@ fn modules_are_listed_as_lsmod_and_proc_do() {
          loop                   32768  0xffffffffc02c6000 2 a,b,[permanent]\n\
          other                  32768  0x0000000000000000 ?\n"
     );
-    let json = checked(&report, "modules-1.json");
+    let json = checked(&report, "modules-2.json");
     assert_eq!(json["modules"][0]["text"], "0xffffffffc02c6000");
 }

@@ -12,11 +12,12 @@ mod schema;
 
 use std::path::PathBuf;
 
-use vmss2core_answers::{InfoReport, MacosModulesReport, plain_line};
+use vmss2core_answers::{InfoReport, ModuleList, ModulesReport, plain_line};
+use vmss2core_guest::Facts;
+use vmss2core_guest::linux::GivenFiles;
 use vmss2core_guest::macos::{
     DarwinVersion, KernelImage, Kext, KextList, MacosFacts, Segment, Uuid,
 };
-use vmss2core_guest::{Facts, OperatingSystem};
 use vmss2core_machine::Checkpoint;
 use vmss2core_machine::paging::Root;
 use vmss2core_machine::x86::modes;
@@ -67,8 +68,7 @@ fn catalina() -> MacosFacts {
 }
 
 fn facts(macos: MacosFacts) -> Facts {
-    let os = Some(Found::new(OperatingSystem::MacOs, "made"));
-    Facts { os, macos: Some(macos.into()), ..Facts::default() }
+    Facts::of(macos, "made")
 }
 
 #[test]
@@ -129,14 +129,21 @@ fn names_are_those_of_the_time() {
 
 #[test]
 fn the_kernel_and_its_extensions_are_listed_in_both_forms() {
-    let report = MacosModulesReport::new(&catalina(), &[Problem::incomplete("the list is torn")]);
-    fits("macos-modules-1.json", &json(&report));
+    let images = |macos: MacosFacts| {
+        let facts =
+            Facts { problems: vec![Problem::incomplete("the list is torn")], ..facts(macos) };
+        let boot = facts.boot.as_ref().unwrap().value.clone();
+        let now = boot.now(&Checkpoint::default(), &facts, &GivenFiles::default()).unwrap();
+        ModulesReport::new(&now.images().unwrap(), ModuleList::Table)
+    };
+    let report = images(catalina());
+    fits("modules-2.json", &json(&report));
     let said = text(&report);
     assert!(said.chars().all(|c| c == '\n' || !c.is_control()), "{said}");
-    let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines.len(), 4, "{said}");
-    assert!(lines[1].starts_with("0xffffff8012400000    800000  mach_kernel "), "{said}");
-    assert!(lines[3].starts_with("in the kernel "), "{said}");
-    let nothing = MacosModulesReport::new(&MacosFacts::default(), &[]);
-    fits("macos-modules-1.json", &json(&nothing));
+    let rows: Vec<Vec<&str>> = said.lines().map(|line| line.split_whitespace().collect()).collect();
+    let uuid = "30313233-3435-3637-3839-616263646566";
+    assert_eq!(rows[0], ["Module", "Size", "Address", "Version", "UUID"]);
+    assert_eq!(rows[1], ["mach_kernel", "8388608", "0xffffff8012400000", "19.6.0", uuid]);
+    assert_eq!(rows[3], ["kpi", "20480", "in", "the", "kernel", "1.2", "-"]);
+    fits("modules-2.json", &json(&images(MacosFacts::default())));
 }

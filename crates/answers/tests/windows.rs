@@ -12,12 +12,12 @@ mod schema;
 
 use std::path::PathBuf;
 
-use vmss2core_answers::{InfoReport, WindowsModulesReport, WindowsPsReport, plain_line};
+use vmss2core_answers::{InfoReport, ModuleList, ModulesReport, plain_line};
+use vmss2core_guest::Facts;
+use vmss2core_guest::model::{Image, Images, Unloaded};
 use vmss2core_guest::windows::{
-    Completeness, ForeignVcpu, KernelImage, Modules, PdbIdentity, Process, Processes, SharedData,
-    Thread, UnloadedModule, WindowsCpu, WindowsFacts,
+    Completeness, ForeignVcpu, KernelImage, PdbIdentity, SharedData, WindowsCpu, WindowsFacts,
 };
-use vmss2core_guest::{Facts, OperatingSystem};
 use vmss2core_machine::Checkpoint;
 use vmss2core_machine::paging::Root;
 use vmss2core_machine::x86::modes;
@@ -84,11 +84,7 @@ fn info() -> InfoReport {
     let mut memory = PhysicalMemory::new();
     memory.map(Gpa(0), 0x10_0000, std::sync::Arc::new(Zeroes), 0).unwrap();
     let checkpoint = Checkpoint { memory, ..Checkpoint::default() };
-    let facts = Facts {
-        os: Some(Found::new(OperatingSystem::Windows, "made")),
-        windows: Some(crashed().into()),
-        ..Facts::default()
-    };
+    let facts = Facts::of(crashed(), "made");
     InfoReport::new(&checkpoint, &facts, &[PathBuf::from("vm.vmss")], plain_line)
 }
 
@@ -119,71 +115,38 @@ fn info_tells_version_symbols_and_why_it_stopped() {
     assert!(said.lines().all(|line| line.chars().count() <= 100), "{said}");
 }
 
-fn processes() -> Processes {
-    let process = |pid, parent, name: &str, path: Option<&str>| Process {
-        gva: Gva(0xffff_b40c_4180_0000 + pid * 0x1000),
-        pid,
-        parent: Some(parent),
+#[test]
+fn images_with_their_pdbs_and_unloaded_ones_are_listed() {
+    let pdb = crashed().image.unwrap().value.pdb;
+    let image = |name: &str, pdb| Image {
         name: name.to_owned(),
-        path: path.map(str::to_owned),
-        root: Some(Gpa(0x1a_d000)),
-        created: Some(133_500_123_456_789_012),
-        exited: Some(0),
-        threads: vec![Thread {
-            tid: Some(pid + 4),
-            state: Some(2),
-            cpu: Some(1),
-            ..Thread::default()
-        }],
-        ..Process::default()
+        address: Some(Gva(0xffff_f804_7ba0_0000)),
+        size_bytes: 0x104_6000,
+        timestamp: Some(0x1f1a_7a51),
+        pdb,
+        ..Image::default()
     };
-    Processes {
-        processes: vec![
-            process(4, 0, "System", None),
-            // Parents of each other: damage, but each is listed once.
-            process(500, 600, "ring\x1b[31m", None),
-            process(600, 500, "round", None),
-            process(308, 4, "smss.exe", Some(r"\Device\HarddiskVolume3\Windows\System32\smss.exe")),
-        ],
-        how: "made".to_owned(),
-        problems: vec![Problem::incomplete("the list is torn")],
-    }
-}
-
-#[test]
-fn processes_are_listed_in_all_forms() {
-    let report = WindowsPsReport::new(&processes());
-    let value = json(&report);
-    fits("windows-ps-1.json", &value);
-    assert_eq!(value["processes"][1]["name"], "smss.exe");
-    assert_eq!(value["processes"][1]["threads"][0]["state"], "running");
-    for said in
-        [text(&report), text(&report.clone().as_tree()), text(&report.clone().with_threads())]
-    {
-        assert!(said.ends_with("4 processes with 4 threads\n"), "{said}");
-        assert!(said.chars().all(|c| c == '\n' || !c.is_control()), "{said}");
-        for name in ["System", "smss.exe", "round", "ring"] {
-            assert_eq!(said.replace("System32", "").matches(name).count(), 1, "{name}:\n{said}");
-        }
-    }
-    let tree = text(&report.clone().as_tree());
-    assert!(tree.contains(r"\_ \Device\HarddiskVolume3\Windows\System32\smss.exe"), "{tree}");
-}
-
-#[test]
-fn unloaded_modules_are_listed() {
-    let gone = UnloadedModule {
+    let gone = Unloaded {
         name: "gone.sys".to_owned(),
-        start: Gva(0xffff_f880_0444_0000),
-        end: Gva(0xffff_f880_0445_2000),
-        time: 133_500_123_456_789_012,
+        range: 0xffff_f880_0444_0000..0xffff_f880_0445_2000,
+        unix: Some(1_705_538_745),
     };
-    let modules = Modules { unloaded: vec![gone], ..Modules::default() };
-    let report = WindowsModulesReport::new(&modules);
-    fits("windows-modules-1.json", &json(&report));
-    let said = text(&report);
-    assert!(
-        said.contains("0xfffff88004440000     12000  gone.sys             2024-01-18"),
-        "{said}"
+    let images = Images {
+        word_len: 8,
+        loaded: vec![image("nt\x1b.exe", pdb), image("win32k.sys", None)],
+        unloaded: vec![gone],
+        problems: vec![Problem::incomplete("the list is torn")],
+        ..Images::default()
+    };
+    let report = ModulesReport::new(&images, ModuleList::Proc);
+    fits("modules-2.json", &json(&report));
+    assert_eq!(
+        text(&report),
+        "Module                  Size  Address            PDB
+nt\\u{1b}.exe        17063936  0xfffff8047ba00000 ntkrnlmp.pdb/5278AFF86C341677D7D7835C85B7B8441/ntkrnlmp.pdb
+win32k.sys          17063936  0xfffff8047ba00000 ?
+unloaded
+gone.sys               73728  0xfffff88004440000 2024-01-18 00:45:45 UTC
+"
     );
 }

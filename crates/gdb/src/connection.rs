@@ -9,8 +9,8 @@ use crate::reply::Reply;
 use crate::session::{Outcome, Running, Session};
 
 /// What is said to a client, and by whom.
-struct Talk<'c, 'm> {
-    session: Session<'m>,
+struct Talk<'c> {
+    session: Session,
     output: &'c mut (dyn Write + Send),
     /// What a client may ask for again.
     last: Vec<u8>,
@@ -21,7 +21,7 @@ type Waiter<'scope> = Option<ScopedJoinHandle<'scope, io::Result<()>>>;
 
 /// Answers a client until it leaves or sends no more. What it has let run is stopped then.
 pub(crate) fn serve(
-    session: Session<'_>,
+    session: Session,
     input: &mut dyn Read,
     output: &mut (dyn Write + Send),
 ) -> io::Result<()> {
@@ -37,7 +37,7 @@ pub(crate) fn serve(
 /// Hears what a client sends, until its end.
 fn listen<'scope>(
     scope: &'scope Scope<'scope, '_>,
-    talk: &'scope Mutex<Talk<'_, '_>>,
+    talk: &'scope Mutex<Talk<'_>>,
     input: &mut dyn Read,
     waiter: &mut Waiter<'scope>,
 ) -> io::Result<()> {
@@ -71,7 +71,7 @@ fn listen<'scope>(
 /// What comes while something runs stops it, acknowledgements apart; whether it is to be
 /// answered. A debugger sends an interrupt alone. For a packet, the stop is told first.
 fn hears_while_running(
-    talk: &Mutex<Talk<'_, '_>>,
+    talk: &Mutex<Talk<'_>>,
     incoming: &Incoming,
     waiter: &mut Waiter<'_>,
 ) -> io::Result<bool> {
@@ -94,7 +94,7 @@ fn hears_while_running(
 }
 
 /// Tells the client when what runs has stopped.
-fn wait(talk: &Mutex<Talk<'_, '_>>, running: &Running) -> io::Result<()> {
+fn wait(talk: &Mutex<Talk<'_>>, running: &Running) -> io::Result<()> {
     let stop = running.wait();
     let mut talk = lock(talk);
     let reply = match stop {
@@ -110,11 +110,11 @@ fn join(waiter: &mut Waiter<'_>) -> io::Result<()> {
     waiter.join().unwrap_or_else(fault)
 }
 
-fn lock<'t, 'c, 'm>(talk: &'t Mutex<Talk<'c, 'm>>) -> MutexGuard<'t, Talk<'c, 'm>> {
+fn lock<'t, 'c>(talk: &'t Mutex<Talk<'c>>) -> MutexGuard<'t, Talk<'c>> {
     talk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Talk<'_, '_> {
+impl Talk<'_> {
     /// Answers what came in; what runs from now on is to be waited for.
     fn answer(&mut self, incoming: Incoming) -> io::Result<Option<Running>> {
         let acknowledges = !self.session.is_without_acks();

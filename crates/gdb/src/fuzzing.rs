@@ -204,7 +204,7 @@ pub fn converse(data: &[u8]) -> Vec<u8> {
     let toy = Arc::new(Toy::default());
     let mut out = Vec::new();
     // Neither side of it can fail.
-    let _ = connection::serve(Session::new(toy.clone(), &*toy), &mut &*data, &mut out);
+    let _ = connection::serve(Session::new(toy.clone(), toy.clone()), &mut &*data, &mut out);
     out
 }
 

@@ -47,9 +47,9 @@ pub enum ServerError {
 }
 
 /// Serves a target to whoever connects.
-pub struct Server<'m> {
+pub struct Server {
     target: Arc<dyn Target>,
-    monitor: &'m dyn Monitor,
+    monitor: Arc<dyn Monitor>,
 }
 
 /// A server that listens, and how it is stopped.
@@ -258,9 +258,9 @@ impl Stream {
     }
 }
 
-impl<'m> Server<'m> {
+impl Server {
     /// A server of this target.
-    pub fn new(target: Arc<dyn Target>, monitor: &'m dyn Monitor) -> Self {
+    pub fn new(target: Arc<dyn Target>, monitor: Arc<dyn Monitor>) -> Self {
         Self { target, monitor }
     }
 
@@ -297,7 +297,7 @@ impl<'m> Server<'m> {
     /// Answers one client until it leaves. A fault of ours ends its session and no other.
     pub fn serve(&self, input: &mut dyn Read, output: &mut (dyn Write + Send)) -> io::Result<()> {
         let session = || {
-            let session = Session::new(self.target.clone(), self.monitor);
+            let session = Session::new(self.target.clone(), self.monitor.clone());
             connection::serve(session, input, output)
         };
         // Nothing of the session is looked at afterwards.

@@ -77,9 +77,9 @@ impl fmt::Debug for Running {
 }
 
 /// The state of one client.
-pub struct Session<'m> {
+pub struct Session {
     pub(crate) target: Arc<dyn Target>,
-    pub(crate) monitor: &'m dyn Monitor,
+    pub(crate) monitor: Arc<dyn Monitor>,
     pub(crate) inferiors: Vec<Arc<dyn Inferior>>,
     pub(crate) client: Client,
     pub(crate) agreed: Agreed,
@@ -102,9 +102,9 @@ pub struct Session<'m> {
     pub(crate) interrupt: Option<Interrupt>,
 }
 
-impl<'m> Session<'m> {
+impl Session {
     /// A client that has just come.
-    pub fn new(target: Arc<dyn Target>, monitor: &'m dyn Monitor) -> Self {
+    pub fn new(target: Arc<dyn Target>, monitor: Arc<dyn Monitor>) -> Self {
         let inferiors = target.inferiors();
         Self {
             target,

@@ -11,7 +11,8 @@ use std::fs::File;
 use std::sync::Arc;
 
 use anyhow::Context;
-use vmss2core_guest::{analyse, windows};
+use vmss2core_guest::analyse;
+use vmss2core_guest::windows::debugger_blocks;
 use vmss2core_machine::Checkpoint;
 use vmss2core_mem::{Gpa, PhysicalMemory};
 
@@ -23,8 +24,9 @@ fn main() -> anyhow::Result<()> {
     let mut memory = PhysicalMemory::new();
     memory.map(Gpa(0), len_bytes, Arc::new(file), 0)?;
     let checkpoint = Checkpoint { memory, ..Checkpoint::default() };
-    let facts = analyse(&checkpoint).windows.context("no Windows guest")?;
-    for (gpa, block) in windows::debugger_blocks(&checkpoint.memory, &facts) {
+    let facts = analyse(&checkpoint);
+    let windows = facts.windows().context("no Windows guest")?;
+    for (gpa, block) in debugger_blocks(&checkpoint.memory, windows) {
         println!("{gpa} {} ({})", block.value.gva, block.how);
     }
     Ok(())

@@ -85,7 +85,7 @@ pub fn log(data: &[u8]) -> Option<crate::linux::Log> {
         vmcoreinfo: Some(Found::new(info, "the data")),
         ..LinuxFacts::default()
     };
-    let facts = Facts { linux: Some(Arc::new(linux)), ..Facts::default() };
+    let facts = Facts::of(linux, "made");
     let symbol =
         |(name, address): &(&'static str, u64)| Symbol { address: Gva(*address), kind: 'd', name };
     let symbols = Symbols::new(symbols.iter().map(symbol));

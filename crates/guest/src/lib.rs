@@ -6,28 +6,29 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
 
-use std::sync::Arc;
-
-use vmss2core_machine::paging::{PagingError, PagingMode};
+use vmss2core_machine::paging::PagingError;
 use vmss2core_machine::{Checkpoint, Vcpu, VcpuView};
 use vmss2core_mem::{Found, Problem};
 
 mod cpu;
-mod extent;
 mod facts;
 mod fit;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod linux;
 pub mod macos;
+pub mod model;
 mod scan;
+mod system;
 mod which;
 pub mod windows;
 
 use cpu::Cpu;
 
-pub use facts::{CrashKernel, Facts, KernelText, LinuxFacts, OperatingSystem, VmcoreInfo};
+pub use facts::Facts;
 pub use fit::leave_out_misfits;
+pub use linux::{CrashKernel, KernelText, LinuxFacts, VmcoreInfo};
+pub use system::{AskError, Boot, Effort, Look, Now, SYSTEMS, Seen, System, Told};
 pub use which::Which;
 
 /// Finds out what can be known about the guest. Best effort: what could not be
@@ -50,33 +51,26 @@ pub fn unreadable(checkpoint: &Checkpoint) -> Option<Problem> {
     Some(Problem::incomplete(format!("{failure}; what lies there is missing from every answer")))
 }
 
-fn look(checkpoint: &Checkpoint, options: &windows::Options) -> Facts {
-    let memory = &checkpoint.memory;
-    let mut facts = Facts::default();
-    let mut vcpus = views(checkpoint, &mut facts.problems);
+fn look(checkpoint: &Checkpoint, windows: &windows::Options) -> Facts {
+    let mut problems = Vec::new();
+    let mut vcpus = views(checkpoint, &mut problems);
     let cpus = cpus(checkpoint, &vcpus);
-    let mut lost = None;
-    // What is cheap to see goes first. Linux never maps the page that proves Windows,
-    // nor the header that proves macOS.
-    if let Some(found) = windows::quickly(memory, &cpus, options) {
-        add_windows(&mut facts, &mut vcpus, found, options);
-    } else if let Some(found) = macos::quickly(memory, &cpus) {
-        macos::add(&mut facts, found);
-    } else if let Some(analysis) = linux::analyse(memory, &cpus, &mut vcpus, &mut lost) {
-        add_linux(&mut facts, analysis);
-    } else if let Some(found) = macos::thoroughly(checkpoint, &cpus) {
-        macos::add(&mut facts, found);
-    } else if let Some(found) = windows::thoroughly(memory, &cpus, options) {
-        add_windows(&mut facts, &mut vcpus, found, options);
-    } else if !memory.segments().is_empty() {
-        facts.problems.extend(lost);
-        facts.problems.push(Problem::note(looked_for(&cpus)));
+    let lost = Vec::new();
+    let mut look = Look { checkpoint, cpus: &cpus, vcpus: &mut vcpus, windows, lost };
+    let seen = system::look(&mut look);
+    if seen.is_none() && !checkpoint.memory.segments().is_empty() {
+        let none_seen = Problem::note(system::none_seen(&look));
+        problems.append(&mut look.lost);
+        problems.push(none_seen);
     }
-    if let Some(found) = &facts.macos {
-        macos::set_kernel_roots(found, &cpus, &mut vcpus);
-    }
-    facts.vcpus = vcpus.into();
-    facts.problems.extend(extent::missing(checkpoint, &facts));
+    let boot = seen.map(|seen| {
+        problems.extend(seen.problems);
+        Found::new(seen.boot, seen.how)
+    });
+    let mut facts = Facts { boot, vcpus: vcpus.into(), problems };
+    let boot = facts.boot.as_ref();
+    let missing = boot.and_then(|boot| boot.value.missing_memory(checkpoint, &facts));
+    facts.problems.extend(missing);
     facts
 }
 
@@ -109,40 +103,4 @@ fn cpus<'a>(checkpoint: &'a Checkpoint, views: &[VcpuView]) -> Vec<Cpu<'a>> {
         Cpu { index: vcpu.index, registers: &vcpu.registers, space }
     };
     checkpoint.vcpus.iter().zip(views).map(cpu).collect()
-}
-
-/// What an operating system would have been recognised by.
-fn looked_for(cpus: &[Cpu<'_>]) -> String {
-    let is_paged = |cpu: &Cpu<'_>| {
-        cpu.space.as_ref().is_some_and(|space| space.mode() != PagingMode::IDENTITY)
-    };
-    let no_linux = if cpus.iter().any(is_paged) {
-        "no page tables of a vCPU map a kernel with the banner of Linux"
-    } else {
-        "no VMCOREINFO of Linux leads to page tables of its kernel"
-    };
-    format!(
-        "no operating system was recognised: {no_linux}, none that were found map the page which \
-         every Windows shares with its programs, and no header of a macOS kernel is where it lies"
-    )
-}
-
-fn add_linux(facts: &mut Facts, analysis: linux::Analysis) {
-    let banner = analysis.linux.banner.as_ref();
-    let how = banner.map_or("VMCOREINFO", |banner| banner.how.as_str());
-    facts.os = Some(Found::new(OperatingSystem::Linux, how));
-    facts.linux = Some(Arc::new(analysis.linux));
-    facts.problems.extend(analysis.problems);
-}
-
-fn add_windows(
-    facts: &mut Facts,
-    vcpus: &mut [VcpuView],
-    found: windows::WindowsFacts,
-    options: &windows::Options,
-) {
-    facts.os = Some(Found::new(OperatingSystem::Windows, found.kernel_root.how.as_str()));
-    windows::set_kernel_roots(&found, vcpus);
-    facts.problems.extend(windows::contradiction(&found, options));
-    facts.windows = Some(Arc::new(found));
 }

@@ -36,3 +36,8 @@ impl fmt::Display for Which {
         }
     }
 }
+
+/// Says that a number, by which a process was asked for, is that of one of its threads.
+pub(crate) fn thread_of_process(number: u64, pid: u64, name: &str) -> Option<String> {
+    (number != pid).then(|| format!("{number} ({name}) is a thread of process {pid}"))
+}

@@ -10,10 +10,8 @@
 #[path = "common/mini_nt.rs"]
 mod mini_nt;
 
-use std::sync::Arc;
-
 use vmss2core_guest::windows::{Completeness, Options, ScanDepth, WindowsFacts, debugger_blocks};
-use vmss2core_guest::{OperatingSystem, analyse, analyse_with};
+use vmss2core_guest::{analyse, analyse_with};
 use vmss2core_lab::windows::{Doing, Fixture, Paging, Trap, Truth, fixture, fixtures};
 use vmss2core_machine::paging::Root;
 use vmss2core_machine::x86::modes;
@@ -21,11 +19,11 @@ use vmss2core_mem::{Gpa, Gva};
 
 use mini_nt::Guest;
 
-fn windows_of(guest: &Guest, what: &str) -> Arc<WindowsFacts> {
+fn windows_of(guest: &Guest, what: &str) -> WindowsFacts {
     let facts = analyse(&guest.checkpoint);
-    let os = facts.os.unwrap_or_else(|| panic!("{what}: no system was found"));
-    assert_eq!(os.value, OperatingSystem::Windows, "{what}");
-    facts.windows.unwrap_or_else(|| panic!("{what}: nothing is known of Windows"))
+    let system = facts.system().unwrap_or_else(|| panic!("{what}: no system was found"));
+    assert_eq!(system.name(), "Windows", "{what}");
+    facts.windows().unwrap_or_else(|| panic!("{what}: nothing is known of Windows")).clone()
 }
 
 #[test]
@@ -149,7 +147,8 @@ fn the_user_is_believed() {
     let guest = Guest::of(&fixture("plain-kdbg").unwrap());
     let kdbg = Gva(guest.nt.truth.kdbg.va);
     let options = Options { build: Some(12345), kdbg: Some(kdbg), ..Options::default() };
-    let found = analyse_with(&guest.checkpoint, &options).windows.unwrap();
+    let facts = analyse_with(&guest.checkpoint, &options);
+    let found = facts.windows().unwrap();
     assert_eq!(found.build.as_ref().map(|build| build.value), Some(12345));
     assert_eq!(found.kdbg.as_ref().map(|found| found.value.gva), Some(kdbg));
 }
@@ -158,12 +157,14 @@ fn the_user_is_believed() {
 fn a_search_of_all_memory_ranks_the_living_block_first() {
     let guest = Guest::of(&fixture("stale-kdbg").unwrap());
     let options = Options { scan: ScanDepth::AllMemory, ..Options::default() };
-    let found = analyse_with(&guest.checkpoint, &options).windows.unwrap();
+    let facts = analyse_with(&guest.checkpoint, &options);
+    let found = facts.windows().unwrap();
     assert_eq!(found.kdbg.as_ref().unwrap().value.gva, Gva(guest.nt.truth.kdbg.va));
     // What is encoded is not seen by a search for its tag; what is stale is.
     let guest = Guest::of(&fixture("plain-kdbg").unwrap());
-    let found = analyse(&guest.checkpoint).windows.unwrap();
-    let blocks = debugger_blocks(&guest.checkpoint.memory, &found);
+    let facts = analyse(&guest.checkpoint);
+    let found = facts.windows().unwrap();
+    let blocks = debugger_blocks(&guest.checkpoint.memory, found);
     assert_eq!(blocks[0].1.value.gva, Gva(guest.nt.truth.kdbg.va));
 }
 

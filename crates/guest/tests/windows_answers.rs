@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use vmss2core_guest::windows::{
     Completeness, FrameKind, Kdbg, Kernel, KernelImage, LayoutSource, PdbIdentity, Process,
-    SharedData, WindowsCpu, WindowsFacts, bugcheck_name,
+    SharedData, StackEnd, WindowsCpu, WindowsFacts, bugcheck_name,
 };
 use vmss2core_lab::vmware::Contents;
 use vmss2core_lab::windows::{
@@ -278,8 +278,8 @@ fn processors_have_stacks_that_begin_where_they_are() {
                     assert_eq!((frame.ip.0, frame.sp.0), put, "{context}");
                 }
                 (None, Doing::User) => {
-                    let user = found.unwrap().user.unwrap();
-                    assert_eq!(user.0.0, registers.rip, "{context}");
+                    let StackEnd::User { ip, .. } = found.unwrap().end else { panic!("{context}") };
+                    assert_eq!(ip.0, registers.rip, "{context}");
                 }
                 _ => assert!(found.is_err(), "{context}"),
             }

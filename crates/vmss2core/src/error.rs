@@ -6,8 +6,7 @@ use thiserror::Error;
 use vmss2core_checkpoint::OpenError;
 use vmss2core_dump::{ChoiceError, DumpError};
 use vmss2core_guest::linux::{FileError, LinuxError};
-use vmss2core_guest::windows::WindowsError;
-use vmss2core_guest::{OperatingSystem, Which};
+use vmss2core_guest::{AskError, Which};
 
 /// Why something could not be opened, answered, written or served.
 #[derive(Debug, Error)]
@@ -16,30 +15,21 @@ pub enum Error {
     /// The files are no checkpoint that can be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// A file of the kernel, which was given, cannot be used.
+    /// The guest cannot answer.
     #[error(transparent)]
-    File(#[from] FileError),
-    /// A Linux kernel cannot answer.
-    #[error(transparent)]
-    Linux(#[from] LinuxError),
-    /// A Windows kernel cannot answer.
-    #[error(transparent)]
-    Windows(#[from] WindowsError),
+    Ask(#[from] AskError),
     /// A file could not be written.
     #[error(transparent)]
     Write(#[from] DumpError),
     /// The question cannot be asked of such a guest.
-    #[error("this is a {} guest, of which this cannot be asked", system_name(*.0))]
-    OtherSystem(OperatingSystem),
+    #[error("this is a {0} guest, of which this cannot be asked")]
+    OtherSystem(&'static str),
     /// Something was chosen that an output format does not offer.
     #[error(transparent)]
     Choice(#[from] ChoiceError),
     /// No output format has this name.
     #[error("no output format is called {0}")]
     NoFormat(String),
-    /// The guest has no process of this number or name.
-    #[error("the guest has no process {0}")]
-    NoProcess(Which),
     /// One process is asked for by a name that several have.
     #[error("the guest has {} processes that are called {name}: {}", .pids.len(), listed(.pids))]
     SeveralProcesses {
@@ -68,14 +58,6 @@ pub enum Error {
         pid: u32,
         /// Why not.
         source: LinuxError,
-    },
-    /// No processor of the checkpoint is known to be this one of the guest.
-    #[error("{}", no_cpu(*.cpu, .known))]
-    NoCpu {
-        /// As the guest numbers its processors.
-        cpu: u32,
-        /// Those that are known.
-        known: Vec<u32>,
     },
     /// The tasks are to be served of a guest that is not Linux.
     #[error("the guest is no Linux that is known, and only its tasks can be listed")]
@@ -109,22 +91,18 @@ impl Error {
     }
 }
 
-fn system_name(system: OperatingSystem) -> &'static str {
-    match system {
-        OperatingSystem::Linux => "Linux",
-        OperatingSystem::Windows => "Windows",
-        OperatingSystem::MacOs => "macOS",
-        _ => "strange",
-    }
-}
-
-fn no_cpu(cpu: u32, known: &[u32]) -> String {
-    match known {
-        [] => format!("which vCPU is CPU {cpu} of the guest is not known"),
-        known => format!("no vCPU is CPU {cpu} of the guest, but CPU {}", listed(known)),
-    }
-}
-
 fn listed(numbers: &[u32]) -> String {
     numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl From<LinuxError> for Error {
+    fn from(error: LinuxError) -> Self {
+        Self::Ask(error.into())
+    }
+}
+
+impl From<FileError> for Error {
+    fn from(error: FileError) -> Self {
+        Self::Ask(error.into())
+    }
 }

@@ -8,6 +8,7 @@ use vmss2core::Guest;
 use vmss2core_checkpoint::{ErrorKind, OpenError};
 use vmss2core_dump::DumpError;
 use vmss2core_gdb::ServerError;
+use vmss2core_guest::AskError;
 use vmss2core_mem::{Problem, Severity};
 
 use crate::output;
@@ -125,10 +126,10 @@ fn advice(error: &Error) -> Option<&'static str> {
 fn advice_for(error: &vmss2core::Error) -> Option<&'static str> {
     match error {
         vmss2core::Error::Write(error) => advice_for_writer(error),
-        vmss2core::Error::NoProcess(_) => Some("vmss2core ps lists them"),
+        vmss2core::Error::Ask(AskError::NoProcess(_)) => Some("vmss2core ps lists them"),
         vmss2core::Error::SeveralProcesses { .. } => Some("give the number of one"),
         vmss2core::Error::NoTask(_) => Some("vmss2core ps lists all"),
-        vmss2core::Error::NoCpu { known, .. } if known.is_empty() => {
+        vmss2core::Error::Ask(AskError::NoCpu { known, .. }) if known.is_empty() => {
             Some("bt without --cpu shows all")
         }
         _ => None,

@@ -1,14 +1,13 @@
 //! A checkpoint with what is known of its guest.
 
 use std::path::{Path, PathBuf};
-use std::sync::{LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use vmss2core_answers::{CommandLine, plain_line};
 use vmss2core_checkpoint::{Inventory, OpenOptions, Opened};
 use vmss2core_dump::{Chosen, Existing, Job, Monitor, Silent, Summary, Value};
-use vmss2core_guest::linux::{BetterSources, GivenFiles};
-use vmss2core_guest::macos::MacosFacts;
-use vmss2core_guest::{Facts, OperatingSystem, linux, windows};
+use vmss2core_guest::linux::{BetterSources, GivenFiles, LinuxError};
+use vmss2core_guest::{Facts, Now, linux, windows};
 use vmss2core_machine::Checkpoint;
 use vmss2core_mem::{Problem, Severity};
 
@@ -46,8 +45,11 @@ impl Default for Options {
 }
 
 /// A guest: its checkpoint, and what was found out about it. All of that is found out
-/// when it is first asked for.
-pub struct Guest {
+/// when it is first asked for. A clone is the same guest.
+#[derive(Clone)]
+pub struct Guest(Arc<Inner>);
+
+struct Inner {
     inputs: Vec<PathBuf>,
     given: GivenFiles,
     command_line: CommandLine,
@@ -55,20 +57,7 @@ pub struct Guest {
     opened: Opened,
     misfit: Option<Problem>,
     facts: LazyLock<Facts, Box<dyn FnOnce() -> Facts + Send>>,
-    linux: OnceLock<linux::Kernel>,
-    windows: OnceLock<windows::Kernel>,
-}
-
-/// The guest's kernel, which can be asked more.
-#[derive(Clone, Copy)]
-#[non_exhaustive]
-pub enum Kernel<'g> {
-    /// A Linux.
-    Linux(&'g linux::Kernel),
-    /// A Windows.
-    Windows(&'g windows::Kernel),
-    /// A macOS, of which all that is known is among the facts.
-    Macos(&'g MacosFacts),
+    now: OnceLock<Arc<dyn Now>>,
 }
 
 impl Guest {
@@ -93,41 +82,58 @@ impl Guest {
         if cached {
             opened.checkpoint.memory = opened.checkpoint.memory.cached();
         }
-        let (linux, windows) = (OnceLock::new(), OnceLock::new());
-        Ok(Self { inputs, given, command_line, opened, misfit, facts, linux, windows })
+        let now = OnceLock::new();
+        let inner = Inner { inputs, given, command_line, opened, misfit, facts, now };
+        Ok(Self(Arc::new(inner)))
     }
 
     /// The files as they were named when it was opened.
     pub fn inputs(&self) -> &[PathBuf] {
-        &self.inputs
+        &self.0.inputs
     }
 
     /// How users type what answers suggest.
     pub(crate) fn command_line(&self) -> CommandLine {
-        self.command_line
+        self.0.command_line
     }
 
     /// The files that were given, which know the kernel better than the guest does.
     pub fn given(&self) -> &GivenFiles {
-        &self.given
+        &self.0.given
     }
 
     /// Its memory and processors; without their registers if those do not fit the memory.
     pub fn checkpoint(&self) -> &Checkpoint {
-        &self.opened.checkpoint
+        &self.0.opened.checkpoint
     }
 
     /// Everything that the state file holds, if its format has items.
     pub fn inventory(&self) -> Option<&Inventory> {
-        self.opened.inventory.as_ref()
+        self.0.opened.inventory.as_ref()
     }
 
     /// What runs in it.
     pub fn facts(&self) -> &Facts {
-        &self.facts
+        &self.0.facts
     }
 
-    /// Its kernel.
+    /// Its system, to be asked about this moment.
+    pub fn now(&self) -> Result<&dyn Now, Error> {
+        if let Some(now) = self.0.now.get() {
+            return Ok(now.as_ref());
+        }
+        let boot = self.0.facts.boot.as_ref().ok_or(LinuxError::NotLinux)?;
+        let now = boot.value.clone().now(self.checkpoint(), &self.0.facts, &self.0.given)?;
+        Ok(self.0.now.get_or_init(|| now).as_ref())
+    }
+
+    /// The same, to be kept.
+    pub(crate) fn shared_now(&self) -> Result<Arc<dyn Now>, Error> {
+        self.now()?;
+        self.0.now.get().cloned().ok_or_else(|| LinuxError::NotLinux.into())
+    }
+
+    /// Its kernel if that is a Linux.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -135,53 +141,31 @@ impl Guest {
     /// # vmss2core_lab::vmware::write_checkpoint(&mac, &Default::default(), dir.path(), "vm")?;
     /// # let vm = dir.path().join("vm.vmss");
     /// let guest = vmss2core::Guest::open([vm])?;
-    /// assert!(matches!(guest.kernel()?, vmss2core::Kernel::Macos(_)));
+    /// assert_eq!(guest.facts().system().unwrap().name(), "macOS");
     /// assert_eq!(
     ///     guest.linux().err().unwrap().to_string(),
     ///     "this is a macOS guest, of which this cannot be asked"
     /// );
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn kernel(&self) -> Result<Kernel<'_>, Error> {
-        if let Some(kernel) = self.windows() {
-            return Ok(Kernel::Windows(kernel));
-        }
-        if let Some(macos) = self.macos() {
-            return Ok(Kernel::Macos(macos));
-        }
-        self.linux().map(Kernel::Linux)
-    }
-
-    /// Its kernel if that is a Linux.
     pub fn linux(&self) -> Result<&linux::Kernel, Error> {
-        if self.facts.windows.is_some() {
-            return Err(Error::OtherSystem(OperatingSystem::Windows));
-        }
-        if self.facts.macos.is_some() {
-            return Err(Error::OtherSystem(OperatingSystem::MacOs));
-        }
-        if let Some(kernel) = self.linux.get() {
-            return Ok(kernel);
-        }
-        let better = self.better_sources()?;
-        let kernel = linux::Kernel::open(self.checkpoint(), &self.facts, better)?;
-        Ok(self.linux.get_or_init(|| kernel))
+        self.now()?.as_kernel().ok_or_else(|| self.not_offered())
     }
 
     /// Its kernel if that is a Windows.
     pub fn windows(&self) -> Option<&windows::Kernel> {
-        let found = self.facts.windows.as_ref()?;
-        Some(self.windows.get_or_init(|| windows::Kernel::open(self.checkpoint(), found)))
+        self.0.facts.windows()?;
+        self.now().ok()?.as_kernel()
     }
 
-    /// What is known of its kernel if that is a macOS.
-    pub fn macos(&self) -> Option<&MacosFacts> {
-        self.facts.macos.as_deref()
+    /// That its system has no answer to a question.
+    pub(crate) fn not_offered(&self) -> Error {
+        Error::OtherSystem(self.0.facts.system().map_or("strange", |system| system.name()))
     }
 
     /// The files that were given, read.
     pub(crate) fn better_sources(&self) -> Result<BetterSources, Error> {
-        Ok(BetterSources::read(&self.given, self.checkpoint(), &self.facts)?)
+        Ok(BetterSources::read(&self.0.given, self.checkpoint(), &self.0.facts)?)
     }
 
     /// Writes a file that a debugger opens, in a format of [`DUMP_FORMATS`], with what is
@@ -225,22 +209,22 @@ impl Guest {
         chosen: &'a Chosen,
         monitor: &'a dyn Monitor,
     ) -> Job<'a> {
-        Job { checkpoint: self.checkpoint(), facts: &self.facts, path, existing, chosen, monitor }
+        Job { checkpoint: self.checkpoint(), facts: &self.0.facts, path, existing, chosen, monitor }
     }
 
     /// That the registers do not fit the memory, and so are left out.
     pub fn misfit(&self) -> Option<&Problem> {
-        self.misfit.as_ref()
+        self.0.misfit.as_ref()
     }
 
     /// What the reader of the files had to work around.
     pub fn reader_problems(&self) -> &[Problem] {
-        &self.opened.checkpoint.about.problems
+        &self.0.opened.checkpoint.about.problems
     }
 
     /// What the reader and the analysis had to work around.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.reader_problems().iter().chain(&self.facts.problems)
+        self.reader_problems().iter().chain(&self.0.facts.problems)
     }
 
     /// That parts of the guest are missing.
@@ -250,13 +234,14 @@ impl Guest {
 
     /// What was wrong with the files that were given, as far as they were asked.
     pub fn source_problems(&self) -> impl Iterator<Item = &Problem> {
-        self.linux.get().into_iter().flat_map(linux::Kernel::source_problems)
+        let linux = self.0.now.get().and_then(|now| now.as_kernel::<linux::Kernel>());
+        linux.into_iter().flat_map(linux::Kernel::source_problems)
     }
 
     /// That memory could not be read, if that came after the analysis.
     pub fn read_failure(&self) -> Option<Problem> {
-        let failure = vmss2core_guest::unreadable(&self.opened.checkpoint)?;
-        (!self.facts.problems.contains(&failure)).then_some(failure)
+        let failure = vmss2core_guest::unreadable(&self.0.opened.checkpoint)?;
+        (!self.0.facts.problems.contains(&failure)).then_some(failure)
     }
 }
 
@@ -267,7 +252,9 @@ mod tests {
     #[test]
     fn a_guest_can_be_kept_and_shared() {
         fn assert_owned<T: Send + Sync + 'static>() {}
+        fn assert_shared<T: Clone>() {}
         assert_owned::<Guest>();
+        assert_shared::<Guest>();
         assert_owned::<Error>();
     }
 

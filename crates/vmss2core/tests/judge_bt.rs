@@ -34,7 +34,7 @@ fn bt_of(guest: &Guest, wrap: &Wrap, options: &[&str]) -> Result<Vec<Value>> {
     let mut program = Command::new(PROGRAM);
     program.args(["bt", "--json"]).args(options).arg(&checkpoint);
     let report: Value = serde_json::from_str(&judges::output(&mut program)?)?;
-    let violations = schema::violations(&schema::load("bt-1.json"), &report);
+    let violations = schema::violations(&schema::load("bt-2.json"), &report);
     ensure!(violations.is_empty(), "{violations:?}");
     Ok(report["stacks"].as_array().context("no stacks")?.clone())
 }

@@ -182,7 +182,7 @@ fn seen_in_gdb(judge: &Judge) -> Result<()> {
     let (_, pc) = truth.frames[0];
     ensure_contains("register", &said, &format!("= {pc:#x}"))?;
     ensure_contains("memory", &said, &format!("{:#018x}", truth.counter))?;
-    let (list, monitor) = said.split_once("BASE").context("monitor mods says nothing")?;
+    let (list, monitor) = said.split_once("Module ").context("monitor mods says nothing")?;
     for kext in &truth.kexts {
         if kext.file.is_some() {
             ensure_contains("info sharedlibrary", list, kext.name)?;

@@ -314,7 +314,7 @@ fn with_crowd(ask: impl FnOnce(&Path) -> Result<String>) -> Result<String> {
     let target = KernelTarget::new(&crowd.memory, crowd.clone());
     let stop = Listening::bind(&Bind::Unix(socket.clone()))?;
     let monitor = vmss2core_gdb::fuzzing::Toy::default();
-    let server = vmss2core_gdb::Server::new(Arc::new(target), &monitor);
+    let server = vmss2core_gdb::Server::new(Arc::new(target), Arc::new(monitor));
     std::thread::scope(|scope| {
         scope.spawn(|| server.run(&stop));
         let said = ask(&socket);

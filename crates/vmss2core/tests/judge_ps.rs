@@ -269,7 +269,7 @@ fn same_as_drgn(name: &str) -> Result<()> {
         let task = task.with_context(|| format!("{name}: not listed: {line}"))?;
         let Row { pid, ppid, state, .. } = row(task)?;
         let comm = comm(task)?;
-        let (tid, cpu, at) = (number(task, "tid")?, number(task, "cpu")?, text(task, "task")?);
+        let (tid, cpu, at) = (number(task, "tid")?, number(task, "cpu")?, text(task, "address")?);
         let (uid, start) = (number(task, "uid")?, number(task, "start_ns")?);
         let mm = line.split(' ').nth(8).unwrap_or_default();
         let shown = format!("{tid} {pid} {ppid} {state} {cpu} {at} {uid} {start} {mm} {comm}");
@@ -282,7 +282,7 @@ fn same_as_drgn(name: &str) -> Result<()> {
     let all = list["tasks"].as_array().context("no tasks")?;
     for line in said.lines().filter_map(|line| line.strip_prefix("runs ")) {
         let (cpu, at) = line.split_once(' ').context("no address")?;
-        let task = all.iter().find(|task| task["task"] == at);
+        let task = all.iter().find(|task| task["address"] == at);
         let task = task.with_context(|| format!("{name}: not listed: {line}"))?;
         let on = &task["running_on"];
         ensure!(*on == Value::from(vec![cpu.parse::<u64>()?]), "{name}: {task}\n{line}");
@@ -338,7 +338,7 @@ fn as_crash_has_it(task: &Value) -> Result<String> {
     };
     let mark = if task["running_on"].as_array().is_some_and(Vec::is_empty) { ' ' } else { '>' };
     let (tid, cpu) = (number(task, "tid")?, number(task, "cpu")?);
-    let at = text(task, "task")?.trim_start_matches("0x");
+    let at = text(task, "address")?.trim_start_matches("0x");
     Ok(format!("{mark}{tid} {ppid} {cpu} {at} {state} {comm}"))
 }
 

@@ -263,7 +263,7 @@ impl Answers {
             let said = Windows::json(command, state)?;
             said[name].as_array().cloned().with_context(|| format!("{command}: {said}"))
         };
-        let (processes, modules) = (list("ps", "processes")?, list("modules", "modules")?);
+        let (processes, modules) = (list("ps", "tasks")?, list("modules", "modules")?);
         Ok(Self { processes, modules })
     }
 
@@ -272,7 +272,7 @@ impl Answers {
         let rows = |plugin: &str| seen.plugins[plugin].as_array().cloned().unwrap_or_default();
         let plain = |row: &Value, column: &str| row[column].as_u64().unwrap_or_default();
         let ours = self.processes.iter().map(|one| {
-            let address = guest.shortened(hex(&one["eprocess"]));
+            let address = guest.shortened(hex(&one["address"]));
             (plain(one, "pid"), plain(one, "ppid"), address)
         });
         let theirs = rows(PLUGINS[0]).into_iter();
@@ -281,7 +281,7 @@ impl Answers {
         let (ours, theirs): (Vec<_>, Vec<_>) = (ours.collect(), theirs.collect());
         ensure!(ours == theirs, "ps: {ours:x?}, volatility 3: {theirs:x?}");
         let ours = self.modules.iter().map(|one| {
-            (one["name"].clone(), guest.shortened(hex(&one["base"])), plain(one, "bytes"))
+            (one["name"].clone(), guest.shortened(hex(&one["address"])), plain(one, "size"))
         });
         let theirs = rows(PLUGINS[1]).into_iter();
         let theirs =
@@ -304,7 +304,7 @@ impl Answers {
                 (
                     numbers,
                     short(&text(&one["name"])),
-                    hex(&one["eprocess"]),
+                    hex(&one["address"]),
                     hex(&one["page_tables"]),
                 )
             })
@@ -323,7 +323,9 @@ impl Answers {
         let mut ours: Vec<_> = self
             .modules
             .iter()
-            .map(|one| (hex(&one["base"]), one["bytes"].as_u64().unwrap_or(0), text(&one["name"])))
+            .map(|one| {
+                (hex(&one["address"]), one["size"].as_u64().unwrap_or(0), text(&one["name"]))
+            })
             .collect();
         ours.sort();
         // Of 32-bit guests it lists none.

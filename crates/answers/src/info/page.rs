@@ -88,7 +88,10 @@ impl InfoReport {
             return macos.describe(page);
         }
         let Some(linux) = &self.guest.linux else {
-            return page.part("guest", &with_how(os.value, &os.how));
+            page.part("guest", &with_how(os.value, &os.how));
+            return self.guest.facts.iter().for_each(|fact| {
+                page.field(fact.name, Some(&with_how(&fact.value, &fact.how)));
+            });
         };
         let release = linux.release.as_ref().map_or("of unknown release", |r| r.value.as_str());
         page.part("guest", &format!("{} {release}, {}-bit", os.value, linux.bits));

@@ -95,7 +95,7 @@ pub struct PdbInfo {
 }
 
 impl PdbInfo {
-    pub(super) fn new(pdb: &PdbIdentity) -> Self {
+    pub(crate) fn new(pdb: &PdbIdentity) -> Self {
         let PdbIdentity { name, guid, age } = pdb.clone();
         Self { path: pdb.store_path(), name, guid, age }
     }

@@ -2,12 +2,13 @@
 //! place, its modules, and what each processor sees.
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use vmss2core_gdb::description::Description;
-use vmss2core_gdb::{Library, MachKernel, Slide};
+use vmss2core_gdb::{Library, LibraryAddresses, MachKernel, Slide};
 use vmss2core_guest::linux::Kernel;
-use vmss2core_guest::{Facts, OperatingSystem, windows};
+use vmss2core_guest::model::Image;
+use vmss2core_guest::{Facts, Now};
 use vmss2core_machine::arch::ASSUMED;
 use vmss2core_machine::paging::{AddressSpace, PagingMode};
 use vmss2core_machine::{Arch, Checkpoint, Registers, Scope, Vcpu, VcpuView, Width};
@@ -16,43 +17,35 @@ use vmss2core_mem::Gva;
 use super::linux::{PerCpu, modules};
 use super::macos;
 use super::memory::read_prefix;
-use super::windows::images;
 
 /// A checkpoint as its kernel sees it.
 pub struct KernelView {
     checkpoint: Checkpoint,
     facts: Facts,
-    kernel: Option<Kernel>,
-    windows: Option<windows::Kernel>,
+    now: Option<Arc<dyn Now>>,
     description: Description,
     percpu: PerCpu,
     module_dir: Option<PathBuf>,
-    modules: OnceLock<Vec<Library>>,
+    libraries: OnceLock<Option<Vec<Library>>>,
 }
 
 impl KernelView {
-    /// A checkpoint; `kernel` is asked what a Linux guest knows.
-    pub fn new(checkpoint: &Checkpoint, facts: &Facts, kernel: Option<&Kernel>) -> Self {
+    /// A checkpoint; `now` is asked what the guest's system knows.
+    pub fn new(checkpoint: &Checkpoint, facts: &Facts, now: Option<Arc<dyn Now>>) -> Self {
         Self {
             checkpoint: checkpoint.clone(),
             facts: facts.clone(),
-            kernel: kernel.cloned(),
-            windows: None,
+            now,
             description: description(checkpoint, facts),
             percpu: PerCpu::default(),
             module_dir: None,
-            modules: OnceLock::new(),
+            libraries: OnceLock::new(),
         }
     }
 
     /// Lists the kernel's modules whose files lie below a directory.
     pub fn with_module_files(self, dir: Option<PathBuf>) -> Self {
         Self { module_dir: dir, ..self }
-    }
-
-    /// Lists what a Windows kernel has loaded.
-    pub fn with_windows(self, windows: Option<&windows::Kernel>) -> Self {
-        Self { windows: windows.cloned(), ..self }
     }
 
     /// How wide the guest's code is.
@@ -95,10 +88,7 @@ impl KernelView {
 
     /// What the kernel sees.
     pub fn kernel_space(&self) -> Option<AddressSpace> {
-        let linux = self.facts.linux.as_ref().and_then(|linux| linux.kernel_root.as_ref());
-        let windows = self.facts.windows.as_ref().map(|windows| &windows.kernel_root);
-        let macos = self.facts.macos.as_ref().and_then(|macos| macos.kernel_root.as_ref());
-        let (mode, root) = linux.or(windows).or(macos)?.value;
+        let (mode, root) = self.facts.kernel_root()?.value;
         Some(AddressSpace::new(&self.checkpoint.memory, mode, root))
     }
 
@@ -123,12 +113,12 @@ impl KernelView {
 
     /// Where the per-CPU variable is that a debugger believes at `address`.
     fn own_variable(&self, vcpu: Option<u32>, address: u64) -> Option<Gva> {
-        self.percpu.own_address(self.kernel.as_ref()?, vcpu?, address)
+        self.percpu.own_address(self.linux()?, vcpu?, address)
     }
 
     /// Where the symbol file of a Linux kernel belongs.
     pub fn slide(&self) -> Option<Slide> {
-        let linux = self.facts.linux.as_ref()?;
+        let linux = self.facts.linux()?;
         Some(Slide {
             text: linux.text.as_ref()?.value.start.0,
             offset: linux.kaslr_offset.as_ref().map_or(0, |offset| offset.value),
@@ -137,20 +127,20 @@ impl KernelView {
 
     /// Where lldb finds the kernel of macOS.
     pub fn mach_kernel(&self) -> Option<MachKernel> {
-        macos::kernel(self.facts.macos.as_ref()?)
+        macos::kernel(self.facts.macos()?)
     }
 
-    /// The images of Windows and the extensions of macOS; the modules of Linux whose
-    /// files are there.
+    /// What the kernel has loaded; of Linux, the modules whose files are there.
     pub fn libraries(&self) -> Option<Vec<Library>> {
-        if let Some(windows) = &self.windows {
-            return Some(self.modules.get_or_init(|| images(windows)).clone());
-        }
-        if let Some(macos) = &self.facts.macos {
-            return macos::kexts(macos);
-        }
-        let (kernel, dir) = (self.kernel.as_ref()?, self.module_dir.as_deref()?);
-        Some(self.modules.get_or_init(|| modules(kernel, dir)).clone())
+        let Some(linux) = self.linux() else {
+            return self.libraries.get_or_init(|| images(self.now.as_deref()?)).clone();
+        };
+        let dir = self.module_dir.as_deref()?;
+        self.libraries.get_or_init(|| Some(modules(linux, dir))).clone()
+    }
+
+    fn linux(&self) -> Option<&Kernel> {
+        self.now.as_deref()?.as_kernel()
     }
 
     /// Registers of which nothing is known: gdb drops a thread of which it is not told
@@ -163,13 +153,18 @@ impl KernelView {
     /// itself, which only wastes time elsewhere.
     pub fn triple(&self) -> Option<String> {
         let architecture = arch(&self.checkpoint).triple_name(self.width());
-        let system = match self.facts.os.as_ref()?.value {
-            OperatingSystem::Linux => "unknown-linux-gnu",
-            OperatingSystem::MacOs => "apple-macosx",
-            _ => "unknown-unknown",
-        };
-        Some(format!("{architecture}-{system}"))
+        Some(format!("{architecture}-{}", self.facts.system()?.triple()))
     }
+}
+
+/// The images that have symbols of their own; gdb lists also those that it cannot read.
+fn images(now: &dyn Now) -> Option<Vec<Library>> {
+    let images = now.images().filter(|images| !images.loaded.is_empty())?;
+    let library = |image: &Image| {
+        let addresses = LibraryAddresses::Segment(image.symbols_at?.0);
+        Some(Library { name: image.name.clone(), addresses })
+    };
+    Some(images.loaded.iter().filter_map(library).collect())
 }
 
 /// The architecture of a checkpoint's processors.
@@ -186,10 +181,7 @@ fn description(checkpoint: &Checkpoint, facts: &Facts) -> Description {
 
 fn width(checkpoint: &Checkpoint, facts: &Facts) -> Width {
     let modes = || facts.vcpus.iter().filter_map(VcpuView::mode);
-    let linux = facts.linux.as_ref().is_some_and(|linux| linux.is_64_bit);
-    let windows = facts.windows.as_ref().is_some_and(|windows| windows.is_64_bit);
-    let macos = facts.macos.as_ref().is_some_and(|macos| macos.is_64_bit);
-    if linux || windows || macos || modes().any(PagingMode::is_64_bit) {
+    if facts.is_64_bit() == Some(true) || modes().any(PagingMode::is_64_bit) {
         Width::Bits64
     } else if !checkpoint.vcpus.is_empty()
         && checkpoint.vcpus.iter().all(|vcpu| vcpu.registers.is_16_bit())

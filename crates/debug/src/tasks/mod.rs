@@ -7,26 +7,22 @@
 
 use std::collections::HashMap;
 
-use vmss2core_gdb::description::Description;
-use vmss2core_gdb::{Inferior, Library, Region, Slide, Thread};
+use vmss2core_gdb::Thread;
 use vmss2core_guest::linux::{Kernel, LinuxError, Task};
 use vmss2core_machine::paging::AddressSpace;
 use vmss2core_machine::{Registers, VcpuView};
-use vmss2core_mem::{Gva, Problem};
+use vmss2core_mem::Problem;
 
-use crate::kernel::{KernelView, region_at};
+use crate::kernel::{KernelThreads, KernelView};
 
 mod words;
 
-/// The number of the one inferior.
-const PID: u32 = 1;
 /// Linux numbers no task so high (`PID_MAX_LIMIT` is 4 << 20). What has no number of
 /// its own, as the idle tasks, gets one from here on.
 const FIRST_MADE_UP: u32 = 10_000_000;
 
 /// The tasks of a guest.
 pub struct GuestTasks {
-    view: KernelView,
     kernel: Kernel,
     threads: Vec<Thread>,
     tasks: HashMap<u32, Task>,
@@ -35,7 +31,7 @@ pub struct GuestTasks {
 impl GuestTasks {
     /// All tasks that can be listed, and what is in the way of more. Fails if the
     /// guest's list of tasks cannot be found.
-    pub fn list(view: KernelView, kernel: &Kernel) -> Result<(Self, Vec<Problem>), LinuxError> {
+    pub fn list(kernel: &Kernel) -> Result<(Self, Vec<Problem>), LinuxError> {
         let found = kernel.tasks()?;
         let panicked = kernel.stopped(None).panic_cpu.map(|cpu| cpu.value);
         let mut listed = found.tasks;
@@ -50,35 +46,25 @@ impl GuestTasks {
             tasks.insert(tid, task);
         }
         let kernel = kernel.clone();
-        Ok((Self { view, kernel, threads, tasks }, found.problems))
+        Ok((Self { kernel, threads, tasks }, found.problems))
     }
 
-    /// The processor whose own variables a task means: the one that runs it, or did so
-    /// last.
-    fn vcpu(&self, task: &Task) -> Option<u32> {
-        let last = || {
-            let is_its = |vcpu: &&VcpuView| vcpu.number.is_some() && vcpu.number == task.cpu;
-            Some(self.kernel.vcpus().iter().find(is_its)?.index)
-        };
-        task.on_vcpu.or_else(last)
-    }
-
-    fn spaces(&self, task: &Task) -> Vec<AddressSpace> {
+    fn spaces_of(&self, view: &KernelView, task: &Task) -> Vec<AddressSpace> {
         if task.on_vcpu.is_some_and(|vcpu| !self.kernel.linux().has_left(vcpu)) {
-            return self.view.spaces(task.on_vcpu);
+            return view.spaces(task.on_vcpu);
         }
         let own = self.kernel.space_of(task).ok().flatten();
         own.into_iter().chain([self.kernel.space().clone()]).collect()
     }
 
-    fn cpu(&self, task: &Task) -> Registers {
+    fn registers_of(&self, view: &KernelView, task: &Task) -> Registers {
         let running = task.on_vcpu.and_then(|index| self.kernel.registers_of(index));
         if let Some(running) = running {
             return running.clone();
         }
         match self.kernel.sleeping_registers(task) {
             Ok(found) => found.value.or_pc(0),
-            Err(_) => self.view.nowhere(),
+            Err(_) => view.nowhere(),
         }
     }
 }
@@ -103,55 +89,38 @@ fn number(task: &Task, taken: &HashMap<u32, Task>) -> u32 {
     (wanted..=u32::MAX).find(|tid| !taken.contains_key(tid)).unwrap_or(u32::MAX)
 }
 
-impl Inferior for GuestTasks {
-    fn pid(&self) -> u32 {
-        PID
-    }
-
+impl KernelThreads for GuestTasks {
     fn threads(&self) -> &[Thread] {
         &self.threads
-    }
-
-    fn description(&self) -> &Description {
-        self.view.description()
     }
 
     fn cpu(&self, tid: u32) -> Option<u32> {
         self.tasks.get(&tid)?.on_vcpu
     }
 
-    fn registers(&self, tid: u32) -> Option<Registers> {
-        Some(self.cpu(self.tasks.get(&tid)?))
+    fn registers(&self, view: &KernelView, tid: u32) -> Option<Registers> {
+        Some(self.registers_of(view, self.tasks.get(&tid)?))
     }
 
-    fn read(&self, tid: u32, address: u64, buf: &mut [u8]) -> usize {
-        let Some(task) = self.tasks.get(&tid) else { return 0 };
-        self.view.read(&self.spaces(task), self.vcpu(task), address, buf)
+    fn spaces(&self, view: &KernelView, tid: u32) -> Vec<AddressSpace> {
+        self.tasks.get(&tid).map(|task| self.spaces_of(view, task)).unwrap_or_default()
     }
 
-    fn region(&self, tid: u32, address: u64) -> Option<Region> {
-        self.space(tid).map(|space| region_at(&space, Gva(address)))
-    }
-
-    fn space(&self, tid: u32) -> Option<AddressSpace> {
-        self.spaces(self.tasks.get(&tid)?).into_iter().next()
-    }
-
-    fn slide(&self) -> Option<Slide> {
-        self.view.slide()
-    }
-
-    fn libraries(&self) -> Option<Vec<Library>> {
-        self.view.libraries()
-    }
-
-    fn triple(&self) -> Option<String> {
-        self.view.triple()
+    /// The processor that runs a task, or did so last.
+    fn variables_of(&self, tid: u32) -> Option<u32> {
+        let task = self.tasks.get(&tid)?;
+        let last = || {
+            let is_its = |vcpu: &&VcpuView| vcpu.number.is_some() && vcpu.number == task.cpu;
+            Some(self.kernel.vcpus().iter().find(is_its)?.index)
+        };
+        task.on_vcpu.or_else(last)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use vmss2core_mem::Gva;
+
     use super::*;
 
     fn task(tid: u32, cpu: Option<u32>, on_vcpu: Option<u32>) -> Task {

@@ -16,7 +16,7 @@ pub(super) fn linear(job: &Job<'_>, view: &LinearView<'_>) -> Vec<String> {
     if view.is_unpaged() {
         return unpaged(core, view);
     }
-    match &job.facts.linux {
+    match job.facts.linux() {
         Some(linux) => with_symbols(linux, core),
         None => vec![without_symbols(core)],
     }
@@ -38,7 +38,7 @@ fn unpaged(core: &Path, view: &LinearView<'_>) -> Vec<String> {
 pub(super) fn physical(job: &Job<'_>) -> Vec<String> {
     let core = job.path;
     let mut hints = vec![without_symbols(core)];
-    if let Some(shift) = job.facts.linux.as_deref().and_then(physical_shift) {
+    if let Some(shift) = job.facts.linux().and_then(physical_shift) {
         hints.push(format!(
             "kernel data at physical addresses: gdb -ex '{}' -c {}",
             debuggers::symbol_file(shift, VMLINUX),
@@ -57,7 +57,7 @@ fn physical_shift(linux: &LinuxFacts) -> Option<u64> {
 
 pub(super) fn linux(job: &Job<'_>) -> Vec<String> {
     let core = job.path;
-    let Some(linux) = &job.facts.linux else {
+    let Some(linux) = job.facts.linux() else {
         return vec![without_symbols(core)];
     };
     let mut hints = vmcore_openers(linux, core);

@@ -62,7 +62,7 @@ impl DumpFormat for LinuxCore {
 }
 
 fn body(machine: Machine, job: &Job<'_>) -> Result<Body, DumpError> {
-    let linux = job.facts.linux.as_deref();
+    let linux = job.facts.linux();
     let map = DirectMap::new(machine, linux);
     let mut body = Body::default();
     for range in ram(job) {

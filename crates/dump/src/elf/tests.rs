@@ -1,7 +1,5 @@
 //! What is written, as the `object` crate reads it.
 
-use std::sync::Arc;
-
 use object::Endianness;
 use object::elf::{FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -387,7 +385,7 @@ fn linux_facts() -> Facts {
     };
     let vcpu = |index, number| VcpuView { index, number: Some(number), ..VcpuView::default() };
     let vcpus = [vcpu(0, 1), vcpu(1, 0)].into();
-    Facts { vcpus, linux: Some(linux.into()), ..Facts::default() }
+    Facts { vcpus, ..Facts::of(linux, "made") }
 }
 
 fn linux_guest() -> Checkpoint {
@@ -440,7 +438,9 @@ fn hints_hold_the_numbers() {
     assert!(hints(&facts, "elf").contains("--slide 0x1e600000"));
     // 0x100000 - (0xffffffff81000000 - 0x1e600000)
     assert!(hints(&facts, "elf-physical").contains("symbol-file -o 0x9d700000 vmlinux"));
-    facts.linux.as_mut().map(Arc::make_mut).unwrap().vmcoreinfo = None;
+    let linux = facts.linux().unwrap().clone();
+    facts =
+        Facts { vcpus: facts.vcpus, ..Facts::of(LinuxFacts { vmcoreinfo: None, ..linux }, "made") };
     let without = hints(&facts, "elf");
     assert!(without.contains("crash --kaslr=0x1e600000 -m phys_base=0xffffffffff100000 "));
     assert!(!without.contains("drgn"));
@@ -461,10 +461,13 @@ fn memory_above_lowmem_has_no_address_on_i386() {
     let mut checkpoint = guest(&[(0, 32)]);
     map_marked(&mut checkpoint.memory, low - 0x1_0000, 32);
     checkpoint.vcpus = [vcpu(0, 0)].into();
-    let mut facts = linux_facts();
-    let linux = facts.linux.as_mut().map(Arc::make_mut).unwrap();
-    linux.is_64_bit = false;
-    linux.direct_map = Some(Found::new(Gva(0xc000_0000), "test"));
+    let facts = linux_facts();
+    let linux = LinuxFacts {
+        is_64_bit: false,
+        direct_map: Some(Found::new(Gva(0xc000_0000), "test")),
+        ..facts.linux().unwrap().clone()
+    };
+    let facts = Facts { vcpus: facts.vcpus, ..Facts::of(linux, "made") };
     let (core, _) = write_core("elf", &checkpoint, &facts);
     assert_eq!((core.class, core.machine), (1, object::elf::EM_386.0));
     let places: Vec<_> = core.loads.iter().map(|l| (l.vaddr, l.paddr, l.filesz)).collect();

@@ -26,7 +26,7 @@ pub(crate) fn vmcore_notes(job: &Job<'_>) -> (Vec<u8>, Option<(usize, usize)>) {
     for (cpu, vcpu) in (0..).zip(&vcpus) {
         notes.vcpu_status(machine, vcpu, thread_id(cpu));
     }
-    let text = vmcoreinfo_text(job.facts.linux.as_deref());
+    let text = vmcoreinfo_text(job.facts.linux());
     let vmcoreinfo = text.map(|text| (notes.vmcoreinfo(&text), text.len()));
     for vcpu in &vcpus {
         notes.qemu(vcpu);
@@ -59,7 +59,7 @@ pub(crate) fn vmcore_problems(job: &Job<'_>) -> Vec<Problem> {
     let vcpus = job.checkpoint.vcpus.iter();
     let mut problems: Vec<Problem> =
         missing_registers(vcpus, "its registers read as 0").into_iter().collect();
-    let Some(linux) = &job.facts.linux else {
+    let Some(linux) = job.facts.linux() else {
         problems.push(Problem::warning(
             "no Linux kernel found in the guest: crash and drgn will not open this core; \
              for other guests use the formats elf-linear or elf-physical",

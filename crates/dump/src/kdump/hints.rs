@@ -8,7 +8,7 @@ use crate::elf_core::vmcore_openers;
 /// A kdump-compressed file, or one in the flattened form.
 pub(super) fn lines(job: &Job<'_>, is_flat: bool) -> Vec<String> {
     let core = job.path;
-    let Some(linux) = &job.facts.linux else { return Vec::new() };
+    let Some(linux) = job.facts.linux() else { return Vec::new() };
     let mut hints = vmcore_openers(linux, core);
     if is_flat {
         hints.push(format!("makedumpfile -R vmcore < {}", shell_path(core)));

@@ -99,7 +99,7 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     fn new(job: &'a Job<'a>) -> Result<Self, DumpError> {
         let options = KdumpOptions::of(job.chosen)?;
-        let linux = job.facts.linux.as_ref().ok_or(DumpError::NotLinux { format: NAME })?;
+        let linux = job.facts.linux().ok_or(DumpError::NotLinux { format: NAME })?;
         let ranges = ram(job);
         let Some(last) = ranges.last() else {
             let why = "the checkpoint holds no whole page".to_owned();

@@ -24,7 +24,7 @@ fn facts(is_64_bit: bool) -> Facts {
         vmcoreinfo: Some(Found::new(info, how)),
         ..LinuxFacts::default()
     };
-    Facts { linux: Some(linux.into()), ..Facts::default() }
+    Facts::of(linux, "made")
 }
 
 /// Memory with video memory, a hole, and an end that is no multiple of anything.

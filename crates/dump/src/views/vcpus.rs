@@ -30,7 +30,7 @@ fn is_64_bit(checkpoint: &Checkpoint, facts: &Facts) -> bool {
     let modes: Vec<bool> =
         facts.vcpus.iter().filter_map(VcpuView::mode).map(PagingMode::is_64_bit).collect();
     let by_processor = checkpoint.vcpus.iter().any(in_long_mode) || modes.contains(&true);
-    match &facts.linux {
+    match facts.linux() {
         _ if by_processor => true,
         Some(linux) => linux.is_64_bit,
         // Without any evidence the wider form is the safer one.

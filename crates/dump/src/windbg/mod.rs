@@ -140,7 +140,7 @@ impl<'a> Writer<'a> {
     /// Facts about Windows, if they are enough for a dump.
     fn windows(self) -> Result<&'a WindowsFacts, DumpError> {
         let format = self.format;
-        let why = match &self.job.facts.windows {
+        let why = match self.job.facts.windows() {
             Some(windows) if windows.completeness != Completeness::PageTablesOnly => {
                 return Ok(windows);
             }

@@ -13,7 +13,7 @@ pub(super) const PACKETS: Family = &[
     ("R", |_, _| Reply::unsupported()),
 ];
 
-fn attach(session: &mut Session<'_>, pid: &[u8]) -> Reply {
+fn attach(session: &mut Session, pid: &[u8]) -> Reply {
     let pid = parse::number(pid).and_then(|pid| u32::try_from(pid).ok());
     let Some(pid) = pid else { return Reply::error(EINVAL) };
     if session.inferior(pid).is_none() {
@@ -36,7 +36,7 @@ fn attach(session: &mut Session<'_>, pid: &[u8]) -> Reply {
 }
 
 /// `D`, or `D;PID` for one of several.
-fn detach(session: &mut Session<'_>, rest: &[u8]) -> Reply {
+fn detach(session: &mut Session, rest: &[u8]) -> Reply {
     match rest.strip_prefix(b";") {
         Some(pid) => detach_one(session, pid),
         None => detach_all(session),
@@ -44,7 +44,7 @@ fn detach(session: &mut Session<'_>, rest: &[u8]) -> Reply {
 }
 
 /// `D;PID` and `vKill;PID`: nothing is killed.
-fn detach_one(session: &mut Session<'_>, pid: &[u8]) -> Reply {
+fn detach_one(session: &mut Session, pid: &[u8]) -> Reply {
     let found = parse::number(pid).and_then(|pid| u32::try_from(pid).ok());
     let Some(pid) = found.filter(|pid| session.inferior(*pid).is_some()) else {
         return Reply::error(EINVAL);
@@ -56,7 +56,7 @@ fn detach_one(session: &mut Session<'_>, pid: &[u8]) -> Reply {
     Reply::ok()
 }
 
-fn detach_all(session: &mut Session<'_>) -> Reply {
+fn detach_all(session: &mut Session) -> Reply {
     session.inferiors.clear();
     session.symbols.clear();
     session.selected = None;
@@ -65,7 +65,7 @@ fn detach_all(session: &mut Session<'_>) -> Reply {
 }
 
 /// What gdb says when it quits; nothing is killed, and no answer expected.
-fn kill(session: &mut Session<'_>, _: &[u8]) -> Reply {
+fn kill(session: &mut Session, _: &[u8]) -> Reply {
     session.ended = true;
     Reply::ok()
 }

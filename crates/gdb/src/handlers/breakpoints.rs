@@ -11,17 +11,17 @@ use crate::session::Session;
 
 pub(super) const PACKETS: Family = &[("Z0,", set), ("Z1,", set), ("z0,", clear), ("z1,", clear)];
 
-fn set(session: &mut Session<'_>, place: &[u8]) -> Reply {
+fn set(session: &mut Session, place: &[u8]) -> Reply {
     change(session, place, |breakpoints, at| breakpoints.set(at))
 }
 
-fn clear(session: &mut Session<'_>, place: &[u8]) -> Reply {
+fn clear(session: &mut Session, place: &[u8]) -> Reply {
     change(session, place, |breakpoints, at| breakpoints.clear(at))
 }
 
 /// `ADDRESS,KIND`; a target without breakpoints does not know the packet.
 fn change(
-    session: &Session<'_>,
+    session: &Session,
     place: &[u8],
     change: impl FnOnce(&dyn Breakpoints, Gva) -> Result<(), ControlError>,
 ) -> Reply {

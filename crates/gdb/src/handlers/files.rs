@@ -61,7 +61,7 @@ impl Files {
 
 /// Whether a client is to ask here for files. Those of kernels and their modules are
 /// where the client runs, and gdb looks there if these packets are not known.
-pub(super) fn are_known(session: &Session<'_>) -> bool {
+pub(super) fn are_known(session: &Session) -> bool {
     session.current().is_none_or(|current| {
         current.inferior.auxv().is_some() || current.inferior.executable().is_some()
     })
@@ -80,7 +80,7 @@ fn failed(number: u8) -> Reply {
     Reply::text(format!("F-1,{number:x}"))
 }
 
-fn set_file_system(session: &mut Session<'_>, pid: &[u8]) -> Reply {
+fn set_file_system(session: &mut Session, pid: &[u8]) -> Reply {
     match parse::number(pid).and_then(|pid| u32::try_from(pid).ok()) {
         Some(pid) => {
             session.files.pid = pid;
@@ -101,7 +101,7 @@ fn path(digits: &[u8]) -> Result<String, u8> {
 }
 
 /// The process whose files are meant.
-fn pid(session: &Session<'_>) -> u32 {
+fn pid(session: &Session) -> u32 {
     match session.files.pid {
         0 => session.current().map_or(0, |current| current.inferior.pid()),
         pid => pid,
@@ -109,14 +109,14 @@ fn pid(session: &Session<'_>) -> u32 {
 }
 
 /// Opens a file by the digits of its path.
-fn open_path(session: &Session<'_>, digits: &[u8]) -> Result<Box<dyn GuestFile>, u8> {
+fn open_path(session: &Session, digits: &[u8]) -> Result<Box<dyn GuestFile>, u8> {
     let path = path(digits)?;
     let files = session.target.files().ok_or(ENOENT)?;
     files.open(pid(session), &path).map_err(number_of)
 }
 
 /// `PATH,FLAGS,MODE`.
-fn open(session: &mut Session<'_>, packet: &[u8]) -> Reply {
+fn open(session: &mut Session, packet: &[u8]) -> Reply {
     let cut = || {
         let (path, rest) = parse::split(packet, b',')?;
         Some((path, parse::pair(rest)?.0))
@@ -134,7 +134,7 @@ fn open(session: &mut Session<'_>, packet: &[u8]) -> Reply {
     }
 }
 
-fn close(session: &mut Session<'_>, number: &[u8]) -> Reply {
+fn close(session: &mut Session, number: &[u8]) -> Reply {
     let number = parse::number(number).and_then(|number| usize::try_from(number).ok());
     let slot = number.and_then(|number| session.files.open.get_mut(number));
     match slot.and_then(Option::take) {
@@ -144,7 +144,7 @@ fn close(session: &mut Session<'_>, number: &[u8]) -> Reply {
 }
 
 /// `NUMBER,COUNT,OFFSET`.
-fn read(session: &mut Session<'_>, packet: &[u8]) -> Reply {
+fn read(session: &mut Session, packet: &[u8]) -> Reply {
     let cut = || {
         let (number, rest) = parse::split(packet, b',')?;
         let (count, offset) = parse::pair(rest)?;
@@ -162,14 +162,14 @@ fn read(session: &mut Session<'_>, packet: &[u8]) -> Reply {
     }
 }
 
-fn status(session: &mut Session<'_>, number: &[u8]) -> Reply {
+fn status(session: &mut Session, number: &[u8]) -> Reply {
     match session.files.get(number) {
         Some(file) => described(file.len_bytes()),
         None => failed(EBADF),
     }
 }
 
-fn status_of_path(session: &mut Session<'_>, digits: &[u8]) -> Reply {
+fn status_of_path(session: &mut Session, digits: &[u8]) -> Reply {
     match open_path(session, digits) {
         Ok(file) => described(file.len_bytes()),
         Err(number) => failed(number),
@@ -191,7 +191,7 @@ fn described(len_bytes: u64) -> Reply {
     Reply::binary(&format!("F{:x};", bytes.len()), &bytes)
 }
 
-fn read_link(session: &mut Session<'_>, digits: &[u8]) -> Reply {
+fn read_link(session: &mut Session, digits: &[u8]) -> Reply {
     let target = session.target.clone();
     let read = |path: String| {
         let files = target.files().ok_or(ENOENT)?;

@@ -41,14 +41,14 @@ fn kind(inferior: &dyn Inferior) -> String {
     text
 }
 
-fn host(session: &mut Session<'_>, _: &[u8]) -> Reply {
+fn host(session: &mut Session, _: &[u8]) -> Reply {
     match session.current() {
         Some(current) => Reply::text(kind(&*current.inferior)),
         None => Reply::unsupported(),
     }
 }
 
-fn process(session: &mut Session<'_>, _: &[u8]) -> Reply {
+fn process(session: &mut Session, _: &[u8]) -> Reply {
     let Some(current) = session.current() else { return Reply::error(EINVAL) };
     let inferior = &current.inferior;
     let kernel = main_binary(&**inferior);
@@ -68,7 +68,7 @@ fn main_binary(inferior: &dyn Inferior) -> String {
 /// kernel's header, and searches memory if it is told nothing; that for programs of ELF
 /// for where the address of the linker's `r_debug` lies, and looks for it in the
 /// program's file otherwise, parts of which may be lost.
-fn images(session: &mut Session<'_>, _: &[u8]) -> Reply {
+fn images(session: &mut Session, _: &[u8]) -> Reply {
     let Some(current) = session.current() else { return Reply::error(EINVAL) };
     let kernel = current.inferior.mach_kernel().map(|kernel| kernel.address);
     let linked = || Some(current.inferior.linked()?.debug_pointer?.0);
@@ -77,7 +77,7 @@ fn images(session: &mut Session<'_>, _: &[u8]) -> Reply {
 }
 
 /// All threads with their names and the registers that a list shows.
-fn threads(session: &mut Session<'_>, _: &[u8]) -> Reply {
+fn threads(session: &mut Session, _: &[u8]) -> Reply {
     let Some(current) = session.current() else { return Reply::error(EINVAL) };
     let inferior = &current.inferior;
     let one = |thread: &Thread| {
@@ -92,7 +92,7 @@ fn threads(session: &mut Session<'_>, _: &[u8]) -> Reply {
 
 /// What `thread info -j` shows of a thread: `{"thread":N}` is asked. Nothing asked for
 /// means whether this is known.
-fn extended(session: &mut Session<'_>, query: &[u8]) -> Reply {
+fn extended(session: &mut Session, query: &[u8]) -> Reply {
     if query.is_empty() {
         return Reply::ok();
     }
@@ -137,7 +137,7 @@ fn escape_json(text: &str) -> String {
     escaped
 }
 
-fn stop(session: &mut Session<'_>, name: &[u8]) -> Reply {
+fn stop(session: &mut Session, name: &[u8]) -> Reply {
     let Some(thread) = session.named(name) else { return Reply::error(EINVAL) };
     let is_current = session.current().is_some_and(|current| current.tid == thread.tid);
     let all = thread.inferior.threads();
@@ -147,7 +147,7 @@ fn stop(session: &mut Session<'_>, name: &[u8]) -> Reply {
     Reply::text(format!("T{signal:02x}thread:{id};hexname:{};", hex(label.as_bytes())))
 }
 
-fn region(session: &mut Session<'_>, address: &[u8]) -> Reply {
+fn region(session: &mut Session, address: &[u8]) -> Reply {
     let found = || {
         let current = session.current()?;
         current.inferior.region(current.tid, parse::number(address)?)

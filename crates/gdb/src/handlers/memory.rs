@@ -20,7 +20,7 @@ pub(super) const PACKETS: Family = &[
     ("qqemu.PhyMemMode", |session, _| Reply::text(u8::from(session.agreed.physical).to_string())),
 ];
 
-fn digits(session: &mut Session<'_>, packet: &[u8]) -> Reply {
+fn digits(session: &mut Session, packet: &[u8]) -> Reply {
     match read(session, packet) {
         Ok(bytes) => Reply::hex(&bytes),
         Err(reply) => reply,
@@ -29,7 +29,7 @@ fn digits(session: &mut Session<'_>, packet: &[u8]) -> Reply {
 
 /// gdb 16 wants a `b` in front; lldb asks for nothing at address 0 to see whether
 /// this packet is known, and wants no letter.
-fn binary(session: &mut Session<'_>, packet: &[u8]) -> Reply {
+fn binary(session: &mut Session, packet: &[u8]) -> Reply {
     let is_lldb = session.client == Client::Lldb;
     if is_lldb && parse::pair(packet) == Some((0, 0)) {
         return Reply::ok();
@@ -41,7 +41,7 @@ fn binary(session: &mut Session<'_>, packet: &[u8]) -> Reply {
 }
 
 /// What can be read of a range from its start on.
-fn read(session: &Session<'_>, range: &[u8]) -> Result<Vec<u8>, Reply> {
+fn read(session: &Session, range: &[u8]) -> Result<Vec<u8>, Reply> {
     let (range, thread) = session.addressed(range);
     let (address, len) = parse::pair(range).ok_or_else(|| Reply::error(EINVAL))?;
     let len = usize::try_from(len.min(MOST_BYTES)).unwrap_or(0);
@@ -56,7 +56,7 @@ fn read(session: &Session<'_>, range: &[u8]) -> Result<Vec<u8>, Reply> {
 }
 
 /// Up to the first byte that the checkpoint lacks.
-fn read_physical(session: &Session<'_>, address: u64, buf: &mut [u8]) -> usize {
+fn read_physical(session: &Session, address: u64, buf: &mut [u8]) -> usize {
     use vmss2core_mem::Piece;
 
     let memory = session.target.physical();
@@ -75,7 +75,7 @@ fn read_physical(session: &Session<'_>, address: u64, buf: &mut [u8]) -> usize {
 
 /// `ADDRESS,LENGTH:DATA`.
 fn write(
-    session: &mut Session<'_>,
+    session: &mut Session,
     packet: &[u8],
     decode: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
 ) -> Reply {
@@ -102,7 +102,7 @@ fn write(
 }
 
 /// Where each page's part of the data belongs; `None` if a page is not mapped.
-fn parts<'d>(session: &Session<'_>, address: u64, data: &'d [u8]) -> Option<Vec<(Gpa, &'d [u8])>> {
+fn parts<'d>(session: &Session, address: u64, data: &'d [u8]) -> Option<Vec<(Gpa, &'d [u8])>> {
     if session.agreed.physical {
         return Some(vec![(Gpa(address), data)]);
     }
@@ -119,7 +119,7 @@ fn parts<'d>(session: &Session<'_>, address: u64, data: &'d [u8]) -> Option<Vec<
     Some(parts)
 }
 
-fn set_physical(session: &mut Session<'_>, value: &[u8]) -> Reply {
+fn set_physical(session: &mut Session, value: &[u8]) -> Reply {
     session.agreed.physical = match value {
         b"0" => false,
         b"1" => true,

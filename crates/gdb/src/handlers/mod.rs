@@ -22,7 +22,7 @@ use crate::reply::Reply;
 use crate::session::Session;
 
 /// Answers a packet; gets what stands behind its prefix.
-type Handler = fn(&mut Session<'_>, &[u8]) -> Reply;
+type Handler = fn(&mut Session, &[u8]) -> Reply;
 
 /// What a family answers: packets by their prefix. The longest that fits counts.
 type Family = &'static [(&'static str, Handler)];
@@ -43,7 +43,7 @@ const FAMILIES: [Family; 12] = [
 ];
 
 /// Answers a packet; what is not known is answered with nothing.
-pub(crate) fn handle(session: &mut Session<'_>, packet: &[u8]) -> Reply {
+pub(crate) fn handle(session: &mut Session, packet: &[u8]) -> Reply {
     if packet.starts_with(b"vFile:") && !files::are_known(session) {
         return Reply::unsupported();
     }

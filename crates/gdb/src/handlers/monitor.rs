@@ -42,7 +42,7 @@ const OWN: [MonitorCommand; 4] = [
 /// Most text in one answer; each byte takes two.
 const MOST_BYTES: usize = crate::packet::PACKET_BYTES / 2 - 1;
 
-fn run(session: &mut Session<'_>, digits: &[u8]) -> Reply {
+fn run(session: &mut Session, digits: &[u8]) -> Reply {
     let line = parse::bytes(digits).and_then(|bytes| String::from_utf8(bytes).ok());
     let Some(line) = line else { return Reply::error(EINVAL) };
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -51,7 +51,7 @@ fn run(session: &mut Session<'_>, digits: &[u8]) -> Reply {
 }
 
 /// The answer itself goes last: long ones come in console packets before it.
-fn say(session: &mut Session<'_>, text: &str) -> Reply {
+fn say(session: &mut Session, text: &str) -> Reply {
     let mut rest = text;
     while rest.len() > MOST_BYTES {
         let mut at = MOST_BYTES;
@@ -65,7 +65,7 @@ fn say(session: &mut Session<'_>, text: &str) -> Reply {
     if rest.is_empty() { Reply::ok() } else { Reply::hex(rest.as_bytes()) }
 }
 
-fn answer(session: &mut Session<'_>, words: &[&str]) -> String {
+fn answer(session: &mut Session, words: &[&str]) -> String {
     let all = || OWN.iter().chain(session.monitor.commands());
     match *words {
         [] | ["help"] => list(all()),
@@ -105,7 +105,7 @@ fn explain(command: &MonitorCommand) -> String {
     format!("{}\n{about}.\n{details}", usage.trim_end())
 }
 
-fn physical(session: &mut Session<'_>, state: &[&str]) -> String {
+fn physical(session: &mut Session, state: &[&str]) -> String {
     match state {
         [] => {}
         ["on"] => session.agreed.physical = true,
@@ -116,7 +116,7 @@ fn physical(session: &mut Session<'_>, state: &[&str]) -> String {
     format!("addresses are {kind}; \"maint flush dcache\" makes gdb forget what it has read\n")
 }
 
-fn problems(session: &Session<'_>) -> String {
+fn problems(session: &Session) -> String {
     let of_selected = session.current().map(|current| current.inferior.problems());
     let mut text = String::new();
     for problem in of_selected.unwrap_or_default() {

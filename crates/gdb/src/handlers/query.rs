@@ -17,7 +17,7 @@ pub(super) const PACKETS: Family = &[
     ("vMustReplyEmpty", |_, _| Reply::unsupported()),
 ];
 
-fn supported(session: &mut Session<'_>, features: &[u8]) -> Reply {
+fn supported(session: &mut Session, features: &[u8]) -> Reply {
     let features = features.strip_prefix(b":").unwrap_or(features);
     let features: Vec<&[u8]> = features.split(|byte| *byte == b';').collect();
     let has = |name: &str| features.contains(&name.as_bytes());
@@ -53,12 +53,12 @@ fn supported(session: &mut Session<'_>, features: &[u8]) -> Reply {
     Reply::text(answer)
 }
 
-fn no_ack(session: &mut Session<'_>, _: &[u8]) -> Reply {
+fn no_ack(session: &mut Session, _: &[u8]) -> Reply {
     session.agreed.no_ack = true;
     Reply::ok()
 }
 
-fn extended(session: &mut Session<'_>, _: &[u8]) -> Reply {
+fn extended(session: &mut Session, _: &[u8]) -> Reply {
     session.agreed.extended = true;
     session.inferiors = session.target.extended_inferiors();
     session.selected = None;
@@ -67,7 +67,7 @@ fn extended(session: &mut Session<'_>, _: &[u8]) -> Reply {
 
 /// gdb moves all of a file with its first segment, read-only data included, but
 /// not with `Text`, `Data` and `Bss`; lldb knows only these.
-fn offsets(session: &mut Session<'_>, _: &[u8]) -> Reply {
+fn offsets(session: &mut Session, _: &[u8]) -> Reply {
     let slide = session.current().and_then(|current| current.inferior.slide());
     let Some(slide) = slide else { return Reply::unsupported() };
     let offset = slide.offset;

@@ -27,7 +27,7 @@ fn of(current: &Current) -> Option<Registers> {
     current.inferior.registers(current.tid)
 }
 
-fn all(session: &mut Session<'_>, packet: &[u8]) -> Reply {
+fn all(session: &mut Session, packet: &[u8]) -> Reply {
     let (_, thread) = session.addressed(packet);
     let found = thread.and_then(|thread| Some((of(&thread)?, thread)));
     let Some((registers, thread)) = found else { return Reply::error(EINVAL) };
@@ -38,7 +38,7 @@ fn all(session: &mut Session<'_>, packet: &[u8]) -> Reply {
 }
 
 /// lldb would take `x` for digits; an error makes it say that there is no value.
-fn one(session: &mut Session<'_>, packet: &[u8]) -> Reply {
+fn one(session: &mut Session, packet: &[u8]) -> Reply {
     let (number, thread) = session.addressed(packet);
     let is_lldb = session.client == Client::Lldb;
     let found = || {
@@ -55,7 +55,7 @@ fn one(session: &mut Session<'_>, packet: &[u8]) -> Reply {
 const UNCHANGEABLE: &str = "the registers of a checkpoint cannot be changed";
 
 /// Debuggers that are refused this set registers one by one.
-fn set_all(session: &mut Session<'_>, _: &[u8]) -> Reply {
+fn set_all(session: &mut Session, _: &[u8]) -> Reply {
     match session.target.control() {
         Some(_) => Reply::unsupported(),
         None => session.refuse(UNCHANGEABLE, EPERM),
@@ -63,7 +63,7 @@ fn set_all(session: &mut Session<'_>, _: &[u8]) -> Reply {
 }
 
 /// `NUMBER=BYTES`.
-fn set(session: &mut Session<'_>, packet: &[u8]) -> Reply {
+fn set(session: &mut Session, packet: &[u8]) -> Reply {
     let target = session.target.clone();
     let Some(control) = target.control() else { return session.refuse(UNCHANGEABLE, EPERM) };
     let Some(writes) = control.writes() else {
@@ -84,7 +84,7 @@ fn set(session: &mut Session<'_>, packet: &[u8]) -> Reply {
 }
 
 /// The thread, the register and its value that a packet means.
-fn meant(session: &Session<'_>, packet: &[u8]) -> Option<(Current, String, u128)> {
+fn meant(session: &Session, packet: &[u8]) -> Option<(Current, String, u128)> {
     let (packet, thread) = session.addressed(packet);
     let (thread, (number, digits)) = (thread?, parse::split(packet, b'=')?);
     let number = usize::try_from(parse::number(number)?).ok()?;

@@ -40,8 +40,8 @@ pub(super) const PACKETS: Family = &[
 
 /// Lets what is debugged go on, if it can.
 fn resume(
-    session: &mut Session<'_>,
-    how: impl FnOnce(&Session<'_>) -> Result<Resume, &'static str>,
+    session: &mut Session,
+    how: impl FnOnce(&Session) -> Result<Resume, &'static str>,
 ) -> Reply {
     let target = session.target.clone();
     let Some(control) = target.control() else { return refused(session, CANNOT_RUN) };
@@ -60,17 +60,17 @@ fn here(place: &[u8], how: Resume) -> Result<Resume, &'static str> {
     if place.is_empty() { Ok(how) } else { Err(ELSEWHERE) }
 }
 
-fn back(session: &Session<'_>, how: Resume) -> Result<Resume, &'static str> {
+fn back(session: &Session, how: Resume) -> Result<Resume, &'static str> {
     let replay = session.target.control().and_then(Control::replay);
     replay.map(|_| how).ok_or(NO_RECORDING)
 }
 
-fn step(session: &Session<'_>, thread: &[u8]) -> Result<Resume, &'static str> {
+fn step(session: &Session, thread: &[u8]) -> Result<Resume, &'static str> {
     cpu(session, thread).map(Resume::Step)
 }
 
 /// The processor that executes a thread.
-fn cpu(session: &Session<'_>, thread: &[u8]) -> Result<u32, &'static str> {
+fn cpu(session: &Session, thread: &[u8]) -> Result<u32, &'static str> {
     let named = if thread.is_empty() { session.current() } else { session.named(thread) };
     let cpu = named.and_then(|thread| thread.inferior.cpu(thread.tid));
     cpu.ok_or(NOT_EXECUTED)
@@ -78,7 +78,7 @@ fn cpu(session: &Session<'_>, thread: &[u8]) -> Result<u32, &'static str> {
 
 /// `;ACTION:THREAD;ACTION`: the first action that names a thread is that thread's. One
 /// that steps is what counts.
-fn by_thread(session: &Session<'_>, actions: &[u8]) -> Result<Resume, &'static str> {
+fn by_thread(session: &Session, actions: &[u8]) -> Result<Resume, &'static str> {
     let actions = actions.strip_prefix(b";").ok_or(NOT_KNOWN)?;
     let mut alone = false;
     for action in actions.split(|byte| *byte == b';') {
@@ -96,7 +96,7 @@ fn by_thread(session: &Session<'_>, actions: &[u8]) -> Result<Resume, &'static s
 }
 
 /// The stop reply after what is debugged has run.
-pub(crate) fn stopped_by(session: &mut Session<'_>, stop: &Stop) -> Reply {
+pub(crate) fn stopped_by(session: &mut Session, stop: &Stop) -> Reply {
     if let Some(cpu) = stop.cpu {
         session.look_at_cpu(cpu);
     }
@@ -116,11 +116,11 @@ pub(crate) fn stopped_by(session: &mut Session<'_>, stop: &Stop) -> Reply {
 }
 
 /// The stop reply for the current thread; `W00` if nothing is attached.
-pub(super) fn stopped(session: &Session<'_>) -> Reply {
+pub(super) fn stopped(session: &Session) -> Reply {
     stop_reply(session, SIGTRAP, "")
 }
 
-fn stop_reply(session: &Session<'_>, signal: u8, why: &str) -> Reply {
+fn stop_reply(session: &Session, signal: u8, why: &str) -> Reply {
     let Some(current) = session.current() else { return Reply::text("W00") };
     let inferior = &current.inferior;
     let mut reply =
@@ -144,7 +144,7 @@ fn stop_reply(session: &Session<'_>, signal: u8, why: &str) -> Reply {
 
 /// gdb shows the sentence and stays; lldb takes an error for a lost connection, so
 /// it is told on its console and that the guest has stopped again.
-pub(crate) fn refused(session: &mut Session<'_>, sentence: &str) -> Reply {
+pub(crate) fn refused(session: &mut Session, sentence: &str) -> Reply {
     if session.client == Client::Gdb {
         return Reply::refusal(sentence);
     }

@@ -21,7 +21,7 @@ pub(super) const PACKETS: Family = &[
 
 /// "Any thread" leaves the choice as it is: gdb says it before it attaches, and
 /// would attach to the wrong process otherwise.
-fn select(session: &mut Session<'_>, name: &[u8]) -> Reply {
+fn select(session: &mut Session, name: &[u8]) -> Reply {
     let Some(parsed) = parse::thread(name) else { return Reply::error(EINVAL) };
     if !matches!(parsed.tid, Which::One(_)) && !matches!(parsed.pid, Which::One(_)) {
         return Reply::ok();
@@ -35,11 +35,11 @@ fn select(session: &mut Session<'_>, name: &[u8]) -> Reply {
     }
 }
 
-fn is_alive(session: &mut Session<'_>, name: &[u8]) -> Reply {
+fn is_alive(session: &mut Session, name: &[u8]) -> Reply {
     if session.named(name).is_some() { Reply::ok() } else { Reply::error(EINVAL) }
 }
 
-fn current(session: &mut Session<'_>, rest: &[u8]) -> Reply {
+fn current(session: &mut Session, rest: &[u8]) -> Reply {
     match session.current() {
         Some(current) if rest.is_empty() => {
             Reply::text(format!("QC{}", session.name_of(current.inferior.pid(), current.tid)))
@@ -48,7 +48,7 @@ fn current(session: &mut Session<'_>, rest: &[u8]) -> Reply {
     }
 }
 
-fn first(session: &mut Session<'_>, _: &[u8]) -> Reply {
+fn first(session: &mut Session, _: &[u8]) -> Reply {
     let of = |inferior: &std::sync::Arc<dyn crate::target::Inferior>| {
         let pid = inferior.pid();
         inferior.threads().iter().map(move |thread| (pid, thread.tid)).collect::<Vec<_>>()
@@ -58,7 +58,7 @@ fn first(session: &mut Session<'_>, _: &[u8]) -> Reply {
     next(session, &[])
 }
 
-fn next(session: &mut Session<'_>, _: &[u8]) -> Reply {
+fn next(session: &mut Session, _: &[u8]) -> Reply {
     let some: Vec<_> = session.listing.by_ref().take(IN_ONE_ANSWER).collect();
     if some.is_empty() {
         return Reply::text("l");
@@ -67,7 +67,7 @@ fn next(session: &mut Session<'_>, _: &[u8]) -> Reply {
     Reply::text(format!("m{}", names.join(",")))
 }
 
-fn extra(session: &mut Session<'_>, name: &[u8]) -> Reply {
+fn extra(session: &mut Session, name: &[u8]) -> Reply {
     let Some(found) = session.named(name) else { return Reply::error(EINVAL) };
     let thread = found.inferior.threads().iter().find(|thread| thread.tid == found.tid);
     let text = |thread: &crate::target::Thread| match thread.extra.as_str() {

@@ -36,7 +36,7 @@ struct Member {
 
 /// `VALUE:NAME` in answer to a question, both empty at first. gdb begins anew with
 /// every library, so what it did not know it may know then.
-fn symbol(session: &mut Session<'_>, packet: &[u8]) -> Reply {
+fn symbol(session: &mut Session, packet: &[u8]) -> Reply {
     let current = session.current().filter(|current| current.inferior.auxv().is_some());
     let Some(pid) = current.map(|current| current.inferior.pid()) else { return Reply::ok() };
     let (value, digits) = parse::split(packet, b':').unwrap_or_default();
@@ -53,7 +53,7 @@ fn symbol(session: &mut Session<'_>, packet: &[u8]) -> Reply {
 }
 
 /// `THREAD,OFFSET,LINK-MAP`.
-fn address(session: &mut Session<'_>, packet: &[u8]) -> Reply {
+fn address(session: &mut Session, packet: &[u8]) -> Reply {
     let cut = || {
         let (thread, rest) = parse::split(packet, b',')?;
         let (offset, link_map) = parse::pair(rest)?;
@@ -67,7 +67,7 @@ fn address(session: &mut Session<'_>, packet: &[u8]) -> Reply {
 }
 
 /// Where a thread has the variables of a library; `None` if it has none yet.
-fn block(session: &Session<'_>, thread: &Current, link_map: u64) -> Option<u64> {
+fn block(session: &Session, thread: &Current, link_map: u64) -> Option<u64> {
     let reader = Reader { session, thread };
     let number = reader.number(link_map, &reader.member(NUMBER)?)?;
     let width = thread.inferior.description().width();
@@ -83,7 +83,7 @@ fn block(session: &Session<'_>, thread: &Current, link_map: u64) -> Option<u64> 
 }
 
 struct Reader<'r> {
-    session: &'r Session<'r>,
+    session: &'r Session,
     thread: &'r Current,
 }
 

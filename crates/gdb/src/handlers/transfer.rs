@@ -47,9 +47,9 @@ fn cut(rest: &[u8]) -> Option<(&str, u64, u64)> {
 /// Answers with a part of an object, which is made when its first part is read and
 /// kept until another is.
 fn part(
-    session: &mut Session<'_>,
+    session: &mut Session,
     (kind, rest): (&'static str, &[u8]),
-    make: impl FnOnce(&Session<'_>, &str) -> Option<Vec<u8>>,
+    make: impl FnOnce(&Session, &str) -> Option<Vec<u8>>,
 ) -> Reply {
     let Some((annex, offset, len)) = cut(rest) else { return Reply::error(EINVAL) };
     let is_kept = |object: &Object| offset > 0 && object.kind == kind && object.annex == annex;
@@ -85,7 +85,7 @@ fn escape_xml(text: &str) -> String {
     escaped
 }
 
-fn features(session: &Session<'_>, annex: &str) -> Option<Vec<u8>> {
+fn features(session: &Session, annex: &str) -> Option<Vec<u8>> {
     if annex != "target.xml" {
         return None;
     }
@@ -95,7 +95,7 @@ fn features(session: &Session<'_>, annex: &str) -> Option<Vec<u8>> {
     }
 }
 
-fn threads(session: &Session<'_>) -> Vec<u8> {
+fn threads(session: &Session) -> Vec<u8> {
     let mut xml = String::from("<?xml version=\"1.0\"?>\n<threads>\n");
     for inferior in &session.inferiors {
         for thread in inferior.threads() {
@@ -110,7 +110,7 @@ fn threads(session: &Session<'_>) -> Vec<u8> {
     xml.into_bytes()
 }
 
-fn libraries(session: &Session<'_>) -> Option<Vec<u8>> {
+fn libraries(session: &Session) -> Option<Vec<u8>> {
     let mut xml = String::from("<library-list>\n");
     for library in session.current()?.inferior.libraries()? {
         // Writing to a String cannot fail.
@@ -132,7 +132,7 @@ fn libraries(session: &Session<'_>) -> Option<Vec<u8>> {
 }
 
 /// The dynamic linker's list, which gdb looks up by itself if it is told nothing.
-fn linked(session: &Session<'_>) -> Option<Vec<u8>> {
+fn linked(session: &Session) -> Option<Vec<u8>> {
     let current = session.current()?;
     let linked = current.inferior.linked()?;
     let main = linked.program.map(|entry| format!(" main-lm=\"{:#x}\"", entry.0));
@@ -152,7 +152,7 @@ fn linked(session: &Session<'_>) -> Option<Vec<u8>> {
 }
 
 /// The annex is the process, if the client names one.
-fn executable(session: &Session<'_>, annex: &str) -> Option<Vec<u8>> {
+fn executable(session: &Session, annex: &str) -> Option<Vec<u8>> {
     if annex.is_empty() {
         return session.current()?.inferior.executable().map(String::into_bytes);
     }
@@ -160,7 +160,7 @@ fn executable(session: &Session<'_>, annex: &str) -> Option<Vec<u8>> {
     session.inferior(pid)?.executable().map(String::into_bytes)
 }
 
-fn osdata(session: &Session<'_>, annex: &str) -> Option<Vec<u8>> {
+fn osdata(session: &Session, annex: &str) -> Option<Vec<u8>> {
     Some(system_table(&session.target.system_table(annex)?).into_bytes())
 }
 

@@ -75,7 +75,7 @@ fn nothing_is_written_and_odd_paths_are_refused() {
 #[test]
 fn open_files_are_limited_and_numbers_are_used_again() {
     let toy = Arc::new(Toy::default());
-    let mut session = Session::new(toy.clone(), &*toy);
+    let mut session = Session::new(toy.clone(), toy.clone());
     reply(&mut session, b"vAttach;7");
     reply(&mut session, b"vFile:setfs:7");
     let packet = open("/bin/toy");
@@ -112,7 +112,7 @@ fn why_something_was_refused_can_be_asked_for() {
 #[test]
 fn an_object_is_made_once_however_many_parts_it_is_read_in() {
     let toy = Arc::new(Toy::default());
-    let mut session = Session::new(toy.clone(), &*toy);
+    let mut session = Session::new(toy.clone(), toy.clone());
     let mut text = String::new();
     for at in 0.. {
         let part = reply(&mut session, format!("qXfer:osdata:read:processes:{at:x},1").as_bytes());

@@ -175,7 +175,7 @@ fn mutations_of_every_packet_are_answered() {
     ];
     let toy = Arc::new(Toy::default());
     for packet in known {
-        let mut session = Session::new(toy.clone(), &*toy);
+        let mut session = Session::new(toy.clone(), toy.clone());
         reply(&mut session, b"vAttach;7");
         for at in 0..packet.len() {
             reply(&mut session, &packet.as_bytes()[..at]);

@@ -15,7 +15,7 @@ mod server;
 mod transcripts;
 
 /// The answer to a packet that lets nothing run.
-fn reply(session: &mut Session<'_>, packet: &[u8]) -> Reply {
+fn reply(session: &mut Session, packet: &[u8]) -> Reply {
     match session.handle(packet) {
         Outcome::Reply(reply) => reply,
         Outcome::Running(_) => panic!("{} runs", String::from_utf8_lossy(packet)),
@@ -25,7 +25,7 @@ fn reply(session: &mut Session<'_>, packet: &[u8]) -> Reply {
 /// The answers to packets, one session long.
 fn answers(sent: &[&str]) -> Vec<String> {
     let toy = Arc::new(Toy::default());
-    let mut session = Session::new(toy.clone(), &*toy);
+    let mut session = Session::new(toy.clone(), toy.clone());
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     sent.iter().map(|packet| text(reply(&mut session, packet.as_bytes()).payload())).collect()
 }

@@ -13,8 +13,8 @@ use crate::connection;
 
 /// Answers to packets; what lets the machine run is answered when it has stopped.
 fn said(machine: &Arc<Machine>, sent: &[&str]) -> Vec<String> {
-    let toy = Toy::default();
-    let mut session = Session::new(machine.clone(), &toy);
+    let toy = Arc::new(Toy::default());
+    let mut session = Session::new(machine.clone(), toy);
     let one = |packet: &&str| {
         let reply = match session.handle(packet.as_bytes()) {
             Outcome::Reply(reply) => reply,
@@ -93,8 +93,8 @@ fn gdb_steps_and_runs_to_a_breakpoint() {
 #[test]
 fn an_interrupt_is_a_stop_by_sigint() {
     let machine = Arc::new(Machine::default());
-    let toy = Toy::default();
-    let mut session = Session::new(machine.clone(), &toy);
+    let toy = Arc::new(Toy::default());
+    let mut session = Session::new(machine.clone(), toy);
     let Outcome::Running(running) = session.handle(b"vCont;c") else { panic!("it is refused") };
     thread::scope(|scope| {
         let stop = scope.spawn(|| running.wait().unwrap());
@@ -162,12 +162,12 @@ fn memory_and_registers_are_changed_and_read_back() {
 /// A client's end of a connection that is served.
 fn connected(visit: impl FnOnce(&TcpStream)) -> Arc<Machine> {
     let machine = Arc::new(Machine::default());
-    let toy = Toy::default();
+    let toy = Arc::new(Toy::default());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     thread::scope(|scope| {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, _) = listener.accept().unwrap();
-        let (machine, toy) = (machine.clone(), &toy);
+        let machine = machine.clone();
         scope.spawn(move || {
             let session = Session::new(machine, toy);
             // A client that goes without reading all of it resets the connection.
@@ -229,9 +229,9 @@ fn a_packet_or_the_end_of_a_client_stops_what_runs() {
 /// On a pipe, too.
 #[test]
 fn a_machine_on_a_pipe_is_stopped_at_its_end() {
-    let (machine, toy) = (Arc::new(Machine::default()), Toy::default());
+    let (machine, toy) = (Arc::new(Machine::default()), Arc::new(Toy::default()));
     let mut out = Vec::new();
-    let server = Server::new(machine.clone(), &toy);
+    let server = Server::new(machine.clone(), toy);
     server.serve(&mut &encode(b"c")[..], &mut out).unwrap();
     let out = String::from_utf8(out).unwrap();
     assert!(out.starts_with("+$T02thread:1;"), "{out}");

@@ -33,7 +33,7 @@ impl Monitor for Faulty {
 /// Serves while `visit` runs, and comes to an end afterwards.
 fn serving(visit: impl FnOnce(SocketAddr)) {
     let toy = Arc::new(Toy::default());
-    let server = Server::new(toy, &Faulty);
+    let server = Server::new(toy, Arc::new(Faulty));
     let stop = Listening::bind(&Bind::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
     thread::scope(|scope| {
         scope.spawn(|| server.run(&stop));
@@ -95,7 +95,7 @@ fn a_fault_of_ours_ends_one_session_and_frees_its_place() {
 fn a_fault_of_ours_is_an_error_of_the_one_client_on_a_pipe() {
     let toy = Arc::new(Toy::default());
     let packet = encode(format!("qRcmd,{}", hex(b"fail")).as_bytes());
-    let ended = Server::new(toy, &Faulty).serve(&mut packet.as_slice(), &mut Vec::new());
+    let ended = Server::new(toy, Arc::new(Faulty)).serve(&mut packet.as_slice(), &mut Vec::new());
     assert!(ended.is_err());
 }
 

@@ -143,7 +143,7 @@ fn a_checkpoint_cannot_run_and_says_so_to_each_client_in_its_way() {
     assert!(last(&[GDB, "Mff,1:00"]).starts_with("E."));
     assert_eq!(last(&[GDB, "Z0,1000,1"]), "");
     let toy = Arc::new(Toy::default());
-    let mut session = Session::new(toy.clone(), &*toy);
+    let mut session = Session::new(toy.clone(), toy.clone());
     reply(&mut session, b"QThreadSuffixSupported");
     let reply = reply(&mut session, b"vCont;c");
     assert!(reply.payload().starts_with(b"T05thread:1;"));

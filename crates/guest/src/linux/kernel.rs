@@ -65,7 +65,7 @@ impl Kernel {
         facts: &Facts,
         better: BetterSources,
     ) -> Result<Self, LinuxError> {
-        let linux = facts.linux.clone().ok_or(LinuxError::NotLinux)?;
+        let linux = facts.shared().ok_or(LinuxError::NotLinux)?;
         let knowledge = Arc::new(Knowledge {
             linux,
             given: better,

@@ -10,6 +10,8 @@ pub mod debuggers;
 mod discovery;
 mod dwarf;
 mod error;
+mod extent;
+mod facts;
 mod files;
 pub(crate) mod kallsyms;
 mod kernel;
@@ -17,6 +19,7 @@ mod layout;
 mod learn;
 mod log;
 mod modules;
+mod now;
 mod object;
 mod offsets;
 mod pages;
@@ -25,16 +28,17 @@ mod process;
 mod snapshot;
 mod stack;
 mod symbols;
+mod system;
 mod task;
 mod time;
 mod uts;
 
-pub(crate) use discovery::{Analysis, analyse};
-
+pub use crate::model::{Backtrace, Frame, FrameKind, StackEnd};
 pub use arch::registers::{RegisterFinder, TlsSegment};
 pub(crate) use arch::unwind::fuzz_stacks;
 pub use btf::{Btf, BtfError, ModuleBtf};
 pub use error::LinuxError;
+pub use facts::{CrashKernel, KernelText, LinuxFacts, VmcoreInfo};
 pub use files::{FileError, GivenFiles, KernelFile, ModuleFile, Vmlinux, read_btf};
 pub use kernel::{BetterSources, Kernel};
 pub use layout::{Layout, Member, Types};
@@ -53,8 +57,8 @@ pub use process::{
     Backing, Content, Counts, FileRun, Libraries, Library, MappedFile, Missing, Patch, PatchBytes,
     Process, RestoredFile, Run, SectionTable, Vma, VmaFlags,
 };
-pub use stack::{Backtrace, Frame, FrameKind, StackEnd};
 pub use symbols::{Symbol, Symbols};
+pub use system::Linux;
 pub use task::{
     CommandLine, NoProcess, Task, TaskState, Tasks, ThreadRegisters, living_threads, process_meant,
     processes_asked_for, thread_of_process,

@@ -146,7 +146,7 @@ mod tests {
         let root = Found::new((PagingMode::IDENTITY, Root(Gpa(0))), "test");
         let linux =
             LinuxFacts { is_64_bit: true, kernel_root: Some(root), ..LinuxFacts::default() };
-        let facts = Facts { linux: Some(linux.into()), ..Facts::default() };
+        let facts = Facts::of(linux, "made");
         let symbol = Symbol { address: Gva(CORE), kind: 'd', name: "tk_core" };
         let types: Arc<dyn Types> = Arc::new(types);
         let better = BetterSources {

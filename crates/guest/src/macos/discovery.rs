@@ -2,8 +2,6 @@
 //! names itself, its page of pointers, page tables and extensions. Each step takes
 //! what those before it found, and goes on without what they did not.
 
-use std::sync::Arc;
-
 use vmss2core_machine::paging::AddressSpace;
 use vmss2core_machine::{Checkpoint, VcpuView};
 use vmss2core_mem::{Found, PhysicalMemory, Problem};
@@ -13,7 +11,6 @@ use super::low_globals::{self, LowGlobals};
 use super::version::{self, DarwinVersion};
 use super::{KernelImage, KextList, MacosFacts, kexts, panic, place};
 use crate::cpu::Cpu;
-use crate::{Facts, OperatingSystem};
 
 /// A kernel is moved by less than this.
 const MAX_SLIDE: u64 = 512 << 20;
@@ -21,16 +18,9 @@ const MAX_SLIDE: u64 = 512 << 20;
 /// What was found, and what was not.
 #[derive(Debug)]
 pub(crate) struct Analysis {
-    macos: MacosFacts,
-    how: String,
-    problems: Vec<Problem>,
-}
-
-/// Adds what was found to what is known of the guest.
-pub(crate) fn add(facts: &mut Facts, found: Analysis) {
-    facts.os = Some(Found::new(OperatingSystem::MacOs, found.how));
-    facts.problems.extend(found.problems);
-    facts.macos = Some(Arc::new(found.macos));
+    pub(super) macos: MacosFacts,
+    pub(super) how: String,
+    pub(super) problems: Vec<Problem>,
 }
 
 /// Looks for macOS where it is cheap to see: a kernel's header at one of the places

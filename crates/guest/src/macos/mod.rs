@@ -12,13 +12,15 @@ mod facts;
 mod kexts;
 mod low_globals;
 mod macho;
+mod now;
 mod panic;
 mod place;
+mod system;
 #[cfg(test)]
 mod tests;
 mod version;
 
-pub(crate) use discovery::{add, quickly, set_kernel_roots, thoroughly};
-
 pub use facts::{KernelImage, Kext, KextList, MacosFacts, Segment, Uuid};
+pub use now::Kernel;
+pub use system::MacOs;
 pub use version::DarwinVersion;

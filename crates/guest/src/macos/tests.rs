@@ -10,7 +10,7 @@ use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
 
 use super::macho::{Image, Start};
 use super::{DarwinVersion, MacosFacts};
-use crate::{Facts, OperatingSystem, analyse};
+use crate::{Facts, analyse};
 
 /// Memory of a guest with changes at physical addresses.
 fn memory(guest: &MiniMac, changes: &[(u64, &[u8])]) -> PhysicalMemory {
@@ -46,8 +46,8 @@ fn facts_of(guest: &MiniMac, changes: &[(u64, &[u8])]) -> Facts {
 }
 
 fn found(facts: &Facts) -> &MacosFacts {
-    assert_eq!(facts.os.as_ref().map(|os| os.value), Some(OperatingSystem::MacOs), "{facts:?}");
-    facts.macos.as_ref().unwrap()
+    assert_eq!(facts.system().unwrap().name(), "macOS", "{facts:?}");
+    facts.macos().unwrap()
 }
 
 fn is_all_found(guest: &MiniMac, facts: &Facts) {
@@ -156,7 +156,7 @@ fn places_are_in_the_kernel_or_in_an_extension() {
 fn a_copy_of_the_kernels_file_is_no_kernel() {
     let guest = make(Fixture::default()).unwrap();
     let facts = facts_of(&guest, &[(guest.truth.gpa, &[0; 4])]);
-    assert!(facts.macos.as_ref().is_none_or(|macos| macos.image.is_none()), "{facts:?}");
+    assert!(facts.macos().is_none_or(|macos| macos.image.is_none()), "{facts:?}");
     // A processor is where only XNU has code: the rest was searched.
     let version = found(&facts).version.as_ref().unwrap();
     assert!(version.how.starts_with("text at physical"), "{version:?}");
@@ -167,7 +167,7 @@ fn a_copy_of_the_kernels_file_is_no_kernel() {
 fn without_a_hint_memory_is_not_searched() {
     let guest = make(Fixture { root: Root::Shadow, ..Fixture::default() }).unwrap();
     let facts = facts_of(&guest, &[(guest.truth.gpa, &[0; 4])]);
-    assert!(facts.os.is_none() && facts.macos.is_none(), "{facts:?}");
+    assert!(facts.boot.is_none(), "{facts:?}");
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn no_change_of_a_guest_does_harm() {
             let changes: Vec<(u64, &[u8])> =
                 changes.iter().map(|(at, bytes)| (*at, bytes.as_slice())).collect();
             let facts = facts_of(&guest, &changes);
-            if let Some(macos) = &facts.macos {
+            if let Some(macos) = facts.macos() {
                 assert!(macos.kexts.iter().all(|list| list.value.kexts.len() <= 4096));
             }
         }
@@ -295,7 +295,7 @@ fn load_commands_that_lie_are_read_as_far_as_they_are_sound() {
         let start = Start::of(&file).unwrap();
         assert!(Image::of(start, &file).segments.len() < 2);
         let facts = facts_of(&guest, &[(guest.truth.gpa, &file)]);
-        assert!(facts.macos.is_none_or(|macos| macos.image.is_none()));
+        assert!(facts.macos().is_none_or(|macos| macos.image.is_none()));
     }
     // Commands that reach past the end of memory.
     let mut long = file[..28].to_vec();

@@ -1,6 +1,7 @@
 //! What was found out about a Windows kernel: all that writers and reports need,
 //! each part missing if it could not be had.
 
+use crate::model::PdbIdentity;
 use vmss2core_mem::{Found, Gva};
 
 use vmss2core_machine::paging::{PagingMode, Root};
@@ -96,24 +97,6 @@ pub struct Section {
     pub size_bytes: u32,
     /// `Characteristics`.
     pub characteristics: u32,
-}
-
-/// What a symbol store knows a PDB by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PdbIdentity {
-    /// File name, such as `ntkrnlmp.pdb`.
-    pub name: String,
-    /// GUID as 32 upper-case digits in a symbol store's order.
-    pub guid: String,
-    /// Age.
-    pub age: u32,
-}
-
-impl PdbIdentity {
-    /// Path in a symbol store: `name/GUIDage/name`.
-    pub fn store_path(&self) -> String {
-        format!("{0}/{1}{2:X}/{0}", self.name, self.guid, self.age)
-    }
 }
 
 /// The debugger data block (`KDDEBUGGER_DATA64`).

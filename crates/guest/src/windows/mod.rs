@@ -10,6 +10,7 @@ mod arch;
 mod bugcheck;
 mod discovery;
 mod error;
+mod extent;
 mod facts;
 mod image;
 mod kdbg;
@@ -17,30 +18,32 @@ mod kernel;
 mod layout;
 mod list;
 mod modules;
+mod now;
 mod options;
 mod pe;
 mod processes;
 mod runs;
 mod shared;
+mod system;
 #[cfg(test)]
 mod tests;
 mod view;
 
-pub(crate) use discovery::{contradiction, quickly, set_kernel_roots, thoroughly};
-
-pub use arch::{Backtrace, Frame, FrameKind};
+pub use crate::model::{Backtrace, Frame, FrameKind, PdbIdentity, StackEnd};
 pub use bugcheck::{bugcheck_name, bugcheck_parameters};
 pub use discovery::debugger_blocks;
 pub use error::WindowsError;
 pub use facts::{
-    Completeness, ForeignVcpu, Kdbg, KdbgEncoding, KdbgKeys, KernelImage, PdbIdentity, Section,
-    SharedData, WindowsCpu, WindowsFacts,
+    Completeness, ForeignVcpu, Kdbg, KdbgEncoding, KdbgKeys, KernelImage, Section, SharedData,
+    WindowsCpu, WindowsFacts,
 };
 pub use kdbg::fields as kdbg_fields;
 pub use kernel::Kernel;
 pub use layout::{Layout, LayoutSource, Member};
 pub use modules::{Module, Modules, Place, UnloadedModule};
+pub use now::unix_time;
 pub use options::{Options, ScanDepth};
 pub use processes::{Process, Processes, Thread};
 pub use runs::physical_runs;
+pub use system::Windows;
 pub use view::View;

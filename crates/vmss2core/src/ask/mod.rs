@@ -1,25 +1,18 @@
 //! Questions about a guest, and their answers.
 
-mod bt;
 mod info;
 mod process;
-mod ps;
-
-use std::io::{self, Write};
 
 use vmss2core_answers::{
-    BtReport, CrashArgsReport, DmesgReport, Forms, MacosModulesReport, MapsReport, ModuleList,
-    ModulesReport, PsReport, WindowsBtReport, WindowsModulesReport, WindowsPsReport, write_json,
-    write_text,
+    BtReport, CrashArgsReport, DmesgReport, Listed, MapsReport, ModuleList, ModulesReport, PsReport,
 };
 use vmss2core_guest::Which;
+use vmss2core_guest::model::StacksOf;
 use vmss2core_mem::Problem;
 
-pub use bt::Stacks;
 pub(crate) use process::{number as process_number, threads_number};
-pub use ps::Listed;
 
-use crate::{Error, Guest, Kernel};
+use crate::{Error, Guest};
 
 /// An answer, and what was in the way of a full one.
 #[derive(Clone, Debug)]
@@ -30,83 +23,37 @@ pub struct Answered<A> {
     pub problems: Vec<Problem>,
 }
 
-/// An answer that has a form of its own for each guest system.
-macro_rules! by_system {
-    ($(#[$about:meta])* $name:ident { $($(#[$which:meta])* $system:ident($answer:ty),)* }) => {
-        $(#[$about])*
-        #[derive(Clone, Debug)]
-        #[non_exhaustive]
-        pub enum $name {
-            $($(#[$which])* $system($answer),)*
-        }
-
-        impl Forms for $name {
-            fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-                match self {
-                    $(Self::$system(answer) => write_text(answer, out),)*
-                }
-            }
-
-            fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
-                match self {
-                    $(Self::$system(answer) => write_json(answer, out),)*
-                }
-            }
-        }
-    };
-}
-
-by_system! {
-    /// The processes of a guest.
-    Processes {
-        /// Of a Linux.
-        Linux(PsReport),
-        /// Of a Windows.
-        Windows(WindowsPsReport),
-    }
-}
-
-by_system! {
-    /// Stacks in a guest's kernel.
-    StackList {
-        /// Of a Linux.
-        Linux(BtReport),
-        /// Of a Windows.
-        Windows(WindowsBtReport),
-    }
-}
-
-by_system! {
-    /// What a guest's kernel has loaded.
-    Images {
-        /// Modules of a Linux.
-        Linux(ModulesReport),
-        /// Images of a Windows.
-        Windows(WindowsModulesReport),
-        /// Extensions of a macOS.
-        Macos(MacosModulesReport),
-    }
-}
-
 impl Guest {
+    /// Its processes, or their threads.
+    pub fn ps(&self, listed: Listed) -> Result<Answered<PsReport>, Error> {
+        let tasks = self.now()?.tasks().ok_or_else(|| self.not_offered())??;
+        Ok(Answered { answer: PsReport::new(&tasks, listed), problems: tasks.problems })
+    }
+
+    /// What its kernel was doing.
+    ///
+    /// ```
+    /// use vmss2core::StacksOf;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let fixture = vmss2core_lab::windows::fixture("crashed").unwrap();
+    /// # let machine = vmss2core_lab::windows::make(&fixture)?.machine;
+    /// # vmss2core_lab::vmware::write_checkpoint(&machine, &Default::default(), dir.path(), "vm")?;
+    /// # let vm = dir.path().join("vm.vmss");
+    /// let guest = vmss2core::Guest::open([vm])?;
+    /// let stacks = guest.bt(&StacksOf::Processors)?.answer.stacks;
+    /// assert_eq!(stacks[0].cpu, Some(0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn bt(&self, of: &StacksOf) -> Result<Answered<BtReport>, Error> {
+        let found = self.now()?.stacks(of).ok_or_else(|| self.not_offered())??;
+        Ok(Answered { answer: BtReport::new(&found), problems: found.problems })
+    }
+
     /// What its kernel has loaded.
-    pub fn modules(&self, list: ModuleList) -> Result<Answered<Images>, Error> {
-        Ok(match self.kernel()? {
-            Kernel::Linux(kernel) => {
-                let modules = kernel.modules();
-                let report = ModulesReport::new(modules, kernel.word_len(), list);
-                Answered { answer: Images::Linux(report), problems: modules.problems.clone() }
-            }
-            Kernel::Windows(kernel) => {
-                let modules = kernel.modules();
-                let report = WindowsModulesReport::new(modules);
-                Answered { answer: Images::Windows(report), problems: modules.problems.clone() }
-            }
-            Kernel::Macos(macos) => {
-                let report = MacosModulesReport::new(macos, &self.facts().problems);
-                Answered { answer: Images::Macos(report), problems: Vec::new() }
-            }
-        })
+    pub fn modules(&self, list: ModuleList) -> Result<Answered<ModulesReport>, Error> {
+        let found = self.now()?.images().ok_or_else(|| self.not_offered())?;
+        Ok(Answered { answer: ModulesReport::new(&found, list), problems: found.problems })
     }
 
     /// The messages in its kernel's log that have one of these levels.

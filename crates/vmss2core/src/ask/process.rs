@@ -1,10 +1,10 @@
 //! The process that is asked for.
 
 use vmss2core_answers::printable;
-use vmss2core_guest::Which;
 use vmss2core_guest::linux::{
     NoProcess, Process, Task, Tasks, process_meant, processes_asked_for, thread_of_process,
 };
+use vmss2core_guest::{AskError, Which};
 use vmss2core_mem::Problem;
 
 use crate::{Error, Guest};
@@ -56,7 +56,7 @@ fn by_name<'t>(tasks: &'t [Task], name: &str) -> Result<&'t Task, Error> {
         [] => Err(found
             .into_iter()
             .find_map(Result::err)
-            .unwrap_or_else(|| Error::NoProcess(Which::Name(printable(name))))),
+            .unwrap_or_else(|| AskError::NoProcess(Which::Name(printable(name))).into())),
         several => Err(Error::SeveralProcesses {
             name: printable(name),
             pids: several.iter().map(|task| task.pid).collect(),

@@ -1,7 +1,7 @@
 //! `bt`: kernel stacks of processors and tasks.
 
 use clap::Args;
-use vmss2core::{Stacks, Which};
+use vmss2core::{StacksOf, Which};
 
 use super::open::ask;
 use super::{Arguments, Plan};
@@ -26,7 +26,7 @@ Examples:
 pub(crate) struct BtArgs {
     #[command(flatten)]
     guest: GuestArgs,
-    /// Only this processor, as Linux numbers them
+    /// Only this processor, as the guest numbers them
     #[arg(long, value_name = "N")]
     cpu: Option<u32>,
     /// All threads of a process: its number or name, or the number of one of them
@@ -43,10 +43,10 @@ pub(crate) struct BtArgs {
 impl Arguments for BtArgs {
     fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
         let stacks = match (self.cpu, self.pid) {
-            (Some(cpu), _) => Stacks::Processor(cpu),
-            (_, Some(pid)) => Stacks::Process(pid),
-            _ if self.all => Stacks::All,
-            _ => Stacks::Processors,
+            (Some(cpu), _) => StacksOf::Processor(cpu),
+            (_, Some(pid)) => StacksOf::Process(pid),
+            _ if self.all => StacksOf::All,
+            _ => StacksOf::Processors,
         };
         let style = Style::of(self.json);
         Ok(Box::new(BtPlan { guest: self.guest.plan(global), stacks, style }))
@@ -57,7 +57,7 @@ impl Arguments for BtArgs {
 #[derive(Debug)]
 struct BtPlan {
     guest: GuestPlan,
-    stacks: Stacks,
+    stacks: StacksOf,
     style: Style,
 }
 

@@ -1,7 +1,6 @@
 //! `modules`: what the kernel has loaded.
 
 use clap::Args;
-use vmss2core::Images;
 use vmss2core_answers::ModuleList;
 
 use super::open::ask;
@@ -55,10 +54,8 @@ impl Plan for ModulesPlan {
         ask(&self.guest, |guest| {
             let said = guest.modules(self.list)?;
             output::answer(&said.answer, self.style)?;
-            if let Images::Linux(modules) = &said.answer
-                && !modules.how.is_empty()
-            {
-                output::talk(&format!("vmss2core: {}", modules.how));
+            if !said.answer.how.is_empty() {
+                output::talk(&format!("vmss2core: {}", said.answer.how));
             }
             Ok(said.problems)
         })

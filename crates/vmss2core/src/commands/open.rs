@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 use vmss2core::linux::Kernel;
 use vmss2core::{Error, Guest, Options};
-use vmss2core_guest::{OperatingSystem, windows};
+use vmss2core_guest::windows;
 use vmss2core_mem::Problem;
 
 use crate::args::{GuestPlan, Source};
@@ -89,8 +89,8 @@ pub(super) fn ask_linux(
 /// Says to who asked the wrong guest what it can be asked.
 fn other_system(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref() {
-        Some(Error::OtherSystem(OperatingSystem::Windows)) => anyhow!(WINDOWS_ANSWERS),
-        Some(Error::OtherSystem(OperatingSystem::MacOs)) => anyhow!(MACOS_ANSWERS),
+        Some(Error::OtherSystem("Windows")) => anyhow!(WINDOWS_ANSWERS),
+        Some(Error::OtherSystem("macOS")) => anyhow!(MACOS_ANSWERS),
         _ => error,
     }
 }

@@ -17,8 +17,8 @@ use crate::output;
 /// name in brackets is a thread of the kernel, or a process whose command line
 /// is empty or not in memory.
 ///
-/// Of a Windows guest: number, parent, threads, CPUs that run it, date of creation
-/// (UTC), path of the image; --json has addresses as well.
+/// Of a Windows guest COMMAND is the path of the image, and --threads says where each thread
+/// began. --json has addresses as well.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -38,7 +38,7 @@ pub(crate) struct PsArgs {
     /// List every process below its parent
     #[arg(long, conflicts_with = "json")]
     tree: bool,
-    /// Print JSON instead of text (docs/schema/ps-1.json)
+    /// Print JSON instead of text (docs/schema/ps-2.json)
     #[arg(long)]
     json: bool,
 }

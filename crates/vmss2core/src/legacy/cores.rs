@@ -170,7 +170,7 @@ fn say(plan: &OriginalPlan, line: &str) {
 
 /// The lines of the original about Windows.
 fn say_windows(plan: &OriginalPlan, guest: &Guest, stated: Option<u32>) {
-    let Some(windows) = &guest.facts().windows else { return };
+    let Some(windows) = guest.facts().windows() else { return };
     if let Some(lab) = &windows.lab {
         say(plan, &format!("Win: ntBuildLab={}", vmss2core_answers::printable(&lab.value)));
     }
@@ -181,7 +181,7 @@ fn say_windows(plan: &OriginalPlan, guest: &Guest, stated: Option<u32>) {
 
 /// Where the guest's kernel is not the one that the user states.
 fn contradictions(stated: &StatedKernel, guest: &Guest) -> Vec<String> {
-    let linux = guest.facts().linux.as_ref();
+    let linux = guest.facts().linux();
     let Some(release) = linux.and_then(|linux| linux.release.as_ref()) else {
         return Vec::new();
     };

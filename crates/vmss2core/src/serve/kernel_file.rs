@@ -8,10 +8,10 @@ use vmss2core_guest::macos::MacosFacts;
 
 /// The kernel file of this guest by its build id, and the package that has it.
 pub fn kernel_file_advice(facts: &Facts) -> String {
-    if let Some(macos) = &facts.macos {
+    if let Some(macos) = facts.macos() {
         return of_macos(macos);
     }
-    let Some(linux) = &facts.linux else {
+    let Some(linux) = facts.linux() else {
         return "the guest is not a Linux that is known: there is no vmlinux for it\n".to_owned();
     };
     let mut text = String::new();

@@ -6,10 +6,10 @@ mod monitor;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use vmss2core_debug::kernel::{KernelTarget, KernelView, Vcpus};
+use vmss2core_debug::kernel::{KernelInferior, KernelTarget, KernelView, Vcpus};
 use vmss2core_debug::process::{Attached, Processes};
 use vmss2core_debug::tasks::GuestTasks;
-use vmss2core_gdb::{Inferior, Server};
+use vmss2core_gdb::{Inferior, Server, Target};
 use vmss2core_guest::Which;
 use vmss2core_guest::linux::Kernel as Linux;
 use vmss2core_machine::Width;
@@ -58,19 +58,25 @@ impl Default for ServeOptions {
 }
 
 /// A guest that is ready to be served.
-#[derive(Clone, Copy)]
-pub struct Service<'s> {
+pub struct Service {
     /// What serves it, to a connection or to whoever connects.
-    pub server: &'s Server<'s>,
+    pub server: Server,
     /// Whether the guest has 32 or 64 bits.
     pub width: Width,
+    /// What is in the way of all there is to be seen.
+    pub problems: Vec<Problem>,
+    processes: Option<Arc<Processes>>,
+}
+
+impl Service {
     /// The one process that is served.
-    pub only: Option<&'s Attached>,
+    pub fn only(&self) -> Option<&Attached> {
+        self.processes.as_ref()?.only()
+    }
 }
 
 impl Guest {
-    /// Makes the guest ready, and lets `run` serve it. First `tell` gets what is in the way
-    /// of all there is to be seen.
+    /// Makes the guest ready to be served.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -78,47 +84,43 @@ impl Guest {
     /// # let machine = vmss2core_lab::windows::make(&fixture)?.machine;
     /// # vmss2core_lab::vmware::write_checkpoint(&machine, &Default::default(), dir.path(), "vm")?;
     /// # let vm = dir.path().join("vm.vmss");
-    /// let guest = vmss2core::Guest::open([vm])?;
+    /// let service = vmss2core::Guest::open([vm])?.serve(&Default::default())?;
     /// // A debugger asks why the guest stands still, and goes.
     /// let (mut asked, mut answered) = (&b"+$?#3f+$D#44+"[..], Vec::new());
-    /// guest.serve(&Default::default(), |_| {}, |service| {
-    ///     service.server.serve(&mut asked, &mut answered)
-    /// })??;
+    /// service.server.serve(&mut asked, &mut answered)?;
     /// assert!(String::from_utf8(answered)?.contains("$T05thread:"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn serve<T>(
-        &self,
-        options: &ServeOptions,
-        tell: impl Fn(&[Problem]),
-        run: impl FnOnce(Service<'_>) -> T,
-    ) -> Result<T, Error> {
+    pub fn serve(&self, options: &ServeOptions) -> Result<Service, Error> {
         let kernel = self.linux_if_known()?;
         let dir = options.modules.as_ref();
         let modules = dir.map(|dir| dir.canonicalize().unwrap_or_else(|_| dir.clone()));
-        let view = KernelView::new(self.checkpoint(), self.facts(), kernel)
-            .with_windows(self.windows())
+        let view = KernelView::new(self.checkpoint(), self.facts(), self.shared_now().ok())
             .with_module_files(modules);
         let width = view.width();
+        let mut problems = Vec::new();
         let whole: Arc<dyn Inferior> = match options.threads {
-            Threads::Processors => Arc::new(Vcpus::new(view)),
-            Threads::Tasks => Arc::new(tasks(view, kernel, &tell)?),
+            Threads::Processors => {
+                Arc::new(KernelInferior::new(view, Vcpus::of(self.checkpoint())))
+            }
+            Threads::Tasks => Arc::new(KernelInferior::new(view, tasks(kernel, &mut problems)?)),
         };
-        let monitor = Monitor::new(self, options.explain);
-        if let Some(kernel) = kernel {
-            let target = Arc::new(processes(options, kernel, whole, &tell)?);
-            let server = Server::new(target.clone(), &monitor);
-            Ok(run(Service { server: &server, width, only: target.only() }))
-        } else {
-            let target = Arc::new(without_processes(self, options, whole)?);
-            let server = Server::new(target, &monitor);
-            Ok(run(Service { server: &server, width, only: None }))
-        }
+        let monitor = Arc::new(Monitor::new(self.clone(), options.explain));
+        let processes = match kernel {
+            Some(kernel) => Some(processes(options, kernel, whole.clone(), &mut problems)?),
+            None => None,
+        };
+        let processes = processes.map(Arc::new);
+        let target: Arc<dyn Target> = match &processes {
+            Some(processes) => processes.clone(),
+            None => Arc::new(without_processes(self, options, whole)?),
+        };
+        Ok(Service { server: Server::new(target, monitor), width, problems, processes })
     }
 
     /// Its kernel if a Linux was found. Files that were given are looked at in any case.
     fn linux_if_known(&self) -> Result<Option<&Linux>, Error> {
-        if self.facts().linux.is_some() {
+        if self.facts().linux().is_some() {
             return self.linux().map(Some);
         }
         self.better_sources().map(|_| None)
@@ -130,14 +132,14 @@ fn processes(
     options: &ServeOptions,
     kernel: &Linux,
     whole: Arc<dyn Inferior>,
-    tell: &dyn Fn(&[Problem]),
+    problems: &mut Vec<Problem>,
 ) -> Result<Processes, Error> {
     let processes = Processes::new(kernel, whole).with_sysroot(options.sysroot.clone());
     let Some(which) = &options.pid else { return Ok(processes) };
     let tasks = kernel.tasks()?.tasks;
     let pid = crate::ask::process_number(&tasks, which)?;
     let thread = tasks.iter().find(|task| *which == Which::Number(task.tid));
-    tell(thread.and_then(crate::ask::threads_number).as_slice());
+    problems.extend(thread.and_then(crate::ask::threads_number));
     processes.with_only(pid).map_err(|why| Error::NotServed { pid, why })
 }
 
@@ -153,13 +155,9 @@ fn without_processes(
 }
 
 /// All tasks of the guest.
-fn tasks(
-    view: KernelView,
-    kernel: Option<&Linux>,
-    tell: &dyn Fn(&[Problem]),
-) -> Result<GuestTasks, Error> {
+fn tasks(kernel: Option<&Linux>, problems: &mut Vec<Problem>) -> Result<GuestTasks, Error> {
     let kernel = kernel.ok_or(Error::NoTasks)?;
-    let (tasks, problems) = GuestTasks::list(view, kernel).map_err(Error::TaskList)?;
-    tell(&problems);
+    let (tasks, found) = GuestTasks::list(kernel).map_err(Error::TaskList)?;
+    problems.extend(found);
     Ok(tasks)
 }

@@ -6,21 +6,22 @@ mod offsets;
 use std::fmt::Write;
 use std::sync::OnceLock;
 
-use vmss2core_answers::{Forms, ModuleList, TimeStyle};
+use vmss2core_answers::{Forms, Listed, ModuleList, TimeStyle};
 use vmss2core_gdb::{MonitorCommand, Selected};
 use vmss2core_guest::Which;
 use vmss2core_guest::linux::Kernel as Linux;
+use vmss2core_guest::model::StacksOf;
 use vmss2core_machine::paging::AddressSpace;
 use vmss2core_mem::text::hex;
 use vmss2core_mem::{Gva, Problem};
 
 use super::kernel_file_advice;
-use crate::ask::{Answered, Listed, Stacks};
+use crate::ask::Answered;
 use crate::{Error, Guest};
 
 /// Who answers.
-pub(super) struct Monitor<'g> {
-    guest: &'g Guest,
+pub(super) struct Monitor {
+    guest: Guest,
     explain: fn(&Error) -> String,
     /// What `info` says; it takes its time and never changes.
     info: OnceLock<String>,
@@ -63,13 +64,13 @@ const fn command(name: &'static str, usage: &'static str, about: &'static str) -
     MonitorCommand { name, usage, about, details: "" }
 }
 
-impl vmss2core_gdb::Monitor for Monitor<'_> {
+impl vmss2core_gdb::Monitor for Monitor {
     fn commands(&self) -> &[MonitorCommand] {
         &COMMANDS
     }
 
     fn run(&self, name: &str, arguments: &[&str], at: Selected<'_>) -> Said {
-        if let Some(said) = of_macos::answer(self.guest, name) {
+        if let Some(said) = of_macos::answer(&self.guest, name) {
             return said;
         }
         match name {
@@ -94,8 +95,8 @@ impl vmss2core_gdb::Monitor for Monitor<'_> {
     }
 }
 
-impl<'g> Monitor<'g> {
-    pub(super) fn new(guest: &'g Guest, explain: fn(&Error) -> String) -> Self {
+impl Monitor {
+    pub(super) fn new(guest: Guest, explain: fn(&Error) -> String) -> Self {
         Self { guest, explain, info: OnceLock::new() }
     }
 
@@ -105,18 +106,18 @@ impl<'g> Monitor<'g> {
 
     /// The kernel, for questions that only a Linux has an answer to.
     fn linux(&self) -> Result<&Linux, String> {
-        if self.guest.facts().windows.is_some() {
+        if self.guest.facts().windows().is_some() {
             return Err("this is a Windows guest, and the command is about Linux".to_owned());
         }
-        if self.guest.facts().linux.is_none() {
+        if self.guest.facts().linux().is_none() {
             return Err("the guest is not a Linux that is known".to_owned());
         }
         self.guest.linux().map_err(|error| self.explain(error))
     }
 
-    /// Fails if neither a Linux nor a Windows can be asked.
+    /// Fails if no system was recognised.
     fn check_known(&self) -> Result<(), String> {
-        if self.guest.facts().windows.is_some() { Ok(()) } else { self.linux().map(drop) }
+        if self.guest.facts().boot.is_some() { Ok(()) } else { self.linux().map(drop) }
     }
 
     fn info(&self) -> Said {
@@ -131,32 +132,23 @@ impl<'g> Monitor<'g> {
         self.check_known()?;
         let listed = Listed { threads: arguments.contains(&"-T"), ..Listed::default() };
         let said = self.guest.ps(listed).map_err(|error| self.explain(error))?;
-        self.with_problems_of_windows(&said)
+        with_problems(&said)
     }
 
     fn modules(&self) -> Said {
         self.check_known()?;
         let said = self.guest.modules(ModuleList::Table).map_err(|error| self.explain(error))?;
-        self.with_problems_of_windows(&said)
+        with_problems(&said)
     }
 
     fn stacks(&self, arguments: &[&str]) -> Said {
         self.check_known()?;
         let wanted = match arguments.first() {
-            Some(pid) => Stacks::Process(which(pid)),
-            None => Stacks::Processors,
+            Some(pid) => StacksOf::Process(which(pid)),
+            None => StacksOf::Processors,
         };
         let said = self.guest.bt(&wanted).map_err(|error| self.explain(error))?;
         with_problems(&said)
-    }
-
-    /// Lists of a Windows are followed by what is missing.
-    fn with_problems_of_windows(&self, said: &Answered<impl Forms>) -> Said {
-        if self.guest.facts().windows.is_some() {
-            with_problems(said)
-        } else {
-            printed(&said.answer)
-        }
     }
 
     fn log(&self, arguments: &[&str]) -> Said {

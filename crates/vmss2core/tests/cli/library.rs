@@ -5,7 +5,7 @@ use std::thread;
 
 use vmss2core::answers::{Forms, ModuleList};
 use vmss2core::dump::Value;
-use vmss2core::{Error, Guest, Listed, OperatingSystem, Stacks};
+use vmss2core::{Error, Guest, Listed, StacksOf};
 use vmss2core_lab::vmware::Shape;
 use vmss2core_lab::{macos, windows};
 
@@ -40,7 +40,7 @@ fn answers_are_what_the_program_prints() {
         ("ps vm.vmss", text(&ps)),
         ("ps --json vm.vmss", json(&ps)),
         ("ps --tree vm.vmss", text(&guest.ps(tree).unwrap().answer)),
-        ("bt vm.vmss", text(&guest.bt(&Stacks::Processors).unwrap().answer)),
+        ("bt vm.vmss", text(&guest.bt(&StacksOf::Processors).unwrap().answer)),
         ("modules vm.vmss", text(&guest.modules(ModuleList::Table).unwrap().answer)),
     ] {
         assert!(!said.is_empty(), "{line}");
@@ -52,10 +52,10 @@ fn answers_are_what_the_program_prints() {
 fn a_guest_is_shared_by_threads() {
     let (_place, guest) = windows_guest();
     let guest = Arc::new(guest);
-    let alone = text(&guest.bt(&Stacks::All).unwrap().answer);
+    let alone = text(&guest.bt(&StacksOf::All).unwrap().answer);
     let asked = [1, 2].map(|_| {
         let guest = Arc::clone(&guest);
-        thread::spawn(move || text(&guest.bt(&Stacks::All).unwrap().answer))
+        thread::spawn(move || text(&guest.bt(&StacksOf::All).unwrap().answer))
     });
     for said in asked {
         assert_eq!(said.join().unwrap(), alone);
@@ -74,7 +74,7 @@ fn files_are_those_that_the_program_writes() {
 #[test]
 fn errors_are_facts_and_the_program_adds_what_to_type() {
     let (place, guest) = windows_guest();
-    let error = guest.bt(&Stacks::Process(77_777.into())).unwrap_err();
+    let error = guest.bt(&StacksOf::Process(77_777.into())).unwrap_err();
     assert_eq!(error.to_string(), "the guest has no process 77777");
     let said = place.run("bt vm.vmss --pid 77777").expect(1).stderr;
     assert!(said.contains("the guest has no process 77777; vmss2core ps lists them"), "{said}");
@@ -86,6 +86,6 @@ fn errors_are_facts_and_the_program_adds_what_to_type() {
     place.add_checkpoint(&machine, &Shape::default(), "vm");
     let guest = Guest::open([place.file("vm.vmss")]).unwrap();
     let error = guest.ps(Listed::default()).unwrap_err();
-    assert!(matches!(error, Error::OtherSystem(OperatingSystem::MacOs)), "{error}");
+    assert!(matches!(error, Error::OtherSystem("macOS")), "{error}");
     assert!(!error.to_string().contains("vmss2core"), "{error}");
 }

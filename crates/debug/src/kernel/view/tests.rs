@@ -8,11 +8,11 @@ use vmss2core_machine::x86::modes::FOUR_LEVEL;
 use vmss2core_mem::Found;
 
 use super::*;
-use crate::kernel::{KernelTarget, Vcpus};
+use crate::kernel::{KernelInferior, KernelTarget, Vcpus};
 use vmss2core_gdb::fuzzing::Toy;
 use vmss2core_gdb::{Outcome, Session};
 
-fn reply(session: &mut Session<'_>, packet: &str) -> Vec<u8> {
+fn reply(session: &mut Session, packet: &str) -> Vec<u8> {
     match session.handle(packet.as_bytes()) {
         Outcome::Reply(reply) => reply.payload().to_vec(),
         Outcome::Running(_) => panic!("{packet} runs"),
@@ -30,10 +30,11 @@ fn of_a_guest_that_is_not_known_no_system_is_told_and_no_slide() {
     };
     let vcpu = VcpuView { paging: Some(paging), ..VcpuView::default() };
     let facts = Facts { vcpus: [vcpu].into(), ..Facts::default() };
-    let vcpus = Vcpus::new(KernelView::new(&checkpoint, &facts, None));
+    let vcpus =
+        KernelInferior::new(KernelView::new(&checkpoint, &facts, None), Vcpus::of(&checkpoint));
     let target = KernelTarget::new(&checkpoint.memory, Arc::new(vcpus));
-    let toy = Toy::default();
-    let mut session = Session::new(Arc::new(target), &toy);
+    let toy = Arc::new(Toy::default());
+    let mut session = Session::new(Arc::new(target), toy);
     let mut ask = |packet: &str| reply(&mut session, packet);
     ask("QThreadSuffixSupported");
     assert_eq!(ask("qHostInfo"), b"ptrsize:8;endian:little;");
@@ -45,6 +46,7 @@ fn of_a_guest_that_is_not_known_no_system_is_told_and_no_slide() {
 /// What makes lldb's plugin for that kernel take it where it is.
 #[test]
 fn of_macos_the_kernels_place_is_told_and_no_slide() {
+    use vmss2core_guest::linux::GivenFiles;
     use vmss2core_guest::macos::{KernelImage, Kext, KextList, MacosFacts, Uuid};
     use vmss2core_mem::Gpa;
 
@@ -70,13 +72,17 @@ fn of_macos_the_kernels_place_is_told_and_no_slide() {
         kexts: Some(Found::new(kexts, "made")),
         ..MacosFacts::default()
     };
-    let os = Some(Found::new(OperatingSystem::MacOs, "made"));
-    let facts = Facts { os, macos: Some(macos.into()), ..Facts::default() };
+    let facts = Facts::of(macos, "made");
     let checkpoint = Checkpoint::default();
-    let vcpus = Vcpus::new(KernelView::new(&checkpoint, &facts, None));
+    let boot = facts.boot.as_ref().unwrap().value.clone();
+    let now = boot.now(&checkpoint, &facts, &GivenFiles::default()).unwrap();
+    let vcpus = KernelInferior::new(
+        KernelView::new(&checkpoint, &facts, Some(now)),
+        Vcpus::of(&checkpoint),
+    );
     let target = KernelTarget::new(&checkpoint.memory, Arc::new(vcpus));
-    let toy = Toy::default();
-    let mut session = Session::new(Arc::new(target), &toy);
+    let toy = Arc::new(Toy::default());
+    let mut session = Session::new(Arc::new(target), toy);
     let mut ask = |packet: &str| reply(&mut session, packet);
     let kind = "triple:7838365f36342d6170706c652d6d61636f7378;vendor:apple;ostype:macosx;\
                 ptrsize:8;endian:little;";

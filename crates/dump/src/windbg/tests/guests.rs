@@ -4,11 +4,11 @@ use std::fs::File;
 use std::sync::Arc;
 
 use tempfile::NamedTempFile;
+use vmss2core_guest::Facts;
 use vmss2core_guest::windows::{
     Completeness, ForeignVcpu, Kdbg, KdbgEncoding, KdbgKeys, KernelImage, PdbIdentity, SharedData,
     WindowsCpu, WindowsFacts,
 };
-use vmss2core_guest::{Facts, OperatingSystem};
 use vmss2core_lab::vmware::{Cpu, Machine};
 use vmss2core_lab::windows::{CpuTruth, Doing, Fixture, MiniNt, Paging, Truth, fixture, make};
 use vmss2core_machine::paging::Root;
@@ -42,16 +42,14 @@ impl Guest {
             checkpoint.memory.map(Gpa(range.gpa), range.len, source.clone(), range.offset).unwrap();
         }
         checkpoint.vcpus = (0..).zip(&nt.machine.cpus).map(|(at, cpu)| vcpu(at, cpu)).collect();
-        let facts = Facts {
-            os: Some(found(OperatingSystem::Windows)),
-            windows: Some(windows(&nt.truth).into()),
-            ..Facts::default()
-        };
+        let facts = Facts::of(windows(&nt.truth), "the truth");
         Self { nt, checkpoint, facts, ram }
     }
 
-    pub(super) fn windows(&mut self) -> &mut WindowsFacts {
-        self.facts.windows.as_mut().map(Arc::make_mut).unwrap()
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut WindowsFacts)) {
+        let mut windows = self.facts.windows().unwrap().clone();
+        change(&mut windows);
+        self.facts.boot = Facts::of(windows, "the truth").boot;
     }
 
     pub(super) fn truth(&self) -> &Truth {

@@ -242,7 +242,7 @@ fn what_is_asked_for_goes_into_the_header() {
 fn an_unknown_build_is_the_originals_and_said() {
     for (name, build) in [("win10-19041-x64", 6000), ("winxp-x86", 2195)] {
         let mut guest = Guest::named(name);
-        guest.windows().build = None;
+        guest.change(|windows| windows.build = None);
         let written = written(&guest, "windbg");
         assert_eq!(written.dump.u32(12), build, "{name}");
         let said = &complaints(&written)[0].message;
@@ -253,9 +253,10 @@ fn an_unknown_build_is_the_originals_and_said() {
 #[test]
 fn without_debugger_data_there_is_still_a_dump() {
     let mut guest = Guest::named("win10-19041-x64");
-    let windows = guest.windows();
-    (windows.kdbg, windows.completeness) = (None, Completeness::KernelOnly);
-    windows.missing = vec!["no debugger data".to_owned()];
+    guest.change(|windows| {
+        (windows.kdbg, windows.completeness) = (None, Completeness::KernelOnly);
+        windows.missing = vec!["no debugger data".to_owned()];
+    });
     let written = written(&guest, "windbg");
     assert_eq!(written.dump.u64(0x80), 0);
     let complaints = complaints(&written);
@@ -266,7 +267,7 @@ fn without_debugger_data_there_is_still_a_dump() {
 #[test]
 fn what_is_no_windows_is_refused_with_the_reason() {
     let mut guest = Guest::named("win10-19041-x64");
-    guest.windows().completeness = Completeness::PageTablesOnly;
+    guest.change(|windows| windows.completeness = Completeness::PageTablesOnly);
     let text = refusal(&guest);
     assert!(text.starts_with("page tables of Windows were found, but not its kernel"), "{text}");
     guest.facts = Facts::default();

@@ -10,7 +10,7 @@ use vmss2core_machine::x86::modes;
 use vmss2core_machine::{Checkpoint, Privilege, Registers, Vcpu, x86};
 use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
 
-use crate::{Facts, KernelText, LinuxFacts, OperatingSystem, analyse};
+use crate::{Facts, KernelText, LinuxFacts, analyse};
 
 const BANNER: &str = "Linux version 6.1.0-50-cloud-amd64 (a@b) (gcc-12) #1 SMP Debian 6.1.176-1";
 const RELEASE: &str = "6.1.0-50-cloud-amd64";
@@ -124,7 +124,7 @@ fn numbers(facts: &Facts) -> Vec<Option<u32>> {
 }
 
 fn linux(facts: &Facts) -> &LinuxFacts {
-    facts.linux.as_ref().expect("Linux was not found")
+    facts.linux().expect("Linux was not found")
 }
 
 fn check_addresses(linux: &LinuxFacts) {
@@ -140,7 +140,7 @@ fn check_addresses(linux: &LinuxFacts) {
 #[test]
 fn everything_is_found_from_page_tables_and_the_note() {
     let facts = Guest::new().with_note(NOTE, &note_text()).analyse();
-    assert_eq!(facts.os.as_ref().unwrap().value, OperatingSystem::Linux);
+    assert_eq!(facts.system().unwrap().name(), "Linux");
     assert_eq!(facts.problems, []);
     let linux = linux(&facts);
     check_addresses(linux);
@@ -239,7 +239,7 @@ fn what_has_no_banner_is_not_linux() {
     let mut guest = Guest::new().with_note(NOTE, &note_text());
     guest.put(TEXT_GPA + BANNER_AT, b"FreeBSD");
     let facts = guest.analyse();
-    assert!(facts.os.is_none() && facts.linux.is_none());
+    assert!(facts.boot.is_none());
     assert_eq!(facts.vcpus.len(), 2);
 }
 
@@ -454,7 +454,7 @@ fn damaged_guests_are_survived() {
             guest.set(page + slot * 8, entry);
         }
         let facts = guest.analyse();
-        if let Some(info) = facts.linux.as_ref().and_then(|linux| linux.vmcoreinfo.as_ref()) {
+        if let Some(info) = facts.linux().and_then(|linux| linux.vmcoreinfo.as_ref()) {
             assert_eq!(info.value.get("OSRELEASE"), Some(RELEASE), "page {page:#x}");
         }
     }

@@ -177,7 +177,7 @@ impl BetterSources {
     }
 
     fn take_offsets(&mut self, offsets: &LinuxOffsets, facts: &Facts) {
-        let release = facts.linux.as_ref().and_then(|linux| linux.release.as_ref());
+        let release = facts.linux().and_then(|linux| linux.release.as_ref());
         let release = release.map_or("", |release| release.value.as_str());
         let (stated, actual) = (offsets.version(), KernelVersion::of_release(release));
         if let Some((stated, _)) = stated.zip(actual).filter(|(stated, actual)| stated != actual) {

@@ -244,7 +244,7 @@ impl Mini {
             kernel_root: Some(Found::new((mode, Root(Gpa(ROOT))), "test")),
             ..LinuxFacts::default()
         };
-        let facts = Facts { linux: Some(linux.into()), ..Facts::default() };
+        let facts = Facts::of(linux, "made");
         ask(&Kernel::open(&checkpoint, &facts, BetterSources::default()).unwrap())
     }
 

@@ -82,7 +82,7 @@ fn facts(text: &str) -> Facts {
         vmcoreinfo: Some(Found::new(info, "test")),
         ..LinuxFacts::default()
     };
-    Facts { linux: Some(linux.into()), ..Facts::default() }
+    Facts::of(linux, "made")
 }
 
 fn classes(text: &str, pages: &[Raw]) -> Vec<PageClass> {

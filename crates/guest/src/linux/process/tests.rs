@@ -173,7 +173,7 @@ impl Guest {
             kernel_root: Some(Found::new(root, "test")),
             ..LinuxFacts::default()
         };
-        let facts = Facts { linux: Some(linux.into()), ..Facts::default() };
+        let facts = Facts::of(linux, "made");
         let layout: Arc<dyn Types> = Arc::new(Layout);
         let types = vec![Found::new(layout, "test")];
         let better = BetterSources { types, ..BetterSources::default() };

@@ -1,7 +1,7 @@
 //! What a task that sleeps waits in.
 
-use super::{Frame, FrameKind};
 use crate::linux::{Kernel, Place, Task};
+use crate::model::{Frame, FrameKind};
 
 impl Kernel {
     /// The function that a task which does not run waits in: the first on its stack that

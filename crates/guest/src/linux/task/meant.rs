@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::Task;
-use crate::Which;
+use crate::{Which, which};
 
 /// Why no process is meant by a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +78,7 @@ pub fn process_meant(tasks: &[Task], number: u32) -> Result<&Task, NoProcess<'_>
 
 /// Says that the number of this task, by which a process was asked for, is a thread's.
 pub fn thread_of_process(task: &Task) -> Option<String> {
-    let (tid, pid, name) = (task.tid, task.pid, &task.comm);
-    (tid != pid).then(|| format!("{tid} ({name}) is a thread of process {pid}"))
+    which::thread_of_process(task.tid.into(), task.pid.into(), &task.comm)
 }
 
 /// The threads of a process that have not ended, in the order of the list.

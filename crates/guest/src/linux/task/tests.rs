@@ -191,7 +191,7 @@ impl Guest {
         };
         let known = |index| VcpuView { index, number: Some(index), ..VcpuView::default() };
         let vcpus = (0..self.cpus).map(known).collect();
-        let facts = Facts { vcpus, linux: Some(linux.into()), ..Facts::default() };
+        let facts = Facts { vcpus, ..Facts::of(linux, "made") };
         let symbols = Symbols::new(self.symbols.iter().map(|(name, address)| Symbol {
             address: Gva(*address),
             kind: 'D',

@@ -6,5 +6,3 @@ pub(in crate::windows) use x86::cpus;
 pub(in crate::windows) use x86::hints;
 pub(in crate::windows) use x86::roots;
 pub(in crate::windows) use x86::unwind;
-
-pub use x86::stack::{Backtrace, Frame, FrameKind};

@@ -39,9 +39,9 @@ impl Plan for GdbPlan {
             sysroot: self.sysroot.clone(),
             explain: exit::explained,
         };
-        let run = |service: Service<'_>| serve(self, &guest, service);
-        let served = guest.serve(&options, |problems| output::problems(problems), run);
-        served.map_err(with_options)??;
+        let service = guest.serve(&options).map_err(with_options)?;
+        output::problems(&service.problems);
+        serve(self, &guest, &service)?;
         Ok(Exit::with_problems(guest.misfit()))
     }
 }
@@ -55,7 +55,7 @@ fn with_options(error: Error) -> anyhow::Error {
     }
 }
 
-fn serve(plan: &GdbPlan, guest: &Guest, service: Service<'_>) -> anyhow::Result<()> {
+fn serve(plan: &GdbPlan, guest: &Guest, service: &Service) -> anyhow::Result<()> {
     let bind = match &plan.place {
         Place::Stdio => {
             service.server.serve(&mut io::stdin().lock(), &mut io::stdout())?;
@@ -76,17 +76,17 @@ fn serve(plan: &GdbPlan, guest: &Guest, service: Service<'_>) -> anyhow::Result<
         cancel.deferred(|| write_script(script, &symbols::script(&address), inputs))?;
     }
     warn(plan, &address);
-    let lines = match service.only {
+    let lines = match service.only() {
         Some(only) => symbols::of_process(plan, only, &address),
         None => announcement(plan, guest, &address),
     };
     output::talk(&lines.join("\n"));
-    run_until_signal(service.server, &stop, &cancel);
+    run_until_signal(&service.server, &stop, &cancel);
     Ok(())
 }
 
 /// Until the user has enough of it.
-fn run_until_signal(server: &Server<'_>, stop: &Listening, cancel: &Cancel) {
+fn run_until_signal(server: &Server, stop: &Listening, cancel: &Cancel) {
     cancel.deferred(|| {
         thread::scope(|scope| {
             scope.spawn(|| server.run(stop));
@@ -141,7 +141,7 @@ fn announcement(plan: &GdbPlan, guest: &Guest, address: &str) -> Vec<String> {
         lines.push(format!("  gdb -x {}", script.display()));
     }
     lines.extend(symbols::lines(facts, vmlinux, address).iter().map(|line| indented(line)));
-    if (facts.linux.is_some() || facts.macos.is_some()) && vmlinux.is_none() {
+    if (facts.linux().is_some() || facts.macos().is_some()) && vmlinux.is_none() {
         lines.push("the kernel file with symbols:".to_owned());
         lines.extend(kernel_file_advice(facts).lines().map(indented));
     }

@@ -16,7 +16,7 @@ fn kernel_file(facts: &Facts, given: Option<&std::path::Path>) -> Option<String>
     if let Some(given) = given {
         return Some(given.display().to_string());
     }
-    let linux = facts.linux.as_ref()?;
+    let linux = facts.linux()?;
     let (banner, release) = (linux.banner.as_ref()?, linux.release.as_ref()?);
     Some(debug_symbols(&banner.value, &release.value).vmlinux)
 }
@@ -24,13 +24,13 @@ fn kernel_file(facts: &Facts, given: Option<&std::path::Path>) -> Option<String>
 /// What to type, for each debugger; `address` as gdb takes it.
 pub(super) fn lines(facts: &Facts, given: Option<&std::path::Path>, address: &str) -> Vec<String> {
     let file = kernel_file(facts, given).map(|file| shell_word(&file));
-    let lldb_file = || facts.macos.is_some().then(|| "mach_kernel".to_owned());
+    let lldb_file = || facts.macos().is_some().then(|| "mach_kernel".to_owned());
     let for_lldb = file.clone().or_else(lldb_file).map(|file| format!(" {file}"));
     let with = |before: &str| file.as_ref().map(|file| format!("{before}{file}"));
     let lldb = lldb_command(address);
     let mut lines =
         vec![format!("gdb{} -ex 'target remote {address}'", with(" ").unwrap_or_default())];
-    if facts.linux.is_some() {
+    if facts.linux().is_some() {
         let processes = format!("gdb -ex 'target extended-remote {address}'");
         lines.push(format!("{processes}    (then: info os processes, attach PID)"));
     }

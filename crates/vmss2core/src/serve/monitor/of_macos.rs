@@ -2,20 +2,15 @@
 
 use std::fmt::Write;
 
-use vmss2core_answers::ModuleList;
 use vmss2core_guest::macos::MacosFacts;
 
-use super::{Said, printed};
+use super::Said;
 use crate::Guest;
 
 /// What a command says; `None` if it is not about a kernel, or this is no macOS.
 pub(super) fn answer(guest: &Guest, name: &str) -> Option<Said> {
-    let found = guest.macos()?;
+    let found = guest.facts().macos()?;
     match name {
-        "mods" => Some(match guest.modules(ModuleList::Table) {
-            Ok(said) => printed(&said.answer),
-            Err(error) => Err(error.in_full()),
-        }),
         "kaslr" => Some(Ok(place(found))),
         "ps" | "dmesg" | "bt" | "vmcoreinfo" | "linuxoffsets" => Some(Err(
             "this is a macOS guest, of which info, mods, kaslr, find-vmlinux, cr3 and vtop are \

@@ -127,11 +127,12 @@ impl Guest {
             task.on_vcpu = Some(3);
         }
         let root = (PagingMode::IDENTITY, Root(Gpa(0)));
-        facts.linux = Some(Arc::new(LinuxFacts {
+        let linux = LinuxFacts {
             is_64_bit: self.is_64_bit,
             kernel_root: Some(Found::new(root, "test")),
             ..LinuxFacts::default()
-        }));
+        };
+        facts.boot = Facts::of(linux, "test").boot;
         let symbols = self.symbols.into_iter();
         let symbols = Symbols::new(symbols.map(|(name, address)| Symbol {
             address: Gva(address),

@@ -178,7 +178,7 @@ fn facts(is_64_bit: bool, code: u64) -> Facts {
         text: Some(Found::new(text, "the data")),
         ..LinuxFacts::default()
     };
-    Facts { linux: Some(Arc::new(linux)), ..Facts::default() }
+    Facts::of(linux, "made")
 }
 
 fn symbols(form: u8, code: u64) -> Symbols {

@@ -9,8 +9,8 @@ use vmss2core_machine::x86::Gpr;
 use vmss2core_machine::{Privilege, x86};
 use vmss2core_mem::{Found, Gva};
 
-use crate::linux::stack::{Backtrace, Frame, FrameKind, StackEnd};
 use crate::linux::{Kernel, LinuxError, Task};
+use crate::model::{Backtrace, Frame, FrameKind, StackEnd};
 
 mod calls;
 mod code;
@@ -132,7 +132,7 @@ impl Kernel {
         if self.privilege_of(index) == Some(Privilege::User) {
             let sp = Gva(registers.sp().unwrap_or_default());
             let end = StackEnd::User { ip: Gva(registers.ip), sp };
-            return Ok(Backtrace { frames: Vec::new(), end, how: "registers of the vCPU" });
+            return Ok(Backtrace { end, how: "registers of the vCPU", ..Backtrace::default() });
         }
         let stack = self.stack_of_vcpu(index);
         let has_left = self.linux().has_left(index);

@@ -26,11 +26,11 @@ pub(super) fn walk(
         walk.unwind_by_any(start, how)
     };
     if !matches!(end, StackEnd::Lost(_)) {
-        return Backtrace { frames: walk.frames, end, how };
+        return Backtrace { frames: walk.frames, end, how, from: None };
     }
     let last = walk.frames.last().map_or(start.sp(), |frame| Some(frame.sp.0));
     let how = if walk.guess(last.unwrap_or_default()) { GUESSED } else { how };
-    Backtrace { frames: walk.frames, end, how }
+    Backtrace { frames: walk.frames, end, how, from: None }
 }
 
 struct Walk<'k> {

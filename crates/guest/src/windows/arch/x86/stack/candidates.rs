@@ -4,7 +4,8 @@ use std::ops::RangeInclusive;
 
 use vmss2core_mem::{Gva, PAGE_SIZE};
 
-use super::{Frame, FrameKind};
+use super::frame_at;
+use crate::model::{Frame, FrameKind};
 use crate::windows::Kernel;
 
 /// Where the end of a stack is not known, this much of it is looked at.
@@ -48,7 +49,7 @@ pub(in crate::windows) fn scan(
     let guess = |sp| {
         let ip = kernel.view().pointer(Gva(sp))?;
         let is_return = is_code(kernel, ip) && is_after_call(kernel, ip);
-        is_return.then_some(Frame { ip, sp: Gva(sp), kind: FrameKind::Guess })
+        is_return.then_some(frame_at(ip, Gva(sp), FrameKind::Guess))
     };
     places.filter_map(guess).take(limit).collect()
 }

@@ -13,58 +13,16 @@ use vmss2core_mem::Gva;
 
 use super::registers;
 use super::unwind::{self, Left, Registers};
+use crate::model::{Backtrace, Frame, FrameKind, StackEnd};
 use crate::windows::{Kernel, Thread, WindowsError};
 use candidates::Stack;
 
 /// Deeper stacks are cut.
 const MAX_FRAMES: usize = 512;
 
-/// The functions that are on a stack.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Backtrace {
-    /// Innermost first.
-    pub frames: Vec<Frame>,
-    /// Where it goes on in user mode: instruction and stack pointer.
-    pub user: Option<(Gva, Gva)>,
-    /// Why the stack could not be followed to its end.
-    pub lost: Option<String>,
-    /// Where the registers come from.
-    pub from: &'static str,
-}
-
-/// One function on a stack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frame {
-    /// Address in the code.
-    pub ip: Gva,
-    /// Stack pointer; of a guess, where the word lies.
-    pub sp: Gva,
-    /// How it was found.
-    pub kind: FrameKind,
-}
-
-impl Frame {
-    /// An address inside the instruction that the function is at: that of the call
-    /// for one that called another.
-    pub fn code_address(&self) -> Gva {
-        match self.kind {
-            FrameKind::Registers | FrameKind::Interrupted => self.ip,
-            FrameKind::Return | FrameKind::Guess => Gva(self.ip.0.saturating_sub(1)),
-        }
-    }
-}
-
-/// How a frame was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FrameKind {
-    /// By registers.
-    Registers,
-    /// It called the one before.
-    Return,
-    /// It was interrupted by the one before.
-    Interrupted,
-    /// A word on the stack that may be a return address.
-    Guess,
+fn frame_at(ip: Gva, sp: Gva, kind: FrameKind) -> Frame {
+    let is_after_call = matches!(kind, FrameKind::Return | FrameKind::Guess);
+    Frame { ip, sp, kind, is_after_call }
 }
 
 impl Kernel {
@@ -88,8 +46,8 @@ impl Kernel {
         let from = "the registers of the vCPU";
         let ring = vcpu.segments.cs.selector.map(|selector| selector & 3);
         if ring == Some(3) {
-            let user = Some((Gva(registers.rip), Gva(registers.rsp())));
-            return Ok(Backtrace { user, from, ..Backtrace::default() });
+            let end = StackEnd::User { ip: Gva(registers.rip), sp: Gva(registers.rsp()) };
+            return Ok(Backtrace { end, from: Some(from), ..Backtrace::default() });
         }
         let stack = Stack::around(registers.rsp(), bounds);
         Ok(self.backtrace(registers, &stack, from))
@@ -117,11 +75,12 @@ impl Kernel {
     }
 
     fn backtrace(&self, registers: Registers, stack: &Stack, from: &'static str) -> Backtrace {
-        let mut found = Backtrace { from, ..Backtrace::default() };
+        let how = if self.is_64_bit() { "unwind data of the images" } else { "frame pointers" };
+        let mut found = Backtrace { how, from: Some(from), ..Backtrace::default() };
         let kind =
             if from.starts_with("the stack") { FrameKind::Return } else { FrameKind::Registers };
         let (ip, sp) = (Gva(registers.rip), Gva(registers.rsp()));
-        found.frames.push(Frame { ip, sp, kind });
+        found.frames.push(frame_at(ip, sp, kind));
         let last = if self.is_64_bit() {
             self.follow_unwind_data(registers, kind, &mut found)
         } else {
@@ -149,13 +108,13 @@ impl Kernel {
             };
             let at = Gva(registers.rip);
             let Some(module) = self.modules().at(at) else {
-                found.lost = Some(format!("{at} is in no image of the kernel"));
+                found.end = StackEnd::Lost(format!("{at} is in no image of the kernel"));
                 return Some(Gva(registers.rsp()));
             };
             let (left, entered) = match unwind::step(self.view(), module, &registers, reached) {
                 Ok(left) => left,
                 Err(why) => {
-                    found.lost = Some(why);
+                    found.end = StackEnd::Lost(why);
                     return Some(Gva(registers.rsp()));
                 }
             };
@@ -165,17 +124,17 @@ impl Kernel {
                 return None;
             }
             if !self.view().is_kernel(ip) {
-                found.user = Some((ip, sp));
+                found.end = StackEnd::User { ip, sp };
                 return None;
             }
             kind = match entered {
                 Left::Called => FrameKind::Return,
                 Left::Interrupted => FrameKind::Interrupted,
             };
-            found.frames.push(Frame { ip, sp, kind });
+            found.frames.push(frame_at(ip, sp, kind));
             registers = left;
         }
-        found.lost = Some("the stack leads back to itself, or is too deep".to_owned());
+        found.end = StackEnd::Lost("the stack leads back to itself, or is too deep".to_owned());
         None
     }
 
@@ -200,10 +159,10 @@ impl Kernel {
                 break;
             }
             sp = above;
-            found.frames.push(Frame { ip: Gva(ip), sp: Gva(sp), kind: FrameKind::Return });
+            found.frames.push(frame_at(Gva(ip), Gva(sp), FrameKind::Return));
             frame = next;
         }
-        found.lost = Some("frame pointers lead no further".to_owned());
+        found.end = StackEnd::Lost("frame pointers lead no further".to_owned());
         Gva(sp)
     }
 }

@@ -226,7 +226,7 @@ impl Machine {
             ..LinuxFacts::default()
         };
         let vcpus = vec![VcpuView { privilege: Some(Privilege::Kernel), ..VcpuView::default() }];
-        let facts = Facts { vcpus: vcpus.into(), linux: Some(linux.into()), ..Facts::default() };
+        let facts = Facts { vcpus: vcpus.into(), ..Facts::of(linux, "made") };
         let symbols = self.symbols.iter().map(|(name, address)| Symbol {
             address: Gva(*address),
             kind: 'D',

@@ -1,33 +1,23 @@
-//! Whether the checkpoint holds all of the memory that the guest's own kernel counts.
-//!
-//! Memory that was cut off while it was copied lacks its end; the state file need not tell,
-//! but the kernel does.
+//! Whether the checkpoint holds all of the memory that the kernel counts.
 
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 
 use vmss2core_machine::Checkpoint;
 use vmss2core_machine::paging::{AddressSpace, Limits};
-use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, PhysicalMemory, Piece, Problem};
+use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, Problem};
 
+use super::{BetterSources, Kernel};
 use crate::Facts;
-use crate::linux::{BetterSources, Kernel};
-use crate::windows;
-
-/// What is to be said if memory is missing.
-pub(crate) fn missing(checkpoint: &Checkpoint, facts: &Facts) -> Option<Problem> {
-    of_linux(checkpoint, facts).or_else(|| of_windows(&checkpoint.memory, facts))
-}
-
-const CUT_OFF: &str = "was it cut off while it was copied?";
+use crate::system::CUT_OFF;
 
 /// Linux maps all of its memory (of which 32-bit kernels only the first part). Looking at that
 /// is quick; only where it leads out of the checkpoint the kernel is asked how much there is. If
 /// it does not tell, what it maps does: old kernels map what lies between their memory too, but
 /// none maps more than a large page after its end.
-fn of_linux(checkpoint: &Checkpoint, facts: &Facts) -> Option<Problem> {
+pub(super) fn missing(checkpoint: &Checkpoint, facts: &Facts) -> Option<Problem> {
     /// What a PC leaves out below 1 MiB is mapped as well.
     const LEFT_OUT: u64 = 1 << 20;
-    let linux = facts.linux.as_ref()?;
+    let linux = facts.linux()?;
     let (mode, root) = linux.kernel_root.as_ref()?.value;
     let start = linux.direct_map.as_ref()?.value.0;
     let end = if mode.is_64_bit() { start.saturating_add(64 << 40) } else { 1 << 32 };
@@ -73,30 +63,4 @@ fn highest(kernel: &Kernel) -> Option<Gpa> {
     let at = kernel.symbol("max_pfn").ok()?.value;
     let pages = kernel.read_pointer(at, "max_pfn").ok()?.0;
     pages.checked_mul(PAGE_SIZE).filter(|end| *end > 0).map(Gpa)
-}
-
-fn of_windows(memory: &PhysicalMemory, facts: &Facts) -> Option<Problem> {
-    let windows = facts.windows.as_ref()?;
-    let (mode, root) = windows.kernel_root.value;
-    let runs = windows::physical_runs(&AddressSpace::new(memory, mode, root), windows)?;
-    let len = |part: &Range<u64>| part.end.saturating_sub(part.start);
-    let total: u64 = runs.iter().map(len).fold(0, u64::saturating_add);
-    let absent: Vec<Range<u64>> = runs.iter().flat_map(|run| absent(memory, run)).collect();
-    let first = absent.first()?.start;
-    let lost: u64 = absent.iter().map(len).fold(0, u64::saturating_add);
-    Some(Problem::incomplete(format!(
-        "memory is missing: of {total:#x} bytes that Windows has (MmPhysicalMemoryBlock) the \
-         checkpoint lacks {lost:#x}, the first at {}; {CUT_OFF}",
-        Gpa(first)
-    )))
-}
-
-/// The parts of a range that no segment holds.
-fn absent(memory: &PhysicalMemory, range: &Range<u64>) -> Vec<Range<u64>> {
-    let pieces = memory.pieces(Gpa(range.start), range.end.saturating_sub(range.start));
-    let absent = pieces.filter_map(|piece| match piece {
-        Piece::Absent { gpa, len } => Some(gpa.0..gpa.0.saturating_add(len)),
-        Piece::Present { .. } => None,
-    });
-    absent.collect()
 }

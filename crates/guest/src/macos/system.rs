@@ -1,0 +1,62 @@
+//! macOS among the systems that a guest may run.
+
+use std::sync::Arc;
+
+use vmss2core_machine::Checkpoint;
+use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_mem::Found;
+
+use super::{Kernel, MacosFacts, discovery};
+use crate::Facts;
+use crate::system::{AskError, Boot, Effort, GivenFiles, Look, Now, Seen, System};
+
+/// macOS, whatever it was called.
+#[derive(Debug)]
+pub struct MacOs;
+
+impl System for MacOs {
+    fn name(&self) -> &'static str {
+        "macOS"
+    }
+
+    fn triple(&self) -> &'static str {
+        "apple-macosx"
+    }
+
+    fn look(&self, look: &mut Look<'_>, effort: Effort) -> Option<Seen> {
+        let found = match effort {
+            Effort::Quick => discovery::quickly(&look.checkpoint.memory, look.cpus),
+            Effort::Thorough => discovery::thoroughly(look.checkpoint, look.cpus),
+        };
+        let discovery::Analysis { macos, how, problems } = found?;
+        discovery::set_kernel_roots(&macos, look.cpus, look.vcpus);
+        Some(Seen { boot: Arc::new(macos), how, problems })
+    }
+
+    fn not_seen(&self, _look: &Look<'_>) -> String {
+        "no header of a macOS kernel is where it lies".to_owned()
+    }
+}
+
+impl Boot for MacosFacts {
+    fn system(&self) -> &'static dyn System {
+        &MacOs
+    }
+
+    fn is_64_bit(&self) -> bool {
+        self.is_64_bit
+    }
+
+    fn kernel_root(&self) -> Option<&Found<(PagingMode, Root)>> {
+        self.kernel_root.as_ref()
+    }
+
+    fn now(
+        self: Arc<Self>,
+        _checkpoint: &Checkpoint,
+        facts: &Facts,
+        _files: &GivenFiles,
+    ) -> Result<Arc<dyn Now>, AskError> {
+        Ok(Arc::new(Kernel { macos: self, problems: facts.problems.clone() }))
+    }
+}
