@@ -30,6 +30,13 @@ pub enum Error {
     /// No output format has this name.
     #[error("no output format is called {0}")]
     NoFormat(String),
+    /// Nothing tells the kernel's symbols.
+    #[error(
+        "no symbol table was found in the kernel's image: it may have none (built without \
+         CONFIG_KALLSYMS), have one of a form that cannot be read, or lie where it was not \
+         looked for"
+    )]
+    NoSymbols,
     /// One process is asked for by a name that several have.
     #[error("the guest has {} processes that are called {name}: {}", .pids.len(), listed(.pids))]
     SeveralProcesses {

@@ -128,6 +128,9 @@ fn advice_for(error: &vmss2core::Error) -> Option<&'static str> {
         vmss2core::Error::Write(error) => advice_for_writer(error),
         vmss2core::Error::Ask(AskError::NoProcess(_)) => Some("vmss2core ps lists them"),
         vmss2core::Error::SeveralProcesses { .. } => Some("give the number of one"),
+        vmss2core::Error::NoSymbols => {
+            Some("give --system-map FILE or --vmlinux FILE of this kernel")
+        }
         vmss2core::Error::NoTask(_) => Some("vmss2core ps lists all"),
         vmss2core::Error::Ask(AskError::NoCpu { known, .. }) if known.is_empty() => {
             Some("bt without --cpu shows all")

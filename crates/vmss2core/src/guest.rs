@@ -5,13 +5,14 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 use vmss2core_answers::{CommandLine, plain_line};
 use vmss2core_checkpoint::{Inventory, OpenOptions, Opened};
+use vmss2core_dump::process::{ProcessCore, ProcessOptions, ProcessSummary};
 use vmss2core_dump::{Chosen, Existing, Job, Monitor, Silent, Summary, Value};
-use vmss2core_guest::linux::{BetterSources, GivenFiles, LinuxError};
-use vmss2core_guest::{Facts, Now, linux, windows};
+use vmss2core_guest::linux::{BetterSources, GivenFiles, LinuxError, RegisterFinder};
+use vmss2core_guest::{Facts, Now, Which, linux, windows};
 use vmss2core_machine::Checkpoint;
 use vmss2core_mem::{Problem, Severity};
 
-use crate::Error;
+use crate::{Answered, Error};
 
 /// How a checkpoint is opened, and what is said of its guest.
 #[derive(Clone, Debug)]
@@ -197,6 +198,21 @@ impl Guest {
         let format = named.ok_or_else(|| Error::NoFormat(format.to_owned()))?;
         let chosen = Chosen::of(format, choices)?;
         Ok(format.write(&self.job(path, Existing::Stays, &chosen, &Silent))?)
+    }
+
+    /// Writes the core of a process of a Linux, as that would have written it.
+    pub fn write_process(
+        &self,
+        which: impl Into<Which>,
+        options: ProcessOptions,
+        path: &Path,
+    ) -> Result<Answered<ProcessSummary>, Error> {
+        let kernel = self.linux()?;
+        let tasks = kernel.tasks()?.tasks;
+        let (process, problems) = self.process(which)?;
+        let finder = RegisterFinder::new(kernel, &tasks);
+        let core = ProcessCore::new(kernel, &process, &tasks, &finder);
+        Ok(Answered { answer: core.write(options, path, &Silent)?, problems })
     }
 
     /// What a [`DumpFormat`](vmss2core_dump::DumpFormat) works from, for those who want more

@@ -13,6 +13,7 @@ use std::process::{Command, Output};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use vmss2core_checkpoint::{OpenOptions, open};
+use vmss2core_dump::process::ProcessOptions;
 use vmss2core_guest::linux::{BetterSources, Content, Kernel, Process, Run};
 use vmss2core_lab::judges::crash;
 use vmss2core_lab::truth::page_hash;
@@ -338,6 +339,26 @@ fn a_threads_number_and_a_name_mean_the_process() -> Result<()> {
         let said = format!("is a thread of process {leader}");
         ensure!(talk.contains(&said) == is_thread, "{which}: {talk}");
     }
+    Ok(())
+}
+
+/// The library writes the core that the program writes, which debuggers judge.
+#[test]
+fn the_library_writes_the_same_core() -> Result<()> {
+    let case = Case::of("linux-6.1")?;
+    let dir = tempfile::tempdir()?;
+    let (theirs, ours) = (dir.path().join("program.core"), dir.path().join("library.core"));
+    let mut core = Command::new(PROGRAM);
+    let said =
+        core.args(["core", "--pid", "mt", "-o"]).arg(&theirs).arg(&case.checkpoint).output()?;
+    ensure!(said.status.success(), "{said:?}");
+    let guest = vmss2core::Guest::open([&case.checkpoint])?;
+    let which = vmss2core::Which::Name("mt".to_owned());
+    let written = guest.write_process(which, ProcessOptions::default(), &ours)?;
+    ensure!(written.answer.counts.unavailable() > 0, "{written:?}");
+    ensure!(std::fs::read(&theirs)? == std::fs::read(&ours)?, "the cores differ");
+    let symbols = guest.symbols(&["init_task".to_owned()])?.answer.symbols;
+    ensure!(symbols.len() == 1 && symbols[0].name == "init_task", "{symbols:?}");
     Ok(())
 }
 

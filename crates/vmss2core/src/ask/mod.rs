@@ -2,6 +2,7 @@
 
 mod info;
 mod process;
+mod symbols;
 
 use vmss2core_answers::{
     BtReport, CrashArgsReport, DmesgReport, Listed, MapsReport, ModuleList, ModulesReport, PsReport,
