@@ -275,7 +275,7 @@ pub fn choices() -> Vec<&'static Choice> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_support::chosen;
+    use crate::tests::support::chosen;
 
     /// A name stands for one thing, and a format that shares it shares the declaration.
     #[test]

@@ -9,6 +9,7 @@
 
 use std::io::Write;
 
+mod arch;
 mod choice;
 mod elf;
 mod elf_core;
@@ -21,10 +22,9 @@ pub mod output;
 pub mod process;
 mod raw;
 #[cfg(test)]
-mod test_support;
+mod tests;
 mod views;
 mod windbg;
-mod x86;
 
 pub use choice::{Choice, ChoiceError, Chosen, Owners, Takes, Value, ValueError, choices};
 pub use error::DumpError;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use vmss2core_machine::arch::ASSUMED;
 use vmss2core_machine::paging::Permissions;
-use vmss2core_machine::x86::{self, Gpr};
-use vmss2core_machine::{Arch, Registers, Scope, Width};
+use vmss2core_machine::{Registers, Scope, Width};
 use vmss2core_mem::{Gpa, PhysicalMemory};
 
 use crate::connection;
@@ -75,7 +75,7 @@ impl ToyInferior {
             extra: "halted".to_owned(),
             core: Some(tid.saturating_sub(1)),
         };
-        let table = x86::X86.table(Width::Bits64, Scope::Processors, &[]);
+        let table = ASSUMED.table(Width::Bits64, Scope::Processors, &[]);
         let description = Description::new(table);
         Self { pid, threads: vec![thread(1), thread(2)], description }
     }
@@ -95,10 +95,9 @@ impl Inferior for ToyInferior {
     }
 
     fn registers(&self, tid: u32) -> Option<Registers> {
-        let rip = Some(0xffff_ffff_8100_0000);
-        let mut x86 = x86::Registers { rip, ..x86::Registers::default() };
-        x86.set_gpr(Gpr::Rax, u64::from(tid));
-        self.threads.iter().any(|thread| thread.tid == tid).then(|| x86.into())
+        let registers = ASSUMED.registers_at(0xffff_ffff_8100_0000);
+        let is_known = self.threads.iter().any(|thread| thread.tid == tid);
+        is_known.then(|| registers.with_general(0, u64::from(tid)))
     }
 
     fn read(&self, _: u32, address: u64, buf: &mut [u8]) -> usize {

@@ -5,7 +5,6 @@
 //! one only if page tables are found in it, or the interrupt vectors of a BIOS;
 //! where its parts belong is inferred from those tables.
 
-use vmss2core_machine::x86::X86;
 use vmss2core_machine::{About, Checkpoint, Machine, Provenance, SourceFile};
 use vmss2core_mem::{Gpa, PAGE_SIZE, Problem};
 
@@ -13,12 +12,12 @@ use crate::companion::Place;
 use crate::format::{Case, FORMATS, Format, Recognition};
 use crate::source::Source;
 use crate::{OpenError, Opened, stranger};
+use evidence::Evidence;
 use layout::Layout;
-use tables::Evidence;
 
+mod arch;
+mod evidence;
 mod layout;
-mod signs;
-mod tables;
 
 pub(crate) use layout::Hole;
 
@@ -40,12 +39,12 @@ impl Format for FlatMemory {
             return Err(OpenError::NotACheckpoint { path: source.path, looks });
         }
         let layouts = Layout::candidates(source.len, holes(&case.place));
-        let evidence = tables::survey(&source, &layouts)?;
+        let evidence = arch::survey(&source, &layouts)?;
         let choices = layouts.iter().zip(evidence.iter().copied());
         let Some((layout, seen)) = choices.rev().max_by_key(|(_, seen)| seen.weight()) else {
             return Err(not_memory(source));
         };
-        if seen.roots == 0 && !signs::is_memory(&source)? {
+        if seen.roots == 0 && !arch::is_memory(&source)? {
             return Err(not_memory(source));
         }
         let mut problems = case.lead.problems;
@@ -55,7 +54,7 @@ impl Format for FlatMemory {
         problems.extend(cut_off.or_else(|| tables_beyond(&source, layout, seen)));
         let memory = layout.map(&source, &mut problems);
         let about = About {
-            machine: Machine { architecture: Some(&X86), ..Machine::default() },
+            machine: Machine { architecture: Some(arch::ARCH), ..Machine::default() },
             provenance: Provenance {
                 snapshot: FORMATS.iter().find_map(|format| format.snapshot(&case.place)),
                 ..provenance(self.name(), layout, &source)
@@ -73,9 +72,10 @@ fn holes(place: &Place<'_>) -> Vec<Hole> {
 }
 
 fn not_memory(source: Source) -> OpenError {
-    let looks = "no signature, no x86 page tables, no BIOS interrupt vectors; if it is a guest's \
-                 memory, name its state file too"
-        .to_owned();
+    let looks = format!(
+        "no signature, {}; if it is a guest's memory, name its state file too",
+        arch::WANTED
+    );
     OpenError::NotACheckpoint { path: source.path, looks }
 }
 

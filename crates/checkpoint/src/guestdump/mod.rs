@@ -4,7 +4,6 @@
 //! `monitor.suspend_on_triplefault` in the configuration. Versions 1 and 3 to 7
 //! are known; version 2 and the processors of AArch64 guests are not.
 
-use vmss2core_machine::x86::X86;
 use vmss2core_machine::{About, Checkpoint, Machine, Provenance, SourceFile, Vcpu};
 use vmss2core_mem::{Gpa, PAGE_SIZE, PhysicalMemory, Problem};
 
@@ -106,7 +105,7 @@ fn read_vcpus(
     let there = |index: &u32| header.record_offset((*index).saturating_add(1)) <= source.len;
     let vcpus: Vec<Vcpu> = (0..header.num_vcpus)
         .take_while(there)
-        .map(|index| x86::read(source, header, index))
+        .map(|index| header.vcpu(source, index))
         .collect::<Result<_, _>>()?;
     let (path, want) = (source.path.display(), header.file_len());
     if source.len < want {
@@ -164,7 +163,7 @@ fn size_problem(source: &Source, want: u64) -> Option<Problem> {
 
 fn machine(header: &Header) -> Machine {
     Machine {
-        architecture: Some(&X86),
+        architecture: Some(Header::ARCH),
         product: Some("VMware ESXi".to_owned()),
         memory_mib: Some(header.memory.len_bytes() >> 20),
         ..Machine::default()

@@ -5,9 +5,9 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use vmss2core_machine::{Arch, Machine, arm64, x86};
+use vmss2core_machine::Machine;
 
-use super::raw::PLATFORM_ARM64;
+use super::arch;
 use super::vmx::Vmx;
 use crate::inventory::{Inventory, Item};
 
@@ -28,7 +28,7 @@ pub(super) fn machine(inventory: &Inventory) -> Machine {
     let setting = |key: &str| vmx.get(key).map(str::to_owned);
     let memory_in_vmx = || vmx.get("memsize").and_then(|mib| mib.parse().ok());
     Machine {
-        architecture: Some(architecture(inventory)),
+        architecture: Some(arch::of_file(inventory).arch()),
         product: text(inventory, "ProductName"),
         product_version: text(inventory, "VersionNumber"),
         product_build: text(inventory, "BuildNumber"),
@@ -55,14 +55,6 @@ pub(super) fn pci_hole(inventory: &Inventory) -> Option<Range<u64>> {
 /// Configured memory in MiB.
 pub(super) fn memory_mib(inventory: &Inventory) -> Option<u64> {
     inventory.find("Checkpoint", "memSize", &[])?.number().filter(|&mib| mib != 0)
-}
-
-/// Arm machines say so, by platform or by a register that only they have.
-pub(super) fn architecture(inventory: &Inventory) -> &'static dyn Arch {
-    let platform = inventory.find("Checkpoint", "Platform", &[]).and_then(Item::number);
-    let arm = platform == Some(PLATFORM_ARM64)
-        || inventory.group("cpu").any(|item| item.name.starts_with("hv:ttbrEL1"));
-    if arm { &arm64::Arm64 } else { &x86::X86 }
 }
 
 fn text(inventory: &Inventory, name: &str) -> Option<String> {

@@ -8,36 +8,33 @@
 //! Sources are named in each module; the facts come from other readers of the
 //! format and from published listings, none from VMware's own documents.
 
+mod arch;
 mod companions;
 mod cut;
-mod draft;
 mod error;
 mod facts;
 mod format;
-mod gpregs;
 mod groups;
 mod hotplug;
 mod memory;
 mod problems;
 mod raw;
 mod regions;
-mod registers;
 mod tags;
 mod vcpu;
 mod vmsd;
 mod vmx;
 mod window;
-mod x86;
 
 use std::sync::Arc;
 
-use vmss2core_machine::{About, Arch, Checkpoint, Provenance, SourceFile};
+use vmss2core_machine::{About, Checkpoint, Provenance, SourceFile};
 use vmss2core_mem::{PhysicalMemory, Problem};
 
 use self::groups::VmwareHeader;
 use self::problems::Problems;
 use self::raw::{Completeness, Magic};
-use self::regions::{Layout, VmwareRegion};
+use self::regions::VmwareRegion;
 use self::tags::BlockForm;
 use crate::codec::{Codec, Image};
 use crate::inventory::{Inventory, Item};
@@ -138,7 +135,7 @@ impl StateFile {
         provenance: Provenance,
         mut problems: Problems,
     ) -> Opened {
-        let vcpus = vcpu::read(&self.inventory, self.architecture(), &mut problems);
+        let vcpus = arch::of_file(&self.inventory).vcpus(&self.inventory, &mut problems);
         // Of a file that is cut off it is said what is missing.
         if vcpus.is_empty() && !self.is_cut {
             problems.push(Problem::warning("the state file holds no vCPU registers"));
@@ -148,10 +145,6 @@ impl StateFile {
         let about = About { machine, provenance, problems };
         let checkpoint = Checkpoint::new(memory, vcpus, about);
         Opened { checkpoint, inventory: Some(self.inventory) }
-    }
-
-    fn architecture(&self) -> &'static dyn Arch {
-        facts::architecture(&self.inventory)
     }
 
     fn memory_block(&self) -> Option<&Item> {
@@ -211,11 +204,7 @@ impl StateFile {
     /// Without a map, all of the image is guest memory, and more if the machine
     /// is configured to have more: `len` bytes.
     fn untagged_regions(&self, len: u64, problems: &mut Problems) -> Vec<VmwareRegion> {
-        let layout = if self.architecture().name() == "arm64" {
-            Layout::Arm64
-        } else {
-            Layout::X86 { pci_hole: facts::pci_hole(&self.inventory) }
-        };
+        let layout = arch::of_file(&self.inventory).layout(&self.inventory);
         regions::untagged(len, layout, problems)
     }
 

@@ -14,12 +14,8 @@ use vmss2core_mem::{PAGE_SIZE, Problem};
 use super::problems::Problems;
 use crate::inventory::{Inventory, Item};
 
-/// Where the PCI hole is on x86, unless the configuration moves it.
-const PCI_HOLE: Range<u64> = 3 << 30..4 << 30;
-/// Where RAM begins on Arm machines.
-const ARM_RAM_START: u64 = 0x8000_0000;
 /// No processor addresses more than 52 bits of physical memory.
-const MAX_END: u64 = 1 << 52;
+pub(super) const MAX_END: u64 = 1 << 52;
 
 /// A run of guest physical memory that the image holds back to back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,11 +127,19 @@ fn region(index: u32, tags: Tags, page_num: u64) -> Result<Option<VmwareRegion>,
 
 /// How RAM is laid out where no tags say it.
 #[derive(Clone, Debug)]
-pub(super) enum Layout {
-    /// From 0, with a hole; configured or the usual one.
-    X86 { pci_hole: Option<Range<u64>> },
-    /// From 2 GiB, in one piece.
-    Arm64,
+pub(super) struct Layout {
+    /// The first address.
+    pub(super) start: u64,
+    /// What is left out, if RAM reaches so far.
+    pub(super) hole: Option<Hole>,
+}
+
+/// A part of the address space without RAM.
+#[derive(Clone, Debug)]
+pub(super) struct Hole {
+    pub(super) range: Range<u64>,
+    /// Why it is taken to be there, in words.
+    pub(super) source: &'static str,
 }
 
 /// The regions of a file without region tags.
@@ -143,24 +147,18 @@ pub(super) fn untagged(len: u64, layout: Layout, problems: &mut Problems) -> Vec
     let region = |index, start, image_offset, len| VmwareRegion { index, start, image_offset, len };
     // More cannot be addressed, whatever a file claims.
     let len = len.min(MAX_END / 2) & !(PAGE_SIZE - 1);
-    let hole = match layout {
-        Layout::Arm64 => return vec![region(0, ARM_RAM_START, 0, len)],
-        Layout::X86 { pci_hole } => pci_hole.filter(|hole| hole.end <= MAX_END / 2),
+    let Layout { start, hole } = layout;
+    let below = |hole: &Hole| hole.range.start.saturating_sub(start);
+    let Some(Hole { range: hole, source }) = hole.filter(|hole| len > below(hole)) else {
+        return vec![region(0, start, 0, len)];
     };
-    let source = if hole.is_some() { "as configured" } else { "where it usually is" };
-    let hole = hole.unwrap_or(PCI_HOLE);
-    if len <= hole.start {
-        return vec![region(0, 0, 0, len)];
-    }
     problems.push(Problem::warning(format!(
         "no memory map in the state file: the hole is taken to be {source}, {:#x}..{:#x}",
         hole.start, hole.end
     )));
-    vec![
-        region(0, 0, 0, hole.start),
-        region(1, hole.end, hole.start, len.saturating_sub(hole.start)),
-    ]
-    .into_iter()
-    .filter(|region| region.len != 0)
-    .collect()
+    let below = hole.start.saturating_sub(start);
+    vec![region(0, start, 0, below), region(1, hole.end, below, len.saturating_sub(below))]
+        .into_iter()
+        .filter(|region| region.len != 0)
+        .collect()
 }

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use vmss2core_guest::LinuxFacts;
 use vmss2core_guest::linux::debuggers;
+use vmss2core_machine::Width;
+use vmss2core_mem::Gva;
 use vmss2core_mem::text::shell_path;
 
 use crate::Job;
 use crate::elf_core::{VMLINUX, vmcore_openers};
 use crate::views::LinearView;
-use crate::x86::linear_pc;
 
 pub(super) fn linear(job: &Job<'_>, view: &LinearView<'_>) -> Vec<String> {
     let core = job.path;
@@ -26,10 +27,10 @@ pub(super) fn linear(job: &Job<'_>, view: &LinearView<'_>) -> Vec<String> {
 /// architecture.
 fn unpaged(core: &Path, view: &LinearView<'_>) -> Vec<String> {
     let mut hints = vec![without_symbols(core)];
-    let real_mode =
-        view.vcpu.x86().is_some_and(|x86| x86.control.cr0.is_some_and(|cr0| cr0 & 1 == 0));
-    if let Some(pc) = view.vcpu.x86().and_then(linear_pc) {
-        let order = if real_mode { "set architecture i8086, then " } else { "" };
+    let registers = &view.vcpu.registers;
+    if let Some(Gva(pc)) = registers.linear_pc(Some(view.mode)) {
+        let is_16_bit = registers.width() == Some(Width::Bits16);
+        let order = if is_16_bit { "set architecture i8086, then " } else { "" };
         hints.push(format!("paging is off; in gdb: {order}x/8i {pc:#x}"));
     }
     hints

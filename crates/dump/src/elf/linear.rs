@@ -8,9 +8,9 @@ use super::script::GDB_SCRIPT;
 use super::{hints, script};
 use crate::elf_core::{Class, Kind, Machine, Notes, assemble, header_len};
 use crate::views::{
-    ALL_THREADS, CR3, LinearView, NO_DEDUP, VCPU, has_registers, missing_registers, thread_id,
+    ALL_THREADS, CR3, LinearView, NO_DEDUP, VCPU, has_registers, missing_registers,
+    runs_64_bit_code, thread_id,
 };
-use crate::x86::in_long_mode;
 use crate::{Choice, DumpError, DumpFormat, Job, Summary, engine};
 
 /// gdb needs 10 ms for every access to a core of a million segments.
@@ -62,19 +62,19 @@ impl DumpFormat for LinearCore {
 /// What the vCPU itself is, whatever the others are. Long mode without paging
 /// does not exist, but page tables may be given that differ from the mode.
 fn machine(view: &LinearView<'_>) -> Machine {
-    let long = in_long_mode(view.vcpu) || view.mode.is_64_bit();
-    if long { Machine::X86_64 } else { Machine::I386 }
+    let is_64_bit = runs_64_bit_code(view.vcpu) || view.mode.is_64_bit();
+    Machine { arch: view.vcpu.registers.arch(), is_64_bit }
 }
 
 fn notes(machine: Machine, threads: &[&Vcpu]) -> Vec<u8> {
     let threads = || threads.iter().filter(|vcpu| has_registers(vcpu));
-    let mut notes = Notes::default();
-    notes.guest(machine, threads().next().map_or(1, |vcpu| thread_id(vcpu.index)));
+    let mut notes = Notes::new(machine);
+    notes.guest(threads().next().map_or(1, |vcpu| thread_id(vcpu.index)));
     for vcpu in threads() {
-        notes.vcpu(machine, vcpu, thread_id(vcpu.index));
+        notes.vcpu(vcpu, thread_id(vcpu.index));
     }
     for vcpu in threads() {
-        notes.qemu(vcpu);
+        notes.control(vcpu);
     }
     notes.into_bytes()
 }

@@ -72,7 +72,7 @@ fn body(machine: Machine, job: &Job<'_>) -> Result<Body, DumpError> {
         return Err(DumpError::NoMemory { why: "the checkpoint holds no whole page".to_owned() });
     }
     let text = linux.and_then(|linux| linux.text.as_ref()).map(|text| text.value);
-    if let Some(text) = text.filter(|_| machine == Machine::X86_64)
+    if let Some(text) = text.filter(|_| machine.is_64_bit)
         && let Some(load) = text_load(&body, text)
     {
         body.loads.insert(0, load);
@@ -130,7 +130,7 @@ struct DirectMap {
 impl DirectMap {
     fn new(machine: Machine, linux: Option<&LinuxFacts>) -> Self {
         let found = linux.and_then(|linux| linux.direct_map.as_ref()).map(|found| found.value.0);
-        if machine != Machine::I386 {
+        if machine.is_64_bit {
             return Self { base: found, end: u64::MAX };
         }
         let base = linux.map(|_| found.unwrap_or(0xc000_0000));

@@ -48,13 +48,13 @@ impl DumpFormat for PhysicalCore {
 
 fn notes(machine: Machine, job: &Job<'_>) -> Vec<u8> {
     let vcpus = || job.checkpoint.vcpus.iter().filter(|vcpu| has_registers(vcpu));
-    let mut notes = Notes::default();
-    notes.guest(machine, vcpus().next().map_or(1, |vcpu| thread_id(vcpu.index)));
+    let mut notes = Notes::new(machine);
+    notes.guest(vcpus().next().map_or(1, |vcpu| thread_id(vcpu.index)));
     for vcpu in vcpus() {
-        notes.vcpu(machine, vcpu, thread_id(vcpu.index));
+        notes.vcpu(vcpu, thread_id(vcpu.index));
     }
     for vcpu in vcpus() {
-        notes.qemu(vcpu);
+        notes.control(vcpu);
     }
     notes.into_bytes()
 }

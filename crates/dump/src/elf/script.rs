@@ -3,11 +3,11 @@
 
 use std::fmt::Write;
 
-use vmss2core_machine::{Vcpu, x86};
+use vmss2core_machine::Vcpu;
 
 use crate::choice::Owners;
 use crate::engine::Companion;
-use crate::{Choice, Job};
+use crate::{Choice, Job, arch};
 
 /// What may be chosen about any ELF core.
 pub(super) static CHOICES: &[&Choice] = &[&GDB_SCRIPT];
@@ -35,34 +35,11 @@ fn text(vcpus: &[Vcpu], hints: &[String]) -> String {
         push_line(&mut text, format_args!("# {}", hint.replace(['\n', '\r'], " ")));
     }
     for vcpu in vcpus {
-        if let Some(x86) = vcpu.x86() {
-            push_registers(&mut text, vcpu.index, x86);
+        for (name, value) in arch::without_note(&vcpu.registers) {
+            push_line(&mut text, format_args!("set ${name}_{} = {value:#x}", vcpu.index));
         }
     }
     text
-}
-
-fn push_registers(text: &mut String, index: u32, x86: &x86::Registers) {
-    let selector = |selector: Option<u16>| selector.map(u64::from);
-    let registers = [
-        ("cr0", x86.control.cr0),
-        ("cr2", x86.control.cr2),
-        ("cr3", x86.control.cr3),
-        ("cr4", x86.control.cr4),
-        ("cr8", x86.control.cr8),
-        ("efer", x86.msrs.efer),
-        ("kernel_gs_base", x86.msrs.kernel_gs_base),
-        ("gdt_base", x86.gdtr.base),
-        ("idt_base", x86.idtr.base),
-        ("tr", selector(x86.segments.tr.selector)),
-        ("tr_base", x86.segments.tr.base),
-        ("ldt", selector(x86.segments.ldt.selector)),
-    ];
-    for (name, value) in registers {
-        if let Some(value) = value {
-            push_line(text, format_args!("set ${name}_{index} = {value:#x}"));
-        }
-    }
 }
 
 fn push_line(text: &mut String, line: std::fmt::Arguments<'_>) {

@@ -4,16 +4,17 @@ use object::Endianness;
 use object::elf::{FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
 use vmss2core_guest::{Facts, KernelText, LinuxFacts, VmcoreInfo};
+use vmss2core_machine::arch::ASSUMED;
 use vmss2core_machine::x86::{FpuState, SegmentRegister, modes};
 use vmss2core_machine::{Checkpoint, VcpuView};
 use vmss2core_mem::{Found, Gpa, Gva, PAGE_SIZE};
 
+use crate::arch::x86::fpu;
 use crate::elf_core::{Kind, Machine, Notes, assemble};
-use crate::test_support::{
+use crate::tests::support::{
     LONG_MODE, Scratch, guest, map_marked, marked, vcpu, write, write_to, x86_of,
 };
 use crate::views::{Access, Body, Load};
-use crate::x86::fpu;
 use crate::{DumpError, Silent};
 
 /// An ELF core as an independent reader sees it.
@@ -335,12 +336,12 @@ fn memory_cut_within_a_page_ends_at_the_page() {
 #[test]
 fn more_headers_than_e_phnum_can_count_go_to_a_section_header() {
     for (machine, count) in [
-        (Machine::X86_64, 65_533),
-        (Machine::X86_64, 65_534),
-        (Machine::X86_64, 70_000),
-        (Machine::I386, 65_533),
-        (Machine::I386, 65_534),
-        (Machine::I386, 70_000),
+        (Machine { arch: ASSUMED, is_64_bit: true }, 65_533),
+        (Machine { arch: ASSUMED, is_64_bit: true }, 65_534),
+        (Machine { arch: ASSUMED, is_64_bit: true }, 70_000),
+        (Machine { arch: ASSUMED, is_64_bit: false }, 65_533),
+        (Machine { arch: ASSUMED, is_64_bit: false }, 65_534),
+        (Machine { arch: ASSUMED, is_64_bit: false }, 70_000),
     ] {
         let mut body = Body::default();
         for page in 0..count {
@@ -348,8 +349,8 @@ fn more_headers_than_e_phnum_can_count_go_to_a_section_header() {
             let (vaddr, access) = (page * 0x2000, Access::ALL);
             body.loads.push(Load { vaddr, paddr: 0, offset, len_bytes: PAGE_SIZE, access });
         }
-        let mut notes = Notes::default();
-        notes.guest(machine, 7);
+        let mut notes = Notes::new(machine);
+        notes.guest(7);
         let kind = Kind { machine, load_align: 0x1000 };
         let layout = assemble(kind, &notes.into_bytes(), body).unwrap();
         let header = &layout.literals[0].bytes;

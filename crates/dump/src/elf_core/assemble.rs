@@ -5,6 +5,7 @@
 //! behind the ELF header (or behind the one section header that carries their
 //! count, if there are more than `e_phnum` can say).
 
+use vmss2core_machine::Width;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -13,9 +14,8 @@ use crate::DumpError;
 use crate::engine::{Extent, Layout, Literal};
 use crate::views::{Access, Body, Load};
 use vmss2core_formats::elf::{
-    ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFOSABI_GNU, EM_386, EM_AARCH64, EM_X86_64, ET_CORE,
-    EV_CURRENT, Ehdr32, Ehdr64, Ident, PF_R, PF_W, PF_X, PN_XNUM, PT_LOAD, PT_NOTE, Phdr32, Phdr64,
-    Shdr32, Shdr64,
+    ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFOSABI_GNU, ET_CORE, EV_CURRENT, Ehdr32, Ehdr64, Ident,
+    PF_R, PF_W, PF_X, PN_XNUM, PT_LOAD, PT_NOTE, Phdr32, Phdr64, Shdr32, Shdr64,
 };
 
 /// Memory starts at a multiple of this in the file. Pages would do for the
@@ -25,7 +25,7 @@ use vmss2core_formats::elf::{
 pub(super) const MEMORY_ALIGNMENT: u64 = 64 * 1024;
 
 /// What kind of ELF file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
     pub(crate) machine: Machine,
     /// `p_align` of memory segments. 0 tells crash that this is a kdump.
@@ -99,7 +99,7 @@ pub(crate) fn assemble_segments(
 }
 
 fn choose_class(machine: Machine, notes: &[u8], body: &Body) -> Result<Class, DumpError> {
-    if machine != Machine::I386 {
+    if machine.is_64_bit {
         return Ok(Class::Elf64);
     }
     let header = header_len(Class::Elf32, body.loads.len(), notes.len())?;
@@ -223,11 +223,8 @@ fn ident(class: Class) -> Ident {
 }
 
 fn e_machine(machine: Machine) -> U16 {
-    U16::new(match machine {
-        Machine::X86_64 => EM_X86_64,
-        Machine::I386 => EM_386,
-        Machine::Arm64 => EM_AARCH64,
-    })
+    let width = if machine.is_64_bit { Width::Bits64 } else { Width::Bits32 };
+    U16::new(machine.arch.elf_machine(width))
 }
 
 fn push_ehdr(

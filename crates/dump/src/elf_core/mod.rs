@@ -3,12 +3,13 @@
 
 use std::ops::Range;
 
+use vmss2core_machine::Arch;
 use vmss2core_mem::Gpa;
 
 use self::assemble::MEMORY_ALIGNMENT;
 use crate::Job;
 use crate::engine::Extent;
-use crate::views::{is_64_bit_guest, is_arm64};
+use crate::views::{architecture, is_64_bit_guest};
 
 mod assemble;
 mod notes;
@@ -19,11 +20,10 @@ pub(crate) use notes::{Family, Notes, ProcessInfo, ThreadStatus, low};
 pub(crate) use vmcore::{VMLINUX, vmcore_notes, vmcore_openers, vmcore_problems};
 
 /// What the file says it is from, which also decides the form of its notes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Machine {
-    X86_64,
-    I386,
-    Arm64,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Machine {
+    pub(crate) arch: &'static dyn Arch,
+    pub(crate) is_64_bit: bool,
 }
 
 /// Width of the file's own fields.
@@ -35,11 +35,7 @@ pub(crate) enum Class {
 
 /// The machine of a file about the whole guest.
 pub(crate) fn guest_machine(job: &Job<'_>) -> Machine {
-    match is_64_bit_guest(job) {
-        _ if is_arm64(job.checkpoint) => Machine::Arm64,
-        true => Machine::X86_64,
-        false => Machine::I386,
-    }
+    Machine { arch: architecture(job.checkpoint), is_64_bit: is_64_bit_guest(job) }
 }
 
 /// Where memory is going to lie in the core of a 64-bit guest whose `parts`

@@ -22,14 +22,14 @@ pub(crate) const VMLINUX: &str = "vmlinux";
 pub(crate) fn vmcore_notes(job: &Job<'_>) -> (Vec<u8>, Option<(usize, usize)>) {
     let machine = guest_machine(job);
     let vcpus = in_cpu_order(job);
-    let mut notes = Notes::default();
+    let mut notes = Notes::new(machine);
     for (cpu, vcpu) in (0..).zip(&vcpus) {
-        notes.vcpu_status(machine, vcpu, thread_id(cpu));
+        notes.vcpu_status(vcpu, thread_id(cpu));
     }
     let text = vmcoreinfo_text(job.facts.linux());
     let vmcoreinfo = text.map(|text| (notes.vmcoreinfo(&text), text.len()));
     for vcpu in &vcpus {
-        notes.qemu(vcpu);
+        notes.control(vcpu);
     }
     (notes.into_bytes(), vmcoreinfo)
 }

@@ -11,7 +11,7 @@ use vmss2core_machine::Checkpoint;
 use vmss2core_mem::{Gpa, PAGE_SIZE};
 
 use super::{Companion, Extent, Layout, Literal, write_early};
-use crate::test_support::{LONG_MODE, Scratch, guest, job, marked, vcpu, write_to};
+use crate::tests::support::{LONG_MODE, Scratch, guest, job, marked, vcpu, write_to};
 use crate::{DumpError, Job, Monitor, Silent};
 
 const PAGES: u64 = 300;

@@ -7,7 +7,7 @@ use vmss2core_guest::Facts;
 use vmss2core_machine::Checkpoint;
 use vmss2core_mem::{Gpa, PAGE_SIZE, ReadAt};
 
-use crate::test_support::{Scratch, guest, job, marked, write, write_to};
+use crate::tests::support::{Scratch, guest, job, marked, write, write_to};
 use crate::{DumpError, Existing, Job, Monitor, Silent, Summary};
 
 use super::{Extent, Layout, Literal, write_early};

@@ -7,7 +7,7 @@ use vmss2core_machine::Checkpoint;
 use vmss2core_mem::{Found, Gpa, PAGE_SIZE, PhysicalMemory};
 
 use super::filter::DumpLevel;
-use crate::test_support::{LONG_MODE, Scratch, guest, job, map_marked, vcpu, write, write_to};
+use crate::tests::support::{LONG_MODE, Scratch, guest, job, map_marked, vcpu, write, write_to};
 use crate::{DumpError, Monitor, Silent};
 
 const TEXT: &str = "OSRELEASE=6.1.0-test\nPAGESIZE=4096\n";

@@ -21,7 +21,7 @@ use vmss2core_guest::linux::{
 use vmss2core_mem::{Problem, Setting};
 
 use crate::elf_core::{Class, Kind, Machine, assemble_segments};
-use crate::views::{Made, MadePages};
+use crate::views::{Made, MadePages, architecture};
 use crate::{Chosen, DumpError, Existing, Job, Monitor, Summary, engine};
 use memory::Memory;
 
@@ -117,7 +117,7 @@ impl<'p> ProcessCore<'p> {
         };
         let mut memory = Memory::of(self.process, options.zero_fill);
         let machine = self.machine();
-        let class = if machine == Machine::I386 { Class::Elf32 } else { Class::Elf64 };
+        let class = if machine.is_64_bit { Class::Elf64 } else { Class::Elf32 };
         let notes = notes::all(self, machine);
         let kind = Kind { machine, load_align: 0x1000 };
         let layout = assemble_segments(
@@ -154,7 +154,8 @@ impl<'p> ProcessCore<'p> {
     }
 
     fn machine(&self) -> Machine {
-        if self.process.is_32_bit() { Machine::I386 } else { Machine::X86_64 }
+        let arch = architecture(self.process.kernel().checkpoint());
+        Machine { arch, is_64_bit: !self.process.is_32_bit() }
     }
 }
 

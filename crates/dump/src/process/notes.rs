@@ -1,15 +1,14 @@
 //! The notes of a process's core, in the order of the kernel's: debuggers count
 //! what follows an NT_PRSTATUS to its thread.
 
-use vmss2core_guest::linux::{Kernel, Object, Process, Task, ThreadRegisters, TlsSegment, Vma};
+use vmss2core_guest::linux::{Kernel, Object, Process, Task, ThreadRegisters, Vma};
 use vmss2core_mem::PAGE_SIZE;
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::{ProcessCore, Thread};
+use crate::arch;
 use crate::elf_core::{Family, Machine, Notes, ProcessInfo, ThreadStatus, low};
-use vmss2core_formats::notes::{
-    CORE, LINUX, NT_386_TLS, NT_AUXV, NT_FILE, NT_SIGINFO, Siginfo, UserDesc,
-};
+use vmss2core_formats::notes::{CORE, NT_AUXV, NT_FILE, NT_SIGINFO, Siginfo};
 
 /// `DEFAULT_PRIO`: a nice value of 0.
 const DEFAULT_PRIORITY: i64 = 120;
@@ -72,7 +71,7 @@ fn nice(task: &Object<'_>) -> Option<u8> {
 /// All notes.
 pub(super) fn all(core: &ProcessCore<'_>, machine: Machine) -> Vec<u8> {
     let writer = Writer { core, machine };
-    let mut notes = Notes::default();
+    let mut notes = Notes::new(machine);
     let mut threads =
         core.threads.iter().filter_map(|thread| Some((thread, thread.registers.as_ref()?)));
     let first = threads.next();
@@ -100,20 +99,17 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn is_32_bit(&self) -> bool {
-        self.machine == Machine::I386
+        !self.machine.is_64_bit
     }
 
     fn status(&self, notes: &mut Notes, thread: &Thread, registers: &ThreadRegisters) {
-        let Some(cpu) = registers.registers.x86() else { return };
         let status = ThreadStatus {
-            cpu,
-            // A core has no way to say that it is not known.
-            system_call: cpu.system_call.unwrap_or(0),
+            registers: &registers.registers,
             tid: thread.task.tid,
             family: self.family(&thread.task),
-            has_fp: cpu.fpu.is_some(),
+            has_fp: registers.registers.has_vectors(),
         };
-        notes.status(self.machine, &status);
+        notes.status(&status);
     }
 
     fn process(&self, notes: &mut Notes) {
@@ -130,7 +126,7 @@ impl Writer<'_> {
             name: task.comm.as_bytes(),
             arguments: &info.arguments,
         };
-        notes.process(self.machine, &process);
+        notes.process(&process);
     }
 
     fn family(&self, task: &Task) -> Family {
@@ -181,35 +177,11 @@ impl Writer<'_> {
     }
 
     fn vectors(&self, notes: &mut Notes, registers: &ThreadRegisters) {
-        if let Some(cpu) = registers.registers.x86() {
-            notes.vectors(self.machine, cpu);
-        }
+        notes.vectors(&registers.registers);
         if self.is_32_bit()
-            && let Some(segments) = tls(&registers.tls)
+            && let Some(note) = arch::thread_segments(&registers.registers, &registers.tls)
         {
-            notes.push(LINUX, NT_386_TLS, &segments);
+            notes.push(note.name, note.kind, &note.bytes);
         }
     }
-}
-
-/// NT_386_TLS: all entries up to the last that is in use.
-fn tls(segments: &[TlsSegment]) -> Option<Vec<u8>> {
-    /// `GDT_ENTRY_TLS_MIN` and `GDT_ENTRY_TLS_MAX` of the two kinds of kernels.
-    const FIRST: [(u32, u32); 2] = [(12, 14), (6, 8)];
-    /// Not writable and not present: what an empty descriptor decodes to.
-    const EMPTY: u32 = 0x28;
-    let last = segments.last()?.entry;
-    let (first, _) = FIRST.into_iter().find(|(first, end)| (first..=end).contains(&&last))?;
-    let mut out = Vec::new();
-    for entry in first..=last {
-        let segment = segments.iter().find(|segment| segment.entry == entry);
-        let desc = UserDesc {
-            entry_number: entry.into(),
-            base_addr: segment.map_or(0, |segment| segment.base).into(),
-            limit: segment.map_or(0, |segment| segment.limit).into(),
-            flags: segment.map_or(EMPTY, |segment| segment.flags).into(),
-        };
-        out.extend_from_slice(desc.as_bytes());
-    }
-    Some(out)
 }

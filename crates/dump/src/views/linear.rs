@@ -2,14 +2,14 @@
 
 use std::ops::{ControlFlow, Range};
 
-use vmss2core_machine::paging::{AddressSpace, Leaf, Limits, PagingMode, Root, WalkSummary};
-use vmss2core_machine::x86::{Gpr, modes};
-use vmss2core_machine::{Checkpoint, Vcpu, x86};
+use vmss2core_machine::paging::{
+    AddressSpace, Leaf, Limits, PagingError, PagingMode, Root, WalkSummary,
+};
+use vmss2core_machine::{Checkpoint, Registers, Vcpu};
 use vmss2core_mem::{Gva, PAGE_SIZE, PhysicalMemory, Problem};
 
 use super::policy;
 use super::segments::Body;
-use crate::x86::linear_pc;
 use crate::{Choice, DumpError, Job, Takes};
 
 /// First address of the kernel's half in 64-bit modes.
@@ -49,17 +49,17 @@ pub(crate) struct LinearView<'a> {
 
 impl<'a> LinearView<'a> {
     pub(crate) fn new(job: &Job<'a>) -> Result<Self, DumpError> {
-        let (vcpu, x86) = find_vcpu(job.checkpoint, job.chosen.number_32(&VCPU).unwrap_or(0))?;
+        let vcpu = find_vcpu(job.checkpoint, job.chosen.number_32(&VCPU).unwrap_or(0))?;
         let mut problems = Vec::new();
         let memory = &job.checkpoint.memory;
         let parts = match job.chosen.number(&CR3) {
-            Some(cr3) => vec![(ALL, given(memory, vcpu, cr3, &mut problems))],
+            Some(root) => vec![(ALL, given(memory, vcpu, root, &mut problems)?)],
             None => own(job, vcpu, &mut problems)?,
         };
         let mode = parts.first().map_or(PagingMode::IDENTITY, |(_, space)| space.mode());
         let mut view = Self { vcpu, mode, leaves: Vec::new(), problems };
         for (range, space) in &parts {
-            view.add(range.clone(), space, x86);
+            view.add(range.clone(), space);
         }
         view.leaves.sort_by_key(|leaf| leaf.gva);
         if view.leaves.is_empty() {
@@ -95,7 +95,8 @@ impl<'a> LinearView<'a> {
         self.mode == PagingMode::IDENTITY
     }
 
-    fn add(&mut self, range: Range<u64>, space: &AddressSpace, x86: &x86::Registers) {
+    fn add(&mut self, range: Range<u64>, space: &AddressSpace) {
+        let registers = &self.vcpu.registers;
         let leaves = &mut self.leaves;
         let first = leaves.len();
         let summary = space.walk_range(range.clone(), &Limits::default(), &mut |leaf| {
@@ -103,7 +104,7 @@ impl<'a> LinearView<'a> {
             ControlFlow::Continue(())
         });
         if summary.truncated || summary.tables_omitted != 0 {
-            add_around_registers(leaves, first, &range, space, x86);
+            add_around_registers(leaves, first, &range, space, registers);
         }
         self.problems.extend(walk_problems(&summary));
     }
@@ -111,33 +112,43 @@ impl<'a> LinearView<'a> {
 
 const ALL: Range<u64> = 0..u64::MAX;
 
-fn find_vcpu(checkpoint: &Checkpoint, index: u32) -> Result<(&Vcpu, &x86::Registers), DumpError> {
+fn find_vcpu(checkpoint: &Checkpoint, index: u32) -> Result<&Vcpu, DumpError> {
     let vcpus = &checkpoint.vcpus;
     let vcpu = vcpus
         .iter()
         .find(|vcpu| vcpu.index == index)
         .ok_or(DumpError::NoVcpu { index, count: vcpus.len() })?;
-    let x86 = vcpu.x86().ok_or(DumpError::UnknownPageTables { index })?;
-    Ok((vcpu, x86))
+    match vcpu.registers.paging(&checkpoint.memory) {
+        Err(PagingError::UnknownArchitecture(_)) => Err(DumpError::UnknownPageTables { index }),
+        _ => Ok(vcpu),
+    }
 }
 
 /// The page tables that the user named.
 fn given(
     memory: &PhysicalMemory,
     vcpu: &Vcpu,
-    cr3: u64,
+    root: u64,
     problems: &mut Vec<Problem>,
-) -> AddressSpace {
+) -> Result<AddressSpace, DumpError> {
     let paging = vcpu.registers.paging(memory).ok();
     let known = paging.as_ref().map(|paging| paging.mode.value);
-    let mode = known.filter(|mode| *mode != PagingMode::IDENTITY).unwrap_or_else(|| {
-        problems.push(Problem::warning(
-            "the vCPU's paging mode is not known or off: 64-bit with 4 levels assumed",
-        ));
-        modes::FOUR_LEVEL
-    });
-    AddressSpace::new(memory, mode, mode.root_of(cr3))
-        .with_no_execute(paging.is_none_or(|paging| paging.forbids_execution()))
+    let mode = match known.filter(|mode| *mode != PagingMode::IDENTITY) {
+        Some(mode) => mode,
+        None => assumed(vcpu, problems)?,
+    };
+    Ok(AddressSpace::new(memory, mode, mode.root_of(root))
+        .with_no_execute(paging.is_none_or(|paging| paging.forbids_execution())))
+}
+
+fn assumed(vcpu: &Vcpu, problems: &mut Vec<Problem>) -> Result<PagingMode, DumpError> {
+    let assumed = vcpu.registers.arch().assumed_paging();
+    let mode = assumed.ok_or(DumpError::UnknownPageTables { index: vcpu.index })?;
+    problems.push(Problem::warning(format!(
+        "the vCPU's paging mode is not known or off: {}",
+        mode.how
+    )));
+    Ok(mode.value)
 }
 
 /// The vCPU's own page tables; in user mode under page-table isolation with the
@@ -181,10 +192,11 @@ fn add_around_registers(
     first: usize,
     range: &Range<u64>,
     space: &AddressSpace,
-    x86: &x86::Registers,
+    registers: &Registers,
 ) {
-    let registers = [linear_pc(x86), x86.gpr(Gpr::Rsp), x86.gpr(Gpr::Rbp)];
-    for register in registers.into_iter().flatten() {
+    let pc = registers.linear_pc(Some(space.mode())).map(|pc| pc.0);
+    let places = [pc, registers.sp(), registers.fp()];
+    for register in places.into_iter().flatten() {
         let page = Gva(register).page_start().0;
         for gva in [page.checked_sub(PAGE_SIZE), Some(page), page.checked_add(PAGE_SIZE)] {
             let Some(gva) = gva.filter(|gva| range.contains(gva)).map(Gva) else { continue };

@@ -13,6 +13,6 @@ pub(crate) use linear::{ALL_THREADS, CR3, LinearView, NO_DEDUP, VCPU};
 pub(crate) use physical::{page_ranges, physical_body, ram};
 pub(crate) use segments::{Access, Body, Load};
 pub(crate) use vcpus::{
-    has_registers, in_cpu_order, is_64_bit_guest, is_arm64, missing_registers, runs_64_bit,
-    thread_id,
+    architecture, has_registers, in_cpu_order, is_64_bit_guest, missing_registers, runs_64_bit,
+    runs_64_bit_code, thread_id,
 };

@@ -1,22 +1,27 @@
 //! The vCPUs of a guest, as every format counts and lists them.
 
 use vmss2core_guest::Facts;
+use vmss2core_machine::arch::ASSUMED;
 use vmss2core_machine::paging::PagingMode;
-use vmss2core_machine::{Checkpoint, Vcpu, VcpuView};
+use vmss2core_machine::{Arch, Checkpoint, Vcpu, VcpuView, Width};
 use vmss2core_mem::Problem;
 
 use crate::Job;
-use crate::x86::{efer, in_long_mode};
 
 /// Whether the guest's kernel has 64 bits: what it is, not what happens to run.
 /// A 64-bit kernel may be running a 32-bit program.
 pub(crate) fn is_64_bit_guest(job: &Job<'_>) -> bool {
-    is_arm64(job.checkpoint) || runs_64_bit(job.checkpoint) || is_64_bit(job.checkpoint, job.facts)
+    let checkpoint = job.checkpoint;
+    match architecture(checkpoint).only_width() {
+        Some(width) => width == Width::Bits64,
+        None => runs_64_bit(checkpoint) || is_64_bit(checkpoint, job.facts),
+    }
 }
 
-/// Whether the machine's processors are Arm's.
-pub(crate) fn is_arm64(checkpoint: &Checkpoint) -> bool {
-    checkpoint.about.machine.architecture.is_some_and(|arch| arch.name() == "arm64")
+/// What the machine's processors are.
+pub(crate) fn architecture(checkpoint: &Checkpoint) -> &'static dyn Arch {
+    let vcpu = checkpoint.vcpus.first().map(|vcpu| vcpu.registers.arch());
+    checkpoint.about.machine.architecture.or(vcpu).unwrap_or(ASSUMED)
 }
 
 /// Whether the registers alone tell that this is a 64-bit guest.
@@ -29,13 +34,20 @@ pub(crate) fn runs_64_bit(checkpoint: &Checkpoint) -> bool {
 fn is_64_bit(checkpoint: &Checkpoint, facts: &Facts) -> bool {
     let modes: Vec<bool> =
         facts.vcpus.iter().filter_map(VcpuView::mode).map(PagingMode::is_64_bit).collect();
-    let by_processor = checkpoint.vcpus.iter().any(in_long_mode) || modes.contains(&true);
+    let by_processor = checkpoint.vcpus.iter().any(runs_64_bit_code) || modes.contains(&true);
     match facts.linux() {
         _ if by_processor => true,
         Some(linux) => linux.is_64_bit,
         // Without any evidence the wider form is the safer one.
-        None => modes.is_empty() && checkpoint.vcpus.iter().all(|vcpu| efer(vcpu).is_none()),
+        None => {
+            modes.is_empty() && checkpoint.vcpus.iter().all(|vcpu| vcpu.registers.width().is_none())
+        }
     }
+}
+
+/// Whether the mode that the processor is in is one of 64-bit code.
+pub(crate) fn runs_64_bit_code(vcpu: &Vcpu) -> bool {
+    vcpu.registers.width() == Some(Width::Bits64)
 }
 
 /// The vCPUs as the kernel numbers them, or as the checkpoint does if that is
@@ -72,5 +84,5 @@ pub(crate) fn missing_registers<'a>(
 
 /// A register state that says something: the program counter at least.
 pub(crate) fn has_registers(vcpu: &Vcpu) -> bool {
-    vcpu.x86().is_some_and(|x86| x86.rip.is_some())
+    vcpu.registers.pc().is_some()
 }

@@ -7,11 +7,11 @@
 
 use vmss2core_guest::windows::{WindowsCpu, WindowsFacts, kdbg_fields};
 use vmss2core_machine::paging::{AddressSpace, Root};
-use vmss2core_machine::{Checkpoint, x86};
+use vmss2core_machine::{Checkpoint, Privilege, Registers};
 use vmss2core_mem::{Gva, Problem};
 
+use super::arch::{self, Context};
 use super::choices::LIVE_CONTEXT;
-use super::context::{self, Context};
 use super::patch::Patch;
 
 /// What the guest is, for one dump.
@@ -78,9 +78,9 @@ impl Guest<'_> {
         self.facts.is_64_bit
     }
 
-    fn vcpu(&self, cpu: &WindowsCpu) -> Option<&x86::Registers> {
+    fn vcpu(&self, cpu: &WindowsCpu) -> Option<&Registers> {
         let index = cpu.vcpu.as_ref()?.value;
-        self.checkpoint.vcpu(index)?.x86()
+        Some(&self.checkpoint.vcpu(index)?.registers)
     }
 
     fn origin(&self, cpu: &WindowsCpu) -> Origin {
@@ -88,7 +88,7 @@ impl Guest<'_> {
             return Origin::Windows(saved);
         }
         let context = |vcpu| Context::of_vcpu(vcpu, self.is_64_bit());
-        self.vcpu(cpu).map_or(Origin::Nowhere, |vcpu| Origin::Vcpu(context(vcpu)))
+        self.vcpu(cpu).and_then(context).map_or(Origin::Nowhere, Origin::Vcpu)
     }
 
     /// What Windows itself saved of a processor when it crashed.
@@ -123,17 +123,17 @@ impl Guest<'_> {
     /// started.
     fn special_patch(&self, cpu: &WindowsCpu) -> Option<Patch> {
         let (gva, vcpu) = (cpu.special_registers?, self.vcpu(cpu)?);
-        let mut bytes = vec![0; context::special_len(cpu, self.is_64_bit())];
+        let mut bytes = vec![0; arch::special_len(cpu, self.is_64_bit())];
         self.space.read(gva, &mut bytes).ok()?;
-        context::set_special(&mut bytes, vcpu, cpu, self.cr3(cpu, vcpu));
+        arch::set_special(&mut bytes, vcpu, cpu, self.cr3(cpu, vcpu));
         Some(Patch { gva, bytes, what: format!("control registers of processor {}", cpu.number) })
     }
 
     /// CR3, but never a root that hides the kernel (user mode under KVA shadow):
     /// a debugger would see nothing of it.
-    fn cr3(&self, cpu: &WindowsCpu, vcpu: &x86::Registers) -> Option<u64> {
+    fn cr3(&self, cpu: &WindowsCpu, vcpu: &Registers) -> Option<u64> {
         let mode = self.space.mode();
-        let cr3 = vcpu.control.cr3;
+        let cr3 = arch::root_register(vcpu);
         let is_own = cr3.is_some_and(|cr3| self.maps_kernel(mode.root_of(cr3)));
         match cpu.kernel_root {
             Some(root) if !is_own && self.maps_kernel(root) => Some(root.0.0),
@@ -167,8 +167,8 @@ impl Guest<'_> {
         }
         let both = || self.facts.cpus.iter().zip(origins);
         let in_kernel = |(cpu, _): &(&WindowsCpu, &Origin)| {
-            let selector = self.vcpu(cpu).and_then(|vcpu| vcpu.segments.cs.selector);
-            selector.is_some_and(|selector| selector.trailing_zeros() >= 2)
+            let privilege = self.vcpu(cpu).and_then(Registers::privilege);
+            privilege == Some(Privilege::Kernel)
         };
         let mut first = both().filter(in_kernel).chain(both()).map(|(_, origin)| origin);
         first.find_map(Origin::context).cloned()

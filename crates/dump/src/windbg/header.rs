@@ -2,11 +2,10 @@
 //! wrote (`KdSecondaryVersion`, `WriterStatus`, ...), is 0.
 
 use vmss2core_guest::windows::{WindowsFacts, kdbg_fields};
-use vmss2core_machine::x86::modes;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::context::{Context, low};
+use super::arch::Context;
 use super::runs::{Memory, descriptor, filled};
 use super::{Form, WindbgOptions};
 use crate::DumpError;
@@ -103,7 +102,7 @@ impl Head<'_> {
         header.processors = U32::new(self.processors());
         header.bugcheck = U32::new(code);
         header.parameters = parameters.map(|value| U32::new(low(value)));
-        header.pae = u8::from(mode == modes::PAE);
+        header.pae = u8::from(mode.entry_len() == 8);
         header.kdbg = U32::new(low(self.kdbg()));
         header.runs = self.runs()?;
         put(&mut header.context, self.context.map_or(&[], |context| &context.bytes));
@@ -187,4 +186,9 @@ fn put(to: &mut [u8], from: &[u8]) {
     for (to, from) in to.iter_mut().zip(from) {
         *to = *from;
     }
+}
+
+/// The low half of a register.
+pub(super) fn low(value: u64) -> u32 {
+    (value & 0xffff_ffff) as u32
 }

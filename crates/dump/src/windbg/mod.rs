@@ -24,8 +24,8 @@ use crate::engine::{Extent, Layout, Literal, write_early};
 use crate::views::{page_ranges, runs_64_bit};
 use crate::{Choice, DumpError, DumpFormat, Job, Summary};
 
+mod arch;
 mod choices;
-mod context;
 mod cpus;
 mod header;
 mod kdbg;

@@ -12,7 +12,7 @@ use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, PhysicalMemory, Problem, ReadAt};
 use zerocopy::FromBytes;
 use zerocopy::little_endian::{U32, U64};
 
-use super::context::Context;
+use super::arch::Context;
 use super::header_len;
 use super::patch::Patch;
 use super::runs::bitmap_at;

@@ -4,7 +4,7 @@
 //! its page tables (`levels` and a decoder of entries) and its [`Arch`]; a variant of
 //! [`Registers`] and a line in [`ARCHES`].
 
-use vmss2core_mem::{Gva, PhysicalMemory};
+use vmss2core_mem::{Found, Gva, PhysicalMemory};
 
 use crate::paging::{Paging, PagingError, PagingMode};
 
@@ -27,6 +27,15 @@ pub trait Arch: Sync + std::fmt::Debug {
 
     /// The first part of a target triple for code of this width.
     fn triple_name(&self, width: Width) -> &'static str;
+
+    /// The number that ELF has for code of this width.
+    fn elf_machine(&self, width: Width) -> u16;
+
+    /// The width of all its code, if there is but one.
+    fn only_width(&self) -> Option<Width>;
+
+    /// How its page tables are taken to be where nothing tells, and that in words.
+    fn assumed_paging(&self) -> Option<Found<PagingMode>>;
 
     /// Registers of which only the program counter is known.
     fn registers_at(&self, pc: u64) -> Registers;
@@ -113,6 +122,31 @@ impl Registers {
         self
     }
 
+    /// The same in a system call of this number; -1 is none.
+    #[must_use]
+    pub fn with_system_call(mut self, number: u64) -> Self {
+        match &mut self {
+            Self::X86(x86) => x86.system_call = Some(number),
+            // It is among the general registers.
+            Self::Arm64(_) => {}
+        }
+        self
+    }
+
+    /// The same with a value in a general register, by the number that instructions have
+    /// for it.
+    #[must_use]
+    pub fn with_general(mut self, number: usize, value: u64) -> Self {
+        let slot = match &mut self {
+            Self::X86(x86) => x86.general.get_mut(number),
+            Self::Arm64(arm64) => arm64.general.get_mut(number),
+        };
+        if let Some(slot) = slot {
+            *slot = Some(value);
+        }
+        self
+    }
+
     /// The same without general registers of these names.
     #[must_use]
     pub fn without(mut self, names: &[&str]) -> Self {
@@ -171,11 +205,11 @@ impl Registers {
         }
     }
 
-    /// Whether it runs 16-bit code: the real mode of x86.
-    pub fn is_16_bit(&self) -> bool {
+    /// How wide code can be in the mode that the processor is in, if registers tell.
+    pub fn width(&self) -> Option<Width> {
         match self {
-            Self::X86(x86) => x86.is_in_real_mode(),
-            Self::Arm64(_) => false,
+            Self::X86(x86) => x86.width(),
+            Self::Arm64(_) => self.arch().only_width(),
         }
     }
 

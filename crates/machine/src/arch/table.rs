@@ -37,6 +37,8 @@ pub struct RegisterDef {
     /// The program counter, the stack pointer or the frame pointer: what a debugger asks
     /// for first.
     pub is_first: bool,
+    /// Its place among the registers of a thread in cores of Linux, counted in words.
+    pub slot: Option<usize>,
     pub(crate) getter: Getter,
     pub(crate) index: usize,
 }
@@ -86,6 +88,18 @@ pub struct Table {
 }
 
 impl Table {
+    /// The registers of a thread as cores of Linux have them (`user_regs_struct`); those
+    /// that are not known are 0.
+    pub fn user_registers(&self, registers: &Registers) -> Vec<u8> {
+        let word_len = if self.width == Width::Bits64 { 8 } else { 4 };
+        let mut words: Vec<(usize, [u8; 16])> = self
+            .registers()
+            .filter_map(|def| Some((def.slot?, def.value(registers).unwrap_or(0).to_le_bytes())))
+            .collect();
+        words.sort_by_key(|(slot, _)| *slot);
+        words.iter().flat_map(|(_, bytes)| bytes.iter().take(word_len)).copied().collect()
+    }
+
     /// The registers in the order of their numbers.
     pub fn registers(&self) -> impl Iterator<Item = &RegisterDef> {
         self.features.iter().flat_map(|feature| &feature.registers)

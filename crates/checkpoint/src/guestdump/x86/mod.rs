@@ -3,7 +3,7 @@
 use vmss2core_machine::x86::{
     ControlRegisters, DescriptorTable, Gpr, SegmentRegister, SegmentRegisters,
 };
-use vmss2core_machine::{Registers, Vcpu, x86};
+use vmss2core_machine::{Arch, Registers, Vcpu, x86};
 use zerocopy::FromBytes as _;
 
 use crate::OpenError;
@@ -12,25 +12,30 @@ use crate::source::Source;
 use vmss2core_formats::guestdump::{VcpuState1, VcpuState2};
 use vmss2core_formats::notes::Registers64;
 
-/// Reads the record of processor `index`.
-pub(super) fn read(source: &Source, header: &Header, index: u32) -> Result<Vcpu, OpenError> {
-    let mut first = [0; size_of::<VcpuState1>()];
-    let mut second = [0; size_of::<VcpuState2>()];
-    let at = header.record_offset(index);
-    source.read(at, &mut first)?;
-    source.read(
-        at.saturating_add(first.len() as u64).saturating_add(header.version.gap),
-        &mut second,
-    )?;
-    let mut x86 = x86::Registers::default();
-    if let Ok(state) = VcpuState1::ref_from_bytes(&first) {
-        x86.control = control(state);
-        x86.idtr = DescriptorTable { base: Some(state.idt_base.get()), limit: None };
+impl Header {
+    /// The architecture of all versions that are known.
+    pub(super) const ARCH: &dyn Arch = &x86::X86;
+
+    /// Reads the record of processor `index`.
+    pub(super) fn vcpu(&self, source: &Source, index: u32) -> Result<Vcpu, OpenError> {
+        let mut first = [0; size_of::<VcpuState1>()];
+        let mut second = [0; size_of::<VcpuState2>()];
+        let at = self.record_offset(index);
+        source.read(at, &mut first)?;
+        source.read(
+            at.saturating_add(first.len() as u64).saturating_add(self.version.gap),
+            &mut second,
+        )?;
+        let mut x86 = x86::Registers::default();
+        if let Ok(state) = VcpuState1::ref_from_bytes(&first) {
+            x86.control = control(state);
+            x86.idtr = DescriptorTable { base: Some(state.idt_base.get()), limit: None };
+        }
+        if let Ok(state) = VcpuState2::ref_from_bytes(&second) {
+            set_user_regs(&mut x86, &state.regs);
+        }
+        Ok(Vcpu { index, halted: None, registers: Registers::X86(Box::new(x86)) })
     }
-    if let Ok(state) = VcpuState2::ref_from_bytes(&second) {
-        set_user_regs(&mut x86, &state.regs);
-    }
-    Ok(Vcpu { index, halted: None, registers: Registers::X86(Box::new(x86)) })
 }
 
 fn control(state: &VcpuState1) -> ControlRegisters {

@@ -1,5 +1,7 @@
 //! What a file says about the machine, and what else can be got out of it.
 
+use vmss2core_machine::Arch;
+
 use super::*;
 
 const CONFIGURATION: &str = "\

@@ -3,15 +3,14 @@
 //! Which debugger reads which was tried with gdb 13, lldb 19, crash 9 and drgn;
 //! sizes must be exact, and nothing may follow the last note.
 
-use vmss2core_machine::Vcpu;
+use vmss2core_machine::{Scope, Table, Vcpu, Width};
 use zerocopy::IntoBytes;
 
 use super::Machine;
-use crate::x86::fpu;
-use vmss2core_formats::notes::{NT_NAMED, Nhdr, QEMU, VMCOREINFO};
+use crate::arch;
+use vmss2core_formats::notes::{NT_NAMED, Nhdr, VMCOREINFO};
 
 mod process;
-mod qemu;
 mod thread;
 
 pub(crate) use process::ProcessInfo;
@@ -21,8 +20,15 @@ pub(crate) use thread::{Family, ThreadStatus, low};
 const PROCESS_NAME: &[u8] = b"GuestVM";
 
 /// The content of a PT_NOTE segment.
-#[derive(Default)]
-pub(crate) struct Notes(Vec<u8>);
+pub(crate) struct Notes {
+    bytes: Vec<u8>,
+    machine: Machine,
+    /// The registers of threads of this machine.
+    table: Table,
+}
+
+/// The number of the system call of a thread that is in none.
+const NO_SYSTEM_CALL: u64 = u64::MAX;
 
 /// Notes and their parts begin at multiples of 4.
 fn padded(len: usize) -> usize {
@@ -30,8 +36,14 @@ fn padded(len: usize) -> usize {
 }
 
 impl Notes {
+    pub(crate) fn new(machine: Machine) -> Self {
+        let width = if machine.is_64_bit { Width::Bits64 } else { Width::Bits32 };
+        let table = machine.arch.table(width, Scope::Programs, &[]);
+        Self { bytes: Vec::new(), machine, table }
+    }
+
     pub(crate) fn into_bytes(self) -> Vec<u8> {
-        self.0
+        self.bytes
     }
 
     /// Notes are built from fixed structures and texts of a few KiB; one that
@@ -43,51 +55,50 @@ impl Notes {
             return;
         };
         let header = Nhdr { n_namesz: namesz.into(), n_descsz: descsz.into(), n_type: kind.into() };
-        self.0.extend_from_slice(header.as_bytes());
-        self.0.extend_from_slice(name);
-        self.0.push(0);
+        self.bytes.extend_from_slice(header.as_bytes());
+        self.bytes.extend_from_slice(name);
+        self.bytes.push(0);
         self.pad();
-        self.0.extend_from_slice(desc);
+        self.bytes.extend_from_slice(desc);
         self.pad();
     }
 
     fn pad(&mut self) {
-        self.0.resize(padded(self.0.len()), 0);
+        self.bytes.resize(padded(self.bytes.len()), 0);
     }
 
     /// The process that a core of a whole guest passes for.
-    pub(crate) fn guest(&mut self, machine: Machine, pid: u32) {
-        self.process(
-            machine,
-            &ProcessInfo {
-                letter: b'R',
-                pid,
-                name: PROCESS_NAME,
-                arguments: PROCESS_NAME,
-                ..ProcessInfo::default()
-            },
-        );
+    pub(crate) fn guest(&mut self, pid: u32) {
+        self.process(&ProcessInfo {
+            letter: b'R',
+            pid,
+            name: PROCESS_NAME,
+            arguments: PROCESS_NAME,
+            ..ProcessInfo::default()
+        });
     }
 
     /// A vCPU as a thread, with all the state that debuggers can show.
-    pub(crate) fn vcpu(&mut self, machine: Machine, vcpu: &Vcpu, pid: u32) {
-        let Some(cpu) = vcpu.x86() else { return };
-        let has_fp = cpu.fpu.as_ref().is_some_and(|state| fpu::fxsave(state).is_some());
-        self.status(machine, &ThreadStatus { has_fp, ..ThreadStatus::of_vcpu(cpu, pid) });
-        self.vectors(machine, cpu);
+    pub(crate) fn vcpu(&mut self, vcpu: &Vcpu, pid: u32) {
+        self.vcpu_with(vcpu, pid, arch::has_floating_point(&vcpu.registers));
+        self.vectors(&vcpu.registers);
     }
 
     /// The same with the registers that NT_PRSTATUS has, alone.
-    pub(crate) fn vcpu_status(&mut self, machine: Machine, vcpu: &Vcpu, pid: u32) {
-        if let Some(cpu) = vcpu.x86() {
-            self.status(machine, &ThreadStatus::of_vcpu(cpu, pid));
-        }
+    pub(crate) fn vcpu_status(&mut self, vcpu: &Vcpu, pid: u32) {
+        self.vcpu_with(vcpu, pid, false);
+    }
+
+    /// A vCPU that passes for a thread.
+    fn vcpu_with(&mut self, vcpu: &Vcpu, tid: u32, has_fp: bool) {
+        let registers = &vcpu.registers.clone().with_system_call(NO_SYSTEM_CALL);
+        self.status(&ThreadStatus { registers, tid, family: Family::default(), has_fp });
     }
 
     /// The note that crash takes control registers and descriptor tables from.
-    pub(crate) fn qemu(&mut self, vcpu: &Vcpu) {
-        if let Some(x86) = vcpu.x86() {
-            self.push(QEMU, NT_NAMED, qemu::state(x86).as_bytes());
+    pub(crate) fn control(&mut self, vcpu: &Vcpu) {
+        if let Some(note) = arch::control(&vcpu.registers) {
+            self.push(note.name, note.kind, &note.bytes);
         }
     }
 
@@ -95,6 +106,6 @@ impl Notes {
     pub(crate) fn vmcoreinfo(&mut self, text: &str) -> usize {
         self.push(VMCOREINFO, NT_NAMED, text.as_bytes());
         // Only the padding lies behind it.
-        self.0.len().saturating_sub(padded(text.len()))
+        self.bytes.len().saturating_sub(padded(text.len()))
     }
 }

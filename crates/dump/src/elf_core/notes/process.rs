@@ -3,7 +3,6 @@
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::super::Machine;
 use super::{Family, Notes, low};
 use vmss2core_formats::notes::{CORE, NT_PRPSINFO, Prpsinfo32, Prpsinfo64};
 
@@ -25,11 +24,26 @@ pub(crate) struct ProcessInfo<'a> {
 
 impl Notes {
     /// NT_PRPSINFO: one per file, a second would start a new thread in lldb.
-    pub(crate) fn process(&mut self, machine: Machine, info: &ProcessInfo<'_>) {
+    pub(crate) fn process(&mut self, info: &ProcessInfo<'_>) {
         let ppid_pgrp_sid = info.family.map(U32::new);
         let zombie = u8::from(info.letter == b'Z');
         let (fname, psargs) = (cut(info.name), cut(info.arguments));
-        if machine == Machine::I386 {
+        if self.machine.is_64_bit {
+            let info = Prpsinfo64 {
+                state: info.state,
+                sname: info.letter,
+                zombie,
+                nice: info.nice,
+                flag: info.flags.into(),
+                uid_gid: info.uid_gid.map(U32::new),
+                pid: info.pid.into(),
+                ppid_pgrp_sid,
+                fname,
+                psargs,
+                ..Prpsinfo64::new_zeroed()
+            };
+            self.push(CORE, NT_PRPSINFO, info.as_bytes());
+        } else {
             // What does not fit is the overflow user, 65534.
             let short = |id: u32| U16::new(u16::try_from(id).unwrap_or(0xfffe));
             let info = Prpsinfo32 {
@@ -43,21 +57,6 @@ impl Notes {
                 ppid_pgrp_sid,
                 fname,
                 psargs,
-            };
-            self.push(CORE, NT_PRPSINFO, info.as_bytes());
-        } else {
-            let info = Prpsinfo64 {
-                state: info.state,
-                sname: info.letter,
-                zombie,
-                nice: info.nice,
-                flag: info.flags.into(),
-                uid_gid: info.uid_gid.map(U32::new),
-                pid: info.pid.into(),
-                ppid_pgrp_sid,
-                fname,
-                psargs,
-                ..Prpsinfo64::new_zeroed()
             };
             self.push(CORE, NT_PRPSINFO, info.as_bytes());
         }

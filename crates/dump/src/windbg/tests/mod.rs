@@ -19,7 +19,7 @@ use vmss2core_mem::{Problem, Severity};
 
 use self::guests::Guest;
 use self::reader::{Dump, Kernel};
-use crate::test_support::{Scratch, write_to};
+use crate::tests::support::{Scratch, write_to};
 use crate::{DumpError, Silent, Summary};
 
 /// What is left of a dump, and the directory it is in.

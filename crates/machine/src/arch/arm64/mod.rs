@@ -2,8 +2,11 @@
 
 mod table;
 
+use vmss2core_mem::Found;
+
 use super::table::{Scope, Table, Width};
 use super::{Arch, Privilege};
+use crate::paging::PagingMode;
 
 /// Registers of a 64-bit Arm processor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,6 +86,18 @@ impl Arch for Arm64 {
 
     fn triple_name(&self, _: Width) -> &'static str {
         "aarch64"
+    }
+
+    fn elf_machine(&self, _: Width) -> u16 {
+        183
+    }
+
+    fn only_width(&self) -> Option<Width> {
+        Some(Width::Bits64)
+    }
+
+    fn assumed_paging(&self) -> Option<Found<PagingMode>> {
+        None
     }
 
     fn registers_at(&self, pc: u64) -> super::Registers {

@@ -40,15 +40,25 @@ fn core() -> Vec<RegisterDef> {
         name: format!("x{index}"),
         // The frame pointer.
         is_first: index == 29,
+        slot: Some(index),
         index,
         ..register("", |of, index| of.general.get(index).copied().flatten())
     });
     let rest = [
-        RegisterDef { kind: "data_ptr", is_first: true, ..register("sp", |of, _| of.sp) },
-        RegisterDef { kind: "code_ptr", is_first: true, ..register("pc", |of, _| of.pc) },
-        RegisterDef { kind: "int32", bits: 32, ..register("cpsr", |of, _| of.pstate) },
+        RegisterDef { slot: Some(31), ..first("data_ptr", register("sp", |of, _| of.sp)) },
+        RegisterDef { slot: Some(32), ..first("code_ptr", register("pc", |of, _| of.pc)) },
+        RegisterDef {
+            kind: "int32",
+            bits: 32,
+            slot: Some(33),
+            ..register("cpsr", |of, _| of.pstate)
+        },
     ];
     general.chain(rest).collect()
+}
+
+fn first(kind: &'static str, register: RegisterDef) -> RegisterDef {
+    RegisterDef { kind, is_first: true, ..register }
 }
 
 fn system() -> Vec<RegisterDef> {
@@ -67,6 +77,7 @@ fn register(name: &str, get: fn(&Registers, usize) -> Option<u64>) -> RegisterDe
         kind: "int64",
         group: None,
         is_first: false,
+        slot: None,
         getter: Getter::Arm64(get),
         index: 0,
     }
@@ -105,5 +116,16 @@ mod tests {
             ("TTBR1_EL1", 0x4120_0000),
         ];
         assert_eq!(known, want);
+    }
+
+    /// `struct user_pt_regs` of Linux: 31 general registers, SP, PC and PSTATE.
+    #[test]
+    fn the_registers_of_a_core_have_the_order_of_linux() {
+        let mut arm64 = Registers { pc: Some(7), sp: Some(8), ..Registers::default() };
+        arm64.general[30] = Some(9);
+        let bytes = table(Scope::Programs).user_registers(&arch::Registers::Arm64(Box::new(arm64)));
+        let words: Vec<u64> =
+            bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
+        assert_eq!((words.len(), &words[29..]), (34, &[0, 9, 8, 7, 0][..]));
     }
 }

@@ -1,8 +1,11 @@
 //! 32- and 64-bit x86.
 
+use vmss2core_mem::Found;
+
 use super::Arch;
 use super::table::{Scope, Table, Width};
 use crate::Vcpu;
+use crate::paging::PagingMode;
 
 pub mod entry;
 #[doc(hidden)]
@@ -45,6 +48,18 @@ impl Arch for X86 {
 
     fn triple_name(&self, width: Width) -> &'static str {
         if width == Width::Bits64 { "x86_64" } else { "i386" }
+    }
+
+    fn elf_machine(&self, width: Width) -> u16 {
+        if width == Width::Bits64 { 62 } else { 3 }
+    }
+
+    fn only_width(&self) -> Option<Width> {
+        None
+    }
+
+    fn assumed_paging(&self) -> Option<Found<PagingMode>> {
+        Some(Found::new(modes::FOUR_LEVEL, "64-bit with 4 levels assumed"))
     }
 
     fn registers_at(&self, pc: u64) -> super::Registers {
@@ -96,8 +111,18 @@ impl Registers {
         self.other_msrs.iter().map(msr).collect()
     }
 
+    /// What CR0.PE and EFER.LMA say.
+    pub(super) fn width(&self) -> Option<Width> {
+        const LMA: u64 = 1 << 10;
+        if self.is_in_real_mode() {
+            return Some(Width::Bits16);
+        }
+        let efer = self.msrs.efer?;
+        Some(if efer & LMA == 0 { Width::Bits32 } else { Width::Bits64 })
+    }
+
     /// Whether CR0.PE is clear.
-    pub(super) fn is_in_real_mode(&self) -> bool {
+    fn is_in_real_mode(&self) -> bool {
         self.control.cr0.is_some_and(|cr0| cr0 & 1 == 0)
     }
 }

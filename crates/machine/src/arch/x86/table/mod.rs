@@ -48,7 +48,7 @@ fn of_groups(width: Width, groups: &[Group]) -> Table {
     let feature = |group: &Group| Feature {
         name: name(*group),
         types: types(*group),
-        registers: registers(width, *group),
+        registers: with_slots(registers(width, *group), width),
     };
     // gdb refuses a feature that has none of its registers, as bases of segments have
     // none in 32-bit guests.
@@ -63,6 +63,27 @@ fn of_groups(width: Width, groups: &[Group]) -> Table {
         system: groups.contains(&Group::Linux).then_some("GNU/Linux"),
         features: features.collect(),
     }
+}
+
+/// `user_regs_struct` of Linux for 64-bit programs.
+const USER_64: [&str; 27] = [
+    "r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi",
+    "rdi", "orig_rax", "rip", "cs", "eflags", "rsp", "ss", "fs_base", "gs_base", "ds", "es", "fs",
+    "gs",
+];
+
+/// The same for 32-bit programs.
+const USER_32: [&str; 17] = [
+    "ebx", "ecx", "edx", "esi", "edi", "ebp", "eax", "ds", "es", "fs", "gs", "orig_eax", "eip",
+    "cs", "eflags", "esp", "ss",
+];
+
+fn with_slots(mut registers: Vec<RegisterDef>, width: Width) -> Vec<RegisterDef> {
+    let names: &[&str] = if width == Width::Bits64 { &USER_64 } else { &USER_32 };
+    for register in &mut registers {
+        register.slot = names.iter().position(|name| *name == register.name);
+    }
+    registers
 }
 
 /// The name by which gdb knows a group.
@@ -252,6 +273,7 @@ fn register(name: &str, bits: u32, value: fn(&Registers, usize) -> Option<u128>)
         kind: if bits == 64 { "int64" } else { "int32" },
         group: None,
         is_first: false,
+        slot: None,
         getter: Getter::X86(value),
         index: 0,
     }
@@ -368,5 +390,19 @@ mod tests {
         let registers = arch::Registers::from(x86).without(&["rbx"]);
         let x86 = registers.x86().unwrap();
         assert_eq!((x86.gpr(Gpr::Rbx), x86.gpr(Gpr::Rbp)), (None, Some(8)));
+    }
+
+    /// Every word has a register, and none has two.
+    #[test]
+    fn the_registers_of_a_core_fill_their_structure() {
+        for (width, want) in [(Width::Bits64, 27), (Width::Bits32, 17)] {
+            let table = table(width, Scope::Programs, &[]);
+            let mut slots: Vec<usize> = table.registers().filter_map(|def| def.slot).collect();
+            slots.sort_unstable();
+            assert!(slots.into_iter().eq(0..want), "{width:?}");
+        }
+        let x86 = Registers { rip: Some(7), system_call: Some(u64::MAX), ..Registers::default() };
+        let bytes = table(Width::Bits32, Scope::Programs, &[]).user_registers(&x86.into());
+        assert_eq!(&bytes[44..52], [0xff, 0xff, 0xff, 0xff, 7, 0, 0, 0], "orig_eax, eip");
     }
 }

@@ -8,7 +8,7 @@ use crate::source::Source;
 /// The first KiB holds 256 interrupt vectors, which the BIOS points into its
 /// own segment; operating systems leave that page alone. Vectors of extension
 /// ROMs and boot loaders differ, so a good part is enough.
-pub(super) fn is_memory(source: &Source) -> Result<bool, OpenError> {
+pub(in crate::flat) fn is_memory(source: &Source) -> Result<bool, OpenError> {
     if source.len < 1 << 20 {
         return Ok(false);
     }

@@ -1,22 +1,23 @@
 //! Registers of a vCPU in the forms that Windows keeps them in.
 
 use vmss2core_guest::windows::WindowsCpu;
-use vmss2core_machine::x86;
-use vmss2core_machine::x86::{DescriptorTable, Gpr};
+use vmss2core_machine::Registers;
+use vmss2core_machine::x86::{self, DescriptorTable, Gpr};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use crate::x86::fpu;
+use crate::arch::x86::fpu;
+use crate::windbg::header::low;
 use vmss2core_formats::dmp::{
     CONTEXT_AMD64, CONTEXT_I386, Context32, Context64, SPECIAL64_WITH_XCR0, Special32, Special64,
 };
 
 /// A `CONTEXT` with the parts that a header wants of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Context {
-    pub(super) bytes: Vec<u8>,
-    pub(super) instruction: u64,
-    pub(super) stack: u64,
+pub(in crate::windbg) struct Context {
+    pub(in crate::windbg) bytes: Vec<u8>,
+    pub(in crate::windbg) instruction: u64,
+    pub(in crate::windbg) stack: u64,
 }
 
 /// Control, integer and segment registers.
@@ -27,20 +28,21 @@ const EXTENDED: u32 = 0x20;
 
 impl Context {
     /// Bytes of the structure.
-    pub(super) fn len_bytes(is_64_bit: bool) -> usize {
+    pub(in crate::windbg) fn len_bytes(is_64_bit: bool) -> usize {
         if is_64_bit { size_of::<Context64>() } else { size_of::<Context32>() }
     }
 
     /// The registers of a vCPU. Those that are not known are 0, but for
     /// segments: a debugger takes a code segment of 0 for 16-bit code.
-    pub(super) fn of_vcpu(vcpu: &x86::Registers, is_64_bit: bool) -> Self {
+    pub(in crate::windbg) fn of_vcpu(registers: &Registers, is_64_bit: bool) -> Option<Self> {
+        let vcpu = registers.x86()?;
         let bytes = if is_64_bit { context64(vcpu) } else { context32(vcpu) };
         let stack = vcpu.gpr(Gpr::Rsp).unwrap_or(0);
-        Self { bytes, instruction: vcpu.rip.unwrap_or(0), stack }
+        Some(Self { bytes, instruction: vcpu.rip.unwrap_or(0), stack })
     }
 
     /// One that Windows itself saved, if it looks like one of the kernel.
-    pub(super) fn saved(bytes: Vec<u8>, is_64_bit: bool) -> Option<Self> {
+    pub(in crate::windbg) fn saved(bytes: Vec<u8>, is_64_bit: bool) -> Option<Self> {
         let (is_valid, instruction, stack) = if is_64_bit {
             let context = Context64::ref_from_bytes(&bytes).ok()?;
             let is_valid = context.flags.get() & CONTEXT_AMD64 != 0;
@@ -151,8 +153,13 @@ fn context32(vcpu: &x86::Registers) -> Vec<u8> {
     context.as_bytes().to_vec()
 }
 
+/// The register with the root of page tables.
+pub(in crate::windbg) fn root_register(registers: &Registers) -> Option<u64> {
+    registers.x86()?.control.cr3
+}
+
 /// Bytes of `KSPECIAL_REGISTERS` that we fill, for a processor.
-pub(super) fn special_len(cpu: &WindowsCpu, is_64_bit: bool) -> usize {
+pub(in crate::windbg) fn special_len(cpu: &WindowsCpu, is_64_bit: bool) -> usize {
     if !is_64_bit {
         return size_of::<Special32>();
     }
@@ -167,12 +174,13 @@ pub(super) fn special_len(cpu: &WindowsCpu, is_64_bit: bool) -> usize {
 }
 
 /// Puts what is known into the `KSPECIAL_REGISTERS` that are in memory.
-pub(super) fn set_special(
+pub(in crate::windbg) fn set_special(
     bytes: &mut Vec<u8>,
-    vcpu: &x86::Registers,
+    registers: &Registers,
     cpu: &WindowsCpu,
     cr3: Option<u64>,
 ) {
+    let Some(vcpu) = registers.x86() else { return };
     if bytes.len() < SPECIAL64_WITH_XCR0 {
         if let Ok(special) = Special32::mut_from_bytes(bytes) {
             special32(special, vcpu, cr3);
@@ -270,9 +278,4 @@ fn set16(to: &mut U16, known: Option<u16>) {
     if let Some(value) = known {
         *to = U16::new(value);
     }
-}
-
-/// The low half of a register.
-pub(super) fn low(value: u64) -> u32 {
-    (value & 0xffff_ffff) as u32
 }

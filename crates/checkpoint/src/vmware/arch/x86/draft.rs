@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use vmss2core_machine::arm64;
-
+use super::fpu::FpuTags;
 use super::gpregs;
 use super::registers::{Form, Register};
-use super::x86::FpuTags;
 
 /// What was read for one processor.
 #[derive(Default)]
@@ -41,13 +39,5 @@ impl Draft {
     /// A register's value, unless only its low half is known.
     fn full(&self, register: Register) -> Option<u64> {
         self.registers.get(&register).filter(|(form, _)| *form != Form::LowHalf).map(|(_, v)| *v)
-    }
-
-    pub(super) fn arm64(&self) -> arm64::Registers {
-        // Which of the two tables the tag without a sibling means is not known;
-        // what uses it as the kernel's root finds the kernel.
-        let ttbr1_el1 = self.get(Register::Ttbr(1)).or_else(|| self.get(Register::Ttbr(0)));
-        let system = arm64::SystemRegisters { ttbr1_el1, ..arm64::SystemRegisters::default() };
-        arm64::Registers { system, ..arm64::Registers::default() }
     }
 }

@@ -1,14 +1,20 @@
 //! QEMU's note about a processor, which crash reads.
 
 use vmss2core_machine::x86::{self, DescriptorTable, Gpr, SegmentRegister};
-use zerocopy::FromZeros;
 use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromZeros, IntoBytes};
 
-use super::low;
-use vmss2core_formats::notes::{QemuCpuState, QemuSegment};
+use crate::arch::Note;
+use crate::elf_core::low;
+use vmss2core_formats::notes::{NT_NAMED, QEMU, QemuCpuState, QemuSegment};
+
+/// The note about a processor.
+pub(in crate::arch) fn note(x86: &x86::Registers) -> Note {
+    Note { name: QEMU, kind: NT_NAMED, bytes: state(x86).as_bytes().to_vec() }
+}
 
 /// Registers that are not known read as 0.
-pub(super) fn state(x86: &x86::Registers) -> QemuCpuState {
+fn state(x86: &x86::Registers) -> QemuCpuState {
     const ORDER: [Gpr; 16] = [
         Gpr::Rax,
         Gpr::Rbx,

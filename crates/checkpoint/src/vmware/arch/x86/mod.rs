@@ -1,15 +1,29 @@
-//! What the tags of an x86 processor add up to.
+//! x86: what the tags of a processor add up to, and where memory lies.
 
 use vmss2core_machine::x86::{self, DescriptorTable, SegmentRegister, SegmentRegisters};
 
-mod fpu;
-pub(super) mod msrs;
+use std::ops::Range;
 
-pub(super) use fpu::FpuTags;
+use vmss2core_machine::{Arch, Vcpu};
 
-use super::draft::Draft;
-use super::registers::{Register, Table, TablePart};
+use super::StateArch;
+use crate::inventory::Inventory;
+use crate::vmware::facts;
+use crate::vmware::problems::Problems;
+use crate::vmware::regions::{Hole, Layout, MAX_END};
+use draft::Draft;
 use msrs::Msr;
+use registers::{Register, Table, TablePart};
+
+mod collected;
+mod draft;
+mod fpu;
+mod gpregs;
+mod msrs;
+mod registers;
+
+/// Where the PCI hole is, unless the configuration moves it.
+const PCI_HOLE: Range<u64> = 3 << 30..4 << 30;
 
 /// Positions in the segment tags.
 const CS: u8 = 1;
@@ -22,8 +36,33 @@ const RIGHTS: u64 = 0x00f0_ff00;
 /// The limit counts pages.
 const GRANULARITY: u64 = 1 << 23;
 
+pub(super) struct X86;
+
+impl StateArch for X86 {
+    fn arch(&self) -> &'static dyn Arch {
+        &x86::X86
+    }
+
+    /// What no other is.
+    fn is_meant(&self, _: &Inventory) -> bool {
+        true
+    }
+
+    fn vcpus(&self, inventory: &Inventory, problems: &mut Problems) -> Vec<Vcpu> {
+        collected::read(inventory, problems)
+    }
+
+    /// From 0, with a hole; configured or the usual one.
+    fn layout(&self, inventory: &Inventory) -> Layout {
+        let configured = facts::pci_hole(inventory).filter(|hole| hole.end <= MAX_END / 2);
+        let source = if configured.is_some() { "as configured" } else { "where it usually is" };
+        let hole = Hole { range: configured.unwrap_or(PCI_HOLE), source };
+        Layout { start: 0, hole: Some(hole) }
+    }
+}
+
 impl Draft {
-    pub(in crate::vmware) fn x86(&self) -> x86::Registers {
+    fn x86(&self) -> x86::Registers {
         let mut x86 = x86::Registers::default();
         for (number, slot) in (0..).zip(&mut x86.general) {
             *slot = self.get(Register::General(number));

@@ -9,10 +9,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use vmss2core_machine::x86::entry::{ADDRESS, LARGE, PRESENT, WRITE};
 use vmss2core_mem::PAGE_SIZE;
 
-use super::layout::Layout;
 use crate::OpenError;
+use crate::flat::evidence::Evidence;
+use crate::flat::layout::Layout;
 use crate::source::{Source, is_zero};
 
 /// Bytes read at a time.
@@ -36,38 +38,15 @@ const MOST_BEYOND: usize = 1 << 16;
 /// Tables followed from one root under one layout.
 const MAX_TABLES: u32 = 2048;
 
-const PRESENT: u64 = 1;
-const WRITABLE: u64 = 1 << 1;
-const LARGE: u64 = 1 << 7;
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-
 /// Zero in every present entry of the systems known: addresses over 64 TiB,
 /// bits that only some systems use, protection keys.
 const NEVER_SET: u64 = 0x7bff_c000_0000_0000;
 
-/// What was found under one layout.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Evidence {
-    /// Roots whose pointers lead to tables.
-    pub(super) roots: u64,
-    /// Pointers that lead to tables.
-    pub(super) good: u64,
-    /// Pointers that do not.
-    pub(super) bad: u64,
-    /// The first table beyond the end of the image to which roots lead that are
-    /// otherwise flawless.
-    pub(super) beyond: Option<u64>,
-}
-
-impl Evidence {
-    /// How much speaks for the layout, to be compared.
-    pub(super) fn weight(&self) -> i128 {
-        i128::from(self.good).saturating_sub(i128::from(self.bad))
-    }
-}
-
 /// What speaks for each of `layouts`, in their order.
-pub(super) fn survey(source: &Source, layouts: &[Layout]) -> Result<Vec<Evidence>, OpenError> {
+pub(in crate::flat) fn survey(
+    source: &Source,
+    layouts: &[Layout],
+) -> Result<Vec<Evidence>, OpenError> {
     let mut walks: Vec<Walk<'_>> = layouts.iter().map(|layout| Walk::new(source, layout)).collect();
     for at in chunks(source.len, layouts) {
         let len = CHUNK.min(source.len.saturating_sub(at));
@@ -142,7 +121,7 @@ fn entries(page: &[u8; 4096]) -> Vec<u64> {
 /// the upper half: every system maps its kernel there.
 fn long_mode_root(entries: &[u64]) -> Option<Root> {
     let used = || entries.iter().filter(|entry| **entry != 0);
-    let is_pointer = |entry: &u64| is_table_pointer(*entry) && entry & WRITABLE != 0;
+    let is_pointer = |entry: &u64| is_table_pointer(*entry) && entry & WRITE != 0;
     let kernel_half = entries.get(256..)?.iter().any(|entry| *entry != 0);
     let plausible = kernel_half && used().count() <= 400 && used().all(is_pointer);
     plausible.then(|| Root { pointers: used().map(|entry| entry & ADDRESS).collect(), levels: 2 })

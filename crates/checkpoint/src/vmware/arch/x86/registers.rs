@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::x86::msrs::{self, Msr};
+use super::msrs::{self, Msr};
 use crate::inventory::{Item, ItemKind};
 
 /// One register, or a part of one.
@@ -36,8 +36,6 @@ pub(super) enum Register {
     InSmm,
     /// Not 0 while it runs a guest of its own.
     InNestedGuest,
-    /// Arm's translation table bases 0 and 1.
-    Ttbr(u8),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,7 +76,6 @@ impl fmt::Display for Register {
             Self::Halted => f.write_str("the halt state"),
             Self::InSmm => f.write_str("system management mode"),
             Self::InNestedGuest => f.write_str("the state of nested guests"),
-            Self::Ttbr(n) => write!(f, "ttbr{n}_el1"),
         }
     }
 }
@@ -195,8 +192,6 @@ pub(super) fn meaning(item: &Item) -> Option<Meaning> {
         ("xsave:subleaf", [_, n]) => Some(Meaning::Fpu(FpuPart::Component(*n))),
         (name, [_]) if is_last_word(name, "inSMM") => whole(Register::InSmm, Form::Tag),
         (name, [_]) if is_last_word(name, "hvState") => whole(Register::InNestedGuest, Form::Tag),
-        ("hv:ttbrEL1[0]", [_]) | ("hv:ttbrEL1", [_, 0]) => whole(Register::Ttbr(0), Form::Tag),
-        ("hv:ttbrEL1[1]", [_]) | ("hv:ttbrEL1", [_, 1]) => whole(Register::Ttbr(1), Form::Tag),
         (name, [_]) => general(name),
         _ => None,
     }

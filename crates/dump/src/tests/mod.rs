@@ -1,0 +1,3 @@
+//! What tests of all formats share.
+
+pub(crate) mod support;

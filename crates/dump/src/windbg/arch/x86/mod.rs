@@ -1,0 +1,3 @@
+//! x86.
+
+pub(in crate::windbg) mod context;
