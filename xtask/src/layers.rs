@@ -5,6 +5,7 @@ mod library;
 mod modules;
 mod options;
 mod paths;
+mod processors;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -66,6 +67,9 @@ const CHECKED: &str =
 /// Which do not: they handle none that a user gives.
 const UNCHECKED: [&str; 2] = ["vmss2core-lab", "xtask"];
 
+/// Which may name any processor anywhere: layouts of files, test guests, and this.
+const ANY_PROCESSOR: [&str; 3] = ["vmss2core-formats", "vmss2core-lab", "xtask"];
+
 /// Fails with every arrow that points the wrong way.
 pub(crate) fn run(root: &Path) -> Result<()> {
     let output = Command::new(env!("CARGO"))
@@ -92,6 +96,13 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     );
     let wrong = modules::wrong_lines(root)?;
     ensure!(wrong.is_empty(), "modules that are to stay apart:\n{}", wrong.join("\n"));
+    let wrong = packages.iter().map(|package| wrong_processors(root, package));
+    let wrong = wrong.collect::<Result<Vec<_>>>()?.concat();
+    ensure!(
+        wrong.is_empty(),
+        "processors are named below folders of their name only:\n{}",
+        wrong.join("\n")
+    );
     println!("layers: {} crates, all arrows point the right way", packages.len());
     Ok(())
 }
@@ -122,6 +133,21 @@ fn wrong_lines(package: &Value) -> Result<Vec<String>> {
     let roots = targets.iter().filter(is_lib).filter_map(|target| target["src_path"].as_str());
     let found =
         roots.map(|root| library::wrong_lines(Path::new(root), package["name"] == "vmss2core"));
+    Ok(found.collect::<Result<Vec<_>>>()?.concat())
+}
+
+/// What names a processor where it does not belong.
+fn wrong_processors(root: &Path, package: &Value) -> Result<Vec<String>> {
+    if ANY_PROCESSOR.iter().any(|name| package["name"] == *name) {
+        return Ok(Vec::new());
+    }
+    let targets = package["targets"].as_array().map_or(&[][..], Vec::as_slice);
+    let is_ours = |target: &&Value| {
+        let kinds = target["kind"].as_array().map_or(&[][..], Vec::as_slice);
+        kinds.iter().any(|kind| kind == "lib" || kind == "bin")
+    };
+    let roots = targets.iter().filter(is_ours).filter_map(|target| target["src_path"].as_str());
+    let found = roots.map(|file| processors::wrong_lines(root, Path::new(file)));
     Ok(found.collect::<Result<Vec<_>>>()?.concat())
 }
 

@@ -67,7 +67,7 @@ pub(super) fn all_code(text: &str) -> Vec<(usize, &str)> {
 }
 
 /// A file and the modules that it declares, all the way down, without those of tests.
-fn modules(file: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn modules(file: &Path) -> Result<Vec<PathBuf>> {
     let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
     let mut found = vec![file.to_owned()];
     let mut before = "";
@@ -83,9 +83,10 @@ fn modules(file: &Path) -> Result<Vec<PathBuf>> {
 
 /// The module that a line declares to be in a file of its own.
 fn declared(line: &str) -> Option<&str> {
-    let words =
-        line.trim_start().trim_start_matches("pub(crate) ").trim_start_matches("pub(super) ");
-    words.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';')
+    let line = line.trim_start();
+    let inside = line.strip_prefix("pub(").and_then(|rest| Some(rest.split_once(") ")?.1));
+    let words = inside.unwrap_or_else(|| line.trim_start_matches("pub "));
+    words.strip_prefix("mod ")?.strip_suffix(';')
 }
 
 fn below(file: &Path, name: &str) -> Option<PathBuf> {

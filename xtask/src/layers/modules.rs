@@ -27,7 +27,7 @@ const APART: &[Apart] = &[
         source: "crates/dump/src",
         modules: &["elf", "kdump", "windbg", "raw", "process"],
         shared: &[
-            "choice", "elf_core", "engine", "error", "files", "job", "output", "views", "x86",
+            "arch", "choice", "elf_core", "engine", "error", "files", "job", "output", "views",
         ],
     },
 ];

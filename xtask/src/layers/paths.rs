@@ -71,7 +71,7 @@ fn tree<'t>(
 }
 
 /// Names, `::`, and every other sign by itself.
-fn tokens(line: &str) -> impl Iterator<Item = &str> {
+pub(super) fn tokens(line: &str) -> impl Iterator<Item = &str> {
     let mut rest = line;
     std::iter::from_fn(move || {
         rest = rest.trim_start();

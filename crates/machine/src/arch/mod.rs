@@ -1,8 +1,9 @@
 //! Processors: one folder for each architecture.
 //!
-//! To add one: a folder here with `Registers` (each an `Option`), its `table` of registers,
-//! its page tables (`levels` and a decoder of entries) and its [`Arch`]; a variant of
-//! [`Registers`] and a line in [`ARCHES`].
+//! To add one: a folder here with `Registers` (each an `Option`), its `table` of registers
+//! with their places in cores, its paging modes (levels, each with a decoder of entries)
+//! and its [`Arch`]; a variant of [`Registers`] and a line in [`ARCHES`]. Then what it is to
+//! the layers above, each of which has a list in an `arch/mod.rs`.
 
 use vmss2core_mem::{Found, Gva, PhysicalMemory};
 
