@@ -1,7 +1,7 @@
 //! What `vmss2core dmesg` prints.
 
 use serde::Serialize;
-use vmss2core_guest::linux::{Clock, LEVELS, Log, Record};
+use vmss2core_guest::model::{Clock, LEVELS, Log, Record};
 use vmss2core_mem::Problem;
 
 use crate::info::{Known, ProblemInfo, problem_info};

@@ -14,7 +14,7 @@ use vmss2core_mem::{Found, Problem};
 use crate::cpu::Cpu;
 pub(crate) use crate::linux::GivenFiles;
 use crate::linux::{FileError, LinuxError};
-use crate::model::{Images, Stacks, StacksOf, Tasks};
+use crate::model::{Clock, Images, Log, Stacks, StacksOf, Tasks};
 use crate::windows::WindowsError;
 use crate::{Facts, Which, linux, macos, windows};
 
@@ -114,6 +114,16 @@ pub trait Now: Any + Send + Sync {
 
     /// Stacks in its kernel.
     fn stacks(&self, _of: &StacksOf) -> Option<Result<Stacks, AskError>> {
+        None
+    }
+
+    /// What its kernel has said.
+    fn log(&self) -> Option<Result<Log, AskError>> {
+        None
+    }
+
+    /// What time it is in it; its log may help to tell.
+    fn clock(&self, _log: Option<&Log>) -> Option<Clock> {
         None
     }
 

@@ -33,7 +33,7 @@ mod task;
 mod time;
 mod uts;
 
-pub use crate::model::{Backtrace, Frame, FrameKind, StackEnd};
+pub use crate::model::{Backtrace, Caller, Clock, Frame, FrameKind, LEVELS, Log, Record, StackEnd};
 pub use arch::registers::{RegisterFinder, TlsSegment};
 pub(crate) use arch::unwind::fuzz_stacks;
 pub use btf::{Btf, BtfError, ModuleBtf};
@@ -43,7 +43,6 @@ pub use files::{FileError, GivenFiles, KernelFile, ModuleFile, Vmlinux, read_btf
 pub use kernel::{BetterSources, Kernel};
 pub use layout::{Layout, Member, Types};
 pub use learn::{Learned, PageArray};
-pub use log::{Caller, LEVELS, Log, Record};
 pub use modules::{GeneratedCode, Module, ModuleState, Modules, Place, UnwindTables};
 pub use object::Object;
 pub use offsets::{
@@ -63,7 +62,6 @@ pub use task::{
     CommandLine, NoProcess, Task, TaskState, Tasks, ThreadRegisters, living_threads, process_meant,
     processes_asked_for, thread_of_process,
 };
-pub use time::Clock;
 pub use uts::UtsName;
 
 /// Asserts that a seed of fuzzing is what a test makes it from;

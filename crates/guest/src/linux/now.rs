@@ -6,8 +6,8 @@ use vmss2core_mem::Problem;
 
 use super::{Kernel, LinuxError, Module, Task, Tasks, processes_asked_for, thread_of_process};
 use crate::model::{
-    Backtrace, Image, ImageUse, Images, Place, Stack, StackOwner, Stacks, StacksOf, Started,
-    TaskKind,
+    Backtrace, Clock, Image, ImageUse, Images, Log, Place, Stack, StackOwner, Stacks, StacksOf,
+    Started, TaskKind,
 };
 use crate::system::{AskError, Now};
 use crate::{Which, model};
@@ -21,6 +21,14 @@ impl Now for Kernel {
 
     fn stacks(&self, of: &StacksOf) -> Option<Result<Stacks, AskError>> {
         Some(stacks(self, of))
+    }
+
+    fn log(&self) -> Option<Result<Log, AskError>> {
+        Some(Self::log(self).map_err(AskError::from))
+    }
+
+    fn clock(&self, log: Option<&Log>) -> Option<Clock> {
+        Some(Self::clock(self, log))
     }
 
     fn images(&self) -> Option<Images> {

@@ -2,8 +2,7 @@
 
 use vmss2core_mem::Found;
 
-use super::log::Record;
-use super::{Frame, FrameKind, Kernel, Log};
+use super::{Frame, FrameKind, Kernel, Log, Record};
 
 /// What a kernel's trouble is told by, worst first (kernel/panic.c,
 /// lib/bug.c, arch/x86/kernel/dumpstack.c, kernel/watchdog.c, kernel/hung_task.c).

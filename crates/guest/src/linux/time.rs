@@ -7,24 +7,14 @@
 
 use vmss2core_mem::{Found, Gva};
 
-use super::{Kernel, Log, Object};
+use super::{Kernel, Object};
+use crate::model::{Clock, Log};
 
 const SECOND: i128 = 1_000_000_000;
 /// A real clock is after 2001 and before 2096; others are damage.
 const REAL: std::ops::Range<i128> = 1_000_000_000 * SECOND..4_000_000_000 * SECOND;
 /// Structures that the timekeeper is the second member of.
 const HOLDERS: [&str; 2] = ["tk_core", "timekeeper_data"];
-
-/// What time it is in the guest.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Clock {
-    /// Seconds since 1970.
-    pub now_unix: Option<Found<u64>>,
-    /// Nanoseconds since 1970 at which the guest was started.
-    pub boot_unix_ns: Option<Found<u64>>,
-    /// How long it has run in nanoseconds, time asleep included.
-    pub uptime_ns: Option<Found<u64>>,
-}
 
 impl Kernel {
     /// What time it is in the guest: by its own clock, else from the checkpoint

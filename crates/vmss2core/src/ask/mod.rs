@@ -59,9 +59,9 @@ impl Guest {
 
     /// The messages in its kernel's log that have one of these levels.
     pub fn dmesg(&self, levels: &[u8]) -> Result<Answered<DmesgReport>, Error> {
-        let kernel = self.linux()?;
-        let log = kernel.log()?;
-        let clock = kernel.clock(Some(&log));
+        let now = self.now()?;
+        let log = now.log().ok_or_else(|| self.not_offered())??;
+        let clock = now.clock(Some(&log)).unwrap_or_default();
         let answer = DmesgReport::new(&log, &clock, levels, &log.problems);
         Ok(Answered { answer, problems: log.problems })
     }
