@@ -98,6 +98,11 @@ pub trait Boot: Any + Debug + Send + Sync {
         None
     }
 
+    /// Where its kernel lies, in lines; empty if that is not known.
+    fn place(&self) -> Vec<Told> {
+        Vec::new()
+    }
+
     /// What is to be told of it on a page that has no part for this system.
     fn told(&self) -> Vec<Told> {
         Vec::new()
@@ -130,6 +135,18 @@ pub trait Now: Any + Send + Sync {
     /// What its kernel has loaded.
     fn images(&self) -> Option<Images> {
         None
+    }
+}
+
+impl Told {
+    /// A fact that is known.
+    pub(crate) fn of<T>(
+        name: &'static str,
+        fact: Option<&Found<T>>,
+        show: impl FnOnce(&T) -> String,
+    ) -> Option<Self> {
+        let fact = fact?;
+        Some(Self { name, fact: Found::new(show(&fact.value), fact.how.as_str()) })
     }
 }
 

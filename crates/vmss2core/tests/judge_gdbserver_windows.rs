@@ -139,7 +139,9 @@ fn monitor(name: &str) -> Result<()> {
         ensure!(!direct.is_empty(), "{command} printed nothing");
         ensure_contains(monitor, &said, &direct)?;
     }
-    let said = ask_gdb(&gdb()?, &server, None, &["monitor dmesg", "monitor ps 4"])?;
+    let lines = ["monitor dmesg", "monitor ps 4", "monitor kaslr"];
+    let said = ask_gdb(&gdb()?, &server, None, &lines)?;
+    ensure_contains(name, &said, &format!("nt         {:#x}  (", guest.truth.kernel.base))?;
     ensure_contains(name, &said, "this is a Windows guest, and the command is about Linux")?;
     let mut client = server.connect()?;
     ensure!(client.ask("qOffsets")?.is_empty(), "a slide is told of Windows");

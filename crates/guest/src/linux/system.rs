@@ -9,7 +9,7 @@ use vmss2core_mem::{Found, Problem};
 use super::{BetterSources, GivenFiles, Kernel, LinuxFacts, discovery, extent};
 use crate::Facts;
 use crate::cpu::Cpu;
-use crate::system::{AskError, Boot, Effort, Look, Now, Seen, System};
+use crate::system::{AskError, Boot, Effort, Look, Now, Seen, System, Told};
 
 /// Linux.
 #[derive(Debug)]
@@ -72,6 +72,15 @@ impl Boot for LinuxFacts {
     ) -> Result<Arc<dyn Now>, AskError> {
         let better = BetterSources::read(files, checkpoint, facts)?;
         Ok(Arc::new(Kernel::open(checkpoint, facts, better)?))
+    }
+
+    fn place(&self) -> Vec<Told> {
+        let lines = [
+            Told::of("_text", self.text.as_ref(), |text| text.start.to_string()),
+            Told::of("offset", self.kaslr_offset.as_ref(), |offset| format!("{offset:#x}")),
+            Told::of("phys_base", self.phys_base.as_ref(), |base| format!("{base:#x}")),
+        ];
+        lines.into_iter().flatten().collect()
     }
 
     fn missing_memory(&self, checkpoint: &Checkpoint, facts: &Facts) -> Option<Problem> {

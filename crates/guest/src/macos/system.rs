@@ -6,9 +6,9 @@ use vmss2core_machine::Checkpoint;
 use vmss2core_machine::paging::{PagingMode, Root};
 use vmss2core_mem::Found;
 
-use super::{Kernel, MacosFacts, discovery};
+use super::{Kernel, KernelImage, MacosFacts, discovery};
 use crate::Facts;
-use crate::system::{AskError, Boot, Effort, GivenFiles, Look, Now, Seen, System};
+use crate::system::{AskError, Boot, Effort, GivenFiles, Look, Now, Seen, System, Told};
 
 /// macOS, whatever it was called.
 #[derive(Debug)]
@@ -49,6 +49,19 @@ impl Boot for MacosFacts {
 
     fn kernel_root(&self) -> Option<&Found<(PagingMode, Root)>> {
         self.kernel_root.as_ref()
+    }
+
+    fn place(&self) -> Vec<Told> {
+        let uuid = |image: &KernelImage| image.uuid.map(|uuid| uuid.to_string());
+        let image = self.image.as_ref();
+        let lines = [
+            Told::of("__TEXT", image, |image| image.base.to_string()),
+            image.and_then(|image| {
+                Some(Told { name: "UUID", fact: Found::new(uuid(&image.value)?, "LC_UUID") })
+            }),
+            Told::of("slide", self.slide.as_ref(), |slide| format!("{slide:#x}")),
+        ];
+        lines.into_iter().flatten().collect()
     }
 
     fn now(

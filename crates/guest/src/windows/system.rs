@@ -8,7 +8,7 @@ use vmss2core_mem::{Found, Problem};
 
 use super::{Kernel, WindowsFacts, discovery, extent};
 use crate::Facts;
-use crate::system::{AskError, Boot, Effort, GivenFiles, Look, Now, Seen, System};
+use crate::system::{AskError, Boot, Effort, GivenFiles, Look, Now, Seen, System, Told};
 
 /// Windows NT.
 #[derive(Debug)]
@@ -60,6 +60,10 @@ impl Boot for WindowsFacts {
         _files: &GivenFiles,
     ) -> Result<Arc<dyn Now>, AskError> {
         Ok(Arc::new(Kernel::open(checkpoint, &self)))
+    }
+
+    fn place(&self) -> Vec<Told> {
+        Told::of("nt", self.image.as_ref(), |image| image.base.to_string()).into_iter().collect()
     }
 
     fn missing_memory(&self, checkpoint: &Checkpoint, _facts: &Facts) -> Option<Problem> {

@@ -8,9 +8,9 @@ use std::sync::OnceLock;
 
 use vmss2core_answers::{Forms, Listed, ModuleList, TimeStyle};
 use vmss2core_gdb::{MonitorCommand, Selected};
-use vmss2core_guest::Which;
 use vmss2core_guest::linux::Kernel as Linux;
 use vmss2core_guest::model::StacksOf;
+use vmss2core_guest::{Told, Which};
 use vmss2core_machine::paging::AddressSpace;
 use vmss2core_mem::text::hex;
 use vmss2core_mem::{Gva, Problem};
@@ -202,19 +202,14 @@ impl Monitor {
     }
 
     fn place(&self) -> Said {
-        let linux = self.linux()?.linux();
+        self.check_known()?;
+        let boot = self.guest.facts().boot.as_ref();
         let mut text = String::new();
-        // Writing to a String cannot fail.
-        if let Some(image) = &linux.text {
-            let _ = writeln!(text, "_text      {}  ({})", image.value.start, image.how);
+        for Told { name, fact } in boot.iter().flat_map(|boot| boot.value.place()) {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{name:<10} {}  ({})", fact.value, fact.how);
         }
-        if let Some(offset) = &linux.kaslr_offset {
-            let _ = writeln!(text, "offset     {:#x}  ({})", offset.value, offset.how);
-        }
-        if let Some(base) = &linux.phys_base {
-            let _ = writeln!(text, "phys_base  {:#x}  ({})", base.value, base.how);
-        }
-        Ok(text)
+        if text.is_empty() { Err("the kernel's image was not found".to_owned()) } else { Ok(text) }
     }
 
     fn position(&self) -> String {
