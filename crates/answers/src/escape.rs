@@ -45,7 +45,8 @@ pub fn printable(text: &str) -> String {
 
 /// The same, borrowed if there is nothing to escape.
 pub(crate) fn safe(text: &str) -> Cow<'_, str> {
-    if text.chars().any(is_unsafe) { printable(text).into() } else { text.into() }
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if is_plain || !text.chars().any(is_unsafe) { text.into() } else { printable(text).into() }
 }
 
 /// The same with tabs as they are.

@@ -1,5 +1,6 @@
 //! The JSON printer.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
@@ -26,7 +27,10 @@ struct WithSchema<'a, A> {
 /// JSON leaves some characters as they are that a terminal obeys (DEL, C1, text
 /// direction). Outside of strings JSON is ASCII, so all of those lie in strings
 /// and may be written as escapes.
-fn terminal_safe(json: &str) -> String {
+fn terminal_safe(json: &str) -> Cow<'_, str> {
+    if json.bytes().all(|byte| matches!(byte, b'\n' | b' '..=b'~')) {
+        return json.into();
+    }
     let mut safe = String::with_capacity(json.len());
     for c in json.chars() {
         if c != '\n' && is_unsafe(c) {
@@ -36,7 +40,7 @@ fn terminal_safe(json: &str) -> String {
             safe.push(c);
         }
     }
-    safe
+    safe.into()
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub struct SymbolInfo<'k> {
     pub kind: char,
     /// Its name.
     pub name: &'k str,
-    /// How far the address that was asked for is behind its own.
+    /// How far the address that was asked for is after its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offset: Option<Hex>,
     /// The module that it belongs to, if not to the kernel itself.
@@ -47,9 +47,20 @@ impl<'k> SymbolInfo<'k> {
         Self { address, kind, name: symbol.name, offset: None, module }
     }
 
-    /// The same for an address so far behind it.
+    /// The symbol of an address so far after its own.
     pub fn with_offset(self, offset: u64) -> Self {
         Self { offset: Some(Hex(offset)), ..self }
+    }
+
+    /// Its cells, without copies of what is there already: there are hundreds of thousands.
+    fn row(&self, digits: usize) -> [Cow<'k, str>; 4] {
+        let address = format!("{:0digits$x}", self.address.0);
+        let name = match self.offset {
+            Some(offset) => format!("{}+{offset}", self.name).into(),
+            None => Cow::from(self.name),
+        };
+        let module = self.module.map_or(Cow::from(""), |module| format!("[{module}]").into());
+        [address.into(), letter(self.kind), name, module]
     }
 }
 
@@ -79,17 +90,16 @@ impl Answer for SymbolsReport<'_> {
             Column::left("", 0),
             Column::left("", 0).after("\t"),
         ];
-        let row = |symbol: &SymbolInfo<'_>| {
-            let module = symbol.module.map(|module| format!("[{module}]"));
-            let address = format!("{:0digits$x}", symbol.address.0);
-            let name = match symbol.offset {
-                Some(offset) => format!("{}+{offset}", symbol.name),
-                None => symbol.name.to_owned(),
-            };
-            [address, symbol.kind.to_string(), name, module.unwrap_or_default()].map(Cow::from)
-        };
-        page.table(&columns, self.symbols.iter().map(row));
+        page.table(&columns, self.symbols.iter().map(|symbol| symbol.row(digits)));
     }
+}
+
+/// A letter as text; those of kernels take no memory of their own.
+fn letter(kind: char) -> Cow<'static, str> {
+    const KNOWN: &str = "ABDRTVWabdrtvw";
+    let at = KNOWN.find(kind);
+    let known = at.and_then(|at| KNOWN.get(at..at.saturating_add(1)));
+    known.map_or_else(|| kind.to_string().into(), Cow::from)
 }
 
 /// Whether a name fits a pattern in which `*` stands for any characters and `?`

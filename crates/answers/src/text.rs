@@ -14,7 +14,7 @@ const INDENT: usize = 2;
 
 /// Writes an answer for people.
 pub fn write_text(answer: &impl Answer, out: &mut dyn Write) -> io::Result<()> {
-    let mut text = Text { out, indent: 0 };
+    let mut text = Text { out, indent: 0, line: String::new() };
     let mut page = Page::new(&mut text);
     answer.page(&mut page);
     page.written()
@@ -29,6 +29,8 @@ pub(crate) fn text_width(text: &str) -> usize {
 struct Text<'o> {
     out: &'o mut dyn Write,
     indent: usize,
+    /// The row that is being made: tables have up to millions, and this is kept for the next.
+    line: String,
 }
 
 impl Form for Text<'_> {
@@ -71,7 +73,9 @@ impl Form for Text<'_> {
     }
 
     fn row(&mut self, columns: &[Column], cells: &[Cow<'_, str>]) -> io::Result<()> {
-        let mut line = " ".repeat(self.indent);
+        let line = &mut self.line;
+        line.clear();
+        push_blanks(line, self.indent);
         for (index, (column, cell)) in columns.iter().zip(cells).enumerate() {
             line.push_str(if index == 0 { "" } else { column.gap });
             let cell = safe(cell);
@@ -80,11 +84,13 @@ impl Form for Text<'_> {
                 Align::Left => (0, blanks),
                 Align::Right => (blanks, 0),
             };
-            line.extend(std::iter::repeat_n(' ', before));
+            push_blanks(line, before);
             line.push_str(&cell);
-            line.extend(std::iter::repeat_n(' ', after));
+            push_blanks(line, after);
         }
-        writeln!(self.out, "{}", line.trim_end())
+        line.truncate(line.trim_end().len());
+        line.push('\n');
+        self.out.write_all(line.as_bytes())
     }
 
     fn commands(&mut self, purpose: &str, commands: &[String]) -> io::Result<()> {
@@ -96,6 +102,10 @@ impl Form for Text<'_> {
         self.indent = 0;
         writeln!(self.out)
     }
+}
+
+fn push_blanks(line: &mut String, count: usize) {
+    line.extend(std::iter::repeat_n(' ', count));
 }
 
 impl Text<'_> {
