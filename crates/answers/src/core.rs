@@ -1,4 +1,4 @@
-//! What `core` wrote.
+//! Cores of processes that were written.
 
 use serde::Serialize;
 use vmss2core_guest::linux::Counts;
@@ -16,7 +16,7 @@ const FILES: usize = 16;
 pub struct CoreReport {
     /// One for each process.
     pub cores: Vec<CoreInfo>,
-    /// What kept processes from being written.
+    /// Reasons why processes were not written.
     pub problems: Vec<ProblemInfo>,
 }
 
@@ -68,7 +68,7 @@ pub struct CoreInfo {
     pub segments_with_bytes: usize,
     /// Segments that only say that there is memory.
     pub segments_unavailable: usize,
-    /// What is missing or doubtful.
+    /// Missing or doubtful parts.
     pub problems: Vec<ProblemInfo>,
     /// Command lines that open it.
     pub open_with: Vec<String>,
@@ -148,7 +148,7 @@ pub struct MemoryCounts {
 }
 
 impl MemoryCounts {
-    /// What is 0 is not mentioned, except for what is there.
+    /// Counts of 0 are not mentioned, except of memory that is there.
     fn in_words(self) -> String {
         let kinds = [
             (self.zero, "never touched"),

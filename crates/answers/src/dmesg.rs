@@ -1,4 +1,4 @@
-//! What `vmss2core dmesg` prints.
+//! The kernel's log, as plain data and as a page.
 
 use serde::Serialize;
 use vmss2core_guest::model::{Clock, LEVELS, Log, Record};
@@ -35,7 +35,7 @@ pub struct DmesgReport {
     pub booted: Option<Known<String>>,
     /// The messages, oldest first.
     pub messages: Vec<MessageInfo>,
-    /// What is missing.
+    /// Missing parts.
     pub problems: Vec<ProblemInfo>,
     #[serde(skip)]
     times: TimeStyle,
@@ -47,7 +47,7 @@ pub struct MessageInfo {
     /// Nanoseconds after boot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_ns: Option<u64>,
-    /// The same as a date, in UTC.
+    /// Its time as a date, in UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<String>,
     /// Name of its level.
@@ -59,7 +59,7 @@ pub struct MessageInfo {
     /// Who wrote it: `T` and the number of a thread, or `C` and that of a CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,
-    /// What it says.
+    /// Its text.
     pub text: String,
     #[serde(skip)]
     date: Option<String>,
@@ -84,7 +84,7 @@ impl DmesgReport {
         }
     }
 
-    /// The same with times printed in this way.
+    /// This log with times printed in this way.
     pub fn with_times(self, times: TimeStyle) -> Self {
         Self { times, ..self }
     }

@@ -43,13 +43,13 @@ pub fn printable(text: &str) -> String {
     safe
 }
 
-/// The same, borrowed if there is nothing to escape.
+/// The printable string, borrowed if there is nothing to escape.
 pub(crate) fn safe(text: &str) -> Cow<'_, str> {
     let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     if is_plain || !text.chars().any(is_unsafe) { text.into() } else { printable(text).into() }
 }
 
-/// The same with tabs as they are.
+/// The printable string with tabs as they are.
 pub(crate) fn safe_but_tabs(text: &str) -> Cow<'_, str> {
     if !text.contains('\t') {
         return safe(text);

@@ -1,4 +1,4 @@
-//! What `vmss2core extract` wrote.
+//! Files that were extracted.
 //!
 //! The member names are the JSON members; `docs/schema/extract-1.json` describes them.
 
@@ -14,7 +14,7 @@ use crate::units::human_size;
 pub struct ExtractReport {
     /// One for each file.
     pub files: Vec<ExtractedFile>,
-    /// What is missing, or could not be written.
+    /// Parts that are missing or could not be written.
     pub problems: Vec<ProblemInfo>,
 }
 
@@ -32,7 +32,7 @@ pub struct ExtractedFile {
     pub bytes: u64,
     /// How many bytes of it are missing.
     pub missing_bytes: u64,
-    /// The ranges that are missing: start, and first offset behind.
+    /// The ranges that are missing: start, and first offset after.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<(Hex, Hex)>,
 }

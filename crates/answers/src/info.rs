@@ -1,4 +1,4 @@
-//! What `vmss2core info` says, as plain data.
+//! The report about a checkpoint, as plain data.
 //!
 //! The member names are the JSON members; `docs/schema/info-1.json` describes
 //! them. Any member that is an `Option` is absent from the JSON when it is not
@@ -58,28 +58,28 @@ pub struct InfoReport {
     /// Whether registers were left out because they do not fit the memory.
     #[serde(skip)]
     pub has_misfit: bool,
-    /// What kind of checkpoint this is, and its files.
+    /// The kind of checkpoint, and its files.
     pub checkpoint: CheckpointInfo,
-    /// What the checkpoint says about the virtual machine.
+    /// The virtual machine, as the checkpoint describes it.
     pub machine: MachineInfo,
     /// The guest's physical memory.
     pub memory: MemoryInfo,
     /// The virtual processors.
     pub vcpus: Vec<VcpuInfo>,
-    /// What runs in the guest.
+    /// The guest's operating system.
     pub guest: GuestInfo,
-    /// What is missing, odd or broken.
+    /// Missing, odd or broken parts.
     pub problems: Vec<ProblemInfo>,
     /// Commands that are worth typing for this guest.
     pub next: Vec<Step>,
 }
 
-/// What kind of checkpoint this is.
+/// The kind of checkpoint.
 #[derive(Clone, Debug, Serialize)]
 pub struct CheckpointInfo {
     /// Name of the input format.
     pub format: &'static str,
-    /// The same in words.
+    /// Its kind in words.
     pub kind: String,
     /// The files it was read from.
     pub files: Vec<FileInfo>,
@@ -105,7 +105,7 @@ pub struct SnapshotInfo {
 pub struct FileInfo {
     /// Its path.
     pub path: String,
-    /// What it holds.
+    /// Its content.
     pub role: &'static str,
     /// How it was found.
     pub found: String,
@@ -145,9 +145,9 @@ pub struct MachineInfo {
 pub struct MemoryInfo {
     /// Bytes held.
     pub bytes: u64,
-    /// What is held, sorted, adjacent parts joined.
+    /// Ranges that are held, sorted, adjacent parts joined.
     pub ranges: Vec<RangeInfo>,
-    /// What lies between the ranges, sorted.
+    /// Gaps between the ranges, sorted.
     pub holes: Vec<RangeInfo>,
 }
 
@@ -156,7 +156,7 @@ pub struct MemoryInfo {
 pub struct RangeInfo {
     /// First address.
     pub start: Hex,
-    /// First address behind it.
+    /// First address after it.
     pub end: Hex,
     /// Its length.
     pub bytes: u64,
@@ -194,7 +194,7 @@ pub struct VcpuInfo {
     /// Its registers, where not even what it executes is known.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub registers: BTreeMap<String, Hex>,
-    /// What is known of the place that it executes.
+    /// The place that it executes, as far as known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<Location>,
     /// Whether it executes the second kernel, which runs since the guest's crashed.
@@ -233,7 +233,7 @@ pub enum Space {
     User,
 }
 
-/// What runs in the guest.
+/// The guest's operating system.
 #[derive(Clone, Debug, Serialize)]
 pub struct GuestInfo {
     /// The operating system.
@@ -296,7 +296,7 @@ pub struct LinuxInfo {
     /// The second kernel (kdump), if this one has crashed and another runs since then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crash_kernel: Option<Known<CrashKernelInfo>>,
-    /// What state it was in; absent if it could not be asked.
+    /// Its state; absent if it could not be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<KernelState>,
 }
@@ -340,7 +340,7 @@ pub struct CrashKernelInfo {
 pub struct ProblemInfo {
     /// `note`, `warning` or `incomplete`.
     pub severity: &'static str,
-    /// What, where, and what to do about it.
+    /// The thing, its place, and what to do about it.
     pub message: String,
 }
 

@@ -1,4 +1,4 @@
-//! What `vmss2core maps` says, as plain data, and its printers for people.
+//! The mappings of a process, as plain data and as a page.
 //!
 //! The member names are the JSON members; `docs/schema/maps-1.json` describes them.
 
@@ -39,7 +39,7 @@ pub struct MapsReport {
     pub mappings: Vec<MappingInfo>,
     /// Bytes of all mappings by where they are.
     pub totals: MemoryCounts,
-    /// What is missing, odd or broken.
+    /// Missing, odd or broken parts.
     pub problems: Vec<ProblemInfo>,
     #[serde(skip)]
     as_proc: bool,
@@ -54,7 +54,7 @@ pub struct MapsReport {
 pub struct MappingInfo {
     /// First address.
     pub start: Hex,
-    /// First address behind it.
+    /// First address after it.
     pub end: Hex,
     /// As `r-xp`.
     pub permissions: String,
@@ -94,7 +94,7 @@ impl MapsReport {
         }
     }
 
-    /// The same as the lines of `/proc/PID/maps`.
+    /// The lines of `/proc/PID/maps`.
     pub fn as_proc(self) -> Self {
         Self { as_proc: true, ..self }
     }

@@ -1,4 +1,4 @@
-//! What is worth doing next with this very guest.
+//! Suggestions: steps that are worth taking next with this very guest.
 
 use std::path::PathBuf;
 
@@ -45,7 +45,7 @@ pub fn plain_line(action: &Action, _: Option<&LinuxFacts>, _: &str) -> String {
 /// Something worth doing, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// What it is good for.
+    /// Its purpose.
     pub purpose: String,
     /// The commands, ready for a shell.
     pub commands: Vec<String>,

@@ -172,7 +172,7 @@ pub struct Column {
     pub(crate) align: Align,
     /// Characters of plain text that it takes at least.
     pub(crate) width: usize,
-    /// What stands before it in plain text, unless it is the first.
+    /// Separator before it in plain text, unless it is the first.
     pub(crate) gap: &'static str,
 }
 
@@ -199,7 +199,7 @@ impl Column {
         Self { head: "", ..self }
     }
 
-    /// The same with this before it in plain text in place of one blank.
+    /// This column with another separator before it in plain text than one blank.
     pub const fn after(self, gap: &'static str) -> Self {
         Self { gap, ..self }
     }

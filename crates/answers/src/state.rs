@@ -1,4 +1,4 @@
-//! What state the guest's kernel was in: part of what `vmss2core info` says.
+//! The state of the guest's kernel: part of the report about a checkpoint.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use vmss2core_mem::Found;
 use crate::info::{InfoReport, Known, known_as};
 use crate::units::utc_time;
 
-/// What the kernel itself answers.
+/// Answers of the kernel itself.
 #[derive(Clone, Debug, Default)]
 pub struct KernelAnswers {
-    /// What time it is in the guest.
+    /// The time in the guest.
     pub clock: Clock,
     /// Why it stopped; `None` if its log could not be read.
     pub stopped: Option<Stopped>,
@@ -53,7 +53,7 @@ pub struct BlockedPlace {
     pub tasks: usize,
 }
 
-/// What a processor runs.
+/// The task that a processor runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RunningTask {
     /// Number of the process; 0 is the idle task.
@@ -64,7 +64,7 @@ pub struct RunningTask {
     pub name: String,
 }
 
-/// What state the kernel was in.
+/// The state of the kernel.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct KernelState {
     /// The guest's time in UTC.
@@ -88,7 +88,7 @@ pub struct KernelState {
     /// The CPU that gave up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub panic_cpu: Option<Known<u32>>,
-    /// What taints the kernel, as the letters of its own messages.
+    /// Taints of the kernel, as the letters of its own messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub taint: Option<Known<String>>,
 }

@@ -1,4 +1,4 @@
-//! What `vmss2core symbols` prints.
+//! Symbols of a kernel, as plain data and as a page.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ pub struct SymbolsReport<'k> {
     pub how: &'k str,
     /// The symbols.
     pub symbols: Vec<SymbolInfo<'k>>,
-    /// What is missing.
+    /// Missing parts.
     pub problems: Vec<ProblemInfo>,
     #[serde(skip)]
     digits: usize,

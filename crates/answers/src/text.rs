@@ -9,7 +9,7 @@ use crate::page::{Align, Answer, Column, Form, Page};
 const WIDTH: usize = 80;
 /// Column in which values start.
 const VALUES: usize = 13;
-/// What belongs to a part is indented by this.
+/// Indent of everything that belongs to a part.
 const INDENT: usize = 2;
 
 /// Writes an answer for people.

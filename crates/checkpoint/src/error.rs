@@ -26,7 +26,7 @@ pub enum OpenError {
     NotACheckpoint {
         /// The file.
         path: PathBuf,
-        /// What it looks like instead.
+        /// The kind that it looks like instead.
         looks: String,
     },
     /// A directory or an archive without a checkpoint in it.
@@ -78,7 +78,7 @@ pub enum OpenError {
     MemoryNotFound {
         /// The state file.
         path: PathBuf,
-        /// What was looked for, and where.
+        /// The names that were looked for, and where.
         looked_for: String,
     },
     /// A configuration names a checkpoint that is not there.
@@ -99,11 +99,11 @@ pub enum OpenError {
     Broken {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// Its kind.
         what: &'static str,
         /// Where the fault lies.
         offset: u64,
-        /// What the fault is.
+        /// The fault.
         detail: String,
     },
     /// A file was recognised whose version nobody outside knows how to read.
@@ -111,7 +111,7 @@ pub enum OpenError {
     Unknown {
         /// The file.
         path: PathBuf,
-        /// What is not known.
+        /// The unknown feature.
         what: String,
     },
     /// A piece of a split file is missing or there twice.
@@ -175,7 +175,7 @@ pub enum OpenError {
         path: PathBuf,
         /// Where the temporary file is.
         dir: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// Neither a file nor a directory.
@@ -189,7 +189,7 @@ pub enum OpenError {
     Open {
         /// The file or directory.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// A file could not be read.
@@ -199,12 +199,12 @@ pub enum OpenError {
         path: PathBuf,
         /// Where in it.
         offset: u64,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
-/// What a format's own error says.
+/// The format's own error.
 #[derive(Debug)]
 pub struct FormatError {
     /// Name of the format.
@@ -244,7 +244,7 @@ fn unmet(name: Option<&str>, encryption: Option<&str>) -> String {
 pub struct Other {
     /// Its name in the directory or archive.
     pub name: String,
-    /// What it looks like.
+    /// The kind that it looks like.
     pub looks: String,
 }
 
@@ -260,7 +260,7 @@ impl fmt::Display for Listed<'_> {
     }
 }
 
-/// What an [`OpenError`] means for whoever called.
+/// Meanings of an [`OpenError`] for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -273,7 +273,7 @@ pub enum ErrorKind {
 }
 
 impl OpenError {
-    /// What this error means for whoever called.
+    /// The meaning of this error for the caller.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotACheckpoint { .. } | Self::NothingInside { .. } | Self::NotAFile { .. } => {

@@ -49,7 +49,7 @@ struct File {
     name: String,
 }
 
-/// What the user named, sorted out by content.
+/// The files that the user named, sorted out by content.
 #[derive(Default)]
 struct Given {
     lead: Option<File>,
@@ -244,7 +244,7 @@ fn surest<'a>(folder: &Folder, mut owners: Vec<Owner<'a>>) -> Result<Option<Owne
     }))
 }
 
-/// What the file `entry` is, if that can be told without unpacking all of it.
+/// The kind of the file `entry`, if that can be told without unpacking all of it.
 fn peek(entry: &Entry) -> Option<(&'static dyn Format, Recognition)> {
     match Unpacker::peek(entry).ok()? {
         Peek::File(head) => recognise(&head),

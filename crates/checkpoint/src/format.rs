@@ -1,4 +1,4 @@
-//! What an input format is to the rest of the crate.
+//! Input formats, as the rest of the crate sees them.
 
 use vmss2core_machine::Snapshot;
 use vmss2core_mem::Problem;
@@ -62,7 +62,7 @@ pub(crate) trait Format: Sync {
     /// Its name, as in `Provenance::format`.
     fn name(&self) -> &'static str;
 
-    /// What a file that begins with `head` is to this format. The extension of
+    /// The role of a file that begins with `head` for this format. The extension of
     /// its name is not known here, and must not matter.
     fn recognise(&self, head: &[u8]) -> Option<Recognition>;
 
@@ -81,7 +81,7 @@ pub(crate) trait Format: Sync {
         Ok(Vec::new())
     }
 
-    /// What to say of a `guide` next to which there is no checkpoint; `names` are
+    /// Advice about a `guide` next to which there is no checkpoint; `names` are
     /// those that it names.
     fn unmet(&self, guide: &Source, names: &[String]) -> Option<OpenError> {
         let (_, _) = (guide, names);
@@ -116,7 +116,7 @@ pub(crate) trait Format: Sync {
     }
 }
 
-/// What a file is to a format.
+/// The role of a file for a format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recognition {
     /// The file that makes a checkpoint, with or without memory in it.
@@ -149,7 +149,7 @@ pub(crate) struct Case<'a> {
 
 impl Case<'_> {
     /// The memory file: the one that the user named, or the first of `ties`.
-    /// What was lost in unpacking it goes to `problems`.
+    /// Problems of unpacking it go to `problems`.
     pub(crate) fn memory(
         &mut self,
         ties: &[Tie<'_>],

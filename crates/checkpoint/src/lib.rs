@@ -37,7 +37,7 @@ mod vmware;
 pub use error::{Candidate, ErrorKind, FormatError, OpenError, Other};
 pub use inventory::{Inventory, Item, ItemKind};
 
-/// What a caller may decide about opening.
+/// Options of a caller for opening.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
     /// Where unnamed temporary files may be made for inputs that cannot be read
@@ -71,7 +71,7 @@ pub struct Opened {
 /// Opens the checkpoint that `inputs` name: one or two files in any order, a
 /// directory, an archive, or a directory or archive and a memory file.
 ///
-/// What is compressed or packed is unpacked. The file that belongs to a single
+/// Compressed and packed files are unpacked. The file that belongs to a single
 /// one is found by name, by what a third file says, or by size; how it was found
 /// is in the checkpoint's provenance. What is odd but readable is in its
 /// problems.

@@ -75,9 +75,9 @@ pub(crate) fn refuse(folder: &Folder, name: &str) -> Result<(), OpenError> {
 
 /// The name of a piece.
 struct Name<'a> {
-    /// What all pieces share.
+    /// The name that all pieces share.
     stem: &'a str,
-    /// What they are numbered with.
+    /// The form of their numbers.
     number: &'a str,
     /// The name of the whole.
     whole: &'a str,
@@ -126,7 +126,7 @@ fn is_digits(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// What two to five digits or letters count.
+/// The number that two to five digits or letters stand for.
 fn value(number: &str) -> Option<u64> {
     let in_base = |first: u8, base: u64| {
         number.bytes().fold(0, |value: u64, byte| {

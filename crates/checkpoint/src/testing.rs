@@ -1,4 +1,4 @@
-//! What the tests of this crate share: small builders of files, independent of
+//! Helpers of this crate's tests: small builders of files, independent of
 //! the readers.
 
 use std::io::Write as _;

@@ -1,4 +1,4 @@
-//! What a user may choose about a file. Each format declares its choices; a command
+//! Choices of a user about a file. Each format declares its choices; a command
 //! line, or a script, makes its options from the declarations.
 
 use std::collections::BTreeMap;
@@ -18,13 +18,13 @@ pub struct Choice {
     pub name: &'static str,
     /// A letter for those who type it often.
     pub letter: Option<char>,
-    /// What is chosen.
+    /// The kind of its value.
     pub takes: Takes,
-    /// What it does, in a sentence.
+    /// Its effect, in a sentence.
     pub help: &'static str,
-    /// What else there is to know.
+    /// More about it.
     pub details: Option<&'static str>,
-    /// What is taken where nothing is chosen, in words.
+    /// The default in words.
     pub default: Option<&'static str>,
     /// How to say which formats have it.
     pub belongs_to: Owners,
@@ -75,33 +75,33 @@ impl Choice {
     }
 }
 
-/// What a choice needs to be told, and what help calls that.
+/// Values that a choice takes, and their name in help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
     /// Nothing: it is chosen or not.
     Nothing,
     /// A number, which may be 0.
     Number {
-        /// What help calls it.
+        /// Its name in help.
         called: &'static str,
         /// The largest.
         most: u32,
     },
     /// A number of things, of which there is one at least.
     Count {
-        /// What help calls it.
+        /// Its name in help.
         called: &'static str,
     },
     /// A number in hexadecimal.
     Hex {
-        /// What help calls it.
+        /// Its name in help.
         called: &'static str,
         /// How long it may be: 32 or 64.
         bits: u32,
     },
     /// One of these words.
     Word {
-        /// What help calls it.
+        /// Its name in help.
         called: &'static str,
         /// The words.
         words: &'static [&'static str],
@@ -124,7 +124,7 @@ pub enum Owners {
     },
 }
 
-/// What was chosen.
+/// A value that was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
     /// Of a choice that takes nothing.
@@ -148,7 +148,7 @@ pub enum ValueError {
     /// It is too large, or negative.
     #[error("{number} is not in 0..={most}")]
     OutOfRange {
-        /// What was given.
+        /// The text that was given.
         number: i64,
         /// The largest that there is.
         most: u32,
@@ -156,7 +156,7 @@ pub enum ValueError {
     /// It is another word.
     #[error("not one of {}", words.join(", "))]
     NotOneOf {
-        /// What there is.
+        /// The possible values.
         words: &'static [&'static str],
     },
 }
@@ -168,7 +168,7 @@ pub enum ChoiceError {
     /// No format has such a choice.
     #[error("nothing to choose is called {name}")]
     Unknown {
-        /// What was asked for.
+        /// The request.
         name: String,
     },
     /// Other formats have it.
@@ -184,7 +184,7 @@ pub enum ChoiceError {
     Unfit {
         /// The choice.
         name: &'static str,
-        /// What was chosen.
+        /// The value that was chosen.
         value: String,
         /// Why not.
         source: Box<dyn Error + Send + Sync>,
@@ -201,7 +201,7 @@ fn elsewhere(choice: &Choice, format: &str) -> String {
     }
 }
 
-/// What was chosen for a file. What is in it is a choice of that file's format.
+/// The choices made for a file, all of them of that file's format.
 #[derive(Clone, Debug, Default)]
 pub struct Chosen(BTreeMap<&'static str, Value>);
 

@@ -31,7 +31,7 @@ pub enum DumpError {
     /// The output is a directory, a device, a pipe or a socket.
     #[error("{} is not a regular file; name a new file", path.display())]
     NotAFile {
-        /// What was named as output.
+        /// The path that was named as output.
         path: PathBuf,
     },
     /// The output is one of the files of the checkpoint.
@@ -48,7 +48,7 @@ pub enum DumpError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// Guest memory that the checkpoint promised could not be read.
@@ -71,7 +71,7 @@ pub enum DumpError {
         /// How many there are.
         count: usize,
     },
-    /// What the page tables of a processor map is not in the checkpoint. Other tables,
+    /// Nothing that the page tables of a processor map is in the checkpoint. Other tables,
     /// or the physical view, may show more.
     #[error(
         "no guest memory to write: the page tables of vCPU {index} map nothing that the \
@@ -111,16 +111,16 @@ pub enum DumpError {
     NotWindows {
         /// The format.
         format: &'static str,
-        /// What was found instead.
+        /// The system that was found instead.
         why: &'static str,
     },
-    /// What was chosen does not go together.
+    /// The choices made do not go together.
     #[error(transparent)]
     Choice(#[from] ChoiceError),
-    /// The reader of the output went away, or the disk behind it is full.
+    /// The reader of the output went away, or the disk that it writes to is full.
     #[error("cannot write the output: {why}")]
     Stream {
-        /// What the operating system said.
+        /// The error of the operating system.
         why: io::Error,
     },
     /// The memory was another one when it was looked at again.
@@ -129,7 +129,7 @@ pub enum DumpError {
     /// A page could not be compressed.
     #[error("a page could not be compressed: {why}")]
     Compress {
-        /// What the method said.
+        /// The error of the method.
         why: String,
     },
     /// A page that was compressed cannot be decompressed.
@@ -143,13 +143,13 @@ pub enum DumpError {
     UnknownLength {
         /// The file.
         path: PathBuf,
-        /// What is missing.
+        /// The kernel's own error.
         source: vmss2core_guest::linux::LinuxError,
     },
-    /// What the pages of the guest are for is not known.
+    /// The use of the guest's pages is not known.
     #[error("pages cannot be left out by what they are for (levels 2 to 16)")]
     NoPageClasses {
-        /// What is missing.
+        /// The kernel's own error.
         source: vmss2core_guest::linux::LinuxError,
     },
 }

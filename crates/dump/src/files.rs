@@ -1,7 +1,7 @@
 //! Files of a guest, rebuilt from its page cache: executables and libraries for
 //! debuggers.
 //!
-//! What the cache does not have is a hole of the file, and said to be missing; a section
+//! Bytes that the cache does not have are a hole of the file, and said to be missing; a section
 //! table that debuggers can use is put in place of one that is not all there.
 
 use std::ops::Range;
@@ -25,7 +25,7 @@ pub struct FileSummary {
     pub counts: Counts,
     /// Offsets whose bytes the checkpoint does not have, in order.
     pub missing: Vec<Range<u64>>,
-    /// What was done about its section table.
+    /// Repair of its section table.
     pub section_table: SectionTable,
 }
 
@@ -82,7 +82,7 @@ pub fn write(
     Ok(summary)
 }
 
-/// Adds a range behind the others, joined with the last one where they touch.
+/// Adds a range after the others, joined with the last one where they touch.
 fn add(ranges: &mut Vec<Range<u64>>, range: Range<u64>) {
     match ranges.last_mut() {
         Some(last) if last.end == range.start => last.end = range.end,

@@ -1,4 +1,4 @@
-//! What a writer is told to do, and what it says when it has done that.
+//! The job of a writer, and its summary.
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -14,14 +14,14 @@ use crate::{Chosen, Existing};
 pub struct Job<'a> {
     /// The guest.
     pub checkpoint: &'a Checkpoint,
-    /// What is known of its operating system. It may still be on the way when a
+    /// Facts about its operating system. They may still be on the way when a
     /// writer starts (a `LazyLock`): look at it when it is needed, not before.
     pub facts: &'a (dyn Deref<Target = Facts> + Sync),
     /// The file; of a stream, what it is called.
     pub path: &'a Path,
-    /// What happens to an existing file.
+    /// Treatment of an existing file.
     pub existing: Existing,
-    /// What the user chose of what the format offers.
+    /// The user's choices among those of the format.
     pub chosen: &'a Chosen,
     /// Told how far the writer has come.
     pub monitor: &'a dyn Monitor,
@@ -48,7 +48,7 @@ impl Monitor for Silent {
     }
 }
 
-/// What was written.
+/// Summary of a file that was written.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// The file.
@@ -57,7 +57,7 @@ pub struct Summary {
     pub len_bytes: u64,
     /// Bytes of guest memory in it.
     pub memory_bytes: u64,
-    /// What could not be written, or is odd.
+    /// Parts that could not be written, or are odd.
     pub problems: Vec<Problem>,
     /// Sentences for the user: how to open the file.
     pub hints: Vec<String>,

@@ -56,7 +56,7 @@ pub trait DumpFormat: Sync {
     /// One line about it.
     fn about(&self) -> &'static str;
 
-    /// What a user may choose about it.
+    /// Choices that it offers to users.
     fn choices(&self) -> &'static [&'static Choice] {
         &[]
     }

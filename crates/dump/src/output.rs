@@ -17,7 +17,7 @@ use vmss2core_machine::Provenance;
 use crate::DumpError;
 use crate::engine::host;
 
-/// What happens to a file that has the output's name already.
+/// Treatment of a file that has the output's name already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Existing {
     /// It stays, and nothing is written.

@@ -9,7 +9,7 @@ use std::mem::offset_of;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// What Windows fills a header with before it writes fields.
+/// Filler that Windows puts into a header before it writes fields.
 pub const FILL: [u8; 4] = *b"PAGE";
 pub const SIGNATURE64: [u8; 8] = *b"PAGEDU64";
 pub const SIGNATURE32: [u8; 8] = *b"PAGEDUMP";
@@ -155,7 +155,7 @@ pub struct Exception32 {
 
 const _: () = assert!(size_of::<Exception32>() == 0x50);
 
-/// What precedes the bitmap of present pages.
+/// Header of the bitmap of present pages.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct BitmapHeader {

@@ -40,7 +40,7 @@ pub struct Header32 {
     pub counts: Counts,
 }
 
-/// What both headers end with.
+/// The end of both headers.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Counts {
@@ -116,7 +116,7 @@ pub struct FlatHeader {
     pub version: big_endian::I64,
 }
 
-/// What precedes the bytes of each piece of a flattened file.
+/// Header of each piece of a flattened file.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct FlatPiece {

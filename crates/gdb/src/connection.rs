@@ -8,11 +8,11 @@ use crate::packet::{Decoder, Incoming, encode};
 use crate::reply::Reply;
 use crate::session::{Outcome, Running, Session};
 
-/// What is said to a client, and by whom.
+/// A conversation with a client.
 struct Talk<'c> {
     session: Session,
     output: &'c mut (dyn Write + Send),
-    /// What a client may ask for again.
+    /// The last packet, which a client may ask for again.
     last: Vec<u8>,
 }
 
@@ -68,7 +68,7 @@ fn listen<'scope>(
     Ok(())
 }
 
-/// What comes while something runs stops it, acknowledgements apart; whether it is to be
+/// Bytes that come while something runs stop it, acknowledgements apart; whether it is to be
 /// answered. A debugger sends an interrupt alone. For a packet, the stop is told first.
 fn hears_while_running(
     talk: &Mutex<Talk<'_>>,

@@ -4,7 +4,7 @@
 /// Longest payload that is taken or sent, as `PacketSize` tells the client.
 pub const PACKET_BYTES: usize = 0x1_0000;
 
-/// What escapes the byte behind it, which is XORed with [`ESCAPED`].
+/// Escapes the byte after it, which is XORed with [`ESCAPED`].
 const ESCAPE: u8 = b'}';
 const ESCAPED: u8 = 0x20;
 

@@ -16,7 +16,7 @@ pub(crate) fn pair(text: &[u8]) -> Option<(u64, u64)> {
     Some((number(first)?, number(second)?))
 }
 
-/// The parts before and behind the first `separator`.
+/// The parts before and after the first `separator`.
 pub(crate) fn split(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
     let at = text.iter().position(|byte| *byte == separator)?;
     Some((text.get(..at)?, text.get(at.saturating_add(1)..)?))

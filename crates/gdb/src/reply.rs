@@ -1,4 +1,4 @@
-//! What is answered.
+//! Answers to packets.
 
 use crate::packet::push_escaped;
 
@@ -50,7 +50,7 @@ impl Reply {
         Self(hex(bytes).into_bytes())
     }
 
-    /// Plain text and binary data behind it.
+    /// Plain text and binary data after it.
     pub fn binary(prefix: &str, bytes: &[u8]) -> Self {
         let mut payload = prefix.as_bytes().to_vec();
         push_escaped(&mut payload, bytes);

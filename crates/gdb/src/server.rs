@@ -33,12 +33,12 @@ pub enum Bind {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ServerError {
-    /// The address is taken, or not to be had.
+    /// The address is taken, or not available.
     #[error("cannot listen on {place}")]
     Listen {
         /// The address.
         place: String,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// This system has no such sockets.
@@ -193,7 +193,7 @@ impl Drop for Visit<'_> {
     }
 }
 
-/// What a client sends; notes when that is a packet.
+/// Bytes from a client; notes when they are a packet.
 struct Heard<'h, R> {
     input: R,
     has_spoken: &'h AtomicBool,

@@ -1,4 +1,4 @@
-//! What is kept for each client.
+//! State that is kept for each client.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(crate) enum Client {
     Lldb,
 }
 
-/// What a client and the server have agreed on.
+/// Agreements between a client and the server.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a feature that was agreed on or not")]
 pub(crate) struct Agreed {
@@ -44,7 +44,7 @@ pub(crate) struct Current {
     pub(crate) tid: u32,
 }
 
-/// What comes of a packet.
+/// The outcome of a packet.
 #[derive(Debug)]
 pub enum Outcome {
     /// An answer.
@@ -53,7 +53,7 @@ pub enum Outcome {
     Running(Running),
 }
 
-/// What is debugged runs.
+/// The target runs.
 #[derive(Clone)]
 pub struct Running {
     target: Arc<dyn Target>,
@@ -83,18 +83,18 @@ pub struct Session {
     pub(crate) inferiors: Vec<Arc<dyn Inferior>>,
     pub(crate) client: Client,
     pub(crate) agreed: Agreed,
-    /// What `Hg` chose: process and thread.
+    /// The choice of `Hg`: process and thread.
     pub(crate) selected: Option<(u32, u32)>,
-    /// What `qsThreadInfo` goes on with.
+    /// The threads that `qsThreadInfo` goes on with.
     pub(crate) listing: std::vec::IntoIter<(u32, u32)>,
-    /// What goes to the client's console before the answer.
+    /// Text for the client's console before the answer.
     pub(crate) console: Vec<String>,
     pub(crate) ended: bool,
     /// Files of the guest that are open.
     pub(crate) files: Files,
-    /// What gdb said of symbols that were asked for.
+    /// gdb's answers about symbols.
     pub(crate) symbols: Symbols,
-    /// What is being read in parts.
+    /// The object that is being read in parts.
     pub(crate) object: Option<Object>,
     /// Why something was refused last, for clients that only show that it was.
     pub(crate) refusal: Option<String>,
@@ -188,7 +188,7 @@ impl Session {
         self.selected = found.or(self.selected);
     }
 
-    /// What the last packet wants on the client's console before its answer, as
+    /// Text of the last packet for the client's console before its answer, as
     /// payloads.
     pub fn take_console(&mut self) -> Vec<Vec<u8>> {
         let line = |text: String| format!("O{}", crate::reply::hex(text.as_bytes())).into_bytes();

@@ -1,4 +1,4 @@
-//! What is debugged, as the protocol's handlers see it.
+//! The target of debugging, as the protocol's handlers see it.
 //!
 //! A [`Target`] says what is attached when a client comes, attaches more where it can,
 //! and runs where it can. Each [`Inferior`] is what
@@ -21,7 +21,7 @@ pub struct Thread {
     pub tid: u32,
     /// Its name.
     pub name: String,
-    /// What else is worth a word in a list of threads: `halted, ring 0`.
+    /// A remark for lists of threads: `halted, ring 0`.
     pub extra: String,
     /// Number of the processor that runs it.
     pub core: Option<u32>,
@@ -63,7 +63,7 @@ pub enum LibraryAddresses {
     Segment(u64),
 }
 
-/// What the dynamic linker of a program has loaded, as it lists that for debuggers
+/// Libraries that the dynamic linker of a program has loaded, as it lists them for debuggers
 /// (`<link.h>`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Linked {
@@ -93,7 +93,7 @@ pub struct LinkedLibrary {
 /// A table of the guest's system, such as its processes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SystemTable {
-    /// What it lists: `processes`.
+    /// The kind of its rows: `processes`.
     pub kind: &'static str,
     /// Its rows, each column with its name.
     pub rows: Vec<Vec<(&'static str, String)>>,
@@ -104,7 +104,7 @@ pub struct SystemTable {
 pub struct Region {
     /// The addresses; the last one is in it, so that the top of memory can be.
     pub range: Range<u64>,
-    /// What may be done there; `None` if nothing is mapped.
+    /// Rights there; `None` if nothing is mapped.
     pub permissions: Option<Permissions>,
     /// File that is mapped there.
     pub name: Option<String>,
@@ -131,10 +131,10 @@ pub trait Inferior: Send + Sync {
     fn registers(&self, tid: u32) -> Option<Registers>;
 
     /// Fills `buf` with memory as a thread sees it; returns how many bytes there
-    /// are before the first that is not to be had.
+    /// are before the first that is not available.
     fn read(&self, tid: u32, address: u64, buf: &mut [u8]) -> usize;
 
-    /// What is mapped around an address.
+    /// The mapping around an address.
     fn region(&self, tid: u32, address: u64) -> Option<Region>;
 
     /// The page tables that a thread uses.
@@ -147,12 +147,12 @@ pub trait Inferior: Send + Sync {
         None
     }
 
-    /// What `qXfer:libraries` lists; `None` if it is not to be asked.
+    /// The list of `qXfer:libraries`; `None` if it is not to be asked.
     fn libraries(&self) -> Option<Vec<Library>> {
         None
     }
 
-    /// What the dynamic linker has loaded, if a client cannot find that out by itself.
+    /// The dynamic linker's list, if a client cannot find that out by itself.
     fn linked(&self) -> Option<Linked> {
         None
     }
@@ -167,7 +167,7 @@ pub trait Inferior: Send + Sync {
         None
     }
 
-    /// What is missing or doubtful, a sentence each.
+    /// Missing or doubtful parts, a sentence each.
     fn problems(&self) -> Vec<String> {
         Vec::new()
     }
@@ -202,7 +202,7 @@ pub trait GuestFile: Send {
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize, FileError>;
 }
 
-/// What is attached when a client names it.
+/// Inferiors that are attached when a client names them.
 pub trait Attach: Send + Sync {
     /// A process by its number, or by another that stands for it: the inferior has the
     /// number that was asked for. The error is a sentence for the user.
@@ -214,11 +214,11 @@ pub trait GuestFiles: Send + Sync {
     /// Opens one, as `pid` sees it (0: as all do).
     fn open(&self, pid: u32, path: &str) -> Result<Box<dyn GuestFile>, FileError>;
 
-    /// What a symbolic link says.
+    /// The target of a symbolic link.
     fn read_link(&self, pid: u32, path: &str) -> Result<String, FileError>;
 }
 
-/// What is debugged. An ability that not every target has is an accessor that may be
+/// The target of debugging. An ability that not every target has is an accessor that may be
 /// absent; what the protocol says it can do is put together from what is there.
 ///
 /// Nothing is kept over a stop: each time it is asked, a target gives inferiors as they
@@ -233,15 +233,15 @@ pub trait Target: Send + Sync {
         None
     }
 
-    /// What is attached when a client comes.
+    /// The inferiors that are attached when a client comes.
     fn inferiors(&self) -> Vec<Arc<dyn Inferior>>;
 
-    /// The same for a client that can attach by itself (`target extended-remote`).
+    /// The inferiors for a client that can attach by itself (`target extended-remote`).
     fn extended_inferiors(&self) -> Vec<Arc<dyn Inferior>> {
         self.inferiors()
     }
 
-    /// What else can be attached to.
+    /// Attaching to others.
     fn attach(&self) -> Option<&dyn Attach> {
         None
     }
@@ -256,7 +256,7 @@ pub trait Target: Send + Sync {
         None
     }
 
-    /// What makes it go on; `None` of a checkpoint.
+    /// The control that makes it go on; `None` of a checkpoint.
     fn control(&self) -> Option<&dyn Control> {
         None
     }
@@ -281,11 +281,11 @@ pub trait Monitor: Send + Sync {
 pub struct MonitorCommand {
     /// Its name.
     pub name: &'static str,
-    /// What goes behind it: `ADDR [PID]`.
+    /// Its arguments: `ADDR [PROCESS]`.
     pub usage: &'static str,
-    /// What it does, one line.
+    /// Its purpose, one line.
     pub about: &'static str,
-    /// What else there is to say about it; may be empty.
+    /// More about it; may be empty.
     pub details: &'static str,
 }
 

@@ -84,7 +84,7 @@ fn witness(memory: &PhysicalMemory, vcpu: &Registers) -> Witness {
     let fetch = |pc| fetch(&space, &paging, vcpu, pc);
     match fetch(pc) {
         doubt @ (Witness::Lost(..) | Witness::Foreign(..)) => {
-            // A halted processor's pointer may be behind its last instruction.
+            // A halted processor's pointer may be after its last instruction.
             let before = fetch(Gva(pc.0.saturating_sub(1)));
             if matches!(before, Witness::Fits) { before } else { doubt }
         }

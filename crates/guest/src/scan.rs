@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use vmss2core_mem::{Gpa, PhysicalMemory, Segment};
 
-/// Bytes read at a time; no piece begins less than this behind another.
+/// Bytes read at a time; no piece begins less than this after another.
 pub(crate) const CHUNK: u64 = 1 << 20;
 /// Most bytes read: a few seconds' worth. A search that has met this much data
 /// ends, so that asking about a large guest stays quick.
@@ -67,7 +67,7 @@ fn data_up_to(
     Scanned::Done
 }
 
-/// Where in a segment the next data begins, at `at` or behind it.
+/// Where in a segment the next data begins, at `at` or after it.
 fn next_data(segment: &Segment, at: u64) -> Option<u64> {
     if at >= segment.len_bytes() {
         return None;

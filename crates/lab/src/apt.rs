@@ -3,7 +3,7 @@
 //! apt runs with lists, sources and an empty status of its own, so that it sees
 //! other releases than the machine's. The mirror is the one that the machine is
 //! set up with; a mirror that is half through an update is tried again, and an
-//! older package taken if the newest cannot be had.
+//! older package taken if the newest is not available.
 
 mod mirror;
 
@@ -122,13 +122,13 @@ impl Apt {
         command
     }
 
-    /// A list that cannot be had is no error as long as the others serve.
+    /// A list that is not available is no error as long as the others serve.
     fn update(&self) -> Result<()> {
         say("fetching package lists");
         let mut command = self.command("apt-get");
         let output = run(command.arg("update"), LIMIT)?;
         if !output.status.success() {
-            say(&format!("some package lists could not be had: {}", output.stderr.trim()));
+            say(&format!("some package lists are not available: {}", output.stderr.trim()));
         }
         Ok(())
     }
@@ -162,7 +162,7 @@ impl Apt {
         Ok(found)
     }
 
-    /// Unpacks the first of these packages that can be had.
+    /// Unpacks the first of these packages that is available.
     fn unpack_first(&self, candidates: &[Package], to: &Path) -> Result<Package> {
         let mut failures = String::new();
         for package in candidates {
@@ -171,7 +171,7 @@ impl Apt {
                 Err(error) => failures = format!("{failures}\n{error:#}"),
             }
         }
-        bail!("none of {} packages can be had:{failures}", candidates.len())
+        bail!("none of {} packages is available:{failures}", candidates.len())
     }
 
     fn unpack(&self, packages: &[&str], members: &[&str], to: &Path) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::system::{self, System};
 pub struct Recipe {
     /// Its name.
     pub name: &'static str,
-    /// What it is good for.
+    /// Its purpose.
     pub about: &'static str,
     /// Its kernel.
     pub kernel: KernelRecipe,

@@ -51,7 +51,7 @@ pub struct Task {
 pub struct Mapping {
     /// First address.
     pub start: u64,
-    /// First address behind it.
+    /// First address after it.
     pub end: u64,
     /// `r-xp` and such.
     pub permissions: String,

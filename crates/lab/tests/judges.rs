@@ -1,4 +1,4 @@
-//! Every judge can be had and runs.
+//! Every judge is available and runs.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -21,14 +21,14 @@ pub struct Checkpoint {
     pub about: Arc<About>,
 }
 
-/// What a source says of a checkpoint, apart from memory and processors.
+/// Facts that a source states about a checkpoint, apart from memory and processors.
 #[derive(Clone, Debug, Default)]
 pub struct About {
-    /// What the source says about the machine.
+    /// Facts that the source states about the machine.
     pub machine: Machine,
     /// Which files it was read from, and how they were found.
     pub provenance: Provenance,
-    /// What is missing, odd or broken.
+    /// Missing, odd or broken parts.
     pub problems: Vec<Problem>,
 }
 
@@ -43,7 +43,7 @@ impl Checkpoint {
         self.vcpus.iter().find(|vcpu| vcpu.index == index)
     }
 
-    /// What is said of it, to add to.
+    /// The facts about it, to add to.
     pub fn about_mut(&mut self) -> &mut About {
         Arc::make_mut(&mut self.about)
     }
@@ -84,7 +84,7 @@ pub struct Machine {
 /// Where a checkpoint came from.
 #[derive(Clone, Debug, Default)]
 pub struct Provenance {
-    /// What kind of checkpoint this is, in words: "VMware suspended state,
+    /// The kind of checkpoint in words: "VMware suspended state,
     /// 64-bit layout, memory in a separate file".
     pub kind: String,
     /// Name of the input format as listed by the reader.
@@ -114,7 +114,7 @@ pub struct Snapshot {
 pub struct SourceFile {
     /// Path as given or found.
     pub path: PathBuf,
-    /// What it holds: "state", "memory", "configuration".
+    /// Its content: "state", "memory", "configuration".
     pub role: &'static str,
     /// How it was found: "given", "same name", "named in x.vmx".
     pub found: String,

@@ -1,4 +1,4 @@
-//! What a machine that can run is told to do.
+//! Orders for a machine that can run.
 //!
 //! An ability that not every machine has is an accessor that may be absent, never a
 //! method that fails.
@@ -117,7 +117,7 @@ pub enum ControlError {
     /// It cannot be reached, or does not answer as it should.
     #[error("the machine does not do it: {what}")]
     Unreachable {
-        /// What it was told.
+        /// The order.
         what: String,
         /// Why it failed.
         source: std::io::Error,
@@ -152,7 +152,7 @@ impl Interrupt {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_asked
     }
 
-    /// What is to be done when it is asked, once: how [`Control::wait`] wakes up. Done at
+    /// The action to take when it is asked, once: how [`Control::wait`] wakes up. Done at
     /// once if it was asked before.
     pub fn when_asked(&self, wake: impl FnOnce() + Send + 'static) {
         {

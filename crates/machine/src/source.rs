@@ -22,7 +22,7 @@ pub trait Source: Send + Sync {
     /// The machine as it stands still now. What was handed out before stays as it is.
     fn checkpoint(&self) -> Result<Checkpoint, SourceError>;
 
-    /// What makes the machine go on; `None` if it stands still for ever.
+    /// The control that makes the machine go on; `None` if it stands still for ever.
     fn control(&self) -> Option<&dyn Control> {
         None
     }
@@ -38,7 +38,7 @@ pub enum SourceError {
     /// It cannot be reached, or does not answer as it should.
     #[error("the machine cannot be asked: {what}")]
     Unreachable {
-        /// What was asked of it.
+        /// The request.
         what: String,
         /// Why it failed.
         source: std::io::Error,

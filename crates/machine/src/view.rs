@@ -15,14 +15,14 @@ pub struct VcpuView {
     /// Root of the kernel's page tables where it is another one: page tables of a
     /// program that hide the kernel.
     pub kernel_root: Option<Found<Root>>,
-    /// What kind of code it executes.
+    /// The kind of code that it executes.
     pub privilege: Option<Privilege>,
     /// The guest's own number of it.
     pub number: Option<u32>,
 }
 
 impl VcpuView {
-    /// What its registers tell. If they do not tell its page tables, the error says why.
+    /// The view that its registers tell. If they do not tell its page tables, the error says why.
     pub fn new(memory: &PhysicalMemory, vcpu: &Vcpu) -> (Self, Option<PagingError>) {
         let (paging, error) = match vcpu.registers.paging(memory) {
             Ok(paging) => (Some(paging), None),
@@ -42,12 +42,12 @@ impl VcpuView {
         self.paging.as_ref().map(|paging| paging.root)
     }
 
-    /// What it sees.
+    /// The address space that it sees.
     pub fn space(&self, memory: &PhysicalMemory) -> Option<AddressSpace> {
         Some(self.paging.as_ref()?.address_space(memory))
     }
 
-    /// What the kernel sees where that is something else.
+    /// The kernel's address space where that is another one.
     pub fn kernel_space(&self, memory: &PhysicalMemory) -> Option<AddressSpace> {
         Some(self.space(memory)?.with_root(self.kernel_root.as_ref()?.value))
     }

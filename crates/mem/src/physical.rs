@@ -29,7 +29,7 @@ impl Segment {
         self.len
     }
 
-    /// First address behind the segment.
+    /// First address after the segment.
     pub fn end(&self) -> Gpa {
         Gpa(self.start.saturating_add(self.len))
     }
@@ -91,7 +91,7 @@ pub enum MemoryError {
     Io {
         /// Start of the piece that failed.
         gpa: Gpa,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -141,7 +141,7 @@ pub struct PhysicalMemory {
 pub struct ReadFailure {
     /// Start of the piece.
     pub gpa: Gpa,
-    /// What the operating system said.
+    /// The error of the operating system.
     pub why: String,
 }
 
@@ -178,7 +178,7 @@ impl PhysicalMemory {
         Ok(())
     }
 
-    /// The same memory, of which pages that were read lately are kept, for a debugger's
+    /// This memory with a cache of the pages that were read lately, for a debugger's
     /// many small reads: at most 4 MiB, shared by all clones.
     #[must_use]
     pub fn cached(&self) -> Self {
@@ -195,7 +195,7 @@ impl PhysicalMemory {
         self.segments.iter().map(|s| s.len).fold(0, u64::saturating_add)
     }
 
-    /// First address behind the last segment, 0 if there is none.
+    /// First address after the last segment, 0 if there is none.
     pub fn end(&self) -> Gpa {
         self.segments.last().map_or(Gpa(0), Segment::end)
     }

@@ -1,4 +1,4 @@
-//! What could not be done as it should be, for the user to judge.
+//! Problems: things that could not be done as they should be, for the user to judge.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub enum Severity {
 pub struct Problem {
     /// How much it matters.
     pub severity: Severity,
-    /// What, where, and what to do about it if there is something to do.
+    /// The thing, its place, and what to do about it if there is something to do.
     pub message: String,
 }
 

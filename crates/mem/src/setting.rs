@@ -1,4 +1,4 @@
-//! What users may give or choose, where a message speaks of it.
+//! Settings: names in messages for things that users may give or choose.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 pub struct Setting {
     /// Its name: words joined by `-`.
     pub name: &'static str,
-    /// What its value is called where a message asks for one.
+    /// Name of its value where a message asks for one.
     pub value: Option<&'static str>,
 }
 

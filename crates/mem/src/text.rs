@@ -10,13 +10,13 @@ pub enum HexError {
     /// It is something else.
     #[error("not a hexadecimal number: {text}")]
     NotHex {
-        /// What was given.
+        /// The text that was given.
         text: String,
     },
     /// It is a longer one.
     #[error("not a {bits}-bit hexadecimal number: {text}")]
     TooLong {
-        /// What was given.
+        /// The text that was given.
         text: String,
         /// How long it may be.
         bits: u32,
@@ -34,7 +34,7 @@ pub fn hex(text: &str) -> Result<u64, HexError> {
         .map_err(|_| HexError::TooLong { text: text.to_owned(), bits: 64 })
 }
 
-/// The same for a number of 32 bits.
+/// A hexadecimal number of at most 32 bits.
 pub fn hex_32(text: &str) -> Result<u32, HexError> {
     u32::try_from(hex(text)?).map_err(|_| HexError::TooLong { text: text.to_owned(), bits: 32 })
 }

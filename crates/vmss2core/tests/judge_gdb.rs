@@ -106,7 +106,7 @@ fn physical_memory(name: &str) -> Result<()> {
 }
 
 /// The command line that the program proposed for its first core, as it says
-/// that the others open; with a stack trace behind it.
+/// that the others open; with a stack trace after it.
 fn stack(run: &Run, file: &str) -> Result<String> {
     let hint = run.hint("gdb -ex 'symbol-file", "vmss.core0")?.replace("vmss.core0", file);
     judges::output(&mut judges::gdb_line(&run.dir, &hint, &["bt", "print linux_banner"])?)

@@ -93,7 +93,7 @@ fn bt(guest: &Guest) -> Result<Vec<Value>> {
     Ok(report["stacks"].as_array().context("no stacks")?.clone())
 }
 
-/// The words behind `KEY TID` on its line, as addresses.
+/// The words after `KEY TID` on its line, as addresses.
 fn addresses(said: &str, key: &str) -> Result<Vec<u64>> {
     let line = said.lines().find_map(|line| line.strip_prefix(key));
     let line = line.with_context(|| format!("no {key:?} in {said}"))?;

@@ -136,7 +136,7 @@ fn values_are_the_programs_own() -> Result<()> {
             let found = u64::from_le_bytes(bytes);
             ensure!(found == *value, "{name}: {found:#x}, not {value:#x}");
         }
-        // One page: its parts lie one behind the other in physical memory.
+        // One page: its parts lie one after the other in physical memory.
         let first = values.iter().find(|(name, ..)| name == "gibibyte0").context("no value")?.1;
         let vma = process.vma_at(Gva(first)).context("not mapped")?;
         let runs = process.runs(vma);

@@ -69,8 +69,8 @@ impl Cache {
 /// A host takes back what a guest has free (free page reporting) and charges
 /// whoever gets it next, here 2 s for each GiB: four times what a copy takes.
 /// What was freed a moment ago is handed out first and costs nothing. In large
-/// pages, as the host gives small ones one by one: behind small ones the same copy
-/// took 1.8 to 5.3 s, behind large ones 1.7 to 2.4 s.
+/// pages, as the host gives small ones one by one: after small ones the same copy
+/// took 1.8 to 5.3 s, after large ones 1.7 to 2.4 s.
 fn back_free_memory(bytes: u64) -> Result<()> {
     const SCRIPT: &str = "
 import mmap, sys

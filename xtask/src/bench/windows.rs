@@ -36,7 +36,7 @@ pub(super) fn rows(bench: &Bench) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The search of all memory behind `-WSCAN`, against `grep` for the same tag.
+/// The search of all memory that `-WSCAN` asks for, against `grep` for the same tag.
 fn search(bench: &Bench, input: &Input) -> Result<Row> {
     let package = ["--package", "vmss2core-guest", "--example", "debugger_blocks"];
     crate::build_release(crate::root()?, &package)?;

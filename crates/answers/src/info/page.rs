@@ -1,4 +1,4 @@
-//! What `info` looks like.
+//! The page of the report about a checkpoint.
 
 use std::borrow::Cow;
 

@@ -62,7 +62,7 @@ impl Block {
 pub(crate) struct Containers {
     source: Arc<dyn ReadAt>,
     blocks: Vec<Block>,
-    /// File offset behind the last whole container.
+    /// File offset after the last whole container.
     end: u64,
     cache: Mutex<Cache>,
 }
@@ -113,7 +113,7 @@ impl Containers {
         self.blocks.last().map_or(0, |b| b.start.saturating_add(u64::from(b.expanded)))
     }
 
-    /// File offset behind the last whole container.
+    /// File offset after the last whole container.
     pub(crate) fn end(&self) -> u64 {
         self.end
     }
@@ -191,7 +191,7 @@ impl Containers {
         }
     }
 
-    /// Expands a block behind its history, of which no more is kept than the
+    /// Expands a block after its history, of which no more is kept than the
     /// block may need. Returns where the block's bytes start.
     fn append(&self, index: usize, history: &mut Vec<u8>) -> io::Result<usize> {
         let block = self.block(index)?;
@@ -205,7 +205,7 @@ impl Containers {
         Ok(start)
     }
 
-    /// Decodes behind `history`, and says whether zeroes stood in for more of it;
+    /// Decodes after `history`, and says whether zeroes stood in for more of it;
     /// the outer error is the file's.
     fn decode(
         &self,
@@ -282,7 +282,7 @@ impl ReadAt for Containers {
 }
 
 impl Cache {
-    /// What is known of the output up to the end of a block.
+    /// The output up to the end of a block, as far as known.
     fn window(&mut self, index: usize) -> Option<Vec<u8>> {
         let latest = self.latest.take_if(|(block, _)| *block == index);
         let kept = || self.windows.get(&index).map(|window| window.to_vec());

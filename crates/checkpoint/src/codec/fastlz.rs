@@ -27,7 +27,7 @@ pub(crate) enum FastLzError {
     BeforeStart { at: usize },
 }
 
-/// What to do with a match that reaches back to before the known output.
+/// Treatment of a match that reaches back to before the known output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Before {
     /// Fail with [`FastLzError::BeforeStart`]: the caller has more history.
@@ -36,7 +36,7 @@ pub(crate) enum Before {
     Zero,
 }
 
-/// Expands `input` into exactly `len` bytes behind what `out` already holds,
+/// Expands `input` into exactly `len` bytes after what `out` already holds,
 /// which serves as history for matches. Says whether zeroes stood in for bytes
 /// before the history.
 pub(crate) fn decode(

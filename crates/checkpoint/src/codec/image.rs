@@ -15,7 +15,7 @@ use crate::source::{Room, write_sparse};
 /// are refused.
 const MAX_IN_MEMORY: u64 = 32 << 20;
 
-/// What is looked at to recognise a deflate stream.
+/// Bytes to look at to recognise a deflate stream.
 const HEAD_LEN: u64 = 64 << 10;
 
 /// Unit of spilling: read, and dropped if zero, page by page.
@@ -23,7 +23,7 @@ const SPILL_CHUNK: usize = 256 << 10;
 
 /// An image that can be read at any offset.
 pub(crate) struct Image {
-    /// What it is read from.
+    /// Its source.
     pub(crate) bytes: Arc<dyn ReadAt>,
     /// Where in that it starts.
     pub(crate) offset: u64,

@@ -12,7 +12,7 @@ use crate::source::Source;
 /// Program headers that are looked at most.
 const MAX_SEGMENTS: u64 = 4096;
 
-/// What of the header is needed.
+/// The parts of the header that are needed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Header {
     /// `e_type`.

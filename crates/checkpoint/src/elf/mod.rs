@@ -44,7 +44,7 @@ fn looks(source: &Source) -> Result<String, OpenError> {
     Ok(format!("it is an ELF {kind}; name the .vmss, .vmsn or .vmem file"))
 }
 
-/// What a core is, told by who wrote notes into it, and what opens it.
+/// The kind of a core, told by who wrote notes into it, and what opens it.
 fn core(notes: &[Note], source: &Source) -> String {
     let file = shell_path(&source.path);
     let has = |name: &str| notes.iter().any(|note| note.name == name.as_bytes());

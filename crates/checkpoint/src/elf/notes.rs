@@ -11,7 +11,7 @@ const MAX_BYTES: u64 = 1 << 20;
 /// A note, without what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Note {
-    /// Who defined its kind, without the zero behind.
+    /// Who defined its kind, without the zero after.
     pub(super) name: Vec<u8>,
     kind: u64,
 }

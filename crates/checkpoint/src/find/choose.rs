@@ -198,7 +198,7 @@ impl Choice<'_> {
     }
 }
 
-/// What a guide says of checkpoints that are not there.
+/// Message about checkpoints that a guide names and that are not there.
 fn unmet(entry: &Entry, folder: &Folder) -> Option<OpenError> {
     let source = entry.open("in the directory").ok()?;
     let (format, _) = recognise(&source.start(crate::source::HEAD_LEN).ok()?)?;

@@ -1,6 +1,6 @@
 //! What speaks for a layout.
 
-/// What was found under one layout.
+/// Counts of what was found under one layout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Evidence {
     /// Roots whose pointers lead to tables.

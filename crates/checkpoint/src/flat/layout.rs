@@ -24,7 +24,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// The ways for an image of `len` bytes, likeliest first. A hole behind the
+    /// The ways for an image of `len` bytes, likeliest first. A hole after the
     /// end of the memory makes no difference.
     pub(super) fn candidates(len: u64, holes: Vec<Hole>) -> Vec<Self> {
         let mut layouts: Vec<Self> = Vec::new();

@@ -79,7 +79,7 @@ fn not_memory(source: Source) -> OpenError {
     OpenError::NotACheckpoint { path: source.path, looks }
 }
 
-/// What shows that the image has lost its end.
+/// Evidence that the image has lost its end.
 fn cut_off(source: &Source, place: &Place<'_>) -> Option<Problem> {
     let (path, len) = (source.path.display(), source.len);
     let configured = FORMATS.iter().find_map(|format| format.memory_size(place));
@@ -98,7 +98,7 @@ fn cut_off(source: &Source, place: &Place<'_>) -> Option<Problem> {
     Some(Problem::incomplete(message))
 }
 
-/// What page tables say of that.
+/// Evidence in page tables.
 fn tables_beyond(source: &Source, layout: &Layout, seen: Evidence) -> Option<Problem> {
     Some(Problem::incomplete(format!(
         "{}: memory is missing: page tables in it lead to other tables at {}, and it ends at {}; \

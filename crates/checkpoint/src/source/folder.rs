@@ -22,7 +22,7 @@ pub(crate) struct Folder {
     pub(crate) path: PathBuf,
     /// Its regular files, sorted by name, pieces joined to wholes.
     pub(crate) entries: Vec<Entry>,
-    /// What could not be looked at.
+    /// Entries that could not be looked at.
     pub(crate) problems: Vec<Problem>,
 }
 

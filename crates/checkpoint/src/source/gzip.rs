@@ -22,7 +22,7 @@ pub(super) fn is_gzip(head: &[u8]) -> bool {
     head.starts_with(&[0x1f, 0x8b, 8]) && head.get(3).is_some_and(|flags| flags & 0xe0 == 0)
 }
 
-/// The first bytes that `source` unpacks to, as far as they can be had.
+/// The first bytes that `source` unpacks to, as far as they are available.
 pub(super) fn peek(source: &Source) -> Vec<u8> {
     let mut decoder = GzDecoder::new(BufReader::new(Stream::new(source)));
     let mut head = vec![0; HEAD_LEN];
@@ -85,7 +85,7 @@ fn fill(input: &mut impl Read, buf: &mut [u8]) -> (usize, Option<io::Result<()>>
     (len, None)
 }
 
-/// What follows the end of a member.
+/// The bytes after the end of a member.
 enum Behind {
     Member,
     Nothing,

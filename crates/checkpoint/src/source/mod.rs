@@ -37,7 +37,7 @@ pub(crate) const HEAD_LEN: usize = 8192;
 #[derive(Clone)]
 pub(crate) struct Source {
     /// Where it lies, for messages; a member of an archive has the path of the
-    /// archive with its own name behind it.
+    /// archive with its own name after it.
     pub(crate) path: PathBuf,
     /// Its bytes.
     pub(crate) bytes: Arc<dyn ReadAt>,
@@ -54,7 +54,7 @@ pub(crate) struct Source {
 pub(crate) struct Item {
     /// The object.
     pub(crate) source: Source,
-    /// What was lost in unpacking it.
+    /// Problems of unpacking it.
     pub(crate) problems: Vec<Problem>,
 }
 

@@ -7,7 +7,7 @@ use std::io;
 /// Bytes written between two looks at what is left.
 const BETWEEN_LOOKS: u64 = 64 << 20;
 
-/// What is left free at most: others can go on with it.
+/// Room that is left free at most: others can go on with it.
 const MAX_RESERVE: u64 = 1 << 30;
 
 /// Watches what is free where a temporary file lies.

@@ -14,10 +14,10 @@ const MAX_LAYERS: u32 = 4;
 /// what people pack: only files made to fill a disk have more in them.
 const MAX_RATIO: u64 = 1100;
 
-/// What may come out of the smallest file.
+/// Bytes that may come out of the smallest file.
 const SLACK: u64 = 64 << 20;
 
-/// What is in a file.
+/// Content of a file.
 #[derive(Debug)]
 pub(crate) enum Content {
     /// One object.
@@ -26,7 +26,7 @@ pub(crate) enum Content {
     Archive(Folder),
 }
 
-/// What a file holds, judged by its first bytes.
+/// The content of a file, judged by its first bytes.
 pub(crate) enum Peek {
     /// One object that begins like this.
     File(Vec<u8>),
@@ -37,13 +37,13 @@ pub(crate) enum Peek {
 /// Unpacks with the caller's options.
 #[derive(Clone, Copy)]
 pub(crate) struct Unpacker<'a> {
-    /// What the caller of the crate decided.
+    /// Options of the caller of the crate.
     pub(crate) options: &'a OpenOptions,
-    /// What was read so far.
+    /// Bytes that were read so far.
     pub(crate) ledger: &'a Ledger,
 }
 
-/// What was read and unpacked so far.
+/// Bytes that were read and unpacked so far.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     host_files: RefCell<Vec<PathBuf>>,

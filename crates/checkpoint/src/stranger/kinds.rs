@@ -1,19 +1,19 @@
-//! What files are told apart by: one entry a kind, in the order in which they are tried.
+//! Kinds of files and their signs: one entry a kind, in the order in which they are tried.
 //!
 //! Sources: the formats' own documents, and the files that the programs write which the
 //! tests of this list run.
 
 /// A kind of file that is no checkpoint, or none that can be read.
 pub(super) struct Kind {
-    /// What shows it; all of these.
+    /// Its signs; all of them must be there.
     pub(super) signs: &'static [Sign],
-    /// What it is, behind "it is".
+    /// Its name, after "it is".
     pub(super) name: &'static str,
-    /// What to do; `{}` stands for the file as a word of a shell.
+    /// Advice; `{}` stands for the file as a word of a shell.
     pub(super) advice: &'static str,
 }
 
-/// What a file of some kind holds.
+/// A sign of a kind of files.
 pub(super) enum Sign {
     /// These bytes at this offset.
     At(usize, &'static [u8]),

@@ -34,7 +34,7 @@ impl Format for Stranger {
 /// Bytes at the end of a file that kinds are told by.
 const TAIL_LEN: usize = 512;
 
-/// What `source` is and what to do with it, if its kind is known: by its first bytes, or by
+/// Names `source` and what to do with it, if its kind is known: by its first bytes, or by
 /// its last.
 pub(crate) fn looks(source: &Source) -> Result<Option<String>, OpenError> {
     let head = source.start(HEAD_LEN)?;

@@ -16,7 +16,7 @@ use crate::source::{Entry, Source, base_name};
 /// Longest `.vmx` or `.vmsd` that is looked into.
 const MAX_TEXT: u64 = 1 << 20;
 
-/// What a state file says that helps to find its memory.
+/// Facts of a state file that help to find its memory.
 pub(super) struct StateFacts {
     /// Length that the memory file must have.
     pub(super) expected_len: Option<u64>,
@@ -39,7 +39,7 @@ pub(super) fn ties<'a>(place: &Place<'a>, facts: &StateFacts) -> Vec<Tie<'a>> {
     ties
 }
 
-/// What [`ties`] looks for, in words.
+/// The ties that [`ties`] looks for, in words.
 pub(super) fn looked_for(place: &Place<'_>, facts: &StateFacts) -> String {
     let stem = split(place.base_name()).0;
     let size = facts.expected_len.map_or_else(String::new, |len| {

@@ -1,4 +1,4 @@
-//! What to say about a state file that ends too early.
+//! Messages about a state file that ends too early.
 
 use vmss2core_mem::Problem;
 

@@ -19,11 +19,11 @@ pub(crate) enum VmwareError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What was to be read there.
+        /// The thing to be read there.
         what: &'static str,
         /// Where in the file.
         offset: u64,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The first bytes are not those of a state file.

@@ -1,4 +1,4 @@
-//! What a state file says about the machine.
+//! Facts about the machine in a state file.
 //!
 //! Sources: published listings of the `Checkpoint` and `Snapshot` groups; real
 //! files for the time stamps (group `MStats`).

@@ -15,7 +15,7 @@ use crate::source::Source;
 /// Sizes of the first container in the files seen.
 const MAX_FIRST_BLOCK: u64 = 4 << 20;
 
-/// What regions leave out is listed up to this many.
+/// Gaps between regions are listed up to this many.
 const MAX_LISTED: usize = 4;
 
 /// Opens the memory block inside a state file.
@@ -94,7 +94,7 @@ pub(super) fn open_containers(source: &Source) -> Result<Option<Containers>, Vmw
     Ok(containers.filter(|c| plausible(c) && c.check_first().is_ok()))
 }
 
-/// What to say about a compressed file that does not end with a container.
+/// Message about a compressed file that does not end with a container.
 pub(super) fn cut(source: &Source, containers: &Containers) -> Option<String> {
     let (path, stop) = (source.path.display(), containers.end());
     (stop != source.len).then(|| {

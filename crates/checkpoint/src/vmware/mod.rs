@@ -120,7 +120,7 @@ impl StateFile {
         Ok(self.finish(memory, provenance, problems))
     }
 
-    /// What the state file says by itself; there is no memory.
+    /// The state file by itself, without memory.
     pub(crate) fn into_opened_without_memory(mut self) -> Opened {
         let problems = std::mem::take(&mut self.problems);
         let kind = self.kind("without its memory", Codec::Stored);
@@ -221,7 +221,7 @@ impl StateFile {
         }
     }
 
-    /// What kind of checkpoint this is, in words. Suspended states and snapshots
+    /// The kind of checkpoint, in words. Suspended states and snapshots
     /// do not differ inside, so their names decide between these two words.
     fn kind(&self, place: &str, codec: Codec) -> String {
         let extension = self.source.path.extension().unwrap_or_default().to_ascii_lowercase();

@@ -5,7 +5,7 @@ use vmss2core_mem::{Problem, Severity};
 /// Problems of one severity that are listed.
 const MAX_EACH: usize = 32;
 
-/// What was found wrong, in the order in which it was found.
+/// Faults, in the order in which they were found.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Problems {
     listed: Vec<Problem>,

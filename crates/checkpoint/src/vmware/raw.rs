@@ -34,7 +34,7 @@ pub(super) struct GroupEntry32 {
     pub(super) size: U32,
 }
 
-/// Header of a block, behind a tag's indices; then `pad_len` bytes, then data.
+/// Header of a block, after a tag's indices; then `pad_len` bytes, then data.
 #[derive(Clone, Copy, FromBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub(super) struct BlockHeader64 {
@@ -43,7 +43,7 @@ pub(super) struct BlockHeader64 {
     pub(super) pad_len: U16,
 }
 
-/// The same in the 32-bit layout.
+/// The header in the 32-bit layout.
 #[derive(Clone, Copy, FromBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub(super) struct BlockHeader32 {
@@ -69,7 +69,7 @@ pub(super) const SIZE_BLOCK: u8 = 63;
 /// `Checkpoint/Platform` of a 64-bit Arm machine.
 pub(super) const PLATFORM_ARM64: u64 = 3;
 
-/// What the first word of a file says about it.
+/// The kind of a file, by its first word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Completeness {
     Complete,

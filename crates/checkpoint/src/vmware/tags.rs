@@ -28,10 +28,10 @@ use crate::source::Source;
 const MAX_VALUE: u64 = 64;
 /// Tags of all groups together; the largest real files have some ten thousand.
 const MAX_ITEMS: usize = 1 << 19;
-/// What the items may take in memory.
+/// Bytes that the items may take in memory.
 const MAX_ITEM_BYTES: usize = 128 << 20;
 
-/// What was found in all groups.
+/// Everything that was found in all groups.
 #[derive(Default)]
 pub(super) struct Walk {
     pub(super) items: Vec<Item>,
@@ -86,7 +86,7 @@ struct Walker<'a> {
     walk: Walk,
 }
 
-/// What stands at one place of the stream.
+/// The element at one place of the stream.
 enum Step {
     /// A tag, and where the next one starts.
     Tag(Item, u64),
@@ -120,7 +120,7 @@ impl Walker<'_> {
             // The size might have been stated without the terminator.
             let end = stated_end(group);
             if at > end || at == end && self.window.u16(at)? != Some(0) {
-                self.broken(group, &format!("it goes on behind its end at {at:#x}"));
+                self.broken(group, &format!("it goes on after its end at {at:#x}"));
                 break;
             }
             match self.tag(group, at)? {

@@ -19,7 +19,7 @@ pub(super) struct Listed {
     pub(super) snapshot: Snapshot,
     /// Without directory.
     state: String,
-    /// What else is named with it.
+    /// Other things that are named with it.
     others: Vec<String>,
 }
 
@@ -86,7 +86,7 @@ pub(super) fn owner<'l>(listed: &'l [Listed], name: &str) -> Option<&'l Listed> 
     listed.iter().find(|snapshot| snapshot.owns(name))
 }
 
-/// What is to be said of memory that belongs to another snapshot than the state.
+/// Message about memory that belongs to another snapshot than the state.
 pub(super) fn mixed(listed: &[Listed], state: &Source, memory: &Source) -> Option<Problem> {
     let [state_name, memory_name] = [state, memory].map(|source| {
         let name = source.path.file_name().unwrap_or_default().to_string_lossy();

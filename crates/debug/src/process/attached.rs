@@ -28,7 +28,7 @@ pub struct Attached {
     registers: BTreeMap<u32, Registers>,
     description: Description,
     problems: Vec<String>,
-    /// What is said of files that a client has opened and that are not all in memory.
+    /// Remarks on files that a client has opened and that are not all in memory.
     incomplete: Mutex<BTreeMap<Gva, String>>,
     libraries: OnceLock<Option<Libraries>>,
     made_up: Mutex<BTreeMap<&'static str, Arc<Vec<u8>>>>,

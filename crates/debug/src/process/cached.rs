@@ -47,7 +47,7 @@ impl Caches {
 }
 
 impl CachedFile {
-    /// What is missing, a sentence behind the name of the file; `None` if it is all
+    /// The missing parts, a sentence after the name of the file; `None` if it is all
     /// there.
     pub(super) fn problem(&self) -> Option<String> {
         let (missing, len) = (self.file.counts().unavailable(), self.file.own_len_bytes());

@@ -30,14 +30,14 @@ const PID: Setting = Setting::named("pid");
 /// A directory that has the guest's files, in messages.
 const SYSROOT: Setting = Setting::with_value("sysroot", "DIR");
 
-/// What is there for clients: processors or tasks for `target remote`, any process for
+/// The inferiors for clients: processors or tasks for `target remote`, any process for
 /// `target extended-remote`, or one process for both.
 pub struct Processes {
     kernel: Kernel,
     whole: Arc<dyn Inferior>,
     only: Option<Arc<Attached>>,
     sysroot: Option<Sysroot>,
-    /// What a client is told of registers before it attaches.
+    /// The registers that a client is told before it attaches.
     before: Description,
     tasks: OnceLock<Result<Vec<Task>, String>>,
     finder: OnceLock<RegisterFinder>,

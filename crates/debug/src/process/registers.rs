@@ -5,7 +5,7 @@ use vmss2core_guest::linux::ThreadRegisters;
 use vmss2core_machine::arch::ASSUMED;
 use vmss2core_machine::{Registers, Scope, Width};
 
-/// What gdb is told before it attaches to a process: those that all have.
+/// The registers that gdb is told before it attaches to a process: those that all have.
 pub(super) fn before_attaching(is_64_bit: bool) -> Description {
     description(is_64_bit, &[])
 }

@@ -49,7 +49,7 @@ pub(super) fn physical(job: &Job<'_>) -> Vec<String> {
     hints
 }
 
-/// What to add to a link address to get the physical one, modulo 2^64.
+/// Distance from a link address to the physical one, modulo 2^64.
 fn physical_shift(linux: &LinuxFacts) -> Option<u64> {
     let text = linux.text.as_ref()?.value;
     let linked = text.start.0.wrapping_sub(linux.kaslr_offset.as_ref()?.value);

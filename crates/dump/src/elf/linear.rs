@@ -59,7 +59,7 @@ impl DumpFormat for LinearCore {
     }
 }
 
-/// What the vCPU itself is, whatever the others are. Long mode without paging
+/// The machine of the vCPU itself, whatever the others are. Long mode without paging
 /// does not exist, but page tables may be given that differ from the mode.
 fn machine(view: &LinearView<'_>) -> Machine {
     let is_64_bit = runs_64_bit_code(view.vcpu) || view.mode.is_64_bit();

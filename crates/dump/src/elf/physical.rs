@@ -1,6 +1,6 @@
 //! The physical view: one segment per stretch of guest memory, virtual
 //! address = physical address. Opens for any guest; addresses in registers are
-//! virtual, so the debugger finds no memory behind them.
+//! virtual, so the debugger finds no memory at them.
 
 use super::{hints, script};
 use crate::elf_core::{Kind, Machine, Notes, assemble, expected_extents, guest_machine};

@@ -9,7 +9,7 @@ use crate::choice::Owners;
 use crate::engine::Companion;
 use crate::{Choice, Job, arch};
 
-/// What may be chosen about any ELF core.
+/// Choices about any ELF core.
 pub(super) static CHOICES: &[&Choice] = &[&GDB_SCRIPT];
 
 /// The script is written.

@@ -1,4 +1,4 @@
-//! What is written, as the `object` crate reads it.
+//! Written files as the `object` crate reads them.
 
 use object::Endianness;
 use object::elf::{FileHeader32, FileHeader64};
@@ -112,7 +112,7 @@ impl Core {
         self.notes.iter().map(|n| (n.name.as_str(), n.kind, n.desc.len())).collect()
     }
 
-    /// What every core must hold to, whatever its format.
+    /// Rules for every core, whatever its format.
     fn check(&self, file: &[u8]) {
         assert_eq!(self.osabi, object::elf::ELFOSABI_GNU.0);
         assert!(self.notes_end <= self.memory_start);

@@ -2,7 +2,7 @@
 //!
 //! Headers and notes come first, whatever their number: crash keeps only what
 //! lies before the first PT_LOAD, makedumpfile wants the program headers right
-//! behind the ELF header (or behind the one section header that carries their
+//! after the ELF header (or after the one section header that carries their
 //! count, if there are more than `e_phnum` can say).
 
 use vmss2core_machine::Width;
@@ -24,7 +24,7 @@ use vmss2core_formats::elf::{
 /// with 64 KiB blocks share nothing smaller. What it adds is a hole.
 pub(super) const MEMORY_ALIGNMENT: u64 = 64 * 1024;
 
-/// What kind of ELF file.
+/// The kind of an ELF file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
     pub(crate) machine: Machine,
@@ -56,7 +56,7 @@ impl From<&Load> for Segment {
             paddr: load.paddr,
             offset: load.offset,
             file_bytes: len_bytes,
-            // The same, for lldb reads nothing behind the file's part.
+            // The same, for lldb reads nothing after the file's part.
             memory_bytes: len_bytes,
             flags: flags(load.access),
         }
@@ -74,7 +74,7 @@ pub(crate) fn assemble(kind: Kind, notes: &[u8], body: Body) -> Result<Layout, D
     assemble_segments(kind, class, notes, &segments, body.extents, body.len_bytes)
 }
 
-/// The same for a core of this class with any kind of segments; offsets of
+/// Makes the layout of a core of this class with any kind of segments; offsets of
 /// `segments` and `extents` count from the start of the memory in the file.
 pub(crate) fn assemble_segments(
     kind: Kind,

@@ -19,7 +19,7 @@ pub(crate) use assemble::{Kind, Segment, assemble, assemble_segments, header_len
 pub(crate) use notes::{Family, Notes, ProcessInfo, ThreadStatus, low};
 pub(crate) use vmcore::{VMLINUX, vmcore_notes, vmcore_openers, vmcore_problems};
 
-/// What the file says it is from, which also decides the form of its notes.
+/// The machine that the file says it is from, which also decides the form of its notes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Machine {
     pub(crate) arch: &'static dyn Arch,

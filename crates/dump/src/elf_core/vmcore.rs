@@ -13,7 +13,7 @@ use super::{Notes, guest_machine};
 use crate::Job;
 use crate::views::{in_cpu_order, missing_registers, thread_id};
 
-/// What users call the file with the kernel's symbols.
+/// Name that users have for the file with the kernel's symbols.
 pub(crate) const VMLINUX: &str = "vmlinux";
 
 /// crash and drgn count these notes to number the processors, so a vCPU without
@@ -54,7 +54,7 @@ fn vmcoreinfo_text(linux: Option<&LinuxFacts>) -> Option<String> {
     Some(text)
 }
 
-/// What readers of the file will miss.
+/// Problems for readers of the file.
 pub(crate) fn vmcore_problems(job: &Job<'_>) -> Vec<Problem> {
     let vcpus = job.checkpoint.vcpus.iter();
     let mut problems: Vec<Problem> =

@@ -122,7 +122,7 @@ impl<'a> Copier<'a> {
     }
 
     /// Shares as much of the part as the file system will; returns how much.
-    /// What it will not share is copied, so its reasons do not matter.
+    /// Blocks that it will not share are copied, so its reasons do not matter.
     fn clone(&mut self, part: &Part<'_>, file: &File, offset: u64) -> Result<u64, DumpError> {
         let aligned = offset.is_multiple_of(PAGE_SIZE) && part.to_offset.is_multiple_of(PAGE_SIZE);
         let end = if self.can_clone && aligned { part.len_bytes & !(PAGE_SIZE - 1) } else { 0 };

@@ -20,7 +20,7 @@ fn extents(offset: u64) -> Vec<Extent> {
     vec![Extent { offset, gpa: Gpa(0), len_bytes: PAGES * PAGE_SIZE }]
 }
 
-/// A header of 3 bytes, memory at `offset`, a page of nothing behind it.
+/// A header of 3 bytes, memory at `offset`, a page of nothing after it.
 fn layout(offset: u64) -> Layout {
     Layout {
         literals: vec![Literal { offset: 0, bytes: b"abc".to_vec() }],

@@ -1,4 +1,4 @@
-//! What operating systems do differently: positional writes, holes, clones.
+//! Differences of operating systems: positional writes, holes, clones.
 
 pub(crate) use imp::*;
 

@@ -50,20 +50,20 @@ pub(crate) struct Literal {
 /// A text file that goes with the output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Companion {
-    /// What its name has behind the output's.
+    /// Suffix of its name after the output's.
     pub(crate) suffix: &'static str,
     /// Its content.
     pub(crate) text: String,
 }
 
-/// What a file consists of.
+/// The parts of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Layout {
     /// Headers and tables.
     pub(crate) literals: Vec<Literal>,
     /// Guest memory; every byte of it must be present in the checkpoint.
     pub(crate) extents: Vec<Extent>,
-    /// What is written over the memory, in this order: a later one wins. The
+    /// Bytes to write over the memory, in this order: a later one wins. The
     /// input keeps what it has.
     pub(crate) overlay: Vec<Literal>,
     /// Length of the file.

@@ -262,7 +262,7 @@ fn a_flat_image_has_holes_and_says_where() {
     assert!(notes[1].contains("0x3000..0x100000"), "{notes:?}");
 }
 
-/// What lies over memory arrives, in holes of the input as in its data and
+/// The overlay arrives, in holes of the input as in its data and
 /// across their border; a later one wins; the input keeps its own.
 #[test]
 fn an_overlay_covers_memory_and_leaves_the_input_alone() {

@@ -1,4 +1,4 @@
-//! What may be chosen about a kdump-compressed file.
+//! Choices about a kdump-compressed file.
 
 use std::num::NonZeroUsize;
 
@@ -56,12 +56,12 @@ static THREADS: Choice = Choice {
     ..Choice::FLAG
 };
 
-/// What was chosen.
+/// The choices made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct KdumpOptions {
     /// How pages are stored.
     pub(super) compression: Compression,
-    /// What is left out.
+    /// Pages to leave out.
     pub(super) level: DumpLevel,
     /// The flattened form, from which `makedumpfile -R` restores the file.
     pub(super) flatten: bool,
@@ -71,7 +71,7 @@ pub(super) struct KdumpOptions {
 }
 
 impl KdumpOptions {
-    /// What was chosen, if it goes together.
+    /// The choices made, if they go together.
     pub(super) fn of(chosen: &Chosen) -> Result<Self, ChoiceError> {
         Ok(Self {
             compression: compression(chosen)?,

@@ -73,7 +73,7 @@ pub(super) enum CompressionError {
     /// Nobody calls a method so.
     #[error("no compression is called {name}")]
     Unknown {
-        /// What was asked for.
+        /// The request.
         name: String,
     },
     /// The level is not one of the method's.
@@ -143,7 +143,7 @@ impl Codec {
     }
 }
 
-/// What does not fit in a page less one byte is not wanted, and its end need
+/// Output that does not fit in a page less one byte is not wanted, and its end need
 /// not be seen.
 fn zlib(stream: &mut Compress, page: &[u8], out: &mut [u8]) -> Result<usize, DumpError> {
     stream.reset();

@@ -70,7 +70,7 @@ pub(super) struct Kept {
     partly: BTreeMap<u64, Box<[u64]>>,
     /// How many there are.
     pub(super) pages: u64,
-    /// What was left out, and what could not be told.
+    /// Notes on pages that were left out, and on those that could not be told.
     pub(super) problems: Vec<Problem>,
 }
 
@@ -81,7 +81,7 @@ impl Kept {
         Self { pages, ..Self::default() }
     }
 
-    /// What `level` keeps of these addresses, which ascend.
+    /// The pages that `level` keeps of these addresses, which ascend.
     pub(super) fn of(
         level: DumpLevel,
         kernel: Option<&Kernel>,

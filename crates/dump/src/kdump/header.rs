@@ -37,7 +37,7 @@ impl Head {
         if self.is_64_bit { size_of::<SubHeader64>() } else { size_of::<SubHeader32>() }
     }
 
-    /// Where the notes lie in the file: right behind the sub header.
+    /// Where the notes lie in the file: right after the sub header.
     fn notes_offset(&self) -> u64 {
         BLOCK.saturating_add(self.sub_header_len() as u64)
     }

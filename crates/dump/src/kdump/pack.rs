@@ -18,7 +18,7 @@ pub(super) struct Entry {
     pub(super) stored: Stored,
 }
 
-/// What there is of a page.
+/// The content of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stored {
     /// The page of zeroes that all share.
@@ -40,7 +40,7 @@ pub(super) struct Packer<'a> {
     input: Vec<u8>,
     /// The pages of the portion, in ascending order.
     pub(super) entries: Vec<Entry>,
-    /// What they became.
+    /// The compressed pages.
     pub(super) bytes: Vec<u8>,
 }
 

@@ -32,7 +32,7 @@ impl Run {
     }
 }
 
-/// What is compressed in one go.
+/// Pages that are compressed in one go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Portion {
     /// Its number, from 0 on.
@@ -45,10 +45,10 @@ pub(super) struct Portion {
 /// Makes the portions, in ascending order of their pages.
 pub(super) struct Portions<'a> {
     memory: &'a PhysicalMemory,
-    /// What is left of the memory.
+    /// The rest of the memory.
     windows: Windows,
     kept: &'a Kept,
-    /// What is left of the window.
+    /// The rest of the window.
     runs: VecDeque<Run>,
     next_index: u64,
     /// Bytes of memory up to the window's end.
@@ -162,7 +162,7 @@ fn data_pages(memory: &PhysicalMemory, window: &Range<u64>) -> Result<Vec<Range<
     Ok(pages)
 }
 
-/// What is kept, split by whether it is data.
+/// The pages that are kept, split by whether they are data.
 fn split(kept: &[Range<u64>], data: &[Range<u64>]) -> Vec<Run> {
     let mut runs = Vec::new();
     for kept in kept {

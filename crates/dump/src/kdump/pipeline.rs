@@ -23,11 +23,11 @@ use vmss2core_formats::kdump::BLOCK;
 pub(super) struct Places {
     pub(super) stored_bitmap: u64,
     pub(super) descriptors: u64,
-    /// The page of zeroes; behind it come the others.
+    /// The page of zeroes; after it come the others.
     pub(super) zero_page: u64,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Written {
     /// Length of the file.
@@ -36,7 +36,7 @@ pub(super) struct Written {
     pub(super) pages: u64,
 }
 
-/// What all threads share.
+/// State that all threads share.
 struct Shared<'a> {
     portions: Mutex<&'a mut (dyn FnMut() -> Result<Option<Portion>, DumpError> + Send)>,
     order: Mutex<Order>,
@@ -58,7 +58,7 @@ struct Order {
     descriptors: Descriptors,
 }
 
-/// What is to be done.
+/// The work.
 #[derive(Clone, Copy)]
 pub(super) struct Work<'a> {
     pub(super) memory: &'a PhysicalMemory,
@@ -116,7 +116,7 @@ fn worse(a: Result<(), DumpError>, b: Result<(), DumpError>) -> Result<(), DumpE
 }
 
 impl Shared<'_> {
-    /// What each thread does.
+    /// The loop of each thread.
     fn pack_all(&self, work: &Work<'_>) -> Result<(), DumpError> {
         let ended = Ended(self);
         let mut packer = Packer::new(work.memory, work.compression)?;

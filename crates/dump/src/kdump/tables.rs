@@ -76,7 +76,7 @@ impl Bitmap {
         if !self.is_dirty {
             return Ok(());
         }
-        // Up to the last bit that is set: behind this bitmap begins another.
+        // Up to the last bit that is set: after this bitmap begins another.
         let len =
             self.bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
         let bytes = self.bytes.get(..len).unwrap_or_default();

@@ -172,7 +172,7 @@ fn the_header_says_all_that_readers_want_to_know() {
     assert_eq!(std::str::from_utf8(&file[at..at + len]), Ok(text.as_str()));
 }
 
-/// The notes of an ELF core begin behind its program headers and end with the
+/// The notes of an ELF core begin after its program headers and end with the
 /// last one.
 #[test]
 fn the_notes_are_those_of_the_elf_core() {
@@ -216,7 +216,7 @@ fn the_file_is_the_same_for_any_number_of_threads() {
     }
 }
 
-/// What `makedumpfile -R` does.
+/// Restores a file as `makedumpfile -R` does.
 fn restored(flat: &[u8]) -> Vec<u8> {
     assert_eq!(&flat[..16], b"makedumpfile\0\0\0\0");
     let signed = |at: usize| i64::from_be_bytes(flat[at..at + 8].try_into().unwrap());

@@ -27,7 +27,7 @@ const MAX_FILE_BYTES_32: u64 = (4 << 30) - (64 << 20);
 pub(super) struct Memory {
     pub(super) segments: Vec<Segment>,
     pub(super) extents: Vec<Extent>,
-    /// What is made of compressed pages.
+    /// Parts that are made of compressed pages.
     pub(super) made: Vec<Made>,
     pub(super) len_bytes: u64,
     pub(super) counts: Counts,
@@ -62,12 +62,12 @@ pub(super) struct Builder {
     max_file_bytes: u64,
     /// Zeroes for which the file has no room.
     left_out: u64,
-    /// What a user should know to be missing, and what is only in a file.
+    /// Bytes that a user should know to be missing, or to be only in a file.
     swapped: BTreeMap<u8, u64>,
     lost: BTreeMap<Missing, u64>,
 }
 
-/// What is in a file, or was never in memory, is not lost.
+/// Says what is missing; bytes in a file, or never in memory, are not lost.
 fn missing(why: Missing, fate: &str, size: &str) -> Problem {
     match why {
         Missing::NotCached => Problem::note(format!(
@@ -96,7 +96,7 @@ impl Builder {
         Writer { builder: self, flags, open: None }
     }
 
-    /// What came of it all; `swap_place` says what a swap area is.
+    /// Ends it; `swap_place` says what a swap area is.
     pub(super) fn finish(self, swap_place: &dyn Fn(u8) -> Option<String>) -> Memory {
         let fate = if self.zero_fill { "zeroes in the core" } else { "marked as unavailable" };
         let mut memory = self.memory;

@@ -2,7 +2,7 @@
 //! (`fs/binfmt_elf.c`, `elf_core_dump`), with more in it: pages that the process
 //! had not touched yet come from the guest's page cache.
 //!
-//! What the checkpoint does not have is marked, never filled with zeroes: its
+//! Memory that the checkpoint does not have is marked, never filled with zeroes: its
 //! segments have a size in memory and none in the file, so that debuggers refuse
 //! to read there or take the bytes from the program's file.
 
@@ -31,10 +31,10 @@ const MANY_SEGMENTS: usize = 100_000;
 /// [`ProcessOptions::zero_fill`], in messages.
 const ZERO_FILL: Setting = Setting::named("zero-fill");
 
-/// What a user may choose about the core of a process.
+/// Choices of a user about the core of a process.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProcessOptions {
-    /// What happens to an existing file.
+    /// Treatment of an existing file.
     pub existing: Existing,
     /// Write zeroes for what the checkpoint does not have, as Linux itself does.
     pub zero_fill: bool,
@@ -58,7 +58,7 @@ pub struct ProcessCore<'p> {
     problems: Vec<Problem>,
 }
 
-/// What was written about a process.
+/// Summary of the core of a process.
 #[derive(Clone, Debug, Default)]
 pub struct ProcessSummary {
     /// The file, its problems and how to open it.

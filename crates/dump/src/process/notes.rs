@@ -15,7 +15,7 @@ const DEFAULT_PRIORITY: i64 = 120;
 /// Letters of `pr_sname`, by the lowest bit of the state.
 const STATE_LETTERS: [u8; 6] = *b"RSDTZW";
 
-/// What the notes say of the process as a whole.
+/// Information of the notes about the process as a whole.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Info {
     state: u8,
@@ -28,7 +28,7 @@ pub(super) struct Info {
 }
 
 impl Info {
-    /// What cannot be told is 0.
+    /// Gathers it; unknown values are 0.
     pub(super) fn of(kernel: &Kernel, process: &Process) -> Self {
         let task = process.task();
         let object = kernel.object(task.gva, "task_struct");

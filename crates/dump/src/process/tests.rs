@@ -13,7 +13,7 @@ fn run(gva: u64, pages: u64, content: Content) -> Run {
     Run { gva: Gva(gva), len_bytes: pages * 0x1000, content }
 }
 
-/// A mapping: where it starts, what it allows, and its runs, one behind the other,
+/// A mapping: where it starts, what it allows, and its runs, one after the other,
 /// each of so many pages.
 type Mapping<'a> = (u64, VmaFlags, &'a [(u64, Content)]);
 

@@ -89,7 +89,7 @@ impl Scratch {
     }
 }
 
-/// What a text chooses of what `format` offers, such as `vcpu=1 all-threads`.
+/// The choices of a text among those of `format`, such as `vcpu=1 all-threads`.
 pub(crate) fn chosen(format: &dyn DumpFormat, text: &str) -> Result<Chosen, ChoiceError> {
     let values = text.split_whitespace().map(|word| {
         let (name, value) = word.split_once('=').unwrap_or((word, ""));

@@ -38,7 +38,7 @@ pub(crate) static CR3: Choice = Choice {
     ..Choice::FLAG
 };
 
-/// What one vCPU sees.
+/// The address space of one vCPU.
 pub(crate) struct LinearView<'a> {
     pub(crate) vcpu: &'a Vcpu,
     pub(crate) mode: PagingMode,

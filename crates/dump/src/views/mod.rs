@@ -1,4 +1,4 @@
-//! What of a guest goes into a file, whatever the format: its memory at physical
+//! Parts of a guest that go into a file, whatever the format: its memory at physical
 //! addresses or as a processor sees it, and its vCPUs.
 
 mod compressed;

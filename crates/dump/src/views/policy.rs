@@ -221,7 +221,7 @@ mod tests {
         Leaf { gva: Gva(gva), gpa: Gpa(gpa), pages, permissions: READ }
     }
 
-    /// What the headers of an ELF core take.
+    /// Bytes that the headers of an ELF core take.
     fn header_bytes(segments: usize) -> u64 {
         (64 + 56 * (segments as u64 + 1)).next_multiple_of(64 << 10)
     }

@@ -1,4 +1,4 @@
-//! What may be chosen about a Windows dump.
+//! Choices about a Windows dump.
 
 use crate::{Choice, Chosen, Takes};
 
@@ -50,7 +50,7 @@ pub(super) static BUILD: Choice = Choice {
     ..Choice::FLAG
 };
 
-/// What was chosen.
+/// The choices made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct WindbgOptions {
     /// Build number to state instead of the guest's.
@@ -73,12 +73,12 @@ pub(super) enum MemoryRuns {
     /// All that the checkpoint holds.
     #[default]
     Machine,
-    /// What Windows itself would write: `MmPhysicalMemoryBlock`.
+    /// The memory that Windows itself would write: `MmPhysicalMemoryBlock`.
     Guest,
 }
 
 impl WindbgOptions {
-    /// What was chosen.
+    /// The choices made.
     pub(super) fn of(chosen: &Chosen) -> Self {
         Self {
             build: chosen.number_32(&BUILD),

@@ -14,7 +14,7 @@ use super::arch::{self, Context};
 use super::choices::LIVE_CONTEXT;
 use super::patch::Patch;
 
-/// What the guest is, for one dump.
+/// The guest of one dump.
 pub(super) struct Guest<'a> {
     pub(super) checkpoint: &'a Checkpoint,
     pub(super) facts: &'a WindowsFacts,
@@ -91,7 +91,7 @@ impl Guest<'_> {
         self.vcpu(cpu).and_then(context).map_or(Origin::Nowhere, Origin::Vcpu)
     }
 
-    /// What Windows itself saved of a processor when it crashed.
+    /// Registers that Windows itself saved of a processor when it crashed.
     fn saved(&self, cpu: &WindowsCpu) -> Option<Context> {
         if self.facts.bugcheck.is_none() || self.is_live {
             return None;

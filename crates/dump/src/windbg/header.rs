@@ -1,4 +1,4 @@
-//! What the header of a dump says. What is not known, or is 0 in dumps that Windows
+//! The header of a dump. Fields that are not known, or are 0 in dumps that Windows
 //! wrote (`KdSecondaryVersion`, `WriterStatus`, ...), is 0.
 
 use vmss2core_guest::windows::{WindowsFacts, kdbg_fields};
@@ -20,7 +20,7 @@ const STATUS_BREAKPOINT: u32 = 0x8000_0003;
 const NONCONTINUABLE: u32 = 1;
 /// `LIVE_SYSTEM_DUMP`.
 const LIVE: u32 = 0x161;
-/// What the original states if no build is known: Windows 2000 and Vista.
+/// Builds that the original states if none is known: Windows 2000 and Vista.
 const DEFAULT_BUILD32: u32 = 2195;
 const DEFAULT_BUILD64: u32 = 6000;
 /// Bytes of the comment without the NUL at its end.

@@ -1,4 +1,4 @@
-//! What of the debugger data block goes over the guest's memory.
+//! Parts of the debugger data block that go over the guest's memory.
 
 use vmss2core_guest::windows::Kdbg;
 

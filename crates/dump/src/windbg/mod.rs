@@ -101,7 +101,7 @@ struct Writer<'a> {
     options: WindbgOptions,
 }
 
-/// What there is to say of a dump, and to look for in it.
+/// Report about a dump, and what to look for in it.
 #[derive(Default)]
 struct Report {
     patches: Vec<Patch>,
@@ -249,7 +249,7 @@ impl<'a> Writer<'a> {
         Ok(runs)
     }
 
-    /// What it is, and what of it is not the guest's own.
+    /// A comment: what it is, and which parts are not the guest's own.
     fn comment(self, facts: &WindowsFacts, patches: usize) -> String {
         let is_crashed = facts.bugcheck.is_some();
         let state = if is_crashed { "crashed" } else { "live snapshot, no bugcheck" };
@@ -277,7 +277,7 @@ fn place(
     placed
 }
 
-/// What is written over the file's memory, and the patches that it is of.
+/// The overlay of the file's memory, and the patches that it is made of.
 fn overlay(
     placed: Vec<(Patch, Vec<Part>)>,
     memory: &Memory,
@@ -300,7 +300,7 @@ fn missing(patch: &Patch, why: &str) -> Problem {
     Problem::incomplete(format!("{} could not be written: {} {why}", patch.what, patch.gva))
 }
 
-/// What the dump lacks because it was not found.
+/// Problems: parts that the dump lacks because they were not found.
 fn problems(facts: &WindowsFacts, options: &WindbgOptions) -> Vec<Problem> {
     let mut problems: Vec<Problem> = facts.missing.iter().map(Problem::incomplete).collect();
     let (build, is_guess) = header::build(facts, options);

@@ -1,4 +1,4 @@
-//! What is written over the guest's memory on its way into the file.
+//! Bytes that go over the guest's memory on its way into the file.
 
 use vmss2core_machine::paging::AddressSpace;
 use vmss2core_mem::{Gpa, Gva, PAGE_SIZE};
@@ -11,7 +11,7 @@ use crate::engine::Literal;
 pub(super) struct Patch {
     pub(super) gva: Gva,
     pub(super) bytes: Vec<u8>,
-    /// What they are, for the user.
+    /// Their name for the user.
     pub(super) what: String,
 }
 

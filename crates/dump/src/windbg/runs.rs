@@ -13,7 +13,7 @@ use vmss2core_formats::dmp::{
     BITMAP_SIGNATURE, BitmapHeader, FILL, MAX_RUNS32, MAX_RUNS64, RUNS_BYTES,
 };
 
-/// Memory in a file: runs of pages in ascending order, one behind the other.
+/// Memory in a file: runs of pages in ascending order, one after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Memory {
     pub(super) extents: Vec<Extent>,
@@ -181,7 +181,7 @@ fn set(bytes: &mut Vec<u8>, bits: Range<u64>) {
     }
 }
 
-/// What two ascending lists of ranges have in common.
+/// The intersection of two ascending lists of ranges.
 pub(super) fn intersection(some: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut common: Vec<Range<u64>> = Vec::new();
     let mut others = others.iter().peekable();
@@ -200,7 +200,7 @@ pub(super) fn intersection(some: &[Range<u64>], others: &[Range<u64>]) -> Vec<Ra
     common
 }
 
-/// Adds a range behind the others, joined with the last one where they touch.
+/// Adds a range after the others, joined with the last one where they touch.
 pub(super) fn push(ranges: &mut Vec<Range<u64>>, range: Range<u64>) {
     match ranges.last_mut() {
         Some(last) if last.end >= range.start => last.end = last.end.max(range.end),

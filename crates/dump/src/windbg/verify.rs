@@ -18,7 +18,7 @@ use super::patch::Patch;
 use super::runs::bitmap_at;
 use vmss2core_formats::dmp::{BITMAP_SIGNATURE, BitmapHeader, FULL, Header32, Header64};
 
-/// What a debugger will miss, or that the file is not what it should be.
+/// Problems that a debugger will have with the file.
 pub(super) fn problems(path: &Path, facts: &WindowsFacts, patches: &[Patch]) -> Vec<Problem> {
     let found = File::open(path).map_err(|error| error.to_string()).and_then(|file| {
         let dump = Dump::open(file, facts.is_64_bit)?;
@@ -32,7 +32,7 @@ pub(super) fn problems(path: &Path, facts: &WindowsFacts, patches: &[Patch]) -> 
     }
 }
 
-/// What the header says.
+/// The header, read again.
 struct Head {
     root: u64,
     kdbg: u64,
@@ -89,7 +89,7 @@ impl Dump {
         complaints
     }
 
-    /// What a debugger will look for and not find.
+    /// Structures that a debugger will look for and not find.
     fn missing(&self, facts: &WindowsFacts, space: &AddressSpace) -> Vec<&'static str> {
         let mut missing = Vec::new();
         if facts.kdbg.is_none() {
@@ -118,7 +118,7 @@ impl Dump {
         missing
     }
 
-    /// What is wrong with the kernel's header, by which debuggers know its symbols.
+    /// Faults of the kernel's header, by which debuggers know its symbols.
     fn missing_header(&self, space: &AddressSpace, base: Gva) -> Option<&'static str> {
         let mut magic = [0; 2];
         if space.read(base, &mut magic).is_ok() {

@@ -64,7 +64,7 @@ fn detach_all(session: &mut Session) -> Reply {
     Reply::ok()
 }
 
-/// What gdb says when it quits; nothing is killed, and no answer expected.
+/// gdb quits; nothing is killed, and no answer expected.
 fn kill(session: &mut Session, _: &[u8]) -> Reply {
     session.ended = true;
     Reply::ok()

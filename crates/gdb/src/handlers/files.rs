@@ -24,7 +24,7 @@ pub(super) const PACKETS: Family = &[
 const MOST_FILES: usize = 1024;
 /// `PATH_MAX`.
 const LONGEST_PATH: usize = 4096;
-/// Most bytes in one answer, each of which may take two, behind `F`, their number
+/// Most bytes in one answer, each of which may take two, after `F`, their number
 /// and `;`.
 const MOST_BYTES: u64 = PACKET_BYTES as u64 / 2 - 16;
 

@@ -24,7 +24,7 @@ pub(super) const PACKETS: Family = &[
     ("qShlibInfoAddr", images),
 ];
 
-/// What says of which kind the guest is.
+/// Packets that tell of which kind the guest is.
 fn kind(inferior: &dyn Inferior) -> String {
     let mut text = String::new();
     if let Some(triple) = inferior.triple() {
@@ -90,7 +90,7 @@ fn threads(session: &mut Session, _: &[u8]) -> Reply {
     Reply::binary("", format!("[{}]", all.join(",")).as_bytes())
 }
 
-/// What `thread info -j` shows of a thread: `{"thread":N}` is asked. Nothing asked for
+/// Answers `thread info -j` about a thread: `{"thread":N}` is asked. Nothing asked for
 /// means whether this is known.
 fn extended(session: &mut Session, query: &[u8]) -> Reply {
     if query.is_empty() {

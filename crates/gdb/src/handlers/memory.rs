@@ -40,7 +40,7 @@ fn binary(session: &mut Session, packet: &[u8]) -> Reply {
     }
 }
 
-/// What can be read of a range from its start on.
+/// The part of a range, from its start on, that can be read.
 fn read(session: &Session, range: &[u8]) -> Result<Vec<u8>, Reply> {
     let (range, thread) = session.addressed(range);
     let (address, len) = parse::pair(range).ok_or_else(|| Reply::error(EINVAL))?;

@@ -21,10 +21,10 @@ pub(crate) use transfer::Object;
 use crate::reply::Reply;
 use crate::session::Session;
 
-/// Answers a packet; gets what stands behind its prefix.
+/// Answers a packet; gets what stands after its prefix.
 type Handler = fn(&mut Session, &[u8]) -> Reply;
 
-/// What a family answers: packets by their prefix. The longest that fits counts.
+/// A family of packets by their prefix. The longest that fits counts.
 type Family = &'static [(&'static str, Handler)];
 
 const FAMILIES: [Family; 12] = [

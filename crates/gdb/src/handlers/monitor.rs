@@ -1,5 +1,5 @@
 //! `qRcmd`: what gdb's `monitor` and lldb's `process plugin packet monitor` send.
-//! What is about the session itself is answered here.
+//! Questions about the session itself are answered here.
 
 use std::fmt::Write;
 

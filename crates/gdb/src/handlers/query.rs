@@ -1,4 +1,4 @@
-//! What client and server can do, and where the kernel lies.
+//! Abilities of client and server, and where the kernel lies.
 
 use super::Family;
 use crate::packet::PACKET_BYTES;

@@ -10,7 +10,7 @@ fn open(path: &str) -> String {
     format!("vFile:open:{},0,1c0", hex(path.as_bytes()))
 }
 
-/// What a client is told who looks at process 7.
+/// The answers to a client who looks at process 7.
 fn of_process(sent: &[&str]) -> Vec<String> {
     let before = [GDB, "!", "vAttach;7"];
     let mut said = answers(&[&before[..], sent].concat());
@@ -46,7 +46,7 @@ fn bytes_that_are_not_in_memory_are_an_error_and_never_zero() {
     let toy = open("/bin/toy");
     let said = of_process(&[&toy, "vFile:pread:0,10,7ff", "vFile:pread:0,10,800"]);
     assert_eq!(said[1..], ["F1;\u{fffd}", "F-1,5"]);
-    // Behind the end there is nothing, and that is no error.
+    // After the end there is nothing, and that is no error.
     assert_eq!(of_process(&[&toy, "vFile:pread:0,10,1000"])[1], "F0;");
 }
 

@@ -1,4 +1,4 @@
-//! What gdb and lldb are told of a machine that runs, stops and is changed.
+//! Packets about a machine that runs, stops and is changed.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

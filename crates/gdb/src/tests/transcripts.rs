@@ -1,4 +1,4 @@
-//! What gdb 13, gdb 16 and lldb 19 send in their order, as `set debug remote 1` and
+//! Packets of gdb 13, gdb 16 and lldb 19 in their order, as `set debug remote 1` and
 //! `log enable gdb-remote packets` show it.
 
 use super::*;

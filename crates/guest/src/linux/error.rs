@@ -62,7 +62,7 @@ pub enum LinuxError {
         comm: String,
     },
     /// Memory of a process is not in the checkpoint.
-    #[error("process memory at {at} is not to be had: {why}")]
+    #[error("process memory at {at} is not available: {why}")]
     Unavailable {
         /// The first address.
         at: Gva,
@@ -72,7 +72,7 @@ pub enum LinuxError {
     /// What was read makes no sense.
     #[error("{what} at {at} makes no sense: {why}")]
     Corrupt {
-        /// What it is.
+        /// Its name.
         what: String,
         /// Where it lies.
         at: Gva,

@@ -1,8 +1,8 @@
-//! What time it is in the guest.
+//! The time in the guest.
 //!
 //! The kernel's timekeeper (kernel/time/timekeeping.c) holds the time of the
 //! last tick and how far the clocks are apart. It is in `tk_core`, since 7.0 in
-//! `timekeeper_data`, behind a sequence counter. Where it is not to be found the
+//! `timekeeper_data`, after a sequence counter. Where it is not to be found the
 //! checkpoint says when it was made, and the log how long the guest ran at least.
 
 use vmss2core_mem::{Found, Gva};

@@ -36,7 +36,7 @@ impl Kernel {
     fn own_uts_name(&self) -> Result<Found<UtsName>, LinuxError> {
         let at = self.symbol("init_uts_ns")?;
         // VMCOREINFO says the offset since 5.11, when the counter in front of the
-        // names (`kref`, 4 bytes) went behind them.
+        // names (`kref`, 4 bytes) went after them.
         let stated = self
             .linux()
             .vmcoreinfo

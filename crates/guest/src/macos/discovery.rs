@@ -170,7 +170,7 @@ fn missing(macos: &MacosFacts) -> Vec<Problem> {
     if !macos.is_64_bit {
         return vec![Problem::warning(
             "this is a 32-bit kernel of macOS (K32), of which no more is known than that: \
-             physical memory and the registers of each vCPU can be had",
+             physical memory and the registers of each vCPU are available",
         )];
     }
     let Some(image) = &macos.image else {
@@ -203,7 +203,7 @@ fn torn(macos: &MacosFacts) -> Option<Problem> {
         Some(Found { value: KextList { torn, kexts }, .. }) => {
             let (why, count) = (torn.as_ref()?, kexts.len());
             Some(Problem::incomplete(format!(
-                "the list of kernel extensions ends behind {count}: {why}"
+                "the list of kernel extensions ends after {count}: {why}"
             )))
         }
         None => has_both.then(|| {

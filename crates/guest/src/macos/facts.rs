@@ -1,4 +1,4 @@
-//! What was found out about a macOS kernel, each part missing if it could not be had.
+//! What was found out about a macOS kernel, each part missing if it was not found.
 
 use std::fmt;
 

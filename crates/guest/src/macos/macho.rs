@@ -101,7 +101,7 @@ impl Image {
     }
 }
 
-/// The kind of the first command, all of it, and what is behind it.
+/// The kind of the first command, all of it, and what is after it.
 fn next_command(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
     let (kind, len) = (u32_at(bytes, 0)?, usize::try_from(u32_at(bytes, 4)?).ok()?);
     let (command, behind) = bytes.split_at_checked(len)?;

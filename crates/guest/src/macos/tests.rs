@@ -248,7 +248,7 @@ fn a_list_of_extensions_that_comes_back_to_itself_ends() {
     let kexts = &found(&facts).kexts.as_ref().unwrap().value;
     assert_eq!(kexts.kexts.len(), 2);
     assert!(kexts.torn.as_ref().unwrap().contains("comes back"));
-    assert!(facts.problems.iter().any(|problem| problem.message.contains("behind 2")));
+    assert!(facts.problems.iter().any(|problem| problem.message.contains("after 2")));
 }
 
 #[test]

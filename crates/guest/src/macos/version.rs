@@ -78,7 +78,7 @@ pub(super) fn places(bytes: &[u8]) -> impl Iterator<Item = usize> {
     memmem::find_iter(bytes, PREFIX).take(MOST)
 }
 
-/// The word behind a name.
+/// The word after a name.
 fn behind<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     let (_, word) = text.split_once(name)?;
     let end = word.find(|char: char| !char.is_ascii_hexdigit() && char != '-');

@@ -2,7 +2,7 @@
 
 use vmss2core_mem::Found;
 
-/// What time it is in the guest.
+/// The time in the guest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
     /// Seconds since 1970.

@@ -15,7 +15,7 @@ pub struct Images {
     pub loaded: Vec<Image>,
     /// Those that were unloaded, the oldest first.
     pub unloaded: Vec<Unloaded>,
-    /// What is missing.
+    /// Missing parts.
     pub problems: Vec<Problem>,
 }
 

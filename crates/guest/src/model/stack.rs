@@ -22,7 +22,7 @@ pub enum StacksOf {
 pub struct Stacks {
     /// The stacks.
     pub stacks: Vec<Stack>,
-    /// What is missing, odd or broken.
+    /// Missing, odd or broken parts.
     pub problems: Vec<Problem>,
 }
 

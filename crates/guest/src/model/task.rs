@@ -11,7 +11,7 @@ pub struct Tasks {
     pub boot_unix_ns: Option<u64>,
     /// In the order of the guest's own lists.
     pub tasks: Vec<Task>,
-    /// What is missing, odd or broken.
+    /// Missing, odd or broken parts.
     pub problems: Vec<Problem>,
 }
 
@@ -31,7 +31,7 @@ pub enum TaskKind {
 /// `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Task {
-    /// What it is.
+    /// Its kind.
     pub kind: TaskKind,
     /// Number of the process.
     pub pid: u64,

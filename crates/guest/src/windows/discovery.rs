@@ -335,7 +335,7 @@ pub(crate) fn contradiction(windows: &WindowsFacts, options: &Options) -> Option
 }
 
 /// Where debugger data blocks are in all of physical memory, best first: the search
-/// behind `-WSCAN`. Stale copies are among them.
+/// that `-WSCAN` asks for. Stale copies are among them.
 pub fn debugger_blocks(memory: &PhysicalMemory, windows: &WindowsFacts) -> Vec<(Gpa, Found<Kdbg>)> {
     let (mode, root) = windows.kernel_root.value;
     kdbg::scan_memory(memory, &View::new(memory, mode, root))

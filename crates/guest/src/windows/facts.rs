@@ -1,5 +1,5 @@
 //! What was found out about a Windows kernel: all that writers and reports need,
-//! each part missing if it could not be had.
+//! each part missing if it was not found.
 
 use crate::model::PdbIdentity;
 use vmss2core_mem::{Found, Gva};
@@ -89,7 +89,7 @@ impl KernelImage {
 /// A section of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Section {
-    /// Name, without the zeroes behind it.
+    /// Name, without the zeroes after it.
     pub name: String,
     /// Distance from the image's base.
     pub rva: u32,

@@ -153,7 +153,7 @@ fn is_kernel_pdb(name: &str) -> bool {
 }
 
 /// The kernel at the base that its debugger data states, where [`find`] found
-/// none: what can be had without the header page.
+/// none: what is known without the header page.
 pub(super) fn from_kdbg(view: &View, kdbg: &Kdbg) -> Option<Found<KernelImage>> {
     let base = kdbg.kern_base(view)?;
     let how = format!("KernBase of the debugger data at {}", kdbg.gva);

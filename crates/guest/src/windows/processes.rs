@@ -75,7 +75,7 @@ pub struct Thread {
     pub state: Option<u8>,
     /// `TEB`; `None` also if it has none.
     pub teb: Option<Gva>,
-    /// Lowest address of its kernel stack, and the first behind it.
+    /// Lowest address of its kernel stack, and the first after it.
     pub stack: Option<(Gva, Gva)>,
     /// Stack pointer of a thread that waits.
     pub kernel_stack: Option<Gva>,
@@ -223,7 +223,7 @@ impl Kernel {
     }
 
     /// Where a thread's kernel stack lies. Without `StackBase` it is the page
-    /// behind `InitialStack`.
+    /// after `InitialStack`.
     fn stack_of(&self, thread: Gva) -> Option<(Gva, Gva)> {
         const LONGEST: u64 = 1 << 20;
         let limit = self.word(thread, Member::StackLimit)?;

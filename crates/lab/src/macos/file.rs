@@ -24,7 +24,7 @@ pub struct MachFile {
     pub base: u64,
     /// Its identity.
     pub uuid: [u8; 16],
-    /// Segment, section, and what is in it; the first lies behind one page of header.
+    /// Segment, section, and what is in it; the first lies after one page of header.
     pub(super) parts: Vec<Part>,
     /// Names with the address that they have where it is linked.
     pub symbols: Vec<(&'static str, u64)>,

@@ -294,7 +294,7 @@ impl Maker {
         kexts
     }
 
-    /// `OSKextLoadedKextSummaryHeader` and what is behind it.
+    /// `OSKextLoadedKextSummaryHeader` and what is after it.
     fn summaries(&mut self, kexts: &[KextTruth]) {
         let with_image: Vec<&KextTruth> = kexts.iter().filter(|kext| kext.file.is_some()).collect();
         let mut out = Bytes::default();

@@ -24,7 +24,7 @@ impl Ram {
 
     /// A page that nothing else uses.
     pub(super) fn take(&mut self) -> u64 {
-        // Not one behind the other, as in a system that has run for a while.
+        // Not one after the other, as in a system that has run for a while.
         self.free += 3 * PAGE;
         self.put(self.free, &[0]);
         self.free

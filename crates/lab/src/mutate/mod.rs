@@ -3,7 +3,7 @@
 //!
 //! Where a command looks is learned from its own system calls (`strace`): damage
 //! anywhere else would change nothing. Whatever is made up comes from a seed, so that
-//! each run can be had again.
+//! each run can be repeated.
 
 mod damage;
 mod forms;

@@ -113,7 +113,7 @@ impl Item {
 pub struct Group {
     /// Its name, at most 64 bytes.
     pub name: String,
-    /// What it holds.
+    /// Its content.
     pub items: Vec<Item>,
 }
 
@@ -130,7 +130,7 @@ pub struct Emitted {
     /// The file.
     pub contents: Contents,
     /// Offset of each tag ("cpu/rip\[0\]"), of each block's data (the same with
-    /// "/data" behind it), of each table entry ("table/cpu"), and of each
+    /// "/data" after it), of each table entry ("table/cpu"), and of each
     /// group's terminator ("cpu/end").
     pub marks: BTreeMap<String, u64>,
 }

@@ -34,7 +34,7 @@ impl Level {
 }
 
 const HASH_BITS: u32 = 15;
-/// The reference decoder wants room behind the last match.
+/// The reference decoder wants room after the last match.
 const TAIL_LITERALS: usize = 12;
 
 /// Compresses `input`, which must not be empty.

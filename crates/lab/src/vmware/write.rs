@@ -13,7 +13,7 @@ use super::{guestdump, state};
 /// Name of a memory file that came without its own.
 const UUID: &str = "5f2a1c9e-7b3d-4e60-8a11-0c29d4e85b77";
 
-/// What was written.
+/// Summary of a file that was written.
 #[derive(Clone, Debug)]
 pub struct Written {
     /// The state file, or its first piece, or the bundle.

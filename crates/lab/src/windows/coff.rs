@@ -25,7 +25,7 @@ const ARRAY: u64 = 0x1503;
 const STRUCTURE: u64 = 0x1505;
 const MEMBER: u64 = 0x150d;
 const PUBLIC: u64 = 3;
-/// A number that does not fit 15 bits stands behind this.
+/// A number that does not fit 15 bits stands after this.
 const LONG_NUMBER: u64 = 0x8004;
 
 /// Type records, numbered in their order.

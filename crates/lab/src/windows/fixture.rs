@@ -43,7 +43,7 @@ pub enum Layout {
     One(u64),
     /// Below 3 GiB, and this many bytes from 4 GiB on.
     Hole(u64),
-    /// 32 MiB and behind it this many ranges of few pages.
+    /// 32 MiB and after it this many ranges of few pages.
     Many(u64),
 }
 

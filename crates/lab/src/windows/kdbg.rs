@@ -2,7 +2,7 @@
 //!
 //! Source of the layout: `KDDEBUGGER_DATA64` of the Windows SDK (`wdbgexts.h`);
 //! one for all architectures, but for the list that the block is in: a 32-bit
-//! kernel links it by 32-bit pointers, behind which 8 bytes stay zero (seen in a
+//! kernel links it by 32-bit pointers, after which 8 bytes stay zero (seen in a
 //! kernel of NT 5.2; what Xen's `kdd`, libvmi and volatility 2 search 32-bit
 //! guests for).
 
@@ -138,7 +138,7 @@ pub(super) fn pcr_len(build: &Build) -> u64 {
     pcr_head(build) + build.prcb.size
 }
 
-/// Offset of the `CONTEXT` in the `KPRCB`: behind the special registers on x64,
+/// Offset of the `CONTEXT` in the `KPRCB`: after the special registers on x64,
 /// whose structure has grown by 16 bytes in build 15063, before them on x86.
 pub(super) fn context(build: &Build) -> u64 {
     let special = if build.number < 15063 { 0xe0 } else { 0xf0 };

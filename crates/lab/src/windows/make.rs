@@ -159,7 +159,7 @@ impl<'a> Maker<'a> {
         out.put(at, &self.pointer_bytes(value));
     }
 
-    /// Memory of the pool, behind a header with this tag.
+    /// Memory of the pool, after a header with this tag.
     pub(super) fn pool(&mut self, tag: [u8; 4], len: u64) -> u64 {
         let head = self.pick(16, 8);
         let at = self.pool;

@@ -10,7 +10,7 @@ use super::coff::{self, CHAR, POINTER, Type, Types, U8, U16, U32, U64, WCHAR};
 use super::truth::Truth;
 use crate::judges;
 
-/// Where a linker puts the only section with contents, behind its own.
+/// Where a linker puts the only section with contents, after its own.
 const SECTION: u64 = 0x2000;
 
 impl Truth {

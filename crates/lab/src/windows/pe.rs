@@ -105,7 +105,7 @@ fn put_text(out: &mut Bytes, at: u64, text: &str) -> u64 {
     at + text.len() as u64 + 1
 }
 
-/// A debug directory at `rva` and behind it what it points to. Entries are
+/// A debug directory at `rva` and after it what it points to. Entries are
 /// (type, data).
 pub(super) fn debug_directory(rva: u32, timestamp: u32, entries: &[(u32, Vec<u8>)]) -> Vec<u8> {
     let mut out = Bytes::default();

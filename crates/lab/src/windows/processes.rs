@@ -175,7 +175,7 @@ fn write(maker: &mut Maker<'_>, process: &Process) {
     let vads = maker.pool(*b"VadS", 0x40);
     maker.set(&mut out, at.vads, vads);
     if maker.build.number == 2600 {
-        // XP has the hint for the next search behind it.
+        // XP has the hint for the next search after it.
         maker.set(&mut out, at.vads + 4, vads);
     }
     if let Some(user_root) = at.user_root {
@@ -189,7 +189,7 @@ fn write(maker: &mut Maker<'_>, process: &Process) {
     maker.link(process.eprocess + 8, &[]);
 }
 
-/// `OBJECT_NAME_INFORMATION` with the text behind it.
+/// `OBJECT_NAME_INFORMATION` with the text after it.
 fn audit(maker: &mut Maker<'_>, path: &str) -> u64 {
     let (text, head) = (wide(path), 2 * maker.width());
     let va = maker.pool(*b"SeAu", head + text.len() as u64 + 2);

@@ -75,7 +75,7 @@ impl Ram {
         bytes.first_chunk().copied().map(u64::from_le_bytes).unwrap_or_default()
     }
 
-    /// The memory, with its ranges one behind the other.
+    /// The memory, with its ranges one after the other.
     pub(super) fn contents(&self, ranges: &[(u64, u64)]) -> Result<(Vec<MemoryRange>, Contents)> {
         anyhow::ensure!(!self.exhausted, "the fixture does not fit into its memory");
         let mut memory = Vec::new();

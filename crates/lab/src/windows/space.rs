@@ -242,7 +242,7 @@ impl Memory {
     }
 
     /// Every PAE root has its four directories from the start. Those of the first
-    /// lie behind it, as the loader made them.
+    /// lie after it, as the loader made them.
     fn page_directories(&mut self) {
         for id in 0..self.spaces.len() {
             let root = self.root(id);

@@ -216,7 +216,7 @@ pub struct Unloaded {
     pub name: String,
     /// First address.
     pub start: u64,
-    /// First address behind it.
+    /// First address after it.
     pub end: u64,
     /// When, in 100 ns since 1601.
     pub time: u64,

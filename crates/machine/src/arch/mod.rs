@@ -15,12 +15,12 @@ pub mod x86;
 
 pub use table::{Feature, RegisterDef, Scope, Table, Width};
 
-/// What a kind of processor is.
+/// A kind of processor.
 pub trait Arch: Sync + std::fmt::Debug {
     /// Its name.
     fn name(&self) -> &'static str;
 
-    /// What it calls a privilege level.
+    /// Its name for a privilege level.
     fn level_name(&self) -> &'static str;
 
     /// The registers that processors or threads like `examples` have.
@@ -51,7 +51,7 @@ impl PartialEq for dyn Arch + '_ {
 /// All architectures.
 pub static ARCHES: &[&dyn Arch] = &[&x86::X86, &arm64::Arm64];
 
-/// What a processor is taken for where nothing tells.
+/// The architecture to assume where nothing tells.
 pub static ASSUMED: &dyn Arch = &x86::X86;
 
 /// Registers by architecture. Each register is an `Option`: a source that lacks it
@@ -82,7 +82,7 @@ impl Getter {
     }
 }
 
-/// What kind of code a processor executes.
+/// Kinds of code that a processor executes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Privilege {
@@ -113,7 +113,7 @@ impl Registers {
         }
     }
 
-    /// The same, with this program counter if none is known.
+    /// These registers, with this program counter if none is known.
     #[must_use]
     pub fn or_pc(mut self, pc: u64) -> Self {
         match &mut self {
@@ -148,7 +148,7 @@ impl Registers {
         self
     }
 
-    /// The same without general registers of these names.
+    /// These registers without the general ones of these names.
     #[must_use]
     pub fn without(mut self, names: &[&str]) -> Self {
         match &mut self {
@@ -223,7 +223,7 @@ impl Registers {
         }
     }
 
-    /// What kind of code the processor executes.
+    /// The kind of code that the processor executes.
     pub fn privilege(&self) -> Option<Privilege> {
         match self {
             Self::X86(x86) => x86.privilege(),

@@ -77,11 +77,11 @@ pub struct Feature {
 /// The registers of all processors of a machine, or of all threads of a program.
 #[derive(Clone, Debug)]
 pub struct Table {
-    /// What gdb calls the architecture.
+    /// gdb's name for the architecture.
     pub architecture: &'static str,
     /// How wide the code is.
     pub width: Width,
-    /// What gdb calls the system whose programs these are of.
+    /// gdb's name for the system whose programs these are of.
     pub system: Option<&'static str>,
     /// In the order of the registers' numbers.
     pub features: Vec<Feature>,

@@ -17,13 +17,13 @@ use super::level::{Entry, Level};
 pub struct Part {
     /// First address, not before the range.
     pub gva: u64,
-    /// Length in bytes; the part does not go on behind the range.
+    /// Length in bytes; the part does not go on after the range.
     pub len: u64,
-    /// What the entry says.
+    /// The entry, decoded.
     pub state: PartState,
 }
 
-/// What an entry says.
+/// A decoded entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartState {
     /// Mapped to physical memory that the checkpoint may hold or not.
@@ -37,7 +37,7 @@ pub enum PartState {
         /// Where in these the part begins.
         skip: u64,
     },
-    /// The table is not to be had, or leads in a circle.
+    /// The table is not available, or leads in a circle.
     Broken,
 }
 

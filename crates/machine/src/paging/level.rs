@@ -21,7 +21,7 @@ pub(crate) struct Level {
     pub(crate) decode: fn(Level, u64, bool) -> Entry,
 }
 
-/// What an entry says.
+/// A decoded entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
     NotPresent,

@@ -52,7 +52,7 @@ impl Paging {
         self.no_execute.unwrap_or(true)
     }
 
-    /// What the processor sees.
+    /// The address space that the processor sees.
     pub fn address_space(&self, memory: &PhysicalMemory) -> AddressSpace {
         AddressSpace::new(memory, self.mode.value, self.root)
             .with_no_execute(self.forbids_execution())
@@ -71,7 +71,7 @@ pub enum PagingError {
     UnknownArchitecture(&'static str),
 }
 
-/// What the page tables allow at an address.
+/// Rights that page tables give to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Permissions {
     /// Writable at every level.

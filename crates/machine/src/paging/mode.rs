@@ -8,7 +8,7 @@ use vmss2core_mem::{Gpa, Gva, low_bits};
 use super::Root;
 use super::level::Level;
 
-/// What a paging mode is. The folder of a processor has a `static` for each of its own.
+/// A paging mode as data. The folder of a processor has a `static` for each of its own.
 #[derive(Debug)]
 pub(crate) struct Scheme {
     /// In words.
@@ -19,7 +19,7 @@ pub(crate) struct Scheme {
     pub(crate) address_bits: u32,
     /// Whether the bits above these are copies of the topmost; else they are zero.
     pub(crate) sign_extends: bool,
-    /// What is address in the register that holds the root.
+    /// Bits of the root register that are its address.
     pub(crate) root_mask: u64,
     /// From the root down; none if paging is off.
     pub(crate) levels: &'static [Level],

@@ -12,7 +12,7 @@ pub struct Translation {
     pub gpa: Gpa,
     /// Size of the page it lies in.
     pub page_len: u64,
-    /// What the tables allow there.
+    /// Rights that the tables give there.
     pub permissions: Permissions,
 }
 
@@ -31,12 +31,12 @@ impl AddressSpace {
         Self { memory: memory.clone(), mode, root, nx: true }
     }
 
-    /// The same, in which entries cannot forbid execution if `enabled` is false.
+    /// This space; entries cannot forbid execution there if `enabled` is false.
     pub fn with_no_execute(self, enabled: bool) -> Self {
         Self { nx: enabled, ..self }
     }
 
-    /// The same mode with other page tables.
+    /// This mode with other page tables.
     #[must_use]
     pub fn with_root(&self, root: Root) -> Self {
         Self { root, ..self.clone() }
@@ -122,7 +122,7 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// The address `len` behind `gva`; past the last one there is none.
+    /// The address `len` after `gva`; past the last one there is none.
     fn after(&self, gva: Gva, len: u64) -> Result<Gva, AccessError> {
         gva.checked_add(len).ok_or(AccessError::NonCanonical { gva, mode: self.mode })
     }

@@ -32,7 +32,7 @@ pub struct Leaf {
     pub gpa: Gpa,
     /// Length in pages of 4096 bytes, never 0.
     pub pages: u32,
-    /// What the tables allow.
+    /// Rights that the tables give.
     pub permissions: Permissions,
 }
 
@@ -70,7 +70,7 @@ impl Default for Limits {
     }
 }
 
-/// What a walk met and did not report.
+/// Counts of everything that a walk met and did not report.
 #[derive(Debug, Default)]
 pub struct WalkSummary {
     /// Tables entered.
@@ -97,7 +97,7 @@ pub struct WalkSummary {
 pub struct Leaves {
     /// The runs, sorted by virtual address.
     pub leaves: Vec<Leaf>,
-    /// What is not among them.
+    /// Counts of what is not among them.
     pub summary: WalkSummary,
 }
 
@@ -122,8 +122,8 @@ impl AddressSpace {
         self.walk_range(0..self.mode.address_end(), limits, visit)
     }
 
-    /// The same for what lies in a range of virtual addresses. A page that
-    /// begins before the range or ends behind it is reported whole.
+    /// Walks a range of virtual addresses. A page that
+    /// begins before the range or ends after it is reported whole.
     pub fn walk_range(
         &self,
         range: Range<u64>,
@@ -160,7 +160,7 @@ struct Walk<'s> {
     space: &'s AddressSpace,
     range: Range<u64>,
     limits: Limits,
-    /// What the checkpoint holds.
+    /// The content of the checkpoint.
     ranges: Vec<Range<u64>>,
     /// How often a table was entered, by address and level.
     visits: HashMap<u64, u8>,

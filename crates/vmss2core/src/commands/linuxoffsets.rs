@@ -36,7 +36,7 @@ pub(crate) struct LinuxoffsetsArgs {
     inputs: Vec<PathBuf>,
     /// Print every member that is asked for, and who says where it lies
     ///
-    /// Each line is an item that -l takes; behind the # is a remark.
+    /// Each line is an item that -l takes; after the # is a remark.
     #[arg(long)]
     print_layout: bool,
     /// The version of a kernel file that does not tell it, such as 6.1.0

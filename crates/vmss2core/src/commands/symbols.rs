@@ -19,7 +19,7 @@ use crate::output;
 #[command(
     override_usage = "vmss2core symbols [OPTIONS] <FILE>... [NAME|ADDRESS]...",
     after_help = "\
-Of the words behind the first, those that name no existing file are symbols to
+Of the words after the first, those that name no existing file are symbols to
 look up: a name, a pattern with * and ?, or an address (hexadecimal, with 0x).
 
 Examples:

@@ -98,13 +98,13 @@ pub fn makedumpfile(core: &Path, out: &Path) -> Result<Command> {
     Ok(makedumpfile)
 }
 
-/// A command line for gdb that we proposed, with more options behind it.
+/// A command line for gdb that we proposed, with more options after it.
 pub fn gdb_line(dir: &Path, line: &str, commands: &[&str]) -> Result<Command> {
     let commands = options("-ex", commands)?;
     shell(&judges::gdb()?, dir, &format!("{line} -q -nx -batch{commands}"))
 }
 
-/// A command line for lldb that we proposed, with more options behind it.
+/// A command line for lldb that we proposed, with more options after it.
 pub fn lldb_line(dir: &Path, line: &str, commands: &[&str]) -> Result<Command> {
     let commands = options("-o", commands)?;
     // Debian puts the version into the program's name.

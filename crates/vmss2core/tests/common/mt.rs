@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use vmss2core_lab::Guest;
 
-/// What gdb said about each thread, by its number in the guest: behind `Thread 92.97`
+/// What gdb said about each thread, by its number in the guest: after `Thread 92.97`
 /// of a server, `LWP 97` of a core.
 pub fn by_thread(said: &str) -> BTreeMap<u32, String> {
     let mut parts = BTreeMap::new();

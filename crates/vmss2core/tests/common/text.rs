@@ -26,7 +26,7 @@ pub fn ensure_contains(what: &str, text: &str, part: &str) -> Result<()> {
     Ok(())
 }
 
-/// The word behind `name` on the first line that begins with it.
+/// The word after `name` on the first line that begins with it.
 pub fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.trim_start().strip_prefix(name)?.split_whitespace().next())
 }

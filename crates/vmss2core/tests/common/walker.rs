@@ -114,7 +114,7 @@ pub struct Leaf {
     pub len: u64,
 }
 
-/// What an entry says.
+/// A decoded entry.
 enum Entry {
     Absent,
     Table(u64),

@@ -53,9 +53,9 @@ pub(super) fn members(source: &Source) -> Result<Folder, OpenError> {
 struct Archive<'a> {
     source: &'a Source,
     at: u64,
-    /// What extended headers said about the member to come.
+    /// Records of extended headers about the member to come.
     pax: Pax,
-    /// What a GNU long name header said about it.
+    /// Name of a GNU long name header for it.
     long_name: Option<String>,
     entries: Vec<Entry>,
     problems: Vec<Problem>,
@@ -81,7 +81,7 @@ impl<'a> Archive<'a> {
         let Some((header, size)) = found else {
             let (path, at) = (self.source.path.display(), self.at);
             self.problems.push(Problem::incomplete(format!(
-                "{path}: broken tar header at offset {at:#x}: the files behind it are not used"
+                "{path}: broken tar header at offset {at:#x}: the files after it are not used"
             )));
             return Ok(false);
         };
@@ -116,7 +116,7 @@ impl<'a> Archive<'a> {
         Ok(self.skip(data, size))
     }
 
-    /// Moves behind `size` bytes of data. `false` if the archive ends before.
+    /// Moves after `size` bytes of data. `false` if the archive ends before.
     fn skip(&mut self, data: u64, size: u64) -> bool {
         let next = size.checked_next_multiple_of(BLOCK).and_then(|size| data.checked_add(size));
         self.at = next.unwrap_or(u64::MAX).min(self.source.len);

@@ -1,6 +1,6 @@
 //! Extended headers of pax: `"LEN key=value\n"` records (POSIX.1-2017).
 
-/// What the readers of this crate need of an extended header.
+/// The records of an extended header that readers of this crate need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pax {
     pub(super) path: Option<String>,

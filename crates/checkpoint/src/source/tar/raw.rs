@@ -28,7 +28,7 @@ pub(super) struct TarHeader {
     pub(super) tail: [u8; 167],
 }
 
-/// What GNU tar puts behind `devminor`.
+/// GNU tar's fields after `devminor`.
 #[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub(super) struct GnuTail {

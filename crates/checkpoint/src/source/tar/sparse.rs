@@ -82,10 +82,10 @@ pub(super) fn pax_1_0(
 /// Numbers on lines, read block by block.
 struct Lines<'a> {
     source: &'a Source,
-    /// Behind the blocks read.
+    /// After the blocks read.
     at: u64,
     end: u64,
-    /// What of them is not used yet, last byte first.
+    /// The part of them that is not used yet, last byte first.
     buffer: Vec<u8>,
 }
 

@@ -1,4 +1,4 @@
-//! What a file says about the machine, and what else can be got out of it.
+//! Facts about the machine in a file, and what else can be got out of it.
 
 use vmss2core_machine::Arch;
 

@@ -216,7 +216,7 @@ fn pads_are_skipped() {
 fn a_tag_without_a_name_ends_its_group_only() {
     let mut bytes =
         State::new().group("a", vec![Tag::u32("x", &[], 1); 2]).group("b", vec![]).bytes();
-    // Second tag of group a: 7 bytes behind the first.
+    // Second tag of group a: 7 bytes after the first.
     bytes[12 + 160 + 7 + 1] = 0;
     let file = open_state(bytes).unwrap();
     assert_eq!(names(&file), ["a/x"]);
@@ -243,7 +243,7 @@ fn a_group_without_a_terminator_does_not_run_into_the_next() {
     assert_eq!(file.inventory.named("b/y").unwrap().number(), Some(2));
     assert_eq!(file.problems.listed().len(), 1, "{:?}", file.problems.listed());
     assert!(
-        file.problems.listed()[0].message.contains("goes on behind its end"),
+        file.problems.listed()[0].message.contains("goes on after its end"),
         "{:?}",
         file.problems.listed()
     );

@@ -1,4 +1,4 @@
-//! The memory map and the image behind it.
+//! The memory map and the image after it.
 
 use super::build::regions;
 use super::*;

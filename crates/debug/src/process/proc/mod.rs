@@ -75,7 +75,7 @@ pub(super) fn open(process: &Attached, path: &ProcPath<'_>) -> Option<impl Guest
     Some(MadeUp(bytes))
 }
 
-/// What a symbolic link says; `None` if there is none of that name.
+/// The target of a symbolic link; `None` if there is no link of that name.
 pub(super) fn link(process: &Attached, path: &ProcPath<'_>) -> Option<String> {
     path.task(process)?;
     match path.name {

@@ -12,7 +12,7 @@ const DEFAULT_PRIORITY: i64 = 120;
 /// Fields of a line of `stat`.
 const FIELDS: usize = 52;
 
-/// What is known, a line each, in the kernel's order.
+/// Known values, a line each, in the kernel's order.
 pub(super) fn status(process: &Attached, task: &Task) -> String {
     let mut text = format!("Name:\t{}\n", task.comm.replace('\n', "\\n"));
     // Writing to a String cannot fail.

@@ -6,7 +6,7 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::{Family, Notes, low};
 use vmss2core_formats::notes::{CORE, NT_PRPSINFO, Prpsinfo32, Prpsinfo64};
 
-/// What NT_PRPSINFO says.
+/// Content of NT_PRPSINFO.
 #[derive(Default)]
 pub(crate) struct ProcessInfo<'a> {
     pub(crate) state: u8,

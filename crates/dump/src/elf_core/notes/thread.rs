@@ -13,7 +13,7 @@ use vmss2core_formats::notes::{
 /// Parent, process group and session.
 pub(crate) type Family = [u32; 3];
 
-/// What NT_PRSTATUS says.
+/// Content of NT_PRSTATUS.
 pub(crate) struct ThreadStatus<'a> {
     pub(crate) registers: &'a Registers,
     pub(crate) tid: u32,

@@ -97,7 +97,7 @@ fn vcpu(index: u32, cpu: &Cpu) -> Vcpu {
     Vcpu { index, halted: None, registers: Registers::X86(Box::new(x86)) }
 }
 
-/// What a perfect search would find.
+/// The facts that a perfect search would find.
 fn windows(truth: &Truth) -> WindowsFacts {
     let mode = match truth.paging {
         Paging::TwoLevel => modes::TWO_LEVEL_PSE,

@@ -1,4 +1,4 @@
-//! Dumps in the two readers that can be had of them without Windows: kdmp-parser,
+//! Dumps in the two readers of them that there are without Windows: kdmp-parser,
 //! the crate and the package of that name for Python, which share no code.
 //!
 //! Both know 64-bit dumps only, and translate through four levels.
@@ -106,7 +106,7 @@ fn modules_are_found(guest: &Guest, parser: &KernelDumpParser, what: &str) {
     assert_eq!(read.is_ok() && magic == *b"MZ", is_there, "{what}");
 }
 
-/// What Python is asked.
+/// The questions to Python.
 fn request(guest: &Guest, written: &Written) -> String {
     let ranges = guest.machine().memory.iter();
     let ranges: Vec<String> =
@@ -148,7 +148,7 @@ fn probe(guest: &Guest, dump: &Dump) -> String {
     })
 }
 
-/// What Python saw is what is so.
+/// Compares what Python saw with the truth.
 fn agrees(guest: &Guest, dump: &Dump, seen: &str, what: &str) {
     let truth = guest.truth();
     let (rip, rsp) = place(&dump.context(), true);

@@ -22,7 +22,7 @@ use self::reader::{Dump, Kernel};
 use crate::tests::support::{Scratch, write_to};
 use crate::{DumpError, Silent, Summary};
 
-/// What is left of a dump, and the directory it is in.
+/// A dump that was written, and the directory it is in.
 struct Written {
     dump: Dump,
     summary: Summary,
@@ -41,7 +41,7 @@ fn written(guest: &Guest, format: &str) -> Written {
     write(guest, format, "").unwrap()
 }
 
-/// What is worse than a note.
+/// Problems that are worse than a note.
 fn complaints(written: &Written) -> Vec<&Problem> {
     let problems = written.summary.problems.iter();
     problems.filter(|problem| problem.severity > Severity::Note).collect()

@@ -14,7 +14,7 @@ use crate::linux::{Kernel, Types};
 const CHUNK: usize = 1 << 20;
 /// The largest kernels have 6 MiB.
 const LONGEST: usize = 64 << 20;
-/// Headers that are looked behind; real images have up to seven.
+/// Headers that are looked after; real images have up to seven.
 const MOST_CANDIDATES: usize = 64;
 
 /// Finds the kernel's BTF.
@@ -60,7 +60,7 @@ fn headers(memory: &PhysicalMemory, text: KernelText) -> Vec<Gpa> {
 }
 
 /// Whether bytes are a header of data of a kernel's size, made as linkers and
-/// pahole make it: strings behind types.
+/// pahole make it: strings after types.
 fn may_begin(bytes: &[u8]) -> bool {
     Sections::stated(bytes).is_some_and(|sections| {
         sections.end() <= LONGEST

@@ -187,7 +187,7 @@ fn constants_have_the_sign_that_they_were_given() {
 fn a_module_refers_to_the_kernel() {
     let base = kernel();
     let mut module = Maker { count: base.count, ..Maker::default() };
-    // Its strings have the numbers behind those of the kernel.
+    // Its strings have the numbers after those of the kernel.
     let base_strings = u32::try_from(base.strings.len()).unwrap();
     let mut own = |name: &str| base_strings + module.name(name);
     let (name, member) = (own("own_struct"), own("task"));
@@ -254,7 +254,7 @@ fn headers_that_lead_outside_are_refused() {
     }
 }
 
-/// Memory with the kernel's BTF behind what looks like it.
+/// Memory with the kernel's BTF after what looks like it.
 fn image(parts: &[Vec<u8>]) -> (PhysicalMemory, KernelText, Vec<u64>) {
     let mut bytes = vec![0; 0x1234];
     let mut starts = Vec::new();

@@ -48,7 +48,7 @@ pub struct Btf {
     /// Where types begin in their section, the first being number `first_type`.
     starts: Vec<u32>,
     first_type: u32,
-    /// Where the numbers of strings begin: behind those of the base.
+    /// Where the numbers of strings begin: after those of the base.
     first_string: u32,
     /// Hash of the name, and number, of all named types, sorted.
     names: Vec<(u32, u32)>,
@@ -178,7 +178,7 @@ impl Btf {
         Some(Entry { ty, extra })
     }
 
-    /// What a type is behind its typedefs and qualifiers.
+    /// What a type is under its typedefs and qualifiers.
     fn resolve(&self, mut id: u32) -> Option<Entry<'_>> {
         for _ in 0..LONGEST_CHAIN {
             let entry = self.type_of(id)?;
@@ -287,7 +287,7 @@ impl Btf {
     }
 }
 
-/// A type, and the bytes behind it.
+/// A type, and the bytes after it.
 #[derive(Clone, Copy)]
 struct Entry<'b> {
     ty: &'b raw::Type,
@@ -374,7 +374,7 @@ impl Sections {
     }
 }
 
-/// The type that some bytes begin with, and what is behind it.
+/// The type that some bytes begin with, and what is after it.
 fn step(bytes: &[u8]) -> Option<(&raw::Type, &[u8])> {
     let (ty, rest) = raw::Type::ref_from_prefix(bytes).ok()?;
     Some((ty, rest.get(raw::extra_len(ty)?..)?))

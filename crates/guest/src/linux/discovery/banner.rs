@@ -31,7 +31,7 @@ pub(super) fn find_in(bytes: &[u8]) -> Option<(usize, String)> {
     memmem::find_iter(bytes, START).find_map(|at| Some((at, line(bytes.get(at..)?)?)))
 }
 
-/// Release, as `uname -r`: the word behind "Linux version".
+/// Release, as `uname -r`: the word after "Linux version".
 pub(super) fn release(banner: &str) -> Option<&str> {
     banner.strip_prefix("Linux version ")?.split(' ').next().filter(|word| !word.is_empty())
 }

@@ -77,7 +77,7 @@ fn most_pointed_at(image: &Image, candidates: &[KernelTables]) -> Option<KernelT
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct UtsNamespace {
     pub(super) gva: Gva,
-    /// OFFSET(uts_namespace.name): 4 behind a reference count, 0 since 5.11.
+    /// OFFSET(uts_namespace.name): 4 after a reference count, 0 since 5.11.
     pub(super) name_offset: u64,
 }
 

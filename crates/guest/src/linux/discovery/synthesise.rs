@@ -1,6 +1,6 @@
 //! A VMCOREINFO text for a guest that has none: what crash, drgn and
 //! libkdumpfile need to open a core. makedumpfile wants structure offsets, which
-//! cannot be had this way.
+//! are not available this way.
 
 use std::fmt::Write as _;
 

@@ -205,7 +205,7 @@ fn notes_of_another_kernel_are_passed_over_and_named() {
 
 #[test]
 fn an_isolated_vcpu_gets_the_kernels_root() {
-    // The user's table one page behind, with the entry code alone.
+    // The user's table one page after, with the entry code alone.
     let mut guest = Guest::new().with_note(NOTE, &note_text());
     let (kernel, user) = (0x70_0000, 0x70_1000);
     guest.tables(kernel);
@@ -392,7 +392,7 @@ fn short_guest(code: u64) -> Guest {
         }
     }
     guest.put(ROOT, &directory(0, RW | 4));
-    // Data behind the code, on a large page of its own.
+    // Data after the code, on a large page of its own.
     guest.put(0x80_0000 + BANNER_AT, format!("{BANNER}\n\0").as_bytes());
     guest.put(0xc0_0000, &0xc000_6000_u32.to_le_bytes());
     // The first interrupt handler, at 0xc0801234.

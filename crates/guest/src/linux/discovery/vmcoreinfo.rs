@@ -20,7 +20,7 @@ use super::image::{Content, Image};
 use crate::VmcoreInfo;
 use crate::scan::{self, Scanned};
 
-/// Name of the note with the padding behind it.
+/// Name of the note with the padding after it.
 const NAME: &[u8] = b"VMCOREINFO\0\0";
 const NAME_LEN: u32 = 11;
 /// What every text begins with.

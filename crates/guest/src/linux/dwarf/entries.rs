@@ -20,7 +20,7 @@ pub(super) fn offset_of(ty: u64) -> u64 {
 
 /// What an entry says of a type.
 pub(super) enum Described {
-    /// What it is.
+    /// Its kind.
     As(Shape),
     /// That it is as another one is.
     Like(u64),

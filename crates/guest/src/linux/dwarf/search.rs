@@ -167,7 +167,7 @@ impl Search<'_> {
     }
 
     /// The entry whose name lies at `hit`. How long its code is cannot be told from
-    /// behind, so what looks like the entry is looked for from the unit's start.
+    /// after, so what looks like the entry is looked for from the unit's start.
     fn around(&self, hit: u64) -> Option<u64> {
         let unit = self.dwarf.unit_of(hit)?;
         let starts = (1..=LONGEST_CODE).filter_map(|code| hit.checked_sub(code));

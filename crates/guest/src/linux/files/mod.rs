@@ -139,7 +139,7 @@ pub enum FileError {
         path: PathBuf,
         /// What does not fit.
         why: String,
-        /// The kernel of the guest, and where its file can be had.
+        /// The kernel of the guest, and where its file is available.
         wanted: String,
     },
     /// The guest's kernel could not be asked.

@@ -111,7 +111,7 @@ fn verdict(source: &Source, known: &Known, address: &dyn Fn(usize) -> Option<u64
 }
 
 /// Whether most functions are in the image: all but those of its initialisation,
-/// which lie behind it.
+/// which lie after it.
 fn is_plausible(source: &Source, entries: &[Entry]) -> bool {
     let functions = entries.iter().filter(|entry| b"tT".contains(&entry.kind));
     let (inside, outside): (Vec<&Entry>, Vec<&Entry>) =
@@ -142,7 +142,7 @@ fn before(source: &Source, found: &FoundNames) -> Option<Vec<AddressTable>> {
     Some(tables)
 }
 
-/// Since 6.4: behind the index of tokens.
+/// Since 6.4: after the index of tokens.
 fn behind(source: &Source, found: &FoundNames, tokens: &TokenPlace) -> Option<Vec<AddressTable>> {
     let (word, count) = (source.word_len, u64::from(found.names.count));
     let end = tokens.index.0.checked_add(INDEX_LEN as u64)?;

@@ -106,7 +106,7 @@ struct Reader<'s> {
     /// What is read of the table and not yet done with, from `at` on.
     chunk: Vec<u8>,
     at: usize,
-    /// Where the table goes on behind the chunk.
+    /// Where the table goes on after the chunk.
     behind: Gva,
     /// Bytes of the table before the chunk.
     before: u64,

@@ -27,7 +27,7 @@ struct Layout {
     /// Three bytes for each symbol before the tokens, after, or nowhere.
     sequences: Sequences,
     addresses: Addresses,
-    /// Address tables come behind the tokens.
+    /// Address tables come after the tokens.
     is_behind: bool,
     /// Bytes of `num_syms` with what pads it.
     count_len: usize,
@@ -182,7 +182,7 @@ fn compressed(kind: char, name: &str) -> Vec<u8> {
     bytes
 }
 
-/// Writes tables one behind the other.
+/// Writes tables one after the other.
 struct Writer {
     bytes: Vec<u8>,
     align: usize,

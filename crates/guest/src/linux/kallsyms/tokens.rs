@@ -43,7 +43,7 @@ impl Tokens {
     }
 }
 
-/// The table up to the NUL behind its last token.
+/// The table up to the NUL after its last token.
 fn read_to_end(source: &Source, at: Gva, last: usize) -> Option<Vec<u8>> {
     let mut len = last.saturating_add(1);
     loop {

@@ -127,7 +127,7 @@ impl Layout {
         answer
     }
 
-    /// Asks the sources. Who knows only an offset gets the size from those behind.
+    /// Asks the sources. Who knows only an offset gets the size from those after it.
     fn ask(&self, structure: &str, path: &str) -> Option<Answer> {
         let mut known =
             self.sources.iter().enumerate().filter_map(|(number, source)| {

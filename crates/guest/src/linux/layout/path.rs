@@ -14,7 +14,7 @@ const MOST_STEPS: u32 = 1 << 16;
 /// Anonymous members within anonymous members, arrays of arrays.
 const DEEPEST: u32 = 16;
 
-/// What a type is, behind typedefs and qualifiers.
+/// What a type is, under typedefs and qualifiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::linux) enum Shape {
     /// A structure or union.

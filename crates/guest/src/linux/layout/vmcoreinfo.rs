@@ -31,7 +31,7 @@ impl Stated {
     }
 }
 
-/// What is in the brackets behind a word.
+/// What is in the brackets after a word.
 fn inside<'t>(key: &'t str, word: &str) -> Option<&'t str> {
     key.strip_prefix(word)?.strip_prefix('(')?.strip_suffix(')')
 }

@@ -128,12 +128,7 @@ fn by_tree<'p>(
     })?;
     let how = "maple tree of areas";
     members.put("mm_struct", "mm_mt.ma_root", (at, word_len), how);
-    members.put(
-        "maple_tree",
-        "ma_root",
-        (word_len, word_len),
-        "behind a lock, and flags since 6.8",
-    );
+    members.put("maple_tree", "ma_root", (word_len, word_len), "after a lock, and flags since 6.8");
     if let Some(tree) = at.checked_sub(word_len) {
         members.put_unsized(
             "mm_struct",
@@ -205,7 +200,7 @@ fn count(all: &[Areas<'_>], members: &mut Members) {
     }
 }
 
-/// `vm_mm` leads back to the `mm_struct`; behind it and `vm_page_prot` are `vm_flags`,
+/// `vm_mm` leads back to the `mm_struct`; after it and `vm_page_prot` are `vm_flags`,
 /// of which those of the stack and of the code are known.
 fn inside(memory: &Memory<'_>, all: &[Areas<'_>], members: &mut Members) -> Option<()> {
     let word_len = memory.word_len();

@@ -209,7 +209,7 @@ impl Files<'_, '_, '_> {
         Some(())
     }
 
-    /// The `vdso` has no file, but a name behind `vm_private_data`.
+    /// The `vdso` has no file, but a name after `vm_private_data`.
     fn put_special(&self, members: &mut Members) {
         let (word_len, data) =
             (self.memory.word_len(), self.places.vm_file.plus(self.memory.word_len()));
@@ -227,7 +227,7 @@ impl Files<'_, '_, '_> {
         }
     }
 
-    /// `context.vdso` and behind it `context.vdso_image`, which begins with a pointer to
+    /// `context.vdso` and after it `context.vdso_image`, which begins with a pointer to
     /// the ELF file that the kernel maps there.
     fn put_image(&self, is_vdso: &dyn Fn(&Area) -> bool, members: &mut Members) -> Option<()> {
         let (memory, word_len) = (self.memory, self.memory.word_len());

@@ -9,7 +9,7 @@ use vmss2core_mem::{Gpa, Gva, PAGE_SIZE, Sums, little_endian, to_page_end};
 
 use crate::linux::Kernel;
 
-/// No member lies as far behind the beginning of its structure; the sum of a pointer and
+/// No member lies as far after the beginning of its structure; the sum of a pointer and
 /// an offset does not wrap.
 const FARTHEST: u64 = 0x1_0000;
 /// Most pages looked at, which bounds time and memory: 64 MiB.

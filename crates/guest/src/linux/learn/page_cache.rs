@@ -18,7 +18,7 @@ const HEAD: u64 = 8;
 /// `XA_CHUNK_SHIFT` and slots of a node (`CONFIG_BASE_SMALL` has 4 and 16).
 const SHIFT: u64 = 6;
 const SLOTS: u64 = 1 << SHIFT;
-/// `count` and `nr_values` behind `shift` and `offset`.
+/// `count` and `nr_values` after `shift` and `offset`.
 const COUNT: u64 = 2;
 const VALUES: u64 = 3;
 
@@ -55,7 +55,7 @@ fn xarray(memory: &Memory<'_>, mappings: &[Shot], head: u64, members: &mut Membe
         head.minus(HEAD),
         "a lock and flags before xa_head",
     );
-    members.put("xarray", "xa_head", (HEAD, word_len), "behind a lock and flags");
+    members.put("xarray", "xa_head", (HEAD, word_len), "after a lock and flags");
     for (name, at) in [("shift", 0), ("offset", 1), ("count", COUNT), ("nr_values", VALUES)] {
         members.put("xa_node", name, (at, 1), how);
     }

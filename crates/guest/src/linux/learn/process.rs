@@ -150,12 +150,7 @@ fn strings(memory: &Memory<'_>, processes: &[Process], members: &mut Members) ->
     }
     let auxv = at.plus(word_len.times(11));
     if nearly_all(processes.iter(), |process| is_auxv(&process.mm, auxv, word_len)) {
-        members.put_unsized(
-            "mm_struct",
-            "saved_auxv",
-            auxv,
-            "pairs behind env_end, with AT_PAGESZ",
-        );
+        members.put_unsized("mm_struct", "saved_auxv", auxv, "pairs after env_end, with AT_PAGESZ");
     }
     Some(())
 }

@@ -14,13 +14,13 @@ use vmss2core_mem::{Gpa, Sums};
 use super::memory::{Memory, Shot};
 use crate::linux::Kernel;
 
-/// How far `comm` lies behind `tasks` at most.
+/// How far `comm` lies after `tasks` at most.
 const WIDEST: u64 = 0x2000;
 /// Bytes searched at a time.
 const CHUNK: u64 = 256 << 10;
 /// Bytes searched at most: no kernel has as many variables.
 const MOST_BYTES: u64 = 256 << 20;
-/// Behind the code and constants of a 32-bit kernel, its variables are near.
+/// After the code and constants of a 32-bit kernel, its variables are near.
 const NEAR: u64 = 32 << 20;
 /// Places of the name that are looked at, and lists near them that are followed.
 const MOST_PLACES: u32 = 1024;
@@ -57,7 +57,7 @@ pub(super) fn find(kernel: &Kernel, memory: &Memory<'_>) -> Option<Ring> {
 }
 
 /// Where the first task can be: what of the image may be written to; for a 32-bit
-/// kernel, what lies behind its constants.
+/// kernel, what lies after its constants.
 fn variables(kernel: &Kernel) -> Vec<Leaf> {
     let Some(text) = kernel.linux().text.as_ref().map(|text| text.value) else { return Vec::new() };
     let end = text.start.0.saturating_add(text.len);

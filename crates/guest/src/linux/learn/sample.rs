@@ -7,15 +7,15 @@ use super::members::{Members, offsets, only};
 use super::memory::{Memory, Shot};
 use super::ring::Ring;
 
-/// How far a `task_struct` reaches before its `tasks`, and behind it. The largest
+/// How far a `task_struct` reaches before its `tasks`, and after it. The largest
 /// known has 14 KiB.
 const BEFORE: u64 = 0x2000;
 const BEHIND: u64 = 0x4000;
-/// How far behind `tasks` the numbers are, at most.
+/// How far after `tasks` the numbers are, at most.
 const NUMBERS: u64 = 0x800;
 /// `PID_MAX_LIMIT`.
 const MOST_PIDS: u64 = 1 << 22;
-/// Behind `real_parent`, the children, the brothers and the leader follow.
+/// After `real_parent`, the children, the brothers and the leader follow.
 const FAMILY: u64 = 0x100;
 
 /// Processes.

@@ -7,7 +7,7 @@ use super::memory::{Memory, Shot};
 use super::sample::Sample;
 
 /// `STACK_END_MAGIC` (`include/uapi/linux/magic.h`), at the lowest address of a
-/// stack, or behind the `thread_info` that was there until 4.8.
+/// stack, or after the `thread_info` that was there until 4.8.
 const STACK_END_MAGIC: u64 = 0x57ac_6e9d;
 /// How far a `thread_info` reaches.
 const THREAD_INFO: u64 = 0x100;
@@ -127,7 +127,7 @@ fn state(word_len: u64, sample: &Sample, members: &mut Members) -> Option<()> {
     Some(())
 }
 
-/// Behind the stack: `usage` and `flags`, of which PF_KTHREAD is known.
+/// After the stack: `usage` and `flags`, of which PF_KTHREAD is known.
 fn flags(word_len: u64, sample: &Sample, members: &mut Members) -> Option<()> {
     let (stack, mm) = (members.task("stack")?, members.task("mm")?);
     let is_flags = |at: u64| {

@@ -3,7 +3,7 @@
 //! | kernel | form |
 //! |---|---|
 //! | to 3.4 | characters in a ring ([`text`]) |
-//! | 3.5 to 5.9 | records one behind the other ([`records`]) |
+//! | 3.5 to 5.9 | records one after the other ([`records`]) |
 //! | 5.10 | a ring of descriptors and a ring of texts ([`ring`]) |
 //!
 //! VMCOREINFO tells where it is and how it is made; else the symbol table and

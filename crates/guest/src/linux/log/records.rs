@@ -1,7 +1,7 @@
 //! The records of 3.5 to 5.9 (`struct printk_log`, kernel/printk/printk.c).
 //!
 //! A head of 16 bytes or more, then the text, then pairs of names and values
-//! that nobody prints. Records lie one behind the other; one of length 0 says
+//! that nobody prints. Records lie one after the other; one of length 0 says
 //! that the next is at the start of the buffer.
 
 use vmss2core_mem::{Gva, Problem};

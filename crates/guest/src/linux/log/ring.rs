@@ -34,7 +34,7 @@ struct Ring {
     head: u64,
 }
 
-/// Items one behind the other.
+/// Items one after the other.
 struct Array {
     at: Gva,
     item_len: u64,

@@ -170,8 +170,8 @@ fn a_ring_goes_on_at_its_start_and_over_the_last_number() {
     ring.push("y");
     wanted.push("y".to_owned());
     ring.push("z");
-    ring.push("behind the wrap of numbers");
-    wanted.extend(["z".to_owned(), "behind the wrap of numbers".to_owned()]);
+    ring.push("after the wrap of numbers");
+    wanted.extend(["z".to_owned(), "after the wrap of numbers".to_owned()]);
     ring.tail = ID_MASK - 4;
     let log = ring.log();
     assert_eq!(texts(&log), wanted);

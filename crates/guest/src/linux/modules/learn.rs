@@ -2,7 +2,7 @@
 //!
 //! A `struct module` begins with its state, its place in the ring and its name,
 //! as long as there have been rings. It names itself in the tree of addresses
-//! (`mod_tree_node`, since 4.2) just behind the address and size of each of its
+//! (`mod_tree_node`, since 4.2) just after the address and size of each of its
 //! parts, and it lies in one of these itself. The rest is told by what pointers
 //! lead to.
 
@@ -15,7 +15,7 @@ use super::unwind::UnwindShape;
 use super::{LONGEST_NAME, MOST_MODULES};
 use crate::linux::Kernel;
 
-/// Bytes behind the start of a 32-bit kernel that are searched: its variables
+/// Bytes after the start of a 32-bit kernel that are searched: its variables
 /// follow its code.
 const IMAGE_LEN_32_BIT: u64 = 64 << 20;
 /// Bytes read at a time.
@@ -83,7 +83,7 @@ fn is_ring(kernel: &Kernel, head: Gva, first: Gva) -> bool {
     false
 }
 
-/// The list head behind `at`, if `at` is in a module and follows `before`.
+/// The list head after `at`, if `at` is in a module and follows `before`.
 fn next_module(kernel: &Kernel, at: Gva, before: Gva) -> Option<Gva> {
     let word = kernel.word_len();
     let mut bytes = vec![0; usize::try_from(word).ok()?.times(3).plus(LONGEST_NAME)];
@@ -149,7 +149,7 @@ fn is_list(kernel: &Kernel, module: &Bytes, offset: u64) -> bool {
     leads_here(next.wrapping_add(word)) && leads_here(last)
 }
 
-/// `taints`, behind the parts: bits, then the count of `BUG` entries, their
+/// `taints`, after the parts: bits, then the count of `BUG` entries, their
 /// ring, which all modules are in, and their table in the module.
 fn taints(kernel: &Kernel, shape: &Shape, modules: &[Bytes]) -> Option<u64> {
     const MOST_BUGS: u64 = 1 << 16;
@@ -183,7 +183,7 @@ fn unwind(kernel: &Kernel, shape: &Shape, modules: &[Bytes]) -> Option<UnwindSha
     offsets(modules, shape.word, fits).find(tells).map(UnwindShape::at)
 }
 
-/// `source_list`, with `target_list`, `exit` and `refcnt` behind it.
+/// `source_list`, with `target_list`, `exit` and `refcnt` after it.
 fn users(kernel: &Kernel, shape: &Shape, modules: &[Bytes]) -> Option<u64> {
     let word = shape.word;
     let exit = |module: &Bytes, at: u64| module.uint(at.plus(word.times(4)), word);

@@ -226,7 +226,7 @@ fn nodes(kernel: &Kernel, head: Gva) -> (Vec<Gva>, Option<Problem>) {
                 at = next;
             }
             Ok(_) => {
-                let message = format!("the ring of modules does not close behind {at}");
+                let message = format!("the ring of modules does not close after {at}");
                 return (nodes, Some(Problem::incomplete(message)));
             }
             Err(error) => {

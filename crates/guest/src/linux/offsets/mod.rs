@@ -9,7 +9,7 @@
 //! version=6.1.0,thread_size=0x4000,task_struct.tasks=0x890:16,mm.pgd=0x48
 //! ```
 //!
-//! Behind a colon comes the size in bytes, for a bit field then its lowest bit
+//! After a colon comes the size in bytes, for a bit field then its lowest bit
 //! and width (`0x928:1@2+1`); `sizeof:page=0x40` is the size of a structure. `task`,
 //! `mm`, `vma` and `thread` stand for the structures' long names. Items are divided
 //! by commas or white space; from `#` on a line is a remark.
@@ -52,7 +52,7 @@ pub enum OffsetsError {
     /// A number is none.
     #[error("{text:?} is not a number: 0x and hexadecimal digits, or decimal digits")]
     Number {
-        /// What was given.
+        /// The text that was given.
         text: String,
     },
     /// There are too many numbers.

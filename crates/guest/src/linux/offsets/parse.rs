@@ -63,7 +63,7 @@ impl LinuxOffsets {
         self.add("task_struct", "tasks", present(3), None);
         self.add("task_struct", "comm", at(4), Some(present(13).unwrap_or(COMM_BYTES)));
         self.add("task_struct", "pid", at(5), Some(4));
-        // tgid is right behind pid since there are groups of threads.
+        // tgid is right after pid since there are groups of threads.
         self.add(
             "task_struct",
             "tgid",
@@ -138,7 +138,7 @@ fn bounded(size: u64, item: &str) -> Result<u64, OffsetsError> {
     is_possible.then_some(size).ok_or_else(|| OffsetsError::TooLarge { item: item.to_owned() })
 }
 
-/// `OFFSET[:SIZE[@SHIFT+WIDTH]]`; `None` if the part behind the colon is not that.
+/// `OFFSET[:SIZE[@SHIFT+WIDTH]]`; `None` if the part after the colon is not that.
 fn member(text: &str) -> Result<Option<Member>, OffsetsError> {
     let (offset, rest) = match text.split_once(':') {
         Some((offset, rest)) => (offset, Some(rest)),

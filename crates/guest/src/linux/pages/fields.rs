@@ -20,7 +20,7 @@ pub(super) struct Fields {
     mapping: usize,
     mapcount: usize,
     private: usize,
-    /// Bit 0 is set in the pages of a compound page behind the first.
+    /// Bit 0 is set in the pages of a compound page after the first.
     compound: Option<usize>,
     head_mask: u64,
     lru: u64,
@@ -188,7 +188,7 @@ impl Fields {
         })
     }
 
-    /// What a page looks like. `second` is the page behind it.
+    /// What a page looks like. `second` is the page after it.
     pub(super) fn look(&self, page: &[u8], second: Option<&[u8]>) -> Seen {
         let page = Page { fields: self, raw: page };
         if self.compound.is_some_and(|at| page.word(at) & 1 == 1) {
@@ -239,7 +239,7 @@ impl Fields {
 }
 
 impl Mark {
-    /// The mark behind a `PAGE_..._MAPCOUNT_VALUE`.
+    /// The mark after a `PAGE_..._MAPCOUNT_VALUE`.
     fn of_count(value: i64) -> Self {
         // Printed as a signed 32-bit number.
         let count = u32::try_from(value & i64::from(u32::MAX)).unwrap_or(0);

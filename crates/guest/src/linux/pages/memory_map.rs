@@ -25,7 +25,7 @@ pub(super) enum MemoryMap {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sections {
     table: Gva,
-    /// Entries behind each pointer of the table; `None` if the entries lie in
+    /// Entries at each pointer of the table; `None` if the entries lie in
     /// the table itself.
     per_root: Option<u64>,
     roots: u64,
@@ -50,7 +50,7 @@ impl MemoryMap {
         Ok(Self::Flat { base, page_len })
     }
 
-    /// Behind the last page whose `struct page` follows that of this one.
+    /// After the last page whose `struct page` follows that of this one.
     pub(super) fn section_end(&self, pfn: u64) -> u64 {
         match self {
             Self::Flat { .. } => u64::MAX,

@@ -37,7 +37,7 @@ pub enum PageClass {
 /// Pages whose `struct page`s are read in one go, at most: the kernel maps 2 MiB
 /// of these together, and most have 64 bytes.
 const MOST_PAGES: u64 = 32 << 10;
-/// The same behind a block of free pages, where another is likely: what is read
+/// The same after a block of free pages, where another is likely: what is read
 /// of that one is for nothing, but for its first page.
 const FEWEST_PAGES: u64 = 64;
 /// Blocks of free memory are no larger than this power of two of pages, which is
@@ -62,7 +62,7 @@ struct Next {
     pfn: u64,
     /// End of the block of free pages.
     free_end: u64,
-    /// Class of the pages behind the first one of a compound page.
+    /// Class of the pages after the first one of a compound page.
     compound: Option<PageClass>,
 }
 

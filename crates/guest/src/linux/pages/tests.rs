@@ -29,7 +29,7 @@ const OF_7: &str = "OFFSET(page.compound_info)=8\nNUMBER(PAGE_SLAB_MAPCOUNT_VALU
     NUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)=-268435456\n\
     NUMBER(PAGE_HUGETLB_MAPCOUNT_VALUE)=-201326592\n\
     NUMBER(PAGE_OFFLINE_MAPCOUNT_VALUE)=-251658240\n";
-/// Where the array of `struct page` lies, behind a pointer at [`MAP_POINTER`].
+/// Where the array of `struct page` lies, through a pointer at [`MAP_POINTER`].
 const MAP: u64 = 0x10_1000;
 const MAP_POINTER: u64 = 0x10_0ff8;
 

@@ -132,7 +132,7 @@ impl Reader<'_> {
         while next != 0 && self.found.areas.len() < MAX_AREAS {
             let Some((area, after)) = self.area(next)? else { break };
             if !self.take(next, area) {
-                // What comes behind it may be anything, and may lead back.
+                // What comes after it may be anything, and may lead back.
                 break;
             }
             next = after;
@@ -173,7 +173,7 @@ impl Reader<'_> {
         Ok(Some((area, next.unwrap_or(0))))
     }
 
-    /// Takes a mapping if it makes sense and lies behind those before it.
+    /// Takes a mapping if it makes sense and lies after those before it.
     fn take(&mut self, gva: u64, area: Area) -> bool {
         let pages = |address: u64| address.is_multiple_of(PAGE_SIZE);
         let before = self.found.areas.last().map_or(0, |last| last.end);
@@ -182,7 +182,7 @@ impl Reader<'_> {
             return false;
         }
         if area.start < before || self.found.areas.len() >= MAX_AREAS {
-            self.refuse(gva, "it does not lie behind the one before it");
+            self.refuse(gva, "it does not lie after the one before it");
             return false;
         }
         self.found.areas.push(area);

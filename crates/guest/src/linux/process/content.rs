@@ -7,7 +7,7 @@ use vmss2core_mem::{Gpa, Gva, PAGE_SIZE};
 use super::swap::Swapped;
 use crate::linux::Kernel;
 
-/// A part of a mapping whose bytes are all to be had in the same way.
+/// A part of a mapping whose bytes all come from one kind of place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     /// First address.
@@ -18,7 +18,7 @@ pub struct Run {
     pub content: Content,
 }
 
-/// A part of a file whose bytes are all to be had in the same way.
+/// A part of a file whose bytes all come from one kind of place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileRun {
     /// Offset in the file.
@@ -102,7 +102,7 @@ impl Kernel {
 pub enum Missing {
     /// Not read from the file yet, or dropped again: it is still in the file.
     NotCached,
-    /// Behind the end of the file: the process would get a SIGBUS.
+    /// After the end of the file: the process would get a SIGBUS.
     BehindTheFile,
     /// Mapped to physical addresses that the checkpoint does not hold: a device,
     /// or a missing part.
@@ -121,7 +121,7 @@ impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotCached => "not in the guest's page cache",
-            Self::BehindTheFile => "behind the end of the file",
+            Self::BehindTheFile => "after the end of the file",
             Self::OutsideMemory => "physical memory that is not in the checkpoint",
             Self::NotMapped => {
                 "never touched, so that the kernel has not given it to the process yet"

@@ -129,7 +129,7 @@ impl<'k> Files<'k> {
         }
         let [mount, dentry] = self.user_path.read(self.kernel, file).ok()?;
         let path = PathGva { mount: mount?, dentry: dentry? };
-        // Behind a file that is no such one there is anything but a path.
+        // After a file that is no such one there is anything but a path.
         self.paths.text(path).is_ok().then_some(path)
     }
 

@@ -90,7 +90,7 @@ impl Walk<'_> {
             let at = |base: usize| {
                 word(node, base.saturating_add(index.saturating_mul(self.word_len)), self.word_len)
             };
-            // There is no pivot for the last slot, and none is set behind the last used.
+            // There is no pivot for the last slot, and none is set after the last used.
             let pivot = at(shape.pivots_at).filter(|_| index.saturating_add(1) < shape.slots);
             let end = pivot.filter(|pivot| *pivot != 0 || index == 0).unwrap_or(last);
             if end < start || end > last {

@@ -254,7 +254,7 @@ impl Process {
     }
 
     /// Fills `buf` with the process's memory at `gva`. Fails at the first byte
-    /// that cannot be had; what `buf` holds then is not defined.
+    /// that is not available; what `buf` holds then is not defined.
     pub fn read(&self, gva: Gva, buf: &mut [u8]) -> Result<(), LinuxError> {
         let mut at = gva;
         let mut rest = buf;
@@ -271,7 +271,7 @@ impl Process {
     }
 
     /// Fills `buf` from `gva` on, as far as it goes; returns how many bytes there are
-    /// before the first that cannot be had. Page tables may be read for this however
+    /// before the first that is not available. Page tables may be read for this however
     /// much was read of the process before, as a debugger goes on asking.
     pub fn read_prefix(&self, gva: Gva, buf: &mut [u8]) -> usize {
         let pages = (buf.len() as u64 / PAGE_SIZE).saturating_add(2);

@@ -25,7 +25,7 @@ impl Auxv {
         let Ok(gva) = mm.address_of("saved_auxv") else { return Self::default() };
         let said = mm.member("saved_auxv").ok().and_then(|member| member.size_bytes);
         let len = said.and_then(|len| usize::try_from(len).ok()).filter(|len| *len > 16);
-        // Where the size is not known, what comes behind ends it with AT_NULL before.
+        // Where the size is not known, what comes after ends it with AT_NULL before.
         let mut bytes = vec![0; len.unwrap_or(352).min(MAX_AUXV)];
         if kernel.read(gva, &mut bytes, "mm_struct.saved_auxv").is_err() {
             return Self::default();

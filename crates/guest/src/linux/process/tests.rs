@@ -104,7 +104,7 @@ impl Guest {
         u64::from_le_bytes(self.ram[gva as usize..][..8].try_into().unwrap())
     }
 
-    /// Adds a mapping behind the others.
+    /// Adds a mapping after the others.
     fn vma(&mut self, start: u64, end: u64, file: u64) -> u64 {
         let vma = VMAS + 0x100 * self.vmas;
         let before = if self.vmas == 0 { MM } else { vma - 0x100 + 0x10 };

@@ -11,7 +11,7 @@ use vmss2core_mem::Gva;
 pub struct Vma {
     /// First address.
     pub start: Gva,
-    /// First address behind it.
+    /// First address after it.
     pub end: Gva,
     /// What it allows and what it is.
     pub flags: VmaFlags,

@@ -50,7 +50,7 @@ impl Kernel {
 }
 
 /// The arguments, NULs between them. If the last byte is none, the process wrote
-/// one text over all of them and what is behind (`setproctitle`): then that counts
+/// one text over all of them and what is after (`setproctitle`): then that counts
 /// up to its end, as `get_mm_proctitle` (fs/proc/base.c) has it.
 fn arguments(space: &AddressSpace, range: std::ops::Range<u64>) -> Result<CommandLine, LinuxError> {
     let len = range.end.saturating_sub(range.start);

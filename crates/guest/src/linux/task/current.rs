@@ -19,7 +19,7 @@ use crate::linux::{Kernel, LinuxError};
 const CURRENT: [&str; 3] = ["current_task", "pcpu_hot", "per_cpu__current_task"];
 /// No kernel stack is larger than that of a 64-bit kernel with KASAN.
 const LARGEST_STACK: u64 = 32 << 10;
-/// `STACK_END_MAGIC`, at the lowest address of every kernel stack, behind
+/// `STACK_END_MAGIC`, at the lowest address of every kernel stack, after
 /// `thread_info` where that lies there.
 const STACK_END: u64 = 0x57ac_6e9d;
 

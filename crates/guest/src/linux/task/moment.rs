@@ -76,7 +76,7 @@ impl Kernel {
     fn on_tables_of(&self, vcpu: &Vcpu, task: &Task) -> Option<Result<(), String>> {
         let root = self.vcpu(vcpu.index)?.root()?;
         let own = self.space_of(task).ok()??.root();
-        // With page-table isolation a program's tables lie one page behind the kernel's.
+        // With page-table isolation a program's tables lie one page after the kernel's.
         if own == root || own.0.0 == root.0.0 & !PAGE_SIZE {
             return Some(Ok(()));
         }

@@ -95,7 +95,7 @@ pub const PRCB_IDLE_THREAD: usize = 0x350;
 pub const PTE_BASE: usize = 0x360;
 
 impl Kdbg {
-    /// The 8 bytes at an offset of the decoded block; `None` behind its end.
+    /// The 8 bytes at an offset of the decoded block; `None` after its end.
     pub fn field(&self, offset: usize) -> Option<u64> {
         self.bytes(offset).map(u64::from_le_bytes)
     }

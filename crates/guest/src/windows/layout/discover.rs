@@ -66,7 +66,7 @@ pub(super) fn processes(kernel: &Kernel, layout: &mut Layout) {
     // `InitialStack` is followed by `StackLimit` in every Windows.
     if let Some(stack) = layout.offset(Member::InitialStack) {
         let limit = stack.saturating_add(kernel.view().word_len());
-        layout.add(Member::StackLimit, limit, "the member behind KTHREAD.InitialStack");
+        layout.add(Member::StackLimit, limit, "the member after KTHREAD.InitialStack");
     }
 }
 
@@ -265,7 +265,7 @@ fn links_of(view: &View, head: Gva, system: Gva) -> Option<u64> {
     let word = view.word_len();
     let distance = |entry: &Gva| entry.0.checked_sub(system.0);
     let near = listed.iter().filter_map(distance).filter(|at| (word..0x1000).contains(at));
-    // Another process may lie close behind it in memory.
+    // Another process may lie close after it in memory.
     near.min()
 }
 
@@ -310,7 +310,7 @@ fn thread_list(kernel: &Kernel, process: Gva, thread: Gva) -> Option<(u64, u64)>
             return None;
         }
         let listed = list::walk(view, head, 4096).entries;
-        // Behind a short process lie its threads, whose links pass for heads: their
+        // After a short process lie its threads, whose links pass for heads: their
         // ring comes by the true one first.
         if listed.iter().any(|entry| (process.0..head.0).contains(&entry.0)) {
             return None;
@@ -323,7 +323,7 @@ fn thread_list(kernel: &Kernel, process: Gva, thread: Gva) -> Option<(u64, u64)>
     offsets.filter_map(through).last()
 }
 
-/// Where a thread has the number of its process and, behind it, its own.
+/// Where a thread has the number of its process and, after it, its own.
 fn client_id(kernel: &Kernel, layout: &Layout, (process, thread): (Gva, Gva)) -> Option<u64> {
     let view = kernel.view();
     let word = view.word_len();

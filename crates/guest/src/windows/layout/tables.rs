@@ -117,7 +117,7 @@ const THREAD: [Member; 11] = [
     ThreadListEntry,
 ];
 
-/// The `ApcState.Process` is 20h (x64) or 10h (x86) behind the `ApcState`.
+/// The `ApcState.Process` is 20h (x64) or 10h (x86) after the `ApcState`.
 const THREAD_X64: &[(u32, &[u64])] = &[
     (3790, &[0x28, 0x30, 0x258, 0x38, 0x1c8, 0x68, 0x154, 0xb0, 0x370, 0x3d8, 0x3e8]),
     (6000, &[0x28, 0x30, 0x250, 0x38, 0x1c8, 0x68, 0x154, 0xb0, 0x380, 0x358, 0x3f0]),

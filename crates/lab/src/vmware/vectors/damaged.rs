@@ -68,7 +68,7 @@ fn bad_streams() -> Result<Vec<Vector>> {
     ])
 }
 
-/// The header of VMware's encrypted container, and noise behind it.
+/// The header of VMware's encrypted container, and noise after it.
 fn encrypted() -> Result<Vector> {
     let mut file = Vec::new();
     for word in [0x8943_dd9e_u32, 1, 4064, 16, 16, 0] {

@@ -22,7 +22,7 @@ pub(super) fn vectors() -> Result<Vec<Vector>> {
     Ok(all)
 }
 
-/// Field of a group's table entry: behind 64 bytes of name.
+/// Field of a group's table entry: after 64 bytes of name.
 const POSITION: u64 = 64;
 const SIZE: u64 = 72;
 

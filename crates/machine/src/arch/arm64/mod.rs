@@ -21,7 +21,7 @@ pub struct Registers {
     pub pstate: Option<u64>,
     /// Thread pointer of programs.
     pub tpidr_el0: Option<u64>,
-    /// What the system registers of a kernel hold.
+    /// System registers of a kernel.
     pub system: SystemRegisters,
 }
 

@@ -1,4 +1,4 @@
-//! What page table entries say (Intel SDM, volume 3A, 4.3 to 4.5).
+//! Decodes page table entries (Intel SDM, volume 3A, 4.3 to 4.5).
 
 use vmss2core_mem::Gpa;
 

@@ -65,7 +65,7 @@ impl Registers {
         self.segments.cs.selector.map(|selector| (selector & 3) as u8)
     }
 
-    /// What kind of code the processor executes.
+    /// The kind of code that the processor executes.
     pub fn privilege(&self) -> Option<Privilege> {
         // Page tables keep ring 3 alone from what is the kernel's.
         Some(if self.ring()? == 3 { Privilege::User } else { Privilege::Kernel })

@@ -77,7 +77,7 @@ impl Component {
     }
 }
 
-/// What Intel's processors report in CPUID leaf 0xd; AMD's have PKRU elsewhere.
+/// Values of Intel's processors in CPUID leaf 0xd; AMD's have PKRU elsewhere.
 pub const COMPONENTS: [Component; 14] = [
     Component::new(2, 576, 256, false),
     Component::new(3, 960, 64, false),

@@ -203,7 +203,7 @@ fn errors_say_which_level_and_entry_stopped_them() {
 fn a_read_names_the_first_address_it_misses() {
     let memory = four_levels()
         .set(0x4000, 0x5000 | P)
-        .set(0x4008, 0x4_0000 | P) // behind the end of memory
+        .set(0x4008, 0x4_0000 | P) // after the end of memory
         .memory();
     let space = space(&memory, FOUR_LEVEL, 0x1000);
     assert!(space.read(Gva(0xff0), &mut [0; 16]).is_ok());

@@ -98,7 +98,7 @@ fn run_until_signal(server: &Server, stop: &Listening, cancel: &Cancel) {
     });
 }
 
-/// As gdb takes it behind `target remote`.
+/// As gdb takes it after `target remote`.
 fn address(bind: &Bind, stop: &Listening) -> String {
     match (bind, stop.address()) {
         (_, Some(address)) if address.ip().is_loopback() && address.is_ipv4() => {

@@ -42,7 +42,7 @@ const MAX_TABLES: u32 = 2048;
 /// bits that only some systems use, protection keys.
 const NEVER_SET: u64 = 0x7bff_c000_0000_0000;
 
-/// What speaks for each of `layouts`, in their order.
+/// Evidence for each of `layouts`, in their order.
 pub(in crate::flat) fn survey(
     source: &Source,
     layouts: &[Layout],
@@ -199,7 +199,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// What is beyond the end is a table if more than one root leads there: all of a
+    /// A page beyond the end is a table if more than one root leads there: all of a
     /// system share its kernel's.
     fn finish(self) -> Evidence {
         let shared = self.beyond.into_iter().filter(|(_, roots)| *roots > 1);
@@ -241,7 +241,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// What one root leads to.
+/// Tables that one root leads to.
 #[derive(Default)]
 struct Tally {
     good: u64,

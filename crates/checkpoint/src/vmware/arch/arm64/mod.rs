@@ -48,7 +48,7 @@ impl StateArch for Arm64 {
     }
 }
 
-/// What was read for one processor.
+/// Values that were read for one processor.
 #[derive(Clone, Copy, Default)]
 struct Draft {
     halted: Option<u64>,

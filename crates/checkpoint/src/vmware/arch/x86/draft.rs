@@ -6,7 +6,7 @@ use super::fpu::FpuTags;
 use super::gpregs;
 use super::registers::{Form, Register};
 
-/// What was read for one processor.
+/// Values that were read for one processor.
 #[derive(Default)]
 pub(super) struct Draft {
     pub(super) registers: BTreeMap<Register, (Form, u64)>,

@@ -12,7 +12,7 @@ use vmss2core_machine::x86::xsave::{
     put,
 };
 
-/// What was read for one processor.
+/// Values that were read for one processor.
 #[derive(Default)]
 pub(in crate::vmware) struct FpuTags {
     /// Bytes of the FXSAVE image.

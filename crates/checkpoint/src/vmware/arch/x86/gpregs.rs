@@ -17,7 +17,7 @@ pub(super) fn is_swapped(slots: [u64; 2], rsp: Option<u64>, rbp: Option<u64>) ->
 pub(super) const RSP: u8 = 4;
 pub(super) const RBP: u8 = 5;
 
-/// What a slot of a swapped block holds.
+/// Content of a slot of a swapped block.
 pub(super) fn swapped(slot: u8) -> u8 {
     match slot {
         RSP => RBP,

@@ -113,7 +113,7 @@ impl fmt::Display for Form {
 /// A value for a register.
 pub(super) type Reading = (Register, Form, u64);
 
-/// What a tag means.
+/// The meaning of a tag.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Meaning {
     /// One register.
@@ -135,7 +135,7 @@ pub(super) enum FpuPart {
     Image,
     /// One byte of it.
     Byte(u32),
-    /// The header behind it.
+    /// The header after it.
     Header,
     /// A component by number.
     Component(u32),
@@ -161,7 +161,7 @@ const GENERAL: [(&str, &str); 16] = [
     ("r15", ""),
 ];
 
-/// What `item` of group `cpu` means; `None` if nothing that is known.
+/// The meaning of `item` of group `cpu`; `None` if it is not known.
 pub(super) fn meaning(item: &Item) -> Option<Meaning> {
     let whole = |register, form| Some(Meaning::One(register, form));
     match (item.name.as_str(), item.indices.as_slice()) {

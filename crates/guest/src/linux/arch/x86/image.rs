@@ -23,7 +23,7 @@ const KERNEL_MAP_LEN: u64 = 1 << 30;
 /// Where an x86-64 kernel is linked above `__START_KERNEL_map`
 /// (CONFIG_PHYSICAL_START, which hardly anyone changes).
 const LINK_BASE: u64 = 16 << 20;
-/// No image has a gap as wide as this; what lies behind is something else.
+/// No image has a gap as wide as this; what lies after is something else.
 const WIDEST_GAP: u64 = 64 << 20;
 /// A kernel's mappings are few; a walk that needs more is of something odd.
 const LIMITS: Limits = Limits { visits_per_table: 8, tables: 1 << 18, runs: 1 << 16 };
@@ -63,7 +63,7 @@ fn find_32_bit(views: &[View<'_>]) -> Option<FoundImage> {
 
 /// The address space that maps the kernel, and whose it is.
 ///
-/// With page-table isolation, the tables of user mode lie one page behind
+/// With page-table isolation, the tables of user mode lie one page after
 /// those of the kernel and map little of it. Bit 12 of CR3 alone says nothing:
 /// without isolation a root may lie anywhere. So the root that maps more wins.
 fn with_kernel(

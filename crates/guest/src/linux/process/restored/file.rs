@@ -52,12 +52,12 @@ impl RestoredFile {
         &self.runs
     }
 
-    /// What goes over them and behind them; a later one lies over an earlier one.
+    /// What goes over them and after them; a later one lies over an earlier one.
     pub fn patches(&self) -> &[Patch] {
         self.patches.all()
     }
 
-    /// What was done about its section table.
+    /// Repair of its section table.
     pub fn section_table(&self) -> &SectionTable {
         &self.table
     }

@@ -30,7 +30,7 @@ pub(super) struct Segment {
 pub(super) struct Image<'s> {
     pub(super) source: &'s dyn Source,
     pub(super) segments: Vec<Segment>,
-    /// Offset behind the ELF header and the program headers if they lie together.
+    /// Offset after the ELF header and the program headers if they lie together.
     pub(super) headers_end: u64,
 }
 

@@ -6,7 +6,7 @@
 //! no symbols, no addresses, nothing to unwind by; and one that is there but cannot be
 //! read costs them the others. Sections that have lost bytes are served without them
 //! ([`own`]). Without section headers a table is made from program headers and the
-//! dynamic section, which say too what debuggers need most; it goes behind the end of the
+//! dynamic section, which say too what debuggers need most; it goes after the end of the
 //! file, and the ELF header points there. Without an ELF header, one is made from what
 //! the process has mapped.
 //!
@@ -80,7 +80,7 @@ struct Restored {
     table: SectionTable,
     /// The ELF header was lost, and made.
     is_header_made: bool,
-    /// What goes over the file's bytes and behind them.
+    /// What goes over the file's bytes and after them.
     patches: Vec<Patch>,
 }
 

@@ -16,7 +16,7 @@ use super::layout::{Layout, Section};
 use super::patch::Patch;
 use super::unknown;
 
-/// What is behind the end of a file, while it grows.
+/// What is after the end of a file, while it grows.
 struct Writer<E> {
     header: E,
     /// Length of the file in bytes.
@@ -26,7 +26,7 @@ struct Writer<E> {
     names: Vec<u8>,
 }
 
-/// The header and what is behind the end of the file; `None` if the numbers do not fit
+/// The header and what is after the end of the file; `None` if the numbers do not fit
 /// the class.
 pub(super) fn make<E: Class>(
     header: E,
@@ -93,7 +93,7 @@ impl<E: Class> Writer<E> {
         Some(())
     }
 
-    /// Adds bytes behind the file; returns where they are.
+    /// Adds bytes after the file; returns where they are.
     fn append(&mut self, bytes: &[u8]) -> Option<u64> {
         let at = self.end.checked_add(self.tail.len() as u64)?.checked_next_multiple_of(8)?;
         self.tail.resize(usize::try_from(at.saturating_sub(self.end)).ok()?, 0);
@@ -200,7 +200,7 @@ impl<'s> Numbers<'s> {
         number.map_or(SHN_ABS, SymbolSection)
     }
 
-    /// Symbols such as `_end` lie behind the last byte.
+    /// Symbols such as `_end` lie after the last byte.
     fn at(&self, address: u64) -> Option<u16> {
         let behind = self.by_address.partition_point(|(_, section)| section.address <= address);
         let (number, section) = self.by_address.get(behind.checked_sub(1)?)?;

@@ -71,7 +71,7 @@ fn segment(kind: u64, flags: u64, at: usize, len: u64) -> [u64; 7] {
     [kind | flags << 32, at as u64, at as u64, at as u64, len, len, 4]
 }
 
-/// A library of 64 bits whose section headers are behind [`END`] and missing.
+/// A library of 64 bits whose section headers are after [`END`] and missing.
 fn library() -> Bytes {
     let mut file = vec![0; END + 0x400];
     file[..8].copy_from_slice(b"\x7fELF\x02\x01\x01\0");

@@ -16,7 +16,7 @@ use crate::scan;
 
 /// Bits of an entry that XNU leaves clear: all between address and no-execute.
 const UNUSED: u64 = 0x7ff0_0000_0000_0000;
-/// The kernel's own root lies behind its image, not farther than this.
+/// The kernel's own root lies after its image, not farther than this.
 const NEAR: u64 = 512 << 20;
 
 /// Whether page tables map the kernel.
@@ -38,7 +38,7 @@ pub(in crate::macos) fn of_vcpus(
     })
 }
 
-/// A page behind the kernel that is a root and maps it; best the kernel's own, which
+/// A page after the kernel that is a root and maps it; best the kernel's own, which
 /// maps no program.
 pub(in crate::macos) fn by_scan(
     memory: &PhysicalMemory,

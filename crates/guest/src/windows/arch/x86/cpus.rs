@@ -116,7 +116,7 @@ impl Search<'_, '_> {
         } else {
             vec![segments.fs.base, self.base_of_selector(vcpu)]
         };
-        // A processor's tables mostly lie in one allocation behind its region.
+        // A processor's tables mostly lie in one allocation after its region.
         let below = vcpu.idtr.base.into_iter().flat_map(|idt| pages_down(Gva(idt)).take(0x21));
         bases.into_iter().flatten().map(Gva).chain(below).collect()
     }

@@ -50,7 +50,7 @@ pub(in crate::windows) fn quickly(
 }
 
 /// A kernel that hides itself from programs keeps its root in each processor's
-/// control region, which even the programs' page tables map. How far behind its
+/// control region, which even the programs' page tables map. How far after its
 /// start differs by build.
 fn of_hidden_kernel(cpus: &[Cpu<'_>]) -> Option<KernelTables> {
     let slots = (0x5000..=0xc000_u64).step_by(0x1000);

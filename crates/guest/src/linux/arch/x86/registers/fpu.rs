@@ -1,9 +1,9 @@
 //! Where the kernel saved the x87, SSE and later state of a thread.
 //!
 //! `struct task_struct` has it in ever new places: `thread.i387` (up to 2.6.25),
-//! behind the pointer `thread.xstate` (to 2.6.34) or `thread.fpu.state` (to 4.1),
-//! inside as `thread.fpu.state` (to 5.15), behind the pointer
-//! `thread.fpu.fpstate` (to 6.15), and behind that of a `struct fpu` that
+//! through the pointer `thread.xstate` (to 2.6.34) or `thread.fpu.state` (to 4.1),
+//! inside as `thread.fpu.state` (to 5.15), through the pointer
+//! `thread.fpu.fpstate` (to 6.15), and through that of a `struct fpu` that
 //! follows the `task_struct` (since 6.16). Which it is shows in the members. If
 //! they are not known, it is looked for: a saved state looks like nothing else.
 
@@ -155,7 +155,7 @@ fn place(kernel: &Kernel, tasks: &[Task]) -> Place {
         }
     }
     // The most votes; among equals the pointer before the state, and what is
-    // nearer to the start, for behind a task there may be another one.
+    // nearer to the start, for after a task there may be another one.
     let best = votes.iter().max_by_key(|((kind, offset), count)| {
         (**count, u8::MAX.saturating_sub(*kind), usize::MAX.saturating_sub(*offset))
     });
@@ -189,7 +189,7 @@ fn candidates(kernel: &Kernel, task: Gva) -> Vec<(u8, usize)> {
     found
 }
 
-/// As much as there is behind a task's start.
+/// As much as there is after a task's start.
 fn readable(kernel: &Kernel, task: Gva) -> Vec<u8> {
     let mut len = SEARCHED_BYTES;
     while len >= 4096 {

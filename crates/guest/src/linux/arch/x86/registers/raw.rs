@@ -82,7 +82,7 @@ pub(super) struct Descriptor {
     pub(super) base_high: u8,
 }
 
-/// The header behind the FXSAVE part of an XSAVE area.
+/// The header after the FXSAVE part of an XSAVE area.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(super) struct XsaveHeader {

@@ -11,7 +11,7 @@ use super::{Frame, FrameKind};
 use crate::linux::Kernel;
 
 /// The words in `range` that a call may have left: they point into a function,
-/// behind a call.
+/// after a call.
 pub(super) fn words<'a>(
     kernel: &'a Kernel,
     code: &'a Code<'a>,

@@ -150,7 +150,7 @@ impl Entries<'_> {
         })
     }
 
-    /// In an array of words, of which `current` are in use. The word behind an
+    /// In an array of words, of which `current` are in use. The word after an
     /// entry says in its lowest 10 bits how many words before it the entry starts.
     fn find_in_words(&self, current: i64, slot: u64) -> Option<u64> {
         const LEN: u64 = (1 << 10) - 1;

@@ -23,7 +23,7 @@ pub(super) struct Info {
 
 /// One operation of a prolog.
 struct Code {
-    /// Offset of the instruction behind it in the function.
+    /// Offset of the instruction after it in the function.
     done_at: u64,
     operation: Operation,
 }

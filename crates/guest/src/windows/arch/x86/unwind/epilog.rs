@@ -38,7 +38,7 @@ pub(super) fn leave(
             [0xc3, ..] | [0xc2, _, _, ..] | [0xf3, 0xc3, ..] => true,
             [0xeb, near, ..] => jumps(i64::from(i8::from_le_bytes([*near])), 2),
             [0xe9, a, b, c, d, ..] => jumps(i64::from(i32::from_le_bytes([*a, *b, *c, *d])), 5),
-            // Through a pointer or a register: only behind something of an epilog.
+            // Through a pointer or a register: only after something of an epilog.
             [0xff, 0x25, ..] | [0x48, 0xff, 0x25, ..] => true,
             [0xff, 0xe0..=0xe7, ..] | [0x40..=0x4f, 0xff, 0xe0..=0xe7, ..] => at > 0,
             _ => false,

@@ -70,7 +70,7 @@ impl Registers {
 /// How control left a function for the one inside of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::windows) enum Left {
-    /// By a call: the instruction pointer is behind it.
+    /// By a call: the instruction pointer is after it.
     Called,
     /// By an interrupt, or it was stopped: the instruction pointer is that of the
     /// next instruction, anywhere in the function.
@@ -123,7 +123,7 @@ pub(in crate::windows) fn step(
     reached: Left,
 ) -> Result<(Registers, Left), String> {
     let offset = registers.rip.wrapping_sub(module.base.0);
-    // The instruction behind a call may be of another function already.
+    // The instruction after a call may be of another function already.
     let inside = if reached == Left::Called { offset.wrapping_sub(1) } else { offset };
     let name = &module.name;
     let Some(function) = function(view, module, inside) else {

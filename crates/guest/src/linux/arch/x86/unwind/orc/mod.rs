@@ -181,7 +181,7 @@ fn interrupted(
 }
 
 /// Entry code calls a function that saves registers, and is described as it is
-/// before that call. Behind it the registers lie where the stack pointer is.
+/// before that call. After it the registers lie where the stack pointer is.
 fn from_entry_code(kernel: &Kernel, registers: &Registers) -> Option<Step> {
     match saved_registers(kernel, registers.sp()?) {
         Step::Lost(_) => None,

@@ -346,7 +346,7 @@ fn guesses_lie_behind_calls_within_functions() {
     machine.put_call(CODE + 0x350);
     machine.put_call(CODE + 0x380);
     machine.symbols.push(("function", CODE + 0x380));
-    // No code, a place behind a call, one that is not, the start of a function.
+    // No code, a place after a call, one that is not, the start of a function.
     machine.words(FIRST + 0x48, &[DATA, CODE + 0x350, CODE + 0x250, CODE + 0x380]);
     let found = machine.backtrace();
     assert!(matches!(found.end, StackEnd::Lost(_)), "{:?}", found.end);
