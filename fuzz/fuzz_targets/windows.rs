@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use vmss2core_dump::{Chosen, Existing, Job, Monitor, format};
+use vmss2core_dump::{Chosen, Existing, Job, Observer, format};
 use vmss2core_guest::{Facts, analyse, windows};
 use vmss2core_lab::macos;
 use vmss2core_lab::vmware::{Shape, write_checkpoint};
@@ -82,7 +82,7 @@ fn changes(base: &Base, data: &[u8]) -> Vec<(u64, [u8; 8])> {
 /// Stops once something has been written.
 struct Briefly(AtomicBool);
 
-impl Monitor for Briefly {
+impl Observer for Briefly {
     fn progress(&self, _: u64, _: u64) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -102,7 +102,7 @@ fn dump(checkpoint: &Checkpoint, facts: Facts) {
             path: Path::new(&path),
             existing: Existing::IsReplaced,
             chosen: Chosen::NOTHING,
-            monitor: &Briefly(AtomicBool::new(false)),
+            observer: &Briefly(AtomicBool::new(false)),
         });
         let _ = std::fs::remove_file(&path);
     }

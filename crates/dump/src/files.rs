@@ -12,7 +12,7 @@ use vmss2core_guest::linux::{Content, Counts, MappedFile, PatchBytes, Process, S
 
 use crate::engine::{self, Extent, Layout, Literal};
 use crate::views::{Made, MadePages};
-use crate::{Chosen, DumpError, Existing, Job, Monitor};
+use crate::{Chosen, DumpError, Existing, Job, Observer};
 
 /// A file that was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub fn write(
     file: &MappedFile,
     path: &Path,
     existing: Existing,
-    monitor: &dyn Monitor,
+    observer: &dyn Observer,
 ) -> Result<FileSummary, DumpError> {
     let mut summary = FileSummary { path: path.to_owned(), ..FileSummary::default() };
     let (mut layout, mut made) = (Layout::default(), Vec::new());
@@ -75,7 +75,7 @@ pub fn write(
         path,
         existing,
         chosen: Chosen::NOTHING,
-        monitor,
+        observer,
     };
     let made = MadePages { kernel: process.kernel(), made: &made };
     engine::write_with(&layout, &made, &job)?;

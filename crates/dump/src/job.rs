@@ -24,11 +24,11 @@ pub struct Job<'a> {
     /// The user's choices among those of the format.
     pub chosen: &'a Chosen,
     /// Told how far the writer has come.
-    pub monitor: &'a dyn Monitor,
+    pub observer: &'a dyn Observer,
 }
 
 /// Told how far a writer has come, and asked whether to go on.
-pub trait Monitor: Sync {
+pub trait Observer: Sync {
     /// `done` of `total` bytes of memory are in the file.
     fn progress(&self, done: u64, total: u64);
 
@@ -36,11 +36,11 @@ pub trait Monitor: Sync {
     fn is_cancelled(&self) -> bool;
 }
 
-/// A monitor that shows nothing and never stops.
+/// An observer that shows nothing and never stops.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 
-impl Monitor for Silent {
+impl Observer for Silent {
     fn progress(&self, _done: u64, _total: u64) {}
 
     fn is_cancelled(&self) -> bool {

@@ -28,7 +28,7 @@ mod windbg;
 
 pub use choice::{Choice, ChoiceError, Chosen, Owners, Takes, Value, ValueError, choices};
 pub use error::DumpError;
-pub use job::{Job, Monitor, Silent, Summary};
+pub use job::{Job, Observer, Silent, Summary};
 pub use output::Existing;
 
 /// An output format.

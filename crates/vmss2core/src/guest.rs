@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use vmss2core_answers::{CommandLine, plain_line};
 use vmss2core_checkpoint::{Inventory, OpenOptions, Opened};
 use vmss2core_dump::process::{ProcessCore, ProcessOptions, ProcessSummary};
-use vmss2core_dump::{Chosen, Existing, Job, Monitor, Silent, Summary, Value};
+use vmss2core_dump::{Chosen, Existing, Job, Observer, Silent, Summary, Value};
 use vmss2core_guest::linux::{BetterSources, GivenFiles, LinuxError, RegisterFinder};
 use vmss2core_guest::{Facts, Now, Which, linux, windows};
 use vmss2core_machine::Checkpoint;
@@ -223,9 +223,16 @@ impl Guest {
         path: &'a Path,
         existing: Existing,
         chosen: &'a Chosen,
-        monitor: &'a dyn Monitor,
+        observer: &'a dyn Observer,
     ) -> Job<'a> {
-        Job { checkpoint: self.checkpoint(), facts: &self.0.facts, path, existing, chosen, monitor }
+        Job {
+            checkpoint: self.checkpoint(),
+            facts: &self.0.facts,
+            path,
+            existing,
+            chosen,
+            observer,
+        }
     }
 
     /// That the registers do not fit the memory, and so are left out.

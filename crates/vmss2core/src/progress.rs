@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use vmss2core_answers::human_size;
-use vmss2core_dump::Monitor;
+use vmss2core_dump::Observer;
 
 use crate::args::ProgressWhen;
 use crate::cancel::Cancel;
@@ -60,7 +60,7 @@ impl<'a> Progress<'a> {
     }
 }
 
-impl Monitor for Progress<'_> {
+impl Observer for Progress<'_> {
     fn progress(&self, done: u64, total: u64) {
         if let Some(megabytes) = &self.megabytes {
             megabytes.advance(done);

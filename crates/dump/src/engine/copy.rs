@@ -7,7 +7,7 @@ use vmss2core_mem::{Gpa, MemoryError, PAGE_SIZE, PhysicalMemory, Piece, ReadAt};
 
 use super::{Extent, host};
 use crate::output::Output;
-use crate::{DumpError, Monitor};
+use crate::{DumpError, Observer};
 
 /// Bytes per read: 128 KiB measured best on ext4; from 256 KiB on it takes twice
 /// the time.
@@ -51,7 +51,7 @@ impl Part<'_> {
 pub(super) struct Copier<'a> {
     memory: &'a PhysicalMemory,
     output: &'a Output,
-    monitor: &'a dyn Monitor,
+    observer: &'a dyn Observer,
     can_clone: bool,
     buffer: Vec<u8>,
     done: u64,
@@ -62,12 +62,12 @@ impl<'a> Copier<'a> {
     pub(super) fn new(
         memory: &'a PhysicalMemory,
         output: &'a Output,
-        monitor: &'a dyn Monitor,
+        observer: &'a dyn Observer,
         total: u64,
     ) -> Self {
         let can_clone = host::can_clone_in(output.directory());
         let buffer = vec![0; usize::try_from(CHUNK_BYTES).unwrap_or_default()];
-        Self { memory, output, monitor, can_clone, buffer, done: 0, total }
+        Self { memory, output, observer, can_clone, buffer, done: 0, total }
     }
 
     pub(super) fn copy(&mut self, extent: Extent) -> Result<(), DumpError> {
@@ -207,8 +207,8 @@ impl<'a> Copier<'a> {
 
     fn advance(&mut self, bytes: u64) -> Result<(), DumpError> {
         self.done = self.done.saturating_add(bytes);
-        self.monitor.progress(self.done, self.total);
-        if self.monitor.is_cancelled() { Err(DumpError::Cancelled) } else { Ok(()) }
+        self.observer.progress(self.done, self.total);
+        if self.observer.is_cancelled() { Err(DumpError::Cancelled) } else { Ok(()) }
     }
 }
 

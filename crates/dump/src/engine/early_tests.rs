@@ -12,7 +12,7 @@ use vmss2core_mem::{Gpa, PAGE_SIZE};
 
 use super::{Companion, Extent, Layout, Literal, write_early};
 use crate::tests::support::{LONG_MODE, Scratch, guest, job, marked, vcpu, write_to};
-use crate::{DumpError, Job, Monitor, Silent};
+use crate::{DumpError, Job, Observer, Silent};
 
 const PAGES: u64 = 300;
 
@@ -43,11 +43,11 @@ fn write(
     scratch: &Scratch,
     expected: &[Extent],
     layout: impl FnOnce() -> Result<Layout, DumpError> + Send,
-    monitor: &dyn Monitor,
+    observer: &dyn Observer,
 ) -> Result<Layout, DumpError> {
     let checkpoint: Checkpoint = guest(&[(0, PAGES)]);
     let facts = &Facts::default();
-    let job = Job { monitor, ..job(scratch, &checkpoint, &facts) };
+    let job = Job { observer, ..job(scratch, &checkpoint, &facts) };
     write_early(expected, layout, &job)
 }
 
@@ -103,7 +103,7 @@ fn a_companion_that_is_in_the_way_stops_it() {
 
 struct Cancelled;
 
-impl Monitor for Cancelled {
+impl Observer for Cancelled {
     fn progress(&self, _done: u64, _total: u64) {}
 
     fn is_cancelled(&self) -> bool {
@@ -128,7 +128,7 @@ struct Forward {
     went_back: AtomicBool,
 }
 
-impl Monitor for Forward {
+impl Observer for Forward {
     fn progress(&self, done: u64, _total: u64) {
         if done < self.done.swap(done, Ordering::Relaxed) {
             self.went_back.store(true, Ordering::Relaxed);
@@ -156,7 +156,7 @@ fn cores_of_64_bit_guests_are_copied_once() {
 #[derive(Default)]
 struct Copiers(Mutex<HashSet<ThreadId>>);
 
-impl Monitor for Copiers {
+impl Observer for Copiers {
     fn progress(&self, _done: u64, _total: u64) {
         self.0.lock().unwrap().insert(thread::current().id());
     }

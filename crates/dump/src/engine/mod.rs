@@ -14,7 +14,7 @@ use std::thread;
 use vmss2core_mem::{Gpa, PhysicalMemory};
 
 use crate::output::{Existing, Output};
-use crate::{DumpError, Job, Monitor};
+use crate::{DumpError, Job, Observer};
 
 mod copy;
 #[cfg(test)]
@@ -113,7 +113,7 @@ impl Made for Nothing {
 pub(crate) fn write_with(layout: &Layout, made: &dyn Made, job: &Job<'_>) -> Result<(), DumpError> {
     let output = Output::create(job.path, job.existing, &job.checkpoint.about.provenance)?;
     let companions = write_rest(layout, &output, job)?;
-    copy_memory(&layout.extents, &job.checkpoint.memory, &output, job.monitor)?;
+    copy_memory(&layout.extents, &job.checkpoint.memory, &output, job.observer)?;
     made.write(&mut |bytes, offset| output.write_all_at(bytes, offset))?;
     write_literals(&layout.overlay, &output)?;
     output.persist()?;
@@ -135,7 +135,7 @@ pub(crate) fn write_early(
         return Ok(layout);
     }
     let output = Output::create(job.path, job.existing, &job.checkpoint.about.provenance)?;
-    let stoppable = Stoppable { monitor: job.monitor, stop: AtomicBool::new(false) };
+    let stoppable = Stoppable { observer: job.observer, stop: AtomicBool::new(false) };
     let memory = &job.checkpoint.memory;
     let (copied, rest) = thread::scope(|scope| {
         let rest = scope.spawn(|| {
@@ -167,19 +167,19 @@ pub(crate) fn write_early(
     Ok(layout)
 }
 
-/// A monitor with which we can stop, too.
+/// A observer with which we can stop, too.
 struct Stoppable<'a> {
-    monitor: &'a dyn Monitor,
+    observer: &'a dyn Observer,
     stop: AtomicBool,
 }
 
-impl Monitor for Stoppable<'_> {
+impl Observer for Stoppable<'_> {
     fn progress(&self, done: u64, total: u64) {
-        self.monitor.progress(done, total);
+        self.observer.progress(done, total);
     }
 
     fn is_cancelled(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) || self.monitor.is_cancelled()
+        self.stop.load(Ordering::Relaxed) || self.observer.is_cancelled()
     }
 }
 
@@ -216,9 +216,9 @@ fn copy_memory(
     extents: &[Extent],
     memory: &PhysicalMemory,
     output: &Output,
-    monitor: &dyn Monitor,
+    observer: &dyn Observer,
 ) -> Result<(), DumpError> {
-    let mut copier = copy::Copier::new(memory, output, monitor, memory_bytes(extents));
+    let mut copier = copy::Copier::new(memory, output, observer, memory_bytes(extents));
     for extent in extents {
         copier.copy(*extent)?;
     }

@@ -8,7 +8,7 @@ use vmss2core_machine::Checkpoint;
 use vmss2core_mem::{Gpa, PAGE_SIZE, ReadAt};
 
 use crate::tests::support::{Scratch, guest, job, marked, write, write_to};
-use crate::{DumpError, Existing, Job, Monitor, Silent, Summary};
+use crate::{DumpError, Existing, Job, Observer, Silent, Summary};
 
 use super::{Extent, Layout, Literal, write_early};
 
@@ -17,17 +17,17 @@ fn replace(
     scratch: &Scratch,
     checkpoint: &Checkpoint,
     facts: &Facts,
-    monitor: &dyn Monitor,
+    observer: &dyn Observer,
 ) -> Result<Summary, DumpError> {
     let existing = Existing::IsReplaced;
-    let job = Job { existing, monitor, ..job(scratch, checkpoint, &facts) };
+    let job = Job { existing, observer, ..job(scratch, checkpoint, &facts) };
     crate::format("raw").unwrap().write(&job)
 }
 
 /// Cancels once this many bytes are done.
 struct CancelAt(u64, AtomicU64);
 
-impl Monitor for CancelAt {
+impl Observer for CancelAt {
     fn progress(&self, done: u64, _total: u64) {
         self.1.store(done, Ordering::Relaxed);
     }
@@ -101,7 +101,7 @@ fn an_existing_file_is_kept_unless_it_may_be_replaced() {
 /// Makes the output appear while the writer is at work.
 struct Squatter(std::path::PathBuf);
 
-impl Monitor for Squatter {
+impl Observer for Squatter {
     fn progress(&self, _done: u64, _total: u64) {
         fs::write(&self.0, "first").unwrap();
     }
@@ -128,8 +128,8 @@ fn cancelling_leaves_what_was_there() {
     for at in [0, 1, 1 << 20, 1024 * PAGE_SIZE] {
         let scratch = Scratch::new();
         fs::write(&scratch.path, "precious").unwrap();
-        let monitor = CancelAt(at, AtomicU64::new(0));
-        let stopped = replace(&scratch, &checkpoint, &facts, &monitor);
+        let observer = CancelAt(at, AtomicU64::new(0));
+        let stopped = replace(&scratch, &checkpoint, &facts, &observer);
         assert!(matches!(stopped, Err(DumpError::Cancelled)), "{stopped:?}");
         assert_eq!(fs::read(&scratch.path).unwrap(), b"precious");
         assert_eq!(scratch.file_count(), 1);
@@ -139,10 +139,10 @@ fn cancelling_leaves_what_was_there() {
 #[test]
 fn progress_ends_at_the_total() {
     let (checkpoint, _file, want) = guest_in_file(100, 0);
-    let monitor = CancelAt(u64::MAX, AtomicU64::new(0));
+    let observer = CancelAt(u64::MAX, AtomicU64::new(0));
     let scratch = Scratch::new();
-    replace(&scratch, &checkpoint, &Facts::default(), &monitor).unwrap();
-    assert_eq!(monitor.1.load(Ordering::Relaxed), want.len() as u64);
+    replace(&scratch, &checkpoint, &Facts::default(), &observer).unwrap();
+    assert_eq!(observer.1.load(Ordering::Relaxed), want.len() as u64);
 }
 
 #[cfg(unix)]

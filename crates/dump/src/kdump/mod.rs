@@ -149,7 +149,7 @@ impl<'a> Plan<'a> {
             threads: self.threads(),
             total_bytes: pages.saturating_mul(PAGE_SIZE),
         };
-        let written = pipeline::run(&work, &mut portions, places, sink, self.job.monitor)?;
+        let written = pipeline::run(&work, &mut portions, places, sink, self.job.observer)?;
         sink.write_at(0, &self.head.bytes(written.pages)?)?;
         let mut problems = vmcore_problems(self.job);
         problems.extend(kept.problems);

@@ -15,7 +15,7 @@ use super::pack::{Entry, Packer, Stored};
 use super::pages::{Portion, Portions};
 use super::sink::Sink;
 use super::tables::{Bitmap, Descriptors};
-use crate::{DumpError, Monitor};
+use crate::{DumpError, Observer};
 use vmss2core_formats::kdump::BLOCK;
 
 /// Where the parts of the file lie that depend on its pages.
@@ -42,7 +42,7 @@ struct Shared<'a> {
     order: Mutex<Order>,
     turned: Condvar,
     sink: &'a dyn Sink,
-    monitor: &'a dyn Monitor,
+    observer: &'a dyn Observer,
     zero_page: u64,
     total_bytes: u64,
 }
@@ -74,7 +74,7 @@ pub(super) fn run(
     portions: &mut Portions<'_>,
     places: Places,
     sink: &dyn Sink,
-    monitor: &dyn Monitor,
+    observer: &dyn Observer,
 ) -> Result<Written, DumpError> {
     sink.write_at(places.zero_page, &[0; 4096])?;
     let mut next = || portions.next();
@@ -89,7 +89,7 @@ pub(super) fn run(
         }),
         turned: Condvar::new(),
         sink,
-        monitor,
+        observer,
         zero_page: places.zero_page,
         total_bytes: work.total_bytes,
     };
@@ -129,7 +129,7 @@ impl Shared<'_> {
     }
 
     fn take(&self) -> Result<Option<Portion>, DumpError> {
-        if self.monitor.is_cancelled() {
+        if self.observer.is_cancelled() {
             return Err(DumpError::Cancelled);
         }
         let mut portions = self.portions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -144,7 +144,7 @@ impl Shared<'_> {
         if self.sink.keeps_order() {
             self.sink.write_at(offset, bytes)?;
         }
-        self.monitor.progress(portion.done_bytes, self.total_bytes);
+        self.observer.progress(portion.done_bytes, self.total_bytes);
         order.next_index = order.next_index.saturating_add(1);
         drop(order);
         self.turned.notify_all();
@@ -164,8 +164,8 @@ impl Shared<'_> {
         let mut order = self.order.into_inner().unwrap_or_else(PoisonError::into_inner);
         order.bitmap.flush(self.sink)?;
         order.descriptors.flush(self.sink)?;
-        self.monitor.progress(self.total_bytes, self.total_bytes);
-        if self.monitor.is_cancelled() {
+        self.observer.progress(self.total_bytes, self.total_bytes);
+        if self.observer.is_cancelled() {
             return Err(DumpError::Cancelled);
         }
         Ok(Written { len_bytes: order.offset, pages: order.descriptors.count() })

@@ -8,7 +8,7 @@ use vmss2core_mem::{Found, Gpa, PAGE_SIZE, PhysicalMemory};
 
 use super::filter::DumpLevel;
 use crate::tests::support::{LONG_MODE, Scratch, guest, job, map_marked, vcpu, write, write_to};
-use crate::{DumpError, Monitor, Silent};
+use crate::{DumpError, Observer, Silent};
 
 const TEXT: &str = "OSRELEASE=6.1.0-test\nPAGESIZE=4096\n";
 
@@ -322,7 +322,7 @@ fn levels_end_at_31() {
 /// Stops after some portions.
 struct StopAt(u64, std::sync::atomic::AtomicU64);
 
-impl Monitor for StopAt {
+impl Observer for StopAt {
     fn progress(&self, done: u64, total: u64) {
         assert!(done <= total);
         self.1.fetch_max(done, std::sync::atomic::Ordering::Relaxed);
@@ -339,8 +339,8 @@ fn stopping_leaves_nothing_at_any_time() {
     let total = expected_pages(&checkpoint.memory).len() as u64 * PAGE_SIZE;
     for at in [0, 1, total / 2, total] {
         let scratch = Scratch::new();
-        let monitor = StopAt(at, 0.into());
-        let stopped = write_to(&scratch, "kdump", &checkpoint, &facts(true), "", &monitor);
+        let observer = StopAt(at, 0.into());
+        let stopped = write_to(&scratch, "kdump", &checkpoint, &facts(true), "", &observer);
         assert!(matches!(stopped, Err(DumpError::Cancelled)), "{at}: {stopped:?}");
         assert_eq!(scratch.file_count(), 0);
     }
@@ -349,10 +349,10 @@ fn stopping_leaves_nothing_at_any_time() {
 #[test]
 fn progress_ends_at_the_total() {
     let checkpoint = a_guest();
-    let monitor = StopAt(u64::MAX, 0.into());
-    write_to(&Scratch::new(), "kdump", &checkpoint, &facts(true), "", &monitor).unwrap();
+    let observer = StopAt(u64::MAX, 0.into());
+    write_to(&Scratch::new(), "kdump", &checkpoint, &facts(true), "", &observer).unwrap();
     let total = expected_pages(&checkpoint.memory).len() as u64 * PAGE_SIZE;
-    assert_eq!(monitor.1.into_inner(), total);
+    assert_eq!(observer.1.into_inner(), total);
 }
 
 #[test]

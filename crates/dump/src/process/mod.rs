@@ -22,7 +22,7 @@ use vmss2core_mem::{Problem, Setting};
 
 use crate::elf_core::{Class, Kind, Machine, assemble_segments};
 use crate::views::{Made, MadePages, architecture};
-use crate::{Chosen, DumpError, Existing, Job, Monitor, Summary, engine};
+use crate::{Chosen, DumpError, Existing, Job, Observer, Summary, engine};
 use memory::Memory;
 
 /// gdb reads the table of segments one by one, and every access goes through it.
@@ -103,7 +103,7 @@ impl<'p> ProcessCore<'p> {
         &self,
         options: ProcessOptions,
         path: &Path,
-        monitor: &dyn Monitor,
+        observer: &dyn Observer,
     ) -> Result<ProcessSummary, DumpError> {
         let kernel = self.process.kernel();
         let facts = &Facts::default();
@@ -113,7 +113,7 @@ impl<'p> ProcessCore<'p> {
             path,
             existing: options.existing,
             chosen: Chosen::NOTHING,
-            monitor,
+            observer,
         };
         let mut memory = Memory::of(self.process, options.zero_fill);
         let machine = self.machine();

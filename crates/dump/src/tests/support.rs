@@ -9,7 +9,7 @@ use vmss2core_machine::{Checkpoint, Registers, Vcpu, x86};
 use vmss2core_mem::{Gpa, PAGE_SIZE, PhysicalMemory};
 
 use crate::{
-    ChoiceError, Chosen, DumpError, DumpFormat, Existing, Job, Monitor, Silent, Summary, choices,
+    ChoiceError, Chosen, DumpError, DumpFormat, Existing, Job, Observer, Silent, Summary, choices,
 };
 
 /// Memory that says where it is: each page begins with its own address, and one
@@ -117,11 +117,11 @@ pub(crate) fn write_to(
     checkpoint: &Checkpoint,
     facts: &Facts,
     choices: &str,
-    monitor: &dyn Monitor,
+    observer: &dyn Observer,
 ) -> Result<Summary, DumpError> {
     let format = crate::format(format).unwrap();
     let chosen = &chosen(format, choices)?;
-    let job = Job { chosen, monitor, ..job(scratch, checkpoint, &facts) };
+    let job = Job { chosen, observer, ..job(scratch, checkpoint, &facts) };
     format.write(&job)
 }
 
@@ -137,6 +137,6 @@ pub(crate) fn job<'a>(
         path: &scratch.path,
         existing: Existing::Stays,
         chosen: Chosen::NOTHING,
-        monitor: &Silent,
+        observer: &Silent,
     }
 }

@@ -45,7 +45,7 @@ impl Scan<'_> {
             if !self.is_zero(at..end)? {
                 push(found, at..end);
             }
-            if self.job.monitor.is_cancelled() {
+            if self.job.observer.is_cancelled() {
                 return Err(DumpError::Cancelled);
             }
             at = end;

@@ -58,7 +58,7 @@ const NAMES: [&str; 10] = [
 ];
 
 /// The mappings of the process whose memory is `mm`.
-pub(super) fn of(kernel: &Kernel, mm: Object<'_>, space: &AddressSpace) -> Areas {
+pub(super) fn read_areas(kernel: &Kernel, mm: Object<'_>, space: &AddressSpace) -> Areas {
     let mut reader = Reader {
         kernel,
         mm: mm.gva().0,

@@ -56,7 +56,7 @@ pub struct Libraries {
 }
 
 /// The list of a process; `None` if it has none, or none was found.
-pub(super) fn of(process: &Process) -> Option<Libraries> {
+pub(super) fn linked_libraries(process: &Process) -> Option<Libraries> {
     let reader = Reader { process, word_len: if process.is_32_bit() { 4 } else { 8 } };
     let debug = reader.debug().or_else(|| reader.debug_by_linker())?;
     // r_version comes first, r_map second.

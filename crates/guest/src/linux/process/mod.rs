@@ -103,7 +103,7 @@ impl Process {
     fn find_mappings(&mut self) {
         let kernel = self.kernel.clone();
         let (kernel, mm) = (&kernel, kernel.object(self.mm, "mm_struct"));
-        let found = areas::of(kernel, mm, &self.space);
+        let found = areas::read_areas(kernel, mm, &self.space);
         self.problems.extend(found.problems);
         let mut files = Files::new(kernel);
         let executable = mm.pointer("exe_file").ok().filter(|gva| gva.0 != 0);
@@ -347,7 +347,7 @@ impl Process {
     /// Its libraries, by the names that its dynamic linker loaded them by; `None` if it
     /// has no such linker, or its list was not found.
     pub fn libraries(&self) -> Option<Libraries> {
-        libraries::of(self)
+        libraries::linked_libraries(self)
     }
 
     /// Bytes of a file; `None` if the checkpoint does not have all of them.
