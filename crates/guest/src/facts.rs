@@ -1,4 +1,4 @@
-//! What was found out about the guest.
+//! Facts that were found out about the guest.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub struct Facts {
     pub boot: Option<Found<Arc<dyn Boot>>>,
     /// How each vCPU of the checkpoint sees memory, in its order.
     pub vcpus: Arc<[VcpuView]>,
-    /// What could not be found, and why that matters.
+    /// Parts that could not be found, and why that matters.
     pub problems: Vec<Problem>,
 }
 

@@ -13,7 +13,7 @@ use vmss2core_mem::{Gpa, Gva, MemoryError, PhysicalMemory, Problem};
 
 use vmss2core_machine::paging::{AccessError, AddressSpace, Paging, PagingMode, Root, Translation};
 
-/// What one vCPU says.
+/// Evidence of one vCPU.
 enum Witness {
     Fits,
     Silent,
@@ -37,7 +37,7 @@ pub fn leave_out_misfits(checkpoint: &mut Checkpoint) -> Option<Problem> {
     Some(problem)
 }
 
-/// What is to be said if no vCPU's registers fit the memory.
+/// The problem if no vCPU's registers fit the memory.
 fn misfit(checkpoint: &Checkpoint) -> Option<Problem> {
     let memory = &checkpoint.memory;
     let mut doubts = Vec::new();

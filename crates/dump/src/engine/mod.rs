@@ -167,7 +167,7 @@ pub(crate) fn write_early(
     Ok(layout)
 }
 
-/// A observer with which we can stop, too.
+/// An observer with which we can stop, too.
 struct Stoppable<'a> {
     observer: &'a dyn Observer,
     stop: AtomicBool,

@@ -1,4 +1,4 @@
-//! What can go wrong with a question to the kernel.
+//! Errors of questions to the kernel.
 
 use thiserror::Error;
 use vmss2core_mem::Gva;
@@ -46,7 +46,7 @@ pub enum LinuxError {
     /// Memory of the kernel could not be read.
     #[error("reading {what}")]
     Read {
-        /// What was read: `task_struct.mm at 0xffff888003c50000`.
+        /// The thing that was read: `task_struct.mm at 0xffff888003c50000`.
         what: String,
         /// Why it could not be.
         source: AccessError,
@@ -69,14 +69,14 @@ pub enum LinuxError {
         /// Where it is instead.
         why: String,
     },
-    /// What was read makes no sense.
+    /// Something that was read makes no sense.
     #[error("{what} at {at} makes no sense: {why}")]
     Corrupt {
         /// Its name.
         what: String,
         /// Where it lies.
         at: Gva,
-        /// What is wrong with it.
+        /// The fault.
         why: String,
     },
     /// A task that has ended has no stack any more.

@@ -1,4 +1,4 @@
-//! What was found out about a Linux kernel.
+//! Facts that were found out about a Linux kernel.
 
 use vmss2core_machine::paging::{PagingMode, Root};
 use vmss2core_mem::{Found, Gpa, Gva};

@@ -22,7 +22,7 @@ pub struct BetterSources {
     pub types: Vec<Found<Arc<dyn Types>>>,
     /// A symbol table, with the addresses that this guest has.
     pub symbols: Option<Found<Symbols>>,
-    /// What is doubtful about them.
+    /// Doubts about them.
     pub problems: Vec<Problem>,
 }
 
@@ -37,7 +37,7 @@ pub struct Kernel {
     pub(super) moment: Arc<Moment>,
 }
 
-/// What holds from boot to boot. What a question needs is found when it is first asked.
+/// Knowledge that holds from boot to boot. Parts are found when a question first needs them.
 #[derive(Debug)]
 struct Knowledge {
     linux: Arc<LinuxFacts>,
@@ -48,7 +48,7 @@ struct Knowledge {
     learned: OnceLock<Option<Arc<Learned>>>,
 }
 
-/// What holds for one checkpoint only.
+/// Facts that hold for one checkpoint only.
 #[derive(Debug, Default)]
 pub(super) struct Moment {
     pub(super) modules: OnceLock<Modules>,
@@ -77,7 +77,7 @@ impl Kernel {
         Self::with(knowledge, checkpoint.clone(), facts.vcpus.clone())
     }
 
-    /// The same boot of the kernel at another moment: nothing that was found out about
+    /// This boot of the kernel at another moment: nothing that was found out about
     /// the boot is looked for again.
     pub fn at(&self, checkpoint: Checkpoint, vcpus: Arc<[VcpuView]>) -> Result<Self, LinuxError> {
         Self::with(self.knowledge.clone(), checkpoint, vcpus)
@@ -108,7 +108,7 @@ impl Kernel {
         &self.vcpus
     }
 
-    /// What is known of the kernel.
+    /// The kernel, as far as known.
     pub fn linux(&self) -> &LinuxFacts {
         &self.knowledge.linux
     }
@@ -132,7 +132,7 @@ impl Kernel {
         self.vcpus.iter().find(|vcpu| vcpu.index == index)
     }
 
-    /// What kind of code a vCPU executes; the kernel's if it has left for a second one.
+    /// The kind of code that a vCPU executes; the kernel's if it has left for a second one.
     pub fn privilege_of(&self, vcpu: u32) -> Option<Privilege> {
         if self.linux().has_left(vcpu) {
             return Some(Privilege::Kernel);
@@ -197,7 +197,7 @@ impl Kernel {
         })
     }
 
-    /// What VMCOREINFO says of structures.
+    /// Structures as VMCOREINFO describes them.
     fn stated_types(&self) -> Option<Found<Arc<dyn Types>>> {
         let info = self.linux().vmcoreinfo.as_ref()?;
         let stated = Stated::of(&info.value)?;
@@ -212,7 +212,7 @@ impl Kernel {
         }
     }
 
-    /// What the kernel's data itself shows of its structures, for kernels that say
+    /// Learns structures from the kernel's own data, for kernels that say
     /// nothing about them. `None` if not even the first task was found.
     pub fn learned(&self) -> Option<&Learned> {
         self.learn().map(AsRef::as_ref)

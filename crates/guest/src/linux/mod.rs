@@ -2,7 +2,7 @@
 //!
 //! `discovery` finds the kernel for [`crate::Facts`]. A [`Kernel`] is what is
 //! opened on those facts to ask more: symbols, structure layouts, tasks, logs.
-//! What a question needs is looked for when it is first asked.
+//! Parts are looked for when a question first needs them.
 
 mod arch;
 mod btf;

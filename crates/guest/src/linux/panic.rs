@@ -61,7 +61,7 @@ pub struct Stopped {
     pub trouble: Option<Found<(Trouble, String)>>,
     /// The CPU that gave up.
     pub panic_cpu: Option<Found<u32>>,
-    /// What taints the kernel: the letters that its own messages have.
+    /// Taints of the kernel: the letters that its own messages have.
     pub taint: Option<Found<String>>,
 }
 
@@ -161,7 +161,7 @@ pub(super) fn taint_letters(mask: u64) -> String {
     bits.map(name).collect()
 }
 
-/// What a letter of [`Stopped::taint`] or of a module's taints means.
+/// The meaning of a letter of [`Stopped::taint`] or of a module's taints.
 pub fn taint_meaning(letter: char) -> Option<&'static str> {
     TAINTS.iter().find(|(known, _)| *known == letter).map(|(_, meaning)| *meaning)
 }

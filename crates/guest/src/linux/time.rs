@@ -17,7 +17,7 @@ const REAL: std::ops::Range<i128> = 1_000_000_000 * SECOND..4_000_000_000 * SECO
 const HOLDERS: [&str; 2] = ["tk_core", "timekeeper_data"];
 
 impl Kernel {
-    /// What time it is in the guest: by its own clock, else from the checkpoint
+    /// The time in the guest: by its own clock, else from the checkpoint
     /// and the last message of the `log`.
     pub fn clock(&self, log: Option<&Log>) -> Clock {
         HOLDERS
@@ -45,7 +45,7 @@ impl Kernel {
         stated.into_iter().chain(counter).chain([word, word.saturating_mul(2)]).collect()
     }
 
-    /// What the timekeeper at an address says, if it is one.
+    /// Reads the timekeeper at an address, if it is one.
     fn clock_of(&self, at: Gva, how: &str) -> Option<Clock> {
         let keeper = self.object(at, "timekeeper");
         let now = i128::from(keeper.uint("xtime_sec").ok()?).saturating_mul(SECOND);

@@ -1,4 +1,4 @@
-//! What `uname -a` says in the guest: `init_uts_ns`.
+//! Names of the system, as `uname -a` prints them in the guest: `init_uts_ns`.
 
 use vmss2core_mem::{Found, Gva};
 

@@ -1,4 +1,4 @@
-//! What is known of a macOS kernel, put together: its image, the text by which it
+//! Finds out about a macOS kernel: its image, the text by which it
 //! names itself, its page of pointers, page tables and extensions. Each step takes
 //! what those before it found, and goes on without what they did not.
 
@@ -165,7 +165,7 @@ fn slide(image: &KernelImage) -> Option<Found<u64>> {
     is_slide.then(|| Found::new(slide, how))
 }
 
-/// What is missing, and why that matters.
+/// Missing parts, and why that matters.
 fn missing(macos: &MacosFacts) -> Vec<Problem> {
     if !macos.is_64_bit {
         return vec![Problem::warning(

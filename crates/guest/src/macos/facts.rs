@@ -1,4 +1,4 @@
-//! What was found out about a macOS kernel, each part missing if it was not found.
+//! Facts about a macOS kernel, each missing if it was not found.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ pub struct MacosFacts {
     pub low_globals: Option<Found<Gpa>>,
     /// Page tables that map the kernel.
     pub kernel_root: Option<Found<(PagingMode, Root)>>,
-    /// What the kernel said when it panicked; `None` if it runs.
+    /// The kernel's message when it panicked; `None` if it runs.
     pub panic: Option<Found<String>>,
     /// Kernel extensions that are loaded.
     pub kexts: Option<Found<KextList>>,

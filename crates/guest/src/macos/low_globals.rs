@@ -18,11 +18,11 @@ const MAX_BUILD: usize = 16;
 #[derive(Clone, Debug)]
 pub(super) struct LowGlobals {
     pub(super) gpa: Gpa,
-    /// What `lgVersion` leads to.
+    /// The text that `lgVersion` leads to.
     pub(super) version: DarwinVersion,
     /// `lgKmodptr`: address of the variable that is the head of the list of extensions.
     pub(super) kmod: Gva,
-    /// What `lgOSVersion` leads to.
+    /// The text that `lgOSVersion` leads to.
     pub(super) build: Option<String>,
 }
 

@@ -67,7 +67,7 @@ impl Start {
     }
 }
 
-/// What the load commands of an image say.
+/// The load commands of an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Image {
     pub(super) uuid: Option<Uuid>,

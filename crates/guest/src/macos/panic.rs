@@ -6,7 +6,7 @@ use vmss2core_mem::{Found, PhysicalMemory};
 use super::macho::text;
 use super::{KernelImage, place};
 
-/// What the text begins with; a number follows. The format of it has a `%` there.
+/// The beginning of the text; a number follows. The format of it has a `%` there.
 const PREFIX: &[u8] = b"panic(cpu ";
 /// As much of it as is told; kernels write one line of this.
 const MAX_LEN: usize = 512;

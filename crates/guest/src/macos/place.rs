@@ -46,7 +46,7 @@ pub(super) fn narrow(memory: &PhysicalMemory) -> Option<Found<KernelImage>> {
     })
 }
 
-/// What reading all of memory below 4 GiB found.
+/// Findings of reading all of memory below 4 GiB.
 #[derive(Debug, Default)]
 pub(super) struct Everywhere {
     /// The kernel's image.
@@ -142,7 +142,7 @@ fn kernel(gpa: Gpa, base: Gva, image: Image) -> KernelImage {
     KernelImage { base, gpa, collection: None, uuid, segments }
 }
 
-/// What may be a kernel's header.
+/// A candidate for a kernel's header.
 fn header(memory: &PhysicalMemory, gpa: Gpa) -> Option<(Start, Image)> {
     let found = image(memory, gpa, Start::may_be_kernel)?;
     // lldb takes an image for a kernel by this segment.

@@ -4,14 +4,14 @@ use memchr::memmem;
 
 use super::Uuid;
 
-/// What every such text begins with.
+/// The beginning of every such text.
 pub(super) const PREFIX: &[u8] = b"Darwin Kernel Version ";
 /// The kernel keeps no more of it (`kdp_kernelversion_string`).
 pub(super) const MAX_LEN: usize = 256;
 const UUID: &str = "; UUID=";
 const STEXT: &str = "; stext=0x";
 
-/// What the `Darwin Kernel Version ...` text says.
+/// Fields of the `Darwin Kernel Version ...` text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DarwinVersion {
     /// The text as `uname -v` has it.

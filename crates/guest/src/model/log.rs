@@ -56,6 +56,6 @@ pub struct Log {
     pub records: Vec<Record>,
     /// How they were found.
     pub how: String,
-    /// What is missing of them.
+    /// Missing ones.
     pub problems: Vec<Problem>,
 }

@@ -1,4 +1,4 @@
-//! What is known of a Windows kernel, put together: page tables, image, debugger
+//! Finds out about a Windows kernel: page tables, image, debugger
 //! data, processors. Each step takes what those before it found, and goes on
 //! without what they did not.
 
@@ -316,7 +316,7 @@ impl<'a> Finder<'_, 'a> {
     }
 }
 
-/// What exported variables of the kernel say.
+/// Values of exported variables of the kernel.
 #[derive(Default)]
 struct Exports {
     process: Option<Gva>,

@@ -1,4 +1,4 @@
-//! What can go wrong with a question to a Windows kernel.
+//! Errors of questions to a Windows kernel.
 
 use thiserror::Error;
 use vmss2core_mem::Gva;
@@ -33,7 +33,7 @@ pub enum WindowsError {
     /// Memory of the kernel could not be read.
     #[error("reading {what}")]
     Read {
-        /// What was read.
+        /// The thing that was read.
         what: String,
         /// Why it could not be.
         source: AccessError,

@@ -1,4 +1,4 @@
-//! What was found out about a Windows kernel: all that writers and reports need,
+//! Facts about a Windows kernel: all that writers and reports need,
 //! each part missing if it was not found.
 
 use crate::model::PdbIdentity;
@@ -37,7 +37,7 @@ pub struct WindowsFacts {
     pub bugcheck: Option<Found<[u64; 5]>>,
     /// How much of what a dump needs was found.
     pub completeness: Completeness,
-    /// What is missing, and why that matters; sentences for the user.
+    /// Missing parts, and why that matters; sentences for the user.
     pub missing: Vec<String>,
 }
 
@@ -115,7 +115,7 @@ pub struct Kdbg {
 pub struct KdbgEncoding {
     /// Bits by which each word is rotated.
     pub rotation: u32,
-    /// What is XORed to each rotated and swapped word.
+    /// The key that is XORed to each rotated and swapped word.
     pub constant: u64,
     /// The keys and where they are, if they could be told apart.
     pub keys: Option<KdbgKeys>,
@@ -132,7 +132,7 @@ pub struct KdbgKeys {
     pub flag: Gva,
 }
 
-/// What `KUSER_SHARED_DATA` says.
+/// Fields of `KUSER_SHARED_DATA`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SharedData {
     /// `NtSystemRoot`, such as `C:\Windows`.

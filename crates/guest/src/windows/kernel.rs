@@ -21,7 +21,7 @@ pub struct Kernel {
     modules: Arc<OnceLock<Modules>>,
 }
 
-/// What holds from boot to boot.
+/// Knowledge that holds from boot to boot.
 #[derive(Debug)]
 struct Knowledge {
     windows: Arc<WindowsFacts>,
@@ -35,7 +35,7 @@ impl Kernel {
         Self::with(Knowledge::new(windows.clone(), LayoutSource::All), checkpoint.clone())
     }
 
-    /// The same boot of the kernel at another moment.
+    /// This boot of the kernel at another moment.
     #[must_use]
     pub fn at(&self, checkpoint: Checkpoint) -> Self {
         Self::with(self.knowledge.clone(), checkpoint)
@@ -47,7 +47,7 @@ impl Kernel {
         Self { checkpoint, view, mode, knowledge, modules: Arc::default() }
     }
 
-    /// The same, with layouts from these sources only.
+    /// This kernel with layouts from these sources only.
     #[must_use]
     pub fn with_layout_from(self, source: LayoutSource) -> Self {
         Self { knowledge: Knowledge::new(self.knowledge.windows.clone(), source), ..self }
@@ -58,7 +58,7 @@ impl Kernel {
         &self.checkpoint
     }
 
-    /// What is known of the kernel.
+    /// The kernel, as far as known.
     pub fn windows(&self) -> &WindowsFacts {
         &self.knowledge.windows
     }
@@ -127,7 +127,7 @@ impl Kernel {
         Some(&self.checkpoint.vcpu(vcpu)?.registers)
     }
 
-    /// What is at a member of a structure, `len` bytes.
+    /// The bytes of a member of a structure, `len` of them.
     pub(super) fn member(&self, at: Gva, member: super::Member, len: u64) -> Option<u64> {
         let offset = self.layout().offset(member)?;
         self.view.uint(Gva(at.0.checked_add(offset)?), len)

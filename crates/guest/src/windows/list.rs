@@ -6,12 +6,12 @@ use vmss2core_mem::Gva;
 
 use super::View;
 
-/// What a list holds.
+/// Entries of a list.
 #[derive(Clone, Debug, Default)]
 pub(super) struct List {
     /// Addresses of the `LIST_ENTRY` in each element, from the first to the last.
     pub(super) entries: Vec<Gva>,
-    /// What is wrong with it.
+    /// The fault.
     pub(super) torn: Option<String>,
 }
 

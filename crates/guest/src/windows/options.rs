@@ -1,8 +1,8 @@
-//! What the user may say about a Windows guest.
+//! Statements that a user may make about a Windows guest.
 
 use vmss2core_mem::Gva;
 
-/// What is given, and how hard to look for the rest.
+/// The facts that are given, and how hard to look for the rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Build number, believed rather than the guest's.

@@ -21,7 +21,7 @@ const EXPORTS: usize = 0;
 const EXCEPTIONS: usize = 3;
 const DEBUG: usize = 6;
 
-/// What an image begins with.
+/// The beginning of an image.
 pub(super) const MZ: u16 = 0x5a4d;
 /// `IMAGE_SCN_MEM_DISCARDABLE`.
 pub(super) const DISCARDABLE: u32 = 0x0200_0000;

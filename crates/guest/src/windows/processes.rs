@@ -13,14 +13,14 @@ const MAX_PROCESSES: usize = 65_536;
 const MAX_THREADS: usize = 65_536;
 const MAX_ALL_THREADS: usize = 1 << 19;
 
-/// What the list of processes holds.
+/// The list of processes.
 #[derive(Clone, Debug, Default)]
 pub struct Processes {
     /// In the order of the list: the oldest first.
     pub processes: Vec<Process>,
     /// How the list was found.
     pub how: String,
-    /// What is missing or broken.
+    /// Missing or broken parts.
     pub problems: Vec<Problem>,
 }
 

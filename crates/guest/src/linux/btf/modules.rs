@@ -51,7 +51,7 @@ impl Kernel {
         Ok(found)
     }
 
-    /// What a node of the list is about, and the next node.
+    /// The object of a node of the list, and the next node.
     fn module_btf(&self, node: Gva) -> Result<(ModuleBtf, Gva), LinuxError> {
         let list = self.object(node, "btf_module").member("list")?.offset_bytes;
         let entry = self.object(Gva(node.0.wrapping_sub(list)), "btf_module");

@@ -88,7 +88,7 @@ fn whole(offset_bytes: u64, size: u64) -> Member {
     Member { offset_bytes, size_bytes: Some(size), bits: None }
 }
 
-/// What the kernel's types have in common with these.
+/// Types of a kernel, some of which these name too.
 fn kernel() -> Maker {
     let mut maker = Maker::new();
     let long = maker.int("long unsigned int", 8);

@@ -123,7 +123,7 @@ impl Btf {
         self.word_bytes
     }
 
-    /// What made the reading end before all types were seen.
+    /// The error that made the reading end before all types were seen.
     pub fn cut_short(&self) -> Option<&str> {
         self.cut_short.as_deref()
     }
@@ -178,7 +178,7 @@ impl Btf {
         Some(Entry { ty, extra })
     }
 
-    /// What a type is under its typedefs and qualifiers.
+    /// The type under its typedefs and qualifiers.
     fn resolve(&self, mut id: u32) -> Option<Entry<'_>> {
         for _ in 0..LONGEST_CHAIN {
             let entry = self.type_of(id)?;
@@ -349,7 +349,7 @@ impl Sections {
         Ok(sections)
     }
 
-    /// What the header says, wherever that is.
+    /// The header's fields, wherever it is.
     pub(super) fn stated(bytes: &[u8]) -> Option<Self> {
         let (header, _) = raw::Header::ref_from_prefix(bytes).ok()?;
         let header_len = header.hdr_len.get();

@@ -121,7 +121,7 @@ impl Content {
     }
 }
 
-/// What could be the image, as the vCPUs see it, and whose page tables hold it.
+/// Candidates for the image, as the vCPUs see it, and whose page tables hold it.
 pub(in crate::linux) struct FoundImage {
     /// Likeliest first.
     pub(in crate::linux) images: Vec<Image>,
@@ -131,7 +131,7 @@ pub(in crate::linux) struct FoundImage {
     pub(in crate::linux) kernel_roots: Vec<(u32, Found<Root>)>,
 }
 
-/// What a vCPU sees.
+/// The address space of a vCPU.
 pub(in crate::linux) struct View<'a> {
     pub(in crate::linux) index: u32,
     pub(in crate::linux) space: AddressSpace,

@@ -27,7 +27,7 @@ mod vmcoreinfo;
 pub(in crate::linux) use image::{FoundImage, Image, View};
 pub(in crate::linux) use roots::KernelTables;
 
-/// What was found, apart from the facts about Linux themselves.
+/// Findings apart from the facts about Linux themselves.
 pub(crate) struct Analysis {
     pub(crate) linux: LinuxFacts,
     pub(crate) problems: Vec<Problem>,
@@ -99,7 +99,7 @@ fn without_registers<'a>(
     None
 }
 
-/// What is to be said if the page tables that a text names lie beyond the end of memory.
+/// The problem if the page tables that a text names lie beyond the end of memory.
 fn lost_tables(memory: &PhysicalMemory, info: &Found<VmcoreInfo>) -> Option<Problem> {
     let tables = info.value.symbol("swapper_pg_dir")?.0;
     let gpa = arch::image::lowest_place(&info.value, tables)?;
@@ -196,7 +196,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// What speaks against a text being of this kernel.
+    /// Evidence against a text being of this kernel.
     fn doubt(&self, info: &VmcoreInfo) -> Option<String> {
         let release = self.release();
         if release.is_some_and(|release| info.get("OSRELEASE") != Some(release)) {

@@ -23,7 +23,7 @@ use crate::scan::{self, Scanned};
 /// Name of the note with the padding after it.
 const NAME: &[u8] = b"VMCOREINFO\0\0";
 const NAME_LEN: u32 = 11;
-/// What every text begins with.
+/// The beginning of every text.
 const FIRST_KEY: &[u8] = b"OSRELEASE=";
 /// Texts have 1.7 to 3.3 KiB so far; the kernel's limit is a page.
 const LONGEST: usize = 8192;

@@ -1,4 +1,4 @@
-//! What the entries of types say.
+//! Types as the entries describe them.
 
 use std::ops::ControlFlow;
 
@@ -18,7 +18,7 @@ pub(super) fn offset_of(ty: u64) -> u64 {
     ty & ((1 << DIMENSION_SHIFT) - 1)
 }
 
-/// What an entry says of a type.
+/// A type as its entry describes it.
 pub(super) enum Described {
     /// Its kind.
     As(Shape),
@@ -27,7 +27,7 @@ pub(super) enum Described {
 }
 
 impl Unit {
-    /// What a type is; `None` if it is only declared.
+    /// The shape of a type; `None` if it is only declared.
     pub(super) fn shape(&self, ty: u64) -> Option<Described> {
         let entry = self.entry(offset_of(ty))?;
         let size_bytes = entry.attr_value(dw::DW_AT_byte_size).and_then(|size| size.udata_value());

@@ -21,7 +21,7 @@ const LONGEST_NEEDLE: usize = 4;
 /// Longest abbreviation code.
 const LONGEST_CODE: u64 = 3;
 
-/// What is looked for.
+/// The thing looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Wanted {
     /// A structure, union, enumeration, typedef or number.

@@ -202,7 +202,7 @@ impl Elf {
     }
 }
 
-/// What matters of a section.
+/// The fields of a section that matter.
 fn describe<'data>(section: &impl ObjectSection<'data>) -> object::Result<Section> {
     let stored = section.compressed_file_range()?;
     let letter = match section.flags() {

@@ -8,7 +8,7 @@ use vmss2core_mem::Found;
 use super::{FileError, Vmlinux, is_elf, read_btf};
 use crate::linux::{KernelVersion, Layout};
 
-/// What a file tells of its kernel.
+/// Facts about its kernel in a file.
 #[derive(Debug)]
 pub struct KernelFile {
     /// Where members of structures lie.

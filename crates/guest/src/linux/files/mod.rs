@@ -38,7 +38,7 @@ pub(super) const SYSTEM_MAP: Setting = Setting::with_value("system-map", "FILE")
 /// [`GivenFiles::offsets`], in messages.
 const OFFSETS: Setting = Setting::named("offsets");
 
-/// What the user gives, best first.
+/// Files that the user gives, best first.
 #[derive(Clone, Debug, Default)]
 pub struct GivenFiles {
     /// Offsets of structures, as text has them.
@@ -78,7 +78,7 @@ pub enum FileError {
     NotElf {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         why: String,
     },
     /// It has no types.

@@ -103,7 +103,7 @@ pub(super) fn name_tables(source: &Source, tokens: &TokenPlace) -> Vec<FoundName
     runs.into_iter().filter_map(|run| names_of(source, run)).collect()
 }
 
-/// What looks like markers.
+/// Candidates for markers.
 struct Run {
     at: Gva,
     markers: Vec<u64>,

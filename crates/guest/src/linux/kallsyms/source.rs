@@ -14,7 +14,7 @@ const LIMITS: Limits = Limits { visits_per_table: 8, tables: 1 << 12, runs: 1 <<
 /// Variables whose addresses VMCOREINFO tells of as a rule.
 const IN_VMCOREINFO: [&str; 4] = ["_stext", "init_uts_ns", "node_online_map", "swapper_pg_dir"];
 
-/// What the text at `linux_banner` begins with.
+/// The beginning of the text at `linux_banner`.
 const BANNER: &[u8] = b"Linux version ";
 
 /// The kernel image.
@@ -23,7 +23,7 @@ pub(crate) struct Source {
     pub(crate) space: AddressSpace,
     /// Bytes of a pointer.
     pub(crate) word_len: u64,
-    /// What is mapped of the image, sorted.
+    /// Mapped parts of the image, sorted.
     pub(crate) ranges: Vec<Range<u64>>,
     /// Symbols whose addresses are known from elsewhere.
     pub(crate) known: Vec<(&'static str, Gva)>,
@@ -130,7 +130,7 @@ impl Source {
     }
 }
 
-/// What is mapped of a range, neighbours joined.
+/// Mapped parts of a range, neighbours joined.
 fn mapped(space: &AddressSpace, range: Range<u64>) -> Vec<Range<u64>> {
     let mut ranges: Vec<Range<u64>> = Vec::new();
     space.walk_range(range, &LIMITS, &mut |leaf| {

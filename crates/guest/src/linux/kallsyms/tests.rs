@@ -19,7 +19,7 @@ const TABLES: u64 = fuzzing::KALLSYMS_TABLES;
 const BANNER: u64 = IMAGE + 0x10_0000;
 const COUNT: u32 = 6000;
 
-/// What differs between kernels.
+/// Differences between kernels.
 #[derive(Clone, Copy, Debug)]
 struct Layout {
     word: u64,

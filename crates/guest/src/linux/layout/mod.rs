@@ -51,7 +51,7 @@ pub trait Types: std::fmt::Debug + Send + Sync {
 pub struct Layout {
     sources: Vec<Found<Arc<dyn Types>>>,
     problems: Vec<Problem>,
-    /// What was asked before, by structure and path: tasks are read one after the
+    /// Earlier answers, by structure and path: tasks are read one after the
     /// other, each by the same names.
     asked: RwLock<HashMap<String, HashMap<String, Option<Answer>>>>,
 }

@@ -14,7 +14,7 @@ const MOST_STEPS: u32 = 1 << 16;
 /// Anonymous members within anonymous members, arrays of arrays.
 const DEEPEST: u32 = 16;
 
-/// What a type is, under typedefs and qualifiers.
+/// The type under typedefs and qualifiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::linux) enum Shape {
     /// A structure or union.
@@ -51,7 +51,7 @@ pub(in crate::linux) struct Field<'a> {
 
 /// Types that refer to one another by numbers of the holder's choice.
 pub(in crate::linux) trait TypeGraph {
-    /// What a type is; `None` if it is incomplete or broken.
+    /// The shape of a type; `None` if it is incomplete or broken.
     fn shape(&self, ty: u64) -> Option<Shape>;
 
     /// Shows the members of a structure or union, in their order, until `visit`

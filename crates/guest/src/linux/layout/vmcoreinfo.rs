@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use crate::VmcoreInfo;
 use crate::linux::{Member, Types};
 
-/// What a VMCOREINFO text states.
+/// Values that a VMCOREINFO text states.
 #[derive(Debug, Default)]
 pub(in crate::linux) struct Stated {
     members: HashMap<(String, String), u64>,
@@ -31,7 +31,7 @@ impl Stated {
     }
 }
 
-/// What is in the brackets after a word.
+/// The text in the brackets after a word.
 fn inside<'t>(key: &'t str, word: &str) -> Option<&'t str> {
     key.strip_prefix(word)?.strip_prefix('(')?.strip_suffix(')')
 }

@@ -148,7 +148,7 @@ fn is_root(memory: &Memory<'_>, root: u64) -> bool {
     root & 3 == 2 && (1..=3).contains(&((root >> 3) & 0xf)) && memory.is_pointer(root & !0xff)
 }
 
-/// What a tree holds; `None` if it is no tree, or torn.
+/// Entries of a tree; `None` if it is no tree, or torn.
 fn entries(memory: &Memory<'_>, root: u64) -> Option<Vec<maple::MapleEntry>> {
     let read = |at: u64, buf: &mut [u8]| memory.fill(at, buf);
     is_root(memory, root).then_some(())?;

@@ -30,7 +30,7 @@ const MOST_PAGES: usize = 1024;
 /// Bytes of an ELF header.
 const HEADER_LEN: u64 = 64;
 
-/// What maps a file: a process's program or a library.
+/// Mappings of a file: a process's program or a library.
 #[derive(Debug)]
 pub(super) struct Mapped<'a> {
     /// The area that a process's code is in.
@@ -138,7 +138,7 @@ fn path(memory: &Memory<'_>, dentry: u64, name: u64) -> Option<Vec<u64>> {
     None
 }
 
-/// What is mapped, and how names are found.
+/// Mappings, and how names are found.
 struct Files<'a, 'm, 'k> {
     memory: &'m Memory<'k>,
     mapped: &'a [Mapped<'a>],

@@ -35,7 +35,7 @@ const MAGIC: [u64; 17] = [
     0x2fc1_2fc1, // ZFS
 ];
 
-/// What is known of a program's file from elsewhere.
+/// Facts about a program's file from elsewhere.
 pub(super) struct Evidence<'e> {
     pub(super) inode: &'e Shot,
     /// Highest number of a page that is cached or mapped.

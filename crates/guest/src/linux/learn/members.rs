@@ -1,4 +1,4 @@
-//! What was learned so far.
+//! Members that were learned so far.
 
 use std::collections::BTreeMap;
 

@@ -42,7 +42,7 @@ pub(in crate::linux) use process::Process;
 pub use radix::PageArray;
 use sample::Sample;
 
-/// What the data of a kernel shows of its structures.
+/// Structures as the data of a kernel shows them.
 #[derive(Debug)]
 pub struct Learned {
     init_task: Found<Gva>,
@@ -73,7 +73,7 @@ impl Learned {
         self.page_array
     }
 
-    /// What was looked for in vain.
+    /// Things that were looked for in vain.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
@@ -89,7 +89,7 @@ impl Types for Learned {
     }
 }
 
-/// What was found of the guest itself, on the way.
+/// Facts about the guest itself that were found on the way.
 struct Facts<'a> {
     sample: &'a Sample,
     processes: &'a [Process],

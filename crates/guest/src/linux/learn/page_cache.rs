@@ -44,7 +44,7 @@ pub(super) fn learn(
     tree
 }
 
-/// What is known of XArrays from the place of their heads.
+/// Layout of XArrays, from the place of their heads.
 fn xarray(memory: &Memory<'_>, mappings: &[Shot], head: u64, members: &mut Members) -> Tree {
     let word_len = memory.word_len();
     let how = "leads to nodes that lead back to it";

@@ -61,7 +61,7 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// What the cache of `mapping` has at an index.
+    /// The page that the cache of `mapping` has at an index.
     fn page(&self, memory: &Memory<'_>, mapping: u64, index: u64) -> Option<u64> {
         let mut found = None;
         self.visit(memory, mapping, index..index.checked_add(1)?, MOST_NODES, &mut |_, page| {
@@ -108,7 +108,7 @@ impl Tree {
     }
 }
 
-/// What was found of page caches.
+/// Page caches that were found.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Caches {
     pub(super) tree: Tree,

@@ -28,7 +28,7 @@ pub(super) fn learn(memory: &Memory<'_>, sample: &Sample, members: &mut Members)
     }
 }
 
-/// What a ring of two through `at` of a task leads to.
+/// The other end of a ring of two through `at` of a task.
 fn partner(memory: &Memory<'_>, task: &Shot, at: u64) -> Option<u64> {
     let word_len = memory.word_len();
     let (own, head) = (task.gva.plus(at), task.word(at)?);

@@ -44,7 +44,7 @@ impl Memory {
         fuzzing::log(&self.seed(form)).unwrap()
     }
 
-    /// What fuzzing starts from.
+    /// Seeds of fuzzing.
     fn seed(&self, form: u8) -> Vec<u8> {
         let mut bytes = vec![form];
         bytes.extend_from_slice(&self.0);

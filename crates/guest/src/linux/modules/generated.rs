@@ -26,7 +26,7 @@ pub struct GeneratedCode {
     pub kind: char,
     /// Its name.
     pub name: String,
-    /// What `/proc/kallsyms` calls its module: `bpf`, `__builtin__ftrace`.
+    /// Its module's name in `/proc/kallsyms`: `bpf`, `__builtin__ftrace`.
     pub module: String,
 }
 

@@ -34,7 +34,7 @@ pub struct Module {
     pub gva: Gva,
     /// Its name.
     pub name: String,
-    /// What it is about to do.
+    /// Its state.
     pub state: ModuleState,
     /// Where its code begins, as `/proc/modules` has it; 0 if it has none.
     pub base: Gva,
@@ -46,7 +46,7 @@ pub struct Module {
     pub used_by: Option<Vec<String>>,
     /// It cannot be removed.
     pub is_permanent: bool,
-    /// What taints the kernel because of it, as letters; `None` if that could
+    /// Taints of the kernel because of it, as letters; `None` if that could
     /// not be told.
     pub taint: Option<String>,
     /// The version it states.
@@ -82,7 +82,7 @@ impl Module {
     }
 }
 
-/// What a module is about to do.
+/// States of a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ModuleState {
@@ -122,11 +122,11 @@ pub struct Modules {
     pub modules: Vec<Module>,
     /// How they were found.
     pub how: String,
-    /// What is missing of them.
+    /// Missing ones.
     pub problems: Vec<Problem>,
 }
 
-/// What lies at an address.
+/// The kind of memory at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place<'k> {
     /// The symbol that the address belongs to.

@@ -1,4 +1,4 @@
-//! What this program asks layouts for.
+//! The members that this program asks layouts for.
 
 /// Structures, and the members that are asked for; of those that had several
 /// names, all.

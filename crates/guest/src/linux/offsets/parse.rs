@@ -7,7 +7,7 @@ use crate::linux::Member;
 
 /// `getlinuxoffsets` prints this many; missing ones at the end are 0.
 const MOST_NUMBERS: usize = 14;
-/// What a `comm` has had in all kernels.
+/// Bytes of a `comm` in all kernels.
 const COMM_BYTES: u64 = 16;
 /// Offsets and sizes are below this.
 const LARGEST: u64 = 16 << 20;

@@ -11,13 +11,13 @@ use crate::linux::{Layout, Member};
 pub struct LayoutItem {
     /// Name of the structure.
     pub structure: &'static str,
-    /// What is known.
+    /// The known fact.
     pub what: Known,
     /// Who says so.
     pub how: String,
 }
 
-/// What is known of a structure.
+/// A known fact about a structure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Known {
     /// Where a member lies.

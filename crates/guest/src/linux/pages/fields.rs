@@ -1,4 +1,4 @@
-//! What a `struct page` says.
+//! Fields of a `struct page`.
 
 use super::{PageClass, free_lists};
 use crate::linux::{Kernel, LinuxError};
@@ -58,7 +58,7 @@ enum HugeMark {
     SecondDestructor { at: usize, number: u64 },
 }
 
-/// What a page looks like by itself.
+/// Classifies a page by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
     /// The first of 2^`order` free pages.
@@ -188,7 +188,7 @@ impl Fields {
         })
     }
 
-    /// What a page looks like. `second` is the page after it.
+    /// Classifies a page by its looks. `second` is the page after it.
     pub(super) fn look(&self, page: &[u8], second: Option<&[u8]>) -> Seen {
         let page = Page { fields: self, raw: page };
         if self.compound.is_some_and(|at| page.word(at) & 1 == 1) {

@@ -1,4 +1,4 @@
-//! What marks a free page, as the pages on the kernel's own lists have it.
+//! The mark of a free page, as the pages on the kernel's own lists have it.
 //!
 //! `include/linux/mmzone.h`: each node has zones, each zone a list of blocks for
 //! each power of two and kind of use. Kernels from 4.18 to 6.10 say the value

@@ -1,4 +1,4 @@
-//! What each page of memory is used for, from the kernel's `struct page` array.
+//! Uses of each page of memory, from the kernel's `struct page` array.
 //!
 //! Offsets, flag numbers and type numbers are those that the kernel itself
 //! exports in VMCOREINFO for makedumpfile (`kernel/vmcore_info.c`), or the type
@@ -18,7 +18,7 @@ mod tests;
 use fields::{Fields, Seen};
 use memory_map::MemoryMap;
 
-/// What a page is used for.
+/// The use of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PageClass {
@@ -56,7 +56,7 @@ pub struct PageClasses<'k> {
     unreadable: u64,
 }
 
-/// What is known of a page from those before it.
+/// The state of a page that those before it tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Next {
     pfn: u64,
@@ -83,7 +83,7 @@ impl Kernel {
 }
 
 impl PageClasses<'_> {
-    /// What these pages are used for. Ranges must be asked for in ascending
+    /// Classifies these pages by their use. Ranges must be asked for in ascending
     /// order, as blocks of pages go across their borders.
     pub fn classify(&mut self, pfns: Range<u64>) -> Vec<PageClass> {
         let mut classes = Vec::new();

@@ -33,7 +33,7 @@ const OF_7: &str = "OFFSET(page.compound_info)=8\nNUMBER(PAGE_SLAB_MAPCOUNT_VALU
 const MAP: u64 = 0x10_1000;
 const MAP_POINTER: u64 = 0x10_0ff8;
 
-/// What a test says of a page.
+/// Verdicts of tests on a page.
 #[derive(Clone, Copy, Default)]
 struct Raw {
     flags: u64,

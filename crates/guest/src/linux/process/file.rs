@@ -1,4 +1,4 @@
-//! What there is to know of a file that is mapped.
+//! A file that is mapped.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -30,7 +30,7 @@ pub(in crate::linux) struct MapleEntry {
     pub(in crate::linux) pointer: u64,
 }
 
-/// What a tree holds.
+/// Entries of a tree.
 #[derive(Debug, Default)]
 pub(in crate::linux) struct MapleTree {
     /// In order, not overlapping.

@@ -302,7 +302,7 @@ impl Process {
         failed.map_or(Ok(()), Err)
     }
 
-    /// What the kernel told the program when it was started (`AT_PHDR`, ...), as
+    /// Values that the kernel told the program when it was started (`AT_PHDR`, ...), as
     /// pairs, `AT_NULL` included; empty if it cannot be found.
     pub fn auxv(&self) -> Vec<(u64, u64)> {
         self.auxv.pairs.clone()
@@ -378,7 +378,7 @@ impl Process {
         flow.is_continue().then_some(bytes)
     }
 
-    /// What could not be followed.
+    /// Parts that could not be followed.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }

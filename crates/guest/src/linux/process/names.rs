@@ -1,4 +1,4 @@
-//! What `/proc/PID/maps` calls a mapping that has no file.
+//! Name in `/proc/PID/maps` of a mapping that has no file.
 //!
 //! As `get_vma_name` in `fs/proc/task_mmu.c` does.
 

@@ -115,7 +115,7 @@ impl<'k> Paths<'k> {
         Ok(text(joined.collect()))
     }
 
-    /// What a mount lies on; `None` for that at the top.
+    /// The mount below a mount; `None` for that at the top.
     fn mounted_on(&self, vfsmount: u64) -> Result<Option<(u64, u64)>, LinuxError> {
         let Some(inside) = self.mnt_in_mount else { return Ok(None) };
         let mount = vfsmount.wrapping_sub(inside);

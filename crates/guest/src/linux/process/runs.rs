@@ -86,7 +86,7 @@ fn continues(content: Content, len_bytes: u64, next: Content) -> bool {
     }
 }
 
-/// What runs are made from.
+/// The material that runs are made from.
 pub(super) struct Sources<'s> {
     pub(super) kernel: &'s Kernel,
     pub(super) space: &'s AddressSpace,
@@ -204,7 +204,7 @@ fn push_swapped(
     ControlFlow::Continue(())
 }
 
-/// What pages hold that the process has not touched.
+/// Content of pages that the process has not touched.
 struct Untouched<'u, 'v> {
     kernel: &'u Kernel,
     cache: Option<&'u PageCache>,
@@ -253,7 +253,7 @@ impl Untouched<'_, '_> {
     }
 }
 
-/// What is cached of a file's pages, at `base` and their offset in the file.
+/// Cached pages of a file, at `base` and their offset in the file.
 fn push_file(
     kernel: &Kernel,
     cache: Option<&PageCache>,

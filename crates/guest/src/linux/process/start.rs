@@ -1,4 +1,4 @@
-//! What a program was started with: the auxiliary vector and its arguments.
+//! The start of a program: the auxiliary vector and its arguments.
 
 use super::super::{Kernel, Object};
 use super::fields::word;

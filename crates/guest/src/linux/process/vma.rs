@@ -19,7 +19,7 @@ pub struct Vma {
     pub offset_bytes: u64,
     /// The file that is mapped.
     pub file: Option<Arc<MappedFile>>,
-    /// What a page holds that the process has not touched yet.
+    /// Content of a page that the process has not touched yet.
     pub backing: Backing,
     /// Where the kernel has what it maps there: of `[vdso]`, if that is known.
     pub(super) image: Option<Gva>,
@@ -54,7 +54,7 @@ impl Vma {
     }
 }
 
-/// What a page of a mapping holds that the process has not touched yet.
+/// Content of a page of a mapping that the process has not touched yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backing {
     /// Zeroes.
@@ -98,7 +98,7 @@ impl MappedFile {
     }
 }
 
-/// What Linux appends to the path of a file that has no name any more.
+/// Suffix that Linux appends to the path of a file that has no name any more.
 pub(super) const DELETED: &str = " (deleted)";
 
 /// `vm_flags` of a mapping; the bits are those of `include/linux/mm.h`.

@@ -25,11 +25,11 @@ pub(in crate::linux) struct TreeShape {
     pub(in crate::linux) slots_at: usize,
     /// Logarithm of the number of slots: 6 or 4.
     pub(in crate::linux) slots_shift: u8,
-    /// What the low bits of an entry mean.
+    /// Meaning of the low bits of an entry.
     pub(in crate::linux) marks: Marks,
 }
 
-/// What the low bits of an entry mean.
+/// Meaning of the low bits of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::linux) enum Marks {
     /// 1: a value; 2: a node, or a small number that is the kernel's own.
@@ -120,7 +120,7 @@ impl CacheTree<'_> {
     }
 }
 
-/// What an entry is.
+/// The kind of an entry.
 enum Child {
     Node(u64),
     Entry(EntryKind),

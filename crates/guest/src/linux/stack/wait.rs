@@ -1,4 +1,4 @@
-//! What a task that sleeps waits in.
+//! The function that a sleeping task waits in.
 
 use crate::linux::{Kernel, Place, Task};
 use crate::model::{Frame, FrameKind};

@@ -24,7 +24,7 @@ const LARGEST_STACK: u64 = 32 << 10;
 const STACK_END: u64 = 0x57ac_6e9d;
 
 impl Kernel {
-    /// What is added to the address of a per-CPU variable to get this vCPU's own.
+    /// Offset from the address of a per-CPU variable to this vCPU's own.
     pub fn percpu_base(&self, vcpu: u32) -> Option<Found<u64>> {
         self.percpu_bases(vcpu).into_iter().next()
     }
@@ -118,7 +118,7 @@ impl Kernel {
         self.percpu_offset_of(self.logical_cpu(vcpu)?)
     }
 
-    /// What is added to the address of a per-CPU variable to get that of a CPU.
+    /// Offset from the address of a per-CPU variable to that of a CPU.
     pub(in crate::linux) fn percpu_offset_of(&self, cpu: u32) -> Option<u64> {
         let array = self.symbol("__per_cpu_offset").ok()?.value;
         let at = array.0.wrapping_add(u64::from(cpu).saturating_mul(self.word_len()));

@@ -30,7 +30,7 @@ use super::{Kernel, LinuxError};
 pub use meant::{NoProcess, living_threads, process_meant, processes_asked_for, thread_of_process};
 pub use registers::ThreadRegisters;
 
-/// What a task was doing.
+/// The state of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskState {
     /// `R`, `S`, `D`, `T`, `t`, `X`, `Z`, `P` or `I`, as `ps` has it; `?` for others.
@@ -59,7 +59,7 @@ pub struct Task {
     /// The name of a kernel thread that `ps` shows, if it is another one: workers with
     /// what they work on, names that have more letters.
     pub long_name: Option<String>,
-    /// What it was doing; `None` if it could not be told.
+    /// Its state; `None` if it could not be told.
     pub state: Option<TaskState>,
     /// Its `mm_struct`; `None` for kernel threads and what has ended.
     pub mm: Option<Gva>,
@@ -94,7 +94,7 @@ impl Task {
 pub struct Tasks {
     /// The tasks.
     pub tasks: Vec<Task>,
-    /// What could not be followed.
+    /// Parts that could not be followed.
     pub problems: Vec<Problem>,
 }
 

@@ -10,7 +10,7 @@ use vmss2core_mem::{Gva, PAGE_SIZE, Problem, Severity};
 use super::Task;
 use crate::linux::Kernel;
 
-/// What the vCPUs show, put together.
+/// Evidence of all vCPUs, put together.
 #[derive(Debug, Default)]
 pub(super) struct Moments {
     /// vCPUs that run the task that they should, idle ones apart: those always do.
@@ -37,7 +37,7 @@ impl Moments {
         }
     }
 
-    /// What is to be said of it. If no vCPU agrees, part of the guest is lost.
+    /// The problem to report. If no vCPU agrees, part of the guest is lost.
     pub(super) fn problems(self) -> impl Iterator<Item = Problem> {
         let is_alone = self.agreeing == 0;
         let severity = if is_alone { Severity::Incomplete } else { Severity::Warning };

@@ -38,7 +38,7 @@ impl Kernel {
         Ok(self.text(name).filter(|name| name.starts_with(&task.comm)))
     }
 
-    /// What `wq_worker_comm` (kernel/workqueue.c) shows, on kernels that have it.
+    /// Text of `wq_worker_comm` (kernel/workqueue.c), on kernels that have it.
     fn worker_name(&self, task: &Task) -> Result<Option<String>, LinuxError> {
         self.symbol("wq_worker_comm")?;
         let Some(kthread) = self.kthread(task)? else { return Ok(None) };

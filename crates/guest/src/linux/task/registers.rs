@@ -19,6 +19,6 @@ pub struct ThreadRegisters {
     pub tls: Vec<TlsSegment>,
     /// Registers whose values cannot be relied on.
     pub unreliable: Vec<&'static str>,
-    /// What is missing, and which registers are doubtful and why.
+    /// Missing parts, and which registers are doubtful and why.
     pub problems: Vec<Problem>,
 }

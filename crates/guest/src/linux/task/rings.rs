@@ -42,7 +42,7 @@ struct Ring<'r> {
     start: &'r Snapshot,
     /// The head, if the ring has one that is no task.
     head: Option<Gva>,
-    /// What all its tasks have as `tgid`.
+    /// The `tgid` of all its tasks.
     pid: Option<u32>,
 }
 

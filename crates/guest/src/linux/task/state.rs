@@ -1,4 +1,4 @@
-//! What a task was doing, as a letter.
+//! The state of a task, as a letter.
 //!
 //! The kernel's `task_state_index` and its table of letters (fs/proc/array.c,
 //! include/linux/sched.h). Bits of the state have been moved three times; which

@@ -1,4 +1,4 @@
-//! What a kind of processor is to macOS: one folder for each.
+//! macOS on a kind of processor: one folder for each.
 
 mod x86;
 

@@ -1,4 +1,4 @@
-//! What a kind of processor is to Windows: one folder for each.
+//! Windows on a kind of processor: one folder for each.
 
 mod x86;
 

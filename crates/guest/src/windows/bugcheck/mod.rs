@@ -1,4 +1,4 @@
-//! What a stop code and its parameters mean.
+//! Meanings of stop codes and their parameters.
 
 mod names;
 
@@ -9,7 +9,7 @@ type Meanings = [&'static str; 4];
 /// Bits that modify a code: `_M` variants, and codes of live dumps.
 const MODIFIERS: u32 = 0x9000_0000;
 
-/// What the parameters of the commonest codes are, as Microsoft's "Bug Check Code
+/// Names of the parameters of the commonest codes, as Microsoft's "Bug Check Code
 /// Reference" describes them.
 const PARAMETERS: &[(u32, Meanings)] = &[
     (0x0a, ["address referenced", "IRQL", "access: 0 read, 1 write, 8 execute", "instruction"]),
@@ -56,7 +56,7 @@ fn named(code: u32) -> Option<&'static str> {
     names::NAMES.get(index).map(|(_, name)| *name)
 }
 
-/// What the four parameters of a stop code are; `None` where that is not known.
+/// Names of the four parameters of a stop code; `None` where they are not known.
 pub fn bugcheck_parameters(code: u64) -> [Option<&'static str>; 4] {
     let found = u32::try_from(code).ok().and_then(meanings);
     found.map_or([None; 4], |meanings| meanings.map(|text| (!text.is_empty()).then_some(text)))

@@ -19,7 +19,7 @@ const I386: u64 = 0x14c;
 /// `MajorVersion` of a checked kernel; a free one has 15.
 const CHECKED: u64 = 0xc;
 
-/// What a version block says.
+/// Fields of a version block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::windows) struct VersionBlock {
     /// Where it is.

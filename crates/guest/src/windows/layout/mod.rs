@@ -119,7 +119,7 @@ impl Layout {
         self.offsets.iter().map(|(member, found)| (*member, found))
     }
 
-    /// What contradicts itself.
+    /// Contradictions.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }

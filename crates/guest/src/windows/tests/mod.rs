@@ -1,3 +1,3 @@
-//! What tests of Windows share.
+//! Helpers of tests of Windows.
 
 pub(super) mod guests;

@@ -46,7 +46,7 @@ const STATUS_32: Status = Status {
 const FS_BASE: usize = 21;
 const GS_BASE: usize = 22;
 
-/// What a CPU left.
+/// Registers that a CPU left.
 struct CrashNote {
     /// Thread that it ran.
     tid: u32,

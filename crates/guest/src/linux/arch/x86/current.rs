@@ -36,7 +36,7 @@ fn gs_bases(x86: &x86::Registers, privilege: Option<Privilege>) -> Vec<Found<u64
     order.into_iter().flatten().filter(|base| base.value >> 63 == 1).collect()
 }
 
-/// What FS has in a 32-bit kernel, also while a program runs.
+/// Value of FS in a 32-bit kernel, also while a program runs.
 fn fs_base(kernel: &Kernel, x86: &x86::Registers) -> Option<u64> {
     let at = x86.gdtr.base?.checked_add(GDT_ENTRY_PERCPU * 8)?;
     let descriptor = kernel.read_uint(Gva(at), 8, "descriptor table").ok()?;

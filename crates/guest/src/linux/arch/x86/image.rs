@@ -28,7 +28,7 @@ const WIDEST_GAP: u64 = 64 << 20;
 /// A kernel's mappings are few; a walk that needs more is of something odd.
 const LIMITS: Limits = Limits { visits_per_table: 8, tables: 1 << 18, runs: 1 << 16 };
 
-/// What could be the image of a kernel, of a 64-bit one first.
+/// Candidates for the image of a kernel, of a 64-bit one first.
 pub(in crate::linux) fn find(views: &[View<'_>]) -> impl Iterator<Item = FoundImage> {
     [find_64_bit(views), find_32_bit(views)].into_iter().flatten()
 }
@@ -235,7 +235,7 @@ fn how_of_root(space: &AddressSpace) -> String {
     format!("page tables at physical {}, which VMCOREINFO names", space.root())
 }
 
-/// What a 64-bit address space maps at `__START_KERNEL_map`.
+/// Mappings of a 64-bit address space at `__START_KERNEL_map`.
 fn at_kernel_map(space: AddressSpace, how: String) -> Option<Image> {
     let mut runs: Vec<Leaf> = Vec::new();
     space.walk_range(KERNEL_MAP..KERNEL_MAP + KERNEL_MAP_LEN, &LIMITS, &mut |leaf| {

@@ -1,4 +1,4 @@
-//! What lies where in the address space of a kernel (`Documentation/arch/x86/x86_64/mm.rst`).
+//! Places in the address space of a kernel (`Documentation/arch/x86/x86_64/mm.rst`).
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! What VMCOREINFO says of x86 alone (`arch_crash_save_vmcoreinfo`).
+//! Values of VMCOREINFO for x86 alone (`arch_crash_save_vmcoreinfo`).
 
 use vmss2core_machine::paging::PagingMode;
 use vmss2core_machine::x86::modes;

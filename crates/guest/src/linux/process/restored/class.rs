@@ -1,4 +1,4 @@
-//! What differs between 32-bit and 64-bit ELF files when a table is written.
+//! Differences between 32-bit and 64-bit ELF files when a table is written.
 
 use object::elf::{
     FileHeader32, FileHeader64, SectionFlags, SectionHeader32, SectionHeader64, SectionType,
@@ -41,7 +41,7 @@ pub(super) trait Class: FileHeader<Endian = LittleEndian> {
     /// What its call frames look like.
     const MACHINE: FrameMachine;
 
-    /// The same with its section table elsewhere; `None` if that is too far.
+    /// This header with its section table elsewhere; `None` if that is too far.
     fn with_table(self, place: TablePlace) -> Option<Self>;
 
     /// The bytes of a section header; `None` if a number is too large.

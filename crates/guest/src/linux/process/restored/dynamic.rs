@@ -16,7 +16,7 @@ use vmss2core_mem::range_len;
 use super::image::Image;
 use super::{MOST_BYTES, take};
 
-/// What the dynamic section says of symbols.
+/// Symbols as the dynamic section describes them.
 pub(super) struct Dynamic {
     /// Where in the file their names are.
     pub(super) names: Range<u64>,
@@ -66,7 +66,7 @@ fn values<E: FileHeader<Endian = LittleEndian>>(image: &Image<'_>) -> Option<BTr
     Some(values)
 }
 
-/// What is there from an address on, as far as a table can reach.
+/// Bytes from an address on, as far as a table can reach.
 fn table_at(image: &Image<'_>, address: u64) -> Option<Vec<u8>> {
     let range = image.place_of(address)?;
     let len = range_len(&range).min(image.source.available(range.start)).min(MOST_BYTES);

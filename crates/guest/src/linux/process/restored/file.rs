@@ -52,7 +52,7 @@ impl RestoredFile {
         &self.runs
     }
 
-    /// What goes over them and after them; a later one lies over an earlier one.
+    /// Patches over them and after them; a later one lies over an earlier one.
     pub fn patches(&self) -> &[Patch] {
         self.patches.all()
     }

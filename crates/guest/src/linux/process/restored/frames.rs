@@ -222,7 +222,7 @@ impl Section<'_> {
     }
 }
 
-/// What is left of the records.
+/// The rest of the records.
 struct Walked {
     end: u64,
     /// The longest part in which records are lost; at `end` if none are known after it.
@@ -239,7 +239,7 @@ struct Record {
 enum Kind {
     /// The terminator.
     Last,
-    /// What several functions have in common (CIE).
+    /// The common part of several functions (CIE).
     Common,
     /// A function's (FDE), and where what it has in common with others is.
     Of(u64),

@@ -32,7 +32,7 @@ const MOST_SEGMENTS: usize = 64;
 const MOST_SECTIONS: u64 = 256;
 const LONGEST_NAMES: u64 = 1 << 16;
 
-/// What a process shows of a file that it has mapped.
+/// Pages of a file that a process has mapped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::linux) struct Mapped {
     is_64_bit: bool,

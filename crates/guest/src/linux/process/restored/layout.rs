@@ -44,7 +44,7 @@ pub(super) struct Section {
 pub(super) struct Layout {
     /// In order of their addresses.
     pub(super) sections: Vec<Section>,
-    /// What goes over bytes of theirs.
+    /// Patches over bytes of theirs.
     pub(super) patches: Vec<Patch>,
 }
 
@@ -161,7 +161,7 @@ fn rest(image: &Image<'_>, load: &Segment, known: &[Section]) -> Vec<Section> {
     gaps.into_iter().filter_map(section).collect()
 }
 
-/// What a segment has in memory only.
+/// The part of a segment that is in memory only.
 fn without_bytes(segment: &Segment) -> Option<Section> {
     let (name, more) = match segment.kind {
         object::elf::PT_LOAD => (".bss", 0),

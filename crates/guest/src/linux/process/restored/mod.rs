@@ -60,7 +60,7 @@ pub(super) trait Source {
     fn read(&self, offset: u64, buf: &mut [u8]) -> Option<()>;
 }
 
-/// What was done about a file's section table.
+/// Repair of a file's section table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SectionTable {
     /// Nothing: all that debuggers read is there, or it is no program.
@@ -80,7 +80,7 @@ struct Restored {
     table: SectionTable,
     /// The ELF header was lost, and made.
     is_header_made: bool,
-    /// What goes over the file's bytes and after them.
+    /// Patches over the file's bytes and after them.
     patches: Vec<Patch>,
 }
 

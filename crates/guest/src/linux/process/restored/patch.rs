@@ -1,11 +1,11 @@
-//! What is put in place of a file's own bytes.
+//! Bytes in place of a file's own.
 
 /// Bytes that are not the file's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patch {
     /// Where they lie.
     pub offset: u64,
-    /// What they are.
+    /// The bytes themselves.
     pub bytes: PatchBytes,
 }
 

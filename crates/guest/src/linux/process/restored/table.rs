@@ -16,7 +16,7 @@ use super::layout::{Layout, Section};
 use super::patch::Patch;
 use super::unknown;
 
-/// What is after the end of a file, while it grows.
+/// The part after the end of a file, while it grows.
 struct Writer<E> {
     header: E,
     /// Length of the file in bytes.

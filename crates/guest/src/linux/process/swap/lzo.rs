@@ -40,14 +40,14 @@ enum Literals {
     Many,
 }
 
-/// What comes after an instruction.
+/// The bytes after an instruction.
 enum Next {
     /// Another one, after so many literals.
     After(Literals),
     End,
 }
 
-/// What two bytes after an instruction make of it.
+/// The meaning that two bytes after an instruction give it.
 enum Run {
     /// A copy.
     No,

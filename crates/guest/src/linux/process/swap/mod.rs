@@ -1,4 +1,4 @@
-//! What became of pages that a process has no longer in memory of its own.
+//! Fates of pages that a process has no longer in memory of its own.
 //!
 //! A swap entry names an area and a page in it (`include/linux/swapops.h`). The page may
 //! be in memory nevertheless: in the swap cache, which is newer than all else, or in a
@@ -76,7 +76,7 @@ impl SwapAreas {
         Self { areas: (0..MOST_AREAS).map(area).collect(), cache }
     }
 
-    /// What a user calls an area.
+    /// A user's name for an area.
     pub(in crate::linux) fn place(&self, area: u8) -> String {
         self.path(area).map_or_else(|| format!("area {area}"), str::to_owned)
     }
@@ -86,7 +86,7 @@ impl SwapAreas {
         self.areas.get(usize::from(area))?.as_ref()?.path.as_deref()
     }
 
-    /// What became of a page of an area.
+    /// The fate of a page of an area.
     pub(in crate::linux) fn page(&self, kernel: &Kernel, area: u8, page: u64) -> Swapped {
         let lost = || Swapped::Lost(format!("swapped out to {}", self.place(area)));
         let known = self.areas.get(usize::from(area)).and_then(Option::as_ref);

@@ -33,7 +33,7 @@ pub(super) struct Zram {
     pool: Pool,
 }
 
-/// What an entry of the table holds.
+/// Content of an entry of the table.
 pub(super) enum Slot {
     /// A page.
     Page(Box<Page>),
@@ -80,7 +80,7 @@ impl Zram {
         })
     }
 
-    /// What the device holds of a page.
+    /// The device's content for a page.
     pub(super) fn slot(&self, kernel: &Kernel, page: u64) -> Slot {
         let unreadable = || Slot::Unreadable("its entry in the zram device is unreadable".into());
         if page >= self.pages {

@@ -1,4 +1,4 @@
-//! What x86 is to macOS: page tables, and registers that hold addresses of the kernel.
+//! macOS on x86: page tables, and registers that hold addresses of the kernel.
 
 use vmss2core_machine::Registers;
 

@@ -150,7 +150,7 @@ impl Search<'_, '_> {
         regions.iter().map(&mut owner).collect()
     }
 
-    /// What shows that a vCPU is the processor of this region, and how good that is.
+    /// Evidence that a vCPU is the processor of this region, and how good that is.
     fn match_of(&self, kpcr: Gva, vcpu: &x86::Registers) -> Option<(u8, &'static str)> {
         let head = ControlRegion::of(self.is_64_bit);
         let segments = &vcpu.segments;

@@ -1,4 +1,4 @@
-//! What x86 is to Windows: its processors and their registers, page tables, and how stacks
+//! Windows on x86: its processors and their registers, page tables, and how stacks
 //! are unwound.
 
 pub(in crate::windows) mod cpus;

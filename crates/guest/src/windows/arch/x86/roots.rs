@@ -41,7 +41,7 @@ pub(in crate::windows) fn of_vcpus(cpus: &[Cpu<'_>]) -> Option<KernelTables> {
     })
 }
 
-/// What is found without looking at all of memory.
+/// Facts that are found without looking at all of memory.
 pub(in crate::windows) fn quickly(
     memory: &PhysicalMemory,
     cpus: &[Cpu<'_>],

@@ -54,7 +54,7 @@ enum Place {
     Nowhere,
 }
 
-/// What is known of the machine's and the kernel's way of saving state.
+/// The machine's and the kernel's way of saving state, as far as known.
 #[derive(Debug)]
 pub(super) struct Fpu {
     place: Place,

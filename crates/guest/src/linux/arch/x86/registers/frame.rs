@@ -84,7 +84,7 @@ fn places(kernel: &Kernel) -> Vec<FramePlace> {
     stack_sizes(kernel).into_iter().flat_map(of_size).collect()
 }
 
-/// What a thread stored when it entered the kernel.
+/// Registers that a thread stored when it entered the kernel.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub(super) cpu: x86::Registers,

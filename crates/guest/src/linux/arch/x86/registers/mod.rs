@@ -175,7 +175,7 @@ impl RegisterFinder {
         Ok(thread)
     }
 
-    /// What the thread stored when it entered the kernel.
+    /// Registers that the thread stored when it entered the kernel.
     fn stored(&self, task: &Task) -> Result<Draft, LinuxError> {
         let place = self.place.as_ref().map(|place| place.value);
         let found = frame::of_task(&self.kernel, place, task)?;
@@ -283,7 +283,7 @@ fn percpu(x86: &x86::Registers) -> Option<Gva> {
     bases.into_iter().flatten().find(|base| base >> 63 == 1).map(Gva)
 }
 
-/// What user mode sees of a processor's registers.
+/// The part of a processor's registers that user mode sees.
 fn of_vcpu(vcpu: &x86::Registers) -> x86::Registers {
     let of = &vcpu.segments;
     let selector = |segment: SegmentRegister| SegmentRegister {

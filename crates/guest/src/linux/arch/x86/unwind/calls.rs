@@ -16,7 +16,7 @@ pub(super) fn end_at(code: &Code<'_>, ip: u64) -> bool {
     is_indirect(before) || target_in(code, before, ip).is_some()
 }
 
-/// What lies before an address, zeros where nothing can be read.
+/// Bytes before an address, zeros where nothing can be read.
 fn bytes_before(code: &Code<'_>, ip: u64) -> [u8; LONGEST] {
     let mut bytes = [0; LONGEST];
     for len in (2..=LONGEST).rev() {
@@ -30,7 +30,7 @@ fn bytes_before(code: &Code<'_>, ip: u64) -> [u8; LONGEST] {
     bytes
 }
 
-/// What the call before an address calls, if the instruction names the place.
+/// The target of the call before an address, if the instruction names the place.
 pub(super) fn target(code: &Code<'_>, ip: u64) -> Option<u64> {
     target_in(code, bytes_before(code, ip), ip)
 }

@@ -100,13 +100,13 @@ fn begins_frame(stack: &Stack<'_>, code: Range<u64>) -> bool {
     bytes_of(stack, code).is_none_or(|bytes| bytes.windows(begin.len()).any(|at| at == begin))
 }
 
-/// What a function has done so far.
+/// Effect of a function so far.
 enum Begun {
     Nothing,
     Pushed,
 }
 
-/// What the first instructions of a function have done; `None` if it is past them.
+/// Effect of the first instructions of a function; `None` if it is past them.
 fn begun(stack: &Stack<'_>, done: Range<u64>) -> Option<Begun> {
     let bytes = Some(done).filter(|done| done.end.saturating_sub(done.start) <= MOST_FILLERS);
     let bytes = bytes.and_then(|done| bytes_of(stack, done))?;

@@ -60,12 +60,12 @@ impl Registers {
     }
 }
 
-/// What one step up the stack led to.
+/// The outcome of one step up the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// The caller.
     Caller(Registers),
-    /// What was interrupted.
+    /// The kind of code that was interrupted.
     Interrupted(Registers),
     /// User mode.
     User { ip: u64, sp: u64 },

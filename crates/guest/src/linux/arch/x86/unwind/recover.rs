@@ -132,7 +132,7 @@ fn from_graph(stack: &Stack<'_>, slot: u64) -> Result<u64, &'static str> {
     found.ok_or(GRAPH_LOST)
 }
 
-/// What the tracer of functions keeps for a task.
+/// Return addresses that the tracer of functions keeps for a task.
 struct Entries<'k> {
     kernel: &'k Kernel,
     array: Gva,

@@ -13,7 +13,7 @@ const USUAL_LEN: u64 = 0x6000;
 /// Longest stack that is looked at.
 const LONGEST: u64 = 0x2_0000;
 
-/// What is known of the place of a stack.
+/// The place of a stack, as far as known.
 #[derive(Clone, Copy)]
 pub(in crate::windows) struct Stack {
     low: u64,

@@ -58,7 +58,7 @@ impl Tables {
         step.unwrap_or(UNREADABLE)
     }
 
-    /// What the entry for `ip` says; `None` if that cannot be.
+    /// The entry for `ip`, decoded; `None` if that cannot be.
     fn step_at(&self, stack: &Stack<'_>, registers: &Registers, ip: Gva) -> Option<Step> {
         let entry = match self.entry(stack.kernel, ip) {
             Ok(entry) => entry,

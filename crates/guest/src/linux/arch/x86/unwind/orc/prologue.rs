@@ -19,7 +19,7 @@ const WORD: u64 = 8;
 const RSP: u8 = 4;
 const RBP: u8 = 5;
 
-/// What a function has put on the stack so far.
+/// Stack use of a function so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Frame {
     /// Bytes below the return address.
@@ -30,7 +30,7 @@ struct Frame {
     bp: Option<u64>,
 }
 
-/// What an instruction does to the stack.
+/// Effect of an instruction on the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
     Nothing,
@@ -66,7 +66,7 @@ pub(super) fn step(stack: &Stack<'_>, registers: &Registers, ip: Gva) -> Option<
     Some(Step::Caller(caller))
 }
 
-/// What the instructions from a function's start on have put on the stack.
+/// Stack use of the instructions from a function's start on.
 fn frame(mut code: &[u8]) -> Option<Frame> {
     let mut frame = Frame::default();
     if let [0xf3, 0x0f, 0x1e, 0xfa, rest @ ..] = code {
@@ -134,7 +134,7 @@ fn other(code: &[u8]) -> Option<usize> {
     prefixes.checked_add(usize::from(rex.is_some()))?.checked_add(len)
 }
 
-/// What an instruction with a ModRM byte may write to.
+/// Targets that an instruction with a ModRM byte may write to.
 #[derive(Clone, Copy)]
 enum Writes {
     Nothing,

@@ -25,7 +25,7 @@ const ENTRY_LEN: u64 = size_of::<RawEntry>() as u64;
 /// No kernel has more; one of 30 MiB of code has 600,000.
 const MOST_ENTRIES: u64 = 16 << 20;
 
-/// What an entry's offsets are counted from (`ORC_REG_*`).
+/// Base that an entry's offsets are counted from (`ORC_REG_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Base {
     Undefined,
@@ -62,7 +62,7 @@ const BASES_NEW: [Base; 11] = [
     Base::BpIndirect,
 ];
 
-/// What lies on the stack (`ORC_TYPE_*`, `UNWIND_HINT_TYPE_*` before).
+/// Kind of frame on the stack (`ORC_TYPE_*`, `UNWIND_HINT_TYPE_*` before).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Call,

@@ -1,4 +1,4 @@
-//! What fuzzing starts from: stacks of every kind, which are walked to their end.
+//! Seeds of fuzzing: stacks of every kind, which are walked to their end.
 
 use super::*;
 use crate::linux::arch::x86::unwind::fuzz::{self, at};
@@ -7,7 +7,7 @@ use crate::linux::assert_seed;
 /// Records of tracers, in the data.
 const RECORDS: u64 = 0x1100;
 
-/// What fuzzing reads, as it is filled.
+/// Memory that fuzzing reads, as it is filled.
 struct Seed {
     form: u8,
     registers: [u64; 17],
