@@ -181,8 +181,7 @@ fn description(checkpoint: &Checkpoint, facts: &Facts) -> Description {
 
 fn width(checkpoint: &Checkpoint, facts: &Facts) -> Width {
     let modes = || facts.vcpus.iter().filter_map(VcpuView::mode);
-    let only = arch(checkpoint).only_width() == Some(Width::Bits64);
-    if only || facts.is_64_bit() == Some(true) || modes().any(PagingMode::is_64_bit) {
+    if facts.is_64_bit() == Some(true) || modes().any(PagingMode::is_64_bit) {
         Width::Bits64
     } else if !checkpoint.vcpus.is_empty()
         && checkpoint.vcpus.iter().all(|vcpu| vcpu.registers.width() == Some(Width::Bits16))

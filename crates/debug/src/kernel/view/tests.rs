@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use vmss2core_machine::VcpuView;
+use vmss2core_machine::arm64::Arm64;
 use vmss2core_machine::paging::Paging;
 use vmss2core_machine::x86::modes::FOUR_LEVEL;
-use vmss2core_mem::Found;
+use vmss2core_machine::{About, VcpuView};
+use vmss2core_mem::{Found, PhysicalMemory};
 
 use super::*;
 use crate::kernel::{KernelInferior, KernelTarget, Vcpus};
@@ -97,4 +98,17 @@ fn of_macos_the_kernels_place_is_told_and_no_slide() {
     let listed = "l<library-list>\n<library name=\"org.example&lt;\">\n\
                   <segment address=\"0x1000\"/>\n</library>\n</library-list>\n";
     assert_eq!(ask("qXfer:libraries:read::0,1000"), listed.as_bytes());
+}
+
+/// Whatever else is not known of it: it has no other code.
+#[test]
+fn of_an_arm_machine_addresses_have_64_bits() {
+    let vcpu = Vcpu { index: 0, halted: None, registers: Arm64.registers_at(0x8000_0000) };
+    let checkpoint = Checkpoint::new(PhysicalMemory::new(), vec![vcpu], About::default());
+    let view = KernelView::new(&checkpoint, &Facts::default(), None);
+    let vcpus = KernelInferior::new(view, Vcpus::of(&checkpoint));
+    let target = KernelTarget::new(&checkpoint.memory, Arc::new(vcpus));
+    let mut session = Session::new(Arc::new(target), Arc::new(Toy::default()));
+    reply(&mut session, "QThreadSuffixSupported");
+    assert_eq!(reply(&mut session, "qHostInfo"), b"ptrsize:8;endian:little;");
 }
