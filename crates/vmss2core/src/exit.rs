@@ -114,7 +114,7 @@ pub(crate) fn advised(error: &Error) -> String {
     format!("{error:#}{advice}")
 }
 
-/// What the user may type against an error.
+/// Advice against an error, as the user types it.
 fn advice(error: &Error) -> Option<&'static str> {
     error.chain().find_map(|cause| {
         let of_library = cause.downcast_ref().and_then(advice_for);

@@ -37,7 +37,7 @@ pub(crate) trait Plan {
     fn run(&self) -> anyhow::Result<Exit>;
 }
 
-/// What is typed after the name of a command. Its doc comment is the command's help.
+/// Arguments of a command. Its doc comment is the command's help.
 pub(crate) trait Arguments: clap::Args {
     /// What it means; an error is one of usage.
     fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String>;

@@ -78,7 +78,7 @@ pub(super) fn ask(
     Ok(Exit::of_guest(&guest, &problems))
 }
 
-/// The same for a question that only a Linux kernel has an answer to.
+/// Asks a Linux guest, and says what was in the way of a full answer.
 pub(super) fn ask_linux(
     plan: &GuestPlan,
     question: impl FnOnce(&Kernel) -> anyhow::Result<Vec<Problem>>,

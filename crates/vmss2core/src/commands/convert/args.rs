@@ -1,4 +1,4 @@
-//! What is typed after `convert`, and what it means.
+//! Arguments of `convert`, and the plan that they make.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What is typed after `core`, and what it means.
+//! Arguments of `core`, and the plan that they make.
 
 use std::path::PathBuf;
 
@@ -83,7 +83,7 @@ pub(crate) struct CorePlan {
     pub(crate) progress: ProgressWhen,
 }
 
-/// What a core is asked for of.
+/// A process to write a core of, or several.
 #[derive(Clone, Debug)]
 pub(crate) enum Wanted {
     /// One process.

@@ -1,4 +1,4 @@
-//! What is said about a core that was written.
+//! Messages about a core that was written.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What is typed after `extract`, and what it means.
+//! Arguments of `extract`, and the plan that they make.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What is typed after `gdb`, and what it means.
+//! Arguments of `gdb`, and the plan that they make.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
