@@ -13,7 +13,7 @@ use crate::page::{Answer, Column, Page};
 pub struct BtReport {
     /// The stacks.
     pub stacks: Vec<StackInfo>,
-    /// What is missing, odd or broken.
+    /// Problems: missing, odd or broken data.
     pub problems: Vec<ProblemInfo>,
 }
 
@@ -31,7 +31,7 @@ pub struct StackInfo {
     pub task: Option<StackTask>,
     /// Its frames, innermost first.
     pub frames: Vec<FrameInfo>,
-    /// What lies below the last frame: `user`, `bottom` or `lost`.
+    /// End of the stack, below the last frame: `user`, `bottom` or `lost`.
     pub end: &'static str,
     /// Where it goes on in user mode.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -256,7 +256,7 @@ pub struct GuestInfo {
 /// A fact about a system that has no form of its own here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FactInfo {
-    /// What it is about.
+    /// Its subject.
     pub name: &'static str,
     /// The fact.
     pub value: String,

@@ -1,4 +1,4 @@
-//! What `vmss2core modules` prints.
+//! The answer of `vmss2core modules`.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ pub enum ModuleList {
     Proc,
 }
 
-/// What a kernel has loaded.
+/// Modules, images or extensions of a kernel.
 #[derive(Clone, Debug, Serialize)]
 pub struct ModulesReport {
     /// How they were found; empty if they were not.
@@ -30,7 +30,7 @@ pub struct ModulesReport {
     /// Those that were unloaded, the oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unloaded: Vec<UnloadedInfo>,
-    /// What is missing.
+    /// Problems: what is missing.
     pub problems: Vec<ProblemInfo>,
     #[serde(skip)]
     word_len: u64,
@@ -60,13 +60,13 @@ pub struct ModuleInfo {
     /// `TimeDateStamp` of a PE image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Hex>,
-    /// What a symbol store knows a PE image by.
+    /// Key of a PE image in a symbol store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// The PDB of a PE image, if its headers are in memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pdb: Option<PdbInfo>,
-    /// What a kernel says that counts users of its modules.
+    /// Details of a kernel that counts users of its modules.
     #[serde(flatten)]
     pub in_use: Option<ModuleUse>,
 }
@@ -82,14 +82,14 @@ pub struct ModuleUse {
     pub used_by: Option<Vec<String>>,
     /// It cannot be removed.
     pub permanent: bool,
-    /// What it is about to do: `Live`, `Loading` or `Unloading`.
+    /// State: `Live`, `Loading` or `Unloading`.
     pub state: &'static str,
     /// Where its section `.text` begins: what `add-symbol-file` asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<Hex>,
     /// Its memory.
     pub parts: Vec<RangeInfo>,
-    /// What taints the kernel because of it, as letters.
+    /// Taints of the kernel because of it, as letters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub taint: Option<String>,
     /// How many symbols it has.

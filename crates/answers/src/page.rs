@@ -194,7 +194,7 @@ impl Column {
         Self { head, align: Align::Right, width, gap: " " }
     }
 
-    /// The same without its name.
+    /// This column without its name.
     pub const fn without_head(self) -> Self {
         Self { head: "", ..self }
     }

@@ -1,4 +1,4 @@
-//! What `vmss2core ps` says, as plain data and as a page.
+//! The answer of `vmss2core ps`, as plain data and as a page.
 //!
 //! The member names are the JSON members; `docs/schema/ps-2.json` describes them.
 
@@ -24,11 +24,11 @@ pub struct PsReport {
     /// When the guest booted, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_unix: Option<u64>,
-    /// What was found, by number.
+    /// Processes or threads, by number.
     pub tasks: Vec<TaskInfo>,
     /// How many there are.
     pub totals: Totals,
-    /// What is missing, odd or broken.
+    /// Problems: missing, odd or broken data.
     pub problems: Vec<ProblemInfo>,
     #[serde(skip)]
     listed: Listed,
@@ -51,7 +51,7 @@ pub struct TaskInfo {
     /// Effective group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gid: Option<u32>,
-    /// What it was doing: the letter of `ps`, or the guest's word for it.
+    /// State: the letter of `ps`, or the guest's word for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// Threads of the process.
@@ -116,7 +116,7 @@ pub struct Totals {
     pub states: BTreeMap<String, usize>,
 }
 
-/// What a list of processes has a line for, and in which order.
+/// Lines of a list of processes, and their order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Listed {
     /// Threads, not only processes.
@@ -222,7 +222,7 @@ impl Answer for PsReport {
     }
 }
 
-/// What the threads of each process come to.
+/// Totals of the threads of each process.
 struct Processes {
     threads: HashMap<u64, usize>,
     running: HashMap<u64, Vec<(u32, Option<u32>)>>,

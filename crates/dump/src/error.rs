@@ -98,10 +98,7 @@ pub enum DumpError {
         why: String,
     },
     /// The format is one of Linux, and the guest is not known to run that.
-    #[error(
-        "no Linux kernel was found in the guest, and {format} files are for Linux only; \
-         use the formats elf-physical, elf-linear or raw"
-    )]
+    #[error("no Linux kernel was found in the guest, and {format} files are for Linux only")]
     NotLinux {
         /// The format.
         format: &'static str,

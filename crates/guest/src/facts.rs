@@ -50,17 +50,17 @@ impl Facts {
         self.boot.as_ref()?.value.kernel_root()
     }
 
-    /// What is known of a Linux kernel, if it is one.
+    /// Facts about a Linux kernel, if it is one.
     pub fn linux(&self) -> Option<&LinuxFacts> {
         self.boot_as()
     }
 
-    /// What is known of a Windows kernel, if it is one.
+    /// Facts about a Windows kernel, if it is one.
     pub fn windows(&self) -> Option<&WindowsFacts> {
         self.boot_as()
     }
 
-    /// What is known of a macOS kernel, if it is one.
+    /// Facts about a macOS kernel, if it is one.
     pub fn macos(&self) -> Option<&MacosFacts> {
         self.boot_as()
     }
@@ -70,7 +70,7 @@ impl Facts {
         boot.downcast_ref()
     }
 
-    /// The same, to be kept.
+    /// The facts of one system, to be kept.
     pub(crate) fn shared<B: Boot>(&self) -> Option<Arc<B>> {
         let boot: Arc<dyn Any + Send + Sync> = self.boot.as_ref()?.value.clone();
         boot.downcast().ok()

@@ -1,4 +1,4 @@
-//! What runs inside a guest: its operating system.
+//! The operating system inside a guest.
 //!
 //! [`analyse`] looks at a [`Checkpoint`] and returns [`Facts`], each with how it
 //! was found. This crate does not know checkpoint formats or debugger files.
@@ -37,7 +37,7 @@ pub fn analyse(checkpoint: &Checkpoint) -> Facts {
     analyse_with(checkpoint, &windows::Options::default())
 }
 
-/// The same with what the user says of a Windows guest.
+/// [`analyse`] with what the user says of a Windows guest.
 pub fn analyse_with(checkpoint: &Checkpoint, options: &windows::Options) -> Facts {
     let mut facts = look(checkpoint, options);
     // What was not found may lie there.

@@ -30,7 +30,7 @@ pub(crate) fn data(
     data_up_to(BUDGET, memory, overlap, visit)
 }
 
-/// The same however much there is.
+/// Scans however much there is.
 pub(crate) fn all_data(
     memory: &PhysicalMemory,
     overlap: usize,

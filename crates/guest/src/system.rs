@@ -35,7 +35,7 @@ pub trait System: Debug + Sync {
     /// Looks for it.
     fn look(&self, look: &mut Look<'_>, effort: Effort) -> Option<Seen>;
 
-    /// What was looked for in vain, as a clause of a sentence.
+    /// Says that it was not seen, as a clause of a sentence.
     fn not_seen(&self, look: &Look<'_>) -> String;
 }
 
@@ -48,26 +48,26 @@ pub enum Effort {
     Thorough,
 }
 
-/// What a system is looked for in.
+/// A checkpoint in which systems are looked for.
 pub struct Look<'a> {
     pub(crate) checkpoint: &'a Checkpoint,
     /// The processors whose registers are known.
     pub(crate) cpus: &'a [Cpu<'a>],
     /// How each vCPU sees memory; the system that is found adds what its kernel sees.
     pub(crate) vcpus: &'a mut [VcpuView],
-    /// What the user says of a Windows guest.
+    /// Options of the user about a Windows guest.
     pub(crate) windows: &'a windows::Options,
-    /// What is worth telling if no system is found.
+    /// Problems to tell if no system is found.
     pub(crate) lost: Vec<Problem>,
 }
 
 /// A system that was found.
 pub struct Seen {
-    /// What is known of it.
+    /// Facts about it.
     pub boot: Arc<dyn Boot>,
     /// By what it was recognised.
     pub how: String,
-    /// What could not be found, and why that matters.
+    /// Missing facts, and why they matter.
     pub problems: Vec<Problem>,
 }
 
@@ -84,7 +84,7 @@ pub trait Boot: Any + Debug + Send + Sync {
     /// The kernel's own page tables.
     fn kernel_root(&self) -> Option<&Found<(PagingMode, Root)>>;
 
-    /// What is asked about one moment; `files` know a Linux kernel better than the guest does.
+    /// The system at one moment; `files` know a Linux kernel better than the guest does.
     fn now(
         self: Arc<Self>,
         checkpoint: &Checkpoint,
@@ -103,7 +103,7 @@ pub trait Boot: Any + Debug + Send + Sync {
         Vec::new()
     }
 
-    /// What is to be told of it on a page that has no part for this system.
+    /// Facts to tell of it on a page that has no part for this system.
     fn told(&self) -> Vec<Told> {
         Vec::new()
     }
@@ -122,17 +122,17 @@ pub trait Now: Any + Send + Sync {
         None
     }
 
-    /// What its kernel has said.
+    /// Messages of its kernel.
     fn log(&self) -> Option<Result<Log, AskError>> {
         None
     }
 
-    /// What time it is in it; its log may help to tell.
+    /// Its clock; its log may help to tell the time.
     fn clock(&self, _log: Option<&Log>) -> Option<Clock> {
         None
     }
 
-    /// What its kernel has loaded.
+    /// Images of its kernel.
     fn images(&self) -> Option<Images> {
         None
     }
@@ -194,13 +194,13 @@ fn no_cpu(cpu: u32, known: &[u32]) -> String {
     }
 }
 
-/// What may have happened to a checkpoint that lacks memory.
+/// Guess about a checkpoint that lacks memory.
 pub(crate) const CUT_OFF: &str = "was it cut off while it was copied?";
 
 /// A fact for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
-    /// What it is about.
+    /// Its subject.
     pub name: &'static str,
     /// The fact, and how it was found.
     pub fact: Found<String>,

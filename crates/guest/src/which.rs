@@ -19,7 +19,7 @@ impl From<u32> for Which {
     }
 }
 
-/// What a user types: digits are a number, everything else is a name.
+/// Text as a user types it: digits are a number, everything else is a name.
 impl FromStr for Which {
     type Err = Infallible;
 

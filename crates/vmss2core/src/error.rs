@@ -48,14 +48,14 @@ pub enum Error {
     /// The guest has neither a process nor a thread of this number.
     #[error("the guest has no process or thread {0}")]
     NoTask(u32),
-    /// What has this number has no memory of its own.
+    /// The task of this number has no memory of its own.
     #[error("process {number} ({name}) has no memory to look at: {why}")]
     NoProcessMemory {
         /// The number.
         number: u32,
-        /// What it is called, made safe to print.
+        /// Its name, made safe to print.
         name: String,
-        /// What it is, or what has become of it.
+        /// Its kind, or what has become of it.
         why: String,
     },
     /// The memory of a process cannot be read.

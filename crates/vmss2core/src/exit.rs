@@ -142,6 +142,7 @@ fn advice_for(error: &vmss2core::Error) -> Option<&'static str> {
 fn advice_for_writer(error: &DumpError) -> Option<&'static str> {
     match error {
         DumpError::Exists { .. } => Some("use --force to replace it"),
+        DumpError::NotLinux { .. } => Some("use the formats elf-physical, elf-linear or raw"),
         DumpError::NotWindows { .. } => Some("--format raw writes the memory as it is"),
         DumpError::Compress { .. } => Some("try another --compress"),
         DumpError::NothingMapped { .. } => {

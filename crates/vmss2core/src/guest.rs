@@ -26,7 +26,7 @@ pub struct Options {
     pub cached: bool,
     /// Files that know the guest's kernel better than the guest does.
     pub kernel: GivenFiles,
-    /// What is known of a Windows guest.
+    /// Facts that the user knows about a Windows guest.
     pub windows: windows::Options,
     /// How this program's users type what an answer suggests to do next.
     pub command_line: CommandLine,
@@ -68,7 +68,7 @@ impl Guest {
         Self::open_with(inputs, Options::default())
     }
 
-    /// The same with options.
+    /// Opens a checkpoint with options.
     pub fn open_with(inputs: Vec<PathBuf>, options: Options) -> Result<Self, Error> {
         let Options { spill_dir, without_memory, cached, kernel: given, windows, command_line } =
             options;
@@ -113,7 +113,7 @@ impl Guest {
         self.0.opened.inventory.as_ref()
     }
 
-    /// What runs in it.
+    /// Facts about what runs in it.
     pub fn facts(&self) -> &Facts {
         &self.0.facts
     }
@@ -128,7 +128,7 @@ impl Guest {
         Ok(self.0.now.get_or_init(|| now).as_ref())
     }
 
-    /// The same, to be kept.
+    /// Its system, to be asked and to be kept.
     pub(crate) fn shared_now(&self) -> Result<Arc<dyn Now>, Error> {
         self.now()?;
         self.0.now.get().cloned().ok_or_else(|| LinuxError::NotLinux.into())
@@ -215,7 +215,7 @@ impl Guest {
         Ok(Answered { answer: core.write(options, path, &Silent)?, problems })
     }
 
-    /// What a [`DumpFormat`](vmss2core_dump::DumpFormat) works from, for those who want more
+    /// Input of a [`DumpFormat`](vmss2core_dump::DumpFormat), for those who want more
     /// of it than [`write`](Self::write) does. The guest is analysed when a writer first asks
     /// for it.
     pub fn job<'a>(
@@ -240,12 +240,12 @@ impl Guest {
         self.0.misfit.as_ref()
     }
 
-    /// What the reader of the files had to work around.
+    /// Problems that the reader of the files had to work around.
     pub fn reader_problems(&self) -> &[Problem] {
         &self.0.opened.checkpoint.about.problems
     }
 
-    /// What the reader and the analysis had to work around.
+    /// Problems that the reader and the analysis had to work around.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.reader_problems().iter().chain(&self.0.facts.problems)
     }
@@ -255,7 +255,7 @@ impl Guest {
         self.problems().filter(|problem| problem.severity == Severity::Incomplete)
     }
 
-    /// What was wrong with the files that were given, as far as they were asked.
+    /// Problems with the files that were given, as far as they were asked.
     pub fn source_problems(&self) -> impl Iterator<Item = &Problem> {
         let linux = self.0.now.get().and_then(|now| now.as_kernel::<linux::Kernel>());
         linux.into_iter().flat_map(linux::Kernel::source_problems)

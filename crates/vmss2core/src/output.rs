@@ -42,7 +42,7 @@ pub(crate) fn unbuffered_stdout() -> io::Result<io::Stdout> {
     Ok(io::stdout())
 }
 
-/// What happens to a file that has the name of an output: one that the user typed, or
+/// Rule for a file that has the name of an output: one that the user typed, or
 /// one that nobody did.
 pub(crate) fn existing(overwrite: bool, is_typed: bool) -> Existing {
     match (overwrite, is_typed) {

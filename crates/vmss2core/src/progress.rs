@@ -23,7 +23,7 @@ pub(crate) struct Progress<'a> {
     megabytes: Option<Megabytes>,
 }
 
-/// What appears on stderr.
+/// Form of the progress on stderr.
 enum Display {
     Nothing,
     Bar(Box<DelayedBar>),

@@ -12,7 +12,7 @@ use crate::page::Page;
 pub struct MacosInfo {
     /// Width of the kernel's addresses: 32 or 64.
     pub bits: u8,
-    /// What it is called: "macOS 10.15".
+    /// Marketing name: "macOS 10.15".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The `Darwin Kernel Version ...` text, as `uname -v`.
@@ -36,7 +36,7 @@ pub struct MacosInfo {
     /// Physical address of page tables that map the kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub page_tables: Option<Known<Hex>>,
-    /// What the kernel said when it panicked; absent if it runs.
+    /// Text of the kernel's panic; absent if it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub panic: Option<Known<String>>,
     /// How many kernel extensions are loaded.

@@ -1,4 +1,4 @@
-//! What is said about macOS guests.
+//! Answers about macOS guests.
 
 mod info;
 

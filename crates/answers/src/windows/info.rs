@@ -18,7 +18,7 @@ const SECOND: u64 = 10_000_000;
 pub struct WindowsInfo {
     /// Width of the kernel's addresses: 32 or 64.
     pub bits: u8,
-    /// What it is sold as.
+    /// Marketing name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Kind of product and suites.
@@ -62,7 +62,7 @@ pub struct WindowsInfo {
     /// How much was found: `full`, `some processors`, `kernel only`, `page tables
     /// only`.
     pub completeness: &'static str,
-    /// What is missing, and why that matters.
+    /// Missing facts, and why they matter.
     pub missing: Vec<String>,
 }
 
@@ -73,7 +73,7 @@ pub struct WindowsImage {
     pub base: Hex,
     /// Its length.
     pub bytes: u32,
-    /// What a symbol store knows it by.
+    /// Key in a symbol store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Its PDB.
@@ -81,7 +81,7 @@ pub struct WindowsImage {
     pub pdb: Option<PdbInfo>,
 }
 
-/// What a symbol store knows a PDB by.
+/// Identity of a PDB in a symbol store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PdbInfo {
     /// File name.
@@ -118,7 +118,7 @@ pub struct BugcheckInfo {
 pub struct BugcheckParameter {
     /// Its value.
     pub value: Hex,
-    /// What it is.
+    /// Its meaning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub meaning: Option<&'static str>,
     /// The place in an image that it is the address of.

@@ -1,4 +1,4 @@
-//! What is said about Windows guests.
+//! Answers about Windows guests.
 
 mod info;
 mod names;

@@ -1,4 +1,4 @@
-//! What a Windows is called.
+//! Names of Windows.
 
 use vmss2core_guest::windows::WindowsFacts;
 
@@ -44,7 +44,7 @@ const SUITES: [(u32, &str); 5] = [
     (0x40, "Embedded"),
 ];
 
-/// What it is sold as, as far as the build and the shared data tell: "Windows 10
+/// Marketing name, as far as the build and the shared data tell: "Windows 10
 /// 22H2". `None` without a known build. A build between two known ones has the
 /// older name with a question mark.
 pub(super) fn marketing_name(windows: &WindowsFacts) -> Option<String> {

@@ -1,4 +1,4 @@
-//! What speaks for a layout.
+//! Evidence for a layout.
 
 /// Counts of what was found under one layout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -130,7 +130,7 @@ fn region(index: u32, tags: Tags, page_num: u64) -> Result<Option<VmwareRegion>,
 pub(super) struct Layout {
     /// The first address.
     pub(super) start: u64,
-    /// What is left out, if RAM reaches so far.
+    /// Left out, if RAM reaches so far.
     pub(super) hole: Option<Hole>,
 }
 

@@ -1,4 +1,4 @@
-//! What a Linux kernel adds: modules, and the variables of each processor.
+//! Additions of a Linux kernel: modules, and the variables of each processor.
 
 use std::ops::Range;
 use std::path::Path;

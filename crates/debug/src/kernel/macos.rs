@@ -1,4 +1,4 @@
-//! What a macOS kernel adds: its own place.
+//! Addition of a macOS kernel: its own place.
 
 use vmss2core_gdb::MachKernel;
 use vmss2core_guest::macos::MacosFacts;

@@ -10,7 +10,7 @@ pub(super) fn read_prefix(spaces: &[AddressSpace], gva: Gva, buf: &mut [u8]) -> 
     read_pages(gva, buf, |at, part| spaces.iter().any(|space| space.read(at, part).is_ok()))
 }
 
-/// What is mapped at an address: one page of whatever size, or the part of the
+/// The mapping at an address: one page of whatever size, or the part of the
 /// address space that an absent entry stands for.
 pub(crate) fn region_at(space: &AddressSpace, gva: Gva) -> Region {
     let (len, permissions) = match space.translate(gva) {

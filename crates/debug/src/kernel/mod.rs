@@ -19,7 +19,7 @@ pub use view::KernelView;
 /// The number of the one inferior.
 const PID: u32 = 1;
 
-/// What a guest's kernel is looked at through: its processors, or its tasks.
+/// Threads that a guest's kernel is looked at through: its processors, or its tasks.
 pub trait KernelThreads: Send + Sync {
     /// The threads.
     fn threads(&self) -> &[Thread];
@@ -30,7 +30,7 @@ pub trait KernelThreads: Send + Sync {
     /// The registers of a thread; `None` if there is no such thread.
     fn registers(&self, view: &KernelView, tid: u32) -> Option<Registers>;
 
-    /// What a thread sees, the first that has an address counts.
+    /// Address spaces of a thread; the first that maps an address counts.
     fn spaces(&self, view: &KernelView, tid: u32) -> Vec<AddressSpace>;
 
     /// The vCPU whose own variables a thread means.

@@ -1,4 +1,4 @@
-//! What all threads of a kernel share, be they processors or tasks: its symbols'
+//! State that all threads of a kernel share, be they processors or tasks: its symbols'
 //! place, its modules, and what each processor sees.
 
 use std::path::PathBuf;
@@ -63,7 +63,7 @@ impl KernelView {
         &self.checkpoint
     }
 
-    /// What is known of the guest.
+    /// Facts about the guest.
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
@@ -73,7 +73,7 @@ impl KernelView {
         self.checkpoint.vcpu(index)
     }
 
-    /// What a processor sees: its own page tables, then the kernel's where they
+    /// Address spaces of a processor: its own page tables, then the kernel's where they
     /// are others. What the kernel sees if there is no such processor.
     pub fn spaces(&self, vcpu: Option<u32>) -> Vec<AddressSpace> {
         let memory = &self.checkpoint.memory;
@@ -86,7 +86,7 @@ impl KernelView {
         own.into_iter().chain(kernels).collect()
     }
 
-    /// What the kernel sees.
+    /// The kernel's address space.
     pub fn kernel_space(&self) -> Option<AddressSpace> {
         let (mode, root) = self.facts.kernel_root()?.value;
         Some(AddressSpace::new(&self.checkpoint.memory, mode, root))
@@ -130,7 +130,7 @@ impl KernelView {
         macos::kernel(self.facts.macos()?)
     }
 
-    /// What the kernel has loaded; of Linux, the modules whose files are there.
+    /// Images of the kernel; of Linux, the modules whose files are there.
     pub fn libraries(&self) -> Option<Vec<Library>> {
         let Some(linux) = self.linux() else {
             return self.libraries.get_or_init(|| images(self.now.as_deref()?)).clone();

@@ -69,7 +69,7 @@ impl GuestTasks {
     }
 }
 
-/// What to look at first has the lowest: the task that panicked, then what runs, idle
+/// Order in which to look at tasks, lowest first: the one that panicked, then what runs, idle
 /// tasks last.
 fn attention(task: &Task, panicked: Option<u32>) -> (u8, u32) {
     match task.on_vcpu {

@@ -1,4 +1,4 @@
-//! What lists of threads say of a task.
+//! Words about a task in lists of threads.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

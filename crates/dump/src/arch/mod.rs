@@ -1,4 +1,4 @@
-//! What a kind of processor is to files: one folder for each.
+//! Kinds of processors in files: one folder for each.
 
 use vmss2core_guest::linux::TlsSegment;
 use vmss2core_machine::Registers;
@@ -36,7 +36,7 @@ pub(crate) fn thread_segments(registers: &Registers, segments: &[TlsSegment]) ->
     }
 }
 
-/// What crash takes control registers and descriptor tables from.
+/// The note that crash takes control registers and descriptor tables from.
 pub(crate) fn control(registers: &Registers) -> Option<Note> {
     match registers {
         Registers::X86(x86) => Some(x86::qemu::note(x86)),

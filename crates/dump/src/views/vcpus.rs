@@ -18,7 +18,7 @@ pub(crate) fn is_64_bit_guest(job: &Job<'_>) -> bool {
     }
 }
 
-/// What the machine's processors are.
+/// Architecture of the machine's processors.
 pub(crate) fn architecture(checkpoint: &Checkpoint) -> &'static dyn Arch {
     let vcpu = checkpoint.vcpus.first().map(|vcpu| vcpu.registers.arch());
     checkpoint.about.machine.architecture.or(vcpu).unwrap_or(ASSUMED)

@@ -1,4 +1,4 @@
-//! What debuggers must be told of where a kernel lies, as lines of a shell; file names in
+//! Lines of a shell that tell debuggers where a kernel lies; file names in
 //! them are words of a shell already.
 
 use crate::LinuxFacts;
@@ -38,7 +38,7 @@ pub fn sysroot(dir: &str) -> String {
     format!("set sysroot {dir}")
 }
 
-/// The same for lldb, before it takes anything else.
+/// The line for lldb, before it takes anything else.
 pub fn lldb_platform(dir: &str) -> String {
     format!("platform select --sysroot {dir} remote-linux")
 }

@@ -15,7 +15,7 @@ use crate::system::CUT_OFF;
 /// it does not tell, what it maps does: old kernels map what lies between their memory too, but
 /// none maps more than a large page after its end.
 pub(super) fn missing(checkpoint: &Checkpoint, facts: &Facts) -> Option<Problem> {
-    /// What a PC leaves out below 1 MiB is mapped as well.
+    /// A PC leaves this out below 1 MiB; it is mapped as well.
     const LEFT_OUT: u64 = 1 << 20;
     let linux = facts.linux()?;
     let (mode, root) = linux.kernel_root.as_ref()?.value;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{Facts, LinuxFacts};
 
-/// What the user knows better than the guest: files of this very kernel.
+/// Sources that know better than the guest: files of this very kernel.
 #[derive(Debug, Default)]
 pub struct BetterSources {
     /// Structure layouts, best first.
@@ -239,7 +239,7 @@ impl Kernel {
         self.symbol("init_task").or_else(|error| learned().ok_or(error))
     }
 
-    /// What is doubtful about the sources that answers come from, those that were
+    /// Doubts about the sources that answers come from, those that were
     /// looked at so far.
     pub fn source_problems(&self) -> impl Iterator<Item = &Problem> {
         let of_layout = self.knowledge.layout.get().into_iter().flat_map(Layout::problems);

@@ -4,7 +4,7 @@ use vmss2core_mem::Found;
 
 use super::{Frame, FrameKind, Kernel, Log, Record};
 
-/// What a kernel's trouble is told by, worst first (kernel/panic.c,
+/// Signs of a kernel's trouble, worst first (kernel/panic.c,
 /// lib/bug.c, arch/x86/kernel/dumpstack.c, kernel/watchdog.c, kernel/hung_task.c).
 const SIGNS: [(Trouble, &[&str]); 4] = [
     (Trouble::Panic, &["Kernel panic - not syncing"]),

@@ -72,7 +72,7 @@ impl Kernel {
 }
 
 impl UtsName {
-    /// What the kernel's banner and its processor tell of the names; those that
+    /// Names that the kernel's banner and its processor tell; those that
     /// they do not tell are what a kernel has before it is told.
     pub fn of_banner(linux: &LinuxFacts) -> Self {
         let release = linux.release.as_ref().map_or("0.0", |release| &release.value);
@@ -89,7 +89,7 @@ impl UtsName {
     }
 }
 
-/// What fits a name with its NUL.
+/// Room for a name with its NUL.
 fn cut(text: &str) -> String {
     let mut end = text.len().min(NAME_LEN - 1);
     while !text.is_char_boundary(end) {

@@ -15,7 +15,7 @@ use crate::cpu::Cpu;
 /// A kernel is moved by less than this.
 const MAX_SLIDE: u64 = 512 << 20;
 
-/// What was found, and what was not.
+/// Facts that were found, and what is missing.
 #[derive(Debug)]
 pub(crate) struct Analysis {
     pub(super) macos: MacosFacts,

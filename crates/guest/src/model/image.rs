@@ -1,4 +1,4 @@
-//! What a kernel has loaded.
+//! Images of a kernel.
 
 use std::ops::Range;
 
@@ -39,15 +39,15 @@ pub struct Image {
     pub uuid: Option<String>,
     /// `TimeDateStamp` of a PE image.
     pub timestamp: Option<u32>,
-    /// What a symbol store knows a PE image by: time stamp and size.
+    /// Key of a PE image in a symbol store: time stamp and size.
     pub key: Option<String>,
     /// Its PDB.
     pub pdb: Option<PdbIdentity>,
-    /// What a kernel that counts users of its modules says of it.
+    /// Details of a kernel that counts users of its modules.
     pub in_use: Option<ImageUse>,
 }
 
-/// What a symbol store knows a PDB by.
+/// Identity of a PDB in a symbol store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PdbIdentity {
     /// File name, such as `ntkrnlmp.pdb`.
@@ -74,13 +74,13 @@ pub struct ImageUse {
     pub used_by: Option<Vec<String>>,
     /// It cannot be removed.
     pub is_permanent: bool,
-    /// What it is about to do: `Live`, `Loading` or `Unloading`.
+    /// State: `Live`, `Loading` or `Unloading`.
     pub state: &'static str,
     /// Where its section `.text` begins: what `add-symbol-file` asks for.
     pub text: Option<Gva>,
     /// Its memory.
     pub parts: Vec<Range<u64>>,
-    /// What taints the kernel because of it, as letters.
+    /// Taints of the kernel because of it, as letters.
     pub taint: Option<String>,
     /// How many symbols it has.
     pub symbols: u64,

@@ -1,4 +1,4 @@
-//! What a kernel has said.
+//! Messages of a kernel.
 
 use vmss2core_mem::Problem;
 
@@ -17,7 +17,7 @@ pub struct Record {
     pub facility: Option<u8>,
     /// Who wrote it, if the kernel keeps that.
     pub caller: Option<Caller>,
-    /// What it says; may have several lines.
+    /// Its text; may have several lines.
     pub text: String,
 }
 

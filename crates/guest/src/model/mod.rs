@@ -1,4 +1,4 @@
-//! What can be asked of a guest, in terms that every system has: tasks, kernel stacks,
+//! Answers about a guest in terms that every system has: tasks, kernel stacks,
 //! images, the log and the clock. What a system does not have stays empty.
 
 mod clock;

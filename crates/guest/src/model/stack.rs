@@ -52,7 +52,7 @@ pub struct StackOwner {
     pub name: String,
     /// The name that the guest's own tools show, where that is another one.
     pub long_name: Option<String>,
-    /// What it was doing: the letter of `ps`, or the system's word for it.
+    /// State: the letter of `ps`, or the system's word for it.
     pub state: Option<String>,
     /// Address of its structure.
     pub address: Gva,
@@ -63,7 +63,7 @@ pub struct StackOwner {
 pub struct Backtrace {
     /// The functions.
     pub frames: Vec<Frame>,
-    /// What called the last one.
+    /// Caller of the last one.
     pub end: StackEnd,
     /// How the frames were found.
     pub how: &'static str,
@@ -101,13 +101,13 @@ pub enum FrameKind {
     Registers,
     /// The return address of a call, or where a sleeping task goes on.
     Return,
-    /// What an interrupt or exception interrupted, from the registers it saved.
+    /// Interrupted by an interrupt or exception; from the registers it saved.
     Interrupted,
     /// A word on the stack that a call may have left.
     Guess,
 }
 
-/// What lies below the last frame.
+/// End of a stack, below its last frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum StackEnd {
     /// The program in user mode that called or was interrupted.
@@ -124,7 +124,7 @@ pub enum StackEnd {
     Lost(String),
 }
 
-/// What code is at an address.
+/// Code at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// As debuggers of that system write it: `loop_add+0x1c [loop]`, `nt!KeBugCheckEx+0x12`.

@@ -15,7 +15,7 @@ pub struct Tasks {
     pub problems: Vec<Problem>,
 }
 
-/// What a [`Task`] is.
+/// Kind of a [`Task`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TaskKind {
     /// A process that is no thread itself, as on Windows.
@@ -27,7 +27,7 @@ pub enum TaskKind {
     Thread,
 }
 
-/// A process or a thread. What is not known, or is not to be had of the guest's system, is
+/// A process or a thread. What is not known, or not available from the guest's system, is
 /// `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Task {
@@ -43,7 +43,7 @@ pub struct Task {
     pub uid: Option<u32>,
     /// Effective group.
     pub gid: Option<u32>,
-    /// What it was doing: the letter of `ps`, or the system's word for it.
+    /// State: the letter of `ps`, or the system's word for it.
     pub state: Option<String>,
     /// Its name as the guest's own tools show it.
     pub name: String,
@@ -67,7 +67,7 @@ pub struct Task {
     pub address: Gva,
     /// Physical address of its page tables.
     pub page_tables: Option<Gpa>,
-    /// What its program knows it by: `PEB` or `TEB`.
+    /// Address of its environment block: `PEB` or `TEB`.
     pub environment: Option<Gva>,
     /// Where the thread began.
     pub entry: Option<Gva>,

@@ -324,7 +324,7 @@ struct Exports {
     is_checked: bool,
 }
 
-/// What the user said that turned out to be otherwise.
+/// Contradiction of something that the user said.
 pub(crate) fn contradiction(windows: &WindowsFacts, options: &Options) -> Option<Problem> {
     let given = options.kdbg?;
     let at = windows.kdbg.as_ref()?.value.gva;

@@ -12,7 +12,7 @@ const MAX_MODULES: usize = 4096;
 /// `MmUnloadedDrivers` has so many slots.
 const MAX_UNLOADED: u64 = 50;
 
-/// What the kernel has loaded.
+/// Images of the kernel.
 #[derive(Debug, Default)]
 pub struct Modules {
     /// In the order of the list: the kernel first.
@@ -21,7 +21,7 @@ pub struct Modules {
     pub unloaded: Vec<UnloadedModule>,
     /// How the list was found.
     pub how: String,
-    /// What is missing or broken.
+    /// Problems: missing or broken data.
     pub problems: Vec<Problem>,
 }
 
@@ -96,7 +96,7 @@ impl Module {
         self.headers.as_ref().map_or(&[], |headers| &headers.sections)
     }
 
-    /// What a symbol store knows the image by: time stamp and size.
+    /// Key of the image in a symbol store: time stamp and size.
     pub fn image_key(&self) -> Option<String> {
         Some(format!("{:08X}{:x}", self.timestamp?, self.size_bytes))
     }

@@ -9,7 +9,7 @@ use super::{Kernel, Member, WindowsError, list};
 
 /// More processes than this are taken for damage.
 const MAX_PROCESSES: usize = 65_536;
-/// The same for threads of one process, and of all together.
+/// More threads of one process, and of all together, are taken for damage.
 const MAX_THREADS: usize = 65_536;
 const MAX_ALL_THREADS: usize = 1 << 19;
 

@@ -32,13 +32,13 @@ const LEN: usize = 0x3c4;
 /// The years 2001 and 2101 in 100 ns since 1601.
 const PLAUSIBLE_TIME: std::ops::Range<u64> = 126_227_808_000_000_000..157_784_544_000_000_000;
 
-/// What these page tables show at the kernel's address; `None` if they are not
+/// The page at the kernel's address in these page tables; `None` if they are not
 /// those of a Windows kernel. Pages in transition prove nothing here.
 pub(super) fn of_kernel(space: &AddressSpace) -> Option<SharedData> {
     at(space, if space.mode().is_64_bit() { KERNEL_64 } else { KERNEL_32 })
 }
 
-/// The same at the address that programs see.
+/// The page at the address that programs see.
 pub(super) fn of_program(space: &AddressSpace) -> Option<SharedData> {
     at(space, USER)
 }

@@ -28,7 +28,7 @@ impl View {
         Self { space: AddressSpace::new(memory, mode, root), is_64_bit: mode.is_64_bit() }
     }
 
-    /// The same with other page tables of the same mode.
+    /// A view with other page tables of the same mode.
     #[must_use]
     pub fn with_root(&self, root: Root) -> Self {
         Self { space: self.space.with_root(root), ..*self }

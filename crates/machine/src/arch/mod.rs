@@ -123,7 +123,7 @@ impl Registers {
         self
     }
 
-    /// The same in a system call of this number; -1 is none.
+    /// These registers in a system call of this number; -1 is none.
     #[must_use]
     pub fn with_system_call(mut self, number: u64) -> Self {
         match &mut self {
@@ -134,7 +134,7 @@ impl Registers {
         self
     }
 
-    /// The same with a value in a general register, by the number that instructions have
+    /// These registers with a value in a general register, by the number that instructions have
     /// for it.
     #[must_use]
     pub fn with_general(mut self, number: usize, value: u64) -> Self {

@@ -1,4 +1,4 @@
-//! What every command takes that asks the guest's kernel something.
+//! Arguments of every command that asks the guest's kernel something.
 
 use std::path::PathBuf;
 
@@ -45,7 +45,7 @@ pub(crate) struct KernelArgs {
 }
 
 impl GuestArgs {
-    /// What they mean.
+    /// Their meaning.
     pub(crate) fn plan(self, global: &Global) -> GuestPlan {
         GuestPlan::new(self.inputs, self.kernel, global.spill_dir())
     }
@@ -62,7 +62,7 @@ pub(crate) struct Source {
 #[derive(Debug)]
 pub(crate) struct GuestPlan {
     pub(crate) source: Source,
-    /// What knows its kernel better than it does.
+    /// Files that know its kernel better than it does.
     pub(crate) files: GivenFiles,
 }
 

@@ -1,4 +1,4 @@
-//! What a checkpoint holds.
+//! Content of a checkpoint.
 
 use vmss2core_answers::{InfoReport, KernelAnswers};
 use vmss2core_guest::linux::{BetterSources, Kernel as Linux, Task, Tasks};
@@ -8,7 +8,7 @@ use vmss2core_mem::{Found, Gva};
 use crate::Guest;
 
 impl Guest {
-    /// What there is to tell about it.
+    /// All there is to tell about it.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -38,7 +38,7 @@ impl Guest {
     }
 }
 
-/// What the guest's kernel itself answers, if it can be asked.
+/// Answers of the guest's kernel itself, if it can be asked.
 fn answers(guest: &Guest) -> Option<KernelAnswers> {
     let checkpoint = guest.checkpoint();
     let kernel = Linux::open(checkpoint, guest.facts(), BetterSources::default()).ok()?;

@@ -20,7 +20,7 @@ use crate::{Error, Guest};
 pub struct Answered<A> {
     /// The answer.
     pub answer: A,
-    /// What is missing, odd or broken.
+    /// Problems: missing, odd or broken data.
     pub problems: Vec<Problem>,
 }
 
@@ -31,7 +31,7 @@ impl Guest {
         Ok(Answered { answer: PsReport::new(&tasks, listed), problems: tasks.problems })
     }
 
-    /// What its kernel was doing.
+    /// Stacks of its kernel.
     ///
     /// ```
     /// use vmss2core::StacksOf;
@@ -51,7 +51,7 @@ impl Guest {
         Ok(Answered { answer: BtReport::new(&found), problems: found.problems })
     }
 
-    /// What its kernel has loaded.
+    /// Modules, images or extensions of its kernel.
     pub fn modules(&self, list: ModuleList) -> Result<Answered<ModulesReport>, Error> {
         let found = self.now()?.images().ok_or_else(|| self.not_offered())?;
         Ok(Answered { answer: ModulesReport::new(&found, list), problems: found.problems })

@@ -27,7 +27,7 @@ impl Guest {
     }
 }
 
-/// What is to be said where a process is asked for by the number of a thread.
+/// Note for a process that is asked for by the number of a thread.
 pub(crate) fn threads_number(task: &Task) -> Option<Problem> {
     thread_of_process(task).map(|said| Problem::note(printable(&said)))
 }

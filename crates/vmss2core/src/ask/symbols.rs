@@ -9,7 +9,7 @@ use super::Answered;
 use crate::{Error, Guest};
 
 impl Guest {
-    /// What its kernel calls its functions and variables: those that are wanted, each by a
+    /// Names of its kernel's functions and variables: those that are wanted, each by a
     /// name, a pattern with `*` and `?`, or an address with `0x`; all of them if none is.
     pub fn symbols(&self, wanted: &[String]) -> Result<Answered<SymbolsReport<'_>>, Error> {
         let kernel = self.linux()?;

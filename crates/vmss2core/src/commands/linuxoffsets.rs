@@ -67,7 +67,7 @@ struct OffsetsPlan {
     version: Option<KernelVersion>,
 }
 
-/// What is printed of a layout.
+/// Printed form of a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Offsets {
     /// The 14 numbers of the original.

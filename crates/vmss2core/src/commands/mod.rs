@@ -1,4 +1,4 @@
-//! What the program can do, one file (or folder) for each command.
+//! Commands of the program, one file (or folder) for each.
 //!
 //! To add a command: a file `NAME.rs` here with what is typed ([`Arguments`]), what
 //! that means and does ([`Plan`]), its `mod` and its line in the list below. Help,
@@ -31,7 +31,7 @@ use clap::Subcommand;
 use crate::args::Global;
 use crate::exit::Exit;
 
-/// What is to be done: a command line's meaning, the same for both grammars.
+/// Something to do: a command line's meaning, the same for both grammars.
 pub(crate) trait Plan {
     /// Does it.
     fn run(&self) -> anyhow::Result<Exit>;
@@ -39,7 +39,7 @@ pub(crate) trait Plan {
 
 /// Arguments of a command. Its doc comment is the command's help.
 pub(crate) trait Arguments: clap::Args {
-    /// What it means; an error is one of usage.
+    /// Its meaning; an error is one of usage.
     fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String>;
 }
 
@@ -53,7 +53,7 @@ macro_rules! commands {
         }
 
         impl Command {
-            /// What it means.
+            /// Its meaning.
             pub(crate) fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
                 match self {
                     $(Self::$name(arguments) => arguments.plan(global),)*

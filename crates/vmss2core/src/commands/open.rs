@@ -10,11 +10,11 @@ use crate::args::{GuestPlan, Source};
 use crate::exit::Exit;
 use crate::{output, spelling};
 
-/// What can be asked of a Windows guest; said to who asks for something else.
+/// Questions that a Windows guest answers; said to who asks for something else.
 const WINDOWS_ANSWERS: &str = "this is a Windows guest, and the command is about Linux; of Windows \
     it can be asked: info, ps, modules, bt, and -W writes memory.dmp for WinDbg";
 
-/// What can be asked of a macOS guest; said to who asks for something else.
+/// Questions that a macOS guest answers; said to who asks for something else.
 const MACOS_ANSWERS: &str = "this is a macOS guest, and the command is not for those yet; of \
     macOS it can be asked: info, modules; gdb serves it to lldb and gdb, and convert writes \
     elf-physical, elf-linear and raw files of it";

@@ -45,7 +45,7 @@ Original options:
 Those files go to the current directory and replace what is there. <VMEM> is an
 input, needed only where it cannot be found; `convert -o` chooses an output.";
 
-/// What is printed when nothing was asked.
+/// Text that is printed when nothing was asked.
 pub(crate) fn usage() -> String {
     let commands = Cli::command();
     let commands = commands.get_subcommands().map(|command| {
@@ -62,7 +62,7 @@ pub(crate) fn usage() -> String {
 /// A command line in the original grammar.
 #[derive(Debug, Default)]
 pub(crate) struct LegacyArgs {
-    /// What to write; `None` is the linear view of each vCPU.
+    /// Output; `None` is the linear view of each vCPU.
     pub(crate) output: Option<Requested>,
     /// `-l`, and options of ours that say more of the kernel.
     pub(crate) kernel: KernelArgs,
@@ -76,14 +76,14 @@ pub(crate) struct LegacyArgs {
     pub(crate) global: Global,
 }
 
-/// What an option asks for, and how that option was typed.
+/// Output that an option asks for, and how that option was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Requested {
     pub(crate) option: String,
     pub(crate) what: Output,
 }
 
-/// What to write.
+/// Output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Output {
     /// `-U N`: the linear view of one vCPU.
@@ -102,7 +102,7 @@ pub(crate) enum Output {
     NotYet(NotYet),
 }
 
-/// What `-W` and the value glued to it say.
+/// Meaning of `-W` and the value glued to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct WindowsDump {
     pub(crate) kind: WindowsKind,
@@ -113,7 +113,7 @@ pub(crate) struct WindowsDump {
 }
 
 impl WindowsDump {
-    /// What is told to the search for Windows.
+    /// Options of the search for Windows.
     pub(crate) fn options(self) -> windows::Options {
         let scan = match self.kind {
             WindowsKind::Scan => ScanDepth::AllMemory,
@@ -123,7 +123,7 @@ impl WindowsDump {
     }
 }
 
-/// What the original had separate code for.
+/// Families that the original had separate code for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum WindowsKind {
     /// Which Windows it is we see ourselves.
@@ -279,7 +279,7 @@ fn number(option: &str, rest: &mut Rest<'_>) -> Result<u64, String> {
     hex(word(option, rest)?).map_err(|error| format!("{option}: {error}"))
 }
 
-/// What an option asks for that has its value glued to its letter.
+/// Meaning of an option that has its value glued to its letter.
 fn output(option: &str) -> Option<Output> {
     let not_yet = |valid: bool, what| valid.then_some(Output::NotYet(what));
     let (letter, value) = option.strip_prefix('-')?.split_at_checked(1)?;

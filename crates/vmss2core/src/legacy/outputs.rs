@@ -1,4 +1,4 @@
-//! What the original's options mean among our formats: the one place that names them,
+//! The original's options among our formats: the one place that names them,
 //! as the original's users had one program and not a list of formats.
 
 use vmss2core_dump::Value;

@@ -19,7 +19,7 @@ pub(crate) struct OriginalPlan {
     pub(crate) cores: Cores,
     /// The kernel as the user states it.
     pub(crate) stated: StatedKernel,
-    /// What the user says of a Windows guest.
+    /// Options of the user about a Windows guest.
     pub(crate) windows: windows::Options,
     pub(crate) notes: Vec<String>,
     pub(crate) quiet: bool,
@@ -36,7 +36,7 @@ pub(crate) enum Cores {
     Windows(Request, Option<u32>),
 }
 
-/// What the user says about the guest's kernel.
+/// Statements of the user about the guest's kernel.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StatedKernel {
     pub(crate) family: Option<KernelFamily>,
@@ -44,7 +44,7 @@ pub(crate) struct StatedKernel {
 }
 
 impl LegacyArgs {
-    /// What a command line in the original grammar means.
+    /// Meaning of a command line in the original grammar.
     pub(crate) fn into_plan(self) -> Result<Box<dyn Plan>, String> {
         let mut stated = StatedKernel::default();
         let mut windows = windows::Options::default();
@@ -81,7 +81,7 @@ impl LegacyArgs {
         }))
     }
 
-    /// What of the command line has no effect.
+    /// Parts of the command line without effect.
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.entry.is_some() {

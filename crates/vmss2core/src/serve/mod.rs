@@ -20,7 +20,7 @@ pub use kernel_file::kernel_file_advice;
 use crate::{Error, Guest};
 use monitor::Monitor;
 
-/// What a debugger sees as threads.
+/// Threads that a debugger sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Threads {
     /// The virtual processors.
@@ -30,10 +30,10 @@ pub enum Threads {
     Tasks,
 }
 
-/// What is served of a guest.
+/// Options of serving a guest.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
-    /// What a debugger sees as threads.
+    /// Threads that a debugger sees.
     pub threads: Threads,
     /// Where files of the kernel's modules are.
     pub modules: Option<PathBuf>,
@@ -59,11 +59,11 @@ impl Default for ServeOptions {
 
 /// A guest that is ready to be served.
 pub struct Service {
-    /// What serves it, to a connection or to whoever connects.
+    /// The server, for a connection or for whoever connects.
     pub server: Server,
     /// Whether the guest has 32 or 64 bits.
     pub width: Width,
-    /// What is in the way of all there is to be seen.
+    /// Problems in the way of all there is to be seen.
     pub problems: Vec<Problem>,
     processes: Option<Arc<Processes>>,
 }
@@ -127,7 +127,7 @@ impl Guest {
     }
 }
 
-/// What debuggers see of a Linux guest: all of it, or processes.
+/// View of debuggers of a Linux guest: all of it, or processes.
 fn processes(
     options: &ServeOptions,
     kernel: &Linux,

@@ -23,11 +23,11 @@ use crate::{Error, Guest};
 pub(super) struct Monitor {
     guest: Guest,
     explain: fn(&Error) -> String,
-    /// What `info` says; it takes its time and never changes.
+    /// The answer to `info`; it takes its time and never changes.
     info: OnceLock<String>,
 }
 
-/// What is said, or why nothing can be, as a sentence.
+/// An answer, or why there is none, as a sentence.
 type Said = Result<String, String>;
 
 /// A command that may be about a process.

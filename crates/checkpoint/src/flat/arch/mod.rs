@@ -1,4 +1,4 @@
-//! What a kind of processor leaves in memory, by which an image is known: one folder for
+//! Traces of each kind of processor in memory, by which an image is known: one folder for
 //! each.
 
 use vmss2core_machine::Arch;

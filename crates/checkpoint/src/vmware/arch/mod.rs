@@ -1,4 +1,4 @@
-//! What a kind of processor is to state files: one folder for each.
+//! Kinds of processors in state files: one folder for each.
 
 use vmss2core_machine::{Arch, Vcpu};
 
@@ -9,7 +9,7 @@ use crate::inventory::Inventory;
 mod arm64;
 mod x86;
 
-/// What a kind of processor is to state files. To add one: a folder, and a line in
+/// A kind of processor in state files. To add one: a folder, and a line in
 /// [`ARCHES`].
 pub(super) trait StateArch: Sync {
     /// The architecture.

@@ -1,4 +1,4 @@
-//! What a kind of processor is to dumps of Windows: one folder for each.
+//! Kinds of processors in dumps of Windows: one folder for each.
 
 mod x86;
 

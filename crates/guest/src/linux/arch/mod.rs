@@ -1,4 +1,4 @@
-//! What a kind of processor is to Linux: one folder for each. What is asked here takes the
+//! Kinds of processors under Linux: one folder for each. What is asked here takes the
 //! registers of any, and has no answer for those of which nothing is known.
 
 mod x86;

@@ -102,7 +102,7 @@ impl Image {
     }
 }
 
-/// What a part of the image holds, judged by its permissions alone. A kernel that
+/// Content of a part of the image, judged by its permissions alone. A kernel that
 /// does not protect its parts has variables only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::linux) enum Content {

@@ -179,7 +179,7 @@ fn text_at(memory: &PhysicalMemory, gpa: Gpa) -> Option<Found<VmcoreInfo>> {
     text(memory, gpa, &place)
 }
 
-/// The same as a variable of the kernel.
+/// VMCOREINFO as a variable of the kernel.
 fn text_in_image(image: &Image, at: Gva) -> Option<Found<VmcoreInfo>> {
     let gpa = image.space.translate(at).ok()?.gpa;
     let place = format!("physical {gpa}, where the kernel image is mapped");

@@ -69,7 +69,7 @@ pub(super) fn find(dwarf: &Dwarf, wanted: Wanted, name: &[u8]) -> Option<u64> {
     by_reference().or_else(by_units)
 }
 
-/// What a name may look like in an entry.
+/// Form of a name in an entry.
 enum Spelling {
     /// Written out, or as a reference to the string that it is.
     Bytes(Vec<u8>),

@@ -1,4 +1,4 @@
-//! What the user gives because the guest does not tell it: files of its kernel.
+//! Files of the kernel that the user gives because the guest does not tell what they hold.
 //!
 //! Every file is checked to be of the kernel that runs in the guest before it is
 //! believed. A kernel file is so by its build id, else, as a symbol table is, by what
@@ -137,7 +137,7 @@ pub enum FileError {
     OtherKernel {
         /// The file.
         path: PathBuf,
-        /// What does not fit.
+        /// The contradiction.
         why: String,
         /// The kernel of the guest, and where its file is available.
         wanted: String,

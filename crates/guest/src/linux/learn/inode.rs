@@ -1,4 +1,4 @@
-//! What `/proc/PID/maps` shows of an inode, and how long its file is.
+//! Members of an inode that `/proc/PID/maps` shows, and the length of its file.
 
 use vmss2core_mem::{PAGE_SIZE, Sums, little_endian, up_to_page};
 

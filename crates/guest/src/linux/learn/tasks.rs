@@ -21,7 +21,7 @@ const EXIT_STATES: u64 = 0x30;
 const STATES: u64 = 0xffff_ffff >> 12;
 /// Nine years in nanoseconds.
 const LONGEST_UPTIME: u64 = 1 << 58;
-/// What a task at rest is in: interruptible, uninterruptible, `TASK_IDLE`.
+/// States of a task at rest: interruptible, uninterruptible, `TASK_IDLE`.
 const AT_REST: [u64; 3] = [1, 2, 0x402];
 
 pub(super) fn learn(memory: &Memory<'_>, sample: &Sample, members: &mut Members) {

@@ -26,7 +26,7 @@ pub enum PageClass {
     Other,
     /// Holds part of a file, or of swap space.
     Cache,
-    /// The same, with data of a file system attached.
+    /// A page of a file, with data of a file system attached.
     PrivateCache,
     /// Memory of a process that is no file's, or huge pages for processes.
     User,

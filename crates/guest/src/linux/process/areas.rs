@@ -36,7 +36,7 @@ pub(super) struct Area {
     pub(super) is_guess: bool,
 }
 
-/// What was found.
+/// Areas that were found.
 #[derive(Debug, Default)]
 pub(super) struct Areas {
     /// In order, not empty, not overlapping.

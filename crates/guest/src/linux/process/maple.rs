@@ -113,7 +113,7 @@ impl Walk<'_> {
         }
     }
 
-    /// What kind of node a pointer leads to; `None` for those that no tree of
+    /// Kind of the node that a pointer leads to; `None` for those that no tree of
     /// mappings has.
     fn shape(&self, pointer: u64) -> Option<Shape> {
         let pivots_at = self.word_len;

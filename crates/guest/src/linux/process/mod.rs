@@ -176,7 +176,7 @@ impl Process {
         runs
     }
 
-    /// The same, one after the other, for processes of any size.
+    /// Runs one after the other, for processes of any size.
     pub fn visit_runs(
         &self,
         vma: &Vma,

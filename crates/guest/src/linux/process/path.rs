@@ -61,7 +61,7 @@ impl<'k> Paths<'k> {
         Ok(self.name_and_fate(path)?.0)
     }
 
-    /// The same, and whether the file has lost that name.
+    /// Path of a file, and whether the file has lost that name.
     pub(super) fn name_and_fate(&self, path: PathGva) -> Result<(String, bool), LinuxError> {
         let first = self.dentry(path.dentry)?;
         let root = self.mnt_root(path.mount)?;

@@ -137,7 +137,7 @@ impl Sources<'_> {
     }
 }
 
-/// What an entry of the page tables that is not empty stands for.
+/// Meaning of a page-table entry that is not empty.
 fn push_part(
     space: &AddressSpace,
     part: Part,

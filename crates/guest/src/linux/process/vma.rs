@@ -13,7 +13,7 @@ pub struct Vma {
     pub start: Gva,
     /// First address after it.
     pub end: Gva,
-    /// What it allows and what it is.
+    /// Permissions and kind.
     pub flags: VmaFlags,
     /// Where in the file it begins; 0 if it is not of a file.
     pub offset_bytes: u64,
@@ -23,7 +23,7 @@ pub struct Vma {
     pub backing: Backing,
     /// Where the kernel has what it maps there: of `[vdso]`, if that is known.
     pub(super) image: Option<Gva>,
-    /// What `/proc/PID/maps` has in its last column: a path, also with
+    /// Last column of `/proc/PID/maps`: a path, also with
     /// ` (deleted)`, or `[heap]`, `[stack]`, `[vdso]`, `[anon:name]`, or nothing.
     pub name: String,
 }
@@ -61,7 +61,7 @@ pub enum Backing {
     Anonymous,
     /// A page of the file.
     File,
-    /// What the kernel or a device gives on first use: `[vdso]`, `[vvar]`.
+    /// Pages that the kernel or a device gives on first use: `[vdso]`, `[vvar]`.
     Kernel,
     /// Not known: the mapping was found in the page tables only.
     Unknown,

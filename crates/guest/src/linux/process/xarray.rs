@@ -95,7 +95,7 @@ impl CacheTree<'_> {
         }
     }
 
-    /// What an entry is. Trees whose nodes do not say their shift do not mark what
+    /// Kind of an entry. Trees whose nodes do not say their shift do not mark what
     /// leads to nodes either, but for the root: all above the lowest level is a node.
     fn child(&self, entry: u64, is_node: bool) -> Child {
         let low = entry & 3;

@@ -251,7 +251,7 @@ fn state_bits(kernel: &Kernel) -> Bits {
     if task.has("start_time.tv_sec") { Bits::Old } else { Bits::Unknown }
 }
 
-/// What `ps` shows: the effective ones.
+/// Effective user and group, as `ps` shows them.
 fn cred_fields(kernel: &Kernel) -> Option<CredFields<'_>> {
     let mut selection = Selection::of(kernel, "cred");
     let uid = selection.number("euid", 4).ok()?;

@@ -29,7 +29,7 @@ const FROZEN: u64 = 0x8000;
 const WAKING: u64 = 0x200;
 const NEW: u64 = 0x800;
 
-/// What bits mean: which of two a zombie has in `exit_state`, and which mean that a task
+/// Meaning of the bits: which of two a zombie has in `exit_state`, and which mean that a task
 /// is about to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bits {

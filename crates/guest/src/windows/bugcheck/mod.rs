@@ -2,7 +2,7 @@
 
 mod names;
 
-/// What is said of each parameter of a stop code; an empty text is of a reserved
+/// Meaning of each parameter of a stop code; an empty text is of a reserved
 /// one, or of one that depends on others.
 type Meanings = [&'static str; 4];
 

@@ -31,7 +31,7 @@ const STATEMENTS: [(usize, Member); 8] = [
     (kdbg_fields::PROCESS_PARENT, Member::InheritedFromUniqueProcessId),
     (kdbg_fields::PROCESS_ROOT, Member::DirectoryTableBase),
 ];
-/// The same in 4 bytes.
+/// The value in 4 bytes.
 const LONG_STATEMENTS: [(usize, Member); 2] = [
     (kdbg_fields::THREAD_STACK_LIMIT, Member::StackLimit),
     (kdbg_fields::THREAD_STACK_BASE, Member::StackBase),

@@ -111,7 +111,7 @@ impl Registers {
         self.other_msrs.iter().map(msr).collect()
     }
 
-    /// What CR0.PE and EFER.LMA say.
+    /// Mode by CR0.PE and EFER.LMA.
     pub(super) fn width(&self) -> Option<Width> {
         const LMA: u64 = 1 << 10;
         if self.is_in_real_mode() {

@@ -39,7 +39,7 @@ pub(crate) struct ConvertArgs {
     /// Replace OUT if it exists
     #[arg(long)]
     force: bool,
-    /// What the formats let their users choose.
+    /// Choices that the formats offer.
     #[command(flatten)]
     chosen: ChosenArgs,
 }

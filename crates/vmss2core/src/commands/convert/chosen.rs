@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use vmss2core_dump::{Choice, Owners, Takes, Value, choices};
 
-/// What was chosen, by the names of the choices.
+/// Chosen values, by the names of the choices.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ChosenArgs(pub(super) Vec<(&'static str, Value)>);
 

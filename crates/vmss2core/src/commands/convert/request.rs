@@ -1,4 +1,4 @@
-//! What a file to write is to be, the same for both grammars.
+//! A request for a file, the same for both grammars.
 
 use std::fmt;
 

@@ -46,7 +46,7 @@ impl Told<'_> {
         extract.into_iter().chain(self.written.summary.hints.iter().cloned()).collect()
     }
 
-    /// What is said of it, except which files are incomplete: to find that takes time.
+    /// Facts about it, except which files are incomplete: to find that takes time.
     pub(super) fn info(&self) -> CoreInfo {
         let task = self.process.task();
         let summary = &self.written.summary;

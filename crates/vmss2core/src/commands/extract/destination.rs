@@ -72,7 +72,7 @@ impl Destination {
         Ok(path)
     }
 
-    /// What happens to a file that is there already.
+    /// Rule for a file that is there already.
     pub(super) fn existing(&self, overwrite: bool) -> Existing {
         existing(overwrite, matches!(self, Self::File(_)))
     }

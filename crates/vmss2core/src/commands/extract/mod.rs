@@ -107,7 +107,7 @@ impl Extraction<'_> {
     }
 }
 
-/// What a file lacks.
+/// Problem: parts that a file lacks.
 fn missing(guest_path: &str, written: &FileSummary) -> Option<Problem> {
     let bytes = written.counts.unavailable();
     if bytes == 0 {

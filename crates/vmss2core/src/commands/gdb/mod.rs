@@ -127,7 +127,7 @@ fn warn(plan: &GdbPlan, address: &str) {
     }
 }
 
-/// What to type, and what is needed for it.
+/// Lines to type, and what is needed for them.
 fn announcement(plan: &GdbPlan, guest: &Guest, address: &str) -> Vec<String> {
     let facts = guest.facts();
     let vmlinux = plan.guest.files.vmlinux.as_deref();

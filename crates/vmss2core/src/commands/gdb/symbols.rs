@@ -21,7 +21,7 @@ fn kernel_file(facts: &Facts, given: Option<&std::path::Path>) -> Option<String>
     Some(debug_symbols(&banner.value, &release.value).vmlinux)
 }
 
-/// What to type, for each debugger; `address` as gdb takes it.
+/// Lines to type, for each debugger; `address` as gdb takes it.
 pub(super) fn lines(facts: &Facts, given: Option<&std::path::Path>, address: &str) -> Vec<String> {
     let file = kernel_file(facts, given).map(|file| shell_word(&file));
     let lldb_file = || facts.macos().is_some().then(|| "mach_kernel".to_owned());
@@ -41,7 +41,7 @@ pub(super) fn lines(facts: &Facts, given: Option<&std::path::Path>, address: &st
 /// Folder for the files that lldb wants, if the user has none.
 const SYSROOT: &str = "sysroot";
 
-/// The same for the one process that is served. lldb reads files only here, so
+/// Lines to type for the one process that is served. lldb reads files only here, so
 /// they have to be here.
 pub(super) fn of_process(plan: &GdbPlan, process: &Attached, address: &str) -> Vec<String> {
     let (pid, name) = (process.pid(), printable(&process.process().task().comm));
@@ -79,7 +79,7 @@ fn lldb_command(address: &str) -> String {
     }
 }
 
-/// What a script of ours begins with; only such a file is replaced.
+/// First line of a script of ours; only such a file is replaced.
 pub(super) const SCRIPT_MARK: &str = "# vmss2core: gdb -x THIS-FILE VMLINUX";
 
 /// A script that makes gdb connect.

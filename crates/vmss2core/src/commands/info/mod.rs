@@ -73,7 +73,7 @@ struct InfoPlan {
     show: Show,
 }
 
-/// What `info` shows.
+/// Forms of `info`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Show {
     Report(Style),

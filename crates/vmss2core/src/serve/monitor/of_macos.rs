@@ -3,7 +3,7 @@
 use super::Said;
 use crate::Guest;
 
-/// What a command says; `None` if it is not about a kernel, or this is no macOS.
+/// Refusal of a command; `None` if it is not about a kernel, or this is no macOS.
 pub(super) fn answer(guest: &Guest, name: &str) -> Option<Said> {
     guest.facts().macos()?;
     match name {

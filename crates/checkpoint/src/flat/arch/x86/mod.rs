@@ -1,4 +1,4 @@
-//! What x86 leaves in memory: page tables, and a BIOS' interrupt vectors.
+//! Traces of x86 in memory: page tables, and a BIOS' interrupt vectors.
 
 pub(in crate::flat) mod signs;
 pub(in crate::flat) mod tables;

@@ -72,7 +72,7 @@ impl Draft {
     }
 }
 
-/// What the tags of group `cpu` say, by processor; of two values the first.
+/// Values of the tags of group `cpu`, by processor; of two values the first.
 fn drafts(inventory: &Inventory, problems: &mut Problems) -> BTreeMap<u32, Draft> {
     let mut drafts: BTreeMap<u32, Draft> = BTreeMap::new();
     for item in inventory.group("cpu") {
@@ -92,7 +92,7 @@ fn drafts(inventory: &Inventory, problems: &mut Problems) -> BTreeMap<u32, Draft
 
 type Slot = fn(&mut Draft) -> &mut Option<u64>;
 
-/// What a tag holds, and where that goes.
+/// Content of a tag, and where it goes.
 fn meaning(item: &Item) -> Option<(&'static str, Slot)> {
     match (item.name.as_str(), item.indices.as_slice()) {
         ("halted", [_]) => Some(("the halt state", |draft| &mut draft.halted)),

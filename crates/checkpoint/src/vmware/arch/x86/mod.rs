@@ -43,7 +43,7 @@ impl StateArch for X86 {
         &x86::X86
     }
 
-    /// What no other is.
+    /// Any other tag.
     fn is_meant(&self, _: &Inventory) -> bool {
         true
     }

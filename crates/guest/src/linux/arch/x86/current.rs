@@ -1,4 +1,4 @@
-//! What a processor's registers tell of the task that it runs: where its own variables
+//! The task that a processor runs, by its registers: where its own variables
 //! are, and on which stacks it is or would be.
 
 use vmss2core_machine::{Privilege, Registers, x86};

@@ -73,7 +73,7 @@ fn entries<const N: usize>(memory: &PhysicalMemory, gpa: Gpa, len: usize) -> Opt
     Some(bytes.chunks_exact(N).map(|entry| target(little_endian(entry))).collect())
 }
 
-/// What an entry points at, 0 if nothing. The processor sets the accessed and
+/// Target of an entry, 0 if there is none. The processor sets the accessed and
 /// dirty bits of each copy on its own, so flags are not compared.
 fn target(entry: u64) -> u64 {
     if entry & PRESENT == 0 { 0 } else { entry & ADDRESS | PRESENT }

@@ -118,7 +118,7 @@ pub(in crate::linux) fn covered(space: &AddressSpace) -> u64 {
     most_used_distance(space, &half, half.range()).map_or(0, |(_, bytes)| bytes)
 }
 
-/// What most of a range is mapped at, if that can be a direct map, and how much it is.
+/// Start of the mapping of most of a range, if that can be a direct map, and how much it is.
 fn most_used_distance(
     space: &AddressSpace,
     half: &KernelHalf,
@@ -224,7 +224,7 @@ fn of_64_bit(space: AddressSpace) -> Option<Image> {
     at_kernel_map(space, how)
 }
 
-/// What could be the image in a 32-bit kernel's own page tables, given an
+/// Candidates for the image in a 32-bit kernel's own page tables, given an
 /// address in it.
 fn of_32_bit(space: &AddressSpace, inside: Gva) -> Vec<Image> {
     let Some(base) = direct_map(space) else { return Vec::new() };

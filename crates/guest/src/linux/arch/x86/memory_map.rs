@@ -58,7 +58,7 @@ pub(in crate::linux) fn vmemmap(mode: PagingMode) -> u64 {
     if mode == modes::FIVE_LEVEL { 0xffd4_0000_0000_0000 } else { 0xffff_ea00_0000_0000 }
 }
 
-/// What the address of a process's topmost page table is a multiple of.
+/// Alignment of a process's topmost page table.
 pub(in crate::linux) fn root_alignment(mode: PagingMode) -> u64 {
     if mode == modes::PAE { 32 } else { 4096 }
 }

@@ -1,4 +1,4 @@
-//! What Linux writes into page table entries that are not present.
+//! Page table entries that are not present, as Linux writes them.
 //!
 //! x86 (`arch/x86/include/asm/pgtable*.h`, `pgtable-invert.h`): bit 8 marks a page
 //! that is in memory but inaccessible (`PROT_NONE`, or sampled for NUMA balancing);
@@ -13,7 +13,7 @@ use vmss2core_mem::Gpa;
 
 const PROT_NONE: u64 = 1 << 8;
 
-/// What an entry that is neither present nor empty says.
+/// Meaning of an entry that is neither present nor empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::linux) enum Absent {
     /// The page lies in memory.

@@ -38,7 +38,7 @@ pub(super) struct TablePlace {
 
 /// The header of an ELF file of one class.
 pub(super) trait Class: FileHeader<Endian = LittleEndian> {
-    /// What its call frames look like.
+    /// Form of its call frames.
     const MACHINE: FrameMachine;
 
     /// This header with its section table elsewhere; `None` if that is too far.

@@ -74,7 +74,7 @@ pub enum SectionTable {
     Lost,
 }
 
-/// What was done about a file.
+/// Result of restoring a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Restored {
     table: SectionTable,

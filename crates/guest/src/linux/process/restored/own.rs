@@ -55,7 +55,7 @@ struct Section {
     file: Range<u64>,
 }
 
-/// What is served of the table.
+/// Part of the table that is served.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Repaired {
     pub(super) patches: Vec<Patch>,

@@ -49,7 +49,7 @@ impl FrameMachine {
         [1, factor, self.return_address]
     }
 
-    /// What says where the caller's registers are.
+    /// Rules that say where the caller's registers are.
     fn instructions(self) -> Vec<u8> {
         let mut code = vec![DW_CFA_def_cfa.0, self.stack_pointer, self.address_bytes];
         let place = self.nowhere();

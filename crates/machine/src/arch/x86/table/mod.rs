@@ -72,7 +72,7 @@ const USER_64: [&str; 27] = [
     "gs",
 ];
 
-/// The same for 32-bit programs.
+/// The table for 32-bit programs.
 const USER_32: [&str; 17] = [
     "ebx", "ecx", "edx", "esi", "edi", "ebp", "eax", "ds", "es", "fs", "gs", "orig_eax", "eip",
     "cs", "eflags", "esp", "ss",

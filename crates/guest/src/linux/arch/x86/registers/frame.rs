@@ -18,7 +18,7 @@ use crate::linux::{Kernel, LinuxError, Task};
 const CODE_64: u16 = 0x33;
 const CODE_COMPAT: u16 = 0x23;
 const DATA_64: u16 = 0x2b;
-/// The same of a 32-bit kernel, and what they were in 2.4.
+/// Registers in a frame of a 32-bit kernel, and what they were in 2.4.
 const CODE_32: [u64; 2] = [0x73, 0x23];
 const DATA_32: [u64; 2] = [0x7b, 0x2b];
 

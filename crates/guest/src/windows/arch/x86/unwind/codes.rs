@@ -33,7 +33,7 @@ enum Operation {
     Allocate(u64),
     SetFrame,
     Save(u8, u64),
-    /// What does not change what is followed: vector registers, epilogs.
+    /// Codes without effect on what is followed: vector registers, epilogs.
     Nothing,
     /// The processor pushed a frame; with an error code, if true.
     MachineFrame(bool),
