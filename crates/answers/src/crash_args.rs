@@ -6,7 +6,7 @@ use serde::Serialize;
 use vmss2core_guest::LinuxFacts;
 use vmss2core_mem::text::shell_path;
 
-use crate::info::{Hex, signed_hex};
+use crate::info::Hex;
 use crate::next::{CommandLine, Step, Steps};
 use crate::page::{Answer, Page};
 
@@ -43,7 +43,10 @@ impl CrashArgsReport {
             release: linux.release.as_ref().map(|release| release.value.clone()),
             build_id: info.and_then(|info| info.get("BUILD-ID")).map(str::to_owned),
             kaslr: linux.kaslr_offset.as_ref().map(|slide| Hex(slide.value)),
-            phys_base: linux.phys_base.as_ref().map(|base| signed_hex(base.value)),
+            phys_base: linux
+                .phys_base
+                .as_ref()
+                .map(|base| vmss2core_mem::text::signed_hex(base.value)),
             steps: Steps::new(Some(linux), inputs, line).debuggers(linux, vmlinux.as_deref()),
         }
     }

@@ -533,7 +533,10 @@ fn linux_info(linux: &LinuxFacts) -> LinuxInfo {
         bits: if linux.is_64_bit { 64 } else { 32 },
         image: linux.text.as_ref().map(|text| known_as(text, kernel_image)),
         kaslr_offset: linux.kaslr_offset.as_ref().map(|slide| known_as(slide, |slide| Hex(*slide))),
-        phys_base: linux.phys_base.as_ref().map(|base| known_as(base, |base| signed_hex(*base))),
+        phys_base: linux
+            .phys_base
+            .as_ref()
+            .map(|base| known_as(base, |base| vmss2core_mem::text::signed_hex(*base))),
         direct_map: linux.direct_map.as_ref().map(|map| known_as(map, |map| Hex(map.0))),
         page_tables: linux
             .kernel_root
@@ -581,10 +584,4 @@ pub(crate) fn known_as<T, U>(found: &Found<T>, value: impl FnOnce(&T) -> U) -> K
 
 fn root_address(root: Root) -> Hex {
     Hex(root.0.0)
-}
-
-/// A number that may be negative, in the one form that JSON and text have.
-pub(crate) fn signed_hex(value: i64) -> String {
-    let sign = if value < 0 { "-" } else { "" };
-    format!("{sign}{:#x}", value.unsigned_abs())
 }

@@ -82,7 +82,7 @@ pub struct ModuleUse {
     pub used_by: Option<Vec<String>>,
     /// It cannot be removed.
     pub permanent: bool,
-    /// State: `Live`, `Loading` or `Unloading`.
+    /// State: `Live`, `Loading`, `Unloading` or `Unformed`.
     pub state: &'static str,
     /// Where its section `.text` begins: what `add-symbol-file` asks for.
     #[serde(skip_serializing_if = "Option::is_none")]

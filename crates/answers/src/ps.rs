@@ -105,7 +105,7 @@ pub struct TaskInfo {
 /// How many there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
-    /// Processes, without those of a kernel that tells its threads apart.
+    /// Processes, without threads of the kernel where the guest tells those apart.
     pub processes: usize,
     /// Their threads.
     pub threads: usize,
@@ -192,6 +192,11 @@ impl PsReport {
 
     /// A date, or seconds after boot.
     fn start(&self, task: &TaskInfo) -> String {
+        let is_known = task.start_unix.is_some() || task.start_ns.is_some();
+        // Threads of Windows have none of their own here.
+        if !task.is_process && !is_known {
+            return String::new();
+        }
         if self.has_dates() {
             let date = task.start_unix.and_then(utc_time);
             return date.map_or_else(|| "?".to_owned(), |date| date.replace(" UTC", ""));

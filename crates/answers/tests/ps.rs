@@ -237,7 +237,7 @@ fn processes_that_are_no_threads_are_listed_besides_them() {
     let lines = text(&threads);
     assert_eq!(
         lines.lines().nth(3).unwrap(),
-        ">     308     312       ? running           3   4 ?                   {smss.exe} began at \
+        ">     308     312       ? running           3   4                     {smss.exe} began at \
          0x7ff600001000"
     );
     let tree = text(&PsReport::new(&tasks, Listed { threads: false, tree: true }));

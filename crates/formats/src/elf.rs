@@ -10,7 +10,6 @@ pub const ET_DYN: u16 = 3;
 pub const ET_CORE: u16 = 4;
 pub const EM_386: u16 = 3;
 pub const EM_X86_64: u16 = 62;
-pub const EM_AARCH64: u16 = 183;
 pub const ELFCLASS32: u8 = 1;
 pub const ELFCLASS64: u8 = 2;
 pub const ELFDATA2LSB: u8 = 1;

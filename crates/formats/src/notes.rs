@@ -24,8 +24,6 @@ pub const NT_SIGINFO: u32 = 0x5349_4749;
 pub const NT_FILE: u32 = 0x4649_4c45;
 /// Type of the notes whose name alone says what they are.
 pub const NT_NAMED: u32 = 0;
-/// Of [`GNU`].
-pub const NT_GNU_BUILD_ID: u32 = 3;
 
 /// `Elf64_Nhdr`, the same for both classes.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]

@@ -24,7 +24,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The facts of a guest of which this is known.
+    /// Facts that consist of one boot and how it was recognised.
     pub fn of(boot: impl Boot, how: &str) -> Self {
         let boot: Arc<dyn Boot> = Arc::new(boot);
         Self { boot: Some(Found::new(boot, how)), ..Self::default() }

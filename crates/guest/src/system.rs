@@ -103,7 +103,7 @@ pub trait Boot: Any + Debug + Send + Sync {
         Vec::new()
     }
 
-    /// Facts to tell of it on a page that has no part for this system.
+    /// Facts for `info`, for a system that has no part of its own there.
     fn told(&self) -> Vec<Told> {
         Vec::new()
     }
@@ -189,7 +189,7 @@ fn no_cpu(cpu: u32, known: &[u32]) -> String {
         [] => format!("which vCPU is CPU {cpu} of the guest is not known"),
         known => {
             let known = known.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-            format!("no vCPU is CPU {cpu} of the guest, but CPU {known}")
+            format!("the guest has no CPU {cpu}, as far as is known; known are CPU {known}")
         }
     }
 }

@@ -9,7 +9,7 @@ use std::str::FromStr;
 pub enum Which {
     /// A number.
     Number(u32),
-    /// A name: all processes that are called so are meant.
+    /// A name. Questions about one process refuse a name that several have.
     Name(String),
 }
 

@@ -1,5 +1,6 @@
 //! Numbers and words as people and shells write them.
 
+use std::fmt::Write;
 use std::path::Path;
 
 use thiserror::Error;
@@ -58,6 +59,56 @@ pub fn shell_path(path: &Path) -> String {
     shell_word(&path.to_string_lossy())
 }
 
+/// A number that may be negative, in hexadecimal with its sign.
+///
+/// ```
+/// assert_eq!(vmss2core_mem::text::signed_hex(-0x1000), "-0x1000");
+/// ```
+pub fn signed_hex(value: i64) -> String {
+    let sign = if value < 0 { "-" } else { "" };
+    format!("{sign}{:#x}", value.unsigned_abs())
+}
+
+/// Whether a terminal or a reader would be misled by this character: control
+/// codes (escape sequences start with one), and the invisible marks that
+/// reorder or hide text.
+pub fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+        )
+}
+
+/// The string with everything that a terminal would obey written as an escape.
+///
+/// ```
+/// assert_eq!(vmss2core_mem::text::printable("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
+/// ```
+pub fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => safe.push_str("\\n"),
+            '\t' => safe.push_str("\\t"),
+            '\r' => safe.push_str("\\r"),
+            c if is_unsafe(c) => {
+                // Writing to a String cannot fail.
+                let _ = write!(safe, "\\u{{{:x}}}", u32::from(c));
+            }
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,5 +135,20 @@ mod tests {
         assert_eq!(shell_word("Büro"), "'Büro'");
         assert_eq!(shell_word(""), "''");
         assert_eq!(shell_path(Path::new("my vm/it's")), r"'my vm/it'\''s'");
+    }
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_gets_through() {
+        let hostile = "x\u{1b}]0;t\u{7}\u{9b}31m\u{7f}\r\n\u{202e}gnp.exe\u{200b}";
+        let safe = printable(hostile);
+        assert!(!safe.chars().any(is_unsafe), "{safe}");
+        assert_eq!(safe, "x\\u{1b}]0;t\\u{7}\\u{9b}31m\\u{7f}\\r\\n\\u{202e}gnp.exe\\u{200b}");
+    }
+
+    #[test]
+    fn ordinary_text_stays_as_it_is() {
+        for text in ["Linux version 6.1.0-28-amd64", "Büro ☃", "a\\b"] {
+            assert_eq!(printable(text), text);
+        }
     }
 }

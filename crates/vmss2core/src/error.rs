@@ -18,6 +18,9 @@ pub enum Error {
     /// The guest cannot answer.
     #[error(transparent)]
     Ask(#[from] AskError),
+    /// Nobody knows whom to ask.
+    #[error("no operating system was recognised in the guest")]
+    NoSystem,
     /// A file could not be written.
     #[error(transparent)]
     Write(#[from] DumpError),

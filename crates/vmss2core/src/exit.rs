@@ -131,6 +131,7 @@ fn advice_for(error: &vmss2core::Error) -> Option<&'static str> {
         vmss2core::Error::NoSymbols => {
             Some("give --system-map FILE or --vmlinux FILE of this kernel")
         }
+        vmss2core::Error::NoSystem => Some("vmss2core info says what was looked for"),
         vmss2core::Error::NoTask(_) => Some("vmss2core ps lists all"),
         vmss2core::Error::Ask(AskError::NoCpu { known, .. }) if known.is_empty() => {
             Some("bt without --cpu shows all")
@@ -160,10 +161,11 @@ fn advice_for_server(error: &ServerError) -> Option<&'static str> {
     matches!(error, ServerError::NoUnixSockets).then_some("use --port")
 }
 
-/// An error of the library as a sentence, with what the user may type.
+/// An error of the library as a sentence, with what the user of a debugger may type.
 pub(crate) fn explained(error: &vmss2core::Error) -> String {
     let advice = advice_for(error).map_or_else(String::new, |advice| format!("; {advice}"));
-    format!("{}{advice}", error.in_full())
+    // The list is at hand there under another name.
+    format!("{}{}", error.in_full(), advice.replace("vmss2core ps", "monitor ps"))
 }
 
 /// Prints what clap has to say: help and version on stdout, the rest on stderr.

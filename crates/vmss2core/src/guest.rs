@@ -7,7 +7,7 @@ use vmss2core_answers::{CommandLine, plain_line};
 use vmss2core_checkpoint::{Inventory, OpenOptions, Opened};
 use vmss2core_dump::process::{ProcessCore, ProcessOptions, ProcessSummary};
 use vmss2core_dump::{Chosen, Existing, Job, Observer, Silent, Summary, Value};
-use vmss2core_guest::linux::{BetterSources, GivenFiles, LinuxError, RegisterFinder};
+use vmss2core_guest::linux::{BetterSources, GivenFiles, RegisterFinder};
 use vmss2core_guest::{Facts, Now, Which, linux, windows};
 use vmss2core_machine::Checkpoint;
 use vmss2core_mem::{Problem, Severity};
@@ -123,7 +123,7 @@ impl Guest {
         if let Some(now) = self.0.now.get() {
             return Ok(now.as_ref());
         }
-        let boot = self.0.facts.boot.as_ref().ok_or(LinuxError::NotLinux)?;
+        let boot = self.0.facts.boot.as_ref().ok_or(Error::NoSystem)?;
         let now = boot.value.clone().now(self.checkpoint(), &self.0.facts, &self.0.given)?;
         Ok(self.0.now.get_or_init(|| now).as_ref())
     }
@@ -131,10 +131,10 @@ impl Guest {
     /// Its system, to be asked and to be kept.
     pub(crate) fn shared_now(&self) -> Result<Arc<dyn Now>, Error> {
         self.now()?;
-        self.0.now.get().cloned().ok_or_else(|| LinuxError::NotLinux.into())
+        self.0.now.get().cloned().ok_or(Error::NoSystem)
     }
 
-    /// Its kernel if that is a Linux.
+    /// Its kernel, if the guest is Linux.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -153,7 +153,7 @@ impl Guest {
         self.now()?.as_kernel().ok_or_else(|| self.not_offered())
     }
 
-    /// Its kernel if that is a Windows.
+    /// Its kernel, if the guest is Windows.
     pub fn windows(&self) -> Option<&windows::Kernel> {
         self.0.facts.windows()?;
         self.now().ok()?.as_kernel()
@@ -200,7 +200,7 @@ impl Guest {
         Ok(format.write(&self.job(path, Existing::Stays, &chosen, &Silent))?)
     }
 
-    /// Writes the core of a process of a Linux, as that would have written it.
+    /// Writes the core of a process of a Linux guest, as its kernel would have done.
     pub fn write_process(
         &self,
         which: impl Into<Which>,

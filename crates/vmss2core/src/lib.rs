@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use vmss2core::answers::{Forms, ModuleList};
-//! use vmss2core::{Guest, Listed, Processes};
+//! use vmss2core::{Guest, Listed};
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let fixture = vmss2core_lab::windows::fixture("crashed").unwrap();
@@ -17,9 +17,7 @@
 //! let guest = Guest::open([vm])?;
 //!
 //! let ps = guest.ps(Listed::default())?;
-//! if let Processes::Windows(list) = &ps.answer {
-//!     assert!(list.processes.iter().any(|process| process.name == "System"));
-//! }
+//! assert!(ps.answer.tasks.iter().any(|task| task.name == "System"));
 //! let mut text = Vec::new();
 //! guest.modules(ModuleList::Table)?.answer.write_text(&mut text)?;
 //! assert!(String::from_utf8(text)?.contains("ntoskrnl.exe"));

@@ -103,6 +103,25 @@ fn same_as_in_drgn_by_frame_pointers(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whatever `bt` and `ps` call a task can be asked for: idle tasks, which all have number 0, and
+/// threads of the kernel by the name that `ps` in the guest shows.
+#[test]
+fn what_is_listed_can_be_asked_for() -> Result<()> {
+    let guest = guests::guest("linux-6.1")?;
+    let all = bt(&guest, &["--all"])?;
+    let of_idle = |stack: &&Value| stack["task"]["pid"] == 0;
+    let idle: Vec<&Value> = all.iter().filter(of_idle).collect();
+    let asked = bt(&guest, &["--pid", "0"])?;
+    ensure!(idle.len() == 2 && asked.iter().collect::<Vec<_>>() == idle, "{asked:#?}");
+    let one = bt(&guest, &["--pid", "swapper/1"])?;
+    ensure!(one.len() == 1 && one[0]["task"]["comm"] == "swapper/1", "{one:#?}");
+    let long = all.iter().find_map(|stack| stack["task"]["name"].as_str());
+    let long = long.context("no task has a longer name")?;
+    let named = bt(&guest, &["--pid", long])?;
+    ensure!(!named.is_empty() && named.iter().all(|one| one["task"]["name"] == long), "{named:#?}");
+    Ok(())
+}
+
 fn forget_callers_of_assembler(stack: &mut Value) -> Result<()> {
     let callers = stacks::callers_without_frames(stack)?;
     let frames = stack["frames"].as_array_mut().context("no frames")?;

@@ -96,7 +96,7 @@ pub(crate) fn write_sparse(
 /// Whether all of `bytes` are zero; written so that it compiles to wide loads.
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<16>();
-    words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|b| *b == 0)
+    words.iter().all(|word| u128::from_le_bytes(*word) == 0) && rest.iter().all(|b| *b == 0)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use vmss2core_gdb::description::Description;
 use vmss2core_gdb::{Attach, FileError, GuestFile, GuestFiles, Inferior, SystemTable, Target};
 use vmss2core_guest::linux::{Kernel, NoProcess, RegisterFinder, Task, process_meant};
+use vmss2core_mem::text::printable;
 use vmss2core_mem::{PhysicalMemory, Setting};
 
 mod attached;
@@ -199,7 +200,7 @@ fn choose(tasks: &[Task], pid: u32) -> Result<&Task, String> {
         Ok(task) => return Ok(task),
         Err(refused) => refused,
     };
-    let name = refused.task().map(|task| task.comm.as_str()).unwrap_or_default();
+    let name = refused.task().map(|task| printable(&task.comm)).unwrap_or_default();
     Err(match refused {
         NoProcess::Unknown => format!(
             "the guest has no process {pid}: \"info os processes\" or \"monitor ps\" lists them"

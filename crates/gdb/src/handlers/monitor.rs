@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use vmss2core_mem::text::printable;
+
 use super::Family;
 use crate::parse;
 use crate::reply::{EINVAL, Reply};
@@ -121,10 +123,10 @@ fn problems(session: &Session) -> String {
     let mut text = String::new();
     for problem in of_selected.unwrap_or_default() {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{problem}");
+        let _ = writeln!(text, "{}", printable(&problem));
     }
     if let Some(why) = &session.refusal {
-        let _ = writeln!(text, "refused: {why}");
+        let _ = writeln!(text, "refused: {}", printable(why));
     }
     if text.is_empty() { "none\n".to_owned() } else { text }
 }

@@ -153,17 +153,28 @@ fn stacks(kernel: &Kernel, of: &StacksOf) -> Result<Stacks, AskError> {
         StacksOf::All => add_tasks(kernel, tasks, |_| true, &mut found),
         StacksOf::Process(which) => {
             let pids = processes_asked_for(tasks, which);
-            if pids.is_empty() {
+            let is_wanted =
+                |task: &Task| pids.contains(&task.pid) || is_idle_asked_for(task, which);
+            if !tasks.iter().any(is_wanted) {
                 return Err(AskError::NoProcess(which.clone()));
             }
             let is_asked_for = |task: &&Task| *which == Which::Number(task.tid);
             let asked_for = tasks.iter().find(is_asked_for);
             let said = asked_for.and_then(thread_of_process);
             found.problems.extend(said.map(Problem::note));
-            add_tasks(kernel, tasks, |task| pids.contains(&task.pid), &mut found);
+            add_tasks(kernel, tasks, is_wanted, &mut found);
         }
     }
     Ok(found)
+}
+
+/// The idle tasks are no process, but each has a stack: all have number 0, and a name each.
+fn is_idle_asked_for(task: &Task, which: &Which) -> bool {
+    task.pid == 0
+        && match which {
+            Which::Number(number) => *number == 0,
+            Which::Name(name) => task.is_called(name),
+        }
 }
 
 /// A CPU of the guest may have no vCPU whose number of it is known.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use vmss2core_machine::Checkpoint;
 use vmss2core_machine::paging::{PagingMode, Root};
+use vmss2core_mem::text::signed_hex;
 use vmss2core_mem::{Found, Problem};
 
 use super::{BetterSources, GivenFiles, Kernel, LinuxFacts, discovery, extent};
@@ -78,7 +79,7 @@ impl Boot for LinuxFacts {
         let lines = [
             Told::of("_text", self.text.as_ref(), |text| text.start.to_string()),
             Told::of("offset", self.kaslr_offset.as_ref(), |offset| format!("{offset:#x}")),
-            Told::of("phys_base", self.phys_base.as_ref(), |base| format!("{base:#x}")),
+            Told::of("phys_base", self.phys_base.as_ref(), |base| signed_hex(*base)),
         ];
         lines.into_iter().flatten().collect()
     }

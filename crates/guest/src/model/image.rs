@@ -74,7 +74,7 @@ pub struct ImageUse {
     pub used_by: Option<Vec<String>>,
     /// It cannot be removed.
     pub is_permanent: bool,
-    /// State: `Live`, `Loading` or `Unloading`.
+    /// State: `Live`, `Loading`, `Unloading` or `Unformed`.
     pub state: &'static str,
     /// Where its section `.text` begins: what `add-symbol-file` asks for.
     pub text: Option<Gva>,

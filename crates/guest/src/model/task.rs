@@ -59,7 +59,8 @@ pub struct Task {
     pub started: Started,
     /// When it ended, in seconds since 1970.
     pub ended_unix: Option<u64>,
-    /// The processor that it ran on last, as the guest numbers them.
+    /// The processor that it runs on or, if the guest keeps that, ran on last, as the guest
+    /// numbers them.
     pub cpu: Option<u32>,
     /// The vCPU that runs it in this moment.
     pub on_vcpu: Option<u32>,

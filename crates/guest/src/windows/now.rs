@@ -74,13 +74,12 @@ impl Kernel {
 
 fn listed_process(process: &Process) -> Task {
     let time = |time: Option<u64>| time.filter(|time| *time != 0).and_then(unix_time);
-    let full_name = process.full_name();
     Task {
         kind: TaskKind::Process,
         pid: process.pid,
         parent: process.parent,
-        name: full_name.to_owned(),
-        short_name: (full_name != process.name).then(|| process.name.clone()),
+        name: process.full_name().to_owned(),
+        short_name: long_name(process).map(|_| process.name.clone()),
         path: process.path.clone(),
         started: Started { since_boot_ns: None, unix: time(process.created) },
         ended_unix: time(process.exited),
@@ -89,6 +88,12 @@ fn listed_process(process: &Process) -> Task {
         environment: process.peb,
         ..Task::default()
     }
+}
+
+/// The whole name, if the one in its structure is cut.
+fn long_name(process: &Process) -> Option<String> {
+    let name = process.full_name();
+    (name != process.name).then(|| name.to_owned())
 }
 
 fn state(thread: &Thread) -> Option<String> {
@@ -114,7 +119,13 @@ fn stacks(kernel: &Kernel, of: &StacksOf) -> Result<Stacks, AskError> {
                 found.add(of_cpu(kernel, processes, cpu.number));
             }
         }
-        StacksOf::Processor(cpu) => found.stacks.push(of_cpu(kernel, processes, *cpu)?),
+        StacksOf::Processor(cpu) => {
+            let known: Vec<u32> = kernel.windows().cpus.iter().map(|cpu| cpu.number).collect();
+            if !known.contains(cpu) {
+                return Err(AskError::NoCpu { cpu: *cpu, known });
+            }
+            found.stacks.push(of_cpu(kernel, processes, *cpu)?);
+        }
         StacksOf::All => add_threads(kernel, processes.iter(), &mut found),
         StacksOf::Process(which) => {
             let wanted = processes.iter().filter(|process| is_asked_for(process, which));
@@ -140,7 +151,10 @@ fn is_asked_for(process: &Process, which: &Which) -> bool {
             let number = u64::from(*number);
             process.pid == number || process.threads.iter().any(|thread| thread.tid == Some(number))
         }
-        Which::Name(name) => process.full_name().eq_ignore_ascii_case(name),
+        Which::Name(name) => {
+            let names = [process.full_name(), process.name.as_str()];
+            names.into_iter().any(|one| one.eq_ignore_ascii_case(name))
+        }
     }
 }
 
@@ -189,8 +203,8 @@ fn stack(
         owner: running.map(|(process, thread)| StackOwner {
             pid: process.pid,
             tid: thread.tid,
-            name: process.full_name().to_owned(),
-            long_name: None,
+            name: process.name.clone(),
+            long_name: long_name(process),
             state: state(thread),
             address: thread.gva,
         }),

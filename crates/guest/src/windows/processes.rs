@@ -55,13 +55,6 @@ impl Process {
         let file = self.path.as_deref().and_then(|path| path.rsplit('\\').next());
         file.filter(|file| !file.is_empty()).unwrap_or(&self.name)
     }
-
-    /// Windows' numbers of the processors that run a thread of it.
-    pub fn running_on(&self) -> Vec<u32> {
-        let mut cpus: Vec<u32> = self.threads.iter().filter_map(|thread| thread.cpu).collect();
-        cpus.sort_unstable();
-        cpus
-    }
 }
 
 /// A thread. What could not be read is `None`.

@@ -55,7 +55,7 @@ impl Plan for ModulesPlan {
             let said = guest.modules(self.list)?;
             output::answer(&said.answer, self.style)?;
             if !said.answer.how.is_empty() {
-                output::talk(&format!("vmss2core: {}", said.answer.how));
+                output::talk(&format!("vmss2core: found by {}", said.answer.how));
             }
             Ok(said.problems)
         })

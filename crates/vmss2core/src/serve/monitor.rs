@@ -6,7 +6,7 @@ mod offsets;
 use std::fmt::Write;
 use std::sync::OnceLock;
 
-use vmss2core_answers::{Forms, Listed, ModuleList, TimeStyle};
+use vmss2core_answers::{Forms, Listed, ModuleList, TimeStyle, printable};
 use vmss2core_gdb::{MonitorCommand, Selected};
 use vmss2core_guest::linux::Kernel as Linux;
 use vmss2core_guest::model::StacksOf;
@@ -248,7 +248,19 @@ fn with_problems(said: &Answered<impl Forms>) -> Said {
 fn followed_by(mut text: String, problems: &[Problem]) -> String {
     for problem in problems {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{problem}");
+        let _ = writeln!(text, "{}", printable(&problem.to_string()));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_a_guest_move_no_cursor() {
+        let note = Problem::note("97 (m\x1b[31m\nabc) is a thread of process 92");
+        let said = followed_by("a\n".to_owned(), &[note]);
+        assert_eq!(said, "a\nnote: 97 (m\\u{1b}[31m\\nabc) is a thread of process 92\n");
+    }
 }

@@ -122,12 +122,6 @@ impl VmaFlags {
     pub const IO: Self = Self(0x4000);
     /// Private and writable, or once was: `mprotect` does not take it back (`VM_ACCOUNT`).
     pub const ACCOUNT: Self = Self(0x10_0000);
-    /// Pages of hugetlbfs.
-    pub const HUGE_TLB: Self = Self(0x40_0000);
-    /// Not for core dumps (`madvise(MADV_DONTDUMP)`, `[vvar]`).
-    pub const DONT_DUMP: Self = Self(0x400_0000);
-    /// Both page frames and pages.
-    pub const MIXED_MAP: Self = Self(0x1000_0000);
 
     /// Whether all of these bits are set.
     pub fn contains(self, bits: Self) -> bool {

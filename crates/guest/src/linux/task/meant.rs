@@ -49,7 +49,7 @@ pub fn processes_asked_for(tasks: &[Task], which: &Which) -> Vec<u32> {
     let is_meant = |task: &&Task| match which {
         Which::Number(number) => task.tid == *number && task.tid != 0,
         // The idle tasks share a number but are no process.
-        Which::Name(name) => task.is_leader() && task.comm == *name && task.pid != 0,
+        Which::Name(name) => task.is_leader() && task.is_called(name) && task.pid != 0,
     };
     tasks.iter().filter(is_meant).map(|task| task.pid).collect()
 }

@@ -82,6 +82,11 @@ impl Task {
         self.long_name.as_deref().unwrap_or(&self.comm)
     }
 
+    /// Whether a name means it: the one in its structure, or the one that `ps` shows.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.comm == name || self.name() == name
+    }
+
     /// The first thread of its process, whose number is that of the process.
     pub fn is_leader(&self) -> bool {
         self.tid == self.pid

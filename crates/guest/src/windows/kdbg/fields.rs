@@ -23,8 +23,6 @@ pub const FLAGS: usize = 0x36;
 pub const MODULE_LIST: usize = 0x48;
 /// `PsActiveProcessHead`.
 pub const PROCESS_HEAD: usize = 0x50;
-/// `PspCidTable`.
-pub const CID_TABLE: usize = 0x58;
 /// `KiBugcheckData`: code and parameters of a bugcheck.
 pub const BUGCHECK_DATA: usize = 0x88;
 /// `MmPfnDatabase`.
@@ -39,8 +37,6 @@ pub const PROCESSOR_BLOCK: usize = 0x218;
 pub const UNLOADED_DRIVERS: usize = 0x220;
 /// `MmLastUnloadedDriver`.
 pub const LAST_UNLOADED_DRIVER: usize = 0x228;
-/// `CmNtCSDVersion`.
-pub const CSD_VERSION: usize = 0x268;
 /// `MmPhysicalMemoryBlock`.
 pub const PHYSICAL_MEMORY_BLOCK: usize = 0x270;
 /// `OffsetKThreadTeb`, a `u16`.
@@ -61,26 +57,12 @@ pub const PROCESS_PEB: usize = 0x2aa;
 pub const PROCESS_PARENT: usize = 0x2ac;
 /// `OffsetEprocessDirectoryTableBase`, a `u16`.
 pub const PROCESS_ROOT: usize = 0x2ae;
-/// `SizePrcb`, a `u16`.
-pub const PRCB_SIZE: usize = 0x2b0;
 /// `OffsetPrcbCurrentThread`, a `u16`.
 pub const PRCB_CURRENT_THREAD: usize = 0x2b4;
-/// `OffsetPrcbMhz`, a `u16`.
-pub const PRCB_MHZ: usize = 0x2b6;
 /// `OffsetPrcbProcStateContext`, a `u16`: the `CONTEXT` in the `KPRCB`.
 pub const PRCB_STATE_CONTEXT: usize = 0x2bc;
-/// `OffsetPrcbNumber`, a `u16`.
-pub const PRCB_NUMBER: usize = 0x2be;
 /// `SizeEThread`, a `u16`.
 pub const THREAD_SIZE: usize = 0x2c0;
-/// `SizePcr`, a `u16`.
-pub const PCR_SIZE: usize = 0x2e0;
-/// `OffsetPcrSelfPcr`, a `u16`.
-pub const PCR_SELF: usize = 0x2e2;
-/// `OffsetPcrCurrentPrcb`, a `u16`.
-pub const PCR_CURRENT_PRCB: usize = 0x2e4;
-/// `OffsetPcrContainedPrcb`, a `u16`.
-pub const PCR_CONTAINED_PRCB: usize = 0x2e6;
 /// `OffsetPrcbProcStateSpecialReg`, a `u16`.
 pub const PRCB_SPECIAL_REGISTERS: usize = 0x2f2;
 /// `OffsetPrcbContext`, a `u16`: the pointer to the `CONTEXT` of a crash.
@@ -89,10 +71,6 @@ pub const PRCB_CONTEXT: usize = 0x338;
 pub const THREAD_STACK_LIMIT: usize = 0x340;
 /// `OffsetKThreadStackBase`, a `u32`.
 pub const THREAD_STACK_BASE: usize = 0x344;
-/// `OffsetPrcbIdleThread`, a `u16`.
-pub const PRCB_IDLE_THREAD: usize = 0x350;
-/// `PteBase`, the value.
-pub const PTE_BASE: usize = 0x360;
 
 impl Kdbg {
     /// The 8 bytes at an offset of the decoded block; `None` after its end.

@@ -89,7 +89,7 @@ fn by_name<'t>(
     problems: &mut Vec<Problem>,
 ) -> anyhow::Result<Vec<Chosen<'t>>> {
     let (mut found, mut refusals) = (Vec::new(), Vec::new());
-    for leader in tasks.iter().filter(|task| task.is_leader() && task.comm == name) {
+    for leader in tasks.iter().filter(|task| task.is_leader() && task.is_called(name)) {
         match process_meant(tasks, leader.tid) {
             Ok(task) => found.push(Chosen { number: leader.tid, task }),
             // An idle task is none that a user means.
