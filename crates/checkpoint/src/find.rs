@@ -171,7 +171,7 @@ impl File {
     }
 }
 
-/// That files with the name of the memory file `name` cannot be read, which may hold
+/// Problem: files with the name of the memory file `name` cannot be read, which may hold
 /// the registers.
 fn unreadable_namesakes(folder: &Folder, name: &str) -> Vec<Problem> {
     let memory = Place { folder, name: name.to_owned() };

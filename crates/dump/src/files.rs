@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use vmss2core_guest::Facts;
 use vmss2core_guest::linux::{Content, Counts, MappedFile, PatchBytes, Process, SectionTable};
 
-use crate::engine::{self, Extent, Layout, Literal};
+use crate::engine::{self, Extent, FileLayout, Literal};
 use crate::views::{Made, MadePages};
 use crate::{Chosen, DumpError, Existing, Job, Observer};
 
@@ -39,7 +39,7 @@ pub fn write(
     observer: &dyn Observer,
 ) -> Result<FileSummary, DumpError> {
     let mut summary = FileSummary { path: path.to_owned(), ..FileSummary::default() };
-    let (mut layout, mut made) = (Layout::default(), Vec::new());
+    let (mut layout, mut made) = (FileLayout::default(), Vec::new());
     let restored = process
         .restored_file(file)
         .map_err(|source| DumpError::UnknownLength { path: path.to_owned(), source })?;

@@ -39,7 +39,7 @@ pub use output::Existing;
 ///    come from in the module's first line); a folder `src/NAME/` here with the plan in
 ///    `mod.rs`. What of a guest goes into it comes from `views`, the parts of ELF
 ///    cores from `elf_core`; formats do not know each other. Never open or write a
-///    file: fill an `engine::Layout` with header bytes and extents of guest memory,
+///    file: fill an `engine::FileLayout` with header bytes and extents of guest memory,
 ///    and let `engine::write` do the rest; or, if memory does not go into the file as
 ///    it is, write through an `output::Output`. What cannot be expressed becomes a
 ///    `Problem` of the summary, how to open the file a hint. What the user may choose

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use vmss2core_mem::{Gpa, PhysicalMemory, Problem};
 
-use crate::engine::{self, Extent, Layout};
+use crate::engine::{self, Extent, FileLayout};
 use crate::{DumpError, DumpFormat, Job, Summary};
 
 /// Flat physical image.
@@ -34,7 +34,7 @@ impl DumpFormat for RawImage {
     }
 }
 
-fn layout(memory: &PhysicalMemory) -> Result<Layout, DumpError> {
+fn layout(memory: &PhysicalMemory) -> Result<FileLayout, DumpError> {
     let extents: Vec<Extent> = memory
         .ranges()
         .iter()
@@ -47,7 +47,7 @@ fn layout(memory: &PhysicalMemory) -> Result<Layout, DumpError> {
     if extents.is_empty() {
         return Err(DumpError::NoMemory { why: "the checkpoint holds none".to_owned() });
     }
-    Ok(Layout { extents, len_bytes: memory.end().0, ..Layout::default() })
+    Ok(FileLayout { extents, len_bytes: memory.end().0, ..FileLayout::default() })
 }
 
 fn holes(ranges: &[Range<u64>]) -> Vec<Problem> {

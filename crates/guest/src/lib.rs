@@ -45,7 +45,7 @@ pub fn analyse_with(checkpoint: &Checkpoint, options: &windows::Options) -> Fact
     facts
 }
 
-/// That part of the memory could not be read, if that has happened.
+/// Problem: part of the memory could not be read, if that has happened.
 pub fn unreadable(checkpoint: &Checkpoint) -> Option<Problem> {
     let failure = checkpoint.memory.failure()?;
     Some(Problem::incomplete(format!("{failure}; what lies there is missing from every answer")))

@@ -92,14 +92,14 @@ pub trait Boot: Any + Debug + Send + Sync {
         files: &GivenFiles,
     ) -> Result<Arc<dyn Now>, AskError>;
 
-    /// That the kernel counts more memory than the checkpoint holds. Memory that was cut off
+    /// Problem: the kernel counts more memory than the checkpoint holds. Memory that was cut off
     /// while it was copied lacks its end; the state file need not tell, but the kernel does.
     fn missing_memory(&self, _checkpoint: &Checkpoint, _facts: &Facts) -> Option<Problem> {
         None
     }
 
     /// Where its kernel lies, in lines; empty if that is not known.
-    fn place(&self) -> Vec<Told> {
+    fn location(&self) -> Vec<Told> {
         Vec::new()
     }
 
@@ -212,7 +212,7 @@ pub(crate) fn look(look: &mut Look<'_>) -> Option<Seen> {
     quickly.or_else(|| SYSTEMS.iter().rev().find_map(|one| one.look(look, Effort::Thorough)))
 }
 
-/// That no system was found, and what they were looked for by.
+/// Says that no system was found, and what they were looked for by.
 pub(crate) fn none_seen(look: &Look<'_>) -> String {
     let mut clauses: Vec<String> = SYSTEMS.iter().rev().map(|one| one.not_seen(look)).collect();
     let last = clauses.pop().unwrap_or_default();

@@ -77,7 +77,7 @@ pub enum Resume {
     BackStep(u32),
 }
 
-/// That a machine stands still again.
+/// Report that a machine stands still again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stop {
     /// Index of the processor that is the reason, if it is one of them.

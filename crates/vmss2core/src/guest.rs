@@ -159,7 +159,7 @@ impl Guest {
         self.now().ok()?.as_kernel()
     }
 
-    /// That its system has no answer to a question.
+    /// Error: its system has no answer to a question.
     pub(crate) fn not_offered(&self) -> Error {
         Error::OtherSystem(self.0.facts.system().map_or("strange", |system| system.name()))
     }
@@ -235,7 +235,7 @@ impl Guest {
         }
     }
 
-    /// That the registers do not fit the memory, and so are left out.
+    /// Problem: the registers do not fit the memory, and so are left out.
     pub fn misfit(&self) -> Option<&Problem> {
         self.0.misfit.as_ref()
     }
@@ -250,7 +250,7 @@ impl Guest {
         self.reader_problems().iter().chain(&self.0.facts.problems)
     }
 
-    /// That parts of the guest are missing.
+    /// Problems: parts of the guest that are missing.
     pub fn incomplete(&self) -> impl Iterator<Item = &Problem> {
         self.problems().filter(|problem| problem.severity == Severity::Incomplete)
     }
@@ -261,7 +261,7 @@ impl Guest {
         linux.into_iter().flat_map(linux::Kernel::source_problems)
     }
 
-    /// That memory could not be read, if that came after the analysis.
+    /// Problem: memory could not be read, if that came after the analysis.
     pub fn read_failure(&self) -> Option<Problem> {
         let failure = vmss2core_guest::unreadable(&self.0.opened.checkpoint)?;
         (!self.0.facts.problems.contains(&failure)).then_some(failure)

@@ -11,7 +11,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::{Class, Machine};
 use crate::DumpError;
-use crate::engine::{Extent, Layout, Literal};
+use crate::engine::{Extent, FileLayout, Literal};
 use crate::views::{Access, Body, Load};
 use vmss2core_formats::elf::{
     ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFOSABI_GNU, ET_CORE, EV_CURRENT, Ehdr32, Ehdr64, Ident,
@@ -68,7 +68,7 @@ fn flags(access: Access) -> u32 {
 }
 
 /// Makes the layout of a core.
-pub(crate) fn assemble(kind: Kind, notes: &[u8], body: Body) -> Result<Layout, DumpError> {
+pub(crate) fn assemble(kind: Kind, notes: &[u8], body: Body) -> Result<FileLayout, DumpError> {
     let class = choose_class(kind.machine, notes, &body)?;
     let segments: Vec<Segment> = body.loads.iter().map(Segment::from).collect();
     assemble_segments(kind, class, notes, &segments, body.extents, body.len_bytes)
@@ -83,7 +83,7 @@ pub(crate) fn assemble_segments(
     segments: &[Segment],
     mut extents: Vec<Extent>,
     memory_len_bytes: u64,
-) -> Result<Layout, DumpError> {
+) -> Result<FileLayout, DumpError> {
     let start = header_len(class, segments.len(), notes.len())?;
     let len_bytes = start.checked_add(memory_len_bytes).ok_or(DumpError::TooLarge)?;
     // The largest offset of a file, `off_t`.
@@ -95,7 +95,7 @@ pub(crate) fn assemble_segments(
     }
     let header = header_bytes(kind, class, notes, segments, start)?;
     let literals = vec![Literal { offset: 0, bytes: header }];
-    Ok(Layout { literals, extents, len_bytes, ..Layout::default() })
+    Ok(FileLayout { literals, extents, len_bytes, ..FileLayout::default() })
 }
 
 fn choose_class(machine: Machine, notes: &[u8], body: &Body) -> Result<Class, DumpError> {

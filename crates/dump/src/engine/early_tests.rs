@@ -10,7 +10,7 @@ use vmss2core_guest::Facts;
 use vmss2core_machine::Checkpoint;
 use vmss2core_mem::{Gpa, PAGE_SIZE};
 
-use super::{Companion, Extent, Layout, Literal, write_early};
+use super::{Companion, Extent, FileLayout, Literal, write_early};
 use crate::tests::support::{LONG_MODE, Scratch, guest, job, marked, vcpu, write_to};
 use crate::{DumpError, Job, Observer, Silent};
 
@@ -21,8 +21,8 @@ fn extents(offset: u64) -> Vec<Extent> {
 }
 
 /// A header of 3 bytes, memory at `offset`, a page of nothing after it.
-fn layout(offset: u64) -> Layout {
-    Layout {
+fn layout(offset: u64) -> FileLayout {
+    FileLayout {
         literals: vec![Literal { offset: 0, bytes: b"abc".to_vec() }],
         extents: extents(offset),
         overlay: Vec::new(),
@@ -42,9 +42,9 @@ fn file_of(offset: u64) -> Vec<u8> {
 fn write(
     scratch: &Scratch,
     expected: &[Extent],
-    layout: impl FnOnce() -> Result<Layout, DumpError> + Send,
+    layout: impl FnOnce() -> Result<FileLayout, DumpError> + Send,
     observer: &dyn Observer,
-) -> Result<Layout, DumpError> {
+) -> Result<FileLayout, DumpError> {
     let checkpoint: Checkpoint = guest(&[(0, PAGES)]);
     let facts = &Facts::default();
     let job = Job { observer, ..job(scratch, &checkpoint, &facts) };
@@ -93,7 +93,7 @@ fn a_companion_that_is_in_the_way_stops_it() {
     fs::write(&taken, "precious").unwrap();
     let with_companion = || {
         let companions = vec![Companion { suffix: ".gdb", text: String::new() }];
-        Ok(Layout { companions, ..layout(0x1000) })
+        Ok(FileLayout { companions, ..layout(0x1000) })
     };
     let failed = write(&scratch, &extents(0x1000), with_companion, &Silent);
     assert!(matches!(failed, Err(DumpError::Exists { .. })), "{failed:?}");

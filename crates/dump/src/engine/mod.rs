@@ -1,4 +1,4 @@
-//! Writes a [`Layout`] to a file: sparse, cloned where the file system can,
+//! Writes a [`FileLayout`] to a file: sparse, cloned where the file system can,
 //! under a temporary name until it is whole.
 //!
 //! A format says which bytes are its own (headers, notes) and which guest
@@ -58,7 +58,7 @@ pub(crate) struct Companion {
 
 /// The parts of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Layout {
+pub(crate) struct FileLayout {
     /// Headers and tables.
     pub(crate) literals: Vec<Literal>,
     /// Guest memory; every byte of it must be present in the checkpoint.
@@ -72,7 +72,7 @@ pub(crate) struct Layout {
     pub(crate) companions: Vec<Companion>,
 }
 
-impl Layout {
+impl FileLayout {
     /// Bytes of guest memory in the file.
     pub(crate) fn memory_bytes(&self) -> u64 {
         memory_bytes(&self.extents)
@@ -88,7 +88,7 @@ fn memory_bytes(extents: &[Extent]) -> u64 {
 ///
 /// The file is not synced: a power cut may lose it, as it may lose the output
 /// of `cp`; syncing would double the time of every conversion.
-pub(crate) fn write(layout: &Layout, job: &Job<'_>) -> Result<(), DumpError> {
+pub(crate) fn write(layout: &FileLayout, job: &Job<'_>) -> Result<(), DumpError> {
     write_with(layout, &Nothing, job)
 }
 
@@ -110,7 +110,11 @@ impl Made for Nothing {
 }
 
 /// Like [`write`], with bytes that are made.
-pub(crate) fn write_with(layout: &Layout, made: &dyn Made, job: &Job<'_>) -> Result<(), DumpError> {
+pub(crate) fn write_with(
+    layout: &FileLayout,
+    made: &dyn Made,
+    job: &Job<'_>,
+) -> Result<(), DumpError> {
     let output = Output::create(job.path, job.existing, &job.checkpoint.about.provenance)?;
     let companions = write_rest(layout, &output, job)?;
     copy_memory(&layout.extents, &job.checkpoint.memory, &output, job.observer)?;
@@ -126,9 +130,9 @@ pub(crate) fn write_with(layout: &Layout, made: &dyn Made, job: &Job<'_>) -> Res
 /// that there is none. Returns the layout.
 pub(crate) fn write_early(
     expected: &[Extent],
-    layout: impl FnOnce() -> Result<Layout, DumpError> + Send,
+    layout: impl FnOnce() -> Result<FileLayout, DumpError> + Send,
     job: &Job<'_>,
-) -> Result<Layout, DumpError> {
+) -> Result<FileLayout, DumpError> {
     if expected.is_empty() {
         let layout = layout()?;
         write(&layout, job)?;
@@ -184,7 +188,11 @@ impl Observer for Stoppable<'_> {
 }
 
 /// Writes everything but the memory; returns the files that belong to it.
-fn write_rest(layout: &Layout, output: &Output, job: &Job<'_>) -> Result<Vec<Output>, DumpError> {
+fn write_rest(
+    layout: &FileLayout,
+    output: &Output,
+    job: &Job<'_>,
+) -> Result<Vec<Output>, DumpError> {
     output.set_len(layout.len_bytes)?;
     write_literals(&layout.literals, output)?;
     // Before the long part, so that one that is in the way is found early.

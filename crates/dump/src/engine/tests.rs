@@ -10,7 +10,7 @@ use vmss2core_mem::{Gpa, PAGE_SIZE, ReadAt};
 use crate::tests::support::{Scratch, guest, job, marked, write, write_to};
 use crate::{DumpError, Existing, Job, Observer, Silent, Summary};
 
-use super::{Extent, Layout, Literal, write_early};
+use super::{Extent, FileLayout, Literal, write_early};
 
 /// Writes the memory over what is there.
 fn replace(
@@ -284,11 +284,11 @@ fn an_overlay_covers_memory_and_leaves_the_input_alone() {
         }
         let extents = vec![Extent { offset: 0, gpa: Gpa(0), len_bytes: want.len() as u64 }];
         for expected in [extents.clone(), Vec::new()] {
-            let layout = Layout {
+            let layout = FileLayout {
                 extents: extents.clone(),
                 overlay: overlay.clone(),
                 len_bytes: want.len() as u64,
-                ..Layout::default()
+                ..FileLayout::default()
             };
             let scratch = Scratch::new();
             let facts = &Facts::default();

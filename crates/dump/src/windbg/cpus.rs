@@ -28,7 +28,7 @@ pub(super) struct Guest<'a> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cpus {
     pub(super) patches: Vec<Patch>,
-    /// That of the processor the debugger begins with.
+    /// The one of the processor the debugger begins with.
     pub(super) chosen: Option<Context>,
     pub(super) problems: Vec<Problem>,
 }
@@ -159,7 +159,7 @@ impl Guest<'_> {
         probe.is_none_or(|(gva, gpa)| other.translate(gva).is_ok_and(|found| found.gpa == gpa))
     }
 
-    /// That of the processor that crashed; else of the first one that is in the
+    /// The one of the processor that crashed; else of the first one that is in the
     /// kernel; else of the first that has any.
     fn chosen(&self, origins: &[Origin]) -> Option<Context> {
         if let Some(crashed) = self.crashed(origins) {

@@ -20,7 +20,7 @@ use self::cpus::{Cpus, Guest};
 use self::header::Head;
 use self::patch::{Part, Patch};
 use self::runs::Memory;
-use crate::engine::{Extent, Layout, Literal, write_early};
+use crate::engine::{Extent, FileLayout, Literal, write_early};
 use crate::views::{page_ranges, runs_64_bit};
 use crate::{Choice, DumpError, DumpFormat, Job, Summary};
 
@@ -167,7 +167,7 @@ impl<'a> Writer<'a> {
         if must_be_bitmap { Form::Bitmap } else { self.form }
     }
 
-    fn plan(self) -> Result<(Layout, Report), DumpError> {
+    fn plan(self) -> Result<(FileLayout, Report), DumpError> {
         let facts = self.windows()?;
         let (mode, root) = facts.kernel_root.value;
         let space = AddressSpace::new(&self.checkpoint().memory, mode, root);
@@ -202,12 +202,12 @@ impl<'a> Writer<'a> {
         if form == Form::Bitmap {
             literals.extend(runs::bitmap(&runs, &memory, facts.is_64_bit)?);
         }
-        let layout = Layout {
+        let layout = FileLayout {
             literals,
             len_bytes: memory.end,
             extents: memory.extents,
             overlay,
-            ..Layout::default()
+            ..FileLayout::default()
         };
         Ok((layout, Report { patches, problems }))
     }

@@ -75,7 +75,7 @@ impl Boot for LinuxFacts {
         Ok(Arc::new(Kernel::open(checkpoint, facts, better)?))
     }
 
-    fn place(&self) -> Vec<Told> {
+    fn location(&self) -> Vec<Told> {
         let lines = [
             Told::of("_text", self.text.as_ref(), |text| text.start.to_string()),
             Told::of("offset", self.kaslr_offset.as_ref(), |offset| format!("{offset:#x}")),

@@ -51,7 +51,7 @@ impl Boot for MacosFacts {
         self.kernel_root.as_ref()
     }
 
-    fn place(&self) -> Vec<Told> {
+    fn location(&self) -> Vec<Told> {
         let uuid = |image: &KernelImage| image.uuid.map(|uuid| uuid.to_string());
         let image = self.image.as_ref();
         let lines = [

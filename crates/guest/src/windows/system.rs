@@ -62,7 +62,7 @@ impl Boot for WindowsFacts {
         Ok(Arc::new(Kernel::open(checkpoint, &self)))
     }
 
-    fn place(&self) -> Vec<Told> {
+    fn location(&self) -> Vec<Told> {
         Told::of("nt", self.image.as_ref(), |image| image.base.to_string()).into_iter().collect()
     }
 

@@ -20,7 +20,7 @@ use vmss2core_mem::text::hex;
 
 use crate::args::{Cli, Global, KernelArgs, ProgressWhen};
 
-/// What `--help` says about this grammar.
+/// Text of `--help` about this grammar.
 pub(crate) const HELP: &str = "\
 Original options:
   (none)     vmss.core0, vmss.core1, ...: the virtual memory of each vCPU

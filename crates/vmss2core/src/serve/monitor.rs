@@ -205,7 +205,7 @@ impl Monitor {
         self.check_known()?;
         let boot = self.guest.facts().boot.as_ref();
         let mut text = String::new();
-        for Told { name, fact } in boot.iter().flat_map(|boot| boot.value.place()) {
+        for Told { name, fact } in boot.iter().flat_map(|boot| boot.value.location()) {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{name:<10} {}  ({})", fact.value, fact.how);
         }

@@ -28,7 +28,7 @@ pub(super) trait StateArch: Sync {
 /// All that are known; the first that is meant is it.
 static ARCHES: &[&dyn StateArch] = &[&arm64::Arm64, &x86::X86];
 
-/// That of a file.
+/// The processor of a file.
 pub(super) fn of_file(inventory: &Inventory) -> &'static dyn StateArch {
     let meant = ARCHES.iter().copied().find(|arch| arch.is_meant(inventory));
     meant.unwrap_or(&x86::X86)

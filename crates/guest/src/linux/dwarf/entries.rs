@@ -22,7 +22,7 @@ pub(super) fn offset_of(ty: u64) -> u64 {
 pub(super) enum Described {
     /// Its kind.
     As(Shape),
-    /// That it is as another one is.
+    /// It is as another one is.
     Like(u64),
 }
 

@@ -56,7 +56,7 @@ pub(super) enum Agreement {
     Same,
     /// They are of another one, and why.
     Other(String),
-    /// That cannot be told.
+    /// Unknown.
     Unknown,
 }
 
@@ -135,7 +135,7 @@ fn own_table(symbols: &Symbols, kernel: &Kernel) -> Option<Vote> {
     Some(Vote { same, of: known.len(), what: "functions of the kernel's own symbol table" })
 }
 
-/// What the table of system calls leads to, by whether it is the start of a function. A
+/// Targets of the table of system calls, by whether it is the start of a function. A
 /// file that does not have their functions, only those for modules, has no vote.
 fn system_calls(symbols: &Symbols, kernel: &Kernel) -> Option<Vote> {
     let table = symbols.address("sys_call_table")?;

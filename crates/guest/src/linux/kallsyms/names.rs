@@ -103,7 +103,7 @@ fn expand(record: &[u8], tokens: &Tokens, names: &mut Vec<u8>) -> Option<Entry> 
 /// Reads records one after the other.
 struct Reader<'s> {
     source: &'s Source,
-    /// What is read of the table and not yet done with, from `at` on.
+    /// Bytes of the table that are read and not yet done with, from `at` on.
     chunk: Vec<u8>,
     at: usize,
     /// Where the table goes on after the chunk.

@@ -28,7 +28,7 @@ impl Members {
         self.found.insert((structure, path), Found::new(member, how));
     }
 
-    /// The same for a member whose size the data does not show.
+    /// A member whose size the data does not show.
     pub(super) fn put_unsized(
         &mut self,
         structure: &'static str,

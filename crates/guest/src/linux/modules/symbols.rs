@@ -118,7 +118,7 @@ fn up_to(kernel: &Kernel, at: Gva, len: u64) -> Vec<u8> {
     bytes
 }
 
-/// What the kernel's own list of symbols (`is_exported`, kernel/module/kallsyms.c) takes
+/// Symbols that the kernel's own list (`is_exported`, kernel/module/kallsyms.c) takes
 /// for exported: only what all modules may use. Where the types do not tell the pointer
 /// from that for free modules (`gpl_syms`), it is the first one that any module has.
 pub(super) fn learn_exports(kernel: &Kernel, shape: &mut Shape, nodes: &[Gva]) {

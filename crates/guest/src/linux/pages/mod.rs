@@ -153,7 +153,7 @@ impl Next {
         end.saturating_sub(pfns.start)
     }
 
-    /// What a page is, which looks like this, as the next one in order. Within a
+    /// Class of a page that looks like this, as the next one in order. Within a
     /// block of free pages, which most are, none is looked at.
     fn class(&mut self, pfn: u64, look: impl FnOnce() -> Seen) -> PageClass {
         if pfn != self.pfn {

@@ -20,7 +20,7 @@ pub(super) struct Auxv {
 }
 
 impl Auxv {
-    /// That of a process.
+    /// The start of a process.
     pub(super) fn of(kernel: &Kernel, mm: Object<'_>) -> Self {
         let Ok(gva) = mm.address_of("saved_auxv") else { return Self::default() };
         let said = mm.member("saved_auxv").ok().and_then(|member| member.size_bytes);

@@ -82,10 +82,10 @@ pub(crate) struct GdbArgs {
 impl Arguments for GdbArgs {
     fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
         let place = match (self.unix, self.stdio) {
-            (Some(path), _) => Place::Unix(path),
-            (None, true) => Place::Stdio,
+            (Some(path), _) => ListenAt::Unix(path),
+            (None, true) => ListenAt::Stdio,
             (None, false) => {
-                Place::Tcp(self.listen.unwrap_or(Ipv4Addr::LOCALHOST.into()), self.port)
+                ListenAt::Tcp(self.listen.unwrap_or(Ipv4Addr::LOCALHOST.into()), self.port)
             }
         };
         Ok(Box::new(GdbPlan {
@@ -104,7 +104,7 @@ impl Arguments for GdbArgs {
 #[derive(Debug)]
 pub(super) struct GdbPlan {
     pub(super) guest: GuestPlan,
-    pub(super) place: Place,
+    pub(super) place: ListenAt,
     pub(super) threads: Threads,
     /// Where files of the kernel's modules are.
     pub(super) modules: Option<PathBuf>,
@@ -118,7 +118,7 @@ pub(super) struct GdbPlan {
 
 /// Where debuggers come to.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum ListenAt {
     /// The port goes by the guest if none is given.
     Tcp(IpAddr, Option<u16>),
     Unix(PathBuf),

@@ -20,7 +20,7 @@ use crate::cancel::Cancel;
 use crate::exit::{self, Exit};
 use crate::output;
 pub(super) use args::GdbArgs;
-use args::{GdbPlan, Place};
+use args::{GdbPlan, ListenAt};
 use symbols::SCRIPT_MARK;
 
 const NO_TASKS: &str = "--tasks lists the tasks of Linux, and the guest is no Linux that is known; \
@@ -57,12 +57,12 @@ fn with_options(error: Error) -> anyhow::Error {
 
 fn serve(plan: &GdbPlan, guest: &Guest, service: &Service) -> anyhow::Result<()> {
     let bind = match &plan.place {
-        Place::Stdio => {
+        ListenAt::Stdio => {
             service.server.serve(&mut io::stdin().lock(), &mut io::stdout())?;
             return Ok(());
         }
-        Place::Unix(path) => Bind::Unix(path.clone()),
-        Place::Tcp(address, port) => {
+        ListenAt::Unix(path) => Bind::Unix(path.clone()),
+        ListenAt::Tcp(address, port) => {
             let port = port.unwrap_or(if service.width == Width::Bits64 { 8864 } else { 8832 });
             Bind::Tcp(SocketAddr::new(*address, port))
         }
@@ -114,7 +114,7 @@ fn address(bind: &Bind, stop: &Listening) -> String {
 }
 
 fn warn(plan: &GdbPlan, address: &str) {
-    let Place::Tcp(ip, _) = &plan.place else { return };
+    let ListenAt::Tcp(ip, _) = &plan.place else { return };
     if ip.is_loopback() {
         output::talk(
             "every user of this machine can connect and read all of the guest's memory; with \

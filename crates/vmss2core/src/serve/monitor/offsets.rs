@@ -19,7 +19,7 @@ monitor linuxoffsets <version>,<mm>,<next_task>,<tasks>,<comm>,<pid>,<thread>,
 or structure.member=offset items. Without a line, the one of this guest is printed.
 ";
 
-/// What the line would have changed.
+/// Changes that the line would have made.
 pub(super) fn check(kernel: &Kernel, line: &str) -> Said {
     let layout = kernel.layout();
     let release = kernel.linux().release.as_ref();

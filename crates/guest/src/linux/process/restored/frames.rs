@@ -31,7 +31,7 @@ pub(super) struct Frames {
     pub(super) address: u64,
     /// Where in the file it is: a debugger that reads it finds whole records only.
     pub(super) file: Range<u64>,
-    /// What goes over records that are lost.
+    /// Distance over records that are lost.
     pub(super) patches: Vec<Patch>,
 }
 

@@ -92,7 +92,7 @@ fn linked_bias(process: &Process, same: &dyn Fn(&MappedFile) -> bool) -> Option<
     listed.find(is_it).map(|library| library.bias)
 }
 
-/// The same by where a file lies, and whether it cannot lie elsewhere.
+/// The kind by where a file lies, and whether it cannot lie elsewhere.
 fn bias_by_place(start: u64, is_64_bit: bool) -> Option<(u64, bool)> {
     match (is_64_bit, start < if is_64_bit { FIXED_64 } else { MAYBE_FIXED_32 }) {
         (_, false) => Some((start, false)),

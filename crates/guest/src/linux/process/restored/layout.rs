@@ -136,7 +136,7 @@ fn without_overlaps(sorted: Vec<Section>) -> Vec<Section> {
     kept
 }
 
-/// What is between the sections of a segment that are known. Most of an executable
+/// Gaps between the sections of a segment that are known. Most of an executable
 /// one is code.
 fn rest(image: &Image<'_>, load: &Segment, known: &[Section]) -> Vec<Section> {
     let end = load.offset.saturating_add(load.file_len);

@@ -38,7 +38,7 @@ const READ: [SectionType; 13] = [
     SHT_SYMTAB,
     SHT_SYMTAB_SHNDX,
 ];
-/// What they read of that which programs have in memory. Code and data they read from
+/// Parts that they read of that which programs have in memory. Code and data they read from
 /// the process.
 const READ_BY_NAME: [&str; 7] =
     [".eh_frame", ".interp", ".plt", ".stapsdt", ".probes", ".gdb", ".gnu"];

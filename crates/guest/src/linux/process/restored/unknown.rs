@@ -14,7 +14,7 @@ use gimli::{
     DW_OP_const4u, DW_OP_const8u, EhFrame, LittleEndian, UnwindSection,
 };
 
-/// What records look like of code of one kind of processor, whose numbers are DWARF's.
+/// Form of the records of code of one kind of processor, whose numbers are DWARF's.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::linux) struct FrameMachine {
     pub(in crate::linux) address_bytes: u8,

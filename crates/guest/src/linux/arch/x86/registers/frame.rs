@@ -164,7 +164,7 @@ fn decode_64(bytes: &[u8]) -> Option<Stored> {
     Some(Stored { cpu, is_partial: false })
 }
 
-/// What the SYSCALL instruction itself leaves: the return address in RCX and
+/// Registers as the SYSCALL instruction itself leaves them: the return address in RCX and
 /// the flags in R11; the kernel put the stack pointer elsewhere.
 fn read_partial(kernel: &Kernel, end: Gva, stack_pointer: u64) -> Option<Stored> {
     let mut bytes = [0; MAX_FRAME_BYTES];

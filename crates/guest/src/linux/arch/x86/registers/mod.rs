@@ -3,7 +3,7 @@
 //! A thread that runs in user mode has them in its vCPU. One that is in the
 //! kernel has stored them at the top of its kernel stack, with the bases of FS
 //! and GS in the vCPU if it runs and in its `thread_struct` if it does not.
-//! What a kernel does not store for a system call, or what the checkpoint lacks,
+//! Registers that a kernel does not store for a system call, or that the checkpoint lacks,
 //! is said by name: a debugger's user must know which values to distrust.
 
 mod fpu;
@@ -222,7 +222,7 @@ impl RegisterFinder {
         has_any(&["entry_SYSCALL_64_fastpath", "system_call_fastpath"])
     }
 
-    /// What is the same wherever the registers were.
+    /// Registers that are the same wherever the others were.
     fn finish(&self, thread: &mut Draft, task: &Task, saved: Saved) {
         let is_64_bit = self.kernel.linux().is_64_bit;
         thread.is_32_bit_code = !is_64_bit || frame::is_compat(&thread.cpu);

@@ -16,7 +16,7 @@ const FIRST_ENTRY_32: u32 = 6;
 /// `GDT_ENTRY_TLS_ENTRIES`.
 const ENTRIES: usize = 3;
 const DESCRIPTOR_BYTES: usize = 8;
-/// What lies between `tls_array` and `sp` of a 32-bit `thread_struct`: itself
+/// Bytes between `tls_array` and `sp` of a 32-bit `thread_struct`: itself
 /// and `sp0`; between `sp` and `gs`: `sysenter_cs` and `fs`.
 const ARRAY_BEFORE_SP: u64 = 28;
 const GS_BEHIND_SP: u64 = 12;

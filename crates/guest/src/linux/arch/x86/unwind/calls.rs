@@ -35,7 +35,7 @@ pub(super) fn target(code: &Code<'_>, ip: u64) -> Option<u64> {
     target_in(code, bytes_before(code, ip), ip)
 }
 
-/// The same, or where that does nothing but jump to.
+/// The target of a call, or where that does nothing but jump to.
 pub(super) fn function(code: &Code<'_>, ip: u64) -> Option<u64> {
     let target = target(code, ip)?;
     Some(jump(code, target).unwrap_or(target))

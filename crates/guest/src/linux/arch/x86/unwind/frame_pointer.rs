@@ -16,7 +16,7 @@ use super::start::{
 use super::{Frame, FrameKind, Registers, Step, frameless};
 use crate::linux::Kernel;
 
-/// What is free above the registers at the top of a stack: with FRED, and in
+/// Free bytes above the registers at the top of a stack: with FRED, and in
 /// 32-bit kernels (`TOP_OF_KERNEL_STACK_PADDING`).
 const MOST_PADDING: u64 = 16;
 
@@ -61,7 +61,7 @@ pub(super) fn step_of_unknown_code(stack: &Stack<'_>, registers: &Registers) -> 
     }
 }
 
-/// What entry code calls returns to where the registers of user mode lie: system
+/// A function that entry code calls returns to where the registers of user mode lie: system
 /// calls do not say so in the frame pointer, which is still the program's.
 fn at_registers(stack: &Stack<'_>, sp: u64) -> Option<Step> {
     let count = registers_layout(stack.kernel).count as u64;

@@ -19,7 +19,7 @@ const RETURN: u8 = 0xc3;
 /// `push %rbp; mov %rsp,%rbp`, with 64 bits and with 32.
 const BEGIN_FRAME: [&[u8]; 2] =
     [&[PUSH_FRAME_POINTER, 0x48, 0x89, 0xe5], &[PUSH_FRAME_POINTER, 0x89, 0xe5]];
-/// What can come before: marks of the target of an indirect call, and room for the call
+/// Bytes that can come before: marks of the target of an indirect call, and room for the call
 /// of a tracer (`endbr64` and no-ops, Intel SDM volume 2).
 const FILLERS: [&[u8]; 3] =
     [&[0xf3, 0x0f, 0x1e, 0xfa], &[0x0f, 0x1f, 0x44, 0, 0], &[0x3e, 0x8d, 0x74, 0x26, 0]];
@@ -31,7 +31,7 @@ const USUAL_BEGINNING: u64 = 256;
 const MOST_CODE: u64 = 64 << 10;
 /// No function that keeps no frame pointer pushes more words.
 const MOST_PUSHED: usize = 16;
-/// What follows the name of a function in that of its part which is seldom executed.
+/// Suffix of the part of a function that is seldom executed.
 const SELDOM: &str = ".cold";
 
 /// The caller of a function that was stopped, if its frame pointer is the caller's.
