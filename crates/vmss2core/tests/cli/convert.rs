@@ -96,7 +96,9 @@ fn a_kdump_is_for_linux_guests_only() {
     for output in ["out", "-"] {
         let ended = place.run(&format!("convert vm.vmss -o {output} --format kdump")).expect(1);
         assert_eq!(ended.stdout, "");
+        let said = "files are for Linux only; use the formats elf-physical, elf-linear or raw";
         assert!(ended.stderr.contains("no Linux kernel was found"), "{}", ended.stderr);
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
         assert!(ended.stderr.contains("elf-physical"), "{}", ended.stderr);
         assert_eq!(place.names(), ["vm.vmem", "vm.vmss"]);
     }
