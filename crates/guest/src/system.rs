@@ -189,7 +189,7 @@ fn no_cpu(cpu: u32, known: &[u32]) -> String {
         [] => format!("which vCPU is CPU {cpu} of the guest is not known"),
         known => {
             let known = known.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-            format!("the guest has no CPU {cpu}, as far as is known; known are CPU {known}")
+            format!("CPU {cpu} of the guest is not known, only CPU {known}")
         }
     }
 }
