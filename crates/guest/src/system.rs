@@ -16,7 +16,7 @@ pub(crate) use crate::linux::GivenFiles;
 use crate::linux::{FileError, LinuxError};
 use crate::model::{Clock, Images, Log, Stacks, StacksOf, Tasks};
 use crate::windows::WindowsError;
-use crate::{Facts, Which, linux, macos, windows};
+use crate::{Facts, Which, linux, macos, which, windows};
 
 /// The systems that are looked for, those that are cheap to see first: Linux never maps
 /// the page that proves Windows, nor the header that proves macOS.
@@ -172,7 +172,7 @@ pub enum AskError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The guest has no process of this number or name.
-    #[error("the guest has no process {0}")]
+    #[error("{}", which::absent(.0))]
     NoProcess(Which),
     /// No processor of the checkpoint is known to be this one of the guest.
     #[error("{}", no_cpu(*.cpu, .known))]

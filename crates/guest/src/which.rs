@@ -4,6 +4,8 @@ use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
+use vmss2core_mem::text::printable;
+
 /// A process by its number, by that of one of its threads, or by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
@@ -11,6 +13,16 @@ pub enum Which {
     Number(u32),
     /// A name. Questions about one process refuse a name that several have.
     Name(String),
+}
+
+impl Which {
+    /// Says that process `pid` was asked for by the number of one of its threads.
+    pub fn thread_of_process(&self, pid: u64, name: &str) -> Option<String> {
+        match self {
+            Self::Number(number) => thread_of_process((*number).into(), pid, name),
+            Self::Name(_) => None,
+        }
+    }
 }
 
 impl From<u32> for Which {
@@ -34,6 +46,14 @@ impl fmt::Display for Which {
             Self::Number(number) => number.fmt(f),
             Self::Name(name) => f.write_str(name),
         }
+    }
+}
+
+/// Says that the guest has no such process.
+pub(crate) fn absent(which: &Which) -> String {
+    match which {
+        Which::Number(number) => format!("the guest has no process or thread {number}"),
+        Which::Name(name) => format!("the guest has no process called {}", printable(name)),
     }
 }
 

@@ -46,21 +46,11 @@ pub enum Error {
         /// The name, made safe to print.
         name: String,
         /// Their numbers.
-        pids: Vec<u32>,
+        pids: Vec<u64>,
     },
-    /// The guest has neither a process nor a thread of this number.
-    #[error("the guest has no process or thread {0}")]
-    NoTask(u32),
-    /// The task of this number has no memory of its own.
-    #[error("process {number} ({name}) has no memory to look at: {why}")]
-    NoProcessMemory {
-        /// The number.
-        number: u32,
-        /// Its name, made safe to print.
-        name: String,
-        /// Its kind, or what has become of it.
-        why: String,
-    },
+    /// What is asked for has no memory of its own; in a sentence that is safe to print.
+    #[error("{0}")]
+    NoProcessMemory(String),
     /// The memory of a process cannot be read.
     #[error("opening the memory of process {pid}")]
     Process {
@@ -101,8 +91,8 @@ impl Error {
     }
 }
 
-fn listed(numbers: &[u32]) -> String {
-    numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+fn listed(numbers: &[u64]) -> String {
+    numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl From<LinuxError> for Error {

@@ -132,7 +132,6 @@ fn advice_for(error: &vmss2core::Error) -> Option<&'static str> {
             Some("give --system-map FILE or --vmlinux FILE of this kernel")
         }
         vmss2core::Error::NoSystem => Some("vmss2core info says what was looked for"),
-        vmss2core::Error::NoTask(_) => Some("vmss2core ps lists all"),
         vmss2core::Error::Ask(AskError::NoCpu { known, .. }) if known.is_empty() => {
             Some("bt without --cpu shows all")
         }

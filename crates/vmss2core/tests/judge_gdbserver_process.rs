@@ -329,7 +329,8 @@ fn processes_are_looked_at_side_by_side() -> Result<()> {
 #[test]
 fn what_cannot_be_attached_to_is_refused() -> Result<()> {
     let served = Served::of("linux-6.1")?;
-    let refused = [("2", "is a thread of the kernel"), ("77777", "the guest has no process 77777")];
+    let refused =
+        [("2", "is a thread of the kernel"), ("77777", "the guest has no process or thread 77777")];
     for (judge, shows_sentences) in [(gdb()?, false), (gdb_trixie()?, true)] {
         for (number, why) in &refused {
             let attach = format!(
@@ -401,7 +402,9 @@ fn one_process_is_served_whichever_way_it_is_named() -> Result<()> {
 fn a_process_that_cannot_be_served_is_refused() -> Result<()> {
     let guest = guests::guest("linux-6.1")?;
     let checkpoint = cores::checkpoint(&guest, &Wrap::split())?;
-    for (pid, why) in [("2", "is a thread of the kernel"), ("77777", "has no process 77777")] {
+    for (pid, why) in
+        [("2", "is a thread of the kernel"), ("77777", "has no process or thread 77777")]
+    {
         let output = Command::new(PROGRAM)
             .args(["gdb", "--pid", pid, "--port", "0"])
             .arg(&checkpoint)

@@ -143,6 +143,13 @@ fn monitor(name: &str) -> Result<()> {
     let said = ask_gdb(&gdb()?, &server, None, &lines)?;
     ensure_contains(name, &said, &format!("nt         {:#x}  (", guest.truth.kernel.base))?;
     ensure_contains(name, &said, "this is a Windows guest, and the command is about Linux")?;
+    let base = guest.truth.kernel.base;
+    let pieces = guest.pieces(base, 1);
+    let (at, _) = pieces.first().context("the kernel is not mapped")?;
+    let lines = ["monitor cr3 4".to_owned(), format!("monitor vtop {base:#x} System")];
+    let said = ask_gdb(&gdb()?, &server, None, &lines.each_ref().map(String::as_str))?;
+    ensure_contains(name, &said, &format!("{:#x}  (", guest.truth.dtb))?;
+    ensure_contains(name, &said, &format!("{base:#x} -> {at:#x}  page of"))?;
     let mut client = server.connect()?;
     ensure!(client.ask("qOffsets")?.is_empty(), "a slide is told of Windows");
     let said = ask_lldb(&server, None, &["thread list", "register read pc"])?;

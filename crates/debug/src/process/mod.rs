@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use vmss2core_gdb::description::Description;
 use vmss2core_gdb::{Attach, FileError, GuestFile, GuestFiles, Inferior, SystemTable, Target};
 use vmss2core_guest::linux::{Kernel, NoProcess, RegisterFinder, Task, process_meant};
-use vmss2core_mem::text::printable;
 use vmss2core_mem::{PhysicalMemory, Setting};
 
 mod attached;
@@ -200,15 +199,12 @@ fn choose(tasks: &[Task], pid: u32) -> Result<&Task, String> {
         Ok(task) => return Ok(task),
         Err(refused) => refused,
     };
-    let name = refused.task().map(|task| printable(&task.comm)).unwrap_or_default();
     Err(match refused {
-        NoProcess::Unknown => format!(
-            "the guest has no process {pid}: \"info os processes\" or \"monitor ps\" lists them"
-        ),
-        NoProcess::Kernel(_) => {
-            format!("{pid} ({name}): {refused}: \"monitor bt {pid}\" prints its stack")
+        NoProcess::Unknown(_) => {
+            format!("{refused}; \"info os processes\" or \"monitor ps\" lists them")
         }
-        _ => format!("{pid} ({name}): {refused}"),
+        NoProcess::Kernel(_) => format!("{refused}; \"monitor bt {pid}\" prints its stack"),
+        _ => refused.to_string(),
     })
 }
 
@@ -246,7 +242,7 @@ mod tests {
         assert_eq!(choose(&tasks, 10).unwrap().tid, 11);
         for (pid, why) in [
             (0, "\"monitor ps\" lists them"),
-            (77, "the guest has no process 77"),
+            (77, "the guest has no process or thread 77"),
             (2, "\"monitor bt 2\" prints its stack"),
             (9, "has ended"),
         ] {

@@ -3,12 +3,12 @@
 use vmss2core_mem::{Gva, Problem};
 
 use super::{Kernel, Module, Process, Processes, Thread, UnloadedModule, WindowsError};
+use crate::Which;
 use crate::model::{
     Backtrace, Frame, Image, Images, Place, Stack, StackOwner, Stacks, StacksOf, Started, Task,
     TaskKind, Tasks, Unloaded,
 };
 use crate::system::{AskError, Now};
-use crate::{Which, which};
 
 /// Seconds from 1601 to 1970.
 const EPOCH: u64 = 11_644_473_600;
@@ -132,11 +132,8 @@ fn stacks(kernel: &Kernel, of: &StacksOf) -> Result<Stacks, AskError> {
             let Some(first) = wanted.clone().next() else {
                 return Err(AskError::NoProcess(which.clone()));
             };
-            if let Which::Number(number) = which {
-                let number = u64::from(*number);
-                let said = which::thread_of_process(number, first.pid, first.full_name());
-                found.problems.extend(said.map(Problem::note));
-            }
+            let said = which.thread_of_process(first.pid, first.full_name());
+            found.problems.extend(said.map(Problem::note));
             add_threads(kernel, wanted, &mut found);
         }
     }

@@ -196,9 +196,9 @@ impl Monitor {
             let space = at.inferior.and_then(|inferior| inferior.space(at.tid));
             return Ok(tell(&space.ok_or("no thread with page tables is selected")?));
         };
-        let asked = self.guest.process(which(pid));
-        let (process, problems) = asked.map_err(|error| self.explain(error))?;
-        Ok(followed_by(tell(process.space()), &problems))
+        let asked = self.guest.process_space(which(pid));
+        let (space, problems) = asked.map_err(|error| self.explain(error))?;
+        Ok(followed_by(tell(&space), &problems))
     }
 
     fn place(&self) -> Said {

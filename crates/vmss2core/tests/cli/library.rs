@@ -75,9 +75,12 @@ fn files_are_those_that_the_program_writes() {
 fn errors_are_facts_and_the_program_adds_what_to_type() {
     let (place, guest) = windows_guest();
     let error = guest.bt(&StacksOf::Process(77_777.into())).unwrap_err();
-    assert_eq!(error.to_string(), "the guest has no process 77777");
+    assert_eq!(error.to_string(), "the guest has no process or thread 77777");
     let said = place.run("bt vm.vmss --pid 77777").expect(1).stderr;
-    assert!(said.contains("the guest has no process 77777; vmss2core ps lists them"), "{said}");
+    assert!(
+        said.contains("the guest has no process or thread 77777; vmss2core ps lists them"),
+        "{said}"
+    );
     let no_format = guest.write("nothing", [], &place.file("x")).unwrap_err();
     assert_eq!(no_format.to_string(), "no output format is called nothing");
 

@@ -5,14 +5,16 @@
 
 use std::fmt;
 
+use vmss2core_mem::text::printable;
+
 use super::Task;
 use crate::{Which, which};
 
-/// Why no process is meant by a number.
+/// Why no process is meant by a number; as text, a sentence that is safe to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoProcess<'t> {
-    /// The guest has no such task.
-    Unknown,
+    /// The guest has no task of this number.
+    Unknown(u32),
     /// It is a thread of the kernel.
     Kernel(&'t Task),
     /// All threads of the process have ended.
@@ -21,25 +23,15 @@ pub enum NoProcess<'t> {
     NoMemory(&'t Task),
 }
 
-impl NoProcess<'_> {
-    /// The task of that number.
-    pub fn task(&self) -> Option<&Task> {
-        match self {
-            Self::Unknown => None,
-            Self::Kernel(task) | Self::Ended(task) | Self::NoMemory(task) => Some(task),
-        }
-    }
-}
-
-/// The reason, as the second half of a sentence.
 impl fmt::Display for NoProcess<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unknown => "there is no such process or thread",
-            Self::Kernel(_) => "it is a thread of the kernel, without memory of its own",
-            Self::Ended(_) => "it has ended, and its memory is gone",
-            Self::NoMemory(_) => "it is about to end, or its memory is not known",
-        })
+        let (task, what) = match self {
+            Self::Unknown(number) => return f.write_str(&which::absent(&Which::Number(*number))),
+            Self::Kernel(task) => (task, "is a thread of the kernel, without memory of its own"),
+            Self::Ended(task) => (task, "has ended, and its memory is gone"),
+            Self::NoMemory(task) => (task, "is about to end, or its memory is not known"),
+        };
+        write!(f, "{} ({}) {what}", task.tid, printable(&task.comm))
     }
 }
 
@@ -58,7 +50,7 @@ pub fn processes_asked_for(tasks: &[Task], which: &Which) -> Vec<u32> {
 /// any of its threads: that thread itself, or the first that lives if it has ended.
 pub fn process_meant(tasks: &[Task], number: u32) -> Result<&Task, NoProcess<'_>> {
     let found = tasks.iter().find(|task| task.tid == number && number != 0);
-    let task = found.ok_or(NoProcess::Unknown)?;
+    let task = found.ok_or(NoProcess::Unknown(number))?;
     if task.is_kernel_thread {
         return Err(NoProcess::Kernel(task));
     }
@@ -122,14 +114,14 @@ mod tests {
             assert_eq!(process_meant(&tasks, number).unwrap().tid, tid, "{number}");
         }
         for (number, why) in [
-            (0, "no such process"),
-            (77, "no such process"),
-            (2, "thread of the kernel"),
-            (9, "it has ended"),
-            (13, "about to end"),
+            (0, "the guest has no process or thread 0"),
+            (77, "the guest has no process or thread 77"),
+            (2, "2 () is a thread of the kernel"),
+            (9, "9 () has ended"),
+            (13, "13 () is about to end"),
         ] {
             let said = process_meant(&tasks, number).unwrap_err().to_string();
-            assert!(said.contains(why), "{number}: {said}");
+            assert!(said.starts_with(why), "{number}: {said}");
         }
         for (which, pids) in [("8", &[7][..]), ("2", &[2]), ("0", &[]), ("77", &[]), ("x", &[])] {
             let which = which.parse().unwrap();

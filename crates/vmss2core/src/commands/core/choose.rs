@@ -1,7 +1,7 @@
 //! Which processes the user means.
 
 use anyhow::bail;
-use vmss2core::Which;
+use vmss2core::{AskError, Which};
 use vmss2core_answers::printable;
 use vmss2core_guest::linux::{NoProcess, Task, process_meant, thread_of_process};
 use vmss2core_mem::Problem;
@@ -55,16 +55,9 @@ pub(super) fn tasks<'t>(
 fn by_number(tasks: &[Task], number: u32) -> anyhow::Result<Chosen<'_>> {
     match process_meant(tasks, number) {
         Ok(task) => Ok(Chosen { number, task }),
-        Err(NoProcess::Unknown) => {
-            bail!("the guest has no process or thread {number}{}", near(tasks, number))
-        }
-        Err(refused) => bail!("{}", refusal(number, refused)),
+        Err(refused @ NoProcess::Unknown(_)) => bail!("{refused}{}", near(tasks, number)),
+        Err(refused) => bail!("{refused}"),
     }
-}
-
-fn refusal(number: u32, refused: NoProcess<'_>) -> String {
-    let name = refused.task().map(|task| printable(&task.comm)).unwrap_or_default();
-    format!("no core of {number} ({name}): {refused}")
 }
 
 /// The process of a name, if there is no other that could be meant.
@@ -93,13 +86,14 @@ fn by_name<'t>(
         match process_meant(tasks, leader.tid) {
             Ok(task) => found.push(Chosen { number: leader.tid, task }),
             // An idle task is none that a user means.
-            Err(NoProcess::Unknown) => {}
-            Err(refused) => refusals.push(refusal(leader.tid, refused)),
+            Err(NoProcess::Unknown(_)) => {}
+            Err(refused) => refusals.push(refused.to_string()),
         }
     }
     match (found.is_empty(), refusals.is_empty()) {
         (true, true) => {
-            bail!("the guest has no process called {}{}", printable(name), similar(tasks, name))
+            let absent = AskError::NoProcess(Which::Name(name.to_owned()));
+            bail!("{absent}{}", similar(tasks, name))
         }
         (true, false) => bail!("{}", refusals.join("\n")),
         _ => problems.extend(refusals.into_iter().map(Problem::warning)),
@@ -237,7 +231,7 @@ mod tests {
         let several = "the guest has 2 processes that are called nginx: 92, 94; ";
         assert!(said.starts_with(several), "{said}");
         assert!(one("ssh").unwrap_err().ends_with("; there are 90 (sshd)"));
-        assert!(one("kthreadd").unwrap_err().contains("it is a thread of the kernel"));
+        assert!(one("kthreadd").unwrap_err().contains("is a thread of the kernel"));
     }
 
     #[test]
@@ -257,7 +251,7 @@ mod tests {
         assert_eq!(chosen(&[number(93)]).unwrap().0, [93]);
         let (found, problems) = chosen(&[number(94), name("nginx"), name("init")]).unwrap();
         assert_eq!(found, [94, 92, 1]);
-        assert_eq!(problems, ["no core of 95 (nginx): it has ended, and its memory is gone"]);
+        assert_eq!(problems, ["95 (nginx) has ended, and its memory is gone"]);
     }
 
     #[test]
@@ -273,9 +267,9 @@ mod tests {
     #[test]
     fn what_has_no_memory_is_refused_with_a_reason() {
         for (wanted, want) in [
-            (number(2), "no core of 2 (kthreadd): it is a thread of the kernel"),
-            (number(95), "no core of 95 (nginx): it has ended"),
-            (name("kthreadd"), "no core of 2 (kthreadd): it is a thread of the kernel"),
+            (number(2), "2 (kthreadd) is a thread of the kernel"),
+            (number(95), "95 (nginx) has ended"),
+            (name("kthreadd"), "2 (kthreadd) is a thread of the kernel"),
             (number(0), "the guest has no process or thread 0"),
         ] {
             let said = chosen(&[wanted]).unwrap_err();
