@@ -7,6 +7,7 @@ use vmss2core_machine::paging::AddressSpace;
 use vmss2core_machine::{Checkpoint, Privilege, Registers, Vcpu, VcpuView};
 use vmss2core_mem::{Found, Gva, PhysicalMemory, Problem};
 
+use super::discovery::{self, Bounds};
 use super::layout::{Stated, lists_tasks};
 use super::process::swap::SwapAreas;
 use super::{
@@ -45,6 +46,7 @@ struct Knowledge {
     kallsyms: OnceLock<Option<Found<Symbols>>>,
     btf: OnceLock<Option<Found<Arc<Btf>>>>,
     layout: OnceLock<Layout>,
+    bounds: OnceLock<Option<Found<Bounds>>>,
     learned: OnceLock<Option<Arc<Learned>>>,
 }
 
@@ -72,6 +74,7 @@ impl Kernel {
             kallsyms: OnceLock::new(),
             btf: OnceLock::new(),
             layout: OnceLock::new(),
+            bounds: OnceLock::new(),
             learned: OnceLock::new(),
         });
         Self::with(knowledge, checkpoint.clone(), facts.vcpus.clone())
@@ -170,6 +173,11 @@ impl Kernel {
         found.ok_or_else(|| LinuxError::UnknownSymbol { name: name.to_owned() })
     }
 
+    /// Where the kernel's image and its code begin and end, as the kernel has it.
+    pub fn bounds(&self) -> Option<&Found<Bounds>> {
+        self.knowledge.bounds.get_or_init(|| discovery::bounds(self)).as_ref()
+    }
+
     /// The type information that the kernel carries.
     pub fn btf(&self) -> Option<&Found<Arc<Btf>>> {
         self.knowledge.btf.get_or_init(|| btf::find(self)).as_ref()
@@ -216,6 +224,11 @@ impl Kernel {
     /// nothing about them. `None` if not even the first task was found.
     pub fn learned(&self) -> Option<&Learned> {
         self.learn().map(AsRef::as_ref)
+    }
+
+    /// What was learned so far, without learning anything.
+    pub(super) fn learned_already(&self) -> Option<&Learned> {
+        self.knowledge.learned.get()?.as_deref()
     }
 
     fn learned_types(&self) -> Option<Found<Arc<dyn Types>>> {

@@ -37,6 +37,7 @@ pub use crate::model::{Backtrace, Caller, Clock, Frame, FrameKind, LEVELS, Log, 
 pub use arch::registers::{RegisterFinder, TlsSegment};
 pub(crate) use arch::unwind::fuzz_stacks;
 pub use btf::{Btf, BtfError, ModuleBtf};
+pub use discovery::Bounds;
 pub use error::LinuxError;
 pub use facts::{CrashKernel, KernelText, LinuxFacts, VmcoreInfo};
 pub use files::{FileError, GivenFiles, KernelFile, ModuleFile, Vmlinux, read_btf};

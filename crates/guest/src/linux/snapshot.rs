@@ -108,11 +108,6 @@ impl Snapshot {
         self.gva
     }
 
-    /// The address of a member.
-    pub(super) fn address_of(&self, field: Field) -> Gva {
-        Gva(self.gva.0.wrapping_add(field.offset))
-    }
-
     /// The bytes of a member.
     pub(super) fn bytes(&self, field: Field) -> &[u8] {
         self.at(field.offset, field.size)

@@ -40,19 +40,17 @@ fn line(bytes: &[u8]) -> Option<String> {
     let head = bytes.get(..LONGEST.min(bytes.len()))?;
     let len = memchr::memchr(b'\n', head)?;
     let (line, rest) = head.split_at(len);
-    let text = std::str::from_utf8(line).ok().filter(|text| is_text(text))?;
+    // Compilers name themselves in the builder's language, in whatever encoding.
+    let text = String::from_utf8_lossy(line);
+    (!text.contains(char::is_control)).then_some(())?;
     let words = text.strip_prefix("Linux version ")?;
     (rest.get(1) == Some(&0) && begins_with_version(words) && has_build_number(words))
-        .then(|| text.to_owned())
+        .then(|| text.clone().into_owned())
 }
 
 /// `#1`, with which UTS_VERSION begins.
 fn has_build_number(text: &str) -> bool {
     text.split(" #").skip(1).any(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
-}
-
-fn is_text(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// A number, a dot, and the start of another number.
@@ -79,6 +77,18 @@ mod tests {
         bytes.extend_from_slice(format!("{BANNER}\n\0").as_bytes());
         assert_eq!(find_in(&bytes), Some((at, BANNER.to_owned())));
         assert_eq!(release(BANNER), Some("6.1.0-50-cloud-amd64"));
+    }
+
+    #[test]
+    fn the_builder_may_write_its_own_language() {
+        let head = b"Linux version 2.6.20.1 (a@b) (gcc versi";
+        for letter in [&b"\xf3"[..], b"\xc3\xb3"] {
+            let line = [&head[..], letter, b" 4.2.4) #3 PREEMPT\n\0"].concat();
+            let (at, banner) = find_in(&line).unwrap();
+            assert_eq!((at, release(&banner)), (0, Some("2.6.20.1")));
+            let escape = [&head[..], letter, b"\xc2\x9b 4.2.4) #3 PREEMPT\n\0"].concat();
+            assert_eq!(find_in(&escape), None);
+        }
     }
 
     #[test]

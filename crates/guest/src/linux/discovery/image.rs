@@ -2,16 +2,18 @@
 //!
 //! Where it is looked for is the processor's: `arch` has it.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use vmss2core_machine::Registers;
-use vmss2core_machine::paging::{AddressSpace, Leaf, Root};
-use vmss2core_mem::{Found, Gpa, Gva};
+use vmss2core_machine::paging::{AddressSpace, Leaf, Limits, Root};
+use vmss2core_mem::{Found, Gpa, Gva, PAGE_SIZE};
 
+use super::bounds::Bounds;
 use crate::KernelText;
 
 /// Bytes of an image read at a time.
 const CHUNK: usize = 128 << 10;
+
 /// The kernel image as one vCPU maps it.
 #[derive(Clone, Debug)]
 pub(in crate::linux) struct Image {
@@ -28,7 +30,20 @@ pub(in crate::linux) struct Image {
     pub(in crate::linux) how: String,
 }
 
+/// An image is mapped in a handful of pieces.
+const LIMITS: Limits = Limits { visits_per_table: 8, tables: 1 << 12, runs: 1 << 12 };
+
 impl Image {
+    /// All that is mapped in a range, for a search.
+    pub(in crate::linux) fn of_range(space: &AddressSpace, range: Range<u64>) -> Self {
+        let mut runs = Vec::new();
+        space.walk_range(range, &LIMITS, &mut |leaf| {
+            runs.push(leaf);
+            ControlFlow::Continue(())
+        });
+        Self { space: space.clone(), runs, code_len: 0, vcpus: Vec::new(), how: String::new() }
+    }
+
     /// Bytes mapped.
     pub(in crate::linux) fn mapped(&self) -> u64 {
         self.runs.iter().map(Leaf::len_bytes).fold(0, u64::saturating_add)
@@ -44,6 +59,14 @@ impl Image {
             self.code_len
         };
         (self.code_len > 0).then_some(KernelText { start: first.gva, gpa: first.gpa, len })
+    }
+
+    /// The image where nothing but the kernel's own bounds tells it from the rest of memory.
+    pub(in crate::linux) fn within(self, bounds: &Found<Bounds>) -> Self {
+        let Bounds { start, data_end, end, .. } = bounds.value;
+        let runs = parts(&self.runs, &(start.0..end.0));
+        let how = format!("{}, within the bounds in {}", self.how, bounds.how);
+        Self { runs, code_len: data_end.0.saturating_sub(start.0), how, ..self }
     }
 
     /// Whether a virtual address lies where the image is searched for, in one
@@ -100,6 +123,24 @@ impl Image {
         }
         None
     }
+}
+
+/// The runs within a range, cut where they leave it.
+pub(in crate::linux) fn parts(all: &[Leaf], range: &Range<u64>) -> Vec<Leaf> {
+    let mut parts = Vec::new();
+    for run in all {
+        let start = run.gva.0.max(range.start);
+        let len = run.end().min(range.end).saturating_sub(start);
+        if len > 0 {
+            parts.push(Leaf {
+                gva: Gva(start),
+                gpa: Gpa(run.gpa.0.saturating_add(start.saturating_sub(run.gva.0))),
+                pages: u32::try_from(len / PAGE_SIZE).unwrap_or(u32::MAX),
+                permissions: run.permissions,
+            });
+        }
+    }
+    parts
 }
 
 /// Content of a part of the image, judged by its permissions alone. A kernel that

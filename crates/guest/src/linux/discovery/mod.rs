@@ -11,11 +11,13 @@ use vmss2core_machine::paging::PagingMode;
 use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, Problem};
 
 use crate::cpu::Cpu;
+use crate::linux::Kernel;
 use crate::linux::arch::{self, cpus};
 use crate::scan::Scanned;
 use crate::{CrashKernel, KernelText, LinuxFacts, VmcoreInfo};
 
 mod banner;
+mod bounds;
 mod crash;
 mod image;
 mod roots;
@@ -24,8 +26,12 @@ mod synthesise;
 mod tests;
 mod vmcoreinfo;
 
-pub(in crate::linux) use image::{FoundImage, Image, View};
+pub use bounds::Bounds;
+pub(in crate::linux) use image::{FoundImage, Image, View, parts};
 pub(in crate::linux) use roots::KernelTables;
+
+/// After the code and constants of a 32-bit kernel, its variables are near.
+const NEAR: u64 = 64 << 20;
 
 /// Findings apart from the facts about Linux themselves.
 pub(crate) struct Analysis {
@@ -115,6 +121,26 @@ fn lost_tables(memory: &PhysicalMemory, info: &Found<VmcoreInfo>) -> Option<Prob
     })
 }
 
+/// An image whose beginning does not show in page tables, cut to its bounds if those are
+/// known: 32-bit kernels that do not write-protect their code.
+fn bounded(image: Image) -> Image {
+    if image.extent().is_some() {
+        return image;
+    }
+    match bounds::find(&image) {
+        Some(bounds) => image.within(&bounds),
+        None => image,
+    }
+}
+
+/// The bounds of a kernel's image, as it has them itself.
+pub(in crate::linux) fn bounds(kernel: &Kernel) -> Option<Found<Bounds>> {
+    let text = kernel.linux().text.as_ref()?.value;
+    let (start, most) = (text.start.0, if kernel.linux().is_64_bit { 0 } else { NEAR });
+    let image = Image::of_range(kernel.space(), start..start.saturating_add(text.len.max(most)));
+    bounds::find(&image)
+}
+
 /// An analysis in the making.
 struct Search<'a> {
     memory: &'a PhysicalMemory,
@@ -129,6 +155,7 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn of_image(memory: &'a PhysicalMemory, image: Image, banner: Option<Found<String>>) -> Self {
+        let image = bounded(image);
         let direct_map = arch::image::direct_map(&image.space);
         let (tables, vmcoreinfo, crash_kernel, problems) = (None, None, None, Vec::new());
         Self { memory, image, banner, direct_map, tables, vmcoreinfo, crash_kernel, problems }

@@ -77,10 +77,10 @@ fn may_run(
     tasks: &[Shot],
     vcpu: &Registers,
 ) -> Option<Vec<usize>> {
-    let (stack, leader) = (members.task("stack")?, members.task("group_leader")?);
+    let leader = members.task("group_leader")?;
     let waiting = arch::entry_stacks(vcpu, |at| memory.word(at));
     let is_on = |task: &Shot, at: u64| {
-        let stack = task.word(stack).filter(|stack| *stack != 0);
+        let stack = Sample::stack_of(task, members);
         stack.is_some_and(|stack| (stack..stack.saturating_add(known.thread_size)).contains(&at))
     };
     let pointers: Vec<u64> = vcpu.sp().into_iter().chain(waiting).collect();

@@ -3,6 +3,9 @@
 //! The idle task of CPU 0 is a variable of the kernel image, called `swapper/0`
 //! (`swapper` before 2.6.39 and without SMP). Its `tasks` is a `list_head` that
 //! leads through those of all processes; their names lie as far from it as its own.
+//!
+//! In 2.4 the pointers `next_task` and `prev_task` lead to the tasks themselves, each of
+//! which lies at the bottom of its stack (`union task_union`), as does the first.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -28,19 +31,44 @@ const MOST_WALKS: u32 = 1024;
 /// Processes looked at from the beginning of the ring on, and from its end.
 const OLDEST: usize = 160;
 const YOUNGEST: usize = 96;
-/// Among so many first processes is `kthreadd`.
-const FIRST: usize = 8;
+/// Among so many first processes are threads of the kernel.
+const FIRST: usize = 16;
+/// How their names begin: `kthreadd` since 2.6.22, the others since 2.4.
+const OF_KERNEL: [&str; 7] =
+    ["kthreadd", "ksoftirqd", "keventd", "events/", "kswapd", "khelper", "migration/"];
+/// Sizes of stacks that tasks of 2.4 lie in: of 32 and of 64 bits.
+const TASK_UNIONS: [u64; 2] = [8 << 10, 16 << 10];
+
+/// How the tasks of a ring hang together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Links {
+    /// By a `list_head`, which is what a node is.
+    List,
+    /// By two pointers to tasks, so far into each; a node is a task.
+    Tasks { next: u64, stack_len: u64 },
+}
+
+impl Links {
+    /// Where a node has its pointer forth and its pointer back.
+    fn pointers(self, word_len: u64) -> (u64, u64) {
+        let next = match self {
+            Self::List => 0,
+            Self::Tasks { next, .. } => next,
+        };
+        (next, next.plus(word_len))
+    }
+}
 
 /// The ring.
 #[derive(Debug)]
 pub(super) struct Ring {
-    /// Addresses of `tasks` in some of the tasks: the first one, the oldest ones,
-    /// the youngest ones.
+    /// Nodes of some of the tasks: the first one, the oldest ones, the youngest ones.
     pub(super) nodes: Vec<u64>,
     /// How many of them come before those from the end.
     pub(super) oldest: usize,
-    /// Distance from `tasks` to `comm`.
+    /// Distance from a node to `comm`.
     pub(super) comm: u64,
+    pub(super) links: Links,
 }
 
 /// Looks for the ring among the kernel's variables.
@@ -51,7 +79,7 @@ pub(super) fn find(kernel: &Kernel, memory: &Memory<'_>) -> Option<Ring> {
             return None;
         }
         places = places.checked_sub(1)?;
-        at_name(memory, at, &mut walks)
+        at_name(memory, at, &mut walks).or_else(|| of_tasks(memory, at))
     };
     variables(kernel).into_iter().find_map(|run| search(memory, &run, &mut look))
 }
@@ -129,33 +157,58 @@ fn at_name(memory: &Memory<'_>, name: u64, walks: &mut u32) -> Option<Ring> {
     };
     distances.filter(is_head).find_map(|distance| {
         *walks = walks.checked_sub(1)?;
-        walk(memory, name.minus(distance), distance)
+        walk(memory, name.minus(distance), distance, Links::List)
+    })
+}
+
+/// The ring of 2.4, if this name is the first task's.
+fn of_tasks(memory: &Memory<'_>, name: u64) -> Option<Ring> {
+    TASK_UNIONS.into_iter().find_map(|stack_len| {
+        let task = name & !stack_len.minus(1);
+        let is_task = |at: u64| at != task && at.is_multiple_of(stack_len) && memory.is_pointer(at);
+        let word_len = memory.word_len();
+        let own = Shot::take(memory, task, 0, name.minus(task));
+        let is_link = |next: &u64| {
+            let pair = own.word(*next).zip(own.word(next.plus(word_len)));
+            pair.is_some_and(|(after, before)| {
+                is_task(after)
+                    && is_task(before)
+                    && memory.word(after.plus(*next).plus(word_len)) == Some(task)
+                    && memory.word(before.plus(*next)) == Some(task)
+            })
+        };
+        let words = name.minus(task).checked_div(word_len).unwrap_or(0);
+        let mut links = (0..words).map(|word| word.times(word_len)).filter(is_link).take(FIRST);
+        let of_link = |next| Links::Tasks { next, stack_len };
+        links.find_map(|next| walk(memory, task, name.minus(task), of_link(next)))
     })
 }
 
 /// Follows the ring from both ends, as far as it needs to be known.
-fn walk(memory: &Memory<'_>, head: u64, comm: u64) -> Option<Ring> {
-    let word_len = memory.word_len();
+fn walk(memory: &Memory<'_>, head: u64, comm: u64, links: Links) -> Option<Ring> {
+    let (next, last) = links.pointers(memory.word_len());
     let mut seen = HashSet::from([head]);
     let mut nodes = vec![head];
-    let is_closed = follow(memory, (0, word_len), OLDEST, &mut seen, &mut nodes)?;
+    let is_closed = follow(memory, (next, last), OLDEST, &mut seen, &mut nodes)?;
     let name = |node: &u64| memory.text(node.checked_add(comm)?, 16);
-    let is_kthreadd = |node: &u64| name(node).as_deref() == Some("kthreadd");
-    if !nodes.iter().take(FIRST).any(is_kthreadd) {
+    let is_of_kernel = |node: &u64| {
+        name(node).is_some_and(|name| OF_KERNEL.iter().any(|start| name.starts_with(start)))
+    };
+    if !nodes.iter().take(FIRST).any(is_of_kernel) {
         return None;
     }
     let oldest = nodes.len();
     if !is_closed {
         let mut youngest = vec![head];
-        follow(memory, (word_len, 0), YOUNGEST, &mut seen, &mut youngest)?;
+        follow(memory, (last, next), YOUNGEST, &mut seen, &mut youngest)?;
         nodes.extend(youngest.drain(1..));
     }
     // A process may call itself anything, but few do.
     let odd = nodes.iter().filter(|node| name(node).is_none()).count();
-    (odd <= nodes.len() / 8).then_some(Ring { nodes, oldest, comm })
+    (odd <= nodes.len() / 8).then_some(Ring { nodes, oldest, comm, links })
 }
 
-/// Follows one of the two pointers of a `list_head`, as the other leads back, and
+/// Follows one of the two pointers of a node, as the other leads back, and
 /// appends what it leads to. Whether the end was reached; `None` if links are broken.
 fn follow(
     memory: &Memory<'_>,
@@ -167,7 +220,7 @@ fn follow(
     let mut at = *nodes.first()?;
     while nodes.len() < most {
         let next = memory.word(at.checked_add(forth)?)?;
-        if !memory.is_pointer(next) || memory.word(next.plus(back)) != Some(at) {
+        if !memory.is_pointer(next) || memory.word(next.checked_add(back)?) != Some(at) {
             return None;
         }
         if !seen.insert(next) {

@@ -1,11 +1,14 @@
 //! The processes that are looked at, and what holds them together: numbers, parents,
 //! leaders.
 
+use std::collections::HashSet;
+
 use vmss2core_mem::Sums;
 
 use super::members::{Members, offsets, only};
 use super::memory::{Memory, Shot};
-use super::ring::Ring;
+use super::ring::{Links, Ring};
+use super::tasks::nearly_all;
 
 /// How far a `task_struct` reaches before its `tasks`, and after it. The largest
 /// known has 14 KiB.
@@ -17,13 +20,16 @@ const NUMBERS: u64 = 0x800;
 const MOST_PIDS: u64 = 1 << 22;
 /// After `real_parent`, the children, the brothers and the leader follow.
 const FAMILY: u64 = 0x100;
+/// `pid` and `tgid` of 2.4 have `pgrp`, `tty_old_pgrp` and `session` between them.
+const TGID_WITHIN: u64 = 0x20;
 
 /// Processes.
 #[derive(Debug)]
 pub(super) struct Sample {
     /// Their leaders; the first task first, then the oldest ones, then the youngest.
     pub(super) tasks: Vec<Shot>,
-    /// Which of them are of the kernel: the first task, `kthreadd` and its children.
+    /// Which of them are of the kernel: the first task, `kthreadd` and its children; before
+    /// 2.6.22 those without memory.
     pub(super) is_kernel: Vec<bool>,
     /// How many of them are in the order of their making.
     pub(super) in_order: usize,
@@ -34,23 +40,39 @@ impl Sample {
     pub(super) fn of_ring(memory: &Memory<'_>, ring: &Ring, members: &mut Members) -> Option<Self> {
         let take = |node: &u64| Shot::take(memory, *node, BEFORE, BEHIND);
         let mut tasks: Vec<Shot> = ring.nodes.iter().map(take).collect();
-        let kthreadd = tasks
-            .iter()
-            .position(|task| task.comm(ring.comm).is_some_and(|name| name == "kthreadd"))?;
-        let pid = only(offsets(0..NUMBERS, 4, |at| are_numbers(&tasks, kthreadd, at)))?;
-        let family = Family::find(memory.word_len(), &tasks, kthreadd, pid)?;
+        let is_kthreadd = |task: &Shot| task.comm(ring.comm).is_some_and(|name| name == "kthreadd");
+        let kthreadd = tasks.iter().position(is_kthreadd);
+        let word_len = memory.word_len();
+        let numbers = Numbers::find(&tasks, kthreadd, ring.links)?;
+        let family = match kthreadd.and_then(|index| tasks.get(index)) {
+            Some(kthreadd) => Family::find(word_len, &tasks, kthreadd, numbers),
+            None => Family::find_old(word_len, &tasks, numbers),
+        }?;
+        // A ring of list heads leads through leaders, which lead to themselves.
+        (ring.links != Links::List || family.group_leader.is_some()).then_some(())?;
         for task in &mut tasks {
             task.rebase(family.tasks)?;
         }
-        let kthreadd_gva = tasks.get(kthreadd)?.gva;
-        let is_kernel = |task: &Shot| {
-            let parent = task.word(family.tasks.plus(family.real_parent));
-            task.gva == kthreadd_gva || parent == Some(kthreadd_gva)
+        note(word_len, ring, numbers, &family, members);
+        let mut is_kernel = match kthreadd.and_then(|index| Some(tasks.get(index)?.gva)) {
+            Some(kthreadd) => {
+                let at = family.tasks.plus(family.real_parent);
+                let is_kernel =
+                    |task: &Shot| task.gva == kthreadd || task.word(at) == Some(kthreadd);
+                tasks.iter().map(is_kernel).collect()
+            }
+            None => without_memory(memory, &tasks, ring.links, members)?,
         };
-        let mut is_kernel: Vec<bool> = tasks.iter().map(is_kernel).collect();
         *is_kernel.first_mut()? = true;
-        note(memory.word_len(), ring, pid, &family, members);
         Some(Self { tasks, is_kernel, in_order: ring.oldest })
+    }
+
+    /// Where the stack of one of the tasks is.
+    pub(super) fn stack_of(task: &Shot, members: &Members) -> Option<u64> {
+        match members.task("stack") {
+            Some(at) => task.word(at).filter(|stack| *stack != 0),
+            None => members.at("task_union", "stack").map(|_| task.gva),
+        }
     }
 
     /// The first task.
@@ -69,36 +91,100 @@ impl Sample {
     }
 }
 
-/// Whether `pid` and `tgid` are there: 0 for the first task, 2 for `kthreadd`, 1 for
-/// one, all different, and both equal as these are leaders.
-fn are_numbers(tasks: &[Shot], kthreadd: usize, at: u64) -> bool {
+/// Which tasks have no memory of their own, by `mm` and `active_mm`: both lead to the same
+/// in a process. In 2.4 they are apart.
+fn without_memory(
+    memory: &Memory<'_>,
+    tasks: &[Shot],
+    links: Links,
+    members: &mut Members,
+) -> Option<Vec<bool>> {
+    let (word_len, end) = (memory.word_len(), members.task("pid")?);
+    let (start, reach) = match links {
+        Links::List => (members.task("tasks")?.plus(word_len.times(2)), word_len.times(2)),
+        Links::Tasks { .. } => (0, end),
+    };
+    let is_empty = |task: &Shot, at| task.word(at) == Some(0);
+    let is_mm = |at: u64| {
+        let with: Vec<&Shot> = tasks.iter().filter(|task| !is_empty(task, at)).collect();
+        let without = tasks.len().minus(with.len());
+        let is_one = |task: &&Shot| task.word(at).is_some_and(|mm| memory.is_pointer(mm));
+        tasks.first().is_some_and(|task| is_empty(task, at))
+            && !with.is_empty()
+            && without > 2
+            && with.iter().all(is_one)
+    };
+    let are_pair = |at: u64, active: u64| {
+        let are_equal = |task: &&Shot| task.word(at) == task.word(active);
+        tasks.iter().filter(|task| !is_empty(task, at)).all(|task| are_equal(&task))
+    };
+    let pairs = offsets(start..end, word_len, is_mm).flat_map(|at| {
+        let active = at.plus(word_len)..at.plus(reach).min(end);
+        offsets(active, word_len, move |active| are_pair(at, active))
+            .map(move |active| (at, active))
+    });
+    let (at, active) = only(pairs)?;
+    members.put("task_struct", "mm", (at, word_len), "null for threads of the kernel only");
+    members.put("task_struct", "active_mm", (active, word_len), "equal to mm where that is");
+    Some(tasks.iter().map(|task| is_empty(task, at)).collect())
+}
+
+/// Offsets of `pid` and `tgid` from a node.
+#[derive(Clone, Copy)]
+struct Numbers {
+    pid: u64,
+    tgid: u64,
+}
+
+impl Numbers {
+    /// 0 for the first task, 1 for one, 2 for `kthreadd` where there is one, all different,
+    /// and both equal as these are leaders. In 2.4 threads are in the ring as well, and 1
+    /// is the second.
+    fn find(tasks: &[Shot], kthreadd: Option<usize>, links: Links) -> Option<Self> {
+        let found = offsets(0..NUMBERS, 4, |at| are_numbers(tasks, kthreadd, at));
+        only(found.filter_map(|pid| {
+            let tgid = match links {
+                Links::List => pid.plus(4)..pid.plus(8),
+                Links::Tasks { .. } => pid.plus(4)..pid.plus(TGID_WITHIN),
+            };
+            let is_equal = |at: u64, task: &&Shot| task.u32(at) == task.u32(pid);
+            let are_equal = |at| match links {
+                Links::List => tasks.iter().all(|task| is_equal(at, &task)),
+                Links::Tasks { .. } => nearly_all(tasks.iter(), |task| is_equal(at, task)),
+            };
+            Some(Self { pid, tgid: offsets(tgid, 4, are_equal).next()? })
+        }))
+    }
+}
+
+fn are_numbers(tasks: &[Shot], kthreadd: Option<usize>, at: u64) -> bool {
     let numbers: Option<Vec<u64>> = tasks.iter().map(|task| task.u32(at)).collect();
     let Some(mut numbers) = numbers else { return false };
-    let are_fine = numbers.first() == Some(&0)
-        && numbers.get(kthreadd) == Some(&2)
-        && numbers.contains(&1)
-        && numbers.iter().all(|number| *number < MOST_PIDS)
-        && tasks.iter().zip(&numbers).all(|(task, number)| task.u32(at.plus(4)) == Some(*number));
+    let is_known = match kthreadd {
+        Some(kthreadd) => numbers.get(kthreadd) == Some(&2) && numbers.contains(&1),
+        None => numbers.get(1) == Some(&1),
+    };
+    let are_fine =
+        is_known && numbers.first() == Some(&0) && numbers.iter().all(|number| *number < MOST_PIDS);
     numbers.sort_unstable();
     are_fine && numbers.windows(2).all(|pair| pair.first() != pair.last())
 }
 
-/// Offsets from `tasks`, but for the first.
+/// Offsets from a node, but for the first.
 struct Family {
-    /// Where `tasks` is in the structure.
+    /// Where a node is in the structure.
     tasks: u64,
     real_parent: u64,
-    group_leader: u64,
+    group_leader: Option<u64>,
     has_list: bool,
 }
 
 impl Family {
     /// The first task is its own parent, and that of `kthreadd` and the first process;
     /// `kthreadd` is that of all threads of the kernel.
-    fn find(word_len: u64, tasks: &[Shot], kthreadd: usize, pid: u64) -> Option<Self> {
+    fn find(word_len: u64, tasks: &[Shot], kthreadd: &Shot, numbers: Numbers) -> Option<Self> {
         let first = tasks.first()?;
-        let kthreadd = tasks.get(kthreadd)?;
-        let parents = pid.plus(8)..pid.plus(FAMILY);
+        let parents = numbers.tgid.plus(4)..numbers.pid.plus(FAMILY);
         let real_parent = offsets(parents, word_len, |at| {
             let base =
                 first.word(at).filter(|base| (1..BEFORE).contains(&first.gva.wrapping_sub(*base)));
@@ -110,12 +196,40 @@ impl Family {
                 && are_alike(tasks, at, at.plus(word_len))
         })
         .next()?;
+        Self::of_parent(word_len, tasks, real_parent)
+    }
+
+    /// Without `kthreadd`: the first task is its own parent, and that of the second; all
+    /// parents are tasks.
+    fn find_old(word_len: u64, tasks: &[Shot], numbers: Numbers) -> Option<Self> {
+        let (first, second) = (tasks.first()?, tasks.get(1)?);
+        let nodes: HashSet<u64> = tasks.iter().map(|task| task.gva).collect();
+        let parents = numbers.tgid.plus(4)..numbers.tgid.plus(FAMILY);
+        let real_parent = offsets(parents, word_len, |at| {
+            let Some(base) = first.word(at) else { return false };
+            let node_in_task = first.gva.wrapping_sub(base);
+            // A parent may be one of those in the middle of a long list.
+            let is_task = |task: &&Shot| {
+                task.word(at).is_some_and(|base| nodes.contains(&base.wrapping_add(node_in_task)))
+            };
+            node_in_task < BEFORE
+                && second.word(at) == Some(base)
+                && tasks.iter().filter(is_task).count().times(2) > tasks.len()
+                && are_alike(tasks, at, at.plus(word_len))
+        })
+        .next()?;
+        Self::of_parent(word_len, tasks, real_parent)
+    }
+
+    /// What follows the parents.
+    fn of_parent(word_len: u64, tasks: &[Shot], real_parent: u64) -> Option<Self> {
+        let first = tasks.first()?;
         let tasks_at = first.gva.checked_sub(first.word(real_parent)?)?;
         let is_own = |task: &Shot, at| task.word(at) == Some(task.gva.wrapping_sub(tasks_at));
         let leaders = real_parent.plus(word_len.times(2))..real_parent.plus(FAMILY);
         let group_leader =
-            offsets(leaders, word_len, |at| tasks.iter().all(|task| is_own(task, at))).next()?;
-        let has_list = group_leader == real_parent.plus(word_len.times(6));
+            offsets(leaders, word_len, |at| tasks.iter().all(|task| is_own(task, at))).next();
+        let has_list = group_leader == Some(real_parent.plus(word_len.times(6)));
         Some(Self { tasks: tasks_at, real_parent, group_leader, has_list })
     }
 }
@@ -127,20 +241,34 @@ fn are_alike(tasks: &[Shot], one: u64, other: u64) -> bool {
     alike >= tasks.len().minus(tasks.len() / 8)
 }
 
-fn note(word_len: u64, ring: &Ring, pid: u64, family: &Family, members: &mut Members) {
+fn note(word_len: u64, ring: &Ring, numbers: Numbers, family: &Family, members: &mut Members) {
     let tasks = family.tasks;
     let mut put =
         |path, at, size, how| members.put("task_struct", path, (tasks.plus(at), size), how);
-    put("tasks", 0, word_len.times(2), "ring of processes that begins at swapper/0");
+    match ring.links {
+        Links::List => {
+            put("tasks", 0, word_len.times(2), "ring of processes that begins at swapper")
+        }
+        Links::Tasks { next, .. } => {
+            let how = "ring of tasks that begins at swapper";
+            put("next_task", next, word_len, how);
+            put("prev_task", next.plus(word_len), word_len, how);
+        }
+    }
     put("comm", ring.comm, 16, "names of the processes of the ring");
-    put("pid", pid, 4, "0 for swapper/0, 2 for kthreadd, different for all");
-    put("tgid", pid.plus(4), 4, "equal to pid for leaders");
-    put("real_parent", family.real_parent, word_len, "swapper/0 for kthreadd, kthreadd for others");
+    put("pid", numbers.pid, 4, "0 for swapper, 1 for init, different for all");
+    put("tgid", numbers.tgid, 4, "equal to pid for leaders");
+    put("real_parent", family.real_parent, word_len, "swapper for the first, a task for all");
     put("parent", family.real_parent.plus(word_len), word_len, "equal to real_parent");
-    put("group_leader", family.group_leader, word_len, "the task itself for leaders");
+    if let Some(group_leader) = family.group_leader {
+        put("group_leader", group_leader, word_len, "the task itself for leaders");
+    }
     if family.has_list {
         let how = "two lists between parent and group_leader";
         put("children", family.real_parent.plus(word_len.times(2)), word_len.times(2), how);
         put("sibling", family.real_parent.plus(word_len.times(4)), word_len.times(2), how);
+    }
+    if let Links::Tasks { .. } = ring.links {
+        members.put_unsized("task_union", "stack", 0, "tasks lie at the bottom of their stacks");
     }
 }

@@ -16,21 +16,20 @@ const SMALLEST: u64 = 4 << 10;
 /// always to its top, as `sp0` does. Returns how large stacks are.
 pub(super) fn learn(memory: &Memory<'_>, sample: &Sample, members: &mut Members) -> Option<u64> {
     let (word_len, comm) = (memory.word_len(), members.task("comm")?);
-    let (stack, state) = (members.task("stack")?, members.task("state")?);
-    let is_at_rest = |task: &&Shot| {
-        // What has ended has no stack any more.
-        task.u32(state).is_some_and(|state| state != 0)
-            && task.word(stack).is_some_and(|at| at != 0)
-    };
-    let at_rest: Vec<&Shot> = sample.tasks.iter().filter(is_at_rest).collect();
-    let depth = |task: &Shot, at| task.word(at)?.checked_sub(task.word(stack)?);
+    let state = members.task("state")?;
+    let at_rest = |task: &Shot| task.u32(state).is_some_and(|state| state != 0);
+    // What has ended has no stack any more.
+    let with_stack = |task| Some((task, Sample::stack_of(task, members)?));
+    let at_rest: Vec<(&Shot, u64)> =
+        sample.tasks.iter().filter(|task| at_rest(task)).filter_map(with_stack).collect();
+    let depth = |(task, stack): &(&Shot, u64), at| task.word(at)?.checked_sub(*stack);
     let is_depth = |depth: u64| (1..LARGEST).contains(&depth) && depth.is_multiple_of(word_len);
     let is_sp = |at: u64| {
         let first = at_rest.first().and_then(|task| depth(task, at));
         let differs = at_rest.iter().any(|task| depth(task, at) != first);
         differs && nearly_all(at_rest.iter(), |task| depth(task, at).is_some_and(is_depth))
     };
-    let end = at_rest.iter().map(|task| task.len()).min()?;
+    let end = at_rest.iter().map(|(task, _)| task.len()).min()?;
     let Some(at) = only(offsets(comm.plus(16)..end, word_len, is_sp)) else {
         members.miss("task_struct.thread.sp", "nothing leads into the stacks of tasks at rest");
         return None;

@@ -25,9 +25,15 @@ const LONGEST_UPTIME: u64 = 1 << 58;
 const AT_REST: [u64; 3] = [1, 2, 0x402];
 
 pub(super) fn learn(memory: &Memory<'_>, sample: &Sample, members: &mut Members) {
-    mm(memory, sample, members);
-    if stack(memory, sample, members).is_none() {
-        members.miss("task_struct.stack", "no stacks with STACK_END_MAGIC were found");
+    if members.task("mm").is_none() {
+        mm(memory, sample, members);
+    }
+    let lies_in_stack = members.at("task_union", "stack").is_some();
+    if !lies_in_stack && stack(memory, sample, members).is_none() {
+        members.miss(
+            "task_struct.stack",
+            "no stacks that lead back to their tasks or end in STACK_END_MAGIC were found",
+        );
         return;
     }
     if state(memory.word_len(), sample, members).is_none() {
@@ -98,7 +104,9 @@ fn stack(memory: &Memory<'_>, sample: &Sample, members: &mut Members) -> Option<
         stack.is_some_and(|stack| memory.is_pointer(stack) && magic_at(stack).is_some())
     };
     let holds = |at| nearly_all(sample.tasks.iter(), |task| is_stack(task, at));
-    let at = only(offsets(0..THREAD_INFO, word_len, holds))?;
+    let Some(at) = only(offsets(0..THREAD_INFO, word_len, holds)) else {
+        return stack_of_thread_info(memory, sample, members);
+    };
     members.put("task_struct", "stack", (at, word_len), "what STACK_END_MAGIC is at the end of");
     let bottom = sample.first()?.word(at)?;
     if magic_at(bottom) == Some(0) {
@@ -110,10 +118,27 @@ fn stack(memory: &Memory<'_>, sample: &Sample, members: &mut Members) -> Option<
     Some(())
 }
 
+/// Before 2.6.29 nothing marks the end of a stack, but the `thread_info` that is there
+/// begins with a pointer to its task.
+fn stack_of_thread_info(memory: &Memory<'_>, sample: &Sample, members: &mut Members) -> Option<()> {
+    let word_len = memory.word_len();
+    let is_stack = |task: &Shot, at| {
+        let stack = task.word(at).filter(|stack| stack.is_multiple_of(4096));
+        stack.is_some_and(|stack| memory.is_pointer(stack) && memory.word(stack) == Some(task.gva))
+    };
+    let holds = |at| nearly_all(sample.tasks.iter(), |task| is_stack(task, at));
+    let at = only(offsets(0..THREAD_INFO, word_len, holds))?;
+    let how = "leads to a thread_info that leads back";
+    members.put("task_struct", "stack", (at, word_len), how);
+    members.put("thread_info", "task", (0, word_len), "leads back to the task");
+    Some(())
+}
+
 /// The state is the word before the stack, or since 6.8 on 32 bits the one before
 /// `saved_state`; on 64 bits both share a word.
 fn state(word_len: u64, sample: &Sample, members: &mut Members) -> Option<()> {
-    let stack = members.task("stack")?;
+    // In 2.4, where a task lies in its stack, it begins with its state.
+    let stack = members.task("stack").unwrap_or(word_len);
     let states = |at| sample.tasks.iter().filter_map(move |task| task.u32(at));
     let is_state = |at: &u64| {
         let (at, all) = (*at, states(*at).count());

@@ -12,7 +12,7 @@ use super::Task;
 use super::moment::Moments;
 use super::record::{Fields, Record};
 use crate::linux::arch;
-use crate::linux::{Kernel, LinuxError};
+use crate::linux::{Kernel, Learned, LinuxError};
 
 /// Variables that hold the current task, newest first: 2.6.34 to 6.1 and 6.15 and
 /// later; 6.2 to 6.14 (a structure); 2.6.30 to 2.6.33.
@@ -140,7 +140,8 @@ impl Kernel {
         let below = |task: &&Task| task.stack.is_some_and(|stack| stack.0 <= at);
         let owner = tasks.iter().filter(below).max_by_key(|task| task.stack)?;
         let stack = owner.stack?;
-        let is_near = at.saturating_sub(stack.0) < LARGEST_STACK;
+        let len = self.learned_already().and_then(Learned::thread_size).unwrap_or(LARGEST_STACK);
+        let is_near = at.saturating_sub(stack.0) < len;
         (is_near && self.is_stack_between(stack, at)).then_some(owner.gva)
     }
 

@@ -24,7 +24,7 @@ const SECOND: u64 = 1_000_000_000;
 pub(super) struct Fields<'k> {
     kernel: &'k Kernel,
     selection: Selection<'k>,
-    pub(super) tasks: Field,
+    pub(super) tasks: Links,
     pid: Field,
     comm: Field,
     tgid: Option<Field>,
@@ -36,6 +36,8 @@ pub(super) struct Fields<'k> {
     real_parent: Option<Field>,
     cred: Option<Field>,
     stack: Option<Field>,
+    /// In 2.4 a task lies at the bottom of its stack (`union task_union`).
+    lies_in_stack: bool,
     start: Option<Start>,
     cpu: Option<Field>,
     on_cpu: Option<Field>,
@@ -44,6 +46,15 @@ pub(super) struct Fields<'k> {
     pub(super) thread_group: Option<Field>,
     cred_ids: Option<CredFields<'k>>,
     thread_info_cpu: Option<Selected<'k>>,
+}
+
+/// How processes hang together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Links {
+    /// The two pointers.
+    pub(super) pointers: Field,
+    /// How far into a task they lead: to those of the next one or, in 2.4, to the task.
+    pub(super) target: u64,
 }
 
 /// A number in a structure of its own.
@@ -80,7 +91,7 @@ impl<'k> Fields<'k> {
         let mut all = Selection::of(kernel, "task_struct");
         Ok(Self {
             kernel,
-            tasks: all.list("tasks")?,
+            tasks: links(&mut all)?,
             pid: all.number("pid", 4)?,
             comm: all.number("comm", COMM_LEN)?,
             tgid: all.number("tgid", 4).ok(),
@@ -92,6 +103,7 @@ impl<'k> Fields<'k> {
             real_parent: all.pointer("real_parent|p_opptr|p_pptr").ok(),
             cred: all.pointer("cred").ok(),
             stack: all.pointer("stack|thread_info").ok(),
+            lies_in_stack: kernel.object(Gva(0), "task_union").has("stack"),
             start: start(&mut all),
             // `thread_info` is a member since 4.9; the number moved into it in 5.16.
             cpu: all.number("thread_info.cpu|cpu", 4).ok(),
@@ -147,7 +159,10 @@ impl<'k> Fields<'k> {
         let at = &record.snapshot;
         let credentials = self.credentials(at);
         let mm = self.mm.and_then(|mm| at.target(mm));
-        let stack = self.stack.and_then(|stack| at.target(stack));
+        let stack = match self.stack {
+            Some(stack) => at.target(stack),
+            None => self.lies_in_stack.then(|| at.gva()),
+        };
         let state = self.state(at);
         Task {
             gva: at.gva(),
@@ -217,6 +232,17 @@ impl Start {
             Self::Time { seconds, nanoseconds } => {
                 at.number(seconds).saturating_mul(SECOND).saturating_add(at.number(nanoseconds))
             }
+        }
+    }
+}
+
+/// `tasks`, or `next_task` with `prev_task` after it in 2.4.
+fn links(all: &mut Selection<'_>) -> Result<Links, LinuxError> {
+    match all.list("tasks") {
+        Ok(pointers) => Ok(Links { pointers, target: pointers.offset() }),
+        Err(error) => {
+            let pointers = all.list("next_task").map_err(|_| error)?;
+            Ok(Links { pointers, target: 0 })
         }
     }
 }

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 
 use vmss2core_mem::{Gva, Problem};
 
-use super::record::{Fields, Record};
+use super::record::{Fields, Links, Record};
 use crate::linux::snapshot::{Field, Snapshot};
 use crate::linux::{Kernel, LinuxError};
 
@@ -36,14 +36,23 @@ enum Way {
 
 /// A ring and how to tell what is in it.
 struct Ring<'r> {
-    /// The list node's place in `task_struct`.
+    /// The pointers of a node in `task_struct`.
     node: Field,
+    /// How far into a task they lead.
+    target: u64,
     /// The node that a walk starts and ends at.
     start: &'r Snapshot,
     /// The head, if the ring has one that is no task.
     head: Option<Gva>,
     /// The `tgid` of all its tasks.
     pid: Option<u32>,
+}
+
+impl Ring<'_> {
+    /// Where the pointers of other tasks lead to for this one.
+    fn of(&self, task: &Snapshot) -> Gva {
+        Gva(task.gva().0.wrapping_add(self.target))
+    }
 }
 
 /// Why a walk did not come back to its start.
@@ -63,8 +72,8 @@ impl<'f, 'k> Rings<'f, 'k> {
     /// `init` itself.
     pub(super) fn processes(&mut self, init: &Record) -> Vec<Record> {
         self.seen.insert(init.snapshot.gva().0);
-        let node = self.fields.tasks;
-        let ring = Ring { node, start: &init.snapshot, head: None, pid: None };
+        let Links { pointers: node, target } = self.fields.tasks;
+        let ring = Ring { node, target, start: &init.snapshot, head: None, pid: None };
         self.both_ways(&ring, "the list of processes")
     }
 
@@ -76,10 +85,10 @@ impl<'f, 'k> Rings<'f, 'k> {
             (_, Some(node), _) => (node, None),
             _ => return Vec::new(),
         };
-        let ring = Ring { node, start: &leader.snapshot, head, pid: Some(leader.pid) };
-        let is_alone = |neighbour: Gva| {
-            neighbour == ring.start.address_of(node) || Some(neighbour) == ring.head
-        };
+        let target = node.offset();
+        let ring = Ring { node, target, start: &leader.snapshot, head, pid: Some(leader.pid) };
+        let is_alone =
+            |neighbour: Gva| neighbour == ring.of(ring.start) || Some(neighbour) == ring.head;
         if is_alone(ring.start.next(node)) && is_alone(ring.start.prev(node)) {
             return Vec::new();
         }
@@ -108,7 +117,7 @@ impl<'f, 'k> Rings<'f, 'k> {
         // Meeting the last one from behind means that nothing lies between.
         let is_whole = match &behind {
             Ok(()) => forwards == 0,
-            Err(behind) => behind.node == last.address_of(ring.node),
+            Err(behind) => behind.node == ring.of(last),
         };
         self.report(what, &ahead, (forwards, from_end.len()), is_whole);
         found.extend(from_end.into_iter().rev());
@@ -127,7 +136,7 @@ impl<'f, 'k> Rings<'f, 'k> {
     }
 
     fn one_way(&mut self, ring: &Ring<'_>, way: Way, found: &mut Vec<Record>) -> Result<(), Break> {
-        let end = ring.start.address_of(ring.node);
+        let end = ring.of(ring.start);
         let mut node = way.from(ring.start, ring.node);
         let mut was_at_head = false;
         while node != end {
@@ -152,7 +161,7 @@ impl<'f, 'k> Rings<'f, 'k> {
 
     /// The task that a node is in, if it is one that was not seen before.
     fn member(&mut self, ring: &Ring<'_>, node: Gva) -> Result<Record, Break> {
-        let gva = Gva(node.0.wrapping_sub(ring.node.offset()));
+        let gva = Gva(node.0.wrapping_sub(ring.target));
         let stop = |why: &str| Err(Break { node, why: why.to_owned() });
         if self.seen.contains(&gva.0) {
             return stop("it leads to a task that it has led to before");

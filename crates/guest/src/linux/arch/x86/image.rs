@@ -13,7 +13,7 @@ use vmss2core_machine::x86::modes;
 use vmss2core_mem::{Found, Gpa, Gva, PAGE_SIZE, PhysicalMemory};
 
 use super::memory_map::KernelHalf;
-use crate::linux::discovery::{FoundImage, Image, View};
+use crate::linux::discovery::{FoundImage, Image, View, parts};
 use crate::{KernelText, VmcoreInfo};
 
 /// `__START_KERNEL_map`.
@@ -198,24 +198,6 @@ fn read_only_len(runs: &[Leaf]) -> u64 {
         }
     }
     at.saturating_sub(start)
-}
-
-/// The runs within a range, cut where they leave it.
-fn parts(low: &[Leaf], range: &Range<u64>) -> Vec<Leaf> {
-    let mut parts = Vec::new();
-    for run in low {
-        let start = run.gva.0.max(range.start);
-        let len = run.end().min(range.end).saturating_sub(start);
-        if len > 0 {
-            parts.push(Leaf {
-                gva: Gva(start),
-                gpa: Gpa(run.gpa.0.saturating_add(start.saturating_sub(run.gva.0))),
-                pages: u32::try_from(len / PAGE_SIZE).unwrap_or(u32::MAX),
-                permissions: run.permissions,
-            });
-        }
-    }
-    parts
 }
 
 /// The image that a 64-bit kernel's own page tables map.

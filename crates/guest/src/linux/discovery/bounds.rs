@@ -1,0 +1,96 @@
+//! The bounds of the image as the kernel itself has them.
+//!
+//! `init_mm` is the kernel's own memory descriptor, a variable of its image. Since before
+//! 2.4, `setup_arch` puts the addresses of `_text`, `_etext`, `_edata` and `_end` (or the
+//! end of what follows it) into the members that a process has for its program:
+//! `start_code`, `end_code`, `start_data`, `end_data`, `start_brk`, `brk`, `start_stack`
+//! (include/linux/mm_types.h, in 2.4 sched.h). Those that a kernel has no use for are 0.
+
+use std::ops::{ControlFlow, Range};
+
+use vmss2core_mem::{Found, Gva, PAGE_SIZE, little_endian};
+
+use super::image::{Content, Image};
+
+/// Members from `start_code` to `start_stack`.
+const MEMBERS: usize = 7;
+/// No kernel has less code, nor an image as long.
+const LEAST_CODE: u64 = 256 << 10;
+const LONGEST: u64 = 256 << 20;
+
+/// Bounds of a kernel image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// `_text`.
+    pub start: Gva,
+    /// `_etext`: what lies before it is code.
+    pub code_end: Gva,
+    /// `_edata`: code, constants and variables with a value end here.
+    pub data_end: Gva,
+    /// Where the image ends, with its other variables.
+    pub end: Gva,
+}
+
+impl Bounds {
+    /// Addresses of code.
+    pub fn code(&self) -> Range<u64> {
+        self.start.0..self.code_end.0
+    }
+
+    /// From the words at `start_code`, if these are bounds of something in `image`.
+    fn of(words: &[u64; MEMBERS], image: &Image) -> Option<Self> {
+        let &[start, code_end, 0, data_end, 0, end, 0] = words else { return None };
+        let is_sorted = start < code_end && code_end <= data_end && data_end <= end;
+        (is_sorted
+            && start.is_multiple_of(PAGE_SIZE)
+            && code_end.saturating_sub(start) >= LEAST_CODE
+            && end.saturating_sub(start) <= LONGEST
+            && [start, code_end, data_end].into_iter().all(|at| image.holds(at)))
+        .then_some(Self {
+            start: Gva(start),
+            code_end: Gva(code_end),
+            data_end: Gva(data_end),
+            end: Gva(end),
+        })
+    }
+}
+
+/// Finds the bounds among the variables of an image; `None` too if more than one place
+/// has some that differ.
+pub(in crate::linux) fn find(image: &Image) -> Option<Found<Bounds>> {
+    let word_len = if image.space.mode().is_64_bit() { 8 } else { 4 };
+    let mut found: Option<(Gva, Bounds)> = None;
+    let differs =
+        image.scan_only(Content::Variables, MEMBERS.saturating_mul(word_len), &mut |gva, bytes| {
+            for at in (0..bytes.len()).step_by(word_len) {
+                let Some(bounds) = words(bytes, at, word_len).and_then(|it| Bounds::of(&it, image))
+                else {
+                    continue;
+                };
+                let place = Gva(gva.0.saturating_add(at as u64));
+                match &found {
+                    Some((_, known)) if *known != bounds => return ControlFlow::Break(()),
+                    Some(_) => {}
+                    None => found = Some((place, bounds)),
+                }
+            }
+            ControlFlow::Continue(())
+        });
+    let (place, bounds) = found.filter(|_| differs.is_none())?;
+    Some(Found::new(bounds, format!("the kernel's own init_mm, its addresses at {place}")))
+}
+
+/// The words at a position, if those that must be are 0.
+fn words(bytes: &[u8], at: usize, word_len: usize) -> Option<[u64; MEMBERS]> {
+    let word = |index: usize| {
+        let start = at.checked_add(index.checked_mul(word_len)?)?;
+        bytes.get(start..start.checked_add(word_len)?).map(little_endian)
+    };
+    // Nearly all places fail the first of these.
+    let is_empty = [2, 4, 6].into_iter().all(|index| word(index) == Some(0));
+    let mut all = [0; MEMBERS];
+    for (index, one) in all.iter_mut().enumerate().filter(|_| is_empty) {
+        *one = word(index)?;
+    }
+    is_empty.then_some(all)
+}
