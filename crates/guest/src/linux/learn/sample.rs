@@ -2,6 +2,7 @@
 //! leaders.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use vmss2core_mem::Sums;
 
@@ -20,8 +21,6 @@ const NUMBERS: u64 = 0x800;
 const MOST_PIDS: u64 = 1 << 22;
 /// After `real_parent`, the children, the brothers and the leader follow.
 const FAMILY: u64 = 0x100;
-/// `pid` and `tgid` of 2.4 have `pgrp`, `tty_old_pgrp` and `session` between them.
-const TGID_WITHIN: u64 = 0x20;
 
 /// Processes.
 #[derive(Debug)]
@@ -43,17 +42,17 @@ impl Sample {
         let is_kthreadd = |task: &Shot| task.comm(ring.comm).is_some_and(|name| name == "kthreadd");
         let kthreadd = tasks.iter().position(is_kthreadd);
         let word_len = memory.word_len();
-        let numbers = Numbers::find(&tasks, kthreadd, ring.links)?;
+        let pid = pid_of(&tasks, kthreadd, ring.links)?;
         let family = match kthreadd.and_then(|index| tasks.get(index)) {
-            Some(kthreadd) => Family::find(word_len, &tasks, kthreadd, numbers),
-            None => Family::find_old(word_len, &tasks, numbers),
+            Some(kthreadd) => Family::find(word_len, &tasks, kthreadd, pid),
+            None => Family::find_old(word_len, &tasks, pid),
         }?;
         // A ring of list heads leads through leaders, which lead to themselves.
         (ring.links != Links::List || family.group_leader.is_some()).then_some(())?;
         for task in &mut tasks {
             task.rebase(family.tasks)?;
         }
-        note(word_len, ring, numbers, &family, members);
+        note(word_len, ring, pid, &family, members);
         let mut is_kernel = match kthreadd.and_then(|index| Some(tasks.get(index)?.gva)) {
             Some(kthreadd) => {
                 let at = family.tasks.plus(family.real_parent);
@@ -64,6 +63,12 @@ impl Sample {
             None => without_memory(memory, &tasks, ring.links, members)?,
         };
         *is_kernel.first_mut()? = true;
+        let between = family.tasks.plus(pid)..family.tasks.plus(family.real_parent);
+        if let Some(tgid) = tgid_of_tasks(&tasks, &is_kernel, between)
+            && ring.links != Links::List
+        {
+            members.put("task_struct", "tgid", (tgid, 4), "equal to pid for processes");
+        }
         Some(Self { tasks, is_kernel, in_order: ring.oldest })
     }
 
@@ -129,32 +134,27 @@ fn without_memory(
     Some(tasks.iter().map(|task| is_empty(task, at)).collect())
 }
 
-/// Offsets of `pid` and `tgid` from a node.
-#[derive(Clone, Copy)]
-struct Numbers {
-    pid: u64,
-    tgid: u64,
+/// Where `pid` is from a node. `tgid` follows it, but in 2.4.
+///
+/// 0 for the first task, 1 for one, 2 for `kthreadd` where there is one, all different, and
+/// for leaders equal to `tgid`. In a ring of 2.4 are threads as well, and 1 is the second.
+fn pid_of(tasks: &[Shot], kthreadd: Option<usize>, links: Links) -> Option<u64> {
+    let mut found = offsets(0..NUMBERS, 4, |at| are_numbers(tasks, kthreadd, at));
+    let are_equal = |pid: &u64| tasks.iter().all(|task| task.u32(*pid) == task.u32(pid.plus(4)));
+    match links {
+        Links::List => only(found.filter(are_equal)),
+        // `tgid`, where it is all different as well, comes later.
+        Links::Tasks { .. } => found.next(),
+    }
 }
 
-impl Numbers {
-    /// 0 for the first task, 1 for one, 2 for `kthreadd` where there is one, all different,
-    /// and both equal as these are leaders. In 2.4 threads are in the ring as well, and 1
-    /// is the second.
-    fn find(tasks: &[Shot], kthreadd: Option<usize>, links: Links) -> Option<Self> {
-        let found = offsets(0..NUMBERS, 4, |at| are_numbers(tasks, kthreadd, at));
-        only(found.filter_map(|pid| {
-            let tgid = match links {
-                Links::List => pid.plus(4)..pid.plus(8),
-                Links::Tasks { .. } => pid.plus(4)..pid.plus(TGID_WITHIN),
-            };
-            let is_equal = |at: u64, task: &&Shot| task.u32(at) == task.u32(pid);
-            let are_equal = |at| match links {
-                Links::List => tasks.iter().all(|task| is_equal(at, &task)),
-                Links::Tasks { .. } => nearly_all(tasks.iter(), |task| is_equal(at, task)),
-            };
-            Some(Self { pid, tgid: offsets(tgid, 4, are_equal).next()? })
-        }))
-    }
+/// `tgid` of 2.4: threads of the kernel may share that of the first task.
+fn tgid_of_tasks(tasks: &[Shot], is_kernel: &[bool], between: Range<u64>) -> Option<u64> {
+    let pid = between.start;
+    let users: Vec<&Shot> =
+        tasks.iter().zip(is_kernel).filter(|(_, kernel)| !**kernel).map(|(task, _)| task).collect();
+    let is_equal = |at: u64| nearly_all(users.iter(), |task| task.u32(at) == task.u32(pid));
+    offsets(pid.plus(4)..between.end, 4, is_equal).last()
 }
 
 fn are_numbers(tasks: &[Shot], kthreadd: Option<usize>, at: u64) -> bool {
@@ -175,16 +175,19 @@ struct Family {
     /// Where a node is in the structure.
     tasks: u64,
     real_parent: u64,
+    /// That of a debugger, for what it traces.
+    parent: Option<u64>,
     group_leader: Option<u64>,
-    has_list: bool,
+    /// `children` and `sibling`.
+    lists: Option<u64>,
 }
 
 impl Family {
     /// The first task is its own parent, and that of `kthreadd` and the first process;
     /// `kthreadd` is that of all threads of the kernel.
-    fn find(word_len: u64, tasks: &[Shot], kthreadd: &Shot, numbers: Numbers) -> Option<Self> {
+    fn find(word_len: u64, tasks: &[Shot], kthreadd: &Shot, pid: u64) -> Option<Self> {
         let first = tasks.first()?;
-        let parents = numbers.tgid.plus(4)..numbers.pid.plus(FAMILY);
+        let parents = pid.plus(8)..pid.plus(FAMILY);
         let real_parent = offsets(parents, word_len, |at| {
             let base =
                 first.word(at).filter(|base| (1..BEFORE).contains(&first.gva.wrapping_sub(*base)));
@@ -201,10 +204,10 @@ impl Family {
 
     /// Without `kthreadd`: the first task is its own parent, and that of the second; all
     /// parents are tasks.
-    fn find_old(word_len: u64, tasks: &[Shot], numbers: Numbers) -> Option<Self> {
+    fn find_old(word_len: u64, tasks: &[Shot], pid: u64) -> Option<Self> {
         let (first, second) = (tasks.first()?, tasks.get(1)?);
         let nodes: HashSet<u64> = tasks.iter().map(|task| task.gva).collect();
-        let parents = numbers.tgid.plus(4)..numbers.tgid.plus(FAMILY);
+        let parents = pid.plus(8)..pid.plus(FAMILY);
         let real_parent = offsets(parents, word_len, |at| {
             let Some(base) = first.word(at) else { return false };
             let node_in_task = first.gva.wrapping_sub(base);
@@ -215,7 +218,6 @@ impl Family {
             node_in_task < BEFORE
                 && second.word(at) == Some(base)
                 && tasks.iter().filter(is_task).count().times(2) > tasks.len()
-                && are_alike(tasks, at, at.plus(word_len))
         })
         .next()?;
         Self::of_parent(word_len, tasks, real_parent)
@@ -226,11 +228,15 @@ impl Family {
         let first = tasks.first()?;
         let tasks_at = first.gva.checked_sub(first.word(real_parent)?)?;
         let is_own = |task: &Shot, at| task.word(at) == Some(task.gva.wrapping_sub(tasks_at));
-        let leaders = real_parent.plus(word_len.times(2))..real_parent.plus(FAMILY);
+        // Kernels with utrace (those of RHEL 5) have one parent only.
+        let parent = Some(real_parent.plus(word_len));
+        let parent = parent.filter(|parent| are_alike(tasks, real_parent, *parent));
+        let lists = parent.unwrap_or(real_parent).plus(word_len);
+        let leaders = lists..real_parent.plus(FAMILY);
         let group_leader =
             offsets(leaders, word_len, |at| tasks.iter().all(|task| is_own(task, at))).next();
-        let has_list = group_leader == Some(real_parent.plus(word_len.times(6)));
-        Some(Self { tasks: tasks_at, real_parent, group_leader, has_list })
+        let lists = Some(lists).filter(|at| group_leader == Some(at.plus(word_len.times(4))));
+        Some(Self { tasks: tasks_at, real_parent, parent, group_leader, lists })
     }
 }
 
@@ -241,7 +247,7 @@ fn are_alike(tasks: &[Shot], one: u64, other: u64) -> bool {
     alike >= tasks.len().minus(tasks.len() / 8)
 }
 
-fn note(word_len: u64, ring: &Ring, numbers: Numbers, family: &Family, members: &mut Members) {
+fn note(word_len: u64, ring: &Ring, pid: u64, family: &Family, members: &mut Members) {
     let tasks = family.tasks;
     let mut put =
         |path, at, size, how| members.put("task_struct", path, (tasks.plus(at), size), how);
@@ -256,17 +262,21 @@ fn note(word_len: u64, ring: &Ring, numbers: Numbers, family: &Family, members: 
         }
     }
     put("comm", ring.comm, 16, "names of the processes of the ring");
-    put("pid", numbers.pid, 4, "0 for swapper, 1 for init, different for all");
-    put("tgid", numbers.tgid, 4, "equal to pid for leaders");
+    put("pid", pid, 4, "0 for swapper, 1 for init, different for all");
+    if ring.links == Links::List {
+        put("tgid", pid.plus(4), 4, "equal to pid for leaders");
+    }
     put("real_parent", family.real_parent, word_len, "swapper for the first, a task for all");
-    put("parent", family.real_parent.plus(word_len), word_len, "equal to real_parent");
+    if let Some(parent) = family.parent {
+        put("parent", parent, word_len, "equal to real_parent");
+    }
     if let Some(group_leader) = family.group_leader {
         put("group_leader", group_leader, word_len, "the task itself for leaders");
     }
-    if family.has_list {
+    if let Some(children) = family.lists {
         let how = "two lists between parent and group_leader";
-        put("children", family.real_parent.plus(word_len.times(2)), word_len.times(2), how);
-        put("sibling", family.real_parent.plus(word_len.times(4)), word_len.times(2), how);
+        put("children", children, word_len.times(2), how);
+        put("sibling", children.plus(word_len.times(2)), word_len.times(2), how);
     }
     if let Links::Tasks { .. } = ring.links {
         members.put_unsized("task_union", "stack", 0, "tasks lie at the bottom of their stacks");

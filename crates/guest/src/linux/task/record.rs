@@ -129,7 +129,9 @@ impl<'k> Fields<'k> {
         }
         let snapshot = self.selection.read(gva)?;
         let tid = snapshot.number_32(self.pid);
-        let pid = self.tgid.map_or(tid, |tgid| snapshot.number_32(tgid));
+        // Threads of a kernel of 2.4 may have that of the idle task.
+        let tgid = self.tgid.map(|tgid| snapshot.number_32(tgid)).filter(|tgid| *tgid != 0);
+        let pid = tgid.unwrap_or(tid);
         if u64::from(tid.max(pid)) > HIGHEST_PID {
             return Err(corrupt("its number is too high"));
         }
