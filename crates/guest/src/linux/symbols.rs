@@ -45,6 +45,8 @@ pub struct Symbols {
     /// By address; those that share one in the order they came in.
     entries: Vec<Entry>,
     by_name: OnceLock<ByName>,
+    /// Only some functions have names: an address after one may be of another.
+    lacks_others: bool,
 }
 
 impl Symbols {
@@ -69,7 +71,13 @@ impl Symbols {
     /// A table of entries whose names lie in `names`.
     pub(super) fn from_parts(names: String, mut entries: Vec<Entry>) -> Self {
         entries.sort_by_key(|entry| entry.address);
-        Self { names, entries, by_name: OnceLock::new() }
+        Self { names, entries, by_name: OnceLock::new(), lacks_others: false }
+    }
+
+    /// This table, of which many functions are missing: what an address is in is told only
+    /// where something begins there.
+    pub(super) fn without_others(self) -> Self {
+        Self { lacks_others: true, ..self }
     }
 
     /// How many there are.
@@ -109,7 +117,8 @@ impl Symbols {
         let behind = self.entries.partition_point(|entry| entry.address <= address.0);
         let found = self.entries.get(behind.checked_sub(1)?)?.address;
         let first = self.entries.partition_point(|entry| entry.address < found);
-        Some((self.get(first)?, address.0.wrapping_sub(found)))
+        let into = address.0.wrapping_sub(found);
+        (into == 0 || !self.lacks_others).then_some((self.get(first)?, into))
     }
 
     fn get(&self, index: usize) -> Option<Symbol<'_>> {

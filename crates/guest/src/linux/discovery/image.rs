@@ -37,10 +37,11 @@ impl Image {
     /// All that is mapped in a range, for a search.
     pub(in crate::linux) fn of_range(space: &AddressSpace, range: Range<u64>) -> Self {
         let mut runs = Vec::new();
-        space.walk_range(range, &LIMITS, &mut |leaf| {
+        space.walk_range(range.clone(), &LIMITS, &mut |leaf| {
             runs.push(leaf);
             ControlFlow::Continue(())
         });
+        let runs = parts(&runs, &range);
         Self { space: space.clone(), runs, code_len: 0, vcpus: Vec::new(), how: String::new() }
     }
 

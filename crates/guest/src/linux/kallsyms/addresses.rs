@@ -123,10 +123,11 @@ fn is_plausible(source: &Source, entries: &[Entry]) -> bool {
 pub(super) fn around(
     source: &Source,
     found: &FoundNames,
-    tokens: &TokenPlace,
+    tokens: Option<&TokenPlace>,
 ) -> Vec<AddressTable> {
     let mut tables = before(source, found).unwrap_or_default();
-    tables.extend(behind(source, found, tokens).unwrap_or_default());
+    let behind = tokens.and_then(|tokens| behind(source, found, tokens));
+    tables.extend(behind.unwrap_or_default());
     tables
 }
 

@@ -1,11 +1,12 @@
 //! kallsyms: the symbol table that a kernel carries for its own messages.
 //!
-//! Written by `scripts/kallsyms.c` since 2.6.10: names are compressed with 256
+//! Written by `scripts/kallsyms.c`. Since 2.6.10 names are compressed with 256
 //! tokens, addresses are in a table of their own. What is where has changed over
 //! time:
 //!
 //! | kernel | order in memory | addresses |
 //! |---|---|---|
+//! | to 2.6.9 | addresses, `num_syms`, names, each without what it shares with the one before | words |
 //! | to 4.5 | addresses, `num_syms`, names, markers, tokens | words |
 //! | 4.6 | offsets, `relative_base`, `num_syms`, names, markers, tokens | from a base |
 //! | 6.2 | the same with `seqs_of_names` before the tokens | from a base |
@@ -16,18 +17,22 @@
 //! they are searched for in the kernel image. No version is asked for: which
 //! encoding it is shows in what the addresses of known symbols come out as.
 //!
-//! Limits: names of the time before 2.6.10 are not decoded. Symbols of modules
-//! are not here.
+//! OpenWrt's kernels may have names that are not compressed, and no tokens. A kernel without
+//! any of these, as all of 2.4 are, still names what modules may use (`__ksymtab`).
+//!
+//! Limits: symbols of modules are not here.
 
 use vmss2core_mem::Found;
 
-use super::{Kernel, Symbols};
+use super::{Kernel, Symbol, Symbols};
 use crate::VmcoreInfo;
 
 mod addresses;
+mod exported;
 mod names;
 mod scan;
 mod source;
+mod stem;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -49,7 +54,7 @@ pub(super) fn find(kernel: &Kernel) -> Option<Found<Symbols>> {
     let source = Source::of(kernel);
     let info = kernel.linux().vmcoreinfo.as_ref();
     let named = info.and_then(|info| of_vmcoreinfo(&source, &info.value));
-    named.or_else(|| search(&source))
+    named.or_else(|| search(&source)).or_else(|| exported::find(&source))
 }
 
 /// The table whose parts VMCOREINFO names.
@@ -72,14 +77,29 @@ fn of_vmcoreinfo(source: &Source, info: &VmcoreInfo) -> Option<Found<Symbols>> {
 
 /// The table that a search of the kernel image finds.
 pub(crate) fn search(source: &Source) -> Option<Found<Symbols>> {
-    scan::token_tables(source).into_iter().find_map(|place| {
+    let by_tokens = scan::token_tables(source).into_iter().find_map(|place| {
         let tokens = Tokens::read(source, place.table, place.index)?;
         scan::name_tables(source, &place).into_iter().find_map(|found| {
-            let addresses = addresses::around(source, &found, &place);
+            let addresses = addresses::around(source, &found, Some(&place));
             let symbols = decode(source, &tokens, &found.names, &addresses)?;
             let how = format!("kallsyms tables found by their tokens at {}", place.table);
             Some(Found::new(symbols, how))
         })
+    });
+    by_tokens.or_else(|| without_tokens(source)).or_else(|| stem::find(source))
+}
+
+/// The table whose names are not compressed.
+fn without_tokens(source: &Source) -> Option<Found<Symbols>> {
+    scan::name_tables_without_tokens(source).into_iter().find_map(|found| {
+        let addresses = addresses::around(source, &found, None);
+        let symbols = decode(source, &Tokens::none(), &found.names, &addresses)?;
+        // Names whose tokens were not found would look like names with odd characters.
+        let is_whole =
+            |symbol: Symbol<'_>| symbol.kind.is_ascii_alphabetic() && !symbol.name.contains('?');
+        symbols.iter().all(is_whole).then_some(())?;
+        let how = format!("kallsyms tables of uncompressed names at {}", found.names.at);
+        Some(Found::new(symbols, how))
     })
 }
 

@@ -27,6 +27,8 @@ const BEFORE_TOKENS: u64 = 2 << 20;
 const FEWEST_MARKERS: usize = 20;
 /// Bytes that 256 names take.
 const STEPS: Range<u64> = 512..76_801;
+/// Bytes of a range that are searched: no image has as many constants.
+const MOST_SEARCHED: usize = 64 << 20;
 /// More runs that look like markers than this are chance or malice.
 const MOST_RUNS: usize = 8;
 /// More tables of tokens than this are malice.
@@ -98,9 +100,27 @@ pub(super) fn name_tables(source: &Source, tokens: &TokenPlace) -> Vec<FoundName
     let window = source.bytes(Gva(start), len).unwrap_or_default();
     let mut runs = marker_runs::<4>(&window, start);
     runs.extend(marker_runs::<8>(&window, start));
+    likeliest(source, runs)
+}
+
+/// The names of the longest runs.
+fn likeliest(source: &Source, mut runs: Vec<Run>) -> Vec<FoundNames> {
     runs.sort_by_key(|run| std::cmp::Reverse(run.markers.len()));
     runs.truncate(MOST_RUNS);
     runs.into_iter().filter_map(|run| names_of(source, run)).collect()
+}
+
+/// Everything in the image that looks like names with their markers, for kernels that do
+/// not compress names and have no tokens (OpenWrt's `CONFIG_KALLSYMS_UNCOMPRESSED`).
+pub(super) fn name_tables_without_tokens(source: &Source) -> Vec<FoundNames> {
+    let mut runs = Vec::new();
+    for range in &source.ranges {
+        let len = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
+        let bytes = source.bytes_up_to(Gva(range.start), len.min(MOST_SEARCHED));
+        runs.extend(marker_runs::<4>(&bytes, range.start));
+        runs.extend(marker_runs::<8>(&bytes, range.start));
+    }
+    likeliest(source, runs)
 }
 
 /// Candidates for markers.

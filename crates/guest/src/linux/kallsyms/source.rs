@@ -133,11 +133,14 @@ impl Source {
 /// Mapped parts of a range, neighbours joined.
 fn mapped(space: &AddressSpace, range: Range<u64>) -> Vec<Range<u64>> {
     let mut ranges: Vec<Range<u64>> = Vec::new();
-    space.walk_range(range, &LIMITS, &mut |leaf| {
-        let end = leaf.gva.0.saturating_add(leaf.len_bytes());
+    space.walk_range(range.clone(), &LIMITS, &mut |leaf| {
+        // A large page may reach beyond the image, where leftovers of others lie.
+        let start = leaf.gva.0.max(range.start);
+        let end = leaf.gva.0.saturating_add(leaf.len_bytes()).min(range.end);
         match ranges.last_mut() {
-            Some(last) if last.end == leaf.gva.0 => last.end = end,
-            _ => ranges.push(leaf.gva.0..end),
+            Some(last) if last.end == start => last.end = end,
+            _ if start < end => ranges.push(start..end),
+            _ => {}
         }
         ControlFlow::Continue(())
     });

@@ -33,6 +33,17 @@ struct Layout {
     count_len: usize,
     /// A name of more than 127 tokens.
     has_long_name: bool,
+    names: Names,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Names {
+    /// In tokens.
+    Compressed,
+    /// As they are, and no tokens.
+    Whole,
+    /// Without what each shares with the one before; no types, markers or tokens.
+    Stems,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,10 +68,11 @@ const OLD: Layout = Layout {
     is_behind: false,
     count_len: 8,
     has_long_name: false,
+    names: Names::Compressed,
 };
 
 /// The layouts that there have been, by the first kernel that has each.
-const LAYOUTS: [(&str, Layout); 11] = [
+const LAYOUTS: [(&str, Layout); 15] = [
     ("2.6.10", OLD),
     ("2.6.10, 32-bit", Layout { word: 4, marker_len: 4, count_len: 4, ..OLD }),
     ("4.6", Layout { addresses: Addresses::PercpuOrBase, ..OLD }),
@@ -126,6 +138,10 @@ const LAYOUTS: [(&str, Layout); 11] = [
             ..OLD
         },
     ),
+    ("2.6.0", Layout { names: Names::Stems, ..OLD }),
+    ("2.6.0, 32-bit", Layout { word: 4, count_len: 4, names: Names::Stems, ..OLD }),
+    ("OpenWrt's 2.6", Layout { names: Names::Whole, ..OLD }),
+    ("OpenWrt's 4.14", Layout { addresses: Addresses::PercpuOrBase, names: Names::Whole, ..OLD }),
 ];
 
 /// Address, type and name of the symbols of the tests, sorted.
@@ -148,6 +164,9 @@ fn symbols(layout: &Layout) -> Vec<(u64, char, String)> {
         symbol.2 = "QZ".repeat(150);
     }
     symbols.push((BANNER, 'D', "linux_banner".to_owned()));
+    if layout.names == Names::Stems {
+        symbols.iter_mut().for_each(|symbol| symbol.1 = 't');
+    }
     symbols
 }
 
@@ -251,13 +270,32 @@ fn encode_symbols(layout: &Layout, symbols: &[(u64, char, String)]) -> Vec<u8> {
         if index % 256 == 0 {
             markers.push(writer.bytes.len() - start);
         }
-        writer.bytes.extend(compressed(*kind, name));
+        match layout.names {
+            Names::Compressed => writer.bytes.extend(compressed(*kind, name)),
+            Names::Whole => {
+                writer.bytes.push(name.len() as u8 + 1);
+                writer.bytes.extend(format!("{kind}{name}").bytes());
+            }
+            Names::Stems => {
+                let last = index.checked_sub(1).map_or("", |last| &symbols[last].2);
+                let pairs = name.bytes().zip(last.bytes());
+                let shared = pairs.take_while(|(one, other)| one == other).count();
+                writer.bytes.push(shared as u8);
+                writer.bytes.extend(format!("{}\0", &name[shared..]).bytes());
+            }
+        }
     }
     writer.align();
+    if layout.names == Names::Stems {
+        return writer.bytes;
+    }
     for marker in markers {
         writer.number(marker as u64, layout.marker_len);
     }
     writer.align();
+    if layout.names == Names::Whole {
+        return writer.bytes;
+    }
     if layout.sequences == Sequences::BeforeTokens {
         writer.bytes.extend((0..symbols.len() * 3).map(|byte| (byte * 7) as u8));
         writer.align();
@@ -376,7 +414,11 @@ fn a_count_that_is_absurd_costs_nothing() {
         let symbols = symbols(&layout);
         let (_, kind, name) = &symbols[0];
         let mut count = symbols.len().to_le_bytes()[..layout.count_len].to_vec();
-        count.extend(compressed(*kind, name));
+        match layout.names {
+            Names::Compressed => count.extend(compressed(*kind, name)),
+            Names::Whole => count.push(name.len() as u8 + 1),
+            Names::Stems => count.extend(format!("\0{name}\0").bytes()),
+        }
         for absurd in [u32::MAX, 1 << 31, 2 << 20, COUNT + 1, 0] {
             let mut tables = tables.clone();
             let at = memchr::memmem::find(&tables, &count).unwrap();
@@ -395,6 +437,80 @@ fn names_that_claim_to_be_long_are_refused() {
     let end = tables.len();
     tables[at + 600..end - 700].fill(b'x');
     assert!(found(image(&tables), &layout).is_none());
+}
+
+/// Entries of `__ksymtab` in each form that they have had, and names.
+fn exported_by(form: &str, word: u64, with_version: bool) -> Vec<u8> {
+    let name = |number: u64| match with_version {
+        true => format!("function_{number}_R1b7d40{:02x}", number % 256),
+        false => format!("function_{number}"),
+    };
+    let len = match form {
+        "pointers" => 2 * word,
+        "two distances" => 8,
+        _ => 12,
+    };
+    let mut writer = Writer { bytes: vec![0; 64], align: 8 };
+    let mut name_at = TABLES + 64 + 300 * len + 16;
+    for number in 0..300 {
+        let address = IMAGE + number * 64;
+        match form {
+            "pointers" => {
+                writer.number(address, word as usize);
+                writer.number(name_at, word as usize);
+            }
+            _ => {
+                let place = writer.at();
+                writer.number(address.wrapping_sub(place), 4);
+                writer.number(name_at.wrapping_sub(place + 4), 4);
+            }
+        }
+        if form == "three distances" {
+            writer.number(0, 4);
+        }
+        name_at += name(number).len() as u64 + 1;
+    }
+    writer.bytes.extend([0; 16]);
+    for number in 0..300 {
+        writer.bytes.extend(format!("{}\0", name(number)).bytes());
+    }
+    writer.bytes
+}
+
+#[test]
+fn a_kernel_without_kallsyms_names_what_modules_may_use() {
+    for (form, word, with_version) in [
+        ("pointers", 4, true),
+        ("pointers", 4, false),
+        ("pointers", 8, false),
+        ("two distances", 8, false),
+        ("three distances", 8, false),
+    ] {
+        let memory = memory(image(&exported_by(form, word, with_version)));
+        let source = source(&memory, &Layout { word, ..OLD });
+        assert!(search(&source).is_none(), "{form}");
+        let found = super::exported::find(&source).expect(form).value;
+        assert_eq!(found.len(), 300, "{form}");
+        assert_eq!(found.address("function_7"), Some(Gva(IMAGE + 7 * 64)), "{form}");
+        // What lies after an exported function may be another, which has no name here.
+        assert!(found.at(Gva(IMAGE + 7 * 64)).is_some_and(|(one, _)| one.name == "function_7"));
+        assert_eq!(found.at(Gva(IMAGE + 7 * 64 + 1)), None);
+    }
+}
+
+#[test]
+fn names_with_others_beside_them_are_no_exported_symbols() {
+    // Pairs of pointers to names, as arrays of strings are.
+    let mut writer = Writer { bytes: vec![0; 64], align: 8 };
+    for number in 0..600 {
+        writer.number(TABLES + 64 + 600 * 8 + 8 + number * 8, 8);
+    }
+    writer.bytes.extend([0; 8]);
+    for number in 0..600 {
+        writer.bytes.extend(format!("nam_{number:03}\0").bytes());
+    }
+    let memory = memory(image(&writer.bytes));
+    assert!(super::exported::find(&source(&memory, &OLD)).is_none());
 }
 
 #[test]

@@ -36,6 +36,11 @@ impl Tokens {
         Some(Self { table, places })
     }
 
+    /// Each byte is the character that it is: names that are not compressed.
+    pub(super) fn none() -> Self {
+        Self { table: (0..=u8::MAX).collect(), places: (0..256).map(|at| (at, at + 1)).collect() }
+    }
+
     /// A token's characters.
     pub(super) fn get(&self, token: u8) -> &[u8] {
         let place = self.places.get(usize::from(token));
