@@ -5,6 +5,7 @@ use std::ops::{ControlFlow, Range};
 use vmss2core_machine::paging::{AddressSpace, Limits};
 use vmss2core_mem::{Gva, PAGE_SIZE};
 
+use crate::KernelText;
 use crate::linux::Kernel;
 use crate::linux::symbols::Entry;
 
@@ -39,6 +40,17 @@ pub(super) struct Known {
 }
 
 impl Source {
+    /// An image of which nothing is known yet but where it lies.
+    pub(in crate::linux) fn of_image(space: &AddressSpace, text: KernelText) -> Self {
+        let range = text.start.0..text.start.0.saturating_add(text.len);
+        Self {
+            space: space.clone(),
+            word_len: if space.mode().is_64_bit() { 8 } else { 4 },
+            ranges: mapped(space, range),
+            known: Vec::new(),
+        }
+    }
+
     /// The image of a kernel.
     pub(super) fn of(kernel: &Kernel) -> Self {
         let linux = kernel.linux();

@@ -3,6 +3,8 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "small test numbers")]
 
+mod old;
+
 use std::sync::Arc;
 
 use vmss2core_machine::Checkpoint;
