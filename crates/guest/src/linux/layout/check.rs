@@ -1,7 +1,8 @@
 //! Whether a layout fits the kernel: whether it leads through the list of tasks.
 //!
-//! The list of tasks is a ring that begins in `init_task`. Under a wrong offset
-//! the pointers there lead nowhere, or not back.
+//! The list of tasks is a ring that begins in `init_task`: of list heads (`tasks`) or, in
+//! 2.4, of tasks (`next_task` and `prev_task`). Under a wrong offset the pointers there lead
+//! nowhere, or not back.
 
 use vmss2core_mem::Gva;
 
@@ -12,14 +13,19 @@ const COMM_LEN: usize = 16;
 /// Whether the ring of tasks holds under a layout; why not, if it does not.
 /// `Ok(false)` if it cannot be told.
 pub(in crate::linux) fn lists_tasks(kernel: &Kernel, types: &dyn Types) -> Result<bool, String> {
-    let Some(tasks) = types.member("task_struct", "tasks") else { return Ok(false) };
+    let link = |name| Some((name, types.member("task_struct", name)?.offset_bytes));
+    let Some((name, offset)) = link("tasks").or_else(|| link("next_task")) else {
+        return Ok(false);
+    };
     let Ok(init_task) = kernel.init_task() else { return Ok(false) };
-    let head = Gva(init_task.value.0.wrapping_add(tasks.offset_bytes));
-    ring(kernel, head).map_err(|error| {
+    let (node, link) = match name {
+        "tasks" => (init_task.value.0.wrapping_add(offset), 0),
+        _ => (init_task.value.0, offset),
+    };
+    ring(kernel, Gva(node), link).map_err(|error| {
         format!(
-            "task_struct.tasks at {:#x} does not lead through the list of tasks ({error}); it is \
-             of another kernel",
-            tasks.offset_bytes
+            "task_struct.{name} at {offset:#x} does not lead through the list of tasks ({error}); \
+             it is of another kernel"
         )
     })?;
     let Some(comm) = types.member("task_struct", "comm") else { return Ok(true) };
@@ -36,23 +42,24 @@ pub(in crate::linux) fn lists_tasks(kernel: &Kernel, types: &dyn Types) -> Resul
 }
 
 /// One step of the list forth and back again, or, since a list may be torn, one
-/// the other way round.
-fn ring(kernel: &Kernel, head: Gva) -> Result<(), LinuxError> {
-    let forth = neighbour(kernel, head, (0, kernel.word_len()));
+/// the other way round; the pointers are `link` into each node.
+fn ring(kernel: &Kernel, node: Gva, link: u64) -> Result<(), LinuxError> {
+    let (next, prev) = (link, link.wrapping_add(kernel.word_len()));
+    let forth = neighbour(kernel, node, (next, prev));
     forth.or_else(|error| {
-        let back = neighbour(kernel, head, (kernel.word_len(), 0));
+        let back = neighbour(kernel, node, (prev, next));
         back.map_err(|_| error)
     })
 }
 
-/// Whether the node that a link of `head` leads to has a link back to it. A list
+/// Whether the node that a pointer of `node` leads to has a pointer back to it. A list
 /// without any other node is none.
-fn neighbour(kernel: &Kernel, head: Gva, (there, back): (u64, u64)) -> Result<(), LinuxError> {
-    let next = kernel.read_pointer(Gva(head.0.wrapping_add(there)), "list_head")?;
-    let back = kernel.read_pointer(Gva(next.0.wrapping_add(back)), "list_head")?;
-    if back == head && next != head {
+fn neighbour(kernel: &Kernel, node: Gva, (there, back): (u64, u64)) -> Result<(), LinuxError> {
+    let next = kernel.read_pointer(Gva(node.0.wrapping_add(there)), "a list of tasks")?;
+    let back = kernel.read_pointer(Gva(next.0.wrapping_add(back)), "a list of tasks")?;
+    if back == node && next != node {
         return Ok(());
     }
     let why = format!("it leads to {next}, which leads back to {back}");
-    Err(LinuxError::Corrupt { what: "list_head".into(), at: head, why })
+    Err(LinuxError::Corrupt { what: "a list of tasks".into(), at: node, why })
 }
