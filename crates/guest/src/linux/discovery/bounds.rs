@@ -37,7 +37,7 @@ impl Bounds {
         self.start.0..self.code_end.0
     }
 
-    /// From the words at `start_code`, if these are bounds of something in `image`.
+    /// From the words at `start_code`, if these are bounds of something that ends in `image`.
     fn of(words: &[u64; MEMBERS], image: &Image) -> Option<Self> {
         let &[start, code_end, 0, data_end, 0, end, 0] = words else { return None };
         let is_sorted = start < code_end && code_end <= data_end && data_end <= end;
@@ -45,7 +45,7 @@ impl Bounds {
             && start.is_multiple_of(PAGE_SIZE)
             && code_end.saturating_sub(start) >= LEAST_CODE
             && end.saturating_sub(start) <= LONGEST
-            && [start, code_end, data_end].into_iter().all(|at| image.holds(at)))
+            && image.holds(data_end))
         .then_some(Self {
             start: Gva(start),
             code_end: Gva(code_end),
@@ -53,31 +53,48 @@ impl Bounds {
             end: Gva(end),
         })
     }
+
+    fn are_in(&self, image: &Image) -> bool {
+        [self.start, self.code_end].into_iter().all(|at| image.holds(at.0))
+    }
 }
 
 /// Finds the bounds among the variables of an image; `None` too if more than one place
 /// has some that differ.
 pub(in crate::linux) fn find(image: &Image) -> Option<Found<Bounds>> {
-    let word_len = if image.space.mode().is_64_bit() { 8 } else { 4 };
     let mut found: Option<(Gva, Bounds)> = None;
-    let differs =
-        image.scan_only(Content::Variables, MEMBERS.saturating_mul(word_len), &mut |gva, bytes| {
-            for at in (0..bytes.len()).step_by(word_len) {
-                let Some(bounds) = words(bytes, at, word_len).and_then(|it| Bounds::of(&it, image))
-                else {
-                    continue;
-                };
-                let place = Gva(gva.0.saturating_add(at as u64));
-                match &found {
-                    Some((_, known)) if *known != bounds => return ControlFlow::Break(()),
-                    Some(_) => {}
-                    None => found = Some((place, bounds)),
-                }
+    let differs = search(image, &mut |place, bounds| {
+        match &found {
+            _ if !bounds.are_in(image) => {}
+            Some((_, known)) if *known != bounds => return ControlFlow::Break(()),
+            Some(_) => {}
+            None => found = Some((place, bounds)),
+        }
+        ControlFlow::Continue(())
+    });
+    found.filter(|_| differs.is_none()).map(told)
+}
+
+/// The first bounds among the variables of an image, of which the code may lie before.
+pub(in crate::linux) fn first(image: &Image) -> Option<Found<Bounds>> {
+    search(image, &mut |place, bounds| ControlFlow::Break((place, bounds))).map(told)
+}
+
+fn told((place, bounds): (Gva, Bounds)) -> Found<Bounds> {
+    Found::new(bounds, format!("the kernel's own init_mm, its addresses at {place}"))
+}
+
+/// Shows `visit` all bounds in the variables of an image, and where they are.
+fn search<B>(image: &Image, visit: &mut dyn FnMut(Gva, Bounds) -> ControlFlow<B>) -> Option<B> {
+    let word_len = if image.space.mode().is_64_bit() { 8 } else { 4 };
+    image.scan_only(Content::Variables, MEMBERS.saturating_mul(word_len), &mut |gva, bytes| {
+        for at in (0..bytes.len()).step_by(word_len) {
+            if let Some(bounds) = words(bytes, at, word_len).and_then(|it| Bounds::of(&it, image)) {
+                visit(Gva(gva.0.saturating_add(at as u64)), bounds)?;
             }
-            ControlFlow::Continue(())
-        });
-    let (place, bounds) = found.filter(|_| differs.is_none())?;
-    Some(Found::new(bounds, format!("the kernel's own init_mm, its addresses at {place}")))
+        }
+        ControlFlow::Continue(())
+    })
 }
 
 /// The words at a position, if those that must be are 0.

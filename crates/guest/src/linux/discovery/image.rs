@@ -70,6 +70,17 @@ impl Image {
         Self { runs, code_len: data_end.0.saturating_sub(start.0), how, ..self }
     }
 
+    /// The image, of which `extent` is protected, from its code on, which is not.
+    pub(in crate::linux) fn from(self, bounds: &Found<Bounds>, extent: KernelText) -> Self {
+        let Bounds { start, end, .. } = bounds.value;
+        let slide = |gva: Gva, gpa: Gpa| gva.0.wrapping_sub(gpa.0);
+        let mut runs = Self::of_range(&self.space, start.0..end.0).runs;
+        runs.retain(|run| slide(run.gva, run.gpa) == slide(extent.start, extent.gpa));
+        let how = format!("{}, from the beginning in {}", self.how, bounds.how);
+        let protected_end = extent.start.0.saturating_add(extent.len);
+        Self { runs, code_len: protected_end.saturating_sub(start.0), how, ..self }
+    }
+
     /// Whether a virtual address lies where the image is searched for, in one
     /// of its gaps perhaps.
     pub(in crate::linux) fn holds(&self, gva: u64) -> bool {

@@ -121,15 +121,21 @@ fn lost_tables(memory: &PhysicalMemory, info: &Found<VmcoreInfo>) -> Option<Prob
     })
 }
 
-/// An image whose beginning does not show in page tables, cut to its bounds if those are
-/// known: 32-bit kernels that do not write-protect their code.
+/// A 32-bit image within its bounds, if page tables do not show where it begins: old kernels
+/// write-protect nothing, or their constants only.
 fn bounded(image: Image) -> Image {
-    if image.extent().is_some() {
+    if image.space.mode().is_64_bit() {
         return image;
     }
-    match bounds::find(&image) {
-        Some(bounds) => image.within(&bounds),
-        None => image,
+    let Some(extent) = image.extent() else {
+        return match bounds::find(&image) {
+            Some(bounds) => image.within(&bounds),
+            None => image,
+        };
+    };
+    match bounds::first(&image) {
+        Some(bounds) if bounds.value.start < extent.start => image.from(&bounds, extent),
+        _ => image,
     }
 }
 

@@ -430,6 +430,66 @@ fn a_32_bit_kernel_is_found_with_and_without_protected_code() {
     }
 }
 
+/// Where the miniature has its `init_mm`, and the addresses in there: from `start_code` on.
+const INIT_MM: u64 = 0x80_0000 + 0x24_0040;
+const BOUNDS: [u32; 7] = [0xc080_0000, 0xc090_0000, 0, 0xc0b0_0000, 0, 0xc0b4_0000, 0];
+
+fn with_bounds(bounds: [u32; 7], at: u64) -> Guest {
+    let mut guest = short_guest(RW);
+    // No VMCOREINFO: neither the pointer to it nor itself.
+    guest.put(0xc0_0000, &[0; 4]);
+    guest.put(NOTE, &[0; 64]);
+    guest.put(at, &bounds.map(u32::to_le_bytes).concat());
+    guest
+}
+
+#[test]
+fn a_32_bit_kernel_that_protects_nothing_lies_where_its_init_mm_says() {
+    let facts = with_bounds(BOUNDS, INIT_MM).analyse();
+    let text = linux(&facts).text.clone().unwrap();
+    assert_eq!((text.value.start, text.value.gpa), (Gva(0xc080_0000), Gpa(0x80_0000)));
+    assert_eq!(text.value.len, 0x30_0000);
+    assert!(text.how.ends_with("its addresses at 0xc0a40040"), "{}", text.how);
+}
+
+#[test]
+fn a_32_bit_kernel_may_protect_its_constants_only() {
+    let mut guest = short_guest(1);
+    // Code on the large page before that of the constants.
+    let bounds = [0xc050_0000, 0xc07f_0000, 0, 0xc0d0_0000, 0, 0xc0d4_0000, 0];
+    guest.put(0xc2_0040, &bounds.map(u32::to_le_bytes).concat());
+    let text = linux(&guest.analyse()).text.clone().unwrap();
+    assert_eq!((text.value.start, text.value.gpa), (Gva(0xc050_0000), Gpa(0x50_0000)));
+    // To the end of the constants.
+    assert_eq!(text.value.len, 0xc0c0_0000 - 0xc050_0000);
+}
+
+#[test]
+fn what_are_no_bounds_of_the_image_says_nothing() {
+    let with = |index: usize, value: u32| {
+        let mut bounds = BOUNDS;
+        bounds[index] = value;
+        bounds
+    };
+    for bounds in [
+        with(0, 0xc080_0010),
+        with(1, 0xc080_1000),
+        with(2, 1),
+        with(3, 0xc088_0000),
+        with(5, 0xc0a0_0000),
+        with(5, 0xf000_0000),
+        with(0, 0x0080_0000),
+        with(6, 0xbfff_0000),
+    ] {
+        let facts = with_bounds(bounds, INIT_MM).analyse();
+        assert_eq!(linux(&facts).text, None, "{bounds:x?}");
+    }
+    // Two that differ are no evidence.
+    let mut guest = with_bounds(BOUNDS, INIT_MM);
+    guest.put(INIT_MM + 0x100, &with(1, 0xc091_0000).map(u32::to_le_bytes).concat());
+    assert_eq!(linux(&guest.analyse()).text, None);
+}
+
 #[test]
 fn a_32_bit_kernel_is_found_without_registers() {
     let mut guest = short_guest(1);

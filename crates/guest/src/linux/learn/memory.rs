@@ -37,7 +37,12 @@ impl<'k> Memory<'k> {
         let is_64_bit = space.mode().is_64_bit();
         // A 32-bit kernel maps its lowest memory only.
         let direct = map.filter(|_| is_64_bit).map(|map| (map, kernel.memory().end().0));
-        let lowest = if is_64_bit { 0xff00 << 48 } else { map.unwrap_or(1 << 30) };
+        let lowest = match map {
+            // The direct map of x86-64 before 2.6.11 is below the kernel's half.
+            Some(map) if is_64_bit => map.min(0xff00 << 48),
+            None if is_64_bit => 0xff00 << 48,
+            map => map.unwrap_or(1 << 30),
+        };
         let (pages, left) = (RefCell::default(), Cell::new(MOST_PAGES));
         Self { space, word_len, lowest, direct, pages, left }
     }

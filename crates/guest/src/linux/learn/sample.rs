@@ -17,6 +17,10 @@ const BEFORE: u64 = 0x2000;
 const BEHIND: u64 = 0x4000;
 /// How far after `tasks` the numbers are, at most.
 const NUMBERS: u64 = 0x800;
+/// How far after `pid` the `tgid` is, at most.
+const TGID_WITHIN: u64 = 0x20;
+/// Tasks of 2.4 lie at multiples of this, with their stacks.
+const TASK_UNION: u64 = 8 << 10;
 /// `PID_MAX_LIMIT`.
 const MOST_PIDS: u64 = 1 << 22;
 /// After `real_parent`, the children, the brothers and the leader follow.
@@ -47,12 +51,14 @@ impl Sample {
             Some(kthreadd) => Family::find(word_len, &tasks, kthreadd, pid),
             None => Family::find_old(word_len, &tasks, pid),
         }?;
-        // A ring of list heads leads through leaders, which lead to themselves.
-        (ring.links != Links::List || family.group_leader.is_some()).then_some(())?;
+        let tgid = tgid_of(&tasks, pid).filter(|_| ring.links == Links::List);
         for task in &mut tasks {
             task.rebase(family.tasks)?;
         }
-        note(word_len, ring, pid, &family, members);
+        // A ring of list heads leads through leaders, which lead to themselves.
+        let lie_in_stacks = tasks.iter().all(|task| task.gva.is_multiple_of(TASK_UNION));
+        (lie_in_stacks || family.group_leader.is_some()).then_some(())?;
+        note(word_len, ring, (pid, tgid), &family, members);
         let mut is_kernel = match kthreadd.and_then(|index| Some(tasks.get(index)?.gva)) {
             Some(kthreadd) => {
                 let at = family.tasks.plus(family.real_parent);
@@ -63,6 +69,14 @@ impl Sample {
             None => without_memory(memory, &tasks, ring.links, members)?,
         };
         *is_kernel.first_mut()? = true;
+        if lie_in_stacks {
+            members.put_unsized(
+                "task_union",
+                "stack",
+                0,
+                "tasks lie at the bottom of their stacks",
+            );
+        }
         let between = family.tasks.plus(pid)..family.tasks.plus(family.real_parent);
         if let Some(tgid) = tgid_of_tasks(&tasks, &is_kernel, between)
             && ring.links != Links::List
@@ -138,14 +152,20 @@ fn without_memory(
 ///
 /// 0 for the first task, 1 for one, 2 for `kthreadd` where there is one, all different, and
 /// for leaders equal to `tgid`. In a ring of 2.4 are threads as well, and 1 is the second.
+/// First kernels of 2.6 have `pgrp` and its like between the two.
 fn pid_of(tasks: &[Shot], kthreadd: Option<usize>, links: Links) -> Option<u64> {
     let mut found = offsets(0..NUMBERS, 4, |at| are_numbers(tasks, kthreadd, at));
-    let are_equal = |pid: &u64| tasks.iter().all(|task| task.u32(*pid) == task.u32(pid.plus(4)));
     match links {
-        Links::List => only(found.filter(are_equal)),
+        Links::List => only(found.filter(|pid| tgid_of(tasks, *pid).is_some())),
         // `tgid`, where it is all different as well, comes later.
         Links::Tasks { .. } => found.next(),
     }
+}
+
+/// `tgid` of leaders.
+fn tgid_of(tasks: &[Shot], pid: u64) -> Option<u64> {
+    let is_equal = |at| tasks.iter().all(|task| task.u32(at) == task.u32(pid));
+    offsets(pid.plus(4)..pid.plus(TGID_WITHIN), 4, is_equal).next()
 }
 
 /// `tgid` of 2.4: threads of the kernel may share that of the first task.
@@ -247,7 +267,13 @@ fn are_alike(tasks: &[Shot], one: u64, other: u64) -> bool {
     alike >= tasks.len().minus(tasks.len() / 8)
 }
 
-fn note(word_len: u64, ring: &Ring, pid: u64, family: &Family, members: &mut Members) {
+fn note(
+    word_len: u64,
+    ring: &Ring,
+    (pid, tgid): (u64, Option<u64>),
+    family: &Family,
+    members: &mut Members,
+) {
     let tasks = family.tasks;
     let mut put =
         |path, at, size, how| members.put("task_struct", path, (tasks.plus(at), size), how);
@@ -263,8 +289,8 @@ fn note(word_len: u64, ring: &Ring, pid: u64, family: &Family, members: &mut Mem
     }
     put("comm", ring.comm, 16, "names of the processes of the ring");
     put("pid", pid, 4, "0 for swapper, 1 for init, different for all");
-    if ring.links == Links::List {
-        put("tgid", pid.plus(4), 4, "equal to pid for leaders");
+    if let Some(tgid) = tgid {
+        put("tgid", tgid, 4, "equal to pid for leaders");
     }
     put("real_parent", family.real_parent, word_len, "swapper for the first, a task for all");
     if let Some(parent) = family.parent {
@@ -277,8 +303,5 @@ fn note(word_len: u64, ring: &Ring, pid: u64, family: &Family, members: &mut Mem
         let how = "two lists between parent and group_leader";
         put("children", children, word_len.times(2), how);
         put("sibling", children.plus(word_len.times(2)), word_len.times(2), how);
-    }
-    if let Links::Tasks { .. } = ring.links {
-        members.put_unsized("task_union", "stack", 0, "tasks lie at the bottom of their stacks");
     }
 }

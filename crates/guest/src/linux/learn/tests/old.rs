@@ -56,6 +56,29 @@ fn no_kthreadd_is_needed() {
 }
 
 #[test]
+fn the_number_of_a_process_may_lie_after_others() {
+    let mut mini = before_2_6_22();
+    let pid = mini.at("pid");
+    for (index, task) in mini.tasks.clone().into_iter().enumerate() {
+        // `pgrp`, `tty_old_pgrp`, `session`, `tgid` of the first kernels of 2.6.
+        for (word, value) in (1..).zip([index as u64 / 2, 0, index as u64 / 2]) {
+            mini.set(task + pid + 4 * word, value);
+        }
+        for member in 0..2 {
+            let at = task + mini.at("real_parent") + 4 * member;
+            let parent = if index < 2 { FIRST } else { TASKS + 0x1000 };
+            mini.set(at, 0);
+            mini.set(at + 8, DIRECT + parent);
+        }
+        mini.set(task + pid + 16, index as u64);
+    }
+    let (real_parent, learned) = (mini.at("real_parent") + 8, mini.learned().unwrap());
+    let task = |path| offset(&learned, "task_struct", path);
+    assert_eq!((task("pid"), task("tgid")), (Some(pid), Some(pid + 16)));
+    assert_eq!(task("real_parent"), Some(real_parent));
+}
+
+#[test]
 fn a_kernel_may_know_one_parent_only() {
     let mut mini = before_2_6_22();
     let real_parent = mini.at("real_parent");
