@@ -87,27 +87,18 @@ fn told((place, bounds): (Gva, Bounds)) -> Found<Bounds> {
 /// Shows `visit` all bounds in the variables of an image, and where they are.
 fn search<B>(image: &Image, visit: &mut dyn FnMut(Gva, Bounds) -> ControlFlow<B>) -> Option<B> {
     let word_len = if image.space.mode().is_64_bit() { 8 } else { 4 };
-    image.scan_only(Content::Variables, MEMBERS.saturating_mul(word_len), &mut |gva, bytes| {
-        for at in (0..bytes.len()).step_by(word_len) {
-            if let Some(bounds) = words(bytes, at, word_len).and_then(|it| Bounds::of(&it, image)) {
-                visit(Gva(gva.0.saturating_add(at as u64)), bounds)?;
+    let overlap = MEMBERS.saturating_mul(word_len);
+    image.scan_only(Content::Variables, overlap, &mut |gva, bytes| {
+        let words: Vec<u64> = bytes.chunks_exact(word_len).map(little_endian).collect();
+        for (index, window) in words.windows(MEMBERS).enumerate() {
+            // Nearly all places fail this.
+            let &[start, _, 0, _, 0, _, 0] = window else { continue };
+            let found = (start != 0).then(|| window.try_into().ok()).flatten();
+            if let Some(bounds) = found.and_then(|words| Bounds::of(words, image)) {
+                let at = index.saturating_mul(word_len) as u64;
+                visit(Gva(gva.0.saturating_add(at)), bounds)?;
             }
         }
         ControlFlow::Continue(())
     })
-}
-
-/// The words at a position, if those that must be are 0.
-fn words(bytes: &[u8], at: usize, word_len: usize) -> Option<[u64; MEMBERS]> {
-    let word = |index: usize| {
-        let start = at.checked_add(index.checked_mul(word_len)?)?;
-        bytes.get(start..start.checked_add(word_len)?).map(little_endian)
-    };
-    // Nearly all places fail the first of these.
-    let is_empty = [2, 4, 6].into_iter().all(|index| word(index) == Some(0));
-    let mut all = [0; MEMBERS];
-    for (index, one) in all.iter_mut().enumerate().filter(|_| is_empty) {
-        *one = word(index)?;
-    }
-    is_empty.then_some(all)
 }
