@@ -18,7 +18,6 @@ mod escape;
 mod extract;
 mod info;
 mod json;
-mod kernel_files;
 mod macos;
 mod maps;
 mod modules;
@@ -43,7 +42,6 @@ pub use info::{
     Location, MachineInfo, MemoryInfo, ProblemInfo, RangeInfo, Space, VcpuInfo, VmcoreInfoInfo,
 };
 pub use json::write_json;
-pub use kernel_files::{DebugSymbols, debug_symbols};
 pub use macos::{MacosImage, MacosInfo, MacosSegment};
 pub use maps::{MappingInfo, MapsReport};
 pub use modules::{ModuleInfo, ModuleList, ModuleUse, ModulesReport, UnloadedInfo};

@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use vmss2core_guest::linux::debuggers;
+use vmss2core_guest::linux::{DebugSymbols, debug_symbols, debuggers};
 use vmss2core_guest::{Facts, LinuxFacts};
 use vmss2core_machine::Checkpoint;
 use vmss2core_mem::text::shell_path;
-
-use crate::kernel_files::{DebugSymbols, debug_symbols};
 
 /// Something that this project does with a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +131,7 @@ impl<'a> Steps<'a> {
     fn vmcore(&self, linux: &LinuxFacts, own: Option<&str>) -> Vec<Step> {
         let symbols = match own {
             Some(vmlinux) => {
-                DebugSymbols { distribution: None, install: None, vmlinux: vmlinux.to_owned() }
+                DebugSymbols { vmlinux: vmlinux.to_owned(), ..DebugSymbols::default() }
             }
             None => symbols(linux),
         };

@@ -40,7 +40,9 @@ pub use btf::{Btf, BtfError, ModuleBtf};
 pub use discovery::Bounds;
 pub use error::LinuxError;
 pub use facts::{CrashKernel, KernelText, LinuxFacts, VmcoreInfo};
-pub use files::{FileError, GivenFiles, KernelFile, ModuleFile, Vmlinux, read_btf};
+pub use files::{
+    DebugSymbols, FileError, GivenFiles, KernelFile, ModuleFile, Vmlinux, debug_symbols, read_btf,
+};
 pub use kernel::{BetterSources, Kernel};
 pub use layout::{Layout, Member, Types};
 pub use learn::{Learned, PageArray};

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use vmss2core_answers::{debug_symbols, printable};
+use vmss2core_answers::printable;
 use vmss2core_guest::Facts;
+use vmss2core_guest::linux::debug_symbols;
 use vmss2core_guest::macos::MacosFacts;
 
 /// The kernel file of this guest by its build id, and the package that has it.

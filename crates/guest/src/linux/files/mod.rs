@@ -4,6 +4,7 @@
 //! believed. A kernel file is so by its build id, else, as a symbol table is, by what
 //! the guest has where its symbols say: the banner, or many functions. Types without any of these are checked when they are used (see `layout`).
 
+mod distribution;
 mod elf;
 mod kernel_file;
 mod module;
@@ -25,6 +26,8 @@ pub use vmlinux::Vmlinux;
 
 use super::{BetterSources, Btf, BtfError, Kernel, KernelVersion, LinuxError, LinuxOffsets, Types};
 use crate::Facts;
+
+pub use distribution::{DebugSymbols, debug_symbols};
 
 /// Text and type files longer than this are something else.
 const LONGEST: u64 = 256 << 20;
@@ -267,20 +270,13 @@ fn build_id(kernel: &Kernel) -> Option<&str> {
     kernel.linux().vmcoreinfo.as_ref()?.value.get("BUILD-ID")
 }
 
-/// Which package has the kernel file with symbols. Distributions are told by
-/// what they write into the banner.
+/// Which package has the kernel file with symbols.
 fn package(release: &str, banner: &str) -> String {
-    let debian = format!("Debian's package linux-image-{release}-dbg");
-    let ubuntu = format!("Ubuntu's package linux-image-unsigned-{release}-dbgsym");
-    let fedora = format!("the package kernel-debuginfo-{release}");
-    let is_rpm = [".el", ".fc", ".amzn", ".azl"].iter().any(|part| release.contains(part));
-    if is_rpm || banner.contains("Red Hat") {
-        return fedora;
+    let symbols = debug_symbols(banner, release);
+    match symbols.distribution.zip(symbols.package) {
+        Some((distribution, package)) => format!("the package {package} of {distribution}"),
+        None => format!("the {} that was built with it", symbols.vmlinux),
     }
-    if banner.contains("Ubuntu") {
-        return ubuntu;
-    }
-    if banner.contains("Debian") { debian } else { format!("{debian}, {ubuntu} or {fedora}") }
 }
 
 #[cfg(test)]
@@ -290,11 +286,11 @@ mod tests {
     #[test]
     fn the_package_is_that_of_the_distribution() {
         let debian = package("6.1.0-50-amd64", "Linux version ... #1 SMP Debian 6.1.192-1");
-        assert_eq!(debian, "Debian's package linux-image-6.1.0-50-amd64-dbg");
+        assert_eq!(debian, "the package linux-image-6.1.0-50-amd64-dbg of Debian");
         let fedora = package("6.8.5-301.fc40.x86_64", "Linux version ...");
-        assert_eq!(fedora, "the package kernel-debuginfo-6.8.5-301.fc40.x86_64");
+        assert_eq!(fedora, "the package kernel-debuginfo-6.8.5-301.fc40.x86_64 of Fedora");
         let ubuntu = package("5.15.0-25-generic", "(buildd@x) ... #25-Ubuntu SMP");
-        assert!(ubuntu.starts_with("Ubuntu's"), "{ubuntu}");
-        assert!(package("6.1.0", "").contains(" or "));
+        assert!(ubuntu.ends_with("of Ubuntu"), "{ubuntu}");
+        assert_eq!(package("6.1.0", ""), "the vmlinux-6.1.0 that was built with it");
     }
 }

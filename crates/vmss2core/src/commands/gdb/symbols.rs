@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use vmss2core_answers::{debug_symbols, printable};
+use vmss2core_answers::printable;
 use vmss2core_debug::process::Attached;
 use vmss2core_gdb::Inferior;
 use vmss2core_guest::Facts;
+use vmss2core_guest::linux::debug_symbols;
 use vmss2core_guest::linux::debuggers;
 use vmss2core_mem::text::shell_word;
 
