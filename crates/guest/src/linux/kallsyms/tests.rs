@@ -165,7 +165,9 @@ fn symbols(layout: &Layout) -> Vec<(u64, char, String)> {
     }
     symbols.push((BANNER, 'D', "linux_banner".to_owned()));
     if layout.names == Names::Stems {
-        symbols.iter_mut().for_each(|symbol| symbol.1 = 't');
+        for symbol in &mut symbols {
+            symbol.1 = 't';
+        }
     }
     symbols
 }
@@ -441,9 +443,9 @@ fn names_that_claim_to_be_long_are_refused() {
 
 /// Entries of `__ksymtab` in each form that they have had, and names.
 fn exported_by(form: &str, word: u64, with_version: bool) -> Vec<u8> {
-    let name = |number: u64| match with_version {
-        true => format!("function_{number}_R1b7d40{:02x}", number % 256),
-        false => format!("function_{number}"),
+    let name = |number: u64| {
+        let version = format!("_R1b7d40{:02x}", number % 256);
+        format!("function_{number}{}", if with_version { &version } else { "" })
     };
     let len = match form {
         "pointers" => 2 * word,
@@ -454,16 +456,13 @@ fn exported_by(form: &str, word: u64, with_version: bool) -> Vec<u8> {
     let mut name_at = TABLES + 64 + 300 * len + 16;
     for number in 0..300 {
         let address = IMAGE + number * 64;
-        match form {
-            "pointers" => {
-                writer.number(address, word as usize);
-                writer.number(name_at, word as usize);
-            }
-            _ => {
-                let place = writer.at();
-                writer.number(address.wrapping_sub(place), 4);
-                writer.number(name_at.wrapping_sub(place + 4), 4);
-            }
+        if form == "pointers" {
+            writer.number(address, word as usize);
+            writer.number(name_at, word as usize);
+        } else {
+            let place = writer.at();
+            writer.number(address.wrapping_sub(place), 4);
+            writer.number(name_at.wrapping_sub(place + 4), 4);
         }
         if form == "three distances" {
             writer.number(0, 4);

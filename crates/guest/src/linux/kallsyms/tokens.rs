@@ -38,7 +38,7 @@ impl Tokens {
 
     /// Each byte is the character that it is: names that are not compressed.
     pub(super) fn none() -> Self {
-        Self { table: (0..=u8::MAX).collect(), places: (0..256).map(|at| (at, at + 1)).collect() }
+        Self { table: (0..=u8::MAX).collect(), places: (0..256).zip(1..257).collect() }
     }
 
     /// A token's characters.

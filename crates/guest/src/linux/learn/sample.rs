@@ -279,7 +279,7 @@ fn note(
         |path, at, size, how| members.put("task_struct", path, (tasks.plus(at), size), how);
     match ring.links {
         Links::List => {
-            put("tasks", 0, word_len.times(2), "ring of processes that begins at swapper")
+            put("tasks", 0, word_len.times(2), "ring of processes that begins at swapper");
         }
         Links::Tasks { next, .. } => {
             let how = "ring of tasks that begins at swapper";
