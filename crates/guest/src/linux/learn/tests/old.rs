@@ -209,3 +209,30 @@ fn a_ring_of_2_4_that_is_torn_makes_no_task_twice() {
     mini.set(from + 0x48, DIRECT + to);
     assert!(mini.learned().is_none());
 }
+
+#[test]
+fn a_line_of_offsets_is_checked_against_the_ring_that_it_describes() {
+    use crate::linux::LinuxOffsets;
+    use crate::linux::layout::lists_tasks;
+
+    let check = |mini: Mini, line: &str| {
+        let offsets: LinuxOffsets = line.parse().unwrap();
+        mini.with(|kernel| lists_tasks(kernel, &offsets))
+    };
+    // As the script of the original prints it for 2.4.27.
+    let right = "0x2041b,0x2c,0x48,0x0,0x23e,0x7c,0x258,0xc,0x0,0xc,0x2000,0x0,0x0,0x10";
+    assert_eq!(check(of_2_4(), right), Ok(true));
+    for (line, why) in [
+        (right.replace("0x48", "0x4c"), "task_struct.next_task at 0x4c"),
+        (right.replace("0x48", "0x94"), "task_struct.next_task at 0x94"),
+        (right.replace("0x23e", "0x236"), "task_struct.comm at 0x236"),
+        (right.replace("0x48,0x0", "0x0,0x68"), "task_struct.tasks at 0x68"),
+    ] {
+        let said = check(of_2_4(), &line).unwrap_err();
+        assert!(said.starts_with(why), "{said}");
+    }
+    // The example of Ubuntu 7.04 is of another build than this one.
+    let ubuntu = "0x20614,0x80,0,0x68,0x194,0xa4,0x1b0,0x24,0x18,0x28,0x2000,0xc4,0xec,0x10";
+    assert!(check(before_2_6_22(), ubuntu).is_err());
+    assert!(check(of_2_4(), ubuntu).is_err());
+}
