@@ -45,7 +45,7 @@ pub(super) enum Links {
     /// By a `list_head`, which is what a node is.
     List,
     /// By two pointers to tasks, so far into each; a node is a task.
-    Tasks { next: u64, stack_len: u64 },
+    Tasks { next: u64 },
 }
 
 impl Links {
@@ -53,7 +53,7 @@ impl Links {
     fn pointers(self, word_len: u64) -> (u64, u64) {
         let next = match self {
             Self::List => 0,
-            Self::Tasks { next, .. } => next,
+            Self::Tasks { next } => next,
         };
         (next, next.plus(word_len))
     }
@@ -179,8 +179,7 @@ fn of_tasks(memory: &Memory<'_>, name: u64) -> Option<Ring> {
         };
         let words = name.minus(task).checked_div(word_len).unwrap_or(0);
         let mut links = (0..words).map(|word| word.times(word_len)).filter(is_link).take(FIRST);
-        let of_link = |next| Links::Tasks { next, stack_len };
-        links.find_map(|next| walk(memory, task, name.minus(task), of_link(next)))
+        links.find_map(|next| walk(memory, task, name.minus(task), Links::Tasks { next }))
     })
 }
 

@@ -281,7 +281,7 @@ fn note(
         Links::List => {
             put("tasks", 0, word_len.times(2), "ring of processes that begins at swapper");
         }
-        Links::Tasks { next, .. } => {
+        Links::Tasks { next } => {
             let how = "ring of tasks that begins at swapper";
             put("next_task", next, word_len, how);
             put("prev_task", next.plus(word_len), word_len, how);

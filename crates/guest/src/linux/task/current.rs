@@ -128,12 +128,18 @@ impl Kernel {
     /// The task whose kernel stack the vCPU is on, or would be if it entered the
     /// kernel now.
     fn current_by_stack(&self, vcpu: &Vcpu, tasks: &[Task]) -> Option<Gva> {
-        let registers = self.registers_of(vcpu.index)?;
+        self.stack_pointers(vcpu).into_iter().find_map(|at| self.owner_of_stack(at, tasks))
+    }
+
+    /// Addresses on the kernel stacks that the vCPU is on, and would be on if it entered the
+    /// kernel now.
+    pub(super) fn stack_pointers(&self, vcpu: &Vcpu) -> Vec<u64> {
+        let Some(registers) = self.registers_of(vcpu.index) else { return Vec::new() };
         let in_kernel = self.privilege_of(vcpu.index) == Some(Privilege::Kernel);
         let pointer = registers.sp().filter(|_| in_kernel);
         let word = |at| Some(self.read_pointer(Gva(at), "task state segment").ok()?.0);
         let waiting = arch::entry_stacks(registers, word);
-        pointer.into_iter().chain(waiting).find_map(|at| self.owner_of_stack(at, tasks))
+        pointer.into_iter().chain(waiting).collect()
     }
 
     pub(super) fn owner_of_stack(&self, at: u64, tasks: &[Task]) -> Option<Gva> {

@@ -1,6 +1,8 @@
 //! The idle tasks, which are in no ring: that of the first CPU is `init_task`,
-//! those of the others are named by the variables of their CPUs.
+//! those of the others are named by the variables of their CPUs, or by the stacks that
+//! these are on.
 
+use vmss2core_machine::Vcpu;
 use vmss2core_mem::{Gpa, Gva, little_endian};
 
 use super::record::{Fields, Record};
@@ -11,6 +13,8 @@ use crate::linux::arch;
 /// How far a CPU's descriptor table is from any other of its variables, at most;
 /// what kernels have takes some 200 KiB.
 const REACH: u64 = 256 << 10;
+/// Sizes of stacks that a `thread_info` or a task was at the bottom of.
+const STACK_LENS: [u64; 3] = [4 << 10, 8 << 10, 16 << 10];
 
 impl Kernel {
     /// The idle tasks of all CPUs but the first.
@@ -24,7 +28,8 @@ impl Kernel {
         for vcpu in self.checkpoint().vcpus.iter() {
             let found = self
                 .idle_by_symbol(fields, vcpu.index)
-                .or_else(|| self.idle_by_place(fields, vcpu.index, init));
+                .or_else(|| self.idle_by_place(fields, vcpu.index, init))
+                .or_else(|| self.idle_by_stack(fields, vcpu));
             let current = self.current_by_symbol(fields, vcpu.index);
             let current = current.and_then(|found| fields.read(found.value).ok());
             let is_idle = |record: &Record| record.tid == 0;
@@ -66,6 +71,23 @@ impl Kernel {
             let is_own = fields.cpu(&record).is_none_or(|cpu| cpu == logical);
             let is_idle = record.tid == 0 && fields.comm(&record).starts_with("swapper");
             (is_own && is_idle).then_some(record)
+        })
+    }
+
+    /// Until 4.8 the stack that a CPU is on, or would be on in the kernel, tells its task: the
+    /// `thread_info` at its lowest address begins with a pointer to it. In 2.4 the task
+    /// itself is there. Stacks lie at multiples of their size.
+    fn idle_by_stack(&self, fields: &Fields<'_>, vcpu: &Vcpu) -> Option<Record> {
+        self.stack_pointers(vcpu).into_iter().find_map(|at| {
+            STACK_LENS.into_iter().find_map(|len| {
+                let stack = Gva(at & !len.saturating_sub(1));
+                let named = self.read_pointer(stack, "thread_info.task").ok();
+                [named, Some(stack)].into_iter().flatten().find_map(|task| {
+                    let record = fields.read(task).ok()?;
+                    let is_idle = record.tid == 0 && fields.comm(&record).starts_with("swapper");
+                    (is_idle && fields.stack(&record) == Some(stack)).then_some(record)
+                })
+            })
         })
     }
 

@@ -151,6 +151,14 @@ impl<'k> Fields<'k> {
         record.snapshot.target(self.signal?)
     }
 
+    /// Lowest address of its kernel stack.
+    pub(super) fn stack(&self, record: &Record) -> Option<Gva> {
+        match self.stack {
+            Some(stack) => record.snapshot.target(stack),
+            None => self.lies_in_stack.then(|| record.snapshot.gva()),
+        }
+    }
+
     /// Whether a CPU runs it in this moment, as the scheduler has it.
     pub(super) fn is_on_cpu(&self, record: &Record) -> Option<bool> {
         Some(record.snapshot.number(self.on_cpu?) != 0)
@@ -161,10 +169,7 @@ impl<'k> Fields<'k> {
         let at = &record.snapshot;
         let credentials = self.credentials(at);
         let mm = self.mm.and_then(|mm| at.target(mm));
-        let stack = match self.stack {
-            Some(stack) => at.target(stack),
-            None => self.lies_in_stack.then(|| at.gva()),
-        };
+        let stack = self.stack(record);
         let state = self.state(at);
         Task {
             gva: at.gva(),
