@@ -70,6 +70,17 @@ impl Image {
         Self { runs, code_len: data_end.0.saturating_sub(start.0), how, ..self }
     }
 
+    /// The image without what is mapped before it.
+    pub(in crate::linux) fn without_front(self, bounds: &Found<Bounds>) -> Self {
+        let start = bounds.value.start.0;
+        if self.runs.first().is_some_and(|first| first.gva.0 == start) {
+            return self;
+        }
+        let runs = parts(&self.runs, &(start..u64::MAX));
+        let how = format!("{}, from the beginning in {}", self.how, bounds.how);
+        Self { runs, how, ..self }
+    }
+
     /// The image, of which `extent` is protected, from its code on, which is not.
     pub(in crate::linux) fn from(self, bounds: &Found<Bounds>, extent: KernelText) -> Self {
         let Bounds { start, end, .. } = bounds.value;

@@ -121,11 +121,16 @@ fn lost_tables(memory: &PhysicalMemory, info: &Found<VmcoreInfo>) -> Option<Prob
     })
 }
 
-/// A 32-bit image within its bounds, if page tables do not show where it begins: old kernels
-/// write-protect nothing, or their constants only.
+/// An image within its bounds, if page tables do not show where it begins: old 32-bit kernels
+/// write-protect nothing, or their constants only; old 64-bit ones map what lies before them
+/// as well.
 fn bounded(image: Image) -> Image {
     if image.space.mode().is_64_bit() {
-        return image;
+        let may_begin_later = arch::image::may_begin_later(&image);
+        return match may_begin_later.then(|| bounds::find(&image)).flatten() {
+            Some(bounds) => image.without_front(&bounds),
+            None => image,
+        };
     }
     let Some(extent) = image.extent() else {
         return match bounds::find(&image) {

@@ -267,6 +267,29 @@ fn linked_at_2_mib() -> Guest {
 
 /// Below 16 MiB, where others are linked, it cannot have been moved by KASLR.
 #[test]
+fn what_an_old_kernel_maps_before_itself_is_not_its_image() {
+    let mut guest = Guest::new();
+    guest.set(0x3000 + 8 * 15, 0);
+    guest.set(0x3000 + 8 * 16, 0);
+    for page in 0..4 {
+        guest.set(0x3000 + 8 * page, page << 21 | LARGE | RW);
+    }
+    let text = 0xffff_ffff_8000_0000 + TEXT_GPA;
+    guest.set(TEXT_GPA + POINTER - 8, text + SWAPPER);
+    let bounds = [text, text + 0x10_0000, 0, text + 0x30_0000, 0, text + 0x34_0000, 0];
+    for (word, value) in (0..).zip(bounds) {
+        guest.set(TEXT_GPA + 0x24_0040 + 8 * word, value);
+    }
+    let facts = guest.analyse();
+    let linux = linux(&facts);
+    let found = linux.text.clone().unwrap();
+    assert_eq!((found.value.start, found.value.gpa), (Gva(text), Gpa(TEXT_GPA)));
+    assert_eq!(linux.phys_base.as_ref().unwrap().value, 0);
+    assert_eq!(linux.kaslr_offset, None);
+    assert_eq!(linux.kernel_root.as_ref().unwrap().value.1, Root(Gpa(TEXT_GPA + SWAPPER)));
+}
+
+#[test]
 fn no_slide_is_claimed_of_a_kernel_linked_lower() {
     let facts = linked_at_2_mib().analyse();
     let linux = linux(&facts);

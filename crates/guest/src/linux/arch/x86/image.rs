@@ -200,6 +200,12 @@ fn read_only_len(runs: &[Leaf]) -> u64 {
     at.saturating_sub(start)
 }
 
+/// Whether a 64-bit image may begin later than it is mapped: until 2.6.24 kernels mapped all
+/// memory from `__START_KERNEL_map` on, and were linked 1 or 2 MiB after that.
+pub(in crate::linux) fn may_begin_later(image: &Image) -> bool {
+    image.runs.first().is_some_and(|first| first.gva.0 == KERNEL_MAP)
+}
+
 /// The image that a 64-bit kernel's own page tables map.
 fn of_64_bit(space: AddressSpace) -> Option<Image> {
     let how = how_of_root(&space);
