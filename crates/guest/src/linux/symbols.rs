@@ -138,7 +138,7 @@ impl Symbols {
 #[derive(Clone, Debug)]
 struct ByName {
     hasher: RandomState,
-    /// Index of an entry plus one; 0 for none. A power of two, half empty.
+    /// Index of an entry plus one; 0 for none. A power of two, a quarter of it empty.
     slots: Vec<u32>,
     /// By index of an entry, the next one of the same name plus one.
     next: Vec<u32>,
@@ -147,7 +147,8 @@ struct ByName {
 impl ByName {
     fn of(symbols: &Symbols) -> Self {
         let count = symbols.entries.len();
-        let len = count.saturating_mul(2).max(1).checked_next_power_of_two().unwrap_or(1);
+        let wanted = count.saturating_add(count / 3).saturating_add(2);
+        let len = wanted.checked_next_power_of_two().unwrap_or(1);
         let mut table =
             Self { hasher: RandomState::new(), slots: vec![0; len], next: vec![0; count] };
         // From the back, so that the chain of a name goes upwards.
