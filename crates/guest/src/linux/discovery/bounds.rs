@@ -86,19 +86,36 @@ fn told((place, bounds): (Gva, Bounds)) -> Found<Bounds> {
 
 /// Shows `visit` all bounds in the variables of an image, and where they are.
 fn search<B>(image: &Image, visit: &mut dyn FnMut(Gva, Bounds) -> ControlFlow<B>) -> Option<B> {
-    let word_len = if image.space.mode().is_64_bit() { 8 } else { 4 };
+    let is_64_bit = image.space.mode().is_64_bit();
+    let word_len = if is_64_bit { 8 } else { 4 };
     let overlap = MEMBERS.saturating_mul(word_len);
     image.scan_only(Content::Variables, overlap, &mut |gva, bytes| {
-        let words: Vec<u64> = bytes.chunks_exact(word_len).map(little_endian).collect();
-        for (index, window) in words.windows(MEMBERS).enumerate() {
-            // Nearly all places fail this.
-            let &[start, _, 0, _, 0, _, 0] = window else { continue };
-            let found = (start != 0).then(|| window.try_into().ok()).flatten();
-            if let Some(bounds) = found.and_then(|words| Bounds::of(words, image)) {
-                let at = index.saturating_mul(word_len) as u64;
-                visit(Gva(gva.0.saturating_add(at)), bounds)?;
+        let starts = if is_64_bit { starts::<8>(bytes) } else { starts::<4>(bytes) };
+        for at in starts {
+            let words = bytes.get(at..).and_then(|bytes| words(bytes, word_len));
+            if let Some(bounds) = words.and_then(|words| Bounds::of(&words, image)) {
+                visit(Gva(gva.0.saturating_add(at as u64)), bounds)?;
             }
         }
         ControlFlow::Continue(())
     })
+}
+
+/// Where the address of a page may be; few words are one.
+fn starts<const WORD: usize>(bytes: &[u8]) -> Vec<usize> {
+    let words = bytes.as_chunks::<WORD>().0.iter();
+    let are_pages = words.zip((0..).step_by(WORD)).filter(|(word, _)| match word.as_slice() {
+        [0, second, rest @ ..] => second & 0xf == 0 && rest.iter().any(|byte| *byte != 0),
+        _ => false,
+    });
+    are_pages.map(|(_, at)| at).collect()
+}
+
+fn words(bytes: &[u8], word_len: usize) -> Option<[u64; MEMBERS]> {
+    let mut all = [0; MEMBERS];
+    let mut words = bytes.chunks_exact(word_len).map(little_endian);
+    for one in &mut all {
+        *one = words.next()?;
+    }
+    Some(all)
 }
