@@ -11,7 +11,7 @@ use super::discovery::{self, Bounds};
 use super::layout::{Stated, lists_tasks};
 use super::process::swap::SwapAreas;
 use super::{
-    Btf, GeneratedCode, Layout, Learned, LinuxError, Modules, Object, Symbols, Types, btf,
+    Btf, GeneratedCode, Layout, Learned, LinuxError, Modules, Object, Symbols, Types, arch, btf,
     kallsyms, learn,
 };
 use crate::{Facts, LinuxFacts};
@@ -48,6 +48,7 @@ struct Knowledge {
     layout: OnceLock<Layout>,
     bounds: OnceLock<Option<Found<Bounds>>>,
     learned: OnceLock<Option<Arc<Learned>>>,
+    code: arch::unwind::CodeFacts,
 }
 
 /// Facts that hold for one checkpoint only.
@@ -76,6 +77,7 @@ impl Kernel {
             layout: OnceLock::new(),
             bounds: OnceLock::new(),
             learned: OnceLock::new(),
+            code: arch::unwind::CodeFacts::default(),
         });
         Self::with(knowledge, checkpoint.clone(), facts.vcpus.clone())
     }
@@ -238,6 +240,11 @@ impl Kernel {
 
     fn learn(&self) -> Option<&Arc<Learned>> {
         self.knowledge.learned.get_or_init(|| learn::learn(self).map(Arc::new)).as_ref()
+    }
+
+    /// Facts about the kernel's code.
+    pub(super) fn code_facts(&self) -> &arch::unwind::CodeFacts {
+        &self.knowledge.code
     }
 
     /// The swap areas.

@@ -121,6 +121,12 @@ impl Symbols {
         (into == 0 || !self.lacks_others).then_some((self.get(first)?, into))
     }
 
+    /// The first address above this one that a symbol has.
+    pub(super) fn after(&self, address: Gva) -> Option<Gva> {
+        let behind = self.entries.partition_point(|entry| entry.address <= address.0);
+        self.entries.get(behind).map(|entry| Gva(entry.address))
+    }
+
     fn get(&self, index: usize) -> Option<Symbol<'_>> {
         self.entries.get(index).map(|entry| self.symbol(entry))
     }

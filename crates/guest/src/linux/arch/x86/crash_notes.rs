@@ -108,7 +108,7 @@ impl Kernel {
 
 /// `pr_reg`: what `struct pt_regs` has, then more.
 fn registers(words: &[u64], is_64_bit: bool) -> x86::Registers {
-    let layout = if is_64_bit { &PT_REGS_64 } else { &PT_REGS_32 };
+    let layout = if is_64_bit { &PT_REGS_64 } else { &PT_REGS_32[0] };
     let word = |index: usize| words.get(index).copied();
     let mut vcpu = x86::Registers {
         rip: word(layout.ip),

@@ -28,8 +28,6 @@ const PADS_32: [u64; 3] = [8, 0, 16];
 const MAX_ASKED: usize = 256;
 /// Longest `pt_regs`: that of x86-64.
 const MAX_FRAME_BYTES: usize = 8 * PT_REGS_64.count;
-/// 15 to 17 words: `ds es fs gs` lost its last ones the older the kernel is.
-const WORDS_32: [usize; 3] = [PT_REGS_32.count, 16, 15];
 
 const FLAGS_ALWAYS: u64 = 2;
 /// Beyond ID (21), EFLAGS has no bits.
@@ -88,6 +86,8 @@ fn places(kernel: &Kernel) -> Vec<FramePlace> {
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub(super) cpu: x86::Registers,
+    /// Where `struct pt_regs` begins.
+    pub(super) at: Gva,
     /// Not all of the registers were stored.
     pub(super) is_partial: bool,
 }
@@ -107,7 +107,8 @@ pub(super) fn of_task(
     let by_pointer = object.pointer("thread.sp0|thread.rsp0|thread.esp0").ok();
     let ends = [by_stack, by_pointer];
     for end in ends.iter().flatten() {
-        if let Some(values) = read(kernel, *end) {
+        if let Some(mut values) = read(kernel, *end) {
+            complete_call(kernel, task, &mut values);
             return Ok(Found::new(values, format!("saved below {end} on its kernel stack")));
         }
     }
@@ -125,15 +126,57 @@ pub(super) fn of_task(
     })
 }
 
+/// Before 4.1 a system call of a 64-bit program did not store what the SYSCALL instruction
+/// left in registers, nor its stack pointer: the slots have those of an earlier entry.
+fn complete_call(kernel: &Kernel, task: &Task, stored: &mut Stored) {
+    let cpu = &mut stored.cpu;
+    let is_call = cpu.system_call.is_some_and(|number| number >> 63 == 0);
+    let is_64_bit = kernel.linux().is_64_bit && cpu.segments.cs.selector == Some(CODE_64);
+    let Some(place) = kernel.left_stack_pointer().filter(|_| is_call && is_64_bit) else { return };
+    stored.is_partial = true;
+    cpu.rflags = cpu.gpr(Gpr::R11);
+    let sp = left_stack_pointer(kernel, task.gva, task.on_vcpu, place);
+    for (register, value) in [(Gpr::Rcx, cpu.rip), (Gpr::Rsp, sp)] {
+        if let Some(slot) = cpu.general.get_mut(register as usize) {
+            *slot = value;
+        }
+    }
+}
+
+/// Where a program's stack is that is in a system call: what its CPU has, or kept for it when
+/// it switched to another thread. `place` is where, among the CPU's variables.
+pub(in crate::linux::arch::x86) fn left_stack_pointer(
+    kernel: &Kernel,
+    task: Gva,
+    vcpu: Option<u32>,
+    place: u64,
+) -> Option<u64> {
+    let at = if let Some(vcpu) = vcpu {
+        let x86 = kernel.registers_of(vcpu)?.x86()?;
+        Gva(super::percpu(x86)?.0.wrapping_add(place))
+    } else {
+        let object = kernel.object(task, "task_struct");
+        let named = object.address_of("thread.usersp|thread.userrsp").ok();
+        // It follows `sp`.
+        named.or_else(|| kernel.stack_pointer_of(task)?.checked_add(8))?
+    };
+    let sp = kernel.read_pointer(at, "thread.usersp").ok()?.0;
+    (1..1 << 47).contains(&sp).then_some(sp)
+}
+
 /// The structure that ends here, if it holds user registers.
 fn read(kernel: &Kernel, end: Gva) -> Option<Stored> {
     let mut bytes = [0; MAX_FRAME_BYTES];
-    let used =
-        if kernel.linux().is_64_bit { MAX_FRAME_BYTES } else { WORDS_32[0].saturating_mul(4) };
+    let used = if kernel.linux().is_64_bit {
+        MAX_FRAME_BYTES
+    } else {
+        PT_REGS_32[0].count.saturating_mul(4)
+    };
     let bytes = bytes.get_mut(..used)?;
     let start = Gva(end.0.checked_sub(u64::try_from(used).ok()?)?);
     kernel.read(start, bytes, "pt_regs").ok()?;
-    if kernel.linux().is_64_bit { parse_64(bytes) } else { parse_32(bytes) }
+    let stored = if kernel.linux().is_64_bit { parse_64(bytes)? } else { parse_32(bytes)? };
+    Some(Stored { at: start, ..stored })
 }
 
 fn parse_64(bytes: &[u8]) -> Option<Stored> {
@@ -161,7 +204,7 @@ fn decode_64(bytes: &[u8]) -> Option<Stored> {
     for (index, gpr) in regs.general {
         cpu.set_gpr(*gpr, word(*index)?);
     }
-    Some(Stored { cpu, is_partial: false })
+    Some(Stored { cpu, at: Gva(0), is_partial: false })
 }
 
 /// Registers as the SYSCALL instruction itself leaves them: the return address in RCX and
@@ -170,7 +213,7 @@ fn read_partial(kernel: &Kernel, end: Gva, stack_pointer: u64) -> Option<Stored>
     let mut bytes = [0; MAX_FRAME_BYTES];
     let start = Gva(end.0.checked_sub(bytes.len() as u64)?);
     kernel.read(start, &mut bytes, "pt_regs").ok()?;
-    let mut stored = Stored { is_partial: true, ..decode_64(&bytes)? };
+    let mut stored = Stored { at: start, is_partial: true, ..decode_64(&bytes)? };
     let cpu = &mut stored.cpu;
     cpu.rflags = cpu.gpr(Gpr::R11);
     cpu.set_gpr(Gpr::Rsp, stack_pointer);
@@ -183,8 +226,8 @@ fn read_partial(kernel: &Kernel, end: Gva, stack_pointer: u64) -> Option<Stored>
 fn parse_32(bytes: &[u8]) -> Option<Stored> {
     let words: Vec<u64> = bytes.chunks_exact(4).map(little_endian).collect();
     let is_data = |word: u64| DATA_32.contains(&(word & 0xffff));
-    WORDS_32.iter().find_map(|count| {
-        let frame = words.get(words.len().checked_sub(*count)?..)?;
+    PT_REGS_32.iter().find_map(|layout| {
+        let frame = words.get(words.len().checked_sub(layout.count)?..)?;
         let [_, _, _, _, _, _, _, ds, es, rest @ ..] = frame else { return None };
         let (extra, [orig_ax, ip, cs, flags, sp, ss]) = rest.split_last_chunk::<6>()?;
         if !is_data(*ds) || !is_data(*es) {
@@ -209,12 +252,12 @@ fn parse_32(bytes: &[u8]) -> Option<Stored> {
             ..x86::Registers::default()
         };
         cpu.set_gpr(Gpr::Rsp, *sp);
-        for (index, gpr) in PT_REGS_32.general {
+        for (index, gpr) in layout.general {
             cpu.set_gpr(*gpr, *frame.get(*index)?);
         }
         let segments = CODE_32.contains(&(cs & 0xffff)) && is_data(*ss);
         let is_user = segments && is_user_state(&cpu, 1 << 32);
-        is_user.then_some(Stored { cpu, is_partial: false })
+        is_user.then_some(Stored { cpu, at: Gva(0), is_partial: false })
     })
 }
 

@@ -18,13 +18,18 @@ use vmss2core_machine::x86::{Gpr, SegmentRegister, SegmentRegisters};
 use vmss2core_machine::{Privilege, x86};
 use vmss2core_mem::{Found, Gva, Problem};
 
+use crate::linux::arch::x86::unwind::Entered;
 use crate::linux::{Kernel, LinuxError, Object, Task, ThreadRegisters};
 use fpu::{Fpu, Saved};
 use frame::{FramePlace, NO_SYSTEM_CALL, Stored};
 
+pub(in crate::linux::arch::x86) use frame::left_stack_pointer;
 pub(in crate::linux) use raw::{PT_REGS_32, PT_REGS_64, PtRegs};
 
 pub use tls::TlsSegment;
+
+/// Registers that C functions preserve (System V ABI: AMD64, 3.2.1).
+const PRESERVED: [Gpr; 6] = [Gpr::Rbx, Gpr::Rbp, Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
 
 /// The state of one thread.
 #[derive(Debug, Default)]
@@ -179,47 +184,49 @@ impl RegisterFinder {
     fn stored(&self, task: &Task) -> Result<Draft, LinuxError> {
         let place = self.place.as_ref().map(|place| place.value);
         let found = frame::of_task(&self.kernel, place, task)?;
-        let Stored { cpu, is_partial } = found.value;
+        let Stored { cpu, at, is_partial } = found.value;
         let mut thread = Draft { cpu, how: found.how, ..Draft::default() };
-        self.distrust(&mut thread, task, is_partial);
+        if self.kernel.linux().is_64_bit {
+            self.complete(&mut thread, task, at, is_partial);
+        }
         Ok(thread)
     }
 
-    /// A system call of old kernels did not store what C functions preserve; the slots
-    /// hold old values.
-    fn distrust(&self, thread: &mut Draft, task: &Task, is_partial: bool) {
-        const PRESERVED: [&str; 6] = ["rbx", "rbp", "r12", "r13", "r14", "r15"];
-        let is_compat = frame::is_compat(&thread.cpu);
-        // 32-bit programs have the first two only.
-        let preserved = if is_compat { PRESERVED.split_at(2).0 } else { &PRESERVED };
-        let is_in_call = thread.cpu.system_call.is_some_and(|number| number >> 63 == 0);
-        let stores_part =
-            self.kernel.linux().is_64_bit && is_in_call && self.stores_part(is_compat);
-        if is_partial || stores_part {
-            thread.unreliable.extend(preserved);
-            thread.problems.push(Problem::warning(format!(
-                "{}: this kernel does not store all registers for a system call, do not rely on \
-                 {}",
-                named(task),
-                preserved.join(", ")
-            )));
+    /// Entry code of 64-bit kernels before 4.16 did not store for a system call, nor for an
+    /// interrupt, what C functions preserve; the slots hold old values. These functions did
+    /// store it on the way to where the thread waits.
+    fn complete(&self, thread: &mut Draft, task: &Task, at: Gva, is_partial: bool) {
+        let stores_part = self.stores_part(frame::is_compat(&thread.cpu));
+        if !is_partial && stores_part == Some(false) {
+            return;
+        }
+        match self.kernel.entered(task, at) {
+            Some(Entered::Whole) if thread.cpu.gpr(Gpr::Rsp).is_some() => {}
+            Some(Entered::Whole) => thread.unreliable.push(Gpr::Rsp.name()),
+            Some(Entered::Part(preserved)) => put_preserved(thread, task, &preserved),
+            None if is_partial || stores_part == Some(true) && !is_exception(&thread.cpu) => {
+                put_preserved(thread, task, &[]);
+            }
+            None => {}
         }
     }
 
-    /// Whether the code that system calls of programs enter a 64-bit kernel by stores only
-    /// part of the registers: that of 64-bit programs before 4.16 (or the distribution's
-    /// backport of its change), that of 32-bit ones before 4.4, whose C part
-    /// (`arch/x86/entry/common.c`) came with the change.
-    fn stores_part(&self, is_compat: bool) -> bool {
-        let symbols = self.kernel.symbols();
-        let has = |name: &str| symbols.is_some_and(|table| table.value.address(name).is_some());
+    /// Whether the code that programs enter a 64-bit kernel by stores only part of the
+    /// registers: that of 64-bit programs does before 4.16 (or the distribution's backport
+    /// of its change), that of 32-bit ones before 4.4, whose C part
+    /// (`arch/x86/entry/common.c`) came with the change. `None` without symbols.
+    fn stores_part(&self, is_compat: bool) -> Option<bool> {
+        let symbols = &self.kernel.symbols()?.value;
+        let has = |name: &str| symbols.address(name).is_some();
         let has_any = |names: &[&str]| names.iter().any(|name| has(name));
         if is_compat {
-            return has_any(&["ia32_sysenter_target", "ia32_cstar_target", "ia32_syscall"])
+            let is_old = has_any(&["ia32_sysenter_target", "ia32_cstar_target", "ia32_syscall"])
                 || has("entry_INT80_compat")
                     && !has_any(&["do_fast_syscall_32", "do_int80_syscall_32"]);
+            return Some(is_old);
         }
-        has_any(&["entry_SYSCALL_64_fastpath", "system_call_fastpath"])
+        let old = ["system_call", "entry_SYSCALL_64_fastpath", "system_call_fastpath"];
+        Some(has_any(&old))
     }
 
     /// Registers that are the same wherever the others were.
@@ -265,6 +272,41 @@ impl RegisterFinder {
     fn object(&self, task: &Task) -> Object<'_> {
         self.kernel.object(task.gva, "task_struct")
     }
+}
+
+/// Takes these values for registers that functions preserve; those that are not among
+/// them are not known.
+fn put_preserved(thread: &mut Draft, task: &Task, values: &[(Gpr, u64)]) {
+    // 32-bit programs have the first two only.
+    let is_compat = frame::is_compat(&thread.cpu);
+    let registers = if is_compat { PRESERVED.split_at(2).0 } else { &PRESERVED };
+    let mut unknown: Vec<&'static str> =
+        thread.cpu.gpr(Gpr::Rsp).is_none().then(|| Gpr::Rsp.name()).into_iter().collect();
+    for register in registers {
+        let value = values.iter().find(|(known, _)| known == register).map(|(_, value)| *value);
+        let value = value.filter(|value| !is_compat || u32::try_from(*value).is_ok());
+        if let Some(slot) = thread.cpu.general.get_mut(*register as usize) {
+            *slot = value;
+        }
+        if value.is_none() {
+            unknown.push(register.name());
+        }
+    }
+    if !unknown.is_empty() {
+        thread.problems.push(Problem::warning(format!(
+            "{}: this kernel does not store all registers for a system call, do not rely on \
+             {}",
+            named(task),
+            unknown.join(", ")
+        )));
+        thread.unreliable.extend(unknown);
+    }
+}
+
+/// Whether the kernel was entered by an exception: no system call, whose number would be
+/// there, and no interrupt, of which the number is there as well, complemented.
+fn is_exception(cpu: &x86::Registers) -> bool {
+    cpu.system_call == Some(NO_SYSTEM_CALL)
 }
 
 /// Registers that a 32-bit processor does not have.

@@ -6,8 +6,7 @@ use vmss2core_machine::x86::Gpr;
 use zerocopy::little_endian::{U16, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
-/// `struct pt_regs`, by words. 32-bit kernels up to 2.6.29 have one or two words
-/// less before `orig_ax`.
+/// `struct pt_regs`, by words.
 pub(in crate::linux) struct PtRegs {
     pub(in crate::linux) general: &'static [(usize, Gpr)],
     pub(in crate::linux) orig_ax: usize,
@@ -48,25 +47,33 @@ pub(in crate::linux) const PT_REGS_64: PtRegs = PtRegs {
     count: 21,
 };
 
-/// Of 32-bit kernels; `ds es fs gs` are words 7 to 10.
-pub(in crate::linux) const PT_REGS_32: PtRegs = PtRegs {
-    general: &[
-        (0, Gpr::Rbx),
-        (1, Gpr::Rcx),
-        (2, Gpr::Rdx),
-        (3, Gpr::Rsi),
-        (4, Gpr::Rdi),
-        (5, Gpr::Rbp),
-        (6, Gpr::Rax),
-    ],
-    orig_ax: 11,
-    ip: 12,
-    cs: 13,
-    flags: 14,
-    sp: 15,
-    ss: 16,
-    count: 17,
-};
+/// Of 32-bit kernels: `ds es fs gs` are words 7 to 10. Up to 2.6.29 they lacked `gs`, up to
+/// 2.6.19 both of the last.
+pub(in crate::linux) const PT_REGS_32: [PtRegs; 3] =
+    [with_segments(4), with_segments(3), with_segments(2)];
+
+/// Of a 32-bit kernel that saves so many data segments.
+const fn with_segments(count: usize) -> PtRegs {
+    let orig_ax = count.saturating_add(7);
+    PtRegs {
+        general: &[
+            (0, Gpr::Rbx),
+            (1, Gpr::Rcx),
+            (2, Gpr::Rdx),
+            (3, Gpr::Rsi),
+            (4, Gpr::Rdi),
+            (5, Gpr::Rbp),
+            (6, Gpr::Rax),
+        ],
+        orig_ax,
+        ip: orig_ax.saturating_add(1),
+        cs: orig_ax.saturating_add(2),
+        flags: orig_ax.saturating_add(3),
+        sp: orig_ax.saturating_add(4),
+        ss: orig_ax.saturating_add(5),
+        count: orig_ax.saturating_add(6),
+    }
+}
 
 /// A segment descriptor, `struct desc_struct`.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]

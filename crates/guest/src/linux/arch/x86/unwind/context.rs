@@ -20,13 +20,15 @@ pub(super) struct Stack<'k> {
     pub(super) code: Code<'k>,
     /// The task that it belongs to, if that is known.
     pub(super) task: Option<Gva>,
+    /// The vCPU that is on it, if one is.
+    pub(super) vcpu: Option<u32>,
     /// The lowest address of the task's stack, if that is known.
-    lowest: Option<Gva>,
+    pub(super) lowest: Option<Gva>,
 }
 
 impl<'k> Stack<'k> {
     pub(super) fn new(kernel: &'k Kernel, task: Option<Gva>, lowest: Option<Gva>) -> Self {
-        Self { kernel, code: Code::of(kernel), task, lowest }
+        Self { kernel, code: Code::of(kernel), task, vcpu: None, lowest }
     }
 
     /// The word at an address.

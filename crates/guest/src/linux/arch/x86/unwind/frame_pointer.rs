@@ -10,15 +10,9 @@ use vmss2core_machine::x86::Gpr;
 
 use super::calls;
 use super::context::Stack;
-use super::start::{
-    is_code_selector, kernel_registers, registers_layout, saved_registers, user_registers,
-};
-use super::{Frame, FrameKind, Registers, Step, frameless};
+use super::start::{kernel_registers, saved_registers, user_registers};
+use super::{Frame, FrameKind, Registers, Step, entry, flow, frameless};
 use crate::linux::Kernel;
-
-/// Free bytes above the registers at the top of a stack: with FRED, and in
-/// 32-bit kernels (`TOP_OF_KERNEL_STACK_PADDING`).
-const MOST_PADDING: u64 = 16;
 
 /// Entry code of interrupts that saved only the registers which functions do not
 /// preserve (2.6.32 of RHEL 6, measured) saved the frame pointer before these: five
@@ -29,7 +23,9 @@ const BELOW_SAVED_FRAME_POINTER: u64 = 5 * 8;
 pub(super) fn step(stack: &Stack<'_>, registers: &Registers, frame: &Frame) -> Step {
     let sp = registers.sp().unwrap_or_default();
     let unmarked = || unmarked_registers(stack, registers.get(Gpr::Rbp)?, sp);
-    if let Some(step) = at_registers(stack, sp).or_else(unmarked) {
+    // Where old kernels save a part of the registers, a function's own words can lie there.
+    let is_at_entry = || flow::caller(stack, registers, frame).is_none();
+    if let Some(step) = entry::at_registers(stack, sp).filter(|_| is_at_entry()).or_else(unmarked) {
         return step;
     }
     if frame.kind != FrameKind::Return
@@ -38,12 +34,23 @@ pub(super) fn step(stack: &Stack<'_>, registers: &Registers, frame: &Frame) -> S
         return Step::Caller(caller);
     }
     match follow(stack, registers.get(Gpr::Rbp), sp) {
-        Step::Lost(_) if stack.is_at_top(sp) => below_registers(stack, sp).unwrap_or(Step::Bottom),
+        Step::Lost(_) if stack.is_at_top(sp) => at_top(stack, registers, frame),
         Step::Lost(why) if frame.kind == FrameKind::Registers => {
-            just_entered(stack, sp).unwrap_or(Step::Lost(why))
+            entry::just_entered(stack, sp).unwrap_or(Step::Lost(why))
         }
         step => step,
     }
+}
+
+/// Where no frame pointer leads on near the top of a stack: entry code called from there,
+/// which may have more on the stack than the registers, or nothing did.
+fn at_top(stack: &Stack<'_>, registers: &Registers, frame: &Frame) -> Step {
+    let sp = registers.sp().unwrap_or_default();
+    if let Some(caller) = flow::caller(stack, registers, frame) {
+        return Step::Caller(caller);
+    }
+    let user = entry::in_registers(stack, sp).or_else(|| entry::below_registers(stack, sp));
+    user.unwrap_or(Step::Bottom)
 }
 
 /// One step up from code that unwind tables do not know, if it keeps frame
@@ -59,16 +66,6 @@ pub(super) fn step_of_unknown_code(stack: &Stack<'_>, registers: &Registers) -> 
         }
         _ => None,
     }
-}
-
-/// A function that entry code calls returns to where the registers of user mode lie: system
-/// calls do not say so in the frame pointer, which is still the program's.
-fn at_registers(stack: &Stack<'_>, sp: u64) -> Option<Step> {
-    let count = registers_layout(stack.kernel).count as u64;
-    let end = sp.checked_add(count.checked_mul(stack.kernel.word_len())?)?;
-    let is_last = |top: u64| top.checked_sub(end).is_some_and(|above| above <= MOST_PADDING);
-    let is_last = stack.tops(sp).into_iter().any(is_last);
-    is_last.then(|| user_registers(stack.kernel, sp)).flatten()
 }
 
 /// Registers that entry code of 64-bit kernels saved without a mark: where it called
@@ -90,29 +87,9 @@ fn unmarked_registers(stack: &Stack<'_>, bp: u64, sp: u64) -> Option<Step> {
         return None;
     }
     let at = bp.checked_sub(BELOW_SAVED_FRAME_POINTER)?;
-    let Some(mut registers) = interrupted(at) else { return user_registers(stack.kernel, at) };
+    let Some(mut registers) = interrupted(at) else { return user_registers(stack, at) };
     registers.set(Gpr::Rbp, stack.word(bp));
     Some(Step::Interrupted(registers))
-}
-
-/// Entry code may have more on the stack than the registers.
-fn below_registers(stack: &Stack<'_>, sp: u64) -> Option<Step> {
-    let word_len = usize::try_from(stack.kernel.word_len()).ok()?;
-    let mut places = (sp..stack.top(sp)).step_by(word_len);
-    places.find_map(|at| user_registers(stack.kernel, at))
-}
-
-/// At the first instruction of the kernel there is only what the processor itself
-/// has saved: an error code perhaps, then ip, cs, flags, sp and ss.
-fn just_entered(stack: &Stack<'_>, sp: u64) -> Option<Step> {
-    const ALWAYS_SET: u64 = 2;
-    let word_len = stack.kernel.word_len();
-    [sp, sp.checked_add(word_len)?].into_iter().find_map(|at| {
-        let field = |index: u64| stack.word(at.checked_add(index.checked_mul(word_len)?)?);
-        let (ip, cs, flags) = (field(0)?, field(1)?, field(2)?);
-        let is_user = is_code_selector(cs) && cs & 3 == 3 && flags & ALWAYS_SET != 0;
-        is_user.then_some(Step::User { ip, sp: field(3)? })
-    })
 }
 
 fn follow(stack: &Stack<'_>, bp: Option<u64>, sp: u64) -> Step {

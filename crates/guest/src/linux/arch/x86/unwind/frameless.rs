@@ -13,6 +13,7 @@ use vmss2core_mem::Gva;
 
 use super::context::Stack;
 use super::{Registers, calls};
+use crate::linux::Kernel;
 
 const PUSH_FRAME_POINTER: u8 = 0x55;
 const RETURN: u8 = 0xc3;
@@ -25,6 +26,8 @@ const FILLERS: [&[u8]; 3] =
     [&[0xf3, 0x0f, 0x1e, 0xfa], &[0x0f, 0x1f, 0x44, 0, 0], &[0x3e, 0x8d, 0x74, 0x26, 0]];
 /// More bytes than such fillers and the push are.
 const MOST_FILLERS: u64 = 24;
+/// Bytes of a function that are looked at for a frame.
+const FIRST_CODE: usize = 24;
 /// Within these bytes from its start a function begins its frame.
 const USUAL_BEGINNING: u64 = 256;
 /// The longest function that is looked through.
@@ -92,6 +95,15 @@ fn called_with_frame(stack: &Stack<'_>, back: u64) -> Option<u64> {
     let function = calls::function(&stack.code, back)?;
     let beginning = function..function.checked_add(USUAL_BEGINNING)?;
     begins_frame(stack, beginning).then_some(function)
+}
+
+/// Whether the function at an address begins with making a frame.
+pub(super) fn begins_frame_at(kernel: &Kernel, at: u64) -> bool {
+    let mut code = [0; FIRST_CODE];
+    let [long, short] = BEGIN_FRAME;
+    let begin = if kernel.linux().is_64_bit { long } else { short };
+    kernel.read(Gva(at), &mut code, "code").is_ok()
+        && code.windows(begin.len()).any(|bytes| bytes == begin)
 }
 
 fn begins_frame(stack: &Stack<'_>, code: Range<u64>) -> bool {

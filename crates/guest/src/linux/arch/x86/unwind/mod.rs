@@ -1,7 +1,8 @@
 //! Kernel stacks of x86: which function called which.
 //!
 //! 64-bit kernels carry unwind tables for themselves and for their modules (ORC),
-//! or keep frame pointers as 32-bit ones do. Where both end early, the words of
+//! or keep frame pointers as 32-bit ones do. Old ones do neither: their functions are
+//! left by what their code does to the stack (`flow`). Where all end early, the words of
 //! the stack that a call may have left are listed as guesses: some are return
 //! addresses of calls that have long ended.
 
@@ -15,11 +16,15 @@ use crate::model::{Backtrace, Frame, FrameKind, StackEnd};
 mod calls;
 mod code;
 mod context;
+mod entry;
+mod facts;
+mod flow;
 mod frame_pointer;
 mod frameless;
 mod fuzz;
 mod guess;
 mod orc;
+mod preserved;
 mod recover;
 mod start;
 #[cfg(test)]
@@ -27,7 +32,9 @@ mod tests;
 mod walk;
 
 use context::Stack;
+pub(in crate::linux) use facts::CodeFacts;
 pub(crate) use fuzz::stacks as fuzz_stacks;
+pub(in crate::linux::arch::x86) use preserved::Entered;
 pub(in crate::linux) use start::stack_sizes;
 use walk::walk;
 
@@ -144,6 +151,6 @@ impl Kernel {
     fn stack_of_vcpu(&self, index: u32) -> Stack<'_> {
         let task = self.current(index).ok().map(|task| task.value);
         let lowest = task.and_then(|task| self.object(task, "task_struct").pointer("stack").ok());
-        Stack::new(self, task, lowest)
+        Stack { vcpu: Some(index), ..Stack::new(self, task, lowest) }
     }
 }

@@ -5,8 +5,9 @@ use vmss2core_machine::x86::Gpr;
 use vmss2core_mem::Gva;
 
 use super::code::Code;
-use super::{Registers, Step};
-use crate::linux::arch::x86::registers::{PT_REGS_32, PT_REGS_64, PtRegs};
+use super::context::Stack;
+use super::{Frame, FrameKind, Registers, Step, flow};
+use crate::linux::arch::x86::registers::{PT_REGS_32, PT_REGS_64, PtRegs, left_stack_pointer};
 use crate::linux::{Kernel, LinuxError, Task};
 
 /// Registers of a vCPU.
@@ -16,16 +17,20 @@ pub(super) fn of_vcpu(vcpu: &x86::Registers) -> Option<Registers> {
 
 /// Registers that a task that does not run saved when it was switched away from.
 ///
-/// `thread.sp` points to a `struct inactive_task_frame` (since 4.9,
-/// `arch/x86/include/asm/switch_to.h`): callee-saved registers, then the address
+/// Since 4.9 `thread.sp` points to a `struct inactive_task_frame`
+/// (`arch/x86/include/asm/switch_to.h`): callee-saved registers, then the address
 /// at which the task goes on.
 pub(super) fn of_sleeping(
     kernel: &Kernel,
     task: &Task,
 ) -> Result<(Registers, &'static str), LinuxError> {
-    let sp = kernel.object(task.gva, "task_struct").pointer("thread.sp")?;
+    if let Some(registers) = of_switched(kernel, task) {
+        return Ok((registers, "registers of the sleeping task"));
+    }
+    let sp = kernel.object(task.gva, "task_struct").pointer(STACK_POINTER)?;
     let code = Code::of(kernel);
     let frame = FRAMES.iter().filter(|frame| frame.word_len == kernel.word_len());
+    let frame = frame.filter(|_| kernel.switches().is_empty());
     let mut found = frame.filter_map(|frame| frame.read(kernel, sp));
     if let Some(registers) = found.find(|registers| code.holds(registers.ip)) {
         return Ok((registers, "registers of the sleeping task"));
@@ -33,6 +38,50 @@ pub(super) fn of_sleeping(
     let mut registers = Registers::default();
     registers.set(Gpr::Rsp, Some(sp.0));
     Ok((registers, "stack pointer of the sleeping task"))
+}
+
+/// Names of the stack pointer in a `task_struct`: today's, and those before 2.6.25.
+const STACK_POINTER: &str = "thread.sp|thread.rsp|thread.esp";
+
+impl Kernel {
+    /// Where the stack pointer of a task that does not run is saved.
+    pub(in crate::linux::arch::x86) fn stack_pointer_of(&self, task: Gva) -> Option<Gva> {
+        if let Some(switch) = self.switches().first() {
+            return task.checked_add(switch.sp);
+        }
+        self.object(task, "task_struct").address_of(STACK_POINTER).ok()
+    }
+}
+
+/// Before 4.9: as the code of the scheduler says, where what it left leads to a caller.
+fn of_switched(kernel: &Kernel, task: &Task) -> Option<Registers> {
+    let stack = Stack::new(kernel, Some(task.gva), task.stack);
+    let mut found = kernel.switches().iter().filter_map(|switch| {
+        let (sp, ip) = switch.of_task(kernel, task.gva)?;
+        let registers = after_pops(&stack, sp, ip)?;
+        let (ip, sp) = (Gva(registers.ip), Gva(registers.sp()?));
+        let frame = Frame { ip, sp, kind: FrameKind::Return, is_after_call: true };
+        flow::caller(&stack, &registers, &frame)?;
+        Some(registers)
+    });
+    found.next()
+}
+
+/// The registers once a task that goes on has taken off its stack what the switch put there.
+fn after_pops(stack: &Stack<'_>, sp: u64, ip: u64) -> Option<Registers> {
+    let word_len = stack.kernel.word_len();
+    let (popped, ip) = flow::switch::popped(stack.kernel, ip).filter(|_| stack.code.holds(ip))?;
+    let mut registers = Registers { ip, ..Registers::default() };
+    let mut at = sp;
+    for register in popped {
+        let value = stack.word(at)?;
+        if let Some(register) = register {
+            registers.set(register, Some(value));
+        }
+        at = at.checked_add(word_len)?;
+    }
+    registers.set(Gpr::Rsp, Some(at));
+    Some(registers)
 }
 
 /// A form of `struct inactive_task_frame`: registers by word.
@@ -104,10 +153,14 @@ fn known_size(kernel: &Kernel) -> Option<u64> {
 }
 
 /// The registers of a program that entry code saved here.
-pub(super) fn user_registers(kernel: &Kernel, at: u64) -> Option<Step> {
+pub(super) fn user_registers(stack: &Stack<'_>, at: u64) -> Option<Step> {
+    layouts(stack.kernel).iter().find_map(|layout| user_registers_as(stack, at, layout))
+}
+
+/// The same, if they lie there in this layout.
+pub(super) fn user_registers_as(stack: &Stack<'_>, at: u64, layout: &PtRegs) -> Option<Step> {
     const ALWAYS_SET: u64 = 2;
-    let layout = registers_layout(kernel);
-    let words = words(kernel, at, layout.count)?;
+    let words = words(stack.kernel, at, layout.count)?;
     let word = |index: usize| words.get(index).copied();
     let flags = word(layout.flags)?;
     // `__USER_DS`, with 64 bits and with 32.
@@ -116,34 +169,66 @@ pub(super) fn user_registers(kernel: &Kernel, at: u64) -> Option<Step> {
         && matches!(word(layout.ss)? & 0xffff, 0x2b | 0x7b)
         && flags & ALWAYS_SET != 0
         && flags >> 22 == 0;
-    is_user.then_some(Step::User { ip: word(layout.ip)?, sp: word(layout.sp)? })
+    let (ip, mut sp) = (word(layout.ip)?, word(layout.sp)?);
+    let is_call = word(layout.cs)? == USER_CS && word(layout.orig_ax)? >> 63 == 0;
+    if let Some(place) = stack.kernel.left_stack_pointer().filter(|_| is_user && is_call) {
+        let task = stack.task.unwrap_or_default();
+        let Some(left) = left_stack_pointer(stack.kernel, task, stack.vcpu, place) else {
+            return Some(Step::Lost("where a system call left the program's stack is not known"));
+        };
+        sp = left;
+    }
+    is_user.then_some(Step::User { ip, sp })
 }
 
-/// The registers of a 64-bit kernel itself that entry code saved here.
+/// `__USER_CS` with 64 bits.
+const USER_CS: u64 = 0x33;
+
+/// The registers of the kernel itself that entry code saved here.
 pub(super) fn kernel_registers(kernel: &Kernel, at: u64) -> Option<Registers> {
+    layouts(kernel).iter().find_map(|layout| kernel_registers_as(kernel, at, layout))
+}
+
+fn kernel_registers_as(kernel: &Kernel, at: u64, layout: &PtRegs) -> Option<Registers> {
     const ALWAYS_SET: u64 = 2;
-    let words = words(kernel, at, PT_REGS_64.count)?;
+    let words = words(kernel, at, layout.count)?;
     let word = |index: usize| words.get(index).copied();
-    let flags = word(PT_REGS_64.flags)?;
-    // `__KERNEL_CS` and `__KERNEL_DS`; processors may leave 0 for the latter.
-    let is_kernel = word(PT_REGS_64.cs)? == 0x10
-        && matches!(word(PT_REGS_64.ss)?, 0 | 0x18)
-        && flags & ALWAYS_SET != 0
-        && flags >> 22 == 0;
-    match saved_registers(kernel, at) {
+    let flags = word(layout.flags)?;
+    // `__KERNEL_CS` and `__KERNEL_DS`; processors may leave 0 for the latter. A 32-bit one
+    // saves no stack segment of the kernel, but entry code saves DS and ES.
+    let (cs, data) = (word(layout.cs)?, [word(DS_32)?, word(DS_32.saturating_add(1))?]);
+    let is_kernel = if kernel.linux().is_64_bit {
+        cs == 0x10 && matches!(word(layout.ss)?, 0 | 0x18)
+    } else {
+        matches!(cs & 0xffff, 0x60 | 0x10)
+            && data.iter().all(|word| matches!(word & 0xffff, 0x7b | 0x68 | 0x2b | 0x18))
+    };
+    let is_kernel = is_kernel && flags & ALWAYS_SET != 0 && flags >> 22 == 0;
+    match saved_registers_as(kernel, at, layout) {
         Step::Interrupted(registers) if is_kernel => Some(registers),
         _ => None,
     }
 }
 
-/// How entry code saves registers.
+/// Where DS is among the registers that 32-bit entry code saves; ES follows.
+const DS_32: usize = 7;
+
+/// How entry code saves registers: as the kernels of today do first.
+pub(super) fn layouts(kernel: &Kernel) -> &'static [PtRegs] {
+    if kernel.linux().is_64_bit { std::slice::from_ref(&PT_REGS_64) } else { &PT_REGS_32 }
+}
+
+/// How entry code of today saves registers.
 pub(super) fn registers_layout(kernel: &Kernel) -> &'static PtRegs {
-    if kernel.linux().is_64_bit { &PT_REGS_64 } else { &PT_REGS_32 }
+    if kernel.linux().is_64_bit { &PT_REGS_64 } else { &PT_REGS_32[0] }
 }
 
 /// Goes to what was interrupted when these registers were saved.
 pub(super) fn saved_registers(kernel: &Kernel, at: u64) -> Step {
-    let layout = registers_layout(kernel);
+    saved_registers_as(kernel, at, registers_layout(kernel))
+}
+
+fn saved_registers_as(kernel: &Kernel, at: u64, layout: &PtRegs) -> Step {
     let words = words(kernel, at, layout.count);
     let word = |index: usize| words.as_ref().and_then(|words| words.get(index)).copied();
     let (Some(ip), Some(cs), Some(sp)) = (word(layout.ip), word(layout.cs), word(layout.sp)) else {

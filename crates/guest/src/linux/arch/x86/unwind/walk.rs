@@ -5,7 +5,7 @@ use vmss2core_mem::Gva;
 use super::context::Stack;
 use super::recover::Trampolines;
 use super::{Backtrace, Frame, FrameKind, MOST_FRAMES, Registers, StackEnd, Step};
-use super::{calls, frame_pointer, guess, orc};
+use super::{calls, flow, frame_pointer, guess, orc};
 
 const UNKNOWN_START: &str = "what the task saved when it went to sleep is not understood";
 const GUESSED: &str = "words on the stack that a call may have left";
@@ -54,13 +54,25 @@ impl Walk<'_> {
                 };
                 (self.unwind(start, &step), "frame pointers")
             }
-            Err(why) => (StackEnd::Lost(format!("{why}, and no frame pointer leads on")), how),
+            Err(why) => {
+                let step =
+                    |registers: &Registers, frame: &Frame| flow::step(stack, registers, frame);
+                match self.unwind(start, &step) {
+                    StackEnd::Lost(_) if self.frames.len() < 2 => {
+                        (StackEnd::Lost(format!("{why}, and no frame pointer leads on")), how)
+                    }
+                    end => (end, "the code of functions"),
+                }
+            }
         }
     }
 
     /// Kernels with 64 bits have had ORC for as long as they compile without
     /// frame pointers; a frame pointer that leads to where a call returns is one.
     fn keeps_frame_pointers(&self, start: &Registers) -> bool {
+        if !self.stack.kernel.keeps_frame_pointers() {
+            return false;
+        }
         let Some(first) = self.frames.first() else { return false };
         match frame_pointer::step(self.stack, start, first) {
             Step::Caller(caller) => {

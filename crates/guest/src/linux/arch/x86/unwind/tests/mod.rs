@@ -2,6 +2,7 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "small test numbers")]
 
+mod by_code;
 mod frame_pointers;
 mod kept;
 mod left_out;

@@ -126,6 +126,23 @@ fn with_frame_pointers(form: u8) -> Seed {
     seed
 }
 
+/// Functions without frame pointers: one that has pushed a register, called by one that has
+/// made room too.
+fn by_code() -> Seed {
+    let mut seed = Seed::new(fuzz::NO_TABLES);
+    let code = seed.code();
+    seed.code[0x1b..0x20].copy_from_slice(&[0xe8, 0x60, 0, 0, 0]);
+    seed.code[0x80..0x8a].copy_from_slice(&[0x53, 0x48, 0x83, 0xec, 0x10, 0xe8, 0xb6, 0, 0, 0]);
+    seed.code[0x140] = 0x55;
+    let sp = 0x1000 - 0xa8 - 0x30;
+    seed.start(0x142, sp, 0);
+    seed.words(sp, &[0, code + 0x8a, 0, 0, 0xb3, code + 0x20]);
+    let mut words = saved(0x40_1000, USER, 0x7fff_0000);
+    words[20] = 0x2b;
+    seed.words(0x1000 - 0xa8, &words);
+    seed
+}
+
 #[test]
 fn seeds_of_fuzzing_are_walked_to_their_end() {
     let rethook = through_everything(Orc::Old, 0, 0x100);
@@ -146,4 +163,9 @@ fn seeds_of_fuzzing_are_walked_to_their_end() {
         assert!(matches!(found.end, StackEnd::User { .. }), "{name}: {:?}", found.end);
         assert_seed("stacks", name, &seed.bytes());
     }
+    let seed = by_code();
+    let found = fuzz::stacks(&seed.bytes()).unwrap();
+    assert_eq!(ips(&found), [0x142, 0x8a, 0x20].map(|at| seed.code() + at));
+    assert_eq!(found.end, StackEnd::User { ip: Gva(0x40_1000), sp: Gva(0x7fff_0000) });
+    assert_seed("stacks", "by-code", &seed.bytes());
 }
