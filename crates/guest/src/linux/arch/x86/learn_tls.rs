@@ -36,21 +36,25 @@ fn is_block(process: &Process, at: u64, word_len: u64) -> bool {
 }
 
 /// On 64 bits `es`, `ds`, `fsindex`, `gsindex`, `fsbase` and `gsbase` follow `sp`;
-/// `tls_array` is before it, with `sp0` between until 4.14.
+/// `tls_array` is before it, with `sp0` between until 4.14. Until 4.1 `usersp` was between
+/// `sp` and `es`; up to 2.6.24 the bases followed it.
 fn bases(processes: &[Process], sp: u64, members: &mut Members) -> Option<()> {
-    const FSBASE: u64 = 0x10;
+    const FSBASES: [u64; 2] = [0x10, 0x18];
+    let at = FSBASES.into_iter().map(|at| sp.plus(at)).find(|at| are_bases(processes, *at))?;
+    let how = "leads to the blocks of threads in processes";
+    members.put("task_struct", "thread.fsbase", (at, 8), how);
+    members.put("task_struct", "thread.gsbase", (at.plus(8), 8), "follows fsbase");
+    Some(())
+}
+
+/// Whether some lead to a thread's block, and none of those that follow is the kernel's.
+fn are_bases(processes: &[Process], at: u64) -> bool {
     let fs = |process: &&Process| {
-        let base = process.task.u64(sp.plus(FSBASE));
+        let base = process.task.u64(at);
         base.is_some_and(|base| is_block(process, base, 8))
     };
-    let gs = |task: &Shot| task.u64(sp.plus(FSBASE).plus(8)).is_some_and(|base| base < 1 << 56);
-    if processes.iter().filter(fs).count() == 0 || !processes.iter().all(|one| gs(&one.task)) {
-        return None;
-    }
-    let how = "leads to the blocks of threads in processes";
-    members.put("task_struct", "thread.fsbase", (sp.plus(FSBASE), 8), how);
-    members.put("task_struct", "thread.gsbase", (sp.plus(FSBASE).plus(8), 8), "follows fsbase");
-    Some(())
+    let gs = |task: &Shot| task.u64(at.plus(8)).is_some_and(|base| base < 1 << 56);
+    processes.iter().any(|process| fs(&process)) && processes.iter().all(|one| gs(&one.task))
 }
 
 /// On 32 bits `sp0` is between `tls_array` and `sp`, and a descriptor has the address.
