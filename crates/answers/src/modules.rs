@@ -206,11 +206,12 @@ fn hex(address: Hex, word_len: u64) -> String {
 impl Answer for ModulesReport {
     const SCHEMA: &'static str = "vmss2core/modules/2";
 
-    /// A table; lines as in `/proc/modules` only of modules that have what those tell.
+    /// A table; lines as in `/proc/modules` only of modules that have what those tell, and
+    /// nothing where there are none.
     fn page(&self, page: &mut Page<'_>) {
         let is_linux = self.modules.iter().any(|module| module.in_use.is_some());
         match self.list {
-            ModuleList::Proc if is_linux => self.lines_of_proc(page),
+            ModuleList::Proc if is_linux || self.modules.is_empty() => self.lines_of_proc(page),
             ModuleList::Proc | ModuleList::Table => self.table(page),
         }
     }

@@ -9,7 +9,9 @@ pub(in crate::linux) use x86::directory::Directory;
 pub(in crate::linux) use x86::frames::{FRAMES_32, FRAMES_64};
 pub(in crate::linux) use x86::image;
 pub(in crate::linux) use x86::learn_tls::learn_tls;
-pub(in crate::linux) use x86::memory_map::{kernel_half, root_alignment, user_limit, vmemmap};
+pub(in crate::linux) use x86::memory_map::{
+    kernel_half, module_area, root_alignment, user_limit, vmemmap,
+};
 pub(in crate::linux) use x86::pte;
 pub(in crate::linux) use x86::registers;
 pub(in crate::linux) use x86::unwind;

@@ -1,7 +1,7 @@
 //! The areas of a process's memory: `vm_area_struct`, in a list until 6.0, in a maple
 //! tree since.
 
-use vmss2core_mem::Sums;
+use vmss2core_mem::{PAGE_SIZE, Sums};
 
 use super::files;
 use super::members::{Members, offsets, only};
@@ -16,6 +16,8 @@ const NEAR: u64 = 0x100;
 const AREA_LEN: u64 = 0x110;
 /// More areas of a process are not looked at.
 const MOST: usize = 256;
+/// Pages of a new stack with one page of arguments.
+const SMALLEST_STACKS: [u64; 2] = [1 + 20, 1 + 32];
 /// `VM_READ`, `VM_WRITE`, `VM_EXEC`, `VM_GROWSDOWN`.
 const READ: u64 = 1;
 pub(super) const WRITE: u64 = 2;
@@ -60,7 +62,27 @@ pub(super) fn learn(memory: &Memory<'_>, processes: &[Process], members: &mut Me
     if inside(memory, &all, members).is_none() {
         members.miss("vm_area_struct.vm_flags", "no flags tell the stack from the code");
     }
+    members.has_guard_pages = have_guard_pages(&all, members);
     files::learn(memory, &all, members);
+}
+
+/// Whether stacks have a page at which they grow. The kernel makes a stack of the page or
+/// pages of the arguments and 20 pages, or since 2.6.34 128 KiB; where there is a page for
+/// growing as well it has been there since the first argument was written. So the smallest
+/// of all stacks shows it.
+fn have_guard_pages(all: &[Areas<'_>], members: &Members) -> bool {
+    let (Some(start), Some(flags)) =
+        (members.at("mm_struct", "start_stack"), members.at("vm_area_struct", "vm_flags"))
+    else {
+        return false;
+    };
+    let pages = |areas: &Areas<'_>| {
+        let stack = areas.at(areas.process.mm.word(start)?)?;
+        let grows = stack.shot.word(flags)? & GROWS_DOWN != 0;
+        grows.then(|| stack.end.minus(stack.start) / PAGE_SIZE)
+    };
+    let smallest = all.iter().filter_map(pages).min();
+    SMALLEST_STACKS.iter().any(|pages| smallest == Some(pages.plus(1)))
 }
 
 /// `mmap` leads to the first area, `vm_next` to the next; `vm_start` and `vm_end` are

@@ -47,7 +47,8 @@ fn number(memory: &Memory<'_>, sample: &Sample, members: &mut Members) -> Option
     let bound: Vec<(&Shot, u64)> =
         sample.kernel().filter_map(|task| Some((task, bound_to(task, comm)?))).collect();
     // On a single CPU every zero would do.
-    bound.iter().any(|(_, cpu)| *cpu > 0).then_some(())?;
+    members.has_one_cpu = !bound.is_empty() && bound.iter().all(|(_, cpu)| *cpu == 0);
+    (!bound.is_empty() && !members.has_one_cpu).then_some(())?;
     let how = "as in the names of threads that belong to CPUs";
     if members.at("thread_info", "flags").is_none() {
         let bottom = |task: &Shot| task.word(stack).filter(|stack| memory.is_pointer(*stack));

@@ -4,7 +4,7 @@
 //! stack has none. A file has a path (3.9: of `struct vfsmount` and `struct dentry`)
 //! whose names lead up to `/`, an inode, and an `address_space` whose `host` is that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vmss2core_mem::{Gva, Sums};
 
@@ -24,6 +24,8 @@ const INODE_LEN: u64 = 0x180;
 /// `NAME_MAX`, and how deep paths are at most.
 const LONGEST_NAME: u64 = 255;
 const DEEPEST: usize = 64;
+/// Among so many first members of tables of functions is one that is there.
+const OPERATIONS: u64 = 4;
 /// Pages of code that are looked at, of an area and of all.
 const PAGES_OF_AREA: u64 = 64;
 const MOST_PAGES: usize = 1024;
@@ -86,9 +88,20 @@ fn mapped<'a>(all: &'a [Areas<'a>], members: &Members) -> Option<Vec<Mapped<'a>>
 /// Tries what there can be: few words lead anywhere, and fewer to a name.
 fn places(memory: &Memory<'_>, mapped: &[Mapped<'_>]) -> Option<Places> {
     let word_len = memory.word_len();
+    // Before it is what there is to do with it (`vm_ops`): functions. A file may have
+    // pointers to such tables among its first members.
+    let words = |at: u64| {
+        (0..OPERATIONS).filter_map(move |index| memory.word(at.plus(index.times(word_len))))
+    };
+    let is_function =
+        |word: u64| memory.is_code(word) && !words(word).any(|word| memory.is_code(word));
+    let has_functions = |at: u64| words(at).any(is_function);
     let is_file = |at: u64| {
         nearly_all(mapped.iter(), |one| {
-            one.code.shot.word(at).is_some_and(|file| memory.is_pointer(file))
+            one.code
+                .shot
+                .word(at)
+                .is_some_and(|file| memory.is_pointer(file) && !has_functions(file))
                 && one.stack.shot.word(at) == Some(0)
         })
     };
@@ -268,11 +281,20 @@ impl Files<'_, '_, '_> {
         Some(())
     }
 
-    /// `f_path.mnt` comes before `f_path.dentry`. Since 3.3 it is inside of a `struct
-    /// mount`, and begins with `mnt_root`.
+    /// `f_path.mnt` comes before `f_path.dentry`; until 2.6.19 `f_vfsmnt` came after
+    /// `f_dentry`. Since 3.3 it is inside of a `struct mount`, and begins with `mnt_root`.
     fn put_mount(&self, members: &mut Members) -> Option<()> {
+        let (word_len, places) = (self.memory.word_len(), self.places);
+        let before = places.dentry.checked_sub(word_len)?;
+        if self.put_mount_at(before, members).is_some() {
+            members.put("file", "f_path", (before, word_len.times(2)), "its two members");
+            return Some(());
+        }
+        self.put_mount_at(places.dentry.plus(word_len), members)
+    }
+
+    fn put_mount_at(&self, mnt: u64, members: &mut Members) -> Option<()> {
         let (memory, word_len, places) = (self.memory, self.memory.word_len(), self.places);
-        let mnt = places.dentry.checked_sub(word_len)?;
         let is_in = |root: u64, dentry: u64| {
             path(memory, dentry, places.name).is_some_and(|path| path.contains(&root))
         };
@@ -292,8 +314,7 @@ impl Files<'_, '_, '_> {
             self.files().iter().all(|file| is_mount(file).is_some())
         };
         let root_at = [0, word_len.times(4)].into_iter().find(|at| is_mount(*at))?;
-        members.put("file", "f_path.mnt", (mnt, word_len), "before f_path.dentry");
-        members.put("file", "f_path", (mnt, word_len.times(2)), "its two members");
+        members.put("file", "f_path.mnt", (mnt, word_len), "next to f_path.dentry");
         let how = "leads from files to the roots of their file systems";
         members.put("vfsmount", "mnt_root", (root_at, word_len), how);
         members.put("vfsmount", "mnt_sb", (root_at.plus(word_len), word_len), "follows mnt_root");
@@ -330,6 +351,10 @@ impl Files<'_, '_, '_> {
                 Some((Shot::take(memory, inode(file)?, 0, INODE_LEN), mapping(file)?))
             })
             .collect();
+        let dentries: BTreeMap<u64, u64> = files
+            .iter()
+            .filter_map(|file| Some((inode(file)?, file.word(places.dentry)?)))
+            .collect();
         let is_same =
             |at: u64| pairs.iter().all(|(inode, mapping)| inode.word(at) == Some(*mapping));
         let i_mapping = only(offsets(0..INODE_LEN, word_len, is_same))?;
@@ -352,6 +377,7 @@ impl Files<'_, '_, '_> {
             .iter()
             .map(|(inode, mapping)| Evidence {
                 inode,
+                dentry: dentries.get(&inode.gva).copied().unwrap_or(0),
                 last_index: cached(*mapping).max(mapped(*mapping)),
                 header: self.header(*mapping, f_mapping, members).unwrap_or_default(),
             })

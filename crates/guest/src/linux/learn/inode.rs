@@ -7,6 +7,8 @@ use super::memory::{Memory, Shot};
 
 /// How much of a `struct super_block` is looked at.
 const SUPER_BLOCK_LEN: u64 = 0x100;
+/// How much of a `struct dentry` is looked at.
+const DENTRY_LEN: u64 = 0x100;
 /// How much of a `struct inode` is looked at.
 const INODE_LEN: u64 = 0x180;
 /// No file is longer, and no inode has a higher number (2^48).
@@ -38,6 +40,8 @@ const MAGIC: [u64; 17] = [
 /// Facts about a program's file from elsewhere.
 pub(super) struct Evidence<'e> {
     pub(super) inode: &'e Shot,
+    /// Its directory entry.
+    pub(super) dentry: u64,
     /// Highest number of a page that is cached or mapped.
     pub(super) last_index: Option<u64>,
     /// The first bytes of the file; empty if they are not in memory.
@@ -47,8 +51,8 @@ pub(super) struct Evidence<'e> {
 /// Learns from inodes of programs.
 pub(super) fn learn(memory: &Memory<'_>, files: &[Evidence<'_>], members: &mut Members) {
     let inodes: Vec<&Shot> = files.iter().map(|file| file.inode).collect();
-    if numbers(memory, &inodes, members).is_none() {
-        members.miss("inode.i_ino", "no number of a file follows i_mapping");
+    if numbers(memory, files, members).is_none() {
+        members.miss("inode.i_ino", "no number of a file follows i_mapping or its names");
     }
     if length(memory, files, members).is_none() {
         members.miss("inode.i_size", "no number agrees with what is cached of files");
@@ -105,9 +109,29 @@ fn length(memory: &Memory<'_>, files: &[Evidence<'_>], members: &mut Members) ->
     Some(())
 }
 
-/// `i_mapping`, perhaps `i_security`, `i_ino`, `i_nlink`, `i_rdev`. A program has a
-/// number and a name, and is no device; its length or a time follows.
-fn numbers(memory: &Memory<'_>, inodes: &[&Shot], members: &mut Members) -> Option<()> {
+/// `i_ino` and `i_nlink`. A program has a number and a name, and is no device.
+fn numbers(memory: &Memory<'_>, files: &[Evidence<'_>], members: &mut Members) -> Option<()> {
+    let word_len = memory.word_len();
+    if let Some(at) = after_mapping(memory, files, members) {
+        let how = "number and links of programs follow i_mapping";
+        members.put("inode", "i_ino", (at, word_len), how);
+        members.put("inode", "i_nlink", (at.plus(word_len), 4), how);
+        members.put("inode", "i_rdev", (at.plus(word_len).plus(4), 4), how);
+        return Some(());
+    }
+    let (at, links) = after_names(memory, files)?;
+    let how = "the number follows the list of the names of programs";
+    members.put("inode", "i_ino", (at, word_len), how);
+    if let Some(links) = links {
+        members.put("inode", "i_nlink", (links, 4), how);
+    }
+    Some(())
+}
+
+/// Since 2.6.39 `i_mapping`, perhaps `i_security`, `i_ino`, `i_nlink`, `i_rdev`; a length
+/// or a time follows. The first that looks so counts: the links and the length of a small
+/// file may as well.
+fn after_mapping(memory: &Memory<'_>, files: &[Evidence<'_>], members: &Members) -> Option<u64> {
     let word_len = memory.word_len();
     let mapping = members.at("inode", "i_mapping")?;
     let is_it = |inode: &Shot, at: u64| {
@@ -120,13 +144,53 @@ fn numbers(memory: &Memory<'_>, inodes: &[&Shot], members: &mut Members) -> Opti
         (is_number && is_file && next != 0 && next < LARGEST).then_some(())
     };
     let range = mapping.plus(word_len)..mapping.plus(word_len.times(4));
-    let holds = |at| !inodes.is_empty() && inodes.iter().all(|inode| is_it(inode, at).is_some());
-    let at = only(offsets(range, word_len, holds))?;
-    let how = "number and links of programs follow i_mapping";
-    members.put("inode", "i_ino", (at, word_len), how);
-    members.put("inode", "i_nlink", (at.plus(word_len), 4), how);
-    members.put("inode", "i_rdev", (at.plus(word_len).plus(4), 4), how);
-    Some(())
+    let holds = |at| !files.is_empty() && files.iter().all(|file| is_it(file.inode, at).is_some());
+    offsets(range, word_len, holds).next()
+}
+
+/// Before, `i_dentry`, the list of the names, which leads as far into all of their directory
+/// entries; in 2.4 two more lists; `i_ino`; then counts, `i_nlink` as one of the first two
+/// in 2.6.
+fn after_names(memory: &Memory<'_>, files: &[Evidence<'_>]) -> Option<(u64, Option<u64>)> {
+    let word_len = memory.word_len();
+    let distance = |file: &Evidence<'_>, at: u64| {
+        let (next, last) = (file.inode.word(at)?, file.inode.word(at.plus(word_len))?);
+        let distance = next.checked_sub(file.dentry)?;
+        (next == last && (1..DENTRY_LEN).contains(&distance)).then_some(distance)
+    };
+    let is_names = |at: u64| {
+        let first = files.first().and_then(|file| distance(file, at));
+        first.is_some() && files.iter().all(|file| distance(file, at) == first)
+    };
+    let names = only(offsets(0..INODE_LEN, word_len, is_names))?;
+    let is_list = |at: u64| {
+        files.iter().all(|file| {
+            [at, at.plus(word_len)]
+                .into_iter()
+                .all(|at| file.inode.word(at).is_some_and(|word| memory.is_pointer(word)))
+        })
+    };
+    let mut at = names.plus(word_len.times(2));
+    let mut lists = 0_u64;
+    while lists < 2 && is_list(at) {
+        at = at.plus(word_len.times(2));
+        lists = lists.plus(1);
+    }
+    let is_number = |file: &Evidence<'_>| {
+        let number = file.inode.word(at).unwrap_or(0);
+        number != 0 && number < LARGEST && !memory.is_pointer(number)
+    };
+    let are_counts = |at: u64| {
+        let are_counts = |file: &Evidence<'_>| {
+            let is_count =
+                |at| file.inode.u32(at).is_some_and(|count| (1..1 << 20).contains(&count));
+            is_count(at) && is_count(at.plus(4))
+        };
+        files.iter().all(are_counts)
+    };
+    let counts = at.plus(word_len);
+    let links = (lists == 0 && are_counts(counts)).then(|| counts.plus(4));
+    files.iter().all(is_number).then_some((at, links))
 }
 
 /// `s_dev` follows the list that all are on; `s_magic` says what it is.

@@ -13,6 +13,8 @@ pub(in crate::linux) struct Members {
     pub(super) found: BTreeMap<(&'static str, &'static str), Found<Member>>,
     pub(super) problems: Vec<Problem>,
     pub(super) page_array: Option<PageArray>,
+    pub(super) has_guard_pages: bool,
+    pub(super) has_one_cpu: bool,
 }
 
 impl Members {
@@ -26,6 +28,13 @@ impl Members {
     ) {
         let member = Member { offset_bytes, size_bytes: Some(size_bytes), bits: None };
         self.found.insert((structure, path), Found::new(member, how));
+    }
+
+    /// Takes back members that turned out to be others.
+    pub(super) fn forget(&mut self, structure: &'static str, paths: &[&'static str]) {
+        for path in paths {
+            self.found.remove(&(structure, *path));
+        }
     }
 
     /// A member whose size the data does not show.

@@ -24,6 +24,8 @@ pub(in crate::linux) struct Memory<'k> {
     word_len: u64,
     /// First address of the kernel's half.
     lowest: u64,
+    /// The kernel's code; empty if it is not known.
+    code: std::ops::Range<u64>,
     /// Where the direct map lies, if it can be read without page tables.
     direct: Option<(u64, u64)>,
     pages: RefCell<HashMap<u64, Option<Page>>>,
@@ -43,8 +45,12 @@ impl<'k> Memory<'k> {
             None if is_64_bit => 0xff00 << 48,
             map => map.unwrap_or(1 << 30),
         };
+        let code = kernel.linux().text.as_ref().map_or(0..0, |text| {
+            let start = text.value.start.0;
+            start..start.saturating_add(text.value.len)
+        });
         let (pages, left) = (RefCell::default(), Cell::new(MOST_PAGES));
-        Self { space, word_len, lowest, direct, pages, left }
+        Self { space, word_len, lowest, code, direct, pages, left }
     }
 
     /// Bytes of a pointer.
@@ -66,6 +72,11 @@ impl<'k> Memory<'k> {
     pub(super) fn is_pointer(&self, word: u64) -> bool {
         let end = (if self.word_len == 8 { u64::MAX } else { u64::from(u32::MAX) }).minus(FARTHEST);
         word.is_multiple_of(4) && (self.lowest..end).contains(&word)
+    }
+
+    /// Whether a word may be a pointer to code, or of 64-bit kernels to a variable.
+    pub(super) fn is_code(&self, word: u64) -> bool {
+        self.code.contains(&word)
     }
 
     /// Whether the limit was met: what was not found may be there.

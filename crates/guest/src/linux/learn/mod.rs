@@ -35,6 +35,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod times;
 
 pub(in crate::linux) use members::Members;
 pub(in crate::linux) use memory::{Memory, Shot};
@@ -50,6 +51,8 @@ pub struct Learned {
     problems: Vec<Problem>,
     thread_size: Option<u64>,
     page_array: Option<PageArray>,
+    has_guard_pages: bool,
+    has_one_cpu: bool,
 }
 
 impl Learned {
@@ -71,6 +74,17 @@ impl Learned {
     /// The array of `struct page`, of kernels whose page caches are radix trees.
     pub fn page_array(&self) -> Option<PageArray> {
         self.page_array
+    }
+
+    /// Whether the area of a stack has a page more than the process can read, at which it
+    /// grows (2010 to 4.12).
+    pub fn has_guard_pages(&self) -> bool {
+        self.has_guard_pages
+    }
+
+    /// Whether there are threads for each CPU, and only for the first.
+    pub fn has_one_cpu(&self) -> bool {
+        self.has_one_cpu
     }
 
     /// Things that were looked for in vain.
@@ -103,6 +117,7 @@ pub(super) fn learn(kernel: &Kernel) -> Option<Learned> {
     let mut members = Members::default();
     let sample = Sample::of_ring(&memory, &ring, &mut members)?;
     tasks::learn(&memory, &sample, &mut members);
+    times::learn(memory.word_len(), &sample, &mut members);
     cred::learn(&memory, &sample, &mut members);
     threads::learn(&memory, &sample, &mut members);
     let thread_size = stack::learn(&memory, &sample, &mut members);
@@ -124,5 +139,7 @@ pub(super) fn learn(kernel: &Kernel) -> Option<Learned> {
         problems: members.problems,
         thread_size,
         page_array: members.page_array,
+        has_guard_pages: members.has_guard_pages,
+        has_one_cpu: members.has_one_cpu,
     })
 }

@@ -19,8 +19,6 @@ const SIGCHLD: u64 = 17;
 const EXIT_STATES: u64 = 0x30;
 /// No state has a bit above these (`TASK_STATE_MAX`, 7.x included).
 const STATES: u64 = 0xffff_ffff >> 12;
-/// Nine years in nanoseconds.
-const LONGEST_UPTIME: u64 = 1 << 58;
 /// States of a task at rest: interruptible, uninterruptible, `TASK_IDLE`.
 const AT_REST: [u64; 3] = [1, 2, 0x402];
 
@@ -44,9 +42,6 @@ pub(super) fn learn(memory: &Memory<'_>, sample: &Sample, members: &mut Members)
     }
     if exit(memory.word_len(), sample, members).is_none() {
         members.miss("task_struct.exit_state", "no number is SIGCHLD as exit_signal is");
-    }
-    if times(memory.word_len(), sample, members).is_none() {
-        members.miss("task_struct.start_time", "no times grow from process to process");
     }
 }
 
@@ -183,31 +178,5 @@ fn exit(word_len: u64, sample: &Sample, members: &mut Members) -> Option<()> {
     members.put("task_struct", "exit_signal", (at, 4), how);
     members.put("task_struct", "exit_code", (at.minus(4), 4), "before exit_signal");
     members.put("task_struct", "exit_state", (at.minus(8), 4), "before exit_code");
-    Some(())
-}
-
-/// `start_time` and `start_boottime` (`real_start_time` until 5.4), in nanoseconds:
-/// 0 for the first task, and growing from process to process.
-fn times(word_len: u64, sample: &Sample, members: &mut Members) -> Option<()> {
-    let (leader, comm) = (members.task("group_leader")?, members.task("comm")?);
-    let grows = |at: u64| {
-        let times: Option<Vec<u64>> =
-            sample.tasks.iter().take(sample.in_order).map(|task| task.u64(at)).collect();
-        let times = times.unwrap_or_default();
-        let (Some(0), Some(last)) = (times.first(), times.last()) else { return false };
-        let steps = times.windows(2);
-        let falls = steps.clone().filter(|pair| pair.first() > pair.last()).count();
-        let rises = steps.filter(|pair| pair.first() < pair.last()).count();
-        falls <= times.len() / 20 && rises.times(2) > times.len() && *last < LONGEST_UPTIME
-    };
-    let is_pair = |at: u64| {
-        let no_less = |task: &&Shot| task.u64(at.plus(8)) >= task.u64(at);
-        grows(at) && grows(at.plus(8)) && sample.tasks.iter().all(|task| no_less(&task))
-    };
-    let at = only(offsets(leader..comm, word_len, is_pair))?;
-    members.put("task_struct", "start_time", (at, 8), "grows from process to process");
-    for name in ["start_boottime", "real_start_time"] {
-        members.put("task_struct", name, (at.plus(8), 8), "grows with start_time");
-    }
     Some(())
 }

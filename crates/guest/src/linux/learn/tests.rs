@@ -148,8 +148,34 @@ impl Mini {
         for word in 0..6 {
             self.set(cred + 0x30 + 4 * word, if word % 2 == 0 { 0xffff_ffff } else { 0xff });
         }
+        // Before them is an empty list, which has two equal pointers as well.
+        let list = task + self.at("cred") - 8;
         for member in 0..2 {
             self.set(task + self.at("cred") + 4 * member, DIRECT + cred);
+            self.set(list + 4 * member, DIRECT + list);
+        }
+    }
+
+    /// Puts the numbers of users into the tasks, as until 2.6.28, and starts as `timespec`s.
+    fn older(&mut self, has_two: bool) {
+        for (index, task) in (0..).zip(self.tasks.clone()) {
+            let (start, uid) = (task + self.at("start_time"), task + 0x1c0 + self.shift);
+            self.put(start, &[0; 16]);
+            let time = [index / 3, index * 100_000_007];
+            let words = if has_two { [time, time].concat() } else { time.to_vec() };
+            for (word, value) in (0..).zip(words) {
+                self.set(start + 4 * word, value);
+            }
+            let is_user = index == 1 || index == 8;
+            let numbers = [if is_user { 1000 } else { 0 }; 8];
+            let all = if is_user { 0 } else { 0xffff_ffff };
+            let capabilities = [DIRECT + CREDS, all & !0x100, 0, all];
+            for (word, value) in (0..).zip(numbers.into_iter().chain(capabilities)) {
+                self.set(uid + 4 * word, value);
+            }
+            for member in 0..2 {
+                self.set(task + self.at("cred") + 4 * member, 0);
+            }
         }
     }
 
@@ -296,6 +322,25 @@ fn members_are_found_wherever_they_are() {
         assert_eq!(other("vm_area_struct", "vm_next"), Some(8));
         assert_eq!(other("vm_area_struct", "vm_mm"), Some(0xc));
         assert_eq!(other("vm_area_struct", "vm_flags"), Some(0x10));
+    }
+}
+
+#[test]
+fn users_and_starts_of_old_kernels_are_in_the_tasks() {
+    for (shift, has_two) in [(0, true), (0x3d4, true), (0, false)] {
+        let mut mini = Mini::new(shift);
+        mini.older(has_two);
+        let start = mini.at("start_time");
+        let learned = mini.learned().unwrap();
+        let task = |path| offset(&learned, "task_struct", path);
+        let problems = learned.problems();
+        assert_eq!(task("start_time.tv_sec"), Some(start), "{shift:#x} {problems:?}");
+        assert_eq!(task("start_time.tv_nsec"), Some(start + 4));
+        assert_eq!(task("real_start_time.tv_sec"), has_two.then_some(start + 8));
+        assert_eq!(task("start_time"), None);
+        assert_eq!((task("uid"), task("euid")), (Some(0x1c0 + shift), Some(0x1c4 + shift)));
+        assert_eq!(task("egid"), Some(0x1d4 + shift));
+        assert_eq!(task("cred"), None);
     }
 }
 

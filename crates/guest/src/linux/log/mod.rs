@@ -7,7 +7,8 @@
 //! | 5.10 | a ring of descriptors and a ring of texts ([`ring`]) |
 //!
 //! VMCOREINFO tells where it is and how it is made; else the symbol table and
-//! the layouts of structures do. Nothing in it is believed: what is torn or
+//! the layouts of structures do, or the two older forms are found by what they hold
+//! ([`search`]). Nothing in it is believed: what is torn or
 //! makes no sense is left out, and `problems` says so.
 
 use std::fmt::Write as _;
@@ -20,6 +21,7 @@ use crate::model::{Caller, Log, Record};
 
 mod records;
 mod ring;
+mod search;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -42,11 +44,12 @@ impl Kernel {
         if let Ok(prb) = self.symbol("prb") {
             return ring::read(&shape, &prb);
         }
-        match self.symbol("log_first_idx") {
+        let named = match self.symbol("log_first_idx") {
             Ok(_) => records::read(&shape),
             // Neither is there: older than both, or nothing is known at all.
             Err(_) => text::read(&shape),
-        }
+        };
+        named.or_else(|error| search::read(&shape).ok_or(error))
     }
 }
 

@@ -6,14 +6,15 @@
 //! parts, and it lies in one of these itself. The rest is told by what pointers
 //! lead to.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
+use vmss2core_machine::paging::Limits;
 use vmss2core_mem::{Gva, PAGE_SIZE, Sums, little_endian, to_page_end};
 
 use super::shape::{Bytes, LARGEST_PART, Shape, SymbolsShape, Users};
 use super::unwind::UnwindShape;
-use super::{LONGEST_NAME, MOST_MODULES};
-use crate::linux::Kernel;
+use super::{LONGEST_NAME, MOST_MODULES, old};
+use crate::linux::{Kernel, arch};
 
 /// Bytes after the start of a 32-bit kernel that are searched: its variables
 /// follow its code.
@@ -55,6 +56,26 @@ pub(super) fn ring(kernel: &Kernel) -> Option<Gva> {
         at = at.checked_add(step)?;
     }
     None
+}
+
+/// Whether nothing is mapped where modules would be.
+pub(super) fn has_no_modules(kernel: &Kernel) -> bool {
+    let Some(text) = kernel.linux().text.as_ref().map(|text| text.value) else { return false };
+    let (space, end) = (kernel.space(), text.start.0.plus(text.len));
+    let Some(area) = arch::module_area(space.mode(), end) else { return false };
+    let mut is_empty = true;
+    let walk = space.walk_range(area, &Limits::default(), &mut |_| {
+        is_empty = false;
+        ControlFlow::Break(())
+    });
+    let unseen = [
+        walk.tables_omitted,
+        walk.tables_outside_ram,
+        walk.tables_unreadable,
+        walk.bytes_outside_ram,
+        walk.reserved_skipped,
+    ];
+    is_empty && !walk.truncated && unseen == [0; 5]
 }
 
 /// A ring of modules that begins in some bytes of the image.
@@ -125,20 +146,29 @@ pub(super) fn shape(kernel: &Kernel, nodes: &[Gva]) -> Option<Shape> {
         .iter()
         .filter_map(|node| shape.read(kernel, Gva(node.0.checked_sub(word)?)).ok())
         .collect();
-    shape.parts = parts(&modules, word)?;
-    shape.symbols = symbols(kernel, &shape, &modules);
+    shape.parts = if let Some(parts) = parts(&modules, word) {
+        parts
+    } else {
+        // The part with the code is `module_core`.
+        shape.has_code_first = true;
+        old::parts(&modules, word)?
+    };
+    let found = symbols(kernel, &shape, &modules);
+    shape.symbols = found.or_else(|| old::symbols(kernel, &shape, &modules));
     shape.taints = taints(kernel, &shape, &modules);
     shape.unwind = unwind(kernel, &shape, &modules);
     if let Some(ring) = users(kernel, &shape, &modules) {
         shape.users = Some(Users { ring, node: 0, user: word.times(4) });
         shape.exit = Some(ring.plus(word.times(4)));
         shape.references = Some(ring.plus(word.times(5)));
+    } else if let Some((users, exit)) = old::users(kernel, &shape, &modules) {
+        (shape.users, shape.exit) = (Some(users), Some(exit));
     }
     Some(shape)
 }
 
 /// Whether a list head lies there whose neighbours know it.
-fn is_list(kernel: &Kernel, module: &Bytes, offset: u64) -> bool {
+pub(super) fn is_list(kernel: &Kernel, module: &Bytes, offset: u64) -> bool {
     let word = kernel.word_len();
     let own = module.at.0.wrapping_add(offset);
     let neighbour = |offset| module.uint(offset, word).filter(|at| *at != 0);
@@ -204,7 +234,7 @@ fn users(kernel: &Kernel, shape: &Shape, modules: &[Bytes]) -> Option<u64> {
 }
 
 /// Offsets at which all modules have something.
-fn offsets<'m>(
+pub(super) fn offsets<'m>(
     modules: &'m [Bytes],
     word: u64,
     holds: impl Fn(&Bytes, u64) -> bool + 'm,

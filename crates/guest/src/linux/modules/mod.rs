@@ -14,6 +14,7 @@ use super::{Kernel, LinuxError, Symbols};
 
 mod generated;
 mod learn;
+mod old;
 mod sections;
 mod shape;
 mod symbols;
@@ -189,11 +190,16 @@ impl Kernel {
 }
 
 fn find(kernel: &Kernel) -> Modules {
-    let ring = match kernel.symbol("modules") {
-        Ok(symbol) => Some((symbol.value, symbol.how)),
-        Err(_) => learn::ring(kernel).map(|head| (head, "learned from the data".to_owned())),
+    let named = kernel.symbol("modules").ok().filter(|symbol| is_head(kernel, symbol.value));
+    let ring = match named {
+        Some(symbol) => Some((symbol.value, symbol.how)),
+        None => learn::ring(kernel).map(|head| (head, "learned from the data".to_owned())),
     };
     let Some((head, how)) = ring else {
+        if learn::has_no_modules(kernel) {
+            let how = "nothing is mapped where modules would be".to_owned();
+            return Modules { how, ..Modules::default() };
+        }
         let message = "the ring of modules was not found: no symbol says where it is, and nothing in \
                        the kernel's data looks like it";
         return Modules { problems: vec![Problem::incomplete(message)], ..Modules::default() };
@@ -212,6 +218,17 @@ fn find(kernel: &Kernel) -> Modules {
         Err(error) => found.problems.push(Problem::incomplete(format!("modules: {error}"))),
     }
     found
+}
+
+/// Whether a list head is at an address, as far as it can be read: other kernels may call
+/// anything by its name.
+fn is_head(kernel: &Kernel, head: Gva) -> bool {
+    let back = |next: Gva| Gva(next.0.wrapping_add(kernel.word_len()));
+    let next = kernel.read_pointer(head, "the first module");
+    let last = kernel.read_pointer(back(head), "the last module");
+    let leads_back = |at: Gva| kernel.read_pointer(at, "list_head").ok() == Some(head);
+    // One of the two may be torn.
+    next.is_ok_and(|next| leads_back(back(next))) || last.is_ok_and(leads_back)
 }
 
 /// The list heads in the ring.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use vmss2core_mem::{Gva, PAGE_SIZE, Sums};
+use vmss2core_mem::{Gva, PAGE_SIZE, Sums, to_page_end};
 
 use super::unwind::UnwindShape;
 use super::{LONGEST_NAME, MOST_MODULES, learn};
@@ -149,8 +149,13 @@ impl Shape {
 
     /// Reads as much of a `struct module` as there is.
     pub(super) fn read(&self, kernel: &Kernel, at: Gva) -> Result<Bytes, LinuxError> {
-        let mut bytes = vec![0; usize::try_from(self.len).unwrap_or(0)];
-        kernel.read(at, &mut bytes, "struct module")?;
+        let len = |len| usize::try_from(len).unwrap_or(0);
+        let mut bytes = vec![0; len(self.len)];
+        if kernel.space().read(at, &mut bytes).is_err() {
+            // Where its size is not known: it may end with the module's memory.
+            bytes.truncate(len(to_page_end(at.0)));
+            kernel.read(at, &mut bytes, "struct module")?;
+        }
         Ok(Bytes { at, bytes })
     }
 

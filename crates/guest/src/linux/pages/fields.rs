@@ -1,5 +1,7 @@
 //! Fields of a `struct page`.
 
+use std::collections::HashMap;
+
 use super::{PageClass, free_lists};
 use crate::linux::{Kernel, LinuxError};
 
@@ -18,6 +20,7 @@ pub(super) struct Fields {
     word_len: usize,
     flags: usize,
     mapping: usize,
+    /// Not known where no mark is in it.
     mapcount: usize,
     private: usize,
     /// Bit 0 is set in the pages of a compound page after the first.
@@ -29,7 +32,8 @@ pub(super) struct Fields {
     /// Where it exists, `swap_cache` means something only together with it.
     swap_backed: Option<u64>,
     slab: Option<Mark>,
-    buddy: Mark,
+    /// `None` if only the kernel's lists tell which pages are free.
+    buddy: Option<Mark>,
     offline: Option<Mark>,
     huge: Option<HugeMark>,
 }
@@ -129,13 +133,12 @@ impl Keys<'_> {
         size.ok_or_else(|| LinuxError::UnknownConstant { name: "sizeof(struct page)".to_owned() })
     }
 
-    fn buddy(&self) -> Result<Mark, LinuxError> {
+    fn buddy(&self) -> Option<Mark> {
         let by_flag = || self.number("PG_buddy").and(self.flag("PG_buddy")).map(Mark::Flag);
         let by_lists = || self.mark_of_lists().map(|count| Mark::of_count(count.into()));
-        let known = self.kind("BUDDY", "PGTY_buddy").or_else(by_flag).or_else(by_lists);
-        known.ok_or_else(|| LinuxError::UnknownConstant {
-            name: "PAGE_BUDDY_MAPCOUNT_VALUE".to_owned(),
-        })
+        let known = self.kind("BUDDY", "PGTY_buddy").or_else(by_flag).or_else(by_lists)?;
+        self.offset("private")?;
+        (matches!(known, Mark::Flag(_)) || self.offset("_mapcount").is_some()).then_some(known)
     }
 
     fn mark_of_lists(&self) -> Option<u32> {
@@ -173,8 +176,8 @@ impl Fields {
             word_len: usize::try_from(kernel.word_len()).unwrap_or(8),
             flags: keys.needed("flags")?,
             mapping: keys.needed("mapping")?,
-            mapcount: keys.needed("_mapcount")?,
-            private: keys.needed("private")?,
+            mapcount: keys.offset("_mapcount").unwrap_or(usize::MAX),
+            private: keys.offset("private").unwrap_or(usize::MAX),
             compound,
             head_mask: head_mask.or_else(|| keys.flag("PG_head")).unwrap_or(0),
             lru: keys.needed_flag("PG_lru")?,
@@ -182,9 +185,21 @@ impl Fields {
             swap_cache: keys.needed_flag("PG_swapcache")?,
             swap_backed: keys.flag("PG_swapbacked"),
             slab: keys.kind("SLAB", "PGTY_slab").or_else(|| keys.flag("PG_slab").map(Mark::Flag)),
-            buddy: keys.buddy()?,
+            buddy: keys.buddy(),
             offline: keys.kind("OFFLINE", "PGTY_offline"),
             huge: keys.huge(),
+        })
+    }
+
+    /// The kernel's blocks of free pages, where pages do not tell that they are free.
+    pub(super) fn free_blocks(&self, kernel: &Kernel) -> Result<HashMap<u64, u64>, LinuxError> {
+        if self.buddy.is_some() {
+            return Ok(HashMap::new());
+        }
+        let list = Keys(kernel).offset("lru").and_then(|list| u64::try_from(list).ok());
+        let blocks = list.and_then(|list| free_lists::blocks(kernel, list));
+        blocks.ok_or_else(|| LinuxError::UnknownConstant {
+            name: "PAGE_BUDDY_MAPCOUNT_VALUE".to_owned(),
         })
     }
 
@@ -194,7 +209,7 @@ impl Fields {
         if self.compound.is_some_and(|at| page.word(at) & 1 == 1) {
             return Seen::Tail;
         }
-        if page.has(self.buddy) {
+        if self.buddy.is_some_and(|buddy| page.has(buddy)) {
             return Seen::Free { order: page.word(self.private) };
         }
         let class = self.class(page, second.map(|raw| Page { fields: self, raw }));

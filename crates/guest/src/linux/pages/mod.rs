@@ -5,6 +5,7 @@
 //! information's where that lacks them. What changed over time is told by which
 //! of these exist, never by a version.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::{Kernel, LinuxError};
@@ -50,6 +51,8 @@ pub struct PageClasses<'k> {
     kernel: &'k Kernel,
     fields: Fields,
     map: MemoryMap,
+    /// Blocks of free pages where pages do not tell: first page and power of two.
+    free_blocks: HashMap<u64, u64>,
     buffer: Vec<u8>,
     /// What came before decides what follows.
     next: Next,
@@ -71,10 +74,12 @@ impl Kernel {
     pub fn page_classes(&self) -> Result<PageClasses<'_>, LinuxError> {
         let fields = Fields::of(self)?;
         let map = MemoryMap::of(self, fields.page_len)?;
+        let free_blocks = fields.free_blocks(self)?;
         Ok(PageClasses {
             kernel: self,
             fields,
             map,
+            free_blocks,
             buffer: Vec::new(),
             next: Next::default(),
             unreadable: 0,
@@ -131,7 +136,10 @@ impl PageClasses<'_> {
         let mut pages = self.buffer.chunks_exact(page_len).peekable();
         for pfn in pfns {
             let Some(page) = pages.next() else { break };
-            let look = || self.fields.look(page, pages.peek().copied());
+            let look = || match self.free_blocks.get(&pfn) {
+                Some(order) => Seen::Free { order: *order },
+                None => self.fields.look(page, pages.peek().copied()),
+            };
             classes.push(self.next.class(pfn, look));
         }
     }

@@ -75,7 +75,11 @@ fn guest(pages: &[Raw]) -> Checkpoint {
 }
 
 fn facts(text: &str) -> Facts {
-    let info = VmcoreInfo { text: format!("{COMMON}{text}"), synthesised: false };
+    stated(format!("{COMMON}{text}"))
+}
+
+fn stated(text: String) -> Facts {
+    let info = VmcoreInfo { text, synthesised: false };
     let linux = LinuxFacts {
         is_64_bit: true,
         kernel_root: Some(Found::new((PagingMode::IDENTITY, Root(Gpa(0))), "test")),
@@ -283,4 +287,45 @@ fn a_table_that_leads_nowhere_is_not_used() {
     let (checkpoint, facts) = (guest(&pages), facts(&text));
     let kernel = Kernel::open(&checkpoint, &facts, BetterSources::default()).unwrap();
     assert_eq!(kernel.page_classes().unwrap().classify(0..2), [Other, Cache]);
+}
+
+/// 3.2 names no mark of a free page: those on the kernel's lists are.
+#[test]
+fn pages_without_a_mark_are_free_if_they_are_on_the_lists() {
+    // `struct page` has its place in a list at 32; a node with one zone after the pages.
+    const OF_3_2: &str = "OSRELEASE=3.2.0\nSIZE(page)=64\nOFFSET(page.flags)=0\n\
+        OFFSET(page.mapping)=24\nOFFSET(page.lru)=32\nNUMBER(PG_lru)=4\nNUMBER(PG_private)=13\n\
+        NUMBER(PG_swapcache)=10\nSYMBOL(mem_map)=100ff8\nSYMBOL(vmemmap)=101000\n\
+        SYMBOL(contig_page_data)=102000\nOFFSET(pglist_data.node_zones)=0\nSIZE(zone)=512\n\
+        OFFSET(zone.free_area)=16\nSIZE(free_area)=24\nOFFSET(free_area.free_list)=0\n\
+        LENGTH(zone.free_area)=3\n";
+    const NODE: u64 = 0x10_2000;
+    let mut memory = vec![0; 0x3000];
+    let mut put = |at: u64, value: u64| {
+        let at = usize::try_from(at - 0x10_0000).unwrap();
+        memory[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    };
+    let page = |frame: u64| MAP + frame * PAGE as u64;
+    put(page(2), LRU);
+    put(page(2) + 24, 0x1000);
+    for order in 0..3 {
+        // Frame 1 alone, frames 4 to 7, and a block that does not lie as its size demands.
+        let head = NODE + 16 + 24 * order;
+        let frame = match order {
+            0 => Some(1),
+            1 => Some(9),
+            _ => Some(4),
+        };
+        let entry = frame.map_or(head, |frame| page(frame) + 32);
+        for (at, value) in [(head, entry), (head + 8, entry), (entry, head), (entry + 8, head)] {
+            put(at, value);
+        }
+    }
+    let mut checkpoint = Checkpoint::default();
+    checkpoint.memory.map(Gpa(0x10_0000), 0x3000, Arc::new(memory), 0).unwrap();
+    let facts = stated(OF_3_2.to_owned());
+    let kernel = Kernel::open(&checkpoint, &facts, BetterSources::default()).unwrap();
+    let found = kernel.page_classes().unwrap().classify(0..10);
+    let expected = [Other, Free, Cache, Other, Free, Free, Free, Free, Other, Other];
+    assert_eq!(found, expected);
 }

@@ -82,6 +82,20 @@ pub(super) fn read_areas(kernel: &Kernel, mm: Object<'_>, space: &AddressSpace) 
     found
 }
 
+/// Shortens stacks by the page at which old kernels made them grow: nobody can read it, and
+/// `/proc/PID/maps` leaves it out (`stack_guard_page_start`).
+pub(super) fn leave_out_guard_pages(areas: &mut [Area]) {
+    let mut before = None;
+    for area in areas {
+        let is_stack = !area.is_guess && area.flags.contains(VmaFlags::GROWS_DOWN);
+        let (start, end) = (area.start, area.end);
+        if is_stack && before != Some(start) && end.saturating_sub(start) > PAGE_SIZE {
+            area.start = start.saturating_add(PAGE_SIZE);
+        }
+        before = is_stack.then_some(end);
+    }
+}
+
 /// An error with what caused it, on one line.
 fn with_source(error: &LinuxError) -> String {
     let source = std::error::Error::source(error);
@@ -261,6 +275,22 @@ fn outside(area: Area, known: &[Range<u64>]) -> Vec<Area> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stack_begins_after_its_guard_page() {
+        let area =
+            |start, end, flags| Area { start, end, flags: VmaFlags(flags), ..Area::default() };
+        let mut areas = [
+            area(0x1000, 0x2000, 0x73),
+            area(0x4000, 0x9000, 0x100_173),
+            // Split by mprotect: one stack.
+            area(0x9000, 0xa000, 0x100_171),
+            area(0xb000, 0xc000, 0x100_173),
+        ];
+        leave_out_guard_pages(&mut areas);
+        let starts: Vec<u64> = areas.iter().map(|area| area.start).collect();
+        assert_eq!(starts, [0x1000, 0x5000, 0x9000, 0xb000]);
+    }
 
     #[test]
     fn what_is_known_is_cut_out_of_a_guess() {

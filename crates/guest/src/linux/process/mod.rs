@@ -39,9 +39,10 @@ pub(in crate::linux) use restored::FrameMachine;
 pub use restored::{Patch, PatchBytes, RestoredFile, SectionTable};
 pub use vma::{Backing, MappedFile, Vma, VmaFlags};
 
-use super::{Kernel, LinuxError, Object, Task};
+use super::{Kernel, Learned, LinuxError, Object, Task};
 use areas::Area;
 use file::Files;
+pub(in crate::linux) use frames::Frames;
 use names::Names;
 use page_cache::PageCache;
 use runs::Sources;
@@ -103,12 +104,24 @@ impl Process {
     fn find_mappings(&mut self) {
         let kernel = self.kernel.clone();
         let (kernel, mm) = (&kernel, kernel.object(self.mm, "mm_struct"));
-        let found = areas::read_areas(kernel, mm, &self.space);
+        let mut found = areas::read_areas(kernel, mm, &self.space);
         self.problems.extend(found.problems);
+        if kernel.learned_already().is_some_and(Learned::has_guard_pages) {
+            areas::leave_out_guard_pages(&mut found.areas);
+        }
         let mut files = Files::new(kernel);
-        let executable = mm.pointer("exe_file").ok().filter(|gva| gva.0 != 0);
-        self.executable = executable.map(|gva| files.at(gva));
-        let names = Names::of(kernel, mm, self.auxv.value(AT_SYSINFO_EHDR));
+        let code = found.areas.iter().find(|area| {
+            let start = mm.pointer("start_code").map_or(0, |code| code.0);
+            start != 0 && (area.start..area.end).contains(&start)
+        });
+        let executable = match mm.pointer("exe_file") {
+            Ok(gva) => Some(gva.0),
+            // Before 2.6.26 it is the file of the code.
+            Err(_) => code.map(|area| area.file),
+        };
+        self.executable = executable.filter(|gva| *gva != 0).map(|gva| files.at(Gva(gva)));
+        let told = self.auxv.value(AT_SYSINFO_EHDR);
+        let names = Names::of(kernel, mm, told, &found.areas);
         let image = self.vdso_image();
         self.vmas = found.areas.iter().map(|area| vma(area, &mut files, &names, image)).collect();
         if let Some(error) = files.first_error.take() {

@@ -2,6 +2,8 @@
 //!
 //! As `get_vma_name` in `fs/proc/task_mmu.c` does.
 
+use std::ops::Range;
+
 use vmss2core_mem::Gva;
 
 use super::super::{Kernel, Object};
@@ -24,12 +26,19 @@ pub(super) struct Names<'r> {
     /// Before 6.2 only what has no file can have a name: where that pointer would be,
     /// others have something else.
     anon_name_shares_room: bool,
-    /// AT_SYSINFO_EHDR of the auxiliary vector.
-    vdso: Option<u64>,
+    /// The mapping at AT_SYSINFO_EHDR of the auxiliary vector.
+    vdso: Option<Range<u64>>,
 }
 
 impl<'r> Names<'r> {
-    pub(super) fn of(kernel: &'r Kernel, mm: Object<'_>, vdso: Option<u64>) -> Self {
+    /// `vdso` is where the program was told that its vDSO is, `areas` are all mappings.
+    pub(super) fn of(
+        kernel: &'r Kernel,
+        mm: Object<'_>,
+        vdso: Option<u64>,
+        areas: &[Area],
+    ) -> Self {
+        let vdso = areas.iter().find(|area| Some(area.start) == vdso);
         let at =
             |structure, member| Some(kernel.layout().member(structure, member)?.value.offset_bytes);
         let pointer = |member| mm.pointer(member).ok().map(|gva| gva.0);
@@ -43,7 +52,7 @@ impl<'r> Names<'r> {
             anon_name: at("anon_vma_name", "name").unwrap_or(4),
             anon_name_shares_room: at("vm_area_struct", "shared")
                 == at("vm_area_struct", "anon_name"),
-            vdso,
+            vdso: vdso.map(|area| area.start..area.end),
         }
     }
 
@@ -72,15 +81,15 @@ impl<'r> Names<'r> {
         (name.starts_with('[') && name.ends_with(']')).then_some(name)
     }
 
-    /// Where that is not known: the program was told where its vDSO is.
+    /// Where that is not known, as before 3.16: the program was told where its vDSO is.
     fn by_address_of_vdso(&self, area: &Area) -> Option<String> {
-        let vdso = self.vdso.filter(|_| area.operations.is_none())?;
-        if area.start == vdso {
+        let vdso = self.vdso.as_ref().filter(|_| area.operations != Some(0))?;
+        if area.start == vdso.start {
             return Some("[vdso]".into());
         }
-        // The kernel maps its data just before the code that reads it.
-        let is_vvar = area.end == vdso && area.flags.0 & 7 == 1;
-        is_vvar.then(|| "[vvar]".into())
+        // The kernel maps its data next to the code that reads it.
+        let is_vvar = area.end == vdso.start || area.start == vdso.end;
+        (is_vvar && area.flags.0 & 7 == 1).then(|| "[vvar]".into())
     }
 
     fn heap_or_stack(&self, area: &Area) -> Option<&'static str> {

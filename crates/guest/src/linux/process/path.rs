@@ -46,13 +46,17 @@ struct Dentry {
 impl<'k> Paths<'k> {
     pub(super) fn new(kernel: &'k Kernel) -> Self {
         let names = ["d_parent", "d_name.name", "d_name.len", "d_hash.pprev"];
-        let mnt = kernel.layout().member("mount", "mnt");
+        let layout = kernel.layout();
+        let mnt = layout.member("mount", "mnt").map(|member| member.value.offset_bytes);
+        // Before 3.3 all of it was in the `vfsmount`.
+        let is_whole = mnt.is_none() && layout.member("vfsmount", "mnt_parent").is_some();
+        let structure = if is_whole { "vfsmount" } else { "mount" };
         Self {
             kernel,
             dentry: Fields::of(kernel, "dentry", names),
-            mount: Fields::of(kernel, "mount", ["mnt_parent", "mnt_mountpoint"]),
+            mount: Fields::of(kernel, structure, ["mnt_parent", "mnt_mountpoint"]),
             root: Fields::of(kernel, "vfsmount", ["mnt_root"]),
-            mnt_in_mount: mnt.map(|member| member.value.offset_bytes),
+            mnt_in_mount: mnt.or_else(|| is_whole.then_some(0)),
         }
     }
 

@@ -8,7 +8,7 @@ use vmss2core_mem::Gva;
 use super::state::Bits;
 use super::{Task, TaskState};
 use crate::linux::snapshot::{Field, Selection, Snapshot};
-use crate::linux::{Kernel, LinuxError};
+use crate::linux::{Kernel, Learned, LinuxError};
 
 /// `PID_MAX_LIMIT` of 64-bit kernels.
 const HIGHEST_PID: u64 = 4 << 20;
@@ -45,6 +45,8 @@ pub(super) struct Fields<'k> {
     pub(super) thread_node: Option<Field>,
     pub(super) thread_group: Option<Field>,
     cred_ids: Option<CredFields<'k>>,
+    /// Effective user and group where a task has them itself (until 2.6.28).
+    own_ids: Option<(Field, Option<Field>)>,
     thread_info_cpu: Option<Selected<'k>>,
 }
 
@@ -105,6 +107,7 @@ impl<'k> Fields<'k> {
             stack: all.pointer("stack|thread_info").ok(),
             lies_in_stack: kernel.object(Gva(0), "task_union").has("stack"),
             start: start(&mut all),
+            own_ids: own_ids(&mut all),
             // `thread_info` is a member since 4.9; the number moved into it in 5.16.
             cpu: all.number("thread_info.cpu|cpu", 4).ok(),
             on_cpu: all.number("on_cpu|oncpu", 4).ok(),
@@ -206,8 +209,9 @@ impl<'k> Fields<'k> {
         if let Some(cpu) = self.cpu {
             return Some(record.snapshot.number_32(cpu));
         }
+        let is_only = self.kernel.learned_already().is_some_and(Learned::has_one_cpu);
         // Before 4.9 `thread_info` was at the bottom of the stack.
-        let info = self.thread_info_cpu.as_ref()?;
+        let Some(info) = self.thread_info_cpu.as_ref() else { return is_only.then_some(0) };
         let found = info.selection.read(record.snapshot.target(self.stack?)?).ok()?;
         Some(found.number_32(info.field))
     }
@@ -226,6 +230,9 @@ impl<'k> Fields<'k> {
     }
 
     fn credentials(&self, at: &Snapshot) -> Option<(u32, Option<u32>)> {
+        if let Some((uid, gid)) = self.own_ids {
+            return Some((at.number_32(uid), gid.map(|gid| at.number_32(gid))));
+        }
         let fields = self.cred_ids.as_ref()?;
         let cred = fields.selection.read(at.target(self.cred?)?).ok()?;
         Some((cred.number_32(fields.uid), fields.gid.map(|gid| cred.number_32(gid))))
@@ -280,8 +287,9 @@ fn state_bits(kernel: &Kernel) -> Bits {
     if task.has("thread_node") {
         return Bits::Current;
     }
-    // Only complete type information has this; what was learned may lack anything.
-    if task.has("start_time.tv_sec") { Bits::Old } else { Bits::Unknown }
+    // Until 3.16. What was learned, which knows no sizes, may lack anything.
+    let is_complete = kernel.layout().size_of("task_struct").is_some();
+    if is_complete && task.has("start_time.tv_sec") { Bits::Old } else { Bits::Unknown }
 }
 
 /// Effective user and group, as `ps` shows them.
@@ -290,6 +298,11 @@ fn cred_fields(kernel: &Kernel) -> Option<CredFields<'_>> {
     let uid = selection.number("euid", 4).ok()?;
     let gid = selection.number("egid", 4).ok();
     Some(CredFields { selection, uid, gid })
+}
+
+fn own_ids(all: &mut Selection<'_>) -> Option<(Field, Option<Field>)> {
+    let uid = all.number("euid", 4).ok()?;
+    Some((uid, all.number("egid", 4).ok()))
 }
 
 fn thread_info_cpu(kernel: &Kernel) -> Option<Selected<'_>> {

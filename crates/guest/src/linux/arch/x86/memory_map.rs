@@ -62,3 +62,11 @@ pub(in crate::linux) fn vmemmap(mode: PagingMode) -> u64 {
 pub(in crate::linux) fn root_alignment(mode: PagingMode) -> u64 {
     if mode == modes::PAE { 32 } else { 4096 }
 }
+
+/// Where modules are, if there are any, after an image that ends there. Nothing else is; a
+/// 32-bit kernel has them among what else it maps.
+pub(in crate::linux) fn module_area(mode: PagingMode, image_end: u64) -> Option<Range<u64>> {
+    // Fixed mappings are above, since 4.14 random ones too.
+    const END: u64 = 0xffff_ffff_ff00_0000;
+    (mode == modes::FOUR_LEVEL || mode == modes::FIVE_LEVEL).then_some(image_end..END)
+}
