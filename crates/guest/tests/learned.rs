@@ -74,6 +74,36 @@ fn learned_members_agree_with_btf_of_a_crashed_kernel() -> Result<()> {
 }
 
 #[test]
+fn learned_members_agree_with_btf_of_a_real_time_kernel() -> Result<()> {
+    agrees("linux-6.12-rt")
+}
+
+#[test]
+fn learned_members_agree_with_btf_of_a_small_kernel() -> Result<()> {
+    agrees("linux-6.1-frame-pointers")
+}
+
+#[test]
+fn learned_members_agree_with_btf_with_swap_and_an_overlay() -> Result<()> {
+    agrees("linux-6.1-rare")
+}
+
+#[test]
+fn learned_members_agree_with_btf_of_a_kernel_beside_its_crash_kernel() -> Result<()> {
+    agrees("linux-6.1-kdump")
+}
+
+#[test]
+fn learned_members_agree_with_btf_of_three_processors() -> Result<()> {
+    agrees("linux-6.1-vectors")
+}
+
+#[test]
+fn learned_members_agree_with_btf_of_an_installed_system() -> Result<()> {
+    agrees("linux-6.1-production")
+}
+
+#[test]
 fn learned_members_agree_with_btf_of_linux_6_12() -> Result<()> {
     agrees("linux-6.12")
 }
@@ -180,6 +210,11 @@ fn a_pae_kernel_of_6_1_is_learned() -> Result<()> {
 #[test]
 fn a_kernel_of_6_1_with_two_levels_is_learned() -> Result<()> {
     answers(&make::guest("linux-6.1-i386")?, 100)
+}
+
+#[test]
+fn a_kernel_whose_code_is_not_write_protected_is_learned() -> Result<()> {
+    answers(&make::guest("linux-6.1-i386-writable")?, 100)
 }
 
 #[test]

@@ -150,18 +150,33 @@ fn by_tree<'p>(
     })?;
     let how = "maple tree of areas";
     members.put("mm_struct", "mm_mt.ma_root", (at, word_len), how);
-    members.put("maple_tree", "ma_root", (word_len, word_len), "after a lock, and flags since 6.8");
-    if let Some(tree) = at.checked_sub(word_len) {
-        members.put_unsized(
-            "mm_struct",
-            "mm_mt",
-            tree,
-            "a lock, and flags since 6.8, before ma_root",
-        );
-    }
+    put_beginning(processes, at, word_len, members);
     put_nodes(word_len, members);
     put_range(word_len, 0, members, how);
     Some(found)
+}
+
+/// Where the tree begins whose `ma_root` is at `at`: with a lock, which has four bytes but in
+/// real-time kernels and such that debug locks. `ma_flags` tell: since 6.8 they are between both
+/// (include/linux/maple_tree.h), where a cache line begins; formerly after the root, and the
+/// tree was the first member.
+fn put_beginning(processes: &[Process], at: u64, word_len: u64, members: &mut Members) {
+    const CACHE_LINE: u64 = 64;
+    // MM_MT_FLAGS: MT_FLAGS_ALLOC_RANGE and MT_FLAGS_LOCK_EXTERN.
+    const FLAGS: u64 = 0x301;
+    let are_flags = |at: u64| {
+        nearly_all(processes.iter(), |one| one.mm.u32(at).is_some_and(|it| it & FLAGS == FLAGS))
+    };
+    let between =
+        at.checked_sub(8).filter(|tree| tree.is_multiple_of(CACHE_LINE) && are_flags(tree.plus(4)));
+    let first = (at == word_len && are_flags(at.plus(word_len))).then_some(0);
+    let Some(tree) = between.or(first) else {
+        members.miss("maple_tree.ma_root", "how long the lock before it is does not show");
+        return;
+    };
+    let how = "after a lock of four bytes, as the flags show";
+    members.put("maple_tree", "ma_root", (at.minus(tree), word_len), how);
+    members.put_unsized("mm_struct", "mm_mt", tree, "a lock of four bytes before ma_root");
 }
 
 /// Whether a word may be the root of a tree with a node: `maple_leaf_64`,

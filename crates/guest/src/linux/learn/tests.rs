@@ -436,6 +436,36 @@ fn areas_in_a_maple_tree_are_found() {
     assert_eq!(offset(&learned, "vm_area_struct", "vm_flags"), Some(0x10));
 }
 
+/// The root lies `root` bytes into each `mm_struct`, right after the tree's flags.
+fn with_trees_at(root: u64) -> Learned {
+    let mut mini = Mini::new(0);
+    mini.trees();
+    for process in [1, 8] {
+        let (mm, top) = (MMS + process * 0x1000, NODES + process * 0x1000);
+        mini.set(mm + 0x44, 0);
+        mini.set(mm + root - 4, 0x30f);
+        mini.set(mm + root, node(top, 3) | 2);
+    }
+    mini.learned().unwrap()
+}
+
+#[test]
+fn a_tree_begins_with_its_lock_if_that_has_four_bytes() {
+    let learned = with_trees_at(0x48);
+    assert_eq!(offset(&learned, "mm_struct", "mm_mt.ma_root"), Some(0x48));
+    assert_eq!(offset(&learned, "mm_struct", "mm_mt"), Some(0x40));
+    assert_eq!(offset(&learned, "maple_tree", "ma_root"), Some(8));
+}
+
+/// As locks of real-time kernels are.
+#[test]
+fn a_tree_with_a_longer_lock_is_read_but_its_beginning_not_told() {
+    let learned = with_trees_at(0x54);
+    assert_eq!(offset(&learned, "mm_struct", "mm_mt.ma_root"), Some(0x54));
+    assert_eq!(offset(&learned, "mm_struct", "mm_mt"), None);
+    assert_eq!(offset(&learned, "maple_tree", "ma_root"), None);
+}
+
 #[test]
 fn a_maple_node_that_holds_itself_is_no_tree() {
     let mut mini = Mini::new(0);
