@@ -87,7 +87,7 @@ impl KernelRecipe {
     }
 
     /// How it is configured, if it is compiled here.
-    pub(crate) fn configuration(&self) -> &'static str {
+    pub(crate) fn configuration(&self) -> String {
         source::configuration(self.name).unwrap_or_default()
     }
 
@@ -99,11 +99,14 @@ impl KernelRecipe {
 
     fn make(&self, dir: &Path) -> Result<()> {
         let work = tempfile::tempdir_in(dir)?;
-        let package = apt::unpack_newest(&self.image, work.path())?;
-        if let Some(configuration) = source::configuration(self.name) {
-            source::build(configuration, work.path())?;
-            fs::rename(work.path().join(VMLINUX), dir.join(VMLINUX))?;
-        }
+        let package = match source::configuration(self.name) {
+            Some(configuration) => {
+                let package = source::build(&self.image, &configuration, work.path())?;
+                fs::rename(work.path().join(VMLINUX), dir.join(VMLINUX))?;
+                package
+            }
+            None => apt::unpack_newest(&self.image, work.path())?,
+        };
         let image = find(work.path(), "vmlinuz")?.context("the package has no vmlinuz")?;
         let release = release_of(&image)?;
         if self.separate_modules {

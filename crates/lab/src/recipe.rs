@@ -41,7 +41,7 @@ pub(crate) struct Extra {
     pub(crate) disk_mib: u64,
 }
 
-const EXTRAS: [Extra; 3] = [
+const EXTRAS: [Extra; 4] = [
     Extra {
         guest: "linux-6.1-rare",
         modules: &["overlay"],
@@ -56,14 +56,18 @@ const EXTRAS: [Extra; 3] = [
         script: ("", ""),
         disk_mib: 0,
     },
-    Extra {
-        guest: "linux-6.1-frame-pointers",
-        modules: &[],
-        program: ("where", include_str!("../programs/where.c")),
-        script: ("", ""),
-        disk_mib: 0,
-    },
+    Extra { guest: "linux-6.1-frame-pointers", ..WHERE },
+    Extra { guest: "linux-6.1-bare", ..WHERE },
 ];
+
+/// For kernels that are built here, which can say where each thread sleeps.
+const WHERE: Extra = Extra {
+    guest: "",
+    modules: &[],
+    program: ("where", include_str!("../programs/where.c")),
+    script: ("", ""),
+    disk_mib: 0,
+};
 
 /// The guest that keeps a second kernel for the case of a crash; with its name, the
 /// source of the program that loads that kernel and is its first process.
@@ -138,7 +142,14 @@ const fn two_level(name: &'static str, kernel: KernelRecipe) -> Recipe {
     Recipe { name, kernel, about: "32-bit, 2-level paging", cpu: "qemu32", ..DEFAULT }
 }
 
-const RECIPES: [Recipe; 17] = [
+const I386_6_1: KernelRecipe =
+    i386("linux-6.1-686", "linux-image-6\\.1\\.0-[0-9]+-686-unsigned", BOOKWORM);
+
+const fn built(name: &'static str) -> KernelRecipe {
+    amd64(name, "linux-source-6\\.1", BOOKWORM)
+}
+
+const RECIPES: [Recipe; 19] = [
     DEFAULT,
     Recipe {
         name: "linux-6.1-4level",
@@ -194,11 +205,17 @@ const RECIPES: [Recipe; 17] = [
     Recipe {
         name: "linux-6.1-frame-pointers",
         about: "a small kernel that keeps frame pointers, built from source, and has crashed",
-        kernel: amd64("linux-6.1-frame-pointers", "linux-source-6\\.1", BOOKWORM),
+        kernel: built("linux-6.1-frame-pointers"),
         // One that asks for the crash, one in a program, and one that idles.
         cpus: 3,
         command_line: "panic=0 lab.panic",
         stop_at: "end Kernel panic",
+        ..DEFAULT
+    },
+    Recipe {
+        name: "linux-6.1-bare",
+        about: "a small kernel without symbols of variables, BTF and VMCOREINFO",
+        kernel: built("linux-6.1-bare"),
         ..DEFAULT
     },
     Recipe {
@@ -250,10 +267,12 @@ const RECIPES: [Recipe; 17] = [
         "linux-6.1-i386-pae",
         i386("linux-6.1-686-pae", "linux-image-6\\.1\\.0-[0-9]+-686-pae-unsigned", BOOKWORM),
     ),
-    two_level(
-        "linux-6.1-i386",
-        i386("linux-6.1-686", "linux-image-6\\.1\\.0-[0-9]+-686-unsigned", BOOKWORM),
-    ),
+    two_level("linux-6.1-i386", I386_6_1),
+    Recipe {
+        about: "32-bit, code is not write-protected",
+        command_line: "panic=-1 rodata=off",
+        ..two_level("linux-6.1-i386-writable", I386_6_1)
+    },
 ];
 
 #[cfg(test)]

@@ -46,10 +46,13 @@ fn every_guest_lists_its_threads_and_symbols() {
         let truth = guest(recipe.name).truth().unwrap();
         let tasks = truth.tasks().unwrap();
         let named = |comm: &str| tasks.iter().filter(|task| task.comm == comm).count();
-        // One guest runs `mt` from a second place, too; four have a program of their own.
+        // One guest runs `mt` from a second place, too; some have a program of their own.
         let (copies, programs) = match recipe.name {
             "linux-6.1-rare" => (2, 6),
-            "linux-6.1-vectors" | "linux-6.1-kdump" | "linux-6.1-frame-pointers" => (1, 5),
+            "linux-6.1-vectors"
+            | "linux-6.1-kdump"
+            | "linux-6.1-frame-pointers"
+            | "linux-6.1-bare" => (1, 5),
             _ => (1, 4),
         };
         let found = (named("mt"), named("mt-sleeper"), named("t32"));
@@ -106,6 +109,33 @@ fn a_program_is_caught_with_known_values_in_its_registers() {
 fn the_panicked_guest_says_why() {
     let log = guest("linux-6.1-panic").serial_log().unwrap();
     assert!(log.contains("Kernel panic - not syncing: sysrq triggered crash"), "{log}");
+}
+
+/// What each of these kernels lacks is what it was made for.
+#[test]
+fn kernels_lack_what_they_are_configured_without() {
+    let truth = guest("linux-6.1-bare").truth().unwrap();
+    assert!(truth.text("vmcoreinfo").unwrap().is_empty());
+    let symbols = truth.symbols().unwrap();
+    let is_data = |symbol: &&Symbol| symbol.module.is_none() && "dDbB".contains(symbol.kind);
+    assert_eq!(symbols.iter().find(is_data), None);
+}
+
+/// The entry of the page table for `_text` is one of 4 MiB that may be written.
+#[test]
+fn the_code_of_a_32_bit_kernel_is_writable() {
+    const PRESENT_WRITABLE_LARGE: u32 = 0x83;
+    let guest = guest("linux-6.1-i386-writable");
+    let text = guest.truth().unwrap().symbol("_text").unwrap();
+    let ram = File::open(&guest.ram).unwrap();
+    for cpu in &guest.cpus {
+        let mut entry = [0; 4];
+        ram.read_exact_at(&mut entry, cpu.cr3 + (text >> 22) * 4).unwrap();
+        let entry = u32::from_le_bytes(entry);
+        assert_eq!(entry & PRESENT_WRITABLE_LARGE, PRESENT_WRITABLE_LARGE, "{entry:#x}");
+    }
+    let log = guest.serial_log().unwrap();
+    assert!(log.contains("Kernel memory protection disabled."), "{log}");
 }
 
 #[test]

@@ -364,6 +364,8 @@ guest_tests! {
     real_time: "linux-6.12-rt",
 }
 
+tests_of_other_kernels!(complete);
+
 mod of_an_installed_system {
     guest_tests! {
         (same_as_the_kernel_said, same_as_in_drgn, as_in_crash_up_to_the_entry)

@@ -258,6 +258,7 @@ macro_rules! of_every_guest {
             everything(name, $check)
         })*
         tests_of_all_guests!($($test),*);
+        tests_of_other_kernels!($($test),*);
 
         /// The same answers from a guest that has neither symbols nor type information.
         mod without_symbols {

@@ -82,7 +82,7 @@ fn the_guests_own_threads(name: &str) -> Result<()> {
     let mut states = BTreeSet::new();
     let mut workers = (0, 0);
     // Without them only the names of 15 letters are known, which are no longer ones' start.
-    let has_types = guest.is_64_bit;
+    let has_types = guests::has_types(&guest);
     for task in &theirs {
         let Some(found) = ours.get(&task.tid.into()) else {
             ensure!(guests::is_fleeting(&task.comm), "{name}: not listed: {task:?}");
@@ -369,6 +369,18 @@ mod of_other_kernels {
         frame_pointers: "linux-6.1-frame-pointers",
         real_time: "linux-6.12-rt",
     }
+
+    guest_tests! {
+        (the_guests_own_threads)
+        without_types: "linux-6.1-bare",
+    }
+
+    tests_of_other_kernels!(
+        the_guests_own_threads,
+        users_and_command_lines,
+        what_runs_on_each_cpu,
+        info_counts_them
+    );
 
     use super::{
         info_counts_them, the_guests_own_threads, users_and_command_lines, what_runs_on_each_cpu,

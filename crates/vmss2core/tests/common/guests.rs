@@ -168,6 +168,11 @@ pub fn has_panicked(guest: &Guest) -> Result<bool> {
     Ok(guest.serial_log()?.contains("end Kernel panic"))
 }
 
+/// Whether its kernel has type information.
+pub fn has_types(guest: &Guest) -> bool {
+    guest.is_64_bit && guest.name != "linux-6.1-bare"
+}
+
 /// Every task that the guest listed, as (number of the thread, name). `/proc`
 /// shows kernel threads by longer names than `task_struct.comm` has room for.
 pub fn tasks(guest: &Guest) -> Result<BTreeMap<u32, String>> {

@@ -69,6 +69,16 @@ macro_rules! tests_of_32_bit_guests {
     };
 }
 
+/// Kernels that are set up in another way.
+macro_rules! tests_of_other_kernels {
+    ($($check:ident),*) => {
+        guest_tests! {
+            ($($check),*)
+            writable_code: "linux-6.1-i386-writable",
+        }
+    };
+}
+
 macro_rules! tests_of_all_guests {
     ($($check:ident),*) => {
         tests_of_64_bit_guests!($($check),*);
