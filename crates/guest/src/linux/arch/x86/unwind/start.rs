@@ -168,7 +168,8 @@ pub(super) fn user_registers_as(stack: &Stack<'_>, at: u64, layout: &PtRegs) -> 
         && word(layout.cs)? & 3 == 3
         && matches!(word(layout.ss)? & 0xffff, 0x2b | 0x7b)
         && flags & ALWAYS_SET != 0
-        && flags >> 22 == 0;
+        && flags >> 22 == 0
+        && (stack.kernel.linux().is_64_bit || has_data_segments(&words));
     let (ip, mut sp) = (word(layout.ip)?, word(layout.sp)?);
     let is_call = word(layout.cs)? == USER_CS && word(layout.orig_ax)? >> 63 == 0;
     if let Some(place) = stack.kernel.left_stack_pointer().filter(|_| is_user && is_call) {
@@ -196,12 +197,11 @@ fn kernel_registers_as(kernel: &Kernel, at: u64, layout: &PtRegs) -> Option<Regi
     let flags = word(layout.flags)?;
     // `__KERNEL_CS` and `__KERNEL_DS`; processors may leave 0 for the latter. A 32-bit one
     // saves no stack segment of the kernel, but entry code saves DS and ES.
-    let (cs, data) = (word(layout.cs)?, [word(DS_32)?, word(DS_32.saturating_add(1))?]);
+    let cs = word(layout.cs)?;
     let is_kernel = if kernel.linux().is_64_bit {
         cs == 0x10 && matches!(word(layout.ss)?, 0 | 0x18)
     } else {
-        matches!(cs & 0xffff, 0x60 | 0x10)
-            && data.iter().all(|word| matches!(word & 0xffff, 0x7b | 0x68 | 0x2b | 0x18))
+        matches!(cs & 0xffff, 0x60 | 0x10) && has_data_segments(&words)
     };
     let is_kernel = is_kernel && flags & ALWAYS_SET != 0 && flags >> 22 == 0;
     match saved_registers_as(kernel, at, layout) {
@@ -210,8 +210,12 @@ fn kernel_registers_as(kernel: &Kernel, at: u64, layout: &PtRegs) -> Option<Regi
     }
 }
 
-/// Where DS is among the registers that 32-bit entry code saves; ES follows.
-const DS_32: usize = 7;
+/// Whether DS and ES, which 32-bit entry code saves after the general registers, are data
+/// segments: what lies elsewhere is taken for registers of another layout else.
+fn has_data_segments(words: &[u64]) -> bool {
+    let both = words.get(7..9).unwrap_or_default();
+    both.len() == 2 && both.iter().all(|word| matches!(word & 0xffff, 0x7b | 0x68 | 0x2b | 0x18))
+}
 
 /// How entry code saves registers: as the kernels of today do first.
 pub(super) fn layouts(kernel: &Kernel) -> &'static [PtRegs] {

@@ -143,6 +143,24 @@ fn by_code() -> Seed {
     seed
 }
 
+/// Registers of a 32-bit kernel of the first kind, below them where a call returns to: no
+/// registers of a later kind begin there.
+#[test]
+fn where_a_call_returns_to_is_no_part_of_registers() {
+    let mut seed = Seed::new(fuzz::NO_TABLES | fuzz::IS_32_BIT);
+    let code = seed.code();
+    seed.call(0x20);
+    seed.code[0x160] = 0xc3;
+    seed.start(0x190, 0x1000 - 64, 0);
+    let registers =
+        [0, 0, 0, 0, 0, 0, 0, 0x7b, 0x7b, 4, 0x804_8000, 0x73, 0x202, 0xbfff_0000, 0x7b];
+    seed.words(0x1000 - 60, &registers);
+    seed.words(0x1000 - 64, &[code + 0x20]);
+    let found = fuzz::stacks(&seed.bytes()).unwrap();
+    assert_eq!(ips(&found), [code + 0x190, code + 0x20]);
+    assert_eq!(found.end, StackEnd::User { ip: Gva(0x804_8000), sp: Gva(0xbfff_0000) });
+}
+
 #[test]
 fn seeds_of_fuzzing_are_walked_to_their_end() {
     let rethook = through_everything(Orc::Old, 0, 0x100);
