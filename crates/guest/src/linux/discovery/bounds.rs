@@ -105,7 +105,9 @@ fn search<B>(image: &Image, visit: &mut dyn FnMut(Gva, Bounds) -> ControlFlow<B>
 fn starts<const WORD: usize>(bytes: &[u8]) -> Vec<usize> {
     let words = bytes.as_chunks::<WORD>().0.iter();
     let are_pages = words.zip((0..).step_by(WORD)).filter(|(word, _)| match word.as_slice() {
-        [0, second, rest @ ..] => second.trailing_zeros() >= 4 && rest.iter().any(|byte| *byte != 0),
+        [0, second, rest @ ..] => {
+            second.trailing_zeros() >= 4 && rest.iter().any(|byte| *byte != 0)
+        }
         _ => false,
     });
     are_pages.map(|(_, at)| at).collect()

@@ -70,6 +70,11 @@ impl Image {
         Self { runs, code_len: data_end.0.saturating_sub(start.0), how, ..self }
     }
 
+    /// The image without what is mapped after it.
+    pub(in crate::linux) fn up_to(self, end: Gva) -> Self {
+        Self { runs: parts(&self.runs, &(0..end.0)), ..self }
+    }
+
     /// The image without what is mapped before it.
     pub(in crate::linux) fn without_front(self, bounds: &Found<Bounds>) -> Self {
         let start = bounds.value.start.0;

@@ -140,6 +140,8 @@ fn bounded(image: Image) -> Image {
     };
     match bounds::first(&image) {
         Some(bounds) if bounds.value.start < extent.start => image.from(&bounds, extent),
+        // What comes after it need not be searched.
+        Some(bounds) if bounds.value.start == extent.start => image.up_to(bounds.value.end),
         _ => image,
     }
 }
