@@ -371,7 +371,7 @@ mod of_other_kernels {
     }
 
     guest_tests! {
-        (the_guests_own_threads)
+        (the_guests_own_threads, users_and_command_lines, what_runs_on_each_cpu, info_counts_them)
         without_types: "linux-6.1-bare",
     }
 

@@ -37,7 +37,7 @@ impl Kernel {
         }
         let tasks = self.tasks()?.tasks;
         let running = tasks.iter().find(|task| task.on_vcpu == Some(vcpu));
-        let running = running.map(|task| Found::new(task.gva, "its kernel stack"));
+        let running = running.map(|task| Found::new(task.gva, "its kernel stack or mark"));
         running.ok_or_else(|| LinuxError::UnknownSymbol { name: "current_task".to_owned() })
     }
 
@@ -56,7 +56,9 @@ impl Kernel {
             if let Some(named) = named {
                 moments.look_at(self, vcpu, named, tasks);
             }
-            let current = by_symbol.or_else(|| self.current_by_stack(vcpu, tasks));
+            let current = by_symbol
+                .or_else(|| self.current_by_stack(vcpu, tasks))
+                .or_else(|| self.current_by_mark(vcpu, fields, records));
             let index = current.and_then(|gva| tasks.iter().position(|task| task.gva == gva));
             let Some(index) = index else { continue };
             if records.get(index).and_then(|record| fields.is_on_cpu(record)) == Some(false) {
@@ -129,6 +131,17 @@ impl Kernel {
     /// kernel now.
     fn current_by_stack(&self, vcpu: &Vcpu, tasks: &[Task]) -> Option<Gva> {
         self.stack_pointers(vcpu).into_iter().find_map(|at| self.owner_of_stack(at, tasks))
+    }
+
+    /// The only task that the scheduler has marked as running on the vCPU. While it switches
+    /// tasks, two are.
+    fn current_by_mark(&self, vcpu: &Vcpu, fields: &Fields<'_>, records: &[Record]) -> Option<Gva> {
+        let number = self.logical_cpu(vcpu.index)?;
+        let mut marked = records.iter().filter(|record| {
+            fields.is_on_cpu(record) == Some(true) && fields.cpu(record) == Some(number)
+        });
+        let only = marked.next()?;
+        marked.next().is_none().then_some(only.snapshot.gva())
     }
 
     /// Addresses on the kernel stacks that the vCPU is on, and would be on if it entered the

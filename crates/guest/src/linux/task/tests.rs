@@ -435,6 +435,21 @@ fn without_symbols_the_kernel_stack_tells_who_runs() {
     assert_eq!(running, [None, Some(0), None, None]);
 }
 
+/// A vCPU in a program is on no kernel stack.
+#[test]
+fn without_symbols_the_only_task_that_is_marked_as_running_on_a_cpu_is_what_it_runs() {
+    let mut guest = Guest::with_processes(4);
+    guest.cpus = 3;
+    for (tid, cpu) in [(2, 1), (3, 2), (4, 2)] {
+        guest.set32(at(tid) + 0x0c, cpu);
+        guest.set32(at(tid) + 0x34, 1);
+    }
+    let tasks = guest.tasks();
+    let running: Vec<_> = tasks.tasks.iter().map(|task| task.on_vcpu).collect();
+    // Two are marked while the third one switches.
+    assert_eq!(running, [None, Some(1), None, None, None]);
+}
+
 /// Of process 1 with these bytes as its arguments.
 fn command_line(arguments: &[u8], len: u64) -> CommandLine {
     const ARGUMENTS: u64 = 0x1b_0000;
