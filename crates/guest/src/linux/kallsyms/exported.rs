@@ -3,7 +3,8 @@
 //!
 //! An entry is an address and a pointer to the name (`struct module_symbol`, since 2.6
 //! `struct kernel_symbol`; include/linux/module.h, export.h); since 4.19 of most processors
-//! the distances to both from where they are written, since 5.4 with a third one. Names of
+//! the distances to both from where they are written, since 5.4 with a third one, which leads
+//! to the name of a namespace, as a rule an empty one. Names of
 //! 2.4 end in a checksum (`_R` or `_Rsmp_` and eight digits) if modules have versions.
 
 use vmss2core_mem::{Found, Gva, little_endian};
@@ -101,8 +102,7 @@ impl Image<'_> {
             }
             Form::Distances(count) => {
                 let third = at.checked_add(8).filter(|_| count > 2);
-                let is_empty = third.is_none_or(|at| self.number(at, 4) == Some(0));
-                is_empty.then_some(())?;
+                third.is_none_or(|at| self.is_namespace(at)).then_some(())?;
                 (self.target(at)?, self.target(at.checked_add(4)?)?)
             }
         };
@@ -121,6 +121,17 @@ impl Image<'_> {
         let distance = u32::try_from(self.number(at, 4)?).ok()?.cast_signed();
         let place = self.start.checked_add(at as u64)?;
         (distance != 0).then(|| place.wrapping_add_signed(distance.into()))
+    }
+
+    /// Whether a distance leads to the name of a namespace, or to none.
+    fn is_namespace(&self, at: usize) -> bool {
+        if self.number(at, 4) == Some(0) {
+            return true;
+        }
+        let place = self.target(at).and_then(|place| place.checked_sub(self.start));
+        let place = place.and_then(|place| usize::try_from(place).ok());
+        let first = place.and_then(|place| self.bytes.get(place));
+        first.is_some_and(|first| *first == 0 || first.is_ascii_uppercase())
     }
 
     /// The identifier at an address.

@@ -465,7 +465,10 @@ fn exported_by(form: &str, word: u64, with_version: bool) -> Vec<u8> {
             writer.number(name_at.wrapping_sub(place + 4), 4);
         }
         if form == "three distances" {
-            writer.number(0, 4);
+            // The NUL before the first name is an empty name of a namespace.
+            let empty = TABLES + 64 + 300 * len + 15;
+            let distance = if number % 2 == 0 { 0 } else { empty.wrapping_sub(writer.at()) };
+            writer.number(distance, 4);
         }
         name_at += name(number).len() as u64 + 1;
     }
