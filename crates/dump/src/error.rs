@@ -143,6 +143,14 @@ pub enum DumpError {
         /// The kernel's own error.
         source: vmss2core_guest::linux::LinuxError,
     },
+    /// Nothing that is in a file of the guest is known.
+    #[error("cannot write {}: nothing of the guest's file is known: {why}", path.display())]
+    NoContents {
+        /// The file.
+        path: PathBuf,
+        /// Why its first bytes are not there.
+        why: String,
+    },
     /// The use of the guest's pages is not known.
     #[error("pages cannot be left out by what they are for (levels 2 to 16)")]
     NoPageClasses {

@@ -8,7 +8,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use vmss2core_guest::Facts;
-use vmss2core_guest::linux::{Content, Counts, MappedFile, PatchBytes, Process, SectionTable};
+use vmss2core_guest::linux::{
+    Content, Counts, FileRun, MappedFile, PatchBytes, Process, SectionTable,
+};
 
 use crate::engine::{self, Extent, FileLayout, Literal};
 use crate::views::{Made, MadePages};
@@ -30,7 +32,7 @@ pub struct FileSummary {
 }
 
 /// Writes a file that `process` has mapped to `path`, with mode 0600 and under a
-/// temporary name until it is whole.
+/// temporary name until it is whole. Fails if not a byte of it is known.
 pub fn write(
     process: &Process,
     file: &MappedFile,
@@ -43,6 +45,9 @@ pub fn write(
     let restored = process
         .restored_file(file)
         .map_err(|source| DumpError::UnknownLength { path: path.to_owned(), source })?;
+    if let Some(why) = why_nothing_is_known(restored.runs()) {
+        return Err(DumpError::NoContents { path: path.to_owned(), why });
+    }
     summary.section_table = restored.section_table().clone();
     layout.len_bytes = restored.len_bytes();
     for run in restored.runs() {
@@ -82,10 +87,38 @@ pub fn write(
     Ok(summary)
 }
 
+/// Why a file's first bytes are missing, if all others are too.
+fn why_nothing_is_known(runs: &[FileRun]) -> Option<String> {
+    let first = runs.first().filter(|_| runs.iter().all(|run| !run.content.is_there()))?;
+    Some(match first.content {
+        Content::Missing(why) => why.to_string(),
+        _ => "it is swapped out".to_owned(),
+    })
+}
+
 /// Adds a range after the others, joined with the last one where they touch.
 fn add(ranges: &mut Vec<Range<u64>>, range: Range<u64>) {
     match ranges.last_mut() {
         Some(last) if last.end == range.start => last.end = range.end,
         _ => ranges.push(range),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vmss2core_guest::linux::Missing;
+
+    use super::*;
+
+    #[test]
+    fn a_file_of_nothing_but_holes_is_none() {
+        let run = |content| FileRun { offset_bytes: 0, len_bytes: 4096, content };
+        let missing = run(Content::Missing(Missing::Cache));
+        let swapped = run(Content::Swapped { area: 0, page: 7 });
+        let why = why_nothing_is_known(&[missing, swapped]);
+        assert_eq!(why.as_deref(), Some("the page cache of its file cannot be read"));
+        assert_eq!(why_nothing_is_known(&[swapped]).as_deref(), Some("it is swapped out"));
+        assert_eq!(why_nothing_is_known(&[missing, run(Content::Zero)]), None);
+        assert_eq!(why_nothing_is_known(&[]), None);
     }
 }
