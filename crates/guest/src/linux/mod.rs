@@ -32,6 +32,7 @@ mod system;
 mod task;
 mod time;
 mod uts;
+mod words;
 
 pub use crate::model::{Backtrace, Caller, Clock, Frame, FrameKind, LEVELS, Log, Record, StackEnd};
 pub use arch::registers::{RegisterFinder, TlsSegment};

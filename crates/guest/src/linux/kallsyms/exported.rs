@@ -151,7 +151,7 @@ impl Image<'_> {
 }
 
 /// A name without the checksum of its type.
-fn without_version(name: &str) -> &str {
+pub(in crate::linux) fn without_version(name: &str) -> &str {
     let Some((start, digits)) = name.rsplit_once("_R") else { return name };
     let digits = digits.strip_prefix("smp_").unwrap_or(digits);
     let is_sum = digits.len() == 8 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());

@@ -38,6 +38,7 @@ mod tests;
 mod tokens;
 
 use addresses::{AddressTable, Encoding};
+pub(in crate::linux) use exported::without_version;
 use names::NameTable;
 pub(crate) use source::Source;
 use tokens::Tokens;

@@ -8,19 +8,14 @@
 
 use std::ops::{ControlFlow, Range};
 
-use vmss2core_machine::paging::Limits;
-use vmss2core_mem::{Gva, PAGE_SIZE, Sums, little_endian, to_page_end};
+use vmss2core_mem::{Gva, PAGE_SIZE, Sums};
 
 use super::shape::{Bytes, LARGEST_PART, Shape, SymbolsShape, Users};
 use super::unwind::UnwindShape;
 use super::{LONGEST_NAME, MOST_MODULES, old};
-use crate::linux::{Kernel, arch};
+use crate::linux::Kernel;
+use crate::linux::words::{image_range, visit_chunks};
 
-/// Bytes after the start of a 32-bit kernel that are searched: its variables
-/// follow its code.
-const IMAGE_LEN_32_BIT: u64 = 64 << 20;
-/// Bytes read at a time.
-const CHUNK: u64 = 1 << 20;
 /// Bytes of a `struct module` that are looked at.
 const LEN: u64 = 0x600;
 
@@ -31,57 +26,18 @@ const PARTS_32: [(u64, u64); 4] = [(20, 16), (16, 12), (8, 4), (12, 4)];
 
 /// The head of the ring of modules.
 pub(super) fn ring(kernel: &Kernel) -> Option<Gva> {
-    let text = kernel.linux().text.as_ref()?.value;
-    let image = if kernel.word_len() == 8 {
-        text.start.0..text.start.0.checked_add(text.len)?
-    } else {
-        let behind_memory =
-            kernel.linux().direct_map.as_ref()?.value.0.plus(kernel.memory().end().0);
-        text.start.0..text.start.0.checked_add(IMAGE_LEN_32_BIT)?.min(behind_memory)
-    };
-    let mut at = image.start;
-    let mut bytes = vec![0; usize::try_from(CHUNK).ok()?];
-    while at < image.end {
-        // Page by page where something is missing in between.
-        let in_page = to_page_end(at);
-        let found = [CHUNK, in_page].into_iter().find_map(|len| {
-            bytes.resize(usize::try_from(len).ok()?, 0);
-            kernel.space().read(Gva(at), &mut bytes).ok().map(|()| len)
-        });
-        if let Some(head) = found.and_then(|_| ring_in(kernel, &image, at, &bytes)) {
-            return Some(head);
-        }
-        // The last word again: it may be the first of a pair.
-        let step = if found == Some(CHUNK) { CHUNK.minus(kernel.word_len()) } else { in_page };
-        at = at.checked_add(step)?;
-    }
-    None
-}
-
-/// Whether nothing is mapped where modules would be.
-pub(super) fn has_no_modules(kernel: &Kernel) -> bool {
-    let Some(text) = kernel.linux().text.as_ref().map(|text| text.value) else { return false };
-    let (space, end) = (kernel.space(), text.start.0.plus(text.len));
-    let Some(area) = arch::module_area(space.mode(), end) else { return false };
-    let mut is_empty = true;
-    let walk = space.walk_range(area, &Limits::default(), &mut |_| {
-        is_empty = false;
-        ControlFlow::Break(())
+    let image = image_range(kernel)?;
+    let mut head = None;
+    visit_chunks(kernel, &image, 2, &mut |start, words| {
+        head = ring_in(kernel, &image, start, words);
+        if head.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    let unseen = [
-        walk.tables_omitted,
-        walk.tables_outside_ram,
-        walk.tables_unreadable,
-        walk.bytes_outside_ram,
-        walk.reserved_skipped,
-    ];
-    is_empty && !walk.truncated && unseen == [0; 5]
+    head
 }
 
-/// A ring of modules that begins in some bytes of the image.
-fn ring_in(kernel: &Kernel, image: &Range<u64>, start: u64, bytes: &[u8]) -> Option<Gva> {
+/// A ring of modules that begins in some words of the image.
+fn ring_in(kernel: &Kernel, image: &Range<u64>, start: u64, words: &[u64]) -> Option<Gva> {
     let word = usize::try_from(kernel.word_len()).ok()?;
-    let words: Vec<u64> = bytes.chunks_exact(word).map(little_endian).collect();
     // Modules are in memory that is mapped for them, above the image.
     let is_outside = |word: &u64| *word >= image.end && word.is_multiple_of(4);
     (start..).step_by(word).zip(words.windows(2)).find_map(|(at, pair)| {
@@ -116,7 +72,8 @@ fn next_module(kernel: &Kernel, at: Gva, before: Gva) -> Option<Gva> {
     is_module.then_some(Gva(bytes.uint(word, word)?))
 }
 
-fn is_name(text: &str) -> bool {
+/// Whether a module may be called so.
+pub(super) fn is_name(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The ring of modules begins at the variable `modules`; each `struct module`
 //! (include/linux/module.h) lies in memory of the module itself. Where its
-//! members are the kernel's type information tells, or [`shape`] learns.
+//! members are the kernel's type information tells, or [`shape`] learns. In 2.4
+//! modules are in a [`chain`].
 
 use std::fmt;
 use std::ops::Range;
@@ -12,12 +13,16 @@ use vmss2core_mem::{Gva, Problem, Sums, range_len};
 use super::panic::taint_letters;
 use super::{Kernel, LinuxError, Symbols};
 
+mod absent;
+mod chain;
 mod generated;
 mod learn;
 mod old;
 mod sections;
 mod shape;
 mod symbols;
+#[cfg(test)]
+mod tests;
 mod unwind;
 
 pub use generated::GeneratedCode;
@@ -195,15 +200,7 @@ fn find(kernel: &Kernel) -> Modules {
         Some(symbol) => Some((symbol.value, symbol.how)),
         None => learn::ring(kernel).map(|head| (head, "learned from the data".to_owned())),
     };
-    let Some((head, how)) = ring else {
-        if learn::has_no_modules(kernel) {
-            let how = "nothing is mapped where modules would be".to_owned();
-            return Modules { how, ..Modules::default() };
-        }
-        let message = "the ring of modules was not found: no symbol says where it is, and nothing in \
-                       the kernel's data looks like it";
-        return Modules { problems: vec![Problem::incomplete(message)], ..Modules::default() };
-    };
+    let Some((head, how)) = ring else { return without_ring(kernel) };
     let (nodes, broken) = nodes(kernel, head);
     let mut found =
         Modules { how: format!("ring of modules at {head}, {how}"), ..Modules::default() };
@@ -218,6 +215,19 @@ fn find(kernel: &Kernel) -> Modules {
         Err(error) => found.problems.push(Problem::incomplete(format!("modules: {error}"))),
     }
     found
+}
+
+/// Modules of a kernel whose ring was not found: none, or those of 2.4, which had no ring.
+fn without_ring(kernel: &Kernel) -> Modules {
+    if let Some(found) = chain::find(kernel) {
+        return found;
+    }
+    if let Some(how) = absent::proof(kernel) {
+        return Modules { how: how.to_owned(), ..Modules::default() };
+    }
+    let message = "the ring of modules was not found: no symbol says where it is, and nothing in \
+                   the kernel's data looks like it";
+    Modules { problems: vec![Problem::incomplete(message)], ..Modules::default() }
 }
 
 /// Whether a list head is at an address, as far as it can be read: other kernels may call

@@ -20,8 +20,10 @@ use super::learn::{is_list, offsets};
 use super::shape::{Bytes, LARGEST_PART, Shape, SymbolsShape, Users, name_at};
 use crate::linux::Kernel;
 
-/// Symbols of a module that are looked at.
+/// Names of symbols of a module that are looked at, and symbols until then: those of sections,
+/// which have none, come first.
 const SHOWN: u64 = 8;
+const MOST_LOOKED_AT: u64 = 256;
 /// No module has more.
 const MOST_SYMBOLS: u64 = 1 << 20;
 
@@ -88,7 +90,10 @@ fn has_symbols(kernel: &Kernel, shape: &Shape, module: &Bytes, place: &SymbolsSh
     let names = module.uint(place.names, shape.word).filter(is_inside)?;
     let count = module.uint(place.count, 4).filter(|count| (2..MOST_SYMBOLS).contains(count))?;
     let mut named = 0_u64;
-    for index in 0..count.min(SHOWN) {
+    for index in 0..count.min(MOST_LOOKED_AT) {
+        if named == SHOWN {
+            break;
+        }
         let symbol = symbol(kernel, table, index)?;
         let name = names.checked_add(symbol.name.into())?;
         if index == 0 {
@@ -144,6 +149,7 @@ pub(super) fn users(kernel: &Kernel, shape: &Shape, modules: &[Bytes]) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linux::modules::tests::{DIRECT, Memory};
 
     /// A module at the end of its memory, with its parts at `at`.
     fn module(core: u64, len: u64, at: usize, word: usize, size: usize) -> Bytes {
@@ -180,5 +186,40 @@ mod tests {
         other.at = Gva(0xd083_5000);
         assert_eq!(parts(&[other], 4), None);
         assert_eq!(parts(&[], 4), None);
+    }
+
+    /// A module as 2.6.17 has it, whose only name comes after those of 20 sections.
+    #[test]
+    fn symbols_come_after_those_of_sections_which_have_no_names() {
+        const BASE: u64 = 0xc881_0000;
+        const AT: u64 = 0x20_0000;
+        const MODULE: u64 = AT + 0x1800;
+        const HEAD: u64 = 0x12_0000;
+        let mut memory = Memory::new();
+        memory.map(BASE, AT, 2);
+        for list in [HEAD, MODULE + 4] {
+            let other = if list == HEAD { BASE + 0x1804 } else { DIRECT + HEAD };
+            memory.set(list, other);
+            memory.set(list + 4, other);
+        }
+        memory.put(MODULE + 12, b"crc16");
+        let parts = [0, BASE, 0, 0x2000, 0, 0x1000];
+        let symbols = [BASE + 0x1000, 22, BASE + 0x1700];
+        for (word, value) in (0..).zip(parts.into_iter().chain([0, 0]).chain(symbols)) {
+            memory.set(MODULE + 0xc0 + 4 * word, value);
+        }
+        for section in 1..22 {
+            memory.put(AT + 0x1000 + 16 * section + 12, b"s\0\x01\0");
+        }
+        let last = AT + 0x1000 + 16 * 21;
+        memory.set(last, 1);
+        memory.set(last + 4, BASE + 0x10);
+        memory.put(last + 12, b"T");
+        memory.put(AT + 0x1701, b"crc16");
+        memory.with(|kernel| {
+            let found = kernel.modules();
+            let module = found.modules.first().expect("a module");
+            assert_eq!(module.symbols.address("crc16"), Some(Gva(BASE + 0x10)), "{found:?}");
+        });
     }
 }
