@@ -9,6 +9,7 @@ use vmss2core_mem::{Found, Gva, PhysicalMemory, Problem};
 
 use super::discovery::{self, Bounds};
 use super::layout::{Stated, lists_tasks};
+use super::process::gate::Gate;
 use super::process::swap::SwapAreas;
 use super::{
     Btf, GeneratedCode, Layout, Learned, LinuxError, Modules, Object, Symbols, Types, arch, btf,
@@ -48,6 +49,7 @@ struct Knowledge {
     layout: OnceLock<Layout>,
     bounds: OnceLock<Option<Found<Bounds>>>,
     learned: OnceLock<Option<Arc<Learned>>>,
+    ticks: OnceLock<Option<u64>>,
     code: arch::unwind::CodeFacts,
 }
 
@@ -59,6 +61,7 @@ pub(super) struct Moment {
     /// By vCPU that has left for a second kernel.
     left: OnceLock<HashMap<u32, Registers>>,
     swap: OnceLock<SwapAreas>,
+    pub(super) gate: OnceLock<Option<Gate>>,
 }
 
 impl Kernel {
@@ -77,6 +80,7 @@ impl Kernel {
             layout: OnceLock::new(),
             bounds: OnceLock::new(),
             learned: OnceLock::new(),
+            ticks: OnceLock::new(),
             code: arch::unwind::CodeFacts::default(),
         });
         Self::with(knowledge, checkpoint.clone(), facts.vcpus.clone())
@@ -240,6 +244,11 @@ impl Kernel {
 
     fn learn(&self) -> Option<&Arc<Learned>> {
         self.knowledge.learned.get_or_init(|| learn::learn(self).map(Arc::new)).as_ref()
+    }
+
+    /// How many ticks a second has, by which kernels of 2.4 tell time.
+    pub(super) fn ticks_per_second(&self) -> Option<u64> {
+        *self.knowledge.ticks.get_or_init(|| self.find_ticks())
     }
 
     /// Facts about the kernel's code.

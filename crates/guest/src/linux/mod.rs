@@ -30,6 +30,7 @@ mod stack;
 mod symbols;
 mod system;
 mod task;
+mod ticks;
 mod time;
 mod uts;
 mod words;

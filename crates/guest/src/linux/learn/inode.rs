@@ -193,7 +193,7 @@ fn after_names(memory: &Memory<'_>, files: &[Evidence<'_>]) -> Option<(u64, Opti
     files.iter().all(is_number).then_some((at, links))
 }
 
-/// `s_dev` follows the list that all are on; `s_magic` says what it is.
+/// `s_dev` follows the list that all are on, in 2.4 with 16 bits; `s_magic` says what it is.
 fn super_block(memory: &Memory<'_>, inodes: &[&Shot], members: &mut Members) -> Option<()> {
     let word_len = memory.word_len();
     let at = members.at("inode", "i_sb")?;
@@ -205,7 +205,10 @@ fn super_block(memory: &Memory<'_>, inodes: &[&Shot], members: &mut Members) -> 
     let is_device = |block: &Shot| {
         block.u32(device_at).is_some_and(|device| device != 0 && device >> 20 <= LARGEST_MAJOR)
     };
-    if !blocks.is_empty() && blocks.iter().all(is_device) {
+    if have_short_devices(inodes, &blocks, device_at, members).is_some() {
+        let how = "follows s_list, equal to i_dev of 16 bits";
+        members.put("super_block", "s_dev", (device_at, 2), how);
+    } else if !blocks.is_empty() && blocks.iter().all(is_device) {
         members.put("super_block", "s_dev", (device_at, 4), "follows s_list");
     }
     let is_magic = |at: u64| {
@@ -215,4 +218,25 @@ fn super_block(memory: &Memory<'_>, inodes: &[&Shot], members: &mut Members) -> 
     let magic = only(offsets(0..SUPER_BLOCK_LEN, word_len, is_magic))?;
     members.put("super_block", "s_magic", (magic, word_len), "that of a known file system");
     Some(())
+}
+
+/// In 2.4 inodes have `i_dev` of 16 bits too: after `i_ino` and `i_count`, before `i_mode`,
+/// which is that of a file.
+fn have_short_devices(
+    inodes: &[&Shot],
+    blocks: &[Shot],
+    device_at: u64,
+    members: &Members,
+) -> Option<()> {
+    const S_IFMT: u64 = 0xf000;
+    const S_IFREG: u64 = 0x8000;
+    let number = members.found.get(&("inode", "i_ino"))?.value;
+    let at = number.offset_bytes.plus(number.size_bytes?).plus(4);
+    let is_short = |(inode, block): (&&Shot, &Shot)| {
+        let device = inode.number(at, 2).filter(|device| *device != 0);
+        let is_file = inode.number(at.plus(2), 2).is_some_and(|mode| mode & S_IFMT == S_IFREG);
+        device.is_some() && device == block.number(device_at, 2) && is_file
+    };
+    let are_all = !blocks.is_empty() && blocks.len() == inodes.len();
+    (are_all && inodes.iter().zip(blocks).all(is_short)).then_some(())
 }

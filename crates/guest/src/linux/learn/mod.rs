@@ -26,6 +26,7 @@ mod inode;
 mod members;
 mod memory;
 mod page_cache;
+mod page_lists;
 mod process;
 mod radix;
 mod ring;
@@ -42,6 +43,7 @@ pub(in crate::linux) use memory::{Memory, Shot};
 pub(in crate::linux) use process::Process;
 pub use radix::PageArray;
 use sample::Sample;
+pub(in crate::linux) use tasks::{STACK_END_MAGIC, THREAD_INFO};
 
 /// Structures as the data of a kernel shows them.
 #[derive(Debug)]
@@ -71,7 +73,7 @@ impl Learned {
         self.thread_size
     }
 
-    /// The array of `struct page`, of kernels whose page caches are radix trees.
+    /// The array of `struct page`, of kernels whose page caches are radix trees or lists.
     pub fn page_array(&self) -> Option<PageArray> {
         self.page_array
     }

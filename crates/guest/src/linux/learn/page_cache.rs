@@ -1,5 +1,5 @@
 //! The page cache of a file: `address_space.i_pages`, an XArray since 4.20, a radix
-//! tree before.
+//! tree before, lists in 2.4.
 //!
 //! Layouts: `include/linux/xarray.h`. A node knows the array that it belongs to, which
 //! proves both.
@@ -8,6 +8,7 @@ use vmss2core_mem::Sums;
 
 use super::members::{Members, offsets, only};
 use super::memory::{Memory, Shot};
+use super::page_lists::{self, Lists};
 use super::radix::{self, Caches, MappedPage, Tree};
 use crate::linux::process::xarray::{Marks, TreeShape};
 
@@ -22,26 +23,45 @@ const SLOTS: u64 = 1 << SHIFT;
 const COUNT: u64 = 2;
 const VALUES: u64 = 3;
 
+/// How page caches are kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cache {
+    Tree(Tree),
+    Lists(Lists),
+}
+
+impl Cache {
+    /// The highest number of a page that the cache of `mapping` has.
+    pub(super) fn last_index(&self, memory: &Memory<'_>, mapping: u64) -> Option<u64> {
+        match self {
+            Self::Tree(tree) => tree.last_index(memory, mapping),
+            Self::Lists(lists) => lists.last_index(memory, mapping),
+        }
+    }
+}
+
 /// Looks at the page caches of inodes; `pages` are pages of files that processes map.
 pub(super) fn learn(
     memory: &Memory<'_>,
     inodes: &[(Shot, u64)],
     pages: &[MappedPage],
     members: &mut Members,
-) -> Option<Tree> {
+) -> Option<Cache> {
     let mappings: Vec<Shot> =
         inodes.iter().map(|(_, mapping)| Shot::take(memory, *mapping, 0, MAPPING_LEN)).collect();
     let tree = match head(memory, &mappings) {
         Some(head_at) => Some(xarray(memory, &mappings, head_at, members)),
         None => radix_tree(memory, pages, members),
     };
-    if tree.is_none() {
+    let lists = || page_lists::learn(memory, pages, members).map(Cache::Lists);
+    let cache = tree.map(Cache::Tree).or_else(lists);
+    if cache.is_none() {
         members.miss(
             "address_space.i_pages",
-            "neither an XArray nor a radix tree was found where pages are cached",
+            "no XArray, radix tree or list was found where pages are cached",
         );
     }
-    tree
+    cache
 }
 
 /// Layout of XArrays, from the place of their heads.

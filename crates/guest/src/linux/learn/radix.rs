@@ -6,8 +6,8 @@
 //! must lie in one array, as far apart as their frames are.
 //!
 //! Layouts: `include/linux/radix-tree.h` over the years. The root has the height of its
-//! tree until 4.6; since 4.7 nodes have the shift of their level. Slots follow two
-//! numbers and an RCU head; two numbers, three pointers and a list head (3.15); or
+//! tree until 4.6; since 4.7 nodes have the shift of their level. Slots follow one number
+//! (until 2.6.17) or two; two and an RCU head; two numbers, three pointers and a list head (3.15); or
 //! numbers, two pointers and a list head (4.9).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ const MAPPING_LEN: u64 = 0x100;
 /// 4.7.
 const HEIGHT: u64 = 8;
 /// Fewer pages prove nothing.
-const FEWEST_PAGES: usize = 4;
+pub(super) const FEWEST_PAGES: usize = 4;
 /// Nodes on the way to a page.
 const MOST_NODES: u64 = 16;
 /// `struct page` has 32 to 64 bytes, more with options for developers.
@@ -146,7 +146,7 @@ pub(super) fn find(memory: &Memory<'_>, pages: &[MappedPage]) -> Option<Caches> 
 /// All that a tree may be.
 fn trees(word_len: u64) -> impl Iterator<Item = Tree> {
     let slots: BTreeSet<u64> =
-        [word_len.times(2).plus(8), word_len.times(4).plus(8), word_len.times(5)]
+        [word_len, 8, word_len.times(2).plus(8), word_len.times(4).plus(8), word_len.times(5)]
             .into_iter()
             .collect();
     let heads = (word_len.times(2)..MAPPING_LEN).step_by(usize::try_from(word_len).unwrap_or(8));
@@ -168,7 +168,7 @@ fn trees(word_len: u64) -> impl Iterator<Item = Tree> {
 }
 
 /// The array in which frames have these `struct page`s, nearly all of them.
-fn array(mut pages: Vec<(u64, u64)>) -> Option<PageArray> {
+pub(super) fn array(mut pages: Vec<(u64, u64)>) -> Option<PageArray> {
     pages.sort_unstable();
     pages.dedup();
     let pairs = pages.iter().zip(pages.iter().skip(1));
@@ -197,7 +197,11 @@ fn most_frequent(of: impl Iterator<Item = u64>) -> Option<u64> {
 }
 
 /// Where `struct page` has what leads to the file, and the number in it.
-fn page_members(memory: &Memory<'_>, array: PageArray, pages: &[MappedPage]) -> Option<(u64, u64)> {
+pub(super) fn page_members(
+    memory: &Memory<'_>,
+    array: PageArray,
+    pages: &[MappedPage],
+) -> Option<(u64, u64)> {
     let shots: Vec<(Shot, &MappedPage)> = pages
         .iter()
         .map(|page| {

@@ -8,9 +8,9 @@ use super::sample::Sample;
 
 /// `STACK_END_MAGIC` (`include/uapi/linux/magic.h`), at the lowest address of a
 /// stack, or after the `thread_info` that was there until 4.8.
-const STACK_END_MAGIC: u64 = 0x57ac_6e9d;
+pub(in crate::linux) const STACK_END_MAGIC: u64 = 0x57ac_6e9d;
 /// How far a `thread_info` reaches.
-const THREAD_INFO: u64 = 0x100;
+pub(in crate::linux) const THREAD_INFO: u64 = 0x100;
 /// `PF_KTHREAD`, since 2.6.27.
 const PF_KTHREAD: u64 = 0x20_0000;
 /// `SIGCHLD`, what nearly all leaders end with.

@@ -6,7 +6,8 @@
 //! | 2.6.23 to 3.16 | the same, and `real_start_time` after it |
 //! | 3.17 | nanoseconds, and `real_start_time` or `start_boottime` after it |
 //!
-//! In 2.4 it counts ticks, whose length the data does not show.
+//! In 2.4 it counts ticks, and follows what a task has used of the processors (`times`); what it
+//! has used of each comes after it.
 
 use vmss2core_mem::Sums;
 
@@ -19,6 +20,8 @@ const LONGEST_UPTIME: u64 = 1 << 58;
 const SECOND: u64 = 1_000_000_000;
 /// Few times end so soon after a full second; small numbers are no nanoseconds.
 const SMALL: u64 = 1 << 16;
+/// Processors that kernels of 2.4 were built for (`NR_CPUS`).
+const CPUS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
 
 pub(super) fn learn(word_len: u64, sample: &Sample, members: &mut Members) {
     let times = Times { word_len, sample };
@@ -26,7 +29,8 @@ pub(super) fn learn(word_len: u64, sample: &Sample, members: &mut Members) {
         times
             .two_timespecs(range.clone(), members)
             .or_else(|| times.nanoseconds(range.clone(), members))
-            .or_else(|| times.timespec(range, members))
+            .or_else(|| times.timespec(range.clone(), members))
+            .or_else(|| times.ticks(range, members))
     });
     if found.is_none() {
         members.miss("task_struct.start_time", "no times grow from process to process");
@@ -50,10 +54,18 @@ impl Times<'_> {
         let tasks = self.sample.tasks.iter().take(self.sample.in_order);
         let times: Vec<u64> = tasks.map(time).collect::<Option<_>>().unwrap_or_default();
         let (Some(0), Some(last)) = (times.first(), times.last()) else { return false };
-        let steps = times.windows(2);
-        let falls = steps.clone().filter(|pair| pair.first() > pair.last()).count();
-        let rises = steps.filter(|pair| pair.first() < pair.last()).count();
+        let (falls, rises) = steps(&times);
         falls <= times.len() / 20 && rises.times(2) > times.len() && *last < LONGEST_UPTIME
+    }
+
+    /// Whether a time is 0 for the first task and never falls: many processes start in the
+    /// same tick, which is all that some clocks show.
+    fn never_falls(&self, time: impl Fn(&Shot) -> Option<u64>) -> bool {
+        let tasks = self.sample.tasks.iter().take(self.sample.in_order);
+        let times: Vec<u64> = tasks.map(time).collect::<Option<_>>().unwrap_or_default();
+        let (falls, rises) = steps(&times);
+        let is_fine = times.last().is_some_and(|last| *last < LONGEST_UPTIME);
+        times.first() == Some(&0) && falls == 0 && rises.times(4) > times.len() && is_fine
     }
 
     /// The time of a `timespec`.
@@ -69,7 +81,8 @@ impl Times<'_> {
             let nanoseconds = task.word(at.plus(self.word_len));
             nanoseconds.is_some_and(|nanoseconds| nanoseconds >= SMALL)
         };
-        self.grow(|task| self.time(task, at))
+        let time = |task: &Shot| self.time(task, at);
+        (self.grow(time) || self.never_falls(time))
             && tasks.iter().filter(is_fine).count().times(2) > tasks.len()
     }
 
@@ -119,4 +132,56 @@ impl Times<'_> {
         }
         Some(())
     }
+
+    /// Ticks of 2.4, after `tms_utime`, `tms_stime` and those of children, and before
+    /// `per_cpu_utime` and `per_cpu_stime`, which are as much together as the first two. A
+    /// kernel for one processor lets tasks inherit the latter from their parents.
+    fn ticks(&self, range: std::ops::Range<u64>, members: &mut Members) -> Option<()> {
+        let word_len = self.word_len;
+        let parent = members.task("real_parent")?;
+        let are_ticks = |at: u64| {
+            self.never_falls(|task| task.word(at))
+                && CPUS.into_iter().any(|cpus| self.are_times(at, cpus, parent))
+        };
+        let range = range.start.plus(word_len.times(4))..range.end;
+        let at = only(offsets(range, word_len, are_ticks))?;
+        let how = "never falls from task to task, between times of processors";
+        members.put("task_struct", "start_time", (at, word_len), how);
+        Some(())
+    }
+
+    /// Whether the times before a place are those of so many processors after it.
+    fn are_times(&self, at: u64, cpus: u64, parent: u64) -> bool {
+        let word_len = self.word_len;
+        let (user, system) = (at.plus(word_len), at.plus(word_len.times(cpus.plus(1))));
+        let kinds = [(at.minus(word_len.times(4)), user), (at.minus(word_len.times(3)), system)];
+        kinds.into_iter().all(|(own, first)| {
+            let sum = |task: &Shot| {
+                let mut words = (0..cpus).map(|cpu| task.word(first.plus(cpu.times(word_len))));
+                words.try_fold(0_u64, |sum, word| Some(sum.plus(word?)))
+            };
+            let inherited = |task: &Shot| match cpus {
+                1 => self.task_at(task.word(parent)?).and_then(&sum),
+                _ => Some(0),
+            };
+            let is_sum = |task: &Shot| {
+                let more = sum(task)?.checked_sub(task.word(own)?)?;
+                (more <= inherited(task).unwrap_or(0)).then_some(())
+            };
+            let tells = |task: &Shot| task.word(own).is_some_and(|time| time != 0);
+            let tasks = &self.sample.tasks;
+            tasks.iter().all(|task| is_sum(task).is_some()) && tasks.iter().any(tells)
+        })
+    }
+
+    fn task_at(&self, gva: u64) -> Option<&Shot> {
+        self.sample.tasks.iter().find(|task| task.gva == gva)
+    }
+}
+
+/// How often a time falls, and how often it rises.
+fn steps(times: &[u64]) -> (usize, usize) {
+    let steps = times.windows(2);
+    let falls = steps.clone().filter(|pair| pair.first() > pair.last()).count();
+    (falls, steps.filter(|pair| pair.first() < pair.last()).count())
 }

@@ -36,6 +36,14 @@ pub(super) struct Area {
     pub(super) is_guess: bool,
 }
 
+impl Area {
+    /// Where in its file it begins, as `/proc/PID/maps` shows it: `of_memory` too if the
+    /// kernel shows for memory without a file what it counts in place of that.
+    pub(super) fn offset_bytes(&self, of_memory: bool) -> u64 {
+        if self.file != 0 || of_memory { self.page_offset.wrapping_mul(PAGE_SIZE) } else { 0 }
+    }
+}
+
 /// Areas that were found.
 #[derive(Debug, Default)]
 pub(super) struct Areas {

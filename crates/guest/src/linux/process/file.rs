@@ -35,6 +35,8 @@ pub(super) struct Files<'k> {
     mapping: Fields<1>,
     inode: Fields<3>,
     super_block: Fields<2>,
+    /// `kdev_t` of 2.4: 8 bits for the driver, 8 for what it drives.
+    has_short_devices: bool,
     known: HashMap<Gva, Arc<MappedFile>>,
     /// Files whose path could not be read, and why the first could not.
     pub(super) without_path: u64,
@@ -63,6 +65,7 @@ impl<'k> Files<'k> {
             mapping: Fields::of(kernel, "address_space", ["host"]),
             inode: Fields::of(kernel, "inode", ["i_ino", "i_sb", "i_mapping"]),
             super_block: Fields::of(kernel, "super_block", ["s_dev", "s_magic"]),
+            has_short_devices: has_short_devices(kernel),
             known: HashMap::new(),
             without_path: 0,
             first_error: None,
@@ -139,9 +142,10 @@ impl<'k> Files<'k> {
         file.inode_number = number;
         let [device, magic] = self.super_block.read(self.kernel, Gva(super_block?)).ok()?;
         // `MAJOR` and `MINOR` of `include/linux/kdev_t.h`.
+        let bits = if self.has_short_devices { 8 } else { 20 };
         file.device = device.and_then(|device| {
             let device = u32::try_from(device).ok()?;
-            Some((device >> 20, device & 0xf_ffff))
+            Some((device >> bits, device & !(u32::MAX << bits)))
         });
         magic
     }
@@ -176,4 +180,9 @@ impl<'k> Files<'k> {
         let at = self.kernel.object(inode, "inode").address_of("i_size").ok()?;
         self.kernel.read_uint(at, 8, "inode.i_size").ok().filter(|len| len >> 63 == 0)
     }
+}
+
+fn has_short_devices(kernel: &Kernel) -> bool {
+    let device = kernel.layout().member("super_block", "s_dev");
+    device.is_some_and(|device| device.value.size_bytes == Some(2))
 }

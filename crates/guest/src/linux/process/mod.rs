@@ -12,10 +12,12 @@ mod fields;
 mod file;
 mod frames;
 mod fuzz;
+pub(super) mod gate;
 mod libraries;
 pub(super) mod maple;
 mod names;
 mod page_cache;
+pub(super) mod page_lists;
 mod path;
 mod restored;
 mod runs;
@@ -30,7 +32,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use vmss2core_mem::{Gva, PAGE_SIZE, Problem, up_to_page};
+use vmss2core_mem::{Gva, PAGE_SIZE, Problem, little_endian, up_to_page};
 
 pub use content::{Content, Counts, FileRun, Missing, Run};
 pub(crate) use fuzz::trees as fuzz_process_trees;
@@ -39,11 +41,12 @@ pub(in crate::linux) use restored::FrameMachine;
 pub use restored::{Patch, PatchBytes, RestoredFile, SectionTable};
 pub use vma::{Backing, MappedFile, Vma, VmaFlags};
 
+use super::learn::{STACK_END_MAGIC, THREAD_INFO};
 use super::{Kernel, Learned, LinuxError, Object, Task};
 use areas::Area;
 use file::Files;
 pub(in crate::linux) use frames::Frames;
-use names::Names;
+use names::{Names, Style};
 use page_cache::PageCache;
 use runs::Sources;
 use start::Auxv;
@@ -121,7 +124,10 @@ impl Process {
         };
         self.executable = executable.filter(|gva| *gva != 0).map(|gva| files.at(Gva(gva)));
         let told = self.auxv.value(AT_SYSINFO_EHDR);
-        let names = Names::of(kernel, mm, told, &found.areas);
+        let gate = gate::area(kernel, &self.space, told, &found.areas);
+        found.areas.extend(gate);
+        let marks = self.task.stack.is_none_or(|stack| marks_end(kernel, stack) != Some(false));
+        let names = Names::of(kernel, Style::of(kernel, marks), mm, told, &found.areas);
         let image = self.vdso_image();
         self.vmas = found.areas.iter().map(|area| vma(area, &mut files, &names, image)).collect();
         if let Some(error) = files.first_error.take() {
@@ -397,6 +403,14 @@ impl Process {
     }
 }
 
+/// Whether the end of a stack has a mark, as all have since 2.6.30; `None` if it cannot
+/// be read.
+fn marks_end(kernel: &Kernel, stack: Gva) -> Option<bool> {
+    let mut bytes = vec![0; usize::try_from(THREAD_INFO).ok()?];
+    kernel.read(stack, &mut bytes, "the end of a stack").ok()?;
+    Some(bytes.chunks_exact(4).any(|word| little_endian(word) == STACK_END_MAGIC))
+}
+
 /// A mapping with its name.
 fn vma(area: &Area, files: &mut Files<'_>, names: &Names<'_>, image: Option<Gva>) -> Vma {
     let file = (area.file != 0).then(|| files.at(Gva(area.file)));
@@ -422,7 +436,7 @@ fn vma(area: &Area, files: &mut Files<'_>, names: &Names<'_>, image: Option<Gva>
         start: Gva(area.start),
         end: Gva(area.end),
         flags: area.flags,
-        offset_bytes: if file.is_some() { area.page_offset.wrapping_mul(PAGE_SIZE) } else { 0 },
+        offset_bytes: area.offset_bytes(names.shows_offsets()),
         image: image.filter(|_| name == "[vdso]"),
         file,
         backing,

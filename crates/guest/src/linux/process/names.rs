@@ -12,10 +12,38 @@ use super::areas::Area;
 /// `ANON_VMA_NAME_MAX_LEN`, and more than any name of the kernel's own has.
 const MAX_NAME: usize = 80;
 
+/// Which memory without a file has a name, which changed over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Style {
+    /// None, in 2.4.
+    Nameless,
+    /// Of the heap what has all of it (to 2.6.29 and later).
+    WholeHeap,
+    /// All parts of the heap.
+    Parts,
+}
+
+impl Style {
+    /// The style of the kernel, whose stacks have a mark at their end from 2.6.30 on.
+    pub(super) fn of(kernel: &Kernel, marks_stacks: bool) -> Self {
+        let layout = kernel.layout();
+        let at = |path| Some(layout.member("dentry", path)?.value.offset_bytes);
+        // A name began with its text in 2.4, with its length since.
+        let is_of_2_4 =
+            at("d_name.name").zip(at("d_name.len")).is_some_and(|(name, len)| name < len);
+        match (is_of_2_4, marks_stacks) {
+            (true, _) => Self::Nameless,
+            (false, false) => Self::WholeHeap,
+            (false, true) => Self::Parts,
+        }
+    }
+}
+
 /// Where a process has its heap and its stack.
 #[derive(Debug)]
 pub(super) struct Names<'r> {
     kernel: &'r Kernel,
+    style: Style,
     start_brk: Option<u64>,
     brk: Option<u64>,
     start_stack: Option<u64>,
@@ -34,6 +62,7 @@ impl<'r> Names<'r> {
     /// `vdso` is where the program was told that its vDSO is, `areas` are all mappings.
     pub(super) fn of(
         kernel: &'r Kernel,
+        style: Style,
         mm: Object<'_>,
         vdso: Option<u64>,
         areas: &[Area],
@@ -44,6 +73,7 @@ impl<'r> Names<'r> {
         let pointer = |member| mm.pointer(member).ok().map(|gva| gva.0);
         Self {
             kernel,
+            style,
             start_brk: pointer("start_brk"),
             brk: pointer("brk"),
             start_stack: pointer("start_stack"),
@@ -54,6 +84,11 @@ impl<'r> Names<'r> {
                 == at("vm_area_struct", "anon_name"),
             vdso: vdso.map(|area| area.start..area.end),
         }
+    }
+
+    /// Whether mappings without a file have an offset too, as until 2.6.29.
+    pub(super) fn shows_offsets(&self) -> bool {
+        self.style != Style::Parts
     }
 
     /// The name of a mapping that has no file.
@@ -94,8 +129,16 @@ impl<'r> Names<'r> {
 
     fn heap_or_stack(&self, area: &Area) -> Option<&'static str> {
         let heap = self.start_brk.zip(self.brk);
-        if heap.is_some_and(|(start, end)| area.start <= end && area.end >= start && start < end) {
+        let is_heap = |(start, end): (u64, u64)| match self.style {
+            Style::Nameless => false,
+            Style::WholeHeap => area.start <= start && area.end >= end,
+            Style::Parts => area.start <= end && area.end >= start && start < end,
+        };
+        if heap.is_some_and(is_heap) {
             return Some("[heap]");
+        }
+        if self.style == Style::Nameless {
+            return None;
         }
         let stack = self.start_stack?;
         (area.start <= stack && stack <= area.end).then_some("[stack]")

@@ -20,7 +20,9 @@ const MAX_MOUNTS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Paths<'k> {
     kernel: &'k Kernel,
-    dentry: Fields<4>,
+    dentry: Fields<5>,
+    /// Offset of `d_hash`, where that is a list (in 2.4).
+    hash_list: Option<u64>,
     mount: Fields<2>,
     root: Fields<1>,
     mnt_in_mount: Option<u64>,
@@ -45,8 +47,9 @@ struct Dentry {
 
 impl<'k> Paths<'k> {
     pub(super) fn new(kernel: &'k Kernel) -> Self {
-        let names = ["d_parent", "d_name.name", "d_name.len", "d_hash.pprev"];
+        let names = ["d_parent", "d_name.name", "d_name.len", "d_hash.pprev", "d_hash.prev"];
         let layout = kernel.layout();
+        let hash = layout.member("dentry", "d_hash.prev").map(|member| member.value.offset_bytes);
         let mnt = layout.member("mount", "mnt").map(|member| member.value.offset_bytes);
         // Before 3.3 all of it was in the `vfsmount`.
         let is_whole = mnt.is_none() && layout.member("vfsmount", "mnt_parent").is_some();
@@ -54,6 +57,7 @@ impl<'k> Paths<'k> {
         Self {
             kernel,
             dentry: Fields::of(kernel, "dentry", names),
+            hash_list: hash.map(|prev| prev.saturating_sub(kernel.word_len())),
             mount: Fields::of(kernel, structure, ["mnt_parent", "mnt_mountpoint"]),
             root: Fields::of(kernel, "vfsmount", ["mnt_root"]),
             mnt_in_mount: mnt.or_else(|| is_whole.then_some(0)),
@@ -135,12 +139,14 @@ impl<'k> Paths<'k> {
     }
 
     fn dentry(&self, gva: u64) -> Result<Dentry, LinuxError> {
-        let [parent, name, name_len, pprev] = self.dentry.read(self.kernel, Gva(gva))?;
+        let [parent, name, name_len, pprev, prev] = self.dentry.read(self.kernel, Gva(gva))?;
+        // An empty list leads to itself.
+        let in_list = || Some(prev? != gva.wrapping_add(self.hash_list?));
         Ok(Dentry {
             parent: parent.ok_or_else(|| unknown("dentry", "d_parent"))?,
             name: Gva(name.ok_or_else(|| unknown("dentry", "d_name.name"))?),
             name_len,
-            is_hashed: pprev.map(|pprev| pprev != 0),
+            is_hashed: pprev.map(|pprev| pprev != 0).or_else(in_list),
         })
     }
 

@@ -15,7 +15,8 @@ pub struct Vma {
     pub end: Gva,
     /// Permissions and kind.
     pub flags: VmaFlags,
-    /// Where in the file it begins; 0 if it is not of a file.
+    /// Where in the file it begins; if it is not of a file 0, or what kernels until 2.6.29
+    /// show for it, as a rule its address.
     pub offset_bytes: u64,
     /// The file that is mapped.
     pub file: Option<Arc<MappedFile>>,

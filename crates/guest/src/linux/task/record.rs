@@ -73,10 +73,11 @@ struct CredFields<'k> {
     gid: Option<Field>,
 }
 
-/// When a task started: nanoseconds (3.17 and later), or a `timespec`.
+/// When a task started: nanoseconds (3.17 and later), a `timespec`, or ticks (2.4).
 #[derive(Clone, Copy, Debug)]
 enum Start {
     Nanoseconds(Field),
+    Ticks { field: Field, per_second: u64 },
     Time { seconds: Field, nanoseconds: Field },
 }
 
@@ -106,7 +107,7 @@ impl<'k> Fields<'k> {
             cred: all.pointer("cred").ok(),
             stack: all.pointer("stack|thread_info").ok(),
             lies_in_stack: kernel.object(Gva(0), "task_union").has("stack"),
-            start: start(&mut all),
+            start: start(kernel, &mut all),
             own_ids: own_ids(&mut all),
             // `thread_info` is a member since 4.9; the number moved into it in 5.16.
             cpu: all.number("thread_info.cpu|cpu", 4).ok(),
@@ -173,7 +174,7 @@ impl<'k> Fields<'k> {
         let credentials = self.credentials(at);
         let mm = self.mm.and_then(|mm| at.target(mm));
         let stack = self.stack(record);
-        let state = self.state(at);
+        let state = self.state(at, mm);
         Task {
             gva: at.gva(),
             tid: record.tid,
@@ -216,9 +217,13 @@ impl<'k> Fields<'k> {
         Some(found.number_32(info.field))
     }
 
-    fn state(&self, at: &Snapshot) -> Option<TaskState> {
+    fn state(&self, at: &Snapshot, mm: Option<Gva>) -> Option<TaskState> {
         let exit = self.exit_state.map(|exit| at.number(exit));
-        Some(TaskState::new(at.number(self.state?), exit, self.bits))
+        let state = at.number(self.state?);
+        if exit.is_none() && self.mm.is_some() {
+            return Some(TaskState::without_exit(state, mm.is_some(), self.bits));
+        }
+        Some(TaskState::new(state, exit, self.bits))
     }
 
     /// Programs that have ended have no memory either.
@@ -243,6 +248,10 @@ impl Start {
     fn nanoseconds(self, at: &Snapshot) -> u64 {
         match self {
             Self::Nanoseconds(field) => at.number(field),
+            Self::Ticks { field, per_second } => {
+                let nanoseconds = at.number(field).saturating_mul(SECOND);
+                nanoseconds.checked_div(per_second).unwrap_or(0)
+            }
             Self::Time { seconds, nanoseconds } => {
                 at.number(seconds).saturating_mul(SECOND).saturating_add(at.number(nanoseconds))
             }
@@ -261,9 +270,20 @@ fn links(all: &mut Selection<'_>) -> Result<Links, LinuxError> {
     }
 }
 
+/// Whether all tasks are in one ring, as in 2.4.
+fn is_of_2_4(kernel: &Kernel) -> bool {
+    let task = kernel.object(Gva(0), "task_struct");
+    task.has("next_task") && !task.has("tasks")
+}
+
 /// Time asleep is counted in `start_boottime` (5.5 and later), which was
 /// `real_start_time` before.
-fn start(all: &mut Selection<'_>) -> Option<Start> {
+fn start(kernel: &Kernel, all: &mut Selection<'_>) -> Option<Start> {
+    if is_of_2_4(kernel) {
+        let field = all.number("start_time", kernel.word_len()).ok()?;
+        let per_second = kernel.ticks_per_second()?;
+        return Some(Start::Ticks { field, per_second });
+    }
     for name in ["start_boottime", "real_start_time", "start_time"] {
         let word = 8;
         let seconds = all.number(&format!("{name}.tv_sec"), word);
@@ -280,6 +300,9 @@ fn start(all: &mut Selection<'_>) -> Option<Start> {
 
 fn state_bits(kernel: &Kernel) -> Bits {
     let task = kernel.object(Gva(0), "task_struct");
+    if is_of_2_4(kernel) {
+        return Bits::Oldest;
+    }
     // Members of 5.14 and of 4.15.
     if task.has("__state") || task.has("recent_used_cpu") {
         return Bits::Latest;

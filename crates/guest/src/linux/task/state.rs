@@ -39,6 +39,8 @@ pub(super) enum Bits {
     Current,
     /// Before.
     Old,
+    /// In 2.4, which has no `exit_state`.
+    Oldest,
     /// The layout does not tell. What has only the bit of the other is dead: it
     /// is in no list any more, so it counts as a zombie.
     Unknown,
@@ -51,6 +53,18 @@ impl TaskState {
         let exit = exit.unwrap_or(0);
         Self { letter: letter(state, exit, bits), bits: state | exit }
     }
+
+    /// The state of a kernel whose `exit_state` is not known, or that has none (to 2.6.8). One
+    /// bit meant that a task is a zombie and one that it is stopped, either way round: what
+    /// is stopped has memory of its own, a zombie has none any more.
+    pub(super) fn without_exit(state: u64, has_memory: bool, bits: Bits) -> Self {
+        let letter = match (state & (STOPPED | TRACED) != 0, has_memory) {
+            (true, false) => 'Z',
+            (true, true) if bits == Bits::Oldest => 'T',
+            _ => letter(state, 0, bits),
+        };
+        Self { letter, bits: state }
+    }
 }
 
 /// First what ends a task: its `state` has a bit for it too, which was another
@@ -58,7 +72,7 @@ impl TaskState {
 fn letter(state: u64, exit: u64, bits: Bits) -> char {
     let zombie = match bits {
         Bits::Latest | Bits::Current => ZOMBIE,
-        Bits::Old => OLD_ZOMBIE,
+        Bits::Old | Bits::Oldest => OLD_ZOMBIE,
         Bits::Unknown => EXIT,
     };
     if exit & EXIT != 0 {
@@ -134,6 +148,20 @@ mod tests {
         assert_eq!(TaskState::new(64, Some(32), Bits::Old).letter, 'X');
         assert_eq!(TaskState::new(64, Some(16), Bits::Unknown).letter, 'Z');
         assert_eq!(TaskState::new(64, Some(32), Bits::Unknown).letter, 'Z');
+    }
+
+    /// Zombies had the bit 4 in 2.4 and 8 in the first kernels of 2.6; stopped ones the other.
+    #[test]
+    fn what_is_stopped_has_memory_and_a_zombie_has_none() {
+        let of = |state, has_memory, bits| TaskState::without_exit(state, has_memory, bits).letter;
+        for bit in [4, 8] {
+            assert_eq!(of(bit, false, Bits::Oldest), 'Z');
+            assert_eq!(of(bit, true, Bits::Oldest), 'T');
+            assert_eq!(of(bit, false, Bits::Unknown), 'Z');
+        }
+        assert_eq!((of(4, true, Bits::Unknown), of(8, true, Bits::Unknown)), ('T', 't'));
+        let asleep = [0, 1, 2].map(|state| of(state, false, Bits::Oldest));
+        assert_eq!(asleep, ['R', 'S', 'D']);
     }
 
     #[test]

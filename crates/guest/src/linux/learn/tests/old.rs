@@ -2,6 +2,7 @@
 //! Offsets of 2.4 are those of Debian's 2.4.27.
 
 use super::*;
+use crate::linux::{Content, Process};
 
 /// Names of the tasks of a kernel of 2.6.18, in their order.
 const NAMES: [&str; 9] = [
@@ -235,4 +236,255 @@ fn a_line_of_offsets_is_checked_against_the_ring_that_it_describes() {
     let ubuntu = "0x20614,0x80,0,0x68,0x194,0xa4,0x1b0,0x24,0x18,0x28,0x2000,0xc4,0xec,0x10";
     assert!(check(before_2_6_22(), ubuntu).is_err());
     assert!(check(of_2_4(), ubuntu).is_err());
+}
+
+const FILES: u64 = 0x36_0000;
+const VM_PGOFF: u64 = 0x34;
+/// Where the table of functions of mappings of files is.
+const OPERATIONS: u64 = TEXT + TEXT_LEN + 0x100;
+
+/// Places of what is one for each process, or one for all.
+fn place(index: u64, kind: u64) -> u64 {
+    FILES + index * 0x1000 + kind * 0x200
+}
+
+/// Gives the processes of a kernel of 2.4 programs: `/bin/PROGRAM` with three pages in the page
+/// cache, of which two are mapped.
+fn with_files(mini: &mut Mini) {
+    let (root, bin, mount, block) = (place(0, 0), place(0, 1), place(0, 2), place(0, 3));
+    entry(mini, root, ("/", root, 0));
+    entry(mini, bin, ("bin", root, 0));
+    for (at, value) in [(8, mount), (0xc, root), (0x10, root), (0x14, block)] {
+        mini.set(mount + at, DIRECT + value);
+    }
+    mini.set(block + 8, 0x0301);
+    mini.set(block + 0x30, 0xef53);
+    mini.set(OPERATIONS + 8, DIRECT + TEXT + 0x10);
+    for (index, program) in [(1, "init"), (7, "shell"), (8, "spin")] {
+        let (file, dentry, inode) = (place(index, 0), place(index, 1), place(index, 2));
+        entry(mini, dentry, (program, bin, inode));
+        for (at, value) in [(8, dentry), (0xc, mount), (0x10, OPERATIONS)] {
+            mini.set(file + at, DIRECT + value);
+        }
+        file_content(mini, index, (dentry, inode));
+        mappings(mini, index, file);
+    }
+}
+
+fn entry(mini: &mut Mini, at: u64, (name, parent, inode): (&str, u64, u64)) {
+    for (offset, value) in [(8, inode), (0xc, parent), (0x10, FILES), (0x14, FILES)] {
+        mini.set(at + offset, DIRECT + value);
+    }
+    mini.set(at + 0x3c, DIRECT + at + 0x60);
+    mini.set(at + 0x40, name.len() as u64);
+    mini.set(at + 0x44, 0x1234_5678);
+    mini.put(at + 0x60, name.as_bytes());
+}
+
+/// An inode with its `address_space`: two pages in its first list, one in its last.
+fn file_content(mini: &mut Mini, index: u64, (dentry, inode): (u64, u64)) {
+    let mapping = inode + 0xac;
+    for (at, value) in [
+        (0x10, dentry + 0x30),
+        (0x14, dentry + 0x30),
+        (0x98, place(0, 3)),
+        (0xa8, mapping),
+        (0xcc, inode),
+    ] {
+        mini.set(inode + at, DIRECT + value);
+    }
+    for list in [0x18, 0x20, 0xac, 0xb4, 0xbc] {
+        mini.set(inode + list, DIRECT + inode + list);
+        mini.set(inode + list + 4, DIRECT + inode + list);
+    }
+    mini.set(inode + 0x28, 10 + index);
+    mini.set(inode + 0x2c, 1);
+    mini.set(inode + 0x30, 0x81ed_0301);
+    mini.set(inode + 0x44, 0x2345);
+    for (list, first, count) in [(mapping, 0, 2), (mapping + 0x10, 2, 1)] {
+        let mut before = list;
+        for number in first..first + count {
+            let page = page_of(frame_of(index, number));
+            mini.set(before, DIRECT + page);
+            mini.set(page + 4, DIRECT + before);
+            mini.set(page + 8, DIRECT + mapping);
+            mini.set(page + 0xc, number);
+            before = page;
+        }
+        mini.set(before, DIRECT + list);
+        mini.set(list + 4, DIRECT + before);
+    }
+}
+
+fn frame_of(index: u64, number: u64) -> u64 {
+    0x700 + 0x10 * index + 3 * number
+}
+
+fn page_of(frame: u64) -> u64 {
+    PAGES + 0x30 * frame
+}
+
+/// Code and data of the program, a heap and a stack.
+fn mappings(mini: &mut Mini, index: u64, file: u64) {
+    let (mm, area) = (MMS + index * 0x100, |number: u64| AREAS + index * 0x1000 + number * 0x200);
+    let strings = [
+        0x0804_8000,
+        0x0804_9f00,
+        0x0804_a000,
+        0x0804_a800,
+        0x0805_0000,
+        0x0805_1000,
+        0xbfff_ff00,
+        0xbfff_ff40,
+        0xbfff_ff60,
+        0xbfff_ff60,
+        0xbfff_ff80,
+    ];
+    for (word, address) in (0..).zip(strings) {
+        mini.set(mm + 0x50 + 4 * word, address);
+    }
+    let areas = [
+        (0x0804_8000, 0x0804_a000, 0x75, 0, DIRECT + file),
+        (0x0804_a000, 0x0804_b000, 0x73, 2, DIRECT + file),
+        (0x0805_0000, 0x0805_1000, 0x77, 0, 0),
+        (0xbfff_f000, 0xc000_0000, 0x177, 0, 0),
+    ];
+    mini.set(mm, DIRECT + area(0));
+    for (number, (start, end, flags, page, file)) in (0..).zip(areas) {
+        let next = if number == 3 { 0 } else { DIRECT + area(number + 1) };
+        for (word, value) in (0..).zip([DIRECT + mm, start, end, next, 0x25, flags]) {
+            mini.set(area(number) + 4 * word, value);
+        }
+        mini.set(area(number) + VM_PGOFF - 4, if file == 0 { 0 } else { DIRECT + OPERATIONS });
+        mini.set(area(number) + VM_PGOFF, page);
+        mini.set(area(number) + VM_PGOFF + 4, file);
+    }
+    let (root, table) = (ROOTS + index * 0x1000, SIGNALS + index * 0x1000);
+    mini.set(root + 4 * (0x0804_8000 >> 22), table | 7);
+    for number in 0..2 {
+        mini.set(table + 4 * (0x48 + number), frame_of(index, number) << 12 | 5);
+    }
+}
+
+#[test]
+fn files_of_2_4_are_found_by_their_names_and_the_pages_in_their_lists() {
+    let mut mini = of_2_4();
+    with_files(&mut mini);
+    mini.with(|kernel| {
+        let learned = kernel.learned().unwrap();
+        let known = [
+            ("dentry", "d_inode", 8),
+            ("dentry", "d_parent", 0xc),
+            ("dentry", "d_hash.prev", 0x14),
+            ("dentry", "d_name.name", 0x3c),
+            ("dentry", "d_name.len", 0x40),
+            ("file", "f_path.dentry", 8),
+            ("file", "f_path.mnt", 0xc),
+            ("vm_area_struct", "vm_pgoff", VM_PGOFF),
+            ("inode", "i_ino", 0x28),
+            ("inode", "i_size", 0x44),
+            ("inode", "i_mapping", 0xa8),
+            ("address_space", "host", 0x20),
+            ("address_space", "locked_pages", 0x10),
+            ("page", "mapping", 8),
+            ("page", "index", 0xc),
+        ];
+        for (structure, path, at) in known {
+            let found = offset(learned, structure, path);
+            assert_eq!(found, Some(at), "{structure}.{path} {:?}", learned.problems());
+        }
+        let array = PageArray { base: DIRECT + PAGES, len_bytes: 0x30 };
+        assert_eq!(learned.page_array(), Some(array));
+        let tasks = kernel.tasks().unwrap().tasks;
+        let spin = tasks.iter().find(|task| task.comm == "spin").unwrap();
+        let process = Process::of(kernel, spin).unwrap();
+        let shown = process.vmas().iter().map(|vma| (&*vma.name, vma.offset_bytes));
+        let shown: Vec<_> = shown.collect();
+        assert_eq!(shown, [("/bin/spin", 0), ("/bin/spin", 0x2000), ("", 0), ("", 0)]);
+        let file = process.executable().unwrap();
+        assert_eq!((file.device, file.inode_number), (Some((3, 1)), Some(18)));
+        assert!(!file.is_deleted);
+        let runs = process.file_runs(file).unwrap();
+        let runs: Vec<_> = runs.iter().map(|run| (run.offset_bytes, run.content)).collect();
+        let cached = |number| Content::PageCache(Gpa(frame_of(8, number) << 12));
+        assert_eq!(runs, [(0, cached(0)), (0x1000, cached(1)), (0x2000, cached(2))]);
+    });
+}
+
+#[test]
+fn a_file_of_2_4_that_has_lost_its_name_is_deleted() {
+    let mut mini = of_2_4();
+    with_files(&mut mini);
+    let hash = place(8, 1) + 0x10;
+    mini.set(hash, DIRECT + hash);
+    mini.set(hash + 4, DIRECT + hash);
+    mini.with(|kernel| {
+        let tasks = kernel.tasks().unwrap().tasks;
+        let spin = tasks.iter().find(|task| task.comm == "spin").unwrap();
+        let process = Process::of(kernel, spin).unwrap();
+        assert_eq!(process.executable().unwrap().path, "/bin/spin (deleted)");
+    });
+}
+
+#[test]
+fn starts_of_2_4_are_between_the_times_of_processors() {
+    let mut mini = of_2_4();
+    let starts = [0, 59, 65, 65, 66, 66, 66, 104, 111];
+    for (task, start) in mini.tasks.clone().into_iter().zip(starts) {
+        mini.set(task + 0x190, start);
+    }
+    assert_eq!(offset(&mini.learned().unwrap(), "task_struct", "start_time"), None);
+    let mut mini = of_2_4();
+    let tasks = mini.tasks.clone();
+    for (task, start) in tasks.iter().zip(starts) {
+        mini.set(task + 0x190, start);
+    }
+    for (task, user, system) in [(tasks[1], 1, 46), (tasks[8], 198, 3)] {
+        // Of two processors.
+        let words = [user, system, 0, 0, 0, user - 1, 1, 0, system];
+        for (word, value) in (0..).zip(words).filter(|(word, _)| *word != 4) {
+            mini.set(task + 0x180 + 4 * word, value);
+        }
+    }
+    let learned = mini.learned().unwrap();
+    let start = offset(&learned, "task_struct", "start_time");
+    assert_eq!(start, Some(0x190), "{:?}", learned.problems());
+}
+
+/// A kernel for one processor hands what a parent has used of it down to its children.
+#[test]
+fn starts_are_found_between_inherited_times_too() {
+    let mut mini = of_2_4();
+    let starts = [0, 59, 65, 65, 66, 66, 66, 104, 111];
+    let times = |index: usize| match index {
+        0 => [0, 60, 0, 60],
+        1 => [8, 48, 8, 107],
+        8 => [338, 3, 341, 107],
+        _ => [0, 0, 1, 63],
+    };
+    for (index, task) in mini.tasks.clone().into_iter().enumerate() {
+        let [user, system, all_user, all_system] = times(index);
+        for (word, value) in (0..).zip([user, system, 0, 0, starts[index], all_user, all_system]) {
+            mini.set(task + 0x180 + 4 * word, value);
+        }
+    }
+    let learned = mini.learned().unwrap();
+    let start = offset(&learned, "task_struct", "start_time");
+    assert_eq!(start, Some(0x190), "{:?}", learned.problems());
+}
+
+/// The clock of some kernels shows full ticks only, in which many tasks start at once.
+#[test]
+fn starts_that_are_equal_for_many_are_times_all_the_same() {
+    let mut mini = before_2_6_22();
+    let ticks: [u64; 9] = [0, 19, 19, 19, 19, 20, 20, 32, 327];
+    let start = mini.at("start_time");
+    for (task, ticks) in mini.tasks.clone().into_iter().zip(ticks) {
+        mini.put(task + start, &[0; 16]);
+        mini.set(task + start, ticks / 100);
+        mini.set(task + start + 4, ticks % 100 * 10_000_000);
+    }
+    let learned = mini.learned().unwrap();
+    let at = offset(&learned, "task_struct", "start_time.tv_sec");
+    assert_eq!(at, Some(start), "{:?}", learned.problems());
 }

@@ -4,33 +4,24 @@
 //! stack has none. A file has a path (3.9: of `struct vfsmount` and `struct dentry`)
 //! whose names lead up to `/`, an inode, and an `address_space` whose `host` is that.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use vmss2core_mem::{Gva, Sums};
+use vmss2core_mem::Sums;
 
-use super::areas::{Area, Areas, EXEC, GROWS_DOWN, WRITE};
-use super::inode::{self, Evidence};
-use super::members::{Members, offsets, only};
+use super::areas::{Area, Areas, GROWS_DOWN, WRITE};
+use super::members::{Members, offsets};
 use super::memory::{Memory, Shot};
-use super::page_cache;
-use super::radix::MappedPage;
 use super::tasks::nearly_all;
 
-/// How much of a `struct file` and a `struct dentry` is looked at.
+mod inodes;
+mod names;
+
+use names::{Name, path, path_of};
+
+/// How much of a `struct file` is looked at.
 const FILE_LEN: u64 = 0x140;
-const DENTRY_LEN: u64 = 0x60;
-/// How much of a `struct inode` comes before its own `address_space`.
-const INODE_LEN: u64 = 0x180;
-/// `NAME_MAX`, and how deep paths are at most.
-const LONGEST_NAME: u64 = 255;
-const DEEPEST: usize = 64;
 /// Among so many first members of tables of functions is one that is there.
 const OPERATIONS: u64 = 4;
-/// Pages of code that are looked at, of an area and of all.
-const PAGES_OF_AREA: u64 = 64;
-const MOST_PAGES: usize = 1024;
-/// Bytes of an ELF header.
-const HEADER_LEN: u64 = 64;
 
 /// Mappings of a file: a process's program or a library.
 #[derive(Debug)]
@@ -47,8 +38,7 @@ pub(super) struct Places {
     pub(super) vm_file: u64,
     /// `f_path.dentry`.
     dentry: u64,
-    /// `d_name.name`.
-    name: u64,
+    name: Name,
 }
 
 pub(super) fn learn(memory: &Memory<'_>, all: &[Areas<'_>], members: &mut Members) {
@@ -115,42 +105,6 @@ fn places(memory: &Memory<'_>, mapped: &[Mapped<'_>]) -> Option<Places> {
     })
 }
 
-/// Where in all these files there is a `dentry` with a name, and where that is in it:
-/// the first place, as what follows a file may be another one.
-fn path_of(memory: &Memory<'_>, files: &[Shot]) -> Option<(u64, u64)> {
-    let word_len = memory.word_len();
-    let dentries = |at: u64| files.iter().filter_map(move |file| file.word(at));
-    let are_pointers = |at: u64| {
-        dentries(at).count() == files.len() && dentries(at).all(|gva| memory.is_pointer(gva))
-    };
-    offsets(word_len..FILE_LEN, word_len, are_pointers).find_map(|at| {
-        let are_names = |name: u64| dentries(at).all(|gva| path(memory, gva, name).is_some());
-        Some((at, offsets(word_len.times(4)..DENTRY_LEN, word_len, are_names).next()?))
-    })
-}
-
-/// From a `dentry` up to the root of its file system, which is its own parent. The
-/// parent and the hash and length of the name come before the pointer to it.
-fn path(memory: &Memory<'_>, dentry: u64, name: u64) -> Option<Vec<u64>> {
-    let mut path = vec![dentry];
-    let mut at = dentry;
-    while path.len() < DEEPEST {
-        let len = memory.u32(at.checked_add(name)?.checked_sub(4)?)?;
-        let text = memory.word(at.plus(name)).filter(|text| memory.is_pointer(*text))?;
-        if len == 0 || len > LONGEST_NAME || memory.text(text, len.plus(1))?.len() as u64 != len {
-            return None;
-        }
-        let parent = memory.word(at.plus(name).minus(8).minus(memory.word_len()))?;
-        if parent == at {
-            return Some(path);
-        }
-        memory.is_pointer(parent).then_some(())?;
-        path.push(parent);
-        at = parent;
-    }
-    None
-}
-
 /// Mappings, and how names are found.
 struct Files<'a, 'm, 'k> {
     memory: &'m Memory<'k>,
@@ -171,25 +125,36 @@ impl Files<'_, '_, '_> {
         let how = "leads from areas of code to paths";
         members.put("vm_area_struct", "vm_file", (places.vm_file, word_len), how);
         members.put("file", "f_path.dentry", (places.dentry, word_len), how);
-        members.put("dentry", "d_name.name", (places.name, word_len), how);
-        members.put("dentry", "d_name.len", (places.name.minus(4), 4), "length of the name");
-        members.put("dentry", "d_name.hash", (places.name.minus(8), 4), "before the length");
-        let parent = places.name.minus(8).minus(word_len);
-        members.put("dentry", "d_parent", (parent, word_len), "leads up to /");
-        let pprev = parent.minus(word_len);
+        let name = places.name;
+        members.put("dentry", "d_name.name", (name.text, word_len), how);
+        members.put("dentry", "d_name.len", (name.len, 4), "length of the name");
+        members.put("dentry", "d_name.hash", (name.hash, 4), "next to the length");
+        members.put("dentry", "d_parent", (name.parent, word_len), "leads up to /");
+        self.put_hash(members);
+    }
+
+    /// The links in the hash table of names: before `d_parent`; in 2.4 a list after it.
+    fn put_hash(&self, members: &mut Members) {
+        let (word_len, name) = (self.memory.word_len(), self.places.name);
+        let (path, at, how) = if name.is_of_2_4() {
+            ("d_hash.prev", name.parent.plus(word_len.times(2)), "a list after d_parent")
+        } else {
+            let how = "before d_parent; not null for what can be looked up";
+            ("d_hash.pprev", name.parent.minus(word_len), how)
+        };
         let is_hashed = |file: &Shot| {
-            let dentry = file.word(places.dentry).filter(|dentry| self.memory.is_pointer(*dentry));
-            let pprev = dentry.and_then(|dentry| self.memory.word(dentry.plus(pprev)));
-            pprev.is_some_and(|pprev| self.memory.is_pointer(pprev))
+            let dentry = file.word(self.places.dentry);
+            let dentry = dentry.filter(|dentry| self.memory.is_pointer(*dentry));
+            let link = dentry.and_then(|dentry| self.memory.word(dentry.plus(at)));
+            link.is_some_and(|link| self.memory.is_pointer(link))
         };
         if nearly_all(self.files().iter(), |file| is_hashed(file)) {
-            let how = "before d_parent; not null for what can be looked up";
-            members.put("dentry", "d_hash.pprev", (pprev, word_len), how);
+            members.put("dentry", path, (at, word_len), how);
         }
     }
 
     /// `vm_ops`, `vm_pgoff`, `vm_file` and `vm_private_data` follow each other; where
-    /// there is no file, `vm_pgoff` is the address itself.
+    /// there is no file, `vm_pgoff` is the address itself, in 2.4 nothing.
     fn put_pgoff(&self, members: &mut Members) -> Option<()> {
         let (word_len, file) = (self.memory.word_len(), self.places.vm_file);
         let flags = members.at("vm_area_struct", "vm_flags")?;
@@ -200,16 +165,23 @@ impl Files<'_, '_, '_> {
             flags & (WRITE | GROWS_DOWN) == WRITE && area.shot.word(file) == Some(0)
         };
         let is_own = |area: &&Area| area.shot.word(at) == Some(area.start >> 12);
+        // What was split by `mprotect` counts from where the whole began.
+        let are_null = || {
+            let of = |value| {
+                areas()
+                    .filter(is_anonymous)
+                    .filter(move |area| value == (area.shot.word(at) == Some(0)))
+            };
+            of(true).count() > of(false).count()
+        };
         let of_code = |one: &&Mapped<'_>| one.code.shot.word(at).is_some_and(|page| page < 1 << 20);
-        let is_pgoff = nearly_all(areas().filter(is_anonymous), is_own)
-            && nearly_all(self.mapped.iter(), of_code);
-        is_pgoff.then_some(())?;
-        members.put(
-            "vm_area_struct",
-            "vm_pgoff",
-            (at, word_len),
-            "that of memory without a file is its address",
-        );
+        let how = if nearly_all(areas().filter(is_anonymous), is_own) {
+            "that of memory without a file is its address"
+        } else {
+            (are_null() && self.grows(at)).then_some("grows in a file, null without one")?
+        };
+        nearly_all(self.mapped.iter(), of_code).then_some(())?;
+        members.put("vm_area_struct", "vm_pgoff", (at, word_len), how);
         let ops = at.checked_sub(word_len)?;
         let is_ops = |one: &&Mapped<'_>| {
             let of_code = one.code.shot.word(ops).is_some_and(|ops| self.memory.is_pointer(ops));
@@ -220,6 +192,25 @@ impl Files<'_, '_, '_> {
         }
         self.put_special(members);
         Some(())
+    }
+
+    /// Whether a member grows with the addresses of the areas of a file, and no faster.
+    fn grows(&self, at: u64) -> bool {
+        let file = |area: &Area| area.shot.word(self.places.vm_file).filter(|file| *file != 0);
+        let pairs = self.mapped.iter().flat_map(|one| {
+            let list = &one.areas.list;
+            list.iter().zip(list.iter().skip(1))
+        });
+        let pairs = pairs.filter(|(one, next)| file(one).is_some() && file(one) == file(next));
+        let (mut rises, mut is_fine) = (0_u64, true);
+        for (one, next) in pairs {
+            let pages = next.start.minus(one.start) >> 12;
+            let growth = next.shot.word(at).zip(one.shot.word(at));
+            let growth = growth.and_then(|(next, one)| next.checked_sub(one));
+            is_fine &= growth.is_some_and(|growth| growth <= pages);
+            rises = rises.plus(u64::from(growth.is_some_and(|growth| growth > 0)));
+        }
+        is_fine && rises > 0
     }
 
     /// The `vdso` has no file, but a name after `vm_private_data`.
@@ -327,142 +318,7 @@ impl Files<'_, '_, '_> {
         Some(())
     }
 
-    /// `d_inode` follows the name, or comes before the links of the hash table that are before
-    /// `d_parent` (until 2.6.37); `f_inode` is the same; `f_mapping` leads to the
-    /// `address_space` of that inode, as `i_mapping` does.
-    fn put_inode(&self, members: &mut Members) -> Option<()> {
-        let (memory, word_len, places) = (self.memory, self.memory.word_len(), self.places);
-        let files = self.files();
-        let after = places.name.plus(word_len);
-        let before = places.name.checked_sub(word_len.times(4).plus(8));
-        let (d_inode, f_mapping) = std::iter::once(after)
-            .chain(before)
-            .find_map(|at| Some((at, self.f_mapping(&files, at)?)))?;
-        let inode = |file: &Shot| {
-            let inode = memory.word(file.word(places.dentry)?.checked_add(d_inode)?)?;
-            memory.is_pointer(inode).then_some(inode)
-        };
-        let is_inode = |at: u64| files.iter().all(|file| file.word(at) == inode(file));
-        let f_inode = offsets(word_len..FILE_LEN, word_len, is_inode).next();
-        let mapping = |file: &Shot| file.word(f_mapping);
-        let pairs: Vec<(Shot, u64)> = files
-            .iter()
-            .filter_map(|file| {
-                Some((Shot::take(memory, inode(file)?, 0, INODE_LEN), mapping(file)?))
-            })
-            .collect();
-        let dentries: BTreeMap<u64, u64> = files
-            .iter()
-            .filter_map(|file| Some((inode(file)?, file.word(places.dentry)?)))
-            .collect();
-        let is_same =
-            |at: u64| pairs.iter().all(|(inode, mapping)| inode.word(at) == Some(*mapping));
-        let i_mapping = only(offsets(0..INODE_LEN, word_len, is_same))?;
-        let how = "leads from files to an address_space whose host is their inode";
-        members.put("dentry", "d_inode", (d_inode, word_len), how);
-        if let Some(f_inode) = f_inode {
-            members.put("file", "f_inode", (f_inode, word_len), "equal to d_inode");
-        }
-        members.put("file", "f_mapping", (f_mapping, word_len), how);
-        members.put("inode", "i_mapping", (i_mapping, word_len), how);
-        members.put("address_space", "host", (0, word_len), how);
-        self.put_super_block(&pairs, members);
-        let pages = self.mapped_pages(f_mapping, members);
-        let tree = page_cache::learn(memory, &pairs, &pages, members);
-        let cached = |mapping| tree.and_then(|tree| tree.last_index(memory, mapping));
-        let mapped = |mapping| {
-            pages.iter().filter(|page| page.mapping == mapping).map(|page| page.index).max()
-        };
-        let evidence: Vec<Evidence<'_>> = pairs
-            .iter()
-            .map(|(inode, mapping)| Evidence {
-                inode,
-                dentry: dentries.get(&inode.gva).copied().unwrap_or(0),
-                last_index: cached(*mapping).max(mapped(*mapping)),
-                header: self.header(*mapping, f_mapping, members).unwrap_or_default(),
-            })
-            .collect();
-        inode::learn(memory, &evidence, members);
-        Some(())
-    }
-
-    /// Where all files have an `address_space` whose `host` is the inode that their
-    /// directory entries have at `d_inode`.
-    fn f_mapping(&self, files: &[Shot], d_inode: u64) -> Option<u64> {
-        let (memory, word_len) = (self.memory, self.memory.word_len());
-        let is_mapping = |file: &Shot, at: u64| {
-            let dentry = file.word(self.places.dentry)?;
-            let inode = memory.word(dentry.checked_add(d_inode)?)?;
-            let mapping = file.word(at).filter(|mapping| memory.is_pointer(*mapping))?;
-            (memory.is_pointer(inode) && memory.word(mapping)? == inode).then_some(())
-        };
-        let holds = |at: u64| files.iter().all(|file| is_mapping(file, at).is_some());
-        offsets(word_len..FILE_LEN, word_len, holds).next()
-    }
-
-    /// The first bytes of a file as a process sees them.
-    fn header(&self, mapping: u64, f_mapping: u64, members: &Members) -> Option<Vec<u8>> {
-        let pgoff = members.at("vm_area_struct", "vm_pgoff")?;
-        self.areas().find_map(|(one, area)| {
-            let is_first = area.shot.word(pgoff) == Some(0);
-            (is_first && self.mapping_of(area, f_mapping) == Some(mapping)).then_some(())?;
-            let mut bytes = vec![0; usize::try_from(HEADER_LEN).ok()?];
-            one.areas.process.space.read(Gva(area.start), &mut bytes).ok()?;
-            Some(bytes)
-        })
-    }
-
-    /// The `address_space` of an area's file.
-    fn mapping_of(&self, area: &Area, f_mapping: u64) -> Option<u64> {
-        let file = area.shot.word(self.places.vm_file)?;
-        let file = self.memory.is_pointer(file).then_some(file)?;
-        self.memory.word(file.checked_add(f_mapping)?)
-    }
-
-    /// Pages of code that processes map: nobody has private copies of those.
-    fn mapped_pages(&self, f_mapping: u64, members: &Members) -> Vec<MappedPage> {
-        let member = |path| members.at("vm_area_struct", path);
-        let (Some(flags), Some(pgoff)) = (member("vm_flags"), member("vm_pgoff")) else {
-            return Vec::new();
-        };
-        let mut found = BTreeSet::new();
-        for (one, area) in self.areas() {
-            let is_code = |flags: u64| flags & (WRITE | EXEC) == EXEC;
-            if !area.shot.word(flags).is_some_and(is_code) {
-                continue;
-            }
-            let mapping = self.mapping_of(area, f_mapping);
-            let (Some(mapping), Some(first)) = (mapping, area.shot.word(pgoff)) else { continue };
-            for (page, at) in (0..PAGES_OF_AREA).zip((area.start..area.end).step_by(4096)) {
-                let Ok(place) = one.areas.process.space.translate(Gva(at)) else { continue };
-                let (Some(index), frame) = (first.checked_add(page), place.gpa.0 >> 12) else {
-                    continue;
-                };
-                found.insert(MappedPage { mapping, index, frame });
-            }
-        }
-        found.into_iter().take(MOST_PAGES).collect()
-    }
-
     fn areas(&self) -> impl Iterator<Item = (&Mapped<'_>, &Area)> {
         self.mapped.iter().flat_map(|one| one.areas.list.iter().map(move |area| (one, area)))
-    }
-
-    /// `i_sb` is what `mnt_sb` leads to.
-    fn put_super_block(&self, pairs: &[(Shot, u64)], members: &mut Members) -> Option<()> {
-        let word_len = self.memory.word_len();
-        let (mnt, sb) = (members.at("file", "f_path.mnt")?, members.at("vfsmount", "mnt_sb")?);
-        let block = |file: &Shot| {
-            let mount = file.word(mnt).filter(|mount| self.memory.is_pointer(*mount))?;
-            self.memory.word(mount.plus(sb))
-        };
-        let known: Vec<u64> = self.files().iter().filter_map(block).collect();
-        let is_sb = |at: u64| {
-            known.len() == pairs.len()
-                && pairs.iter().zip(&known).all(|((inode, _), sb)| inode.word(at) == Some(*sb))
-        };
-        let at = only(offsets(0..INODE_LEN, word_len, is_sb))?;
-        members.put("inode", "i_sb", (at, word_len), "equal to mnt_sb of the file's mount");
-        Some(())
     }
 }
