@@ -7,7 +7,7 @@
 //! | 5.10 | a ring of descriptors and a ring of texts ([`ring`]) |
 //!
 //! VMCOREINFO tells where it is and how it is made; else the symbol table and
-//! the layouts of structures do, or the two older forms are found by what they hold
+//! the layouts of structures do, or it is found by what it holds
 //! ([`search`]). Nothing in it is believed: what is torn or
 //! makes no sense is left out, and `problems` says so.
 
@@ -25,6 +25,7 @@ mod search;
 #[cfg(test)]
 mod tests;
 mod text;
+mod variables;
 mod window;
 
 use window::Window;
@@ -41,13 +42,13 @@ impl Kernel {
     pub fn log(&self) -> Result<Log, LinuxError> {
         let shape =
             Shape { kernel: self, info: self.linux().vmcoreinfo.as_ref().map(|i| &i.value) };
-        if let Ok(prb) = self.symbol("prb") {
-            return ring::read(&shape, &prb);
-        }
-        let named = match self.symbol("log_first_idx") {
-            Ok(_) => records::read(&shape),
+        let named = if let Ok(prb) = self.symbol("prb") {
+            ring::read(&shape, &prb)
+        } else if self.symbol("log_first_idx").is_ok() {
+            records::read(&shape)
+        } else {
             // Neither is there: older than both, or nothing is known at all.
-            Err(_) => text::read(&shape),
+            text::read(&shape)
         };
         named.or_else(|error| search::read(&shape).ok_or(error))
     }

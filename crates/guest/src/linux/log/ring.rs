@@ -9,7 +9,11 @@
 use vmss2core_mem::{Found, Gva, Problem};
 
 use super::{Caller, Log, MOST_CHARACTERS, MOST_RECORDS, Record, Shape, Window, text_of};
-use crate::linux::LinuxError;
+use crate::linux::{Kernel, LinuxError};
+
+mod learned;
+
+pub(super) use learned::find;
 
 /// `desc_committed`: complete, though more may yet be added to it.
 const COMMITTED: u64 = 1;
@@ -65,30 +69,21 @@ enum Lost {
 pub(super) fn read(shape: &Shape<'_>, prb: &Found<Gva>) -> Result<Log, LinuxError> {
     let at = shape.kernel.read_pointer(prb.value, "prb")?;
     let ring = Ring::open(shape, at)?;
-    let mut log = Log { how: format!("ring buffer at {at}, {}", prb.how), ..Log::default() };
-    let mut windows = [(); 3].map(|()| Window::new(shape.kernel));
-    let (mut torn, mut characters) = (0_u64, 0_usize);
-    for id in ring.ids() {
-        match ring.record(id, &mut windows) {
-            Ok(record) => {
-                characters = characters.saturating_add(record.text.len());
-                log.records.push(record);
-            }
-            Err(Lost::NotThere) => {}
-            Err(Lost::Torn) => torn = torn.saturating_add(1),
-        }
-        if characters > MOST_CHARACTERS {
-            let message =
-                "the kernel's log claims more text than any log has: the rest is left out";
-            log.problems.push(Problem::incomplete(message));
-            break;
-        }
+    Ok(ring.log(shape.kernel, format!("ring buffer at {at}, {}", prb.how)))
+}
+
+/// Parts of a ring, each read from front to back.
+struct Windows<'k> {
+    descriptors: Window<'k>,
+    infos: Window<'k>,
+    texts: Window<'k>,
+}
+
+impl<'k> Windows<'k> {
+    fn new(kernel: &'k Kernel) -> Self {
+        let [descriptors, infos, texts] = [(); 3].map(|()| Window::new(kernel));
+        Self { descriptors, infos, texts }
     }
-    if torn > 0 {
-        let message = format!("{torn} messages of the kernel's log are torn and were left out");
-        log.problems.push(Problem::incomplete(message));
-    }
-    Ok(log)
 }
 
 impl Ring {
@@ -122,12 +117,43 @@ impl Ring {
             tail: shape.pointer(descriptors, RING, "tail_id")?.0,
             head: shape.pointer(descriptors, RING, "head_id")?.0,
         };
-        let possible = ring.count_bits < 32 && (3..32).contains(&ring.text_bits);
-        possible.then_some(ring).ok_or_else(|| LinuxError::Corrupt {
+        ring.is_possible().then_some(ring).ok_or_else(|| LinuxError::Corrupt {
             what: "the kernel's log".to_owned(),
             at,
             why: "its rings have impossible sizes".to_owned(),
         })
+    }
+
+    fn is_possible(&self) -> bool {
+        self.count_bits < 32 && (3..32).contains(&self.text_bits)
+    }
+
+    /// All records.
+    fn log(&self, kernel: &Kernel, how: String) -> Log {
+        let mut log = Log { how, ..Log::default() };
+        let mut windows = Windows::new(kernel);
+        let (mut torn, mut characters) = (0_u64, 0_usize);
+        for id in self.ids() {
+            match self.record(id, &mut windows) {
+                Ok(record) => {
+                    characters = characters.saturating_add(record.text.len());
+                    log.records.push(record);
+                }
+                Err(Lost::NotThere) => {}
+                Err(Lost::Torn) => torn = torn.saturating_add(1),
+            }
+            if characters > MOST_CHARACTERS {
+                let message =
+                    "the kernel's log claims more text than any log has: the rest is left out";
+                log.problems.push(Problem::incomplete(message));
+                break;
+            }
+        }
+        if torn > 0 {
+            let message = format!("{torn} messages of the kernel's log are torn and were left out");
+            log.problems.push(Problem::incomplete(message));
+        }
+        log
     }
 
     /// Numbers of the descriptors that are in use, oldest first.
@@ -145,21 +171,39 @@ impl Ring {
         if self.word == 8 { u64::MAX >> 2 } else { u64::from(u32::MAX >> 2) }
     }
 
-    fn record(&self, id: u64, windows: &mut [Window<'_>; 3]) -> Result<Record, Lost> {
-        let [descriptors, infos, texts] = windows;
-        let index = id & !u64::MAX.unbounded_shl(self.count_bits);
-        let at = self.descriptors.item(index);
-        let mut word = |offset: u64| {
-            descriptors.uint(Gva(at.0.wrapping_add(offset)), self.word).ok_or(Lost::Torn)
-        };
-        let state = word(self.state_offset)?;
-        let state_bits = if self.word == 8 { state >> 62 } else { state >> 30 };
-        let is_complete = [COMMITTED, FINALIZED].contains(&state_bits);
-        if !is_complete || state & self.id_mask() != id {
+    /// The place of a descriptor in the ring.
+    fn index(&self, id: u64) -> u64 {
+        id & !u64::MAX.unbounded_shl(self.count_bits)
+    }
+
+    /// A word of a descriptor.
+    fn word(&self, id: u64, offset: u64, descriptors: &mut Window<'_>) -> Option<u64> {
+        let at = self.descriptors.item(self.index(id));
+        descriptors.uint(Gva(at.0.wrapping_add(offset)), self.word)
+    }
+
+    /// The bits of a descriptor's state; `None` if it has another number.
+    fn state(&self, id: u64, descriptors: &mut Window<'_>) -> Option<u64> {
+        let state = self.word(id, self.state_offset, descriptors)?;
+        let bits = if self.word == 8 { state >> 62 } else { state >> 30 };
+        (state & self.id_mask() == id).then_some(bits)
+    }
+
+    fn is_complete(&self, id: u64, descriptors: &mut Window<'_>) -> bool {
+        self.state(id, descriptors).is_some_and(|bits| [COMMITTED, FINALIZED].contains(&bits))
+    }
+
+    fn record(&self, id: u64, windows: &mut Windows<'_>) -> Result<Record, Lost> {
+        let Windows { descriptors, infos, texts } = windows;
+        if self.word(id, self.state_offset, descriptors).is_none() {
+            return Err(Lost::Torn);
+        }
+        if !self.is_complete(id, descriptors) {
             return Err(Lost::NotThere);
         }
+        let mut word = |offset: u64| self.word(id, offset, descriptors).ok_or(Lost::Torn);
         let block = (word(self.begin_offset)?, word(self.next_offset)?);
-        let mut record = self.info(self.infos.item(index), infos).ok_or(Lost::Torn)?;
+        let mut record = self.info(self.infos.item(self.index(id)), infos).ok_or(Lost::Torn)?;
         record.text = self.text(id, block, usize::from(record.text_len), texts)?;
         Ok(record.into())
     }

@@ -1,27 +1,22 @@
 //! The log of a kernel that names no variables, or not these, found by what it holds.
 //!
-//! A buffer of records is where a variable points at record after record, each with the
+//! What a ring of descriptors holds is told where it is read ([`ring`]). A buffer of records is where a variable points at record after record, each with the
 //! lengths that fit. A ring of characters is a variable itself, or one leads to it: nothing
 //! but lines that begin with their level, and another variable says how many characters
 //! there are. Where the oldest of them have been overwritten, the newest end at the one
 //! place after which the times are older.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 
 use memchr::{memchr, memmem};
-use vmss2core_machine::paging::Limits;
-use vmss2core_mem::{Gva, Sums, little_endian};
+use vmss2core_mem::{Gva, Sums};
 
 use super::records::{Buffer, HeadShape};
 use super::text::{lines, unrolled};
-use super::{Log, Shape, Window};
+use super::variables::Variables;
+use super::{Log, Shape, Window, ring};
 use crate::linux::{Kernel, arch};
 
-/// The variables of a 32-bit kernel follow its code and constants.
-const NEAR: u64 = 32 << 20;
-/// Bytes of variables that are looked at, at most.
-const MOST_BYTES: u64 = 64 << 20;
 /// Fewer records or lines are no log.
 const FEWEST: u64 = 8;
 /// The largest buffers that are configured (`CONFIG_LOG_BUF_SHIFT`), and the smallest.
@@ -34,70 +29,8 @@ const LONGEST_RECORD: u64 = 64 << 10;
 /// Reads the log, if there is one.
 pub(super) fn read(shape: &Shape<'_>) -> Option<Log> {
     let variables = Variables::of(shape.kernel)?;
-    records(shape.kernel, &variables).or_else(|| characters(&variables))
-}
-
-/// The kernel's variables.
-struct Variables {
-    word_len: u64,
-    pieces: Vec<(u64, Vec<u8>)>,
-}
-
-impl Variables {
-    /// What of the image may be written to, of one that protects nothing all; for a 32-bit
-    /// kernel, what follows its constants too.
-    fn of(kernel: &Kernel) -> Option<Self> {
-        let text = kernel.linux().text.as_ref()?.value;
-        let more = if kernel.linux().is_64_bit { 0 } else { NEAR };
-        let end = text.start.0.saturating_add(text.len).saturating_add(more);
-        let half = arch::kernel_half(kernel.space().mode());
-        let range = text.start.0..end.min(half.end);
-        let limits = Limits { visits_per_table: 8, tables: 1 << 12, runs: 1 << 12 };
-        let mut runs = Vec::new();
-        kernel.space().walk_range(range.clone(), &limits, &mut |leaf| {
-            runs.push(leaf);
-            ControlFlow::Continue(())
-        });
-        let is_protected = runs.iter().any(|run| !run.permissions.write);
-        runs.retain(|run| run.permissions.write || !is_protected);
-        let mut found = Self { word_len: kernel.word_len(), pieces: Vec::new() };
-        let mut left = MOST_BYTES;
-        for run in runs {
-            let start = run.gva.0.max(range.start);
-            let end = run.gva.0.saturating_add(run.len_bytes()).min(range.end);
-            let len = end.saturating_sub(start).min(left);
-            left = left.minus(len);
-            let mut bytes = vec![0; usize::try_from(len).ok()?];
-            if kernel.space().read(Gva(start), &mut bytes).is_ok() {
-                found.add(start, bytes);
-            }
-        }
-        Some(found)
-    }
-
-    /// Adds bytes, to those that they follow.
-    fn add(&mut self, start: u64, bytes: Vec<u8>) {
-        match self.pieces.last_mut() {
-            Some((at, before)) if at.plus(before.len() as u64) == start => before.extend(bytes),
-            _ => self.pieces.push((start, bytes)),
-        }
-    }
-
-    /// All numbers of 4 bytes, piece by piece.
-    fn numbers(&self) -> impl Iterator<Item = Vec<u32>> {
-        self.pieces.iter().map(|(_, bytes)| {
-            let number = |bytes: &[u8]| u32::try_from(little_endian(bytes)).unwrap_or(0);
-            bytes.chunks_exact(4).map(number).collect()
-        })
-    }
-
-    /// All words that are alike pointers to the kernel's half, each once.
-    fn pointers(&self, lowest: u64) -> BTreeSet<u64> {
-        let word_len = usize::try_from(self.word_len).unwrap_or(8);
-        let words = self.pieces.iter().flat_map(|(_, bytes)| bytes.chunks_exact(word_len));
-        let is_pointer = |word: &u64| *word >= lowest && word.is_multiple_of(4);
-        words.map(little_endian).filter(is_pointer).collect()
-    }
+    let ring = ring::find(shape.kernel, &variables);
+    ring.or_else(|| records(shape.kernel, &variables)).or_else(|| characters(&variables))
 }
 
 /// The buffer of records that a variable points at.
@@ -176,7 +109,7 @@ fn characters(variables: &Variables) -> Option<Log> {
             let len = memchr(0, rest).unwrap_or(rest.len());
             let text = rest.get(..len).unwrap_or_default();
             if let Some(log) =
-                is_log(text).then(|| ring(variables, start.plus(at as u64), text)).flatten()
+                is_log(text).then(|| lines_of(variables, start.plus(at as u64), text)).flatten()
             {
                 return Some(log);
             }
@@ -196,7 +129,7 @@ fn is_log(text: &[u8]) -> bool {
 }
 
 /// The lines of a ring that is all text from an address on.
-fn ring(variables: &Variables, start: u64, text: &[u8]) -> Option<Log> {
+fn lines_of(variables: &Variables, start: u64, text: &[u8]) -> Option<Log> {
     let records = if let Some((ring, end)) = whole_ring(variables, start, text) {
         lines(&unrolled(ring, end, end))
     } else {
