@@ -80,6 +80,11 @@ impl Symbols {
         Self { lacks_others: true, ..self }
     }
 
+    /// Whether many functions are missing.
+    pub(super) fn lacks_others(&self) -> bool {
+        self.lacks_others
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -27,7 +27,7 @@ mod tests;
 mod vmcoreinfo;
 
 pub use bounds::Bounds;
-pub(in crate::linux) use image::{FoundImage, Image, View, parts};
+pub(in crate::linux) use image::{Content, FoundImage, Image, View, parts};
 pub(in crate::linux) use roots::KernelTables;
 
 /// After the code and constants of a 32-bit kernel, its variables are near.

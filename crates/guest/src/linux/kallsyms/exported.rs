@@ -4,12 +4,14 @@
 //! An entry is an address and a pointer to the name (`struct module_symbol`, since 2.6
 //! `struct kernel_symbol`; include/linux/module.h, export.h); since 4.19 of most processors
 //! the distances to both from where they are written, since 5.4 with a third one, which leads
-//! to the name of a namespace, as a rule an empty one. Names of
-//! 2.4 end in a checksum (`_R` or `_Rsmp_` and eight digits) if modules have versions.
+//! to the name of a namespace, as a rule an empty one. Linkers put a name that others end in
+//! into one of these. Names of 2.4 end in a checksum (`_R` or `_Rsmp_` and eight digits) if
+//! modules have versions.
 
 use vmss2core_mem::{Found, Gva, little_endian};
 
 use super::Source;
+use crate::linux::discovery::Bounds;
 use crate::linux::{Symbol, Symbols};
 
 /// No kernel lets modules use fewer.
@@ -25,8 +27,12 @@ const LONGEST_IMAGE: u64 = 256 << 20;
 /// Bytes of a range that are searched.
 const MOST_SEARCHED: usize = 64 << 20;
 
+/// Variables of processors have no addresses but offsets into each one's part on x86-64 up to
+/// 6.14; it is no longer.
+const LONGEST_PER_CPU: u64 = 1 << 20;
+
 /// How an entry is written.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// Two pointers.
     Pointers,
@@ -34,23 +40,44 @@ enum Form {
     Distances(usize),
 }
 
-/// The symbols, if there are enough.
-pub(super) fn find(source: &Source) -> Option<Found<Symbols>> {
+/// The symbols, if there are enough, in a kernel with these bounds.
+pub(super) fn find(source: &Source, bounds: Option<Bounds>) -> Option<Found<Symbols>> {
     [Form::Pointers, Form::Distances(2), Form::Distances(3)].into_iter().find_map(|form| {
         let found = entries(source, form);
         (found.len() >= FEWEST).then_some(())?;
-        let symbols = found.iter().map(|(address, name)| Symbol {
-            address: *address,
-            kind: 'T',
-            name: without_version(name),
+        let symbols = found.iter().map(|entry| Symbol {
+            address: Gva(entry.address),
+            kind: kind(entry.address, form, bounds),
+            name: without_version(&entry.name),
         });
         let how = "names that modules may use (__ksymtab); no kallsyms were found";
         Some(Found::new(Symbols::new(symbols).without_others(), how))
     })
 }
 
+/// The letter that `nm` prints for what is at an address: `?` where that is not known.
+fn kind(address: u64, form: Form, bounds: Option<Bounds>) -> char {
+    let Some(bounds) = bounds else { return '?' };
+    match address {
+        0..LONGEST_PER_CPU => 'A',
+        _ if bounds.code().contains(&address) => 'T',
+        _ if bounds.code_end.0 <= address && address < bounds.data_end.0 => 'D',
+        // Old kernels have variables with a value after `_edata` as well.
+        _ if form != Form::Pointers && address >= bounds.data_end.0 => 'B',
+        _ => '?',
+    }
+}
+
+/// What modules may use.
+struct Entry {
+    address: u64,
+    name: String,
+    /// Nothing lies before the name that it could be the end of.
+    is_whole: bool,
+}
+
 /// Names with addresses, of all runs of entries.
-fn entries(source: &Source, form: Form) -> Vec<(Gva, String)> {
+fn entries(source: &Source, form: Form) -> Vec<Entry> {
     let mut found = Vec::new();
     for range in &source.ranges {
         let len = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
@@ -68,7 +95,7 @@ struct Image<'b> {
 }
 
 impl Image<'_> {
-    fn runs(&self, source: &Source, form: Form, found: &mut Vec<(Gva, String)>) {
+    fn runs(&self, source: &Source, form: Form, found: &mut Vec<Entry>) {
         let word_len = usize::try_from(source.word_len).unwrap_or(8);
         let (step, len) = match form {
             Form::Pointers => (word_len, word_len.saturating_mul(2)),
@@ -84,8 +111,7 @@ impl Image<'_> {
                 run.push(entry);
                 next = next.saturating_add(len);
             }
-            let strings = run.iter().filter(|(address, _)| self.name(address.0).is_some()).count();
-            if run.len() < FEWEST_IN_A_ROW || strings > run.len() / 2 {
+            if !self.are_exported(source, &run) {
                 at = at.saturating_add(step);
                 continue;
             }
@@ -94,7 +120,19 @@ impl Image<'_> {
         }
     }
 
-    fn entry(&self, source: &Source, form: Form, at: usize) -> Option<(Gva, String)> {
+    /// Whether so many entries in a row are no pairs of other things: most addresses are in the
+    /// image and no names themselves, and most names are no ends of others.
+    fn are_exported(&self, source: &Source, run: &[Entry]) -> bool {
+        let count = |is: &dyn Fn(&&Entry) -> bool| run.iter().filter(is).count();
+        let names = count(&|entry| self.name(entry.address).is_some_and(|name| name.is_whole));
+        let are_most = |count: usize| count.saturating_mul(2) >= run.len();
+        run.len() >= FEWEST_IN_A_ROW
+            && names <= run.len() / 2
+            && are_most(count(&|entry| entry.is_whole))
+            && are_most(count(&|entry| is_in_image(source, entry.address)))
+    }
+
+    fn entry(&self, source: &Source, form: Form, at: usize) -> Option<Entry> {
         let (address, name) = match form {
             Form::Pointers => {
                 let len = usize::try_from(source.word_len).ok()?;
@@ -106,10 +144,10 @@ impl Image<'_> {
                 (self.target(at)?, self.target(at.checked_add(4)?)?)
             }
         };
-        let lowest = source.ranges.first()?.start;
-        let is_inside = (lowest..lowest.saturating_add(LONGEST_IMAGE)).contains(&address);
-        let name = is_inside.then(|| self.name(name)).flatten()?;
-        Some((Gva(address), name))
+        let is_per_cpu = source.word_len == 8 && address < LONGEST_PER_CPU;
+        let is_possible = is_per_cpu || is_in_image(source, address);
+        let found = is_possible.then(|| self.name(name)).flatten()?;
+        Some(Entry { address, ..found })
     }
 
     fn number(&self, at: usize, len: usize) -> Option<u64> {
@@ -134,8 +172,8 @@ impl Image<'_> {
         first.is_some_and(|first| *first == 0 || first.is_ascii_uppercase())
     }
 
-    /// The identifier at an address.
-    fn name(&self, at: u64) -> Option<String> {
+    /// The identifier at an address, of nothing yet.
+    fn name(&self, at: u64) -> Option<Entry> {
         let start = usize::try_from(at.checked_sub(self.start)?).ok()?;
         let head = self.bytes.get(start..)?;
         let head = head.get(..LONGEST_NAME.min(head.len()))?;
@@ -143,11 +181,19 @@ impl Image<'_> {
         let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.$".contains(byte);
         let is_name = name.len() > 1
             && name.iter().all(is_letter)
-            && !name.first().is_some_and(u8::is_ascii_digit)
+            && !name.first().is_some_and(u8::is_ascii_digit);
+        is_name.then(|| Entry {
+            address: 0,
+            name: String::from_utf8_lossy(name).into_owned(),
             // A name begins after the one before, or after what fills up.
-            && start.checked_sub(1).and_then(|at| self.bytes.get(at)) == Some(&0);
-        is_name.then(|| String::from_utf8_lossy(name).into_owned())
+            is_whole: start.checked_sub(1).and_then(|at| self.bytes.get(at)) == Some(&0),
+        })
     }
+}
+
+fn is_in_image(source: &Source, address: u64) -> bool {
+    let lowest = source.ranges.first().map_or(u64::MAX, |range| range.start);
+    (lowest..lowest.saturating_add(LONGEST_IMAGE)).contains(&address)
 }
 
 /// A name without the checksum of its type.

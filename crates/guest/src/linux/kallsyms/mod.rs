@@ -55,7 +55,8 @@ pub(super) fn find(kernel: &Kernel) -> Option<Found<Symbols>> {
     let source = Source::of(kernel);
     let info = kernel.linux().vmcoreinfo.as_ref();
     let named = info.and_then(|info| of_vmcoreinfo(&source, &info.value));
-    named.or_else(|| search(&source)).or_else(|| exported::find(&source))
+    let found = named.or_else(|| search(&source));
+    found.or_else(|| exported::find(&source, kernel.bounds().map(|bounds| bounds.value)))
 }
 
 /// The table whose parts VMCOREINFO names.

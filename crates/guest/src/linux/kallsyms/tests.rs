@@ -9,6 +9,7 @@ use vmss2core_mem::{Gpa, Gva, PhysicalMemory};
 
 use super::{Source, search};
 use crate::fuzzing;
+use crate::linux::discovery::Bounds;
 use crate::linux::{Symbols, assert_seed};
 
 /// Where the image of the tests begins; paging is off, so physically too.
@@ -441,6 +442,11 @@ fn names_that_claim_to_be_long_are_refused() {
     assert!(found(image(&tables), &layout).is_none());
 }
 
+/// A variable of each processor, and where such are.
+const PER_CPU: (u64, u64) = (150, 0x1_f440);
+/// A name that is the end of another, as far as that goes.
+const END: (u64, u64) = (160, 4);
+
 /// Entries of `__ksymtab` in each form that they have had, and names.
 fn exported_by(form: &str, word: u64, with_version: bool) -> Vec<u8> {
     let name = |number: u64| {
@@ -455,14 +461,16 @@ fn exported_by(form: &str, word: u64, with_version: bool) -> Vec<u8> {
     let mut writer = Writer { bytes: vec![0; 64], align: 8 };
     let mut name_at = TABLES + 64 + 300 * len + 16;
     for number in 0..300 {
-        let address = IMAGE + number * 64;
+        let is_per_cpu = number == PER_CPU.0 && word == 8;
+        let address = if is_per_cpu { PER_CPU.1 } else { IMAGE + number * 64 };
+        let own_name_at = if number == END.0 { name_at + END.1 } else { name_at };
         if form == "pointers" {
             writer.number(address, word as usize);
-            writer.number(name_at, word as usize);
+            writer.number(own_name_at, word as usize);
         } else {
             let place = writer.at();
             writer.number(address.wrapping_sub(place), 4);
-            writer.number(name_at.wrapping_sub(place + 4), 4);
+            writer.number(own_name_at.wrapping_sub(place + 4), 4);
         }
         if form == "three distances" {
             // The NUL before the first name is an empty name of a namespace.
@@ -491,8 +499,17 @@ fn a_kernel_without_kallsyms_names_what_modules_may_use() {
         let memory = memory(image(&exported_by(form, word, with_version)));
         let source = source(&memory, &Layout { word, ..OLD });
         assert!(search(&source).is_none(), "{form}");
-        let found = super::exported::find(&source).expect(form).value;
+        let at = |number: u64| Gva(IMAGE + number * 64);
+        let bounds = Bounds { start: at(0), code_end: at(100), data_end: at(200), end: at(400) };
+        let found = super::exported::find(&source, Some(bounds)).expect(form).value;
         assert_eq!(found.len(), 300, "{form}");
+        assert_eq!(found.address("tion_160"), Some(at(160)), "{form}");
+        let kind = |number| found.at(at(number)).map(|(symbol, _)| symbol.kind);
+        let last = if form == "pointers" { '?' } else { 'B' };
+        assert_eq!([kind(7), kind(120), kind(250)], [Some('T'), Some('D'), Some(last)], "{form}");
+        let per_cpu = found.at(Gva(PER_CPU.1)).map(|(symbol, _)| (symbol.name, symbol.kind));
+        let expected = (word == 8).then_some(("function_150", 'A'));
+        assert_eq!(per_cpu, expected, "{form}");
         assert_eq!(found.address("function_7"), Some(Gva(IMAGE + 7 * 64)), "{form}");
         // What lies after an exported function may be another, which has no name here.
         assert!(found.at(Gva(IMAGE + 7 * 64)).is_some_and(|(one, _)| one.name == "function_7"));
@@ -512,7 +529,7 @@ fn names_with_others_beside_them_are_no_exported_symbols() {
         writer.bytes.extend(format!("nam_{number:03}\0").bytes());
     }
     let memory = memory(image(&writer.bytes));
-    assert!(super::exported::find(&source(&memory, &OLD)).is_none());
+    assert!(super::exported::find(&source(&memory, &OLD), None).is_none());
 }
 
 #[test]
