@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
-use vmss2core_guest::linux::{Counts, Process, Vma};
+use vmss2core_guest::linux::{Counts, Process, Vma, VmaFlags};
 use vmss2core_mem::Problem;
 
 use crate::core::MemoryCounts;
@@ -77,8 +77,11 @@ impl MapsReport {
     /// The report about a process.
     pub fn new(process: &Process, problems: &[Problem]) -> Self {
         let mut totals = Counts::default();
-        let mappings = process.vmas().iter().map(|vma| {
-            let counts = process.counts(vma);
+        let gate = process.gate();
+        let mappings = process.vmas().iter().chain(&gate).map(|vma| {
+            // What the process cannot read has no bytes to be anywhere.
+            let is_read = vma.flags.contains(VmaFlags::READ) || gate.as_ref() != Some(vma);
+            let counts = if is_read { process.counts(vma) } else { Counts::default() };
             totals.add(counts);
             mapping_info(vma, counts)
         });

@@ -51,6 +51,7 @@ struct Knowledge {
     learned: OnceLock<Option<Arc<Learned>>>,
     ticks: OnceLock<Option<u64>>,
     code: arch::unwind::CodeFacts,
+    gate: OnceLock<Option<arch::gate::Gate>>,
 }
 
 /// Facts that hold for one checkpoint only.
@@ -82,6 +83,7 @@ impl Kernel {
             learned: OnceLock::new(),
             ticks: OnceLock::new(),
             code: arch::unwind::CodeFacts::default(),
+            gate: OnceLock::new(),
         });
         Self::with(knowledge, checkpoint.clone(), facts.vcpus.clone())
     }
@@ -254,6 +256,11 @@ impl Kernel {
     /// Facts about the kernel's code.
     pub(super) fn code_facts(&self) -> &arch::unwind::CodeFacts {
         &self.knowledge.code
+    }
+
+    /// Where all programs can call the kernel, if they can.
+    pub(super) fn gate(&self) -> Option<arch::gate::Gate> {
+        *self.knowledge.gate.get_or_init(|| arch::gate::find(self))
     }
 
     /// The swap areas.

@@ -43,7 +43,7 @@ const FLAGS: [(u64, &str); 26] = [
 /// All mappings, a line for each.
 pub(super) fn maps(process: &Process) -> String {
     let column = name_column(process);
-    process.vmas().iter().map(|vma| line(vma, column)).collect()
+    process.vmas().iter().chain(&process.gate()).map(|vma| line(vma, column)).collect()
 }
 
 /// All mappings with what is known of their pages.
@@ -51,7 +51,7 @@ pub(super) fn smaps(process: &Process) -> String {
     let column = name_column(process);
     let mut files = Files { process, known: HashMap::new() };
     let mut text = String::new();
-    for vma in process.vmas() {
+    for vma in process.vmas().iter().chain(&process.gate()) {
         let pages = files.pages(vma);
         text.push_str(&line(vma, column));
         for (name, bytes) in [

@@ -7,6 +7,7 @@ pub(in crate::linux) use x86::cpus;
 pub(in crate::linux) use x86::current::{descriptor_table, entry_stacks, percpu_bases};
 pub(in crate::linux) use x86::directory::Directory;
 pub(in crate::linux) use x86::frames::{FRAMES_32, FRAMES_64};
+pub(in crate::linux) use x86::gate;
 pub(in crate::linux) use x86::image;
 pub(in crate::linux) use x86::learn_tls::learn_tls;
 pub(in crate::linux) use x86::memory_map::{

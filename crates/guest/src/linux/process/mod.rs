@@ -177,6 +177,22 @@ impl Process {
         &self.vmas
     }
 
+    /// The mapping that `/proc/PID/maps` shows after its own, if it shows one: the page of the
+    /// kernel's that old programs call it through (`[vsyscall]`).
+    pub fn gate(&self) -> Option<Vma> {
+        let gate = self.kernel.gate().filter(|_| !self.is_32_bit())?;
+        Some(Vma {
+            start: gate.start,
+            end: gate.end,
+            flags: gate.flags,
+            offset_bytes: 0,
+            file: None,
+            backing: Backing::Kernel,
+            image: None,
+            name: "[vsyscall]".to_owned(),
+        })
+    }
+
     /// The mapping at an address.
     pub fn vma_at(&self, gva: Gva) -> Option<&Vma> {
         let behind = self.vmas.partition_point(|vma| vma.start <= gva);

@@ -5,6 +5,7 @@ pub(in crate::linux) mod crash_notes;
 pub(in crate::linux) mod current;
 pub(in crate::linux) mod directory;
 pub(in crate::linux) mod frames;
+pub(in crate::linux) mod gate;
 pub(in crate::linux) mod image;
 pub(in crate::linux) mod learn_tls;
 pub(in crate::linux) mod memory_map;
