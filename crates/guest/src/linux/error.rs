@@ -94,6 +94,15 @@ pub enum LinuxError {
         /// Its index.
         vcpu: u32,
     },
+    /// A vCPU is where no kernel can be.
+    #[error(
+        "vCPU {vcpu} executes no code of the kernel: its paging is off, as it is in firmware and \
+         before a system starts a processor"
+    )]
+    NotStarted {
+        /// Its index.
+        vcpu: u32,
+    },
     /// The checkpoint has no registers of a vCPU.
     #[error("the checkpoint has no registers of vCPU {vcpu}")]
     NoRegisters {

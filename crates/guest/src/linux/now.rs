@@ -197,6 +197,10 @@ fn add_processors(
                 let stack = stack(kernel, Some(index), task, backtrace);
                 found.stacks.extend(Some(stack).filter(&wanted));
             }
+            // Nothing is missing.
+            Err(error @ LinuxError::NotStarted { .. }) => {
+                found.problems.push(Problem::note(error.to_string()));
+            }
             Err(error) => {
                 let message = format!("stack of vCPU {index}: {error}");
                 found.problems.push(Problem::incomplete(message));

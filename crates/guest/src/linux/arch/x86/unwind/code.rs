@@ -30,7 +30,7 @@ impl<'k> Code<'k> {
         };
         let is_unprotected = kernel.is_data_executable();
         let text = is_unprotected.then(|| text(kernel)).flatten();
-        let init = range(kernel, "_sinittext", "_einittext");
+        let init = range(kernel, "_sinittext", "_einittext").or_else(|| described_init(kernel));
         Self { kernel, text, init, lowest, is_unprotected }
     }
 
@@ -89,6 +89,13 @@ pub(super) fn text(kernel: &Kernel) -> Option<Range<u64>> {
     let end = symbol.or_else(|| Some(bounds()?.code_end.0));
     let end = end.or_else(|| image.map(|image| start.saturating_add(image.len)))?;
     (start < end).then_some(start..end)
+}
+
+/// The code of the kernel's start as its unwind tables have it: they describe no other after
+/// the rest of its code.
+fn described_init(kernel: &Kernel) -> Option<Range<u64>> {
+    let tables = kernel.unnamed_tables()?;
+    tables.code_after(kernel, kernel.bounds()?.value.code_end.0)
 }
 
 fn range(kernel: &Kernel, start: &str, end: &str) -> Option<Range<u64>> {

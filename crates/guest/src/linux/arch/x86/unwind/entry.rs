@@ -16,6 +16,8 @@ use super::{Registers, Step};
 const MOST_PADDING: u64 = 16;
 /// Bytes of the registers that functions preserve, at the start of `struct pt_regs`.
 const PRESERVED_LEN: u64 = 6 * 8;
+/// Code of the function that a thread of the kernel begins with, up to its call.
+const LONGEST_START: u64 = 64;
 /// Words that entry code puts below the registers before it calls a function.
 const MOST_BELOW: u64 = 2 * 8;
 
@@ -68,6 +70,22 @@ pub(super) fn stored(stack: &Stack<'_>, sp: u64, start: u64) -> Option<Stored> {
         return None;
     }
     Some(if into <= MOST_BELOW { Stored::All } else { Stored::Part })
+}
+
+/// Whether a function is where its thread of the kernel began: the registers that it began with
+/// lie at the top of the stack, and their code was left for what the function calls. Until 3.6
+/// `kernel_thread_helper`, or `child_rip`, made itself a return address of 0 there.
+pub(super) fn is_start(stack: &Stack<'_>, ip: u64, sp: u64) -> bool {
+    let (layout, word_len) = (registers_layout(stack.kernel), stack.kernel.word_len());
+    let is_start = |start: u64| {
+        let at = |index: usize| start.checked_add((index as u64).checked_mul(word_len)?);
+        let word = |index: usize| stack.word(at(index)?);
+        let began = word(layout.ip).and_then(|began| ip.checked_sub(began));
+        at(layout.count).is_some_and(|end| is_top(stack, sp, end))
+            && word(layout.cs).is_some_and(|cs| matches!(cs & 0xffff, 0x10 | 0x60))
+            && began.is_some_and(|into| (1..=LONGEST_START).contains(&into))
+    };
+    (0..=MOST_BELOW).step_by(8).any(|below| sp.checked_add(below).is_some_and(is_start))
 }
 
 /// What follows on a stack that nothing more is called from: registers of user mode, or none.

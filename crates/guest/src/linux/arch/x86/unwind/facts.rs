@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use super::flow::switch::{self, Switch};
 use super::frameless::begins_frame_at;
-use super::{code, flow};
+use super::{code, flow, orc};
 use crate::linux::Kernel;
 
 /// What was found out.
@@ -16,6 +16,7 @@ pub(in crate::linux) struct CodeFacts {
     keeps_frame_pointers: OnceLock<bool>,
     is_data_executable: OnceLock<bool>,
     left_stack_pointer: OnceLock<Option<u64>>,
+    unnamed_tables: OnceLock<Option<orc::Table>>,
 }
 
 /// The function that switches tasks since 4.9.
@@ -47,6 +48,14 @@ impl Kernel {
         *self.code_facts().left_stack_pointer.get_or_init(|| {
             let entry = self.symbol(SYSTEM_CALL).ok()?.value;
             flow::switch::left_stack_pointer(self, entry)
+        })
+    }
+
+    /// The kernel's unwind tables where its symbols do not name them.
+    pub(super) fn unnamed_tables(&self) -> Option<orc::Table> {
+        *self.code_facts().unnamed_tables.get_or_init(|| {
+            let is_searched = self.linux().is_64_bit && orc::may_have_unnamed(self);
+            is_searched.then(|| orc::search::find(self)).flatten()
         })
     }
 

@@ -6,8 +6,9 @@
 //! the stack that a call may have left are listed as guesses: some are return
 //! addresses of calls that have long ended.
 
+use vmss2core_machine::paging::PagingMode;
 use vmss2core_machine::x86::Gpr;
-use vmss2core_machine::{Privilege, x86};
+use vmss2core_machine::{Privilege, VcpuView, x86};
 use vmss2core_mem::{Found, Gva};
 
 use crate::linux::{Kernel, LinuxError, Task};
@@ -136,6 +137,9 @@ impl Kernel {
                 LinuxError::NoRegisters { vcpu: index }
             }
         })?;
+        if self.is_outside_of_system(index) {
+            return Err(LinuxError::NotStarted { vcpu: index });
+        }
         if self.privilege_of(index) == Some(Privilege::User) {
             let sp = Gva(registers.sp().unwrap_or_default());
             let end = StackEnd::User { ip: Gva(registers.ip), sp };
@@ -145,6 +149,12 @@ impl Kernel {
         let has_left = self.linux().has_left(index);
         let how = if has_left { AT_CRASH } else { "registers of the vCPU" };
         Ok(walk(&stack, &registers, FrameKind::Registers, how))
+    }
+
+    /// Whether a vCPU translates no addresses, though the kernel's own are virtual.
+    fn is_outside_of_system(&self, index: u32) -> bool {
+        let mode = self.vcpu(index).and_then(VcpuView::mode);
+        mode == Some(PagingMode::IDENTITY) && self.space().mode() != PagingMode::IDENTITY
     }
 
     /// The stack of the task that a vCPU runs; it can be on another one for a while.

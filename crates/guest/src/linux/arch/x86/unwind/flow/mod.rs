@@ -47,6 +47,9 @@ pub(super) fn step(stack: &Stack<'_>, registers: &Registers, frame: &Frame) -> S
     if let Some(interrupted) = entry::interrupted(stack, registers) {
         return Step::Interrupted(interrupted);
     }
+    if frame.kind == FrameKind::Return && entry::is_start(stack, registers.ip, sp) {
+        return Step::Bottom;
+    }
     if let Some(step) = entry::last(stack, sp) {
         return step;
     }

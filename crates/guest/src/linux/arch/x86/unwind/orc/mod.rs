@@ -8,6 +8,7 @@
 //! numbered anew in 6.4 and whose registers were by 7.2 (measured: its tables
 //! and those of 6.12 are about the same code). Which numbering a table has shows
 //! in its most common entry: a call whose frame is found from the stack pointer.
+//! Tables that no symbol names are found by their form ([`search`]).
 
 use vmss2core_machine::x86::Gpr;
 use vmss2core_mem::Gva;
@@ -20,9 +21,11 @@ use crate::linux::Kernel;
 
 mod ftrace;
 mod prologue;
+pub(super) mod search;
 mod table;
 
-use table::{Base, Entry, Kind, Numbering, Table};
+pub(super) use table::Table;
+use table::{Base, Entry, Kind, Numbering};
 
 /// The kernel's tables.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +39,8 @@ const UNDESCRIBED: &str = "code whose stack is not described";
 const OF_MODULE: &str = "code of a module whose unwind tables were not found";
 const ELSEWHERE: &str = "code outside of the kernel and of the modules that were found";
 const SENSELESS: &str = "the kernel's unwind tables make no sense";
+const NOT_FOUND: &str =
+    "no symbol says where unwind tables are, and none were found in the kernel's image";
 
 impl Tables {
     /// The tables; why there are none.
@@ -43,7 +48,8 @@ impl Tables {
         if !kernel.linux().is_64_bit {
             return Err("32-bit kernels have no unwind tables");
         }
-        let table = Table::of_kernel(kernel).ok_or_else(|| why_none(kernel))?;
+        let named = Table::of_kernel(kernel).or_else(|| kernel.unnamed_tables());
+        let table = named.ok_or_else(|| why_none(kernel))?;
         let numbering = table.numbering(kernel).ok_or(SENSELESS)?;
         Ok(Self { kernel: table, numbering })
     }
@@ -98,17 +104,20 @@ impl Tables {
 
 /// Why the kernel's tables were not found.
 fn why_none(kernel: &Kernel) -> &'static str {
-    let has = |name| kernel.symbol(name).is_ok();
-    if kernel.symbols().is_none() {
-        "unwind tables are found by symbols, and none were found"
-    } else if has("__start_orc_unwind") {
+    if kernel.symbol("__start_orc_unwind").is_ok() {
         SENSELESS
-    } else if has("unwind_module_init") {
-        // A function of the unwinder that reads them; only variables have no symbols.
-        "the kernel's unwind tables were not found, as its symbols are only functions"
+    } else if may_have_unnamed(kernel) {
+        NOT_FOUND
     } else {
         "the kernel has no unwind tables"
     }
+}
+
+/// Whether there may be tables that no symbol names.
+pub(super) fn may_have_unnamed(kernel: &Kernel) -> bool {
+    let is_partial = kernel.symbols().is_none_or(|symbols| symbols.value.lacks_others());
+    // A function of the unwinder that reads them, if only functions have symbols.
+    is_partial || kernel.symbol("unwind_module_init").is_ok()
 }
 
 fn up(stack: &Stack<'_>, registers: &Registers, entry: Entry) -> Option<Step> {

@@ -1,5 +1,7 @@
 //! A pair of arrays: which code they are about, and how entries are written.
 
+use std::ops::Range;
+
 use vmss2core_machine::x86::Gpr;
 use vmss2core_mem::Gva;
 use zerocopy::little_endian::{I16, U16};
@@ -20,10 +22,12 @@ struct RawEntry {
 
 const _: () = assert!(size_of::<RawEntry>() == 6);
 
-const IP_LEN: u64 = 4;
-const ENTRY_LEN: u64 = size_of::<RawEntry>() as u64;
+pub(super) const IP_LEN: u64 = 4;
+pub(super) const ENTRY_LEN: u64 = size_of::<RawEntry>() as u64;
 /// No kernel has more; one of 30 MiB of code has 600,000.
-const MOST_ENTRIES: u64 = 16 << 20;
+pub(super) const MOST_ENTRIES: u64 = 16 << 20;
+/// Entries that are looked at to tell what a table is.
+const SAMPLE: u64 = 256;
 
 /// Base that an entry's offsets are counted from (`ORC_REG_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,10 +132,10 @@ impl Numbering {
 
 /// One pair of arrays.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Table {
-    ips: Gva,
-    entries: Gva,
-    count: u64,
+pub(in crate::linux::arch::x86::unwind) struct Table {
+    pub(super) ips: Gva,
+    pub(super) entries: Gva,
+    pub(super) count: u64,
 }
 
 impl Table {
@@ -148,7 +152,8 @@ impl Table {
         (1..=MOST_ENTRIES).contains(&count).then_some(Self { ips, entries, count })
     }
 
-    fn ip(&self, kernel: &Kernel, index: u64) -> Option<u64> {
+    /// Where the code begins that an entry is about.
+    pub(super) fn ip(&self, kernel: &Kernel, index: u64) -> Option<u64> {
         let at = self.ips.checked_add(index.checked_mul(IP_LEN)?)?;
         let distance = kernel.read_uint(at, IP_LEN, "ORC address").ok()?;
         let distance = i64::from(u32::try_from(distance).ok()?.cast_signed());
@@ -165,22 +170,64 @@ impl Table {
     /// The entry for an address: the last that starts at or before it. The last of
     /// all only ends the table, so the address has to be in the table's code.
     pub(super) fn find(&self, kernel: &Kernel, numbering: Numbering, ip: u64) -> Option<Entry> {
+        let after = self.first_after(kernel, ip)?;
+        self.entry(kernel, after.checked_sub(1)?).map(|raw| numbering.entry(raw))
+    }
+
+    /// The first entry about code after an address.
+    fn first_after(&self, kernel: &Kernel, ip: u64) -> Option<u64> {
         let (mut low, mut high) = (0_u64, self.count);
         while low < high {
             let middle = low.midpoint(high);
             let is_before = self.ip(kernel, middle)? <= ip;
             if is_before { low = middle.checked_add(1)? } else { high = middle }
         }
-        self.entry(kernel, low.checked_sub(1)?).map(|raw| numbering.entry(raw))
+        Some(low)
+    }
+
+    /// The code after an address that the table is about.
+    pub(in crate::linux::arch::x86::unwind) fn code_after(
+        &self,
+        kernel: &Kernel,
+        ip: u64,
+    ) -> Option<Range<u64>> {
+        let first = self.ip(kernel, self.first_after(kernel, ip)?)?;
+        Some(first..self.ip(kernel, self.count.checked_sub(1)?)?)
     }
 
     /// The numbering in which the most common entries of a sample make sense.
     pub(super) fn numbering(&self, kernel: &Kernel) -> Option<Numbering> {
+        let [[old_sp_old, old_sp_new], [new_sp_old, new_sp_new]] = self.votes(kernel)?;
+        let more = |these: [u32; 2], those: [u32; 2]| {
+            let sum = |[a, b]: [u32; 2]| a.saturating_add(b);
+            sum(these) > sum(those)
+        };
+        let new_types = more([old_sp_new, new_sp_new], [old_sp_old, new_sp_old]);
+        let new_bases = more([new_sp_old, new_sp_new], [old_sp_old, old_sp_new]);
+        let any = [old_sp_old, old_sp_new, new_sp_old, new_sp_new].iter().any(|vote| *vote > 0);
+        any.then_some(Numbering {
+            new_types,
+            bases: if new_bases { &BASES_NEW } else { &BASES_OLD },
+        })
+    }
+
+    /// Whether most entries of a sample are about frames that are found from the stack pointer,
+    /// as most of a kernel's are.
+    pub(super) fn makes_sense(&self, kernel: &Kernel) -> bool {
+        let votes = self.votes(kernel).unwrap_or_default();
+        let sum = votes.as_flattened().iter().fold(0, |sum: u32, vote| sum.saturating_add(*vote));
+        u64::from(sum).saturating_mul(2) > self.count.min(SAMPLE)
+    }
+
+    /// How many entries of a sample have a frame that is found from the stack pointer, by the
+    /// numbers of registers and of types, old and new, that say so.
+    fn votes(&self, kernel: &Kernel) -> Option<[[u32; 2]; 2]> {
         const OLD_SP: u16 = 5;
         const NEW_SP: u16 = 3;
         const NEW_CALL: u16 = 2;
-        let stride = (self.count >> 8).max(1);
-        let sample = (0..self.count).step_by(usize::try_from(stride).ok()?).take(256);
+        let stride = self.count.checked_div(SAMPLE)?.max(1);
+        let sample = (0..self.count).step_by(usize::try_from(stride).ok()?);
+        let sample = sample.take(usize::try_from(SAMPLE).ok()?);
         let bits = sample.filter_map(|index| Some(self.entry(kernel, index)?.bits.get()));
         let mut votes = [[0_u32; 2]; 2];
         for bits in bits {
@@ -194,17 +241,6 @@ impl Table {
                 *vote = u32::saturating_add(*vote, 1);
             }
         }
-        let [[old_sp_old, old_sp_new], [new_sp_old, new_sp_new]] = votes;
-        let more = |these: [u32; 2], those: [u32; 2]| {
-            let sum = |[a, b]: [u32; 2]| a.saturating_add(b);
-            sum(these) > sum(those)
-        };
-        let new_types = more([old_sp_new, new_sp_new], [old_sp_old, new_sp_old]);
-        let new_bases = more([new_sp_old, new_sp_new], [old_sp_old, old_sp_new]);
-        let any = votes.as_flattened().iter().any(|vote| *vote > 0);
-        any.then_some(Numbering {
-            new_types,
-            bases: if new_bases { &BASES_NEW } else { &BASES_OLD },
-        })
+        Some(votes)
     }
 }

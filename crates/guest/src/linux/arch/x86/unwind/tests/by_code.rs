@@ -126,6 +126,20 @@ fn a_switched_task_is_unwound_by_the_code_of_its_functions() {
     assert_eq!(first, (Some(GOES_ON), Some(sp + 16), Some(0xb9), None));
 }
 
+/// As `kernel_thread_helper` leaves them, which pushed a return address of 0.
+#[test]
+fn a_thread_ends_where_the_registers_say_that_it_began() {
+    let registers = TOP - 168;
+    let mut machine = switched(registers - 16 - 9 * 8, &kept(HELPER + 2));
+    let mut words = saved(HELPER, KERNEL, registers);
+    // What it was told to do, and what calls return to.
+    (words[13], words[3]) = (SLEEPER, SLEEPS);
+    machine.words(registers, &words);
+    let found = machine.ask(|kernel| kernel.backtrace(&task()).unwrap());
+    assert_eq!(ips(&found), [GOES_ON, SLEEPS, HELPER + 2]);
+    assert_eq!(found.end, StackEnd::Bottom);
+}
+
 /// Where 2.6.32 returns to in entry code: below what it has stored.
 fn in_system_call() -> Machine {
     let registers = TOP - 168;

@@ -7,10 +7,11 @@ mod frame_pointers;
 mod kept;
 mod left_out;
 mod seeds;
+mod unnamed;
 
 use std::sync::Arc;
 
-use vmss2core_machine::paging::Root;
+use vmss2core_machine::paging::{Paging, PagingMode, Root};
 use vmss2core_machine::x86::modes;
 use vmss2core_machine::{Checkpoint, Privilege, Registers, Vcpu, VcpuView, x86};
 use vmss2core_mem::{Found, Gpa, PhysicalMemory};
@@ -90,6 +91,8 @@ struct Machine {
     vcpu: x86::Registers,
     members: Members,
     modules: Vec<Module>,
+    image_len: u64,
+    paging: Option<Paging>,
 }
 
 /// Where members are, and what an enumerator is.
@@ -121,6 +124,8 @@ impl Machine {
             vcpu: x86::Registers::default(),
             members: Members::default(),
             modules: Vec::new(),
+            image_len: CODE_LEN,
+            paging: None,
         };
         machine.ram[0x1ff8..0x2000].copy_from_slice(&0x2003_u64.to_le_bytes());
         machine.ram[0x2ff0..0x2ff8].copy_from_slice(&0x3003_u64.to_le_bytes());
@@ -219,14 +224,15 @@ impl Machine {
         let vcpu = Vcpu { index: 0, halted: None, registers: Registers::X86(Box::new(self.vcpu)) };
         let checkpoint = Checkpoint { memory, vcpus: [vcpu].into(), ..Checkpoint::default() };
         let root = (modes::FOUR_LEVEL, Root(Gpa(0x1000)));
-        let text = KernelText { start: Gva(CODE), gpa: Gpa(2 << 20), len: CODE_LEN };
+        let text = KernelText { start: Gva(CODE), gpa: Gpa(2 << 20), len: self.image_len };
         let linux = LinuxFacts {
             is_64_bit: true,
             kernel_root: Some(Found::new(root, "test")),
             text: Some(Found::new(text, "test")),
             ..LinuxFacts::default()
         };
-        let vcpus = vec![VcpuView { privilege: Some(Privilege::Kernel), ..VcpuView::default() }];
+        let (privilege, paging) = (Some(Privilege::Kernel), self.paging);
+        let vcpus = vec![VcpuView { privilege, paging, ..VcpuView::default() }];
         let facts = Facts { vcpus: vcpus.into(), ..Facts::of(linux, "made") };
         let symbols = self.symbols.iter().map(|(name, address)| Symbol {
             address: Gva(*address),
@@ -290,6 +296,15 @@ fn calls_are_followed_in_both_numberings() {
         let sps: Vec<u64> = found.frames.iter().map(|frame| frame.sp.0 - FIRST).collect();
         assert_eq!(sps, [0, 0x18, 0x50, 0x58]);
     }
+}
+
+#[test]
+fn a_processor_whose_paging_is_off_is_not_in_the_kernel() {
+    let mut machine = called(Orc::New);
+    let mode = Found::new(PagingMode::IDENTITY, "test");
+    machine.paging = Some(Paging { mode, root: Root(Gpa(0)), no_execute: None });
+    let error = machine.ask(|kernel| kernel.backtrace_of_vcpu(0).unwrap_err());
+    assert!(matches!(error, LinuxError::NotStarted { vcpu: 0 }), "{error}");
 }
 
 /// `struct pt_regs` with nothing but what matters here.
