@@ -218,6 +218,16 @@ fn a_kernel_whose_code_is_not_write_protected_is_learned() -> Result<()> {
 }
 
 #[test]
+fn a_kernel_without_variables_types_and_vmcoreinfo_is_learned() -> Result<()> {
+    answers(&make::guest("linux-6.1-bare")?, 90)
+}
+
+#[test]
+fn a_kernel_without_any_symbols_is_learned() -> Result<()> {
+    answers(&make::guest("linux-6.1-no-kallsyms")?, 90)
+}
+
+#[test]
 fn a_kernel_whose_types_and_symbols_are_gone_is_learned() -> Result<()> {
     answers(&hidden::guest("linux-6.1")?, 100)
 }

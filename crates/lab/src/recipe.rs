@@ -41,7 +41,7 @@ pub(crate) struct Extra {
     pub(crate) disk_mib: u64,
 }
 
-const EXTRAS: [Extra; 4] = [
+const EXTRAS: [Extra; 5] = [
     Extra {
         guest: "linux-6.1-rare",
         modules: &["overlay"],
@@ -58,6 +58,7 @@ const EXTRAS: [Extra; 4] = [
     },
     Extra { guest: "linux-6.1-frame-pointers", ..WHERE },
     Extra { guest: "linux-6.1-bare", ..WHERE },
+    Extra { guest: "linux-6.1-no-kallsyms", ..WHERE },
 ];
 
 /// For kernels that are built here, which can say where each thread sleeps.
@@ -149,7 +150,7 @@ const fn built(name: &'static str) -> KernelRecipe {
     amd64(name, "linux-source-6\\.1", BOOKWORM)
 }
 
-const RECIPES: [Recipe; 19] = [
+const RECIPES: [Recipe; 20] = [
     DEFAULT,
     Recipe {
         name: "linux-6.1-4level",
@@ -216,6 +217,12 @@ const RECIPES: [Recipe; 19] = [
         name: "linux-6.1-bare",
         about: "a small kernel without symbols of variables, BTF and VMCOREINFO",
         kernel: built("linux-6.1-bare"),
+        ..DEFAULT
+    },
+    Recipe {
+        name: "linux-6.1-no-kallsyms",
+        about: "a smaller one without any kallsyms",
+        kernel: built("linux-6.1-no-kallsyms"),
         ..DEFAULT
     },
     Recipe {

@@ -1,5 +1,5 @@
 //! Kernels that are built here from Debian's source package, for what no package of
-//! Debian has: stacks with frame pointers, no type information, symbols of functions only.
+//! Debian has: stacks with frame pointers, no type information, few symbols or none.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,8 +22,11 @@ const COMMON: &str = include_str!("../programs/kernel.config");
 
 /// Kernels by the names of their recipes, and what each has beyond [`COMMON`] or in
 /// place of it: of what is set twice the last counts.
-const CONFIGURATIONS: [(&str, &str); 2] =
-    [("linux-6.1-frame-pointers", ""), ("linux-6.1-bare", include_str!("../programs/bare.config"))];
+const CONFIGURATIONS: [(&str, &str); 3] = [
+    ("linux-6.1-frame-pointers", ""),
+    ("linux-6.1-bare", include_str!("../programs/bare.config")),
+    ("linux-6.1-no-kallsyms", include_str!("../programs/no-kallsyms.config")),
+];
 
 /// The same kernel wherever and whenever it is built.
 const BUILT_BY: [(&str, &str); 3] = [

@@ -219,6 +219,19 @@ fn same_as_the_kernel_said(name: &str) -> Result<()> {
 /// frame pointers, each function and each offset, before it crashed. A task may sleep
 /// elsewhere since then: few do, and no thread of a program that only waits.
 fn same_as_the_kernel_said_by_frame_pointers(name: &str) -> Result<()> {
+    same_as_was_said_to_a_program(name, stacks::callers_without_frames)
+}
+
+/// The same of a kernel that has tables for that, which lead through everything.
+fn same_as_the_kernel_said_by_tables(name: &str) -> Result<()> {
+    same_as_was_said_to_a_program(name, |_| Ok(Vec::new()))
+}
+
+/// The kernel leaves out what belongs to the scheduler, and what `left_out` finds.
+fn same_as_was_said_to_a_program(
+    name: &str,
+    left_out: fn(&Value) -> Result<Vec<u64>>,
+) -> Result<()> {
     let guest = guests::guest(name)?;
     let truth = guest.truth()?;
     let text = truth.text("out where")?;
@@ -229,16 +242,23 @@ fn same_as_the_kernel_said_by_frame_pointers(name: &str) -> Result<()> {
     waiting.extend(sleepers.values());
     let scheduler = stacks::scheduler(&guest)?;
     let is_left_out = |ip| scheduler.iter().any(|section| section.contains(&ip));
+    let has_symbols = guests::has_symbols(&guest);
     let (mut compared, mut moved) = (0, Vec::new());
     for stack in bt(&guest, &["--all"])?.iter().filter(|stack| stack["vcpu"].is_null()) {
         let tid = stack["task"]["tid"].as_u64().context("no thread")?;
         let Some(said) = said.get(&tid).filter(|said| !said.stack.is_empty()) else { continue };
-        // Those that the kernel's frame pointers leave out.
-        let more = stacks::callers_without_frames(stack)?;
-        let ours = stacks::places(stack, |ip| is_left_out(ip) || more.contains(&ip))?;
+        let more = left_out(stack)?;
+        let is_left_out = |ip| is_left_out(ip) || more.contains(&ip);
+        let ours = if has_symbols {
+            stacks::places(stack, is_left_out)?
+        } else {
+            let told = addresses(stack)?.into_iter().filter(|ip| !is_left_out(*ip));
+            told.map(|ip| format!("{ip:#x}")).collect()
+        };
         if ours == said.stack {
             let at = ours.first().and_then(|place| place.split('+').next());
-            ensure!(at == Some(&said.channel), "{name}: waits in {}: {stack:#}", said.channel);
+            let is_there = !has_symbols || at == Some(&said.channel);
+            ensure!(is_there, "{name}: waits in {}: {stack:#}", said.channel);
             compared += 1;
         } else {
             ensure!(!waiting.contains(&tid), "{name}, {tid}: {:#?}\n{stack:#}", said.stack);
@@ -255,6 +275,16 @@ fn same_without_types(name: &str) -> Result<()> {
     let with = by_thread(&bt(&guest, &["--all"])?)?;
     let without = by_thread(&bt_of(&guest, &Wrap::without_types(), &["--all"])?)?;
     ensure!(with == without, "{name}: {with:x?}\nwithout types\n{without:x?}");
+    Ok(())
+}
+
+/// The same stacks where no symbol is known: by unwind tables that are found by their form, or
+/// by frame pointers.
+fn same_without_symbols(name: &str) -> Result<()> {
+    let with = by_thread(&bt(&guests::guest(name)?, &["--all"])?)?;
+    let hidden = guests::guest(&format!("{name}-hidden"))?;
+    let without = by_thread(&bt(&hidden, &["--all"])?)?;
+    ensure!(with == without, "{name}: {with:x?}\nwithout symbols\n{without:x?}");
     Ok(())
 }
 
@@ -313,17 +343,19 @@ fn complete(name: &str) -> Result<()> {
     let maps = guest.truth()?.maps("mt")?;
     let threads: Vec<u64> =
         guest.truth()?.program_threads()?.iter().map(|thread| thread.tid.into()).collect();
+    let has_symbols = guests::has_symbols(&guest);
     let mut of_programs = 0;
     for stack in &stacks {
         let task = &stack["task"];
         ensure!(stack["end"] != "lost", "{name}: {stack:#}");
         let frames = stack["frames"].as_array().context("no frames")?;
         for frame in frames {
-            ensure!(frame["kind"] != "guess" && frame["symbol"].is_string(), "{name}: {stack:#}");
+            let is_named = frame["symbol"].is_string() || !has_symbols;
+            ensure!(frame["kind"] != "guess" && is_named, "{name}: {stack:#}");
         }
         if stack["vcpu"].is_null() {
             let first = frames.first().context("a sleeping task without a stack")?;
-            ensure!(first["symbol"] == "__schedule", "{name}: {stack:#}");
+            ensure!(!has_symbols || first["symbol"] == "__schedule", "{name}: {stack:#}");
         }
         if task["tid"].as_u64().is_some_and(|tid| threads.contains(&tid)) {
             let ip = address(&stack["user_ip"]).with_context(|| format!("{name}: {stack:#}"))?;
@@ -365,6 +397,28 @@ guest_tests! {
 }
 
 tests_of_other_kernels!(complete);
+
+mod by_tables_without_types {
+    guest_tests! {
+        (same_as_the_kernel_said_by_tables)
+        functions_only: "linux-6.1-bare",
+        no_symbols: "linux-6.1-no-kallsyms",
+    }
+
+    use super::same_as_the_kernel_said_by_tables;
+}
+
+mod without_symbols {
+    guest_tests! {
+        (same_without_symbols)
+        linux_6_1: "linux-6.1",
+        linux_5_10: "linux-5.10",
+        newest: "linux-sid",
+        frame_pointers: "linux-6.1-frame-pointers",
+    }
+
+    use super::same_without_symbols;
+}
 
 mod of_an_installed_system {
     guest_tests! {

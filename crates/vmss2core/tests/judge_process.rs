@@ -258,7 +258,10 @@ macro_rules! of_every_guest {
             everything(name, $check)
         })*
         tests_of_all_guests!($($test),*);
-        tests_of_other_kernels!($($test),*);
+        guest_tests! {
+            ($($test),*)
+            writable_code: "linux-6.1-i386-writable",
+        }
 
         /// The same answers from a guest that has neither symbols nor type information.
         mod without_symbols {
@@ -279,6 +282,13 @@ of_every_guest! {
     runs_cover_all_and_nothing_is_missing: nothing_is_missing,
     untouched_pages_are_the_files: untouched_pages_of_a_file,
     files_come_out_as_they_went_in: files_are_rebuilt,
+}
+
+guest_tests! {
+    (mappings_are_the_guests_own, pages_are_the_guests_own, values_are_the_programs_own)
+    bare: "linux-6.1-bare",
+    no_kallsyms: "linux-6.1-no-kallsyms",
+    frame_pointers: "linux-6.1-frame-pointers",
 }
 
 /// A single file goes where it is wanted, and nothing that exists is replaced.

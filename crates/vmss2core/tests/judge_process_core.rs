@@ -365,15 +365,18 @@ tests_of_all_guests!(
     lldb_shows_the_same_threads
 );
 
-tests_of_other_kernels!(
-    stacks_name_the_functions,
-    variables_have_their_values,
-    the_running_thread_has_its_registers,
-    other_programs_have_their_stacks,
-    every_mapped_page_has_its_bytes,
-    segments_are_the_mappings,
-    readers_of_notes_find_nothing_wrong
-);
+guest_tests! {
+    (
+        stacks_name_the_functions,
+        variables_have_their_values,
+        the_running_thread_has_its_registers,
+        other_programs_have_their_stacks,
+        every_mapped_page_has_its_bytes,
+        segments_are_the_mappings,
+        readers_of_notes_find_nothing_wrong
+    )
+    writable_code: "linux-6.1-i386-writable",
+}
 
 mod of_64_bits {
     use super::{

@@ -370,11 +370,6 @@ mod of_other_kernels {
         real_time: "linux-6.12-rt",
     }
 
-    guest_tests! {
-        (the_guests_own_threads, users_and_command_lines, what_runs_on_each_cpu, info_counts_them)
-        without_types: "linux-6.1-bare",
-    }
-
     tests_of_other_kernels!(
         the_guests_own_threads,
         users_and_command_lines,

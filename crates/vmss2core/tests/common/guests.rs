@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use vmss2core_lab::truth::Symbol;
 use vmss2core_lab::{CpuRegisters, Guest, MemoryRange, hidden, make};
 
 use super::rand::Rand;
 use super::walker::{Leaf, Mode, Physical, Sample, Walker};
+use super::{judges, stacks};
 
 /// The guest of that name, made if need be; `NAME-hidden` is the one without its
 /// types and symbols.
@@ -170,7 +173,46 @@ pub fn has_panicked(guest: &Guest) -> Result<bool> {
 
 /// Whether its kernel has type information.
 pub fn has_types(guest: &Guest) -> bool {
-    guest.is_64_bit && guest.name != "linux-6.1-bare"
+    guest.is_64_bit && !["linux-6.1-bare", "linux-6.1-no-kallsyms"].contains(&guest.name.as_str())
+}
+
+/// Whether its kernel has names of all functions.
+pub fn has_symbols(guest: &Guest) -> bool {
+    guest.name != "linux-6.1-no-kallsyms"
+}
+
+/// Symbols of a kernel that tells none: those that `nm` finds in its file, where the
+/// guest has them.
+pub fn symbols_of_file(guest: &Guest) -> Result<Vec<Symbol>> {
+    const LOWEST: u64 = 0xffff_ffff_8000_0000;
+    let kernel = guest.vmlinux.as_ref().context("a guest without vmlinux")?;
+    let said = judges::output(Command::new("nm").arg(kernel))?;
+    let symbol = |line: &str| {
+        let mut words = line.split(' ');
+        let address = u64::from_str_radix(words.next()?, 16).ok()?;
+        let (kind, name) = (words.next()?.chars().next()?, words.next()?.to_owned());
+        Some(Symbol { address, kind, name, module: None })
+    };
+    let mut symbols: Vec<Symbol> = said.lines().filter_map(symbol).collect();
+    let moved = how_far_it_moved(guest, &symbols)?;
+    // Those of processors' own variables are no addresses.
+    for symbol in symbols.iter_mut().filter(|symbol| symbol.address >= LOWEST) {
+        symbol.address += moved;
+    }
+    Ok(symbols)
+}
+
+/// What the kernel says of the stack of its second thread ends where that began.
+fn how_far_it_moved(guest: &Guest, symbols: &[Symbol]) -> Result<u64> {
+    const STEP: u64 = 2 << 20;
+    let begins = symbols.iter().find(|symbol| symbol.name == "ret_from_fork");
+    let begins = begins.context("no ret_from_fork")?.address;
+    let said = stacks::said_to_program(guest.truth()?.text("out where")?)?;
+    let last = said.get(&2).and_then(|thread| thread.stack.last()).context("no stack")?;
+    let last = u64::from_str_radix(last.trim_start_matches("0x"), 16)?;
+    let moved = last.checked_sub(begins).context("below where it was linked")? / STEP * STEP;
+    ensure!(last - begins - moved < 0x100, "{last:x} is not in ret_from_fork");
+    Ok(moved)
 }
 
 /// Every task that the guest listed, as (number of the thread, name). `/proc`

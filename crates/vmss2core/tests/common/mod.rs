@@ -74,6 +74,8 @@ macro_rules! tests_of_other_kernels {
     ($($check:ident),*) => {
         guest_tests! {
             ($($check),*)
+            bare: "linux-6.1-bare",
+            no_kallsyms: "linux-6.1-no-kallsyms",
             writable_code: "linux-6.1-i386-writable",
         }
     };

@@ -11,7 +11,7 @@ use vmss2core_lab::Guest;
 use vmss2core_lab::judges::crash as crash_judge;
 
 use super::cores::{self, Wrap};
-use super::judges;
+use super::{guests, judges};
 
 /// Addresses of the functions on a stack, innermost first.
 pub type Stack = Vec<u64>;
@@ -111,9 +111,15 @@ pub fn sleepers(text: &str) -> Result<BTreeMap<String, u64>> {
 /// The code that the kernel leaves out of the stacks that it tells, and of wait
 /// channels.
 pub fn scheduler(guest: &Guest) -> Result<[Range<u64>; 2]> {
-    let truth = guest.truth()?;
+    let has_symbols = guests::has_symbols(guest);
+    let symbols =
+        if has_symbols { guest.truth()?.symbols()? } else { guests::symbols_of_file(guest)? };
     let section = |name: &str| {
-        let edge = |edge| truth.symbol(&format!("__{name}_text_{edge}"));
+        let edge = |edge| {
+            let name = format!("__{name}_text_{edge}");
+            let found = symbols.iter().find(|symbol| symbol.name == name);
+            anyhow::Ok(found.with_context(|| format!("no {name}"))?.address)
+        };
         anyhow::Ok(edge("start")?..edge("end")?)
     };
     Ok([section("sched")?, section("lock")?])
