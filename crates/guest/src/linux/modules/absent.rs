@@ -16,10 +16,10 @@ const MOST_PAGES: u64 = 1 << 14;
 /// What proves that there are none.
 pub(super) fn proof(kernel: &Kernel) -> Option<&'static str> {
     if has_empty_area(kernel) {
-        return Some("nothing is mapped where modules would be");
+        return Some("the area of modules, where nothing is mapped");
     }
     has_no_module_outside(kernel)
-        .then_some("nothing that is mapped apart from the direct map is a module")
+        .then_some("what is mapped apart from the direct map, where no module is")
 }
 
 /// Whether nothing is mapped where modules would be.
@@ -136,7 +136,7 @@ mod tests {
         guest().with(|kernel| {
             let found = kernel.modules();
             assert!(found.modules.is_empty() && found.problems.is_empty(), "{found:?}");
-            assert!(found.how.contains("is a module"), "{}", found.how);
+            assert!(found.how.contains("no module is"), "{}", found.how);
         });
     }
 

@@ -70,6 +70,21 @@ fn own(kernel: &Kernel, layout: Layout, image: &Range<u64>) -> Option<u64> {
     own
 }
 
+/// The address of a variable or function that a kernel of 2.4 lets modules use: cheaper than
+/// its symbol, for which all forms of symbol tables are looked for.
+pub(in crate::linux) fn exported_by_kernel(kernel: &Kernel, name: &str) -> Option<Gva> {
+    let layout = Layout { word: kernel.word_len() };
+    let own = layout.read(kernel, own(kernel, layout, &image_range(kernel)?)?)?;
+    let count = own.uint(layout.before(6), 4)?.min(MOST_SYMBOLS);
+    let table = own.uint(layout.after(6), layout.word)?;
+    let mut entries = (0..count).map(|index| table.plus(index.times(layout.word.times(2))));
+    let is_it = |entry: &u64| {
+        let found = layout.symbol_name(kernel, *entry);
+        found.is_some_and(|found| without_version(&found) == name)
+    };
+    kernel.read_pointer(Gva(entries.find(is_it)?), "module_symbol").ok()
+}
+
 /// Whether a page begins with a module as 2.4 has them.
 pub(super) fn is_module(kernel: &Kernel, page: u64) -> bool {
     Layout { word: kernel.word_len() }.module(kernel, page).is_some()
@@ -388,9 +403,18 @@ mod tests {
 
     #[test]
     fn a_chain_of_the_kernel_alone_proves_that_there_are_no_modules() {
-        kernel_alone().with(|kernel| {
+        let mut memory = kernel_alone();
+        // One that is not in the chain: it was removed just now.
+        memory.map(MODULES[0], 0x20_0000, 1);
+        for (word, value) in (0..).zip([0x60, DIRECT + OWN, MODULES[0] + 0x80, 0x800]) {
+            memory.set(0x20_0000 + 4 * word, value);
+        }
+        memory.put(0x20_0080, b"loop");
+        memory.with(|kernel| {
             let found = kernel.modules();
             assert!(found.modules.is_empty() && found.problems.is_empty(), "{found:?}");
+            let exported = exported_by_kernel(kernel, "symbol_7");
+            assert_eq!(exported, Some(Gva(DIRECT + 0x10_0007)));
             assert!(found.how.starts_with("chain of modules"), "{}", found.how);
         });
     }

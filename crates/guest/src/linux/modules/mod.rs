@@ -25,6 +25,7 @@ mod symbols;
 mod tests;
 mod unwind;
 
+pub(in crate::linux) use chain::exported_by_kernel;
 pub use generated::GeneratedCode;
 use shape::Shape;
 
@@ -219,11 +220,11 @@ fn find(kernel: &Kernel) -> Modules {
 
 /// Modules of a kernel whose ring was not found: none, or those of 2.4, which had no ring.
 fn without_ring(kernel: &Kernel) -> Modules {
-    if let Some(found) = chain::find(kernel) {
-        return found;
-    }
     if let Some(how) = absent::proof(kernel) {
         return Modules { how: how.to_owned(), ..Modules::default() };
+    }
+    if let Some(found) = chain::find(kernel) {
+        return found;
     }
     let message = "the ring of modules was not found: no symbol says where it is, and nothing in \
                    the kernel's data looks like it";
