@@ -102,6 +102,24 @@ impl BtReport {
     }
 }
 
+impl BtReport {
+    /// Adds the stacks of another report that are not in this one, and its problems.
+    pub fn add(&mut self, other: Self) {
+        for stack in other.stacks {
+            let address = stack.task.as_ref().map(|task| task.address);
+            let is_there = |one: &StackInfo| one.task.as_ref().map(|task| task.address) == address;
+            if address.is_none() || !self.stacks.iter().any(is_there) {
+                self.stacks.push(stack);
+            }
+        }
+        for problem in other.problems {
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
+        }
+    }
+}
+
 impl Answer for BtReport {
     const SCHEMA: &'static str = "vmss2core/bt/2";
 

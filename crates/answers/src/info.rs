@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
+use vmss2core_checkpoint::{Inventory, Item};
 use vmss2core_guest::{CrashKernel, Facts, KernelText, LinuxFacts, Told};
 use vmss2core_machine::paging::Root;
 use vmss2core_machine::{
@@ -60,6 +61,9 @@ pub struct InfoReport {
     pub has_misfit: bool,
     /// The kind of checkpoint, and its files.
     pub checkpoint: CheckpointInfo,
+    /// The picture of its screen, if the checkpoint has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub screenshot: Option<ScreenshotInfo>,
     /// The virtual machine, as the checkpoint describes it.
     pub machine: MachineInfo,
     /// The guest's physical memory.
@@ -358,6 +362,7 @@ impl InfoReport {
             headline: None,
             has_misfit: false,
             checkpoint: checkpoint_info(&checkpoint.about.provenance),
+            screenshot: None,
             machine: machine_info(&checkpoint.about.machine),
             memory: memory_info(&checkpoint.memory),
             vcpus: checkpoint.vcpus.iter().map(|vcpu| vcpu_info(vcpu, facts)).collect(),
@@ -379,7 +384,26 @@ impl InfoReport {
     }
 }
 
+/// A picture of the screen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ScreenshotInfo {
+    /// The item of the state file that it is.
+    pub item: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
 impl InfoReport {
+    /// Says that the checkpoint has a picture of the screen, and how to get it.
+    pub fn add_screenshot(&mut self, inventory: &Inventory, line: CommandLine, inputs: &[PathBuf]) {
+        const ITEM: &str = "MKSVMX/imageData";
+        let is_picture = |item: &&Item| item.size_in_file > 0 && item.to_string() == ITEM;
+        let Some(item) = inventory.items.iter().find(is_picture) else { return };
+        self.screenshot = Some(ScreenshotInfo { item: ITEM.to_owned(), bytes: item.size_in_file });
+        let picture = Steps::new(None, inputs, line).screenshot(ITEM);
+        self.next.insert(0, picture);
+    }
+
     /// Says first that the registers do not fit the memory, and so are not among the rest.
     pub fn add_misfit(&mut self, misfit: &Problem) {
         self.has_misfit = true;

@@ -7,6 +7,7 @@ use vmss2core_guest::model::{Image, ImageUse, Images, Unloaded};
 
 use crate::info::{Hex, ProblemInfo, RangeInfo, problem_info, range_info};
 use crate::page::{Answer, Column, Page};
+use crate::symbols::matches_pattern;
 use crate::units::utc_time;
 use crate::windows::PdbInfo;
 
@@ -121,6 +122,25 @@ impl ModulesReport {
             word_len: found.word_len,
             list,
         }
+    }
+
+    /// Keeps only modules of these names or patterns, if there are any. Error: a name that
+    /// no module has.
+    pub fn keep(&mut self, names: &[String]) -> Result<(), String> {
+        let is_called = |module: &ModuleInfo, name: &String| {
+            matches_pattern(name, &module.name)
+                // Files have a dash where the kernel has an underscore.
+                || matches_pattern(&name.replace('-', "_"), &module.name)
+        };
+        let is_absent = |name: &&String| !self.modules.iter().any(|one| is_called(one, name));
+        if let Some(absent) = names.iter().find(is_absent) {
+            return Err(absent.clone());
+        }
+        if !names.is_empty() {
+            self.modules.retain(|module| names.iter().any(|name| is_called(module, name)));
+            self.unloaded.clear();
+        }
+        Ok(())
     }
 
     /// Columns that no module has something for are left out.

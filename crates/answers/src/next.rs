@@ -16,6 +16,13 @@ pub enum Action {
     Ask(&'static str),
     /// Serves the guest to debuggers.
     Serve,
+    /// Saves an item of the state file as a file.
+    Save {
+        /// Its name.
+        item: &'static str,
+        /// The file.
+        path: &'static str,
+    },
     /// Writes a file.
     Write {
         /// Name of the output format.
@@ -36,6 +43,7 @@ pub fn plain_line(action: &Action, _: Option<&LinuxFacts>, _: &str) -> String {
     match action {
         Action::Ask(question) => (*question).to_owned(),
         Action::Serve => "serve".to_owned(),
+        Action::Save { item, path } => format!("save {item}: {path}"),
         Action::Write { format, path, .. } => format!("write {format}: {path}"),
     }
 }
@@ -90,6 +98,12 @@ impl<'a> Steps<'a> {
         }
     }
 
+    /// The step that shows the picture of the screen.
+    pub(crate) fn screenshot(&self, item: &'static str) -> Step {
+        let save = self.line(Action::Save { item, path: "screen.png" });
+        Step::new("what was on its screen", [save])
+    }
+
     fn line(&self, action: Action) -> String {
         (self.line)(&action, self.linux, &self.inputs)
     }
@@ -103,7 +117,12 @@ impl<'a> Steps<'a> {
     }
 
     fn linux(&self, linux: &LinuxFacts, facts: &Facts) -> Vec<Step> {
-        let mut steps = self.vmcore(linux, None);
+        let questions = ["bt", "ps", "dmesg"].map(|question| self.ask(question));
+        let mut steps = vec![
+            Step::new("what it was doing, from the guest's memory alone", questions),
+            Step::new("in gdb and lldb, with nothing converted", [self.line(Action::Serve)]),
+        ];
+        steps.extend(self.vmcore(linux, None));
         if has_address_space(facts) {
             steps.push(self.gdb(linux, &symbols(linux).vmlinux));
         }
@@ -116,6 +135,7 @@ impl<'a> Steps<'a> {
             "a small file for crash and drgn: all memory, or the kernel's only",
             [self.write("kdump", "vmss.kdump"), self.line(kernels)],
         ));
+        steps.push(self.flat());
         steps
     }
 
@@ -137,14 +157,20 @@ impl<'a> Steps<'a> {
         };
         let vmlinux = &symbols.vmlinux;
         let mut steps = Vec::new();
+        let fetch = own.is_none().then(|| debuggers::fetch_symbols(linux)).flatten();
+        let of_package = if fetch.is_some() { "or" } else { "symbols of this kernel:" };
+        steps.extend(fetch.map(|line| {
+            Step::new("symbols of this kernel, by its build id; prints where they are", [line])
+        }));
         if let (Some(name), Some(install)) = (symbols.distribution, &symbols.install) {
-            steps.push(Step::new(format!("symbols of this {name} kernel"), [install.clone()]));
+            let purpose = format!("{of_package} its package, on a {name} machine like the guest");
+            steps.push(Step::new(purpose, [install.clone()]));
         }
         steps.push(Step::new(
             "crash or drgn: tasks, backtraces, log",
             [self.write("elf", "vmss.core")]
                 .into_iter()
-                .chain(debuggers::crash(linux, vmlinux, "vmss.core"))
+                .chain(debuggers::crash(linux, vmlinux, "vmss.core").as_deref().map(with_remark))
                 .chain(debuggers::drgn(linux, vmlinux, "vmss.core")),
         ));
         steps
@@ -165,6 +191,7 @@ impl<'a> Steps<'a> {
         let questions = [self.ask("ps"), self.ask("modules")];
         vec![
             Step::new("what runs, what is loaded, and where", questions.into_iter().chain(stacks)),
+            Step::new("in gdb and lldb, with nothing converted", [self.line(Action::Serve)]),
             Step::new("WinDbg: memory.dmp", [self.write("windbg", "memory.dmp")]),
             self.flat(),
         ]
@@ -194,6 +221,11 @@ impl<'a> Steps<'a> {
     fn flat(&self) -> Step {
         Step::new("volatility and others that read flat memory", [self.write("raw", "memory.raw")])
     }
+}
+
+/// A line for crash, with which crash it is for.
+fn with_remark(line: &str) -> String {
+    format!("{line}  # {}", debuggers::CRASH_REMARK)
 }
 
 /// Whether a vCPU has virtual addresses that can be told.

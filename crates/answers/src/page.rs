@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::info::Known;
 use crate::json::write_json;
-use crate::text::write_text;
+use crate::text::{Look, write_text_as};
 
 /// Something that was asked of a checkpoint or its guest, and what is to be said.
 ///
@@ -24,16 +24,21 @@ pub trait Answer: Serialize {
 
 /// An answer in each of its forms.
 pub trait Forms {
-    /// Writes it for people.
-    fn write_text(&self, out: &mut dyn Write) -> io::Result<()>;
+    /// Writes it for people, for 80 columns.
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.write_text_as(Look::default(), out)
+    }
+
+    /// Writes it for people who look at it in some other way.
+    fn write_text_as(&self, look: Look, out: &mut dyn Write) -> io::Result<()>;
 
     /// Writes it as JSON.
     fn write_json(&self, out: &mut dyn Write) -> io::Result<()>;
 }
 
 impl<A: Answer> Forms for A {
-    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        write_text(self, out)
+    fn write_text_as(&self, look: Look, out: &mut dyn Write) -> io::Result<()> {
+        write_text_as(self, look, out)
     }
 
     fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -44,6 +49,8 @@ impl<A: Answer> Forms for A {
 /// A form that pages have. Strings that it gets may hold anything: it is the one who
 /// knows what must be escaped.
 pub(crate) trait Form {
+    /// What matters more than all else.
+    fn headline(&mut self, text: &str) -> io::Result<()>;
     /// Begins a part of the page; what follows belongs to it, up to a gap.
     fn part(&mut self, name: &str, value: &str) -> io::Result<()>;
     /// A value with its name.
@@ -89,6 +96,11 @@ impl<'f> Page<'f> {
         if self.written.is_ok() {
             self.written = write(self.form);
         }
+    }
+
+    /// What matters more than all else, above it.
+    pub fn headline(&mut self, text: &str) {
+        self.put(|form| form.headline(text));
     }
 
     /// Begins a part of the page, with what its first line says.

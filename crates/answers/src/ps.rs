@@ -6,11 +6,12 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
+use vmss2core_guest::Which;
 use vmss2core_guest::model::{Task, Tasks};
 
 use crate::info::{Hex, ProblemInfo, problem_info};
 use crate::page::{Answer, Column, Page};
-use crate::units::utc_time;
+use crate::units::{counted, utc_time};
 
 const SECOND: u64 = 1_000_000_000;
 /// Deeper branches of a tree are drawn no further to the right.
@@ -26,12 +27,14 @@ pub struct PsReport {
     pub boot_unix: Option<u64>,
     /// Processes or threads, by number.
     pub tasks: Vec<TaskInfo>,
-    /// How many there are.
+    /// How many the guest has, whichever are listed.
     pub totals: Totals,
     /// Problems: missing, odd or broken data.
     pub problems: Vec<ProblemInfo>,
     #[serde(skip)]
     listed: Listed,
+    #[serde(skip)]
+    is_part: bool,
 }
 
 /// A process, or a thread.
@@ -125,7 +128,59 @@ pub struct Listed {
     pub tree: bool,
 }
 
+/// Which of them are listed: all that fit each of these which is not empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Only {
+    /// These processes.
+    pub which: Vec<Which>,
+    /// Processes of these effective users.
+    pub users: Vec<u32>,
+    /// Tasks in these states, by letter or the guest's word, in small letters or large ones.
+    pub states: Vec<String>,
+}
+
+impl Only {
+    fn is_everything(&self) -> bool {
+        self.which.is_empty() && self.users.is_empty() && self.states.is_empty()
+    }
+
+    fn fits(&self, task: &TaskInfo) -> bool {
+        let in_state = |wanted: &String| {
+            // "t" and "T" are two states.
+            let is_letter = wanted.chars().count() == 1;
+            let state = task.state.as_ref();
+            state.is_some_and(|state| {
+                state == wanted || !is_letter && state.eq_ignore_ascii_case(wanted)
+            })
+        };
+        (self.which.is_empty() || self.which.iter().any(|which| is_meant(which, task)))
+            && (self.users.is_empty() || task.uid.is_some_and(|uid| self.users.contains(&uid)))
+            && (self.states.is_empty() || self.states.iter().any(in_state))
+    }
+}
+
+/// Whether a task is meant, or belongs to the process that is.
+fn is_meant(which: &Which, task: &TaskInfo) -> bool {
+    match which {
+        Which::Number(number) => [Some(task.pid), task.tid].contains(&Some(u64::from(*number))),
+        Which::Name(name) => {
+            task.name == *name || task.comm.as_ref().is_some_and(|comm| comm == name)
+        }
+    }
+}
+
 impl PsReport {
+    /// Keeps only some. Error: nothing is meant by this.
+    pub fn keep(&mut self, only: &Only) -> Result<(), Which> {
+        let is_there = |which: &&Which| self.tasks.iter().any(|task| is_meant(which, task));
+        if let Some(absent) = only.which.iter().find(|which| !is_there(which)) {
+            return Err(absent.clone());
+        }
+        self.is_part = !only.is_everything();
+        self.tasks.retain(|task| only.fits(task));
+        Ok(())
+    }
+
     /// The report about `tasks`.
     pub fn new(tasks: &Tasks, listed: Listed) -> Self {
         let processes = Processes::of(&tasks.tasks);
@@ -140,6 +195,7 @@ impl PsReport {
             totals: totals(&tasks.tasks),
             problems: tasks.problems.iter().map(problem_info).collect(),
             listed,
+            is_part: false,
         }
     }
 
@@ -199,7 +255,8 @@ impl PsReport {
         }
         if self.has_dates() {
             let date = task.start_unix.and_then(utc_time);
-            return date.map_or_else(|| "?".to_owned(), |date| date.replace(" UTC", ""));
+            return date
+                .map_or_else(|| "?".to_owned(), |date| date.replace('T', " ").replace('Z', ""));
         }
         match task.start_ns {
             Some(ns) => format!("{}.{:02} s", ns / SECOND, ns % SECOND / 10_000_000),
@@ -223,7 +280,9 @@ impl Answer for PsReport {
             &columns,
             tasks.into_iter().map(|(task, depth)| self.row(&columns, task, depth)),
         );
-        page.line(&self.totals.to_string());
+        if !self.is_part {
+            page.line(&self.totals.to_string());
+        }
     }
 }
 
@@ -330,9 +389,14 @@ fn totals(tasks: &[Task]) -> Totals {
 impl std::fmt::Display for Totals {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { processes, threads, kernel_threads, states } = self;
-        write!(f, "{processes} processes with {threads} threads")?;
+        write!(
+            f,
+            "{} with {}",
+            counted(*processes, "process", "es"),
+            counted(*threads, "thread", "s")
+        )?;
         if let Some(kernel_threads) = kernel_threads {
-            write!(f, ", {kernel_threads} kernel threads")?;
+            write!(f, ", {}", counted(*kernel_threads, "kernel thread", "s"))?;
         }
         let mut separator = ":";
         for (state, count) in states {

@@ -1,4 +1,4 @@
-//! The form for people: plain text, for 80 columns.
+//! The form for people: plain text, for a terminal or a file.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -6,15 +6,36 @@ use std::io::{self, Write};
 use crate::escape::{safe, safe_but_tabs};
 use crate::page::{Align, Answer, Column, Form, Page};
 
-const WIDTH: usize = 80;
+/// How text is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Columns of a line; without, no line is broken: programs search such text.
+    pub columns: Option<usize>,
+    /// What matters most is coloured.
+    pub colour: bool,
+}
+
+impl Default for Look {
+    fn default() -> Self {
+        Self { columns: Some(80), colour: false }
+    }
+}
+
+/// Red and bold, and back, as ECMA-48 has it.
+const RED: (&str, &str) = ("\x1b[1;31m", "\x1b[0m");
 /// Column in which values start.
 const VALUES: usize = 13;
 /// Indent of everything that belongs to a part.
 const INDENT: usize = 2;
 
-/// Writes an answer for people.
+/// Writes an answer for people, for 80 columns.
 pub fn write_text(answer: &impl Answer, out: &mut dyn Write) -> io::Result<()> {
-    let mut text = Text { out, indent: 0, line: String::new() };
+    write_text_as(answer, Look::default(), out)
+}
+
+/// Writes an answer for people.
+pub fn write_text_as(answer: &impl Answer, look: Look, out: &mut dyn Write) -> io::Result<()> {
+    let mut text = Text { out, look, indent: 0, line: String::new() };
     let mut page = Page::new(&mut text);
     answer.page(&mut page);
     page.written()
@@ -28,12 +49,25 @@ pub(crate) fn text_width(text: &str) -> usize {
 /// Whatever comes from a guest or a checkpoint is escaped here, and only here.
 struct Text<'o> {
     out: &'o mut dyn Write,
+    look: Look,
     indent: usize,
     /// The row that is being made: tables have up to millions, and this is kept for the next.
     line: String,
 }
 
 impl Form for Text<'_> {
+    fn headline(&mut self, text: &str) -> io::Result<()> {
+        if !self.look.colour {
+            return self.wrapped(text, 0, INDENT);
+        }
+        let mut plain = Vec::new();
+        let mut inner = Text { out: &mut plain, look: self.look, indent: 0, line: String::new() };
+        inner.wrapped(text, 0, INDENT)?;
+        let (on, off) = RED;
+        let plain = String::from_utf8_lossy(&plain);
+        plain.lines().try_for_each(|line| writeln!(self.out, "{on}{line}{off}"))
+    }
+
     fn part(&mut self, name: &str, value: &str) -> io::Result<()> {
         self.indent = INDENT;
         self.wrapped(&format!("{name:<VALUES$}{value}"), 0, VALUES)
@@ -117,7 +151,8 @@ impl Text<'_> {
         let mut fresh = true;
         for word in text.split_inclusive(' ') {
             let len = word.trim_end().chars().count();
-            if !fresh && line.chars().count().saturating_add(len) > WIDTH {
+            let columns = line.chars().count().saturating_add(len);
+            if !fresh && self.look.columns.is_some_and(|most| columns > most) {
                 writeln!(self.out, "{}", line.trim_end())?;
                 line = " ".repeat(rest);
             }
@@ -145,6 +180,7 @@ mod tests {
         const SCHEMA: &'static str = "vmss2core/hostile/1";
 
         fn page(&self, page: &mut Page<'_>) {
+            page.headline(HOSTILE);
             page.paragraph(HOSTILE);
             page.line(HOSTILE);
             page.note(HOSTILE);
@@ -167,7 +203,7 @@ mod tests {
     #[test]
     fn nothing_that_a_page_says_reaches_the_terminal_or_begins_a_line() {
         let text = text(&Hostile);
-        assert_eq!(text.lines().count(), 10, "{text}");
+        assert_eq!(text.lines().count(), 11, "{text}");
         assert!(text.chars().all(|c| matches!(c, '\n' | '\t') || !is_unsafe(c)), "{text}");
         // The one tab is the table's own.
         assert_eq!(text.matches('\t').count(), 1, "{text}");
@@ -177,9 +213,36 @@ mod tests {
     fn cells_are_as_wide_as_what_is_printed_and_lines_end_where_they_do() {
         let text = text(&Hostile);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[3], "head");
+        assert_eq!(lines[4], "head");
         let escaped = r"a\u{1b}[2J\u{202e}\n\tz";
-        assert_eq!(lines[4], format!("{escaped:<30}\t{escaped}"));
+        assert_eq!(lines[5], format!("{escaped:<30}\t{escaped}"));
+    }
+
+    #[test]
+    fn a_terminal_of_colours_gets_the_headline_in_red_and_one_of_columns_that_many() {
+        let look = Look { columns: Some(20), colour: true };
+        let mut out = Vec::new();
+        write_text_as(&Hostile, look, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let first = text.lines().next().unwrap();
+        assert!(first.starts_with(RED.0) && first.ends_with(RED.1), "{first:?}");
+        assert_eq!(text.matches('\u{1b}').count(), 2 * text.matches(RED.1).count(), "{text:?}");
+        let whole = Look { columns: None, colour: false };
+        let mut out = Vec::new();
+        write_text_as(&Long, whole, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap().lines().count(), 1);
+    }
+
+    /// A paragraph that no terminal is wide enough for.
+    #[derive(Serialize)]
+    struct Long;
+
+    impl Answer for Long {
+        const SCHEMA: &'static str = "vmss2core/long/1";
+
+        fn page(&self, page: &mut Page<'_>) {
+            page.paragraph(&"word ".repeat(200));
+        }
     }
 
     #[test]

@@ -26,14 +26,19 @@ pub fn human_size(bytes: u64) -> String {
     format!("{bytes} bytes")
 }
 
-/// A Unix time as `2026-11-21 05:00:00 UTC`; `None` past the year 9999, where a
+/// A Unix time as RFC 3339 has it, `2026-11-21T05:00:00Z`; `None` past the year 9999, where a
 /// "time" is more likely damage than a date.
 pub fn utc_time(unix: u64) -> Option<String> {
     let days = i64::try_from(unix / 86_400).ok()?;
     let (year, month, day) = civil(days)?;
     let second = unix % 86_400;
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    Some(format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC"))
+    Some(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"))
+}
+
+/// "1 thread", "2 threads"
+pub(crate) fn counted(count: usize, one: &str, ending: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { ending })
 }
 
 /// `11:02:03`, or `5 days 11:02:03`.
@@ -98,12 +103,12 @@ mod tests {
     #[test]
     fn times_are_those_of_the_calendar() {
         for (unix, text) in [
-            (0, "1970-01-01 00:00:00 UTC"),
-            (951_782_400, "2000-02-29 00:00:00 UTC"),
-            (1_709_251_199, "2024-02-29 23:59:59 UTC"),
-            (1_735_689_599, "2024-12-31 23:59:59 UTC"),
-            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
-            (253_402_300_799, "9999-12-31 23:59:59 UTC"),
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+            (253_402_300_799, "9999-12-31T23:59:59Z"),
         ] {
             assert_eq!(utc_time(unix).as_deref(), Some(text));
         }

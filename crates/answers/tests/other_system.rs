@@ -88,6 +88,6 @@ fn what_it_tells_is_said_and_what_it_does_not_is_not_offered() {
     let now = boot.now(&Checkpoint::default(), &facts, &GivenFiles::default()).unwrap();
     let ps = PsReport::new(&now.tasks().unwrap().unwrap(), Listed::default());
     fits("ps-2.json", &json(&ps));
-    assert!(text(&ps).ends_with("[rio]\n1 processes with 0 threads\n"), "{}", text(&ps));
+    assert!(text(&ps).ends_with("[rio]\n1 process with 0 threads\n"), "{}", text(&ps));
     assert!(now.images().is_none() && facts.linux().is_none());
 }

@@ -146,7 +146,7 @@ fn images_with_their_pdbs_and_unloaded_ones_are_listed() {
 nt\\u{1b}.exe        17063936  0xfffff8047ba00000 ntkrnlmp.pdb/5278AFF86C341677D7D7835C85B7B8441/ntkrnlmp.pdb
 win32k.sys          17063936  0xfffff8047ba00000 ?
 unloaded
-gone.sys               73728  0xfffff88004440000 2024-01-18 00:45:45 UTC
+gone.sys               73728  0xfffff88004440000 2024-01-18T00:45:45Z
 "
     );
 }

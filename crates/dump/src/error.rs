@@ -51,6 +51,14 @@ pub enum DumpError {
         /// The error of the operating system.
         source: io::Error,
     },
+    /// The directory that the output is to go to is not there.
+    #[error("cannot write {}: the directory {} does not exist", path.display(), directory.display())]
+    NoDirectory {
+        /// The file.
+        path: PathBuf,
+        /// The directory.
+        directory: PathBuf,
+    },
     /// Guest memory that the checkpoint promised could not be read.
     #[error("cannot read the guest's memory")]
     Read(#[from] MemoryError),
@@ -98,10 +106,12 @@ pub enum DumpError {
         why: String,
     },
     /// The format is one of Linux, and the guest is not known to run that.
-    #[error("no Linux kernel was found in the guest, and {format} files are for Linux only")]
+    #[error("{}, and {format} files are for Linux only", not_linux(*system))]
     NotLinux {
         /// The format.
         format: &'static str,
+        /// The system that was found instead.
+        system: Option<&'static str>,
     },
     /// The format is one of Windows, and the guest is not known to run that.
     #[error("{why}, and {format} files are for Windows only")]
@@ -165,4 +175,11 @@ fn no_vcpu(index: u32, count: usize) -> String {
         return "no vCPU has registers to go by, and so no address space to write".to_owned();
     }
     format!("no vCPU {index}: the checkpoint has {count}")
+}
+
+fn not_linux(system: Option<&str>) -> String {
+    match system {
+        Some(system) => format!("this is a {system} guest"),
+        None => "no Linux kernel was found in the guest".to_owned(),
+    }
 }

@@ -8,6 +8,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
 
 use std::io::Write;
+use vmss2core_guest::Facts;
 
 mod arch;
 mod choice;
@@ -48,7 +49,7 @@ pub use output::Existing;
 ///    line makes its options, its help and its refusals from the choices.
 /// 3. Tests: the bytes against an independent reader, awkward sizes, a guest
 ///    without the facts that the format would like; then the real debugger.
-/// 4. A row in the README's table of outputs, and an entry in the changelog.
+/// 4. A row in docs/outputs.md, and an entry in the changelog.
 pub trait DumpFormat: Sync {
     /// Name for whoever chooses it.
     fn name(&self) -> &'static str;
@@ -99,6 +100,25 @@ pub static DUMP_FORMATS: &[&dyn DumpFormat] = &[
     &windbg::WindowsDump,
     &windbg::WindowsBitmapDump,
 ];
+
+/// Name of the format that this guest's own debuggers open.
+pub fn format_for(facts: &Facts) -> &'static str {
+    let has_address_space = || facts.vcpus.iter().any(|vcpu| vcpu.mode().is_some());
+    if facts.windows().is_some() {
+        "windbg"
+    } else if facts.linux().is_some() {
+        "elf"
+    } else if has_address_space() {
+        "elf-linear"
+    } else {
+        "elf-physical"
+    }
+}
+
+/// Error: the format is one of Linux, and the guest is another system or none.
+fn not_linux(format: &'static str, job: &Job<'_>) -> DumpError {
+    DumpError::NotLinux { format, system: job.facts.system().map(vmss2core_guest::System::name) }
+}
 
 /// The format of that name.
 pub fn format(name: &str) -> Option<&'static dyn DumpFormat> {

@@ -125,6 +125,19 @@ fn readable<'b, 's>(
     builder
 }
 
+/// Error: no file can be made beside `path`. That of the temporary file names that one, which
+/// nobody asked for.
+fn not_made(path: &Path, error: io::Error) -> DumpError {
+    let directory = directory(path);
+    if error.kind() == io::ErrorKind::NotFound && !directory.exists() {
+        return DumpError::NoDirectory { path: path.into(), directory: directory.into() };
+    }
+    let cause = error.get_ref().and_then(std::error::Error::source);
+    let code = cause.and_then(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
+    let source = code.map_or(error, io::Error::from_raw_os_error);
+    DumpError::Write { path: path.into(), source }
+}
+
 /// Gives an output a second name; on file systems without hard links, a copy.
 pub fn link(
     output: &Path,
@@ -200,7 +213,7 @@ impl TemporaryName {
     ) -> Result<(T, Self), DumpError> {
         let mut unfinished = unfinished();
         let made = make(tempfile::Builder::new().prefix(".vmss2core-"), directory(path));
-        let made = made.map_err(|source| DumpError::Write { path: path.to_owned(), source })?;
+        let made = made.map_err(|source| not_made(path, source))?;
         let (made, path) = made.into_parts();
         unfinished.insert(path.to_path_buf());
         Ok((made, Self { path: Some(path) }))

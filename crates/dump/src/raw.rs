@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use vmss2core_mem::text::shell_path;
 use vmss2core_mem::{Gpa, PhysicalMemory, Problem};
 
 use crate::engine::{self, Extent, FileLayout};
@@ -29,9 +30,23 @@ impl DumpFormat for RawImage {
             len_bytes: layout.len_bytes,
             memory_bytes: layout.memory_bytes(),
             problems: holes(&job.checkpoint.memory.ranges()),
-            hints: Vec::new(),
+            hints: hints(job),
         })
     }
+}
+
+/// volatility 3 has plugins for each system.
+fn hints(job: &Job<'_>) -> Vec<String> {
+    let image = shell_path(job.path);
+    if job.facts.windows().is_some() {
+        return vec![format!("vol -f {image} windows.pslist")];
+    }
+    if job.facts.linux().is_some() {
+        return vec![format!(
+            "vol -f {image} linux.pslist.PsList  # with symbols of this kernel in its own form (ISF)"
+        )];
+    }
+    vec![format!("vol -f {image} banners.Banners")]
 }
 
 fn layout(memory: &PhysicalMemory) -> Result<FileLayout, DumpError> {

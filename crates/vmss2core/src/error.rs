@@ -60,7 +60,7 @@ pub enum Error {
         source: LinuxError,
     },
     /// The tasks are to be served of a guest that is not Linux.
-    #[error("the guest is no Linux that is known, and only its tasks can be listed")]
+    #[error("no Linux kernel was found in the guest, and only of Linux tasks can be served")]
     NoTasks,
     /// The tasks that are to be served cannot be listed.
     #[error("the tasks of this guest cannot be listed")]

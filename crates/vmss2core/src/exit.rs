@@ -2,16 +2,19 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 
 use anyhow::Error;
 use vmss2core::Guest;
+use vmss2core_answers::ErrorReport;
 use vmss2core_checkpoint::{ErrorKind, OpenError};
 use vmss2core_dump::DumpError;
 use vmss2core_gdb::ServerError;
 use vmss2core_guest::AskError;
 use vmss2core_mem::{Problem, Severity};
 
-use crate::output;
+use crate::args::Style;
+use crate::{failure, output};
 
 /// The table of exit codes for `--help` and the man page.
 pub(crate) const HELP: &str = "\
@@ -99,13 +102,20 @@ impl fmt::Display for Stopped {
 impl std::error::Error for Stopped {}
 
 /// Prints the error, unless it is the reader of our output having gone, and
-/// says how the program ends.
-pub(crate) fn report(error: &Error) -> Exit {
+/// says how the program ends. Programs get it on stdout too, where an answer would be.
+pub(crate) fn report(error: &Error, style: Style) -> Exit {
     if is_broken_pipe(error) {
         return Exit::Done;
     }
-    output::talk(&format!("vmss2core: {}", advised(error)));
-    code_for(error)
+    let message = advised(error);
+    output::talk(&format!("vmss2core: {message}"));
+    let exit = code_for(error);
+    if style == Style::Json {
+        let report = ErrorReport { kind: failure::kind(error), message, exit: exit.code() };
+        // Who does not read it has the exit code.
+        let _ = output::answer(&report, style);
+    }
+    exit
 }
 
 /// An error as a sentence, with what the user may type.
@@ -142,6 +152,12 @@ fn advice_for(error: &vmss2core::Error) -> Option<&'static str> {
 fn advice_for_writer(error: &DumpError) -> Option<&'static str> {
     match error {
         DumpError::Exists { .. } => Some("use --force to replace it"),
+        DumpError::Write { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Some("vmss2core convert FILE -o PATH writes to another place")
+        }
+        DumpError::NotLinux { system: Some("Windows"), .. } => {
+            Some("-W writes memory.dmp for WinDbg (convert: --format windbg)")
+        }
         DumpError::NotLinux { .. } => Some("use the formats elf-physical, elf-linear or raw"),
         DumpError::NotWindows { .. } => Some("--format raw writes the memory as it is"),
         DumpError::Compress { .. } => Some("try another --compress"),
@@ -157,7 +173,17 @@ fn advice_for_writer(error: &DumpError) -> Option<&'static str> {
 }
 
 fn advice_for_server(error: &ServerError) -> Option<&'static str> {
-    matches!(error, ServerError::NoUnixSockets).then_some("use --port")
+    match error {
+        ServerError::NoUnixSockets => Some("use --port"),
+        ServerError::Listen { place, source } if source.kind() == io::ErrorKind::AddrInUse => {
+            Some(if place.parse::<SocketAddr>().is_ok() {
+                "another vmss2core gdb? Give another --port, or --port 0 for any free one"
+            } else {
+                "remove it, or name another"
+            })
+        }
+        _ => None,
+    }
 }
 
 /// An error of the library as a sentence, with what the user of a debugger may type.
@@ -167,10 +193,10 @@ pub(crate) fn explained(error: &vmss2core::Error) -> String {
     format!("{}{}", error.in_full(), advice.replace("vmss2core ps", "monitor ps"))
 }
 
-/// Prints what clap has to say: help and version on stdout, the rest on stderr.
-pub(crate) fn clap(error: &clap::Error) -> anyhow::Result<Exit> {
-    error.print()?;
-    Ok(if error.use_stderr() { Exit::Usage } else { Exit::Done })
+/// Prints help or the version on stdout.
+pub(crate) fn clap(asked_for: &clap::Error) -> anyhow::Result<Exit> {
+    asked_for.print()?;
+    Ok(Exit::Done)
 }
 
 fn code_for(error: &Error) -> Exit {

@@ -11,6 +11,7 @@ mod args;
 mod cancel;
 mod commands;
 mod exit;
+mod failure;
 mod legacy;
 mod output;
 mod progress;
@@ -19,12 +20,14 @@ mod spelling;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use args::Style;
 use exit::Exit;
 
 fn main() -> ExitCode {
     vmss2core_mem::spell_settings(spelling::setting);
     let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let exit = run(&argv).unwrap_or_else(|error| exit::report(&error));
+    let style = Style::of(argv.iter().any(|word| word == "--json"));
+    let exit = run(&argv).unwrap_or_else(|error| exit::report(&error, style));
     ExitCode::from(exit.code())
 }
 
@@ -38,7 +41,8 @@ fn run(argv: &[OsString]) -> anyhow::Result<Exit> {
     } else {
         match args::parse(argv) {
             Ok(cli) => cli.command.plan(&cli.global),
-            // Help and version come this way too, to stdout and with code 0.
+            Err(error) if error.use_stderr() => return Err(exit::usage(args::said(&error, argv))),
+            // Help and version.
             Err(error) => return exit::clap(&error),
         }
     };

@@ -1,12 +1,14 @@
 //! stdout is for data, stderr for talk.
 
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
-use vmss2core_answers::{Forms, printable};
+use anyhow::Context;
+use terminal_size::{Width, terminal_size};
+use vmss2core_answers::{Forms, Look, printable};
 use vmss2core_dump::Existing;
 use vmss2core_mem::{Problem, Severity};
 
-use crate::args::Style;
+use crate::args::{Style, Talk};
 
 /// Where data goes. The caller flushes it, so that an error is not lost.
 pub(crate) fn stdout() -> BufWriter<StdoutLock<'static>> {
@@ -14,18 +16,33 @@ pub(crate) fn stdout() -> BufWriter<StdoutLock<'static>> {
 }
 
 /// Prints an answer.
-pub(crate) fn answer(answer: &impl Forms, style: Style) -> io::Result<()> {
+pub(crate) fn answer(answer: &impl Forms, style: Style) -> anyhow::Result<()> {
     let mut out = stdout();
-    match style {
-        Style::Text => answer.write_text(&mut out)?,
-        Style::Json => answer.write_json(&mut out)?,
-    }
-    out.flush()
+    let written = match style {
+        Style::Text => answer.write_text_as(look(&io::stdout()), &mut out),
+        Style::Json => answer.write_json(&mut out),
+    };
+    written.and_then(|()| out.flush()).context("cannot write to standard output")
 }
 
 /// Says an answer for people; if nobody can hear it, that is no error.
 pub(crate) fn tell(answer: &impl Forms) {
-    let _ = answer.write_text(&mut io::stderr().lock());
+    let _ = answer.write_text_as(look(&io::stderr()), &mut io::stderr().lock());
+}
+
+/// What reads a stream: a terminal of some width, or a program, which wants whole lines.
+fn look(stream: &impl IsTerminal) -> Look {
+    if !stream.is_terminal() {
+        return Look { columns: None, colour: false };
+    }
+    let columns = terminal_size().map_or(80, |(Width(columns), _)| columns.max(40));
+    Look { columns: Some(columns.into()), colour: has_colour() }
+}
+
+/// By the conventions of no-color.org and terminals that have none.
+fn has_colour() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// Where large pieces of data go.
@@ -65,6 +82,38 @@ pub(crate) fn talk(text: &str) {
 /// they are escaped too, or a guest could write lines of its own.
 pub(crate) fn line(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", printable(text));
+}
+
+impl Talk {
+    /// Says what something was found by to who wants to hear it.
+    pub(crate) fn found_by(self, what: &str) {
+        if !what.is_empty() {
+            self.how(&format!("found by {what}"));
+        }
+    }
+
+    /// Says what a reader or a writer had to work around; to who wants to hear little,
+    /// only what is wrong.
+    pub(crate) fn problems<'a>(self, all: impl IntoIterator<Item = &'a Problem>) {
+        match self {
+            Self::Little => serious_problems(all),
+            Self::Normal | Self::Much => problems(all),
+        }
+    }
+
+    /// Says how to open a file that was written.
+    pub(crate) fn hints(self, lines: &[String]) {
+        if self != Self::Little {
+            hints(lines);
+        }
+    }
+
+    /// Says how something was found to who wants to hear it.
+    pub(crate) fn how(self, how: &str) {
+        if self == Self::Much {
+            line(&format!("vmss2core: {how}"));
+        }
+    }
 }
 
 /// Says what a reader or a writer had to work around.

@@ -36,12 +36,11 @@ impl<'a> Progress<'a> {
         Self { cancel, display: Display::new(when, name), megabytes: None }
     }
 
-    /// As the original: `... N MBs written.` on stdout. On a terminal those
-    /// lines are progress enough.
+    /// As the original: `... N MBs written.` on stdout, for scripts. A terminal gets the
+    /// bar: of a large machine there are thousands of those lines.
     pub(crate) fn with_megabytes(mut self) -> Self {
-        self.megabytes = Some(Megabytes::default());
-        if io::stdout().is_terminal() {
-            self.display = Display::Nothing;
+        if !io::stdout().is_terminal() {
+            self.megabytes = Some(Megabytes::default());
         }
         self
     }

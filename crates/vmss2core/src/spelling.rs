@@ -21,6 +21,7 @@ pub(crate) fn command_line(action: &Action, linux: Option<&LinuxFacts>, inputs: 
     match action {
         Action::Ask(question) => format!("vmss2core {question} {inputs}"),
         Action::Serve => format!("vmss2core gdb {inputs}"),
+        Action::Save { item, path } => format!("vmss2core info --tag {item} {inputs} > {path}"),
         Action::Write { format, path, chosen } => match original(format, path, linux) {
             Some("") => format!("vmss2core {inputs}"),
             Some(option) => format!("vmss2core {option} {inputs}"),

@@ -57,7 +57,8 @@ fn lines_work(name: &str) -> Result<()> {
     ensure!(report["phys_base"] == *of_info, "{report:#} {of_info}");
     let dir = cores::linux(&guest)?.dir;
     let line_of_crash = line(&report, "crash")?;
-    let paths: Vec<_> = line_of_crash.split(' ').skip(1).map(|word| dir.join(word)).collect();
+    let typed = line_of_crash.split("  #").next().context("a line without a command")?;
+    let paths: Vec<_> = typed.split(' ').skip(1).map(|word| dir.join(word)).collect();
     let paths: Vec<&Path> = paths.iter().map(std::path::PathBuf::as_path).collect();
     ensure_contains(name, &judges::crash(&crash()?, &paths, "sys\nquit\n")?, release)?;
     let mut gdb = judges::gdb_line(

@@ -6,12 +6,12 @@ use vmss2core_mem::Setting;
 
 use super::{
     FileInfo, Hex, InfoReport, KernelImage, LinuxInfo, Location, MachineInfo, MemoryInfo,
-    ProblemInfo, RangeInfo, SnapshotInfo, Space, VcpuInfo,
+    ProblemInfo, RangeInfo, ScreenshotInfo, SnapshotInfo, Space, VcpuInfo,
 };
 use crate::next::Step;
 use crate::page::{Answer, Column, Page, with_how};
 use crate::state::{Blocked, BlockedPlace, KernelState, RunningTask, TaskCounts};
-use crate::units::{duration, human_size, utc_time};
+use crate::units::{counted, duration, human_size, utc_time};
 
 /// Ranges of memory that are listed; a fragmented map is summed up after that.
 const MAX_RANGES: usize = 64;
@@ -25,21 +25,40 @@ impl Answer for InfoReport {
     const SCHEMA: &'static str = "vmss2core/info/1";
 
     fn page(&self, page: &mut Page<'_>) {
-        if let Some(headline) = &self.headline {
-            page.paragraph(&format!("incomplete: {headline}"));
+        let incomplete = self.headline.as_ref().map(|headline| format!("incomplete: {headline}"));
+        let headlines: Vec<String> = incomplete.into_iter().chain(self.failure()).collect();
+        for headline in &headlines {
+            page.headline(headline);
+        }
+        if !headlines.is_empty() {
             page.gap();
         }
         self.checkpoint(page);
         machine(&self.machine, page);
+        page.field("screen", self.screenshot.as_ref().map(screenshot).as_deref());
         memory(&self.memory, page);
         self.vcpus(page);
         self.guest(page);
-        problems(self.problems.get(usize::from(self.headline.is_some())..), page);
+        let said = usize::from(self.headline.is_some());
+        let (notes, troubles): (Vec<_>, Vec<_>) =
+            self.problems.iter().skip(said).partition(|problem| problem.severity == "note");
+        problems("problems", &troubles, page);
+        problems("notes", &notes, page);
         next(&self.next, page);
     }
 }
 
 impl InfoReport {
+    /// The failure that the guest stopped with, if it did.
+    fn failure(&self) -> Option<String> {
+        if let Some(windows) = &self.guest.windows {
+            return windows.failure();
+        }
+        let state = self.guest.linux.as_ref()?.state.as_ref()?;
+        let has_panicked = state.stopped.as_ref().is_some_and(|it| it.trouble == "panic");
+        has_panicked.then(|| state.why_stopped().map(|why| why.value)).flatten()
+    }
+
     fn checkpoint(&self, page: &mut Page<'_>) {
         page.part("checkpoint", &self.checkpoint.kind);
         // Paths are not wrapped, so that they can be copied.
@@ -75,7 +94,11 @@ impl InfoReport {
     fn guest(&self, page: &mut Page<'_>) {
         page.gap();
         let Some(os) = &self.guest.os else {
-            return page.part("guest", "no operating system recognised");
+            let none = match self.memory.ranges.as_slice() {
+                [] => "unknown: its memory is missing",
+                _ => "no operating system recognised",
+            };
+            return page.part("guest", none);
         };
         if let Some(windows) = &self.guest.windows {
             let name = windows.name.as_deref().unwrap_or(os.value);
@@ -104,6 +127,10 @@ fn snapshot(snapshot: &SnapshotInfo) -> String {
     let taken =
         snapshot.taken_unix.map_or_else(String::new, |taken| format!(", taken {}", time(taken)));
     format!("\"{}\"{taken} ({})", snapshot.name, snapshot.list)
+}
+
+fn screenshot(picture: &ScreenshotInfo) -> String {
+    format!("a picture of {} ({})", human_size(picture.bytes), picture.item)
 }
 
 fn machine(machine: &MachineInfo, page: &mut Page<'_>) {
@@ -268,7 +295,10 @@ impl KernelState {
         page.known("tasks", self.tasks.as_ref(), |tasks| {
             let TaskCounts { processes, kernel_threads, threads } = tasks;
             format!(
-                "{processes} processes, {kernel_threads} kernel threads, {threads} threads in all"
+                "{}, {}, {} in all",
+                counted(*processes, "process", "es"),
+                counted(*kernel_threads, "kernel thread", "s"),
+                counted(*threads, "thread", "s")
             )
         });
         page.known("tainted", self.taints().as_ref(), Clone::clone);
@@ -301,12 +331,17 @@ fn blocked(blocked: &Blocked) -> String {
     format!("{} {tasks} in state D: {}", blocked.tasks, places.join(", "))
 }
 
-fn problems(problems: Option<&[ProblemInfo]>, page: &mut Page<'_>) {
-    let Some(problems @ [_, ..]) = problems else { return };
+fn problems(title: &str, problems: &[&ProblemInfo], page: &mut Page<'_>) {
+    if problems.is_empty() {
+        return;
+    }
     page.gap();
-    page.part("problems", "");
+    page.part(title, "");
     for problem in problems {
-        page.item(&format!("{}: {}", problem.severity, problem.message));
+        page.item(&match problem.severity {
+            "note" => problem.message.clone(),
+            severity => format!("{severity}: {}", problem.message),
+        });
     }
 }
 

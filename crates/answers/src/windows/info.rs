@@ -302,10 +302,13 @@ impl WindowsInfo {
         }
     }
 
+    /// The failure that it stopped with, if it did.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.bugcheck.as_ref().map(|found| stop_code(&found.value))
+    }
+
     fn describe_bugcheck(&self, page: &mut Page<'_>) {
-        page.known("stopped", self.bugcheck.as_ref(), |found| {
-            format!("stop code {} {}", found.code, found.name.unwrap_or("without a known name"))
-        });
+        page.known("stopped", self.bugcheck.as_ref(), stop_code);
         let parameters = self.bugcheck.iter().flat_map(|found| &found.value.parameters);
         for (number, parameter) in (1..).zip(parameters) {
             let place = parameter.place.as_ref().map(|place| format!(" in {place}"));
@@ -319,6 +322,10 @@ impl WindowsInfo {
             page.field(&format!("arg {number}"), Some(&text));
         }
     }
+}
+
+fn stop_code(found: &BugcheckInfo) -> String {
+    format!("stop code {} {}", found.code, found.name.unwrap_or("without a known name"))
 }
 
 impl WindowsCpuInfo {

@@ -47,11 +47,12 @@ impl Validator<'_> {
                     }
                     true
                 }
-                "additionalProperties" => {
-                    assert_eq!(rule, &Value::Bool(false));
-                    only_known(&schema["properties"], value)
-                }
                 "properties" => {
+                    // Readers may get more than they know. We may not write it.
+                    if !schema.contains_key("additionalProperties") {
+                        let known = only_known(rule, value);
+                        found.extend((!known).then(|| format!("{at}: not described: {value}")));
+                    }
                     for (name, schema) in rule.as_object().unwrap() {
                         if let Some(member) = value.get(name) {
                             self.check(schema, member, &format!("{at}.{name}"), found);

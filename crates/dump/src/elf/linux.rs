@@ -15,7 +15,7 @@ use crate::elf_core::{
 };
 use crate::engine::Extent;
 use crate::views::{Access, Body, Load, ram, runs_64_bit};
-use crate::{Choice, DumpError, DumpFormat, Job, Summary, engine};
+use crate::{Choice, DumpError, DumpFormat, Job, Summary, engine, not_linux};
 
 /// kexec-tools' "no virtual address" for memory outside the direct map.
 const NO_ADDRESS: u64 = 0xffff_ffff;
@@ -41,6 +41,10 @@ impl DumpFormat for LinuxCore {
     fn write(&self, job: &Job<'_>) -> Result<Summary, DumpError> {
         let mut hints = Vec::new();
         let layout = || {
+            // Of a guest that is not known it is an ordinary core.
+            if job.facts.linux().is_none() && job.facts.system().is_some() {
+                return Err(not_linux(self.name(), job));
+            }
             let machine = guest_machine(job);
             let kind = Kind { machine, load_align: 0 };
             let (notes, _) = vmcore_notes(job);

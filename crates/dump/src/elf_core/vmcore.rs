@@ -88,6 +88,9 @@ pub(crate) fn vmcore_problems(job: &Job<'_>) -> Vec<Problem> {
 /// Command lines that open a whole kernel.
 pub(crate) fn vmcore_openers(linux: &LinuxFacts, core: &Path) -> Vec<String> {
     let core = shell_path(core);
-    let lines = [debuggers::crash(linux, VMLINUX, &core), debuggers::drgn(linux, VMLINUX, &core)];
-    lines.into_iter().flatten().collect()
+    let fetch =
+        debuggers::fetch_symbols(linux).map(|line| format!("{line}  # prints vmlinux' path"));
+    let crash = debuggers::crash(linux, VMLINUX, &core);
+    let crash = crash.map(|line| format!("{line}  # {}", debuggers::CRASH_REMARK));
+    [fetch, crash, debuggers::drgn(linux, VMLINUX, &core)].into_iter().flatten().collect()
 }

@@ -128,7 +128,7 @@ impl Kept {
 
     fn tell(&mut self, left_out: u64, unreadable: u64) {
         let mib = left_out.saturating_mul(PAGE_SIZE) >> 20;
-        let left_out = format!("left out for what it is used for: {mib} MiB");
+        let left_out = format!("{mib} MiB left out, as its dump level asks for");
         self.problems.push(Problem::note(left_out));
         if unreadable != 0 {
             self.problems.push(Problem::warning(format!(

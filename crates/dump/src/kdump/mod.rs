@@ -17,7 +17,9 @@ use vmss2core_mem::PAGE_SIZE;
 use crate::elf_core::{vmcore_notes, vmcore_problems};
 use crate::output::Output;
 use crate::views::{is_64_bit_guest, ram};
-use crate::{Choice, ChoiceError, Chosen, DumpError, DumpFormat, Job, StreamFormat, Summary};
+use crate::{
+    Choice, ChoiceError, Chosen, DumpError, DumpFormat, Job, StreamFormat, Summary, not_linux,
+};
 
 mod choices;
 mod codec;
@@ -99,7 +101,7 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     fn new(job: &'a Job<'a>) -> Result<Self, DumpError> {
         let options = KdumpOptions::of(job.chosen)?;
-        let linux = job.facts.linux().ok_or(DumpError::NotLinux { format: NAME })?;
+        let linux = job.facts.linux().ok_or_else(|| not_linux(NAME, job))?;
         let ranges = ram(job);
         let Some(last) = ranges.last() else {
             let why = "the checkpoint holds no whole page".to_owned();

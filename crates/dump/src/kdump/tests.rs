@@ -291,7 +291,7 @@ fn other_formats_are_no_streams() {
 fn a_guest_without_linux_is_refused() {
     let refused = write("kdump", &a_guest(), &Facts::default(), "");
     let error = refused.unwrap_err();
-    assert!(matches!(error, DumpError::NotLinux { format: "kdump" }));
+    assert!(matches!(error, DumpError::NotLinux { format: "kdump", .. }));
     assert!(error.to_string().ends_with("kdump files are for Linux only"), "{error}");
 }
 

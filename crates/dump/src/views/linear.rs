@@ -243,8 +243,8 @@ fn walk_problems(summary: &WalkSummary) -> Vec<Problem> {
     }
     if summary.bytes_outside_ram != 0 {
         problems.push(Problem::note(format!(
-            "mapped, but no memory of the checkpoint (devices, mostly): {:#x} bytes",
-            summary.bytes_outside_ram
+            "{} KiB is mapped to what is not memory of the checkpoint (devices, mostly)",
+            summary.bytes_outside_ram >> 10
         )));
     }
     problems

@@ -1,6 +1,7 @@
 //! Lines of a shell that tell debuggers where a kernel lies; file names in
 //! them are words of a shell already.
 
+use super::debug_symbols;
 use crate::LinuxFacts;
 
 /// crash finds in VMCOREINFO where the kernel lies, and must be told otherwise.
@@ -17,6 +18,21 @@ pub fn crash(linux: &LinuxFacts, vmlinux: &str, core: &str) -> Option<String> {
     }
     let (slide, base) = (linux.slide(), linux.phys_base.as_ref()?.value);
     Some(format!("crash --kaslr={slide:#x} -m phys_base={base:#x} {vmlinux} {core}"))
+}
+
+/// crash before 8.0.6 opens cores of newer kernels, and shows wrong stacks of them. Debian
+/// 12 has 8.0.2.
+pub const CRASH_REMARK: &str = "8.0.6 or newer: older ones misread newer kernels";
+
+/// Fetches the symbols of a kernel by its build id, on any machine, and prints where they
+/// are then; None if its id or a server is not known.
+pub fn fetch_symbols(linux: &LinuxFacts) -> Option<String> {
+    let id = linux.vmcoreinfo.as_ref()?.value.get("BUILD-ID")?;
+    let is_id = !id.is_empty() && id.chars().all(|c| c.is_ascii_hexdigit());
+    let banner = linux.banner.as_ref().map_or("", |banner| &banner.value);
+    let release = linux.release.as_ref().map_or("", |release| &release.value);
+    let server = debug_symbols(banner, release).debuginfod?;
+    is_id.then(|| format!("DEBUGINFOD_URLS={server} debuginfod-find debuginfo {id}"))
 }
 
 /// drgn takes everything from VMCOREINFO.

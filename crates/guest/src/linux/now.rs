@@ -116,13 +116,12 @@ impl<'k> CommandLines<'k> {
 
     fn problems(self) -> impl Iterator<Item = Problem> {
         let Self { missing, cut, .. } = self;
-        let missing = (missing > 0).then(|| {
-            Problem::note(format!("the command lines of {missing} processes are not in memory"))
-        });
+        let missing = (missing > 0)
+            .then(|| Problem::note(format!("command lines that are not in memory: {missing}")));
         let cut = (cut > 0).then(|| {
             Problem::note(format!(
-                "the command lines of {cut} processes are cut off: the rest is not in memory, or \
-                 they are longer than 2 MiB"
+                "command lines that are cut off, as the rest is not in memory or beyond 2 MiB: \
+                 {cut}"
             ))
         });
         missing.into_iter().chain(cut)

@@ -111,7 +111,7 @@ impl Kernel {
             )));
         }
         let running = self.running_threads();
-        let mut left = MAX_ALL_THREADS;
+        let (mut left, mut torn) = (MAX_ALL_THREADS, Vec::new());
         for entry in listed.entries {
             let gva = Gva(entry.0.wrapping_sub(links));
             let Some(mut process) = self.process(gva) else {
@@ -119,10 +119,11 @@ impl Kernel {
                 found.problems.push(Problem::incomplete(message));
                 continue;
             };
-            process.threads = self.threads(&process, &running, left, &mut found.problems);
+            process.threads = self.threads(&process, &running, left, &mut torn);
             left = left.saturating_sub(process.threads.len());
             found.processes.push(process);
         }
+        found.problems.extend(torn_lists(&torn));
         Ok(found)
     }
 
@@ -175,7 +176,7 @@ impl Kernel {
         process: &Process,
         running: &HashMap<Gva, u32>,
         left: usize,
-        problems: &mut Vec<Problem>,
+        torn: &mut Vec<(u64, String)>,
     ) -> Vec<Thread> {
         let layout = self.layout();
         let offsets =
@@ -183,12 +184,7 @@ impl Kernel {
         let Some((head, links)) = offsets else { return Vec::new() };
         let Some(head) = process.gva.0.checked_add(head).map(Gva) else { return Vec::new() };
         let listed = list::walk(self.view(), head, MAX_THREADS.min(left));
-        if let Some(torn) = listed.torn {
-            problems.push(Problem::incomplete(format!(
-                "the list of threads of process {} is torn: {torn}",
-                process.pid
-            )));
-        }
+        torn.extend(listed.torn.map(|why| (process.pid, why)));
         let entries = listed.entries.into_iter();
         let starts = entries.map(|entry| Gva(entry.0.wrapping_sub(links)));
         starts.map(|gva| self.thread(gva, running.get(&gva).copied())).collect()
@@ -225,4 +221,25 @@ impl Kernel {
         let len = base.checked_sub(limit)?;
         (limit != 0 && len <= LONGEST).then_some((Gva(limit), Gva(base)))
     }
+}
+
+/// Problem: threads of these processes are missing. A guest has hundreds of processes, so
+/// it is one.
+fn torn_lists(torn: &[(u64, String)]) -> Option<Problem> {
+    const NAMED: usize = 8;
+    let (first, why) = torn.first()?;
+    let message = match torn.len() {
+        1 => format!("the list of threads of process {first} is torn: {why}"),
+        count => {
+            let named: Vec<String> =
+                torn.iter().take(NAMED).map(|(pid, _)| pid.to_string()).collect();
+            let more = if count > NAMED { ", ..." } else { "" };
+            format!(
+                "the lists of threads of {count} processes are torn ({}{more}); of process \
+                 {first}: {why}",
+                named.join(", ")
+            )
+        }
+    };
+    Some(Problem::incomplete(message))
 }

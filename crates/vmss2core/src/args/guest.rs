@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 use vmss2core_guest::linux::{GivenFiles, LinuxOffsets, OffsetsError};
 
-use super::Global;
+use super::{Global, Talk};
 
 /// A checkpoint, and files that know its kernel better than the guest does.
 #[derive(Clone, Debug, Args)]
@@ -45,9 +45,18 @@ pub(crate) struct KernelArgs {
 }
 
 impl GuestArgs {
+    /// The first word names a file; of the others, those that do not are names of
+    /// something in the guest.
+    pub(crate) fn take_names(&mut self) -> Vec<String> {
+        let others = self.inputs.split_off(1.min(self.inputs.len()));
+        let (files, names): (Vec<_>, Vec<_>) = others.into_iter().partition(|word| word.exists());
+        self.inputs.extend(files);
+        names.into_iter().map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
     /// Their meaning.
     pub(crate) fn plan(self, global: &Global) -> GuestPlan {
-        GuestPlan::new(self.inputs, self.kernel, global.spill_dir())
+        GuestPlan::new(self.inputs, self.kernel, global.spill_dir(), global.talk())
     }
 }
 
@@ -56,6 +65,7 @@ impl GuestArgs {
 pub(crate) struct Source {
     pub(crate) inputs: Vec<PathBuf>,
     pub(crate) spill_dir: PathBuf,
+    pub(crate) talk: Talk,
 }
 
 /// A checkpoint whose kernel is asked something.
@@ -67,10 +77,15 @@ pub(crate) struct GuestPlan {
 }
 
 impl GuestPlan {
-    pub(crate) fn new(inputs: Vec<PathBuf>, kernel: KernelArgs, spill_dir: PathBuf) -> Self {
+    pub(crate) fn new(
+        inputs: Vec<PathBuf>,
+        kernel: KernelArgs,
+        spill_dir: PathBuf,
+        talk: Talk,
+    ) -> Self {
         let KernelArgs { vmlinux, btf, system_map, offsets } = kernel;
         let files = GivenFiles { offsets, vmlinux, btf, system_map, spill_dir: spill_dir.clone() };
-        Self { source: Source { inputs, spill_dir }, files }
+        Self { source: Source { inputs, spill_dir, talk }, files }
     }
 }
 

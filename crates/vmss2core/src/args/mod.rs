@@ -11,9 +11,13 @@ use crate::commands::Command;
 use crate::{exit, legacy};
 
 mod guest;
+mod mistakes;
+mod process;
 mod style;
 
 pub(crate) use guest::{GuestArgs, GuestPlan, KernelArgs, Source};
+pub(crate) use mistakes::{elsewhere, no_command, said};
+pub(crate) use process::{OneProcessArgs, ProcessArgs, Wanted};
 pub(crate) use style::Style;
 
 const EXAMPLES: &str = "\
@@ -40,8 +44,7 @@ by its directory; what kind of file each is shows in its content, not its name."
                   .vmem) into files that gdb, lldb, crash, drgn and WinDbg open. Nothing needs to be \
                   installed in the guest.",
     override_usage = "vmss2core <COMMAND> ...\n       vmss2core [ORIGINAL OPTIONS] <VMSS> [<VMEM>]",
-    subcommand_required = true,
-    disable_help_subcommand = true
+    subcommand_required = true
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -80,6 +83,12 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub(crate) tmpdir: Option<PathBuf>,
+    /// Say on stderr how things were found
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub(crate) verbose: bool,
+    /// Print no progress, no advice and no notes
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
+    pub(crate) quiet: bool,
 }
 
 impl Global {
@@ -87,6 +96,31 @@ impl Global {
     pub(crate) fn spill_dir(&self) -> PathBuf {
         self.tmpdir.clone().unwrap_or_else(std::env::temp_dir)
     }
+
+    /// When to show progress.
+    pub(crate) fn progress(&self) -> ProgressWhen {
+        if self.quiet { ProgressWhen::Never } else { self.progress }
+    }
+
+    /// How much is said besides the answer.
+    pub(crate) fn talk(&self) -> Talk {
+        match (self.quiet, self.verbose) {
+            (true, _) => Talk::Little,
+            (_, true) => Talk::Much,
+            _ => Talk::Normal,
+        }
+    }
+}
+
+/// How much is said besides the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Talk {
+    /// No progress, no advice, no notes: what went wrong.
+    Little,
+    #[default]
+    Normal,
+    /// How things were found, too.
+    Much,
 }
 
 /// When to show progress.
@@ -112,6 +146,9 @@ pub(crate) fn parse(argv: &[OsString]) -> Result<Cli, clap::Error> {
     use clap::FromArgMatches;
 
     let program = std::iter::once(OsString::from("vmss2core"));
+    // clap's own command has no help of its own.
+    let is_help = |word: &OsString| word == "help" || word == "--help" || word == "-h";
+    let argv = if argv.iter().all(is_help) { argv.get(..1).unwrap_or_default() } else { argv };
     let matches = command().try_get_matches_from(program.chain(argv.iter().cloned()))?;
     Cli::from_arg_matches(&matches)
 }

@@ -1,7 +1,7 @@
 //! Content of a checkpoint.
 
 use vmss2core_answers::{InfoReport, KernelAnswers};
-use vmss2core_guest::linux::{BetterSources, Kernel as Linux, Task, Tasks};
+use vmss2core_guest::linux::{Kernel as Linux, Task, Tasks};
 use vmss2core_machine::Vcpu;
 use vmss2core_mem::{Found, Gva};
 
@@ -28,6 +28,9 @@ impl Guest {
         if let Some(misfit) = self.misfit() {
             report.add_misfit(misfit);
         }
+        if let Some(inventory) = self.inventory() {
+            report.add_screenshot(inventory, self.command_line(), self.inputs());
+        }
         if let Some(windows) = self.windows() {
             report.add_windows(windows);
         }
@@ -41,16 +44,16 @@ impl Guest {
 /// Answers of the guest's kernel itself, if it can be asked.
 fn answers(guest: &Guest) -> Option<KernelAnswers> {
     let checkpoint = guest.checkpoint();
-    let kernel = Linux::open(checkpoint, guest.facts(), BetterSources::default()).ok()?;
+    let kernel = guest.linux().ok()?;
     let log = kernel.log().ok();
     let place = |vcpu: &Vcpu| {
         // The second kernel's symbols are not these.
         let pc = vcpu.registers.pc().filter(|_| !kernel.linux().has_left(vcpu.index))?;
         kernel.symbolize(Gva(pc)).map(|place| place.to_string())
     };
-    let tasks = tasks(&kernel);
+    let tasks = tasks(kernel);
     Some(KernelAnswers {
-        blocked: tasks.as_ref().map(|tasks| blocked(&kernel, &tasks.value)).unwrap_or_default(),
+        blocked: tasks.as_ref().map(|tasks| blocked(kernel, &tasks.value)).unwrap_or_default(),
         clock: kernel.clock(log.as_ref()),
         stopped: log.is_some().then(|| kernel.stopped(log.as_ref())),
         places: checkpoint.vcpus.iter().map(place).collect(),

@@ -1,11 +1,12 @@
 //! `bt`: kernel stacks of processors and tasks.
 
+use anyhow::Context;
 use clap::Args;
-use vmss2core::{StacksOf, Which};
+use vmss2core::StacksOf;
 
 use super::open::ask;
 use super::{Arguments, Plan};
-use crate::args::{Global, GuestArgs, GuestPlan, Style};
+use crate::args::{Global, GuestArgs, GuestPlan, ProcessArgs, Style, Wanted};
 use crate::exit::Exit;
 use crate::output;
 
@@ -22,18 +23,18 @@ use crate::output;
 Examples:
   vmss2core bt vm.vmss               what each vCPU was doing
   vmss2core bt --pid 1234 vm.vmss    all threads of a process
+  vmss2core bt --name nginx vm.vmss  all threads of all processes of a name
   vmss2core bt -a vm.vmss            every task")]
 pub(crate) struct BtArgs {
     #[command(flatten)]
     guest: GuestArgs,
     /// Only this processor, as the guest numbers them
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "processes")]
     cpu: Option<u32>,
-    /// All threads of a process: its number or name, or the number of one of them
-    #[arg(long, value_name = "PID|TID|NAME", conflicts_with = "cpu")]
-    pid: Option<Which>,
+    #[command(flatten)]
+    processes: ProcessArgs,
     /// Every task
-    #[arg(short, long, conflicts_with_all = ["cpu", "pid"])]
+    #[arg(short, long, conflicts_with_all = ["cpu", "processes"])]
     all: bool,
     /// Print JSON instead of text
     #[arg(long)]
@@ -42,11 +43,14 @@ pub(crate) struct BtArgs {
 
 impl Arguments for BtArgs {
     fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
-        let stacks = match (self.cpu, self.pid) {
-            (Some(cpu), _) => StacksOf::Processor(cpu),
-            (_, Some(pid)) => StacksOf::Process(pid),
-            _ if self.all => StacksOf::All,
-            _ => StacksOf::Processors,
+        let of_process = |wanted: Wanted| StacksOf::Process(wanted.into_which());
+        let of_processes: Vec<StacksOf> =
+            self.processes.wanted().into_iter().map(of_process).collect();
+        let stacks = match self.cpu {
+            Some(cpu) => vec![StacksOf::Processor(cpu)],
+            None if self.all => vec![StacksOf::All],
+            None if of_processes.is_empty() => vec![StacksOf::Processors],
+            None => of_processes,
         };
         let style = Style::of(self.json);
         Ok(Box::new(BtPlan { guest: self.guest.plan(global), stacks, style }))
@@ -57,16 +61,23 @@ impl Arguments for BtArgs {
 #[derive(Debug)]
 struct BtPlan {
     guest: GuestPlan,
-    stacks: StacksOf,
+    /// Each is asked for by itself.
+    stacks: Vec<StacksOf>,
     style: Style,
 }
 
 impl Plan for BtPlan {
     fn run(&self) -> anyhow::Result<Exit> {
         ask(&self.guest, |guest| {
-            let said = guest.bt(&self.stacks)?;
-            output::answer(&said.answer, self.style)?;
-            Ok(said.problems)
+            let mut answers = self.stacks.iter().map(|of| guest.bt(of));
+            let mut all = answers.next().context("nothing was asked for")??;
+            for more in answers {
+                let more = more?;
+                all.answer.add(more.answer);
+                all.problems.extend(more.problems);
+            }
+            output::answer(&all.answer, self.style)?;
+            Ok(all.problems)
         })
     }
 }

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueHint};
+use vmss2core_answers::{BtfReport, printable};
 use vmss2core_dump::output::{self as file, check_existing};
 use vmss2core_guest::linux::Kernel;
 
 use super::open::ask_linux;
-use super::{Arguments, Plan};
-use crate::args::{Global, GuestArgs, GuestPlan};
+use super::{Arguments, JSON_AND_STDOUT, Plan};
+use crate::args::{Global, GuestArgs, GuestPlan, Style};
 use crate::cancel::Cancel;
 use crate::exit::Exit;
 use crate::output;
@@ -41,15 +42,23 @@ pub(crate) struct BtfArgs {
     /// Replace OUT if it exists
     #[arg(long)]
     force: bool,
+    /// Print what was written as JSON (docs/schema/btf-1.json)
+    #[arg(long)]
+    json: bool,
 }
 
 impl Arguments for BtfArgs {
     fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
+        let output = Some(self.output).filter(|path| path.as_os_str() != "-");
+        if self.json && output.is_none() {
+            return Err(JSON_AND_STDOUT.to_owned());
+        }
         Ok(Box::new(BtfPlan {
             guest: self.guest.plan(global),
             module: self.module,
-            output: Some(self.output).filter(|path| path.as_os_str() != "-"),
+            output,
             overwrite: self.force,
+            style: Style::of(self.json),
         }))
     }
 }
@@ -62,6 +71,7 @@ struct BtfPlan {
     /// Standard output if there is none.
     output: Option<PathBuf>,
     overwrite: bool,
+    style: Style,
 }
 
 impl Plan for BtfPlan {
@@ -84,7 +94,18 @@ impl Plan for BtfPlan {
                 out.write_all(&bytes)?;
                 out.flush()?;
             }
-            output::talk(&format!("vmss2core: {how}"));
+            self.guest.source.talk.how(&how);
+            if self.style == Style::Json
+                && let Some(path) = &self.output
+            {
+                let report = BtfReport {
+                    path: path.to_string_lossy().into_owned(),
+                    bytes: bytes.len() as u64,
+                    module: self.module.clone(),
+                    how,
+                };
+                output::answer(&report, Style::Json)?;
+            }
             Ok(Vec::new())
         })
     }
@@ -102,7 +123,8 @@ fn of_module(kernel: &Kernel, name: &str) -> anyhow::Result<(Vec<u8>, String)> {
     let modules = kernel.module_btfs().context("looking for the types of modules")?;
     let Some(module) = modules.iter().find(|module| module.module == name) else {
         let names: Vec<&str> = modules.iter().map(|module| module.module.as_str()).collect();
-        bail!("the kernel keeps no types of a module {name}; it does of: {}", names.join(" "));
+        let of = if names.is_empty() { "no module".to_owned() } else { names.join(", ") };
+        bail!("the kernel keeps no types of a module {}; it does of {of}", printable(name));
     };
     let bytes = module.read(kernel)?;
     Ok((bytes, format!("types of module {name}, which refer to those of the kernel")))

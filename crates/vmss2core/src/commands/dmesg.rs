@@ -12,8 +12,7 @@ use crate::output;
 
 /// Print the kernel's log
 ///
-/// As dmesg in the guest would print it, from the log's buffer in memory. How
-/// it was found is said on stderr.
+/// As dmesg in the guest would print it, from the log's buffer in memory.
 #[derive(Debug, Args)]
 #[command(
     // Here -l is --level, as in util-linux.
@@ -86,13 +85,18 @@ impl Plan for DmesgPlan {
             let said = guest.dmesg(&self.levels)?;
             let report = said.answer.with_times(self.times);
             output::answer(&report, self.style)?;
-            output::talk(&format!("vmss2core: {}", report.how));
+            self.guest.source.talk.found_by(&report.how);
             if self.times == TimeStyle::Date {
                 let booted = report.booted.as_ref();
-                output::talk(&booted.map_or_else(
-                    || "vmss2core: when the guest was started is not known: no dates".to_owned(),
-                    |booted| format!("vmss2core: started {}: {}", booted.value, booted.how),
-                ));
+                match booted {
+                    Some(booted) => {
+                        let how = format!("started {}: {}", booted.value, booted.how);
+                        self.guest.source.talk.how(&how);
+                    }
+                    None => output::talk(
+                        "vmss2core: warning: when the guest was started is not known: no dates",
+                    ),
+                }
             }
             Ok(said.problems)
         })

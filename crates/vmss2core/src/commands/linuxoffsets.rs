@@ -1,16 +1,16 @@
 //! `linuxoffsets`: the offsets of structures as `-l` takes them.
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use clap::{Args, ValueHint};
-use vmss2core_answers::printable;
+use vmss2core_answers::{OffsetInfo, OffsetsReport};
 use vmss2core_guest::linux::{KernelFile, KernelVersion, Layout, known_layout, offsets_line};
 
 use super::open::ask_linux;
 use super::{Arguments, Plan};
-use crate::args::{Global, GuestPlan, KernelArgs};
+use crate::args::{Global, GuestPlan, KernelArgs, Style};
 use crate::exit::Exit;
 use crate::output;
 
@@ -42,6 +42,9 @@ pub(crate) struct LinuxoffsetsArgs {
     /// The version of a kernel file that does not tell it, such as 6.1.0
     #[arg(long, value_name = "VERSION", value_parser = version)]
     kernel_version: Option<KernelVersion>,
+    /// Print JSON instead of text (docs/schema/linuxoffsets-1.json)
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     kernel: KernelArgs,
 }
@@ -49,8 +52,9 @@ pub(crate) struct LinuxoffsetsArgs {
 impl Arguments for LinuxoffsetsArgs {
     fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
         let what = if self.print_layout { Offsets::Layout } else { Offsets::Line };
-        let guest = GuestPlan::new(self.inputs, self.kernel, global.spill_dir());
-        Ok(Box::new(OffsetsPlan { guest, what, version: self.kernel_version }))
+        let guest = GuestPlan::new(self.inputs, self.kernel, global.spill_dir(), global.talk());
+        let style = Style::of(self.json);
+        Ok(Box::new(OffsetsPlan { guest, what, version: self.kernel_version, style }))
     }
 }
 
@@ -65,6 +69,7 @@ struct OffsetsPlan {
     what: Offsets,
     /// Of a file that does not tell it.
     version: Option<KernelVersion>,
+    style: Style,
 }
 
 /// Printed form of a layout.
@@ -76,19 +81,20 @@ enum Offsets {
     Layout,
 }
 
-/// Column where remarks begin.
-const REMARK: usize = 48;
-
 impl Plan for OffsetsPlan {
     fn run(&self) -> anyhow::Result<Exit> {
         if let [only] = self.guest.source.inputs.as_slice()
             && only.is_file()
             && let Some(file) = KernelFile::open(only, &self.guest.source.spill_dir)?
         {
-            let version = self.version.or(file.version).ok_or_else(|| {
-                anyhow!("the file does not tell the kernel's version; give --kernel-version")
+            let version = self.version.or(file.version).or_else(|| running(only));
+            let version = version.ok_or_else(|| {
+                anyhow!(
+                    "the file does not tell the kernel's version; say it with --kernel-version, \
+                     for example --kernel-version 6.1.0"
+                )
             })?;
-            print(self.what, &file.layout, version, file.is_64_bit)?;
+            print(self, &file.layout, version, file.is_64_bit)?;
             return Ok(Exit::Done);
         }
         ask_linux(&self.guest, |kernel| {
@@ -97,34 +103,39 @@ impl Plan for OffsetsPlan {
             let version = self.version.or(version).ok_or_else(|| {
                 anyhow!("the kernel's version was not found; give --kernel-version")
             })?;
-            print(self.what, kernel.layout(), version, kernel.linux().is_64_bit)?;
+            print(self, kernel.layout(), version, kernel.linux().is_64_bit)?;
             Ok(Vec::new())
         })
     }
 }
 
+/// The version of the kernel that runs here, if the file is its types.
+fn running(file: &Path) -> Option<KernelVersion> {
+    if file != Path::new("/sys/kernel/btf/vmlinux") {
+        return None;
+    }
+    KernelVersion::of_release(&fs::read_to_string("/proc/sys/kernel/osrelease").ok()?)
+}
+
 fn print(
-    what: Offsets,
+    plan: &OffsetsPlan,
     layout: &Layout,
     version: KernelVersion,
     is_64_bit: bool,
 ) -> anyhow::Result<()> {
-    let mut out = output::stdout();
-    match what {
-        Offsets::Line => {
-            let line = offsets_line(layout, version, is_64_bit).map_err(|missing| {
-                anyhow!("where {missing} lies is not known; --print-layout shows what is")
-            })?;
-            writeln!(out, "{line}")?;
-        }
-        Offsets::Layout => {
-            writeln!(out, "version={version}")?;
-            for item in known_layout(layout) {
-                let (item, how) = (item.to_string(), printable(&item.how));
-                writeln!(out, "{item:<REMARK$} # {how}")?;
-            }
-        }
+    let line = offsets_line(layout, version, is_64_bit);
+    let is_whole = plan.what == Offsets::Layout;
+    if !is_whole && plan.style == Style::Text {
+        line.as_ref().map_err(|missing| {
+            anyhow!("where {missing} lies is not known; --print-layout shows what is")
+        })?;
     }
-    out.flush()?;
-    Ok(())
+    let report = OffsetsReport {
+        version: version.to_string(),
+        bits: if is_64_bit { 64 } else { 32 },
+        line: line.ok(),
+        layout: known_layout(layout).iter().map(OffsetInfo::from).collect(),
+        is_whole,
+    };
+    output::answer(&report, plan.style)
 }

@@ -17,19 +17,27 @@ mod info;
 mod linuxoffsets;
 mod man;
 mod maps;
+mod meant;
 mod modules;
 pub(crate) mod open;
+mod processes;
 mod ps;
+mod schema;
 mod symbols;
 mod vmcoreinfo;
 
-pub(crate) use self::core::{CorePlan, CoreStyle, Wanted};
+pub(crate) use self::core::{CorePlan, CoreStyle};
+pub(crate) use meant::meant;
 pub(crate) use ps::PsPlan;
 
 use clap::Subcommand;
 
 use crate::args::Global;
 use crate::exit::Exit;
+
+/// What is said to who wants a file and JSON in one place.
+const JSON_AND_STDOUT: &str =
+    "--json prints to standard output, which is where the file is to go: give -o a file";
 
 /// Something to do: a command line's meaning, the same for both grammars.
 pub(crate) trait Plan {
@@ -80,6 +88,7 @@ commands! {
     Btf(btf::BtfArgs),
     Dmesg(dmesg::DmesgArgs),
     Modules(modules::ModulesArgs),
+    Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }

@@ -1,5 +1,7 @@
 //! Opening a checkpoint for a command, and what is said besides its answer.
 
+use std::path::PathBuf;
+
 use anyhow::anyhow;
 use vmss2core::linux::Kernel;
 use vmss2core::{Error, Guest, Options};
@@ -7,22 +9,23 @@ use vmss2core_guest::windows;
 use vmss2core_mem::Problem;
 
 use crate::args::{GuestPlan, Source};
-use crate::exit::Exit;
+use crate::exit::{Exit, usage};
 use crate::{output, spelling};
 
 /// Questions that a Windows guest answers; said to who asks for something else.
-const WINDOWS_ANSWERS: &str = "this is a Windows guest, and the command is about Linux; of Windows \
-    it can be asked: info, ps, modules, bt, and -W writes memory.dmp for WinDbg";
+const WINDOWS_ANSWERS: &str = "this command is for Linux guests; for this Windows guest there are \
+    info, ps, modules, bt and gdb, and -W writes memory.dmp for WinDbg";
 
 /// Questions that a macOS guest answers; said to who asks for something else.
-const MACOS_ANSWERS: &str = "this is a macOS guest, and the command is not for those yet; of \
-    macOS it can be asked: info, modules; gdb serves it to lldb and gdb, and convert writes \
-    elf-physical, elf-linear and raw files of it";
+const MACOS_ANSWERS: &str = "this command is not for macOS guests yet; for this one there are \
+    info and modules, gdb serves it to lldb and gdb, and convert writes elf-physical, elf-linear \
+    and raw files of it";
 
 /// Opens a guest to tell about it: a state file alone has something to say.
-pub(super) fn to_tell(source: &Source) -> anyhow::Result<Guest> {
-    let options = Options { without_memory: true, ..options(source) };
-    Ok(Guest::open_with(source.inputs.clone(), options)?)
+pub(super) fn to_tell(plan: &GuestPlan) -> anyhow::Result<Guest> {
+    check_inputs(&plan.source)?;
+    let options = Options { without_memory: true, ..options_to_ask(plan) };
+    Ok(Guest::open_with(plan.source.inputs.clone(), options)?)
 }
 
 /// Opens a guest whose memory will be worked with.
@@ -40,6 +43,18 @@ pub(super) fn to_serve(plan: &GuestPlan) -> anyhow::Result<Guest> {
     told(&plan.source, Options { cached: true, ..options_to_ask(plan) })
 }
 
+/// A checkpoint is read out of order.
+fn check_inputs(source: &Source) -> anyhow::Result<()> {
+    let is_stdin = |path: &PathBuf| path.as_os_str() == "-" && !path.exists();
+    if source.inputs.iter().any(is_stdin) {
+        return Err(usage(
+            "standard input cannot be read, as a checkpoint is not read from front to back: name \
+             a file",
+        ));
+    }
+    Ok(())
+}
+
 fn options(source: &Source) -> Options {
     Options {
         spill_dir: Some(source.spill_dir.clone()),
@@ -54,6 +69,7 @@ fn options_to_ask(plan: &GuestPlan) -> Options {
 
 /// Says before anything else what all that follows depends on.
 fn told(source: &Source, options: Options) -> anyhow::Result<Guest> {
+    check_inputs(source)?;
     let guest = Guest::open_with(source.inputs.clone(), options)?;
     output::problems(guest.misfit());
     Ok(guest)
@@ -74,7 +90,7 @@ pub(super) fn ask(
     problems.extend(guest.source_problems().cloned());
     problems.extend(guest.read_failure());
     output::serious_problems(guest.problems());
-    output::problems(&problems);
+    plan.source.talk.problems(&problems);
     Ok(Exit::of_guest(&guest, &problems))
 }
 

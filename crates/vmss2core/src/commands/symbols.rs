@@ -1,7 +1,5 @@
 //! `symbols`: what the kernel calls its functions and variables.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
 use super::open::ask;
@@ -13,8 +11,7 @@ use crate::output;
 /// List the symbols of the guest's kernel, or look some up
 ///
 /// The kernel carries a table of its symbols for its own messages; no file from
-/// the guest is needed. Symbols of loaded modules are listed too. How the table
-/// was found is said on stderr.
+/// the guest is needed. Symbols of loaded modules are listed too.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "vmss2core symbols [OPTIONS] <FILE>... [NAME|ADDRESS]...",
@@ -39,7 +36,7 @@ pub(crate) struct SymbolsArgs {
 impl Arguments for SymbolsArgs {
     fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
         let mut guest = self.guest;
-        let wanted = take_symbols(&mut guest.inputs);
+        let wanted = guest.take_names();
         let style = Style::of(self.json);
         Ok(Box::new(SymbolsPlan { guest: guest.plan(global), wanted, style }))
     }
@@ -54,20 +51,12 @@ struct SymbolsPlan {
     style: Style,
 }
 
-/// The first word names a file; of the others, those that do not are symbols.
-fn take_symbols(words: &mut Vec<PathBuf>) -> Vec<String> {
-    let others = words.split_off(1.min(words.len()));
-    let (files, wanted): (Vec<_>, Vec<_>) = others.into_iter().partition(|word| word.exists());
-    words.extend(files);
-    wanted.into_iter().map(|word| word.to_string_lossy().into_owned()).collect()
-}
-
 impl Plan for SymbolsPlan {
     fn run(&self) -> anyhow::Result<Exit> {
         ask(&self.guest, |guest| {
             let said = guest.symbols(&self.wanted)?;
             output::answer(&said.answer, self.style)?;
-            output::talk(&format!("vmss2core: {}", said.answer.how));
+            self.guest.source.talk.found_by(said.answer.how);
             Ok(said.problems)
         })
     }

@@ -1,6 +1,6 @@
 //! The original tool's outputs: its names, its lines on stdout.
 
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -168,8 +168,11 @@ fn say(plan: &OriginalPlan, line: &str) {
     }
 }
 
-/// The lines of the original about Windows.
+/// The lines of the original about Windows, for scripts that read them.
 fn say_windows(plan: &OriginalPlan, guest: &Guest, stated: Option<u32>) {
+    if io::stdout().is_terminal() {
+        return;
+    }
     let Some(windows) = guest.facts().windows() else { return };
     if let Some(lab) = &windows.lab {
         say(plan, &format!("Win: ntBuildLab={}", vmss2core_answers::printable(&lab.value)));

@@ -2,13 +2,14 @@
 //!
 //! Source: VMware technical note EN-000395 (2010) for `-q -M -l -N -N4 -N6 -P -W
 //! -X`, and later usage for the rest. The value of an option is glued to its
-//! letter (`-W2600`, `-P1234`); only `-l`, `-O` and `-U` take a word of their
-//! own. Options and files come in any order. What the original did with a wrong
+//! letter (`-W2600`, `-P1234`); only `-l` and `-O` take a word of their own, and
+//! `-U` takes either. Options and files come in any order. What the original did with a wrong
 //! command line is not documented; this parser refuses it and says why.
 
 mod cores;
 mod outputs;
 mod plan;
+mod unknown;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -19,12 +20,13 @@ use vmss2core_mem::Gva;
 use vmss2core_mem::text::hex;
 
 use crate::args::{Cli, Global, KernelArgs, ProgressWhen};
+use unknown::unknown;
 
 /// Text of `--help` about this grammar.
 pub(crate) const HELP: &str = "\
 Original options:
   (none)     vmss.core0, vmss.core1, ...: the virtual memory of each vCPU
-  -U <N>     the same for vCPU N only
+  -U<N>      the same for vCPU N only
   -M         vmss.core: physical memory, for gdb
   -N         vmss.core: for crash and drgn, any Linux
   -N4, -N6   the same; warns if the kernel is not a 2.4, or 2.6 and later
@@ -68,8 +70,6 @@ pub(crate) struct LegacyArgs {
     pub(crate) kernel: KernelArgs,
     /// `-O`.
     pub(crate) entry: Option<u64>,
-    /// `-q`.
-    pub(crate) quiet: bool,
     /// The files: state, and perhaps memory.
     pub(crate) files: Vec<PathBuf>,
     /// Options of ours that go with every command.
@@ -163,13 +163,15 @@ pub(crate) fn is_original(argv: &[OsString]) -> bool {
     let Some(first) = rest.first().and_then(|first| first.to_str()) else { return true };
     let is_flag = first.starts_with("--") || matches!(first, "-h" | "-V");
     let is_command = Cli::command().get_subcommands().any(|command| command.get_name() == first);
-    !is_flag && !is_command
+    // clap adds `help` itself.
+    !is_flag && !is_command && first != "help"
 }
 
 /// How many arguments a global option at the start takes up.
 fn global_option_len(argv: &[OsString]) -> Option<usize> {
     match argv.first()?.to_str()? {
         "--progress" | "--tmpdir" => Some(argv.len().min(2)),
+        "-q" | "--quiet" | "-v" | "--verbose" => Some(1),
         glued if glued.starts_with("--progress=") || glued.starts_with("--tmpdir=") => Some(1),
         _ => None,
     }
@@ -190,14 +192,17 @@ pub(crate) fn parse(argv: &[OsString]) -> Result<LegacyArgs, String> {
         }
     }
     match parsed.files.len() {
-        0 => Err(format!("no checkpoint given\n\n{}", usage())),
+        0 => Err("no checkpoint given: vmss2core [OPTIONS] <VMSS> [<VMEM>]; vmss2core help says \
+                  more"
+            .to_owned()),
         1 | 2 => Ok(parsed),
         n => Err(format!("{n} files given; there are at most two, the checkpoint and its memory")),
     }
 }
 
-fn unknown(option: &str) -> String {
-    format!("unknown option {option}\n\n{}", usage())
+/// Whether this is an option of the original that chooses an output.
+pub(crate) fn is_option(option: &str) -> bool {
+    output(option).is_some()
 }
 
 /// Options of ours that go with the original's.
@@ -208,7 +213,8 @@ type Rest<'a> = std::slice::Iter<'a, OsString>;
 impl LegacyArgs {
     fn option(&mut self, option: &str, rest: &mut Rest<'_>) -> Result<(), String> {
         match option {
-            "-q" => self.quiet = true,
+            "-q" | "--quiet" => self.global.quiet = true,
+            "-v" | "--verbose" => self.global.verbose = true,
             "-l" => {
                 let text = word("-l", rest)?;
                 let parsed = text.parse().map_err(|error| format!("-l {text}: {error}"))?;
@@ -217,9 +223,9 @@ impl LegacyArgs {
             "-O" => self.entry = Some(number("-O", rest)?),
             "-U" => {
                 let vcpu = word("-U", rest)?;
-                let vcpu = vcpu.parse().map_err(|_| format!("-U {vcpu}: not a vCPU number"))?;
-                self.request(format!("-U {vcpu}"), Output::LinearOne(vcpu))?;
+                self.one_vcpu(vcpu)?;
             }
+            glued if glued.starts_with("-U") => self.one_vcpu(glued.trim_start_matches("-U"))?,
             long if long.starts_with("--") => self.long_option(long, rest)?,
             short => {
                 let what = output(short).ok_or_else(|| unknown(short))?;
@@ -227,6 +233,11 @@ impl LegacyArgs {
             }
         }
         Ok(())
+    }
+
+    fn one_vcpu(&mut self, vcpu: &str) -> Result<(), String> {
+        let number = vcpu.parse().map_err(|_| format!("-U {vcpu}: not a vCPU number"))?;
+        self.request(format!("-U {vcpu}"), Output::LinearOne(number))
     }
 
     /// What the original did with two such options is not known; one would win.
@@ -366,6 +377,7 @@ mod tests {
             ("-N4", Some(Output::Crash(Some(KernelFamily::Two4)))),
             ("-N6", Some(Output::Crash(Some(KernelFamily::Two6)))),
             ("-U 3", Some(Output::LinearOne(3))),
+            ("-U3", Some(Output::LinearOne(3))),
             ("-P", Some(Output::ProcessList)),
             ("-P1234", Some(Output::Process(1234))),
             ("-W", any(None, None)),
@@ -419,6 +431,25 @@ mod tests {
         ] {
             let error = parsed(&format!("{line} x.vmss")).unwrap_err();
             assert!(error.starts_with("unknown option"), "{line}: {error}");
+            assert!(error.lines().count() == 1, "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_an_unknown_option_may_mean_is_said() {
+        for (line, want) in [
+            ("-n6", "did you mean -N6?"),
+            ("-m", "did you mean -M?"),
+            ("-w8", "did you mean -W8?"),
+            ("-p12", "did you mean -P12?"),
+            ("-N5", "there are -N, -N4 and -N6"),
+            ("-X16", "there are -X32 and -X64"),
+            ("-N6 -o", "it belongs to commands such as vmss2core convert"),
+            ("-N6 --json", "it belongs to commands such as vmss2core info"),
+            ("--tree", "it belongs to vmss2core ps"),
+        ] {
+            let error = parsed(&format!("{line} x.vmss")).unwrap_err();
+            assert!(error.contains(want), "{line}: {error}");
         }
     }
 
@@ -426,7 +457,7 @@ mod tests {
     fn options_and_files_come_in_any_order() {
         for line in ["-q -M a b", "a -M b -q", "a b -q -M", "-M -q -- a b", "-M a -q -M b"] {
             let args = parsed(line).unwrap();
-            assert!(args.quiet, "{line}");
+            assert!(args.global.quiet, "{line}");
             assert_eq!(args.output.unwrap().what, Output::Physical, "{line}");
             assert_eq!(args.files, [PathBuf::from("a"), PathBuf::from("b")], "{line}");
         }
@@ -504,6 +535,9 @@ mod tests {
             "--progress=never info x",
             "--unknown",
             "man",
+            "help",
+            "-q info x",
+            "-v info x",
             "completions bash",
         ] {
             assert!(!original(line), "{line}");

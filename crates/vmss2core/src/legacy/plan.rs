@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
+use vmss2core::answers::Only;
 use vmss2core::{Listed, Which};
 use vmss2core_guest::linux::LinuxOffsets;
 use vmss2core_guest::windows;
 use vmss2core_mem::text::shell_path;
 
 use super::{KernelFamily, LegacyArgs, NotYet, Output, WindowsKind, outputs};
-use crate::args::{GuestPlan, ProgressWhen, Source, Style};
+use crate::args::{GuestPlan, ProgressWhen, Source, Style, Wanted, no_command};
 use crate::commands::convert::Request;
-use crate::commands::{CorePlan, CoreStyle, Plan, PsPlan, Wanted};
+use crate::commands::{CorePlan, CoreStyle, Plan, PsPlan};
 
 /// Write the files that the original wrote.
 #[derive(Debug)]
@@ -70,13 +71,14 @@ impl LegacyArgs {
         Ok(Box::new(OriginalPlan {
             source: Source {
                 inputs: self.files,
+                talk: self.global.talk(),
                 spill_dir: self.global.tmpdir.unwrap_or_else(|| PathBuf::from(".")),
             },
             cores,
             stated,
             windows,
             notes,
-            quiet: self.quiet,
+            quiet: self.global.quiet,
             progress: self.global.progress,
         }))
     }
@@ -103,14 +105,15 @@ impl LegacyArgs {
     fn into_process_core(self, pid: u32) -> Result<Box<dyn Plan>, String> {
         self.check_command()?;
         self.check_memory_file()?;
+        let talk = self.global.talk();
         let spill_dir = self.global.tmpdir.unwrap_or_else(|| PathBuf::from("."));
         Ok(Box::new(CorePlan {
-            guest: GuestPlan::new(self.files, self.kernel, spill_dir),
+            guest: GuestPlan::new(self.files, self.kernel, spill_dir, talk),
             wanted: vec![Wanted::One(Which::Number(pid))],
             output: None,
             overwrite: true,
             zero_fill: false,
-            style: CoreStyle::Original { quiet: self.quiet },
+            style: CoreStyle::Original { quiet: self.global.quiet },
             progress: self.global.progress,
         }))
     }
@@ -119,32 +122,59 @@ impl LegacyArgs {
     fn into_process_list(self) -> Result<Box<dyn Plan>, String> {
         self.check_command()?;
         self.check_memory_file()?;
-        let guest = GuestPlan::new(self.files, self.kernel, self.global.spill_dir());
-        Ok(Box::new(PsPlan { guest, listed: Listed::default(), style: Style::Text }))
+        let (spill_dir, talk) = (self.global.spill_dir(), self.global.talk());
+        let guest = GuestPlan::new(self.files, self.kernel, spill_dir, talk);
+        let (listed, only) = (Listed::default(), Only::default());
+        Ok(Box::new(PsPlan { guest, listed, only, style: Style::Text }))
     }
 
-    /// A command that is misspelt looks like a file.
+    /// A command that is misspelt looks like a file, and so does the value of an option
+    /// that stands apart from it.
     fn check_command(&self) -> Result<(), String> {
         let Some(first) = self.files.first().filter(|first| !first.exists()) else {
             return Ok(());
         };
         let name = first.to_string_lossy();
+        if let Some(glued) = self.glued(&name) {
+            return Err(format!(
+                "{name}: no such file; the number is glued to its option: {glued}"
+            ));
+        }
         if !name.chars().all(|c| c.is_ascii_lowercase() || c == '-') {
             return Ok(());
         }
-        Err(format!("{name}: no such file, and no command is called that; see vmss2core --help"))
+        Err(format!("{name}: no such file, and {}", no_command(&name)))
+    }
+
+    /// The option whose value this is likely to be, with its value.
+    fn glued(&self, word: &str) -> Option<String> {
+        let is_number = !word.is_empty() && word.chars().all(|c| c.is_ascii_digit());
+        let option = self.output.as_ref()?.option.as_str();
+        (is_number && matches!(option, "-P" | "-W" | "-N")).then(|| format!("{option}{word}"))
+    }
+
+    /// The format that the options choose, by its name.
+    fn format(&self) -> &'static str {
+        match self.output.as_ref().map(|requested| requested.what) {
+            Some(Output::Crash(_)) => "elf",
+            Some(Output::Physical) => "elf-physical",
+            Some(Output::Windows(_)) => "windbg",
+            _ => "elf-linear",
+        }
     }
 
     /// Many guides have the second file wrong: they take it for the output.
     fn check_memory_file(&self) -> Result<(), String> {
-        let [_, second] = self.files.as_slice() else { return Ok(()) };
+        let [first, second] = self.files.as_slice() else { return Ok(()) };
         if second.exists() {
             return Ok(());
         }
+        let (from, to) = (shell_path(first), shell_path(second));
         Err(format!(
             "{}: no such file; the second file is an input, the memory of the checkpoint\n\
-             to choose the name of the output: vmss2core convert IN -o OUT --format FORMAT",
-            second.display()
+             to choose the name of the output: vmss2core convert {from} -o {to} --format {}",
+            second.display(),
+            self.format(),
         ))
     }
 

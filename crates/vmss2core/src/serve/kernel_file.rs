@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use vmss2core_answers::printable;
 use vmss2core_guest::Facts;
-use vmss2core_guest::linux::debug_symbols;
+use vmss2core_guest::linux::{debug_symbols, debuggers};
 use vmss2core_guest::macos::MacosFacts;
 
 /// The kernel file of this guest by its build id, and the package that has it.
@@ -25,7 +25,9 @@ pub fn kernel_file_advice(facts: &Facts) -> String {
         Some(id) => {
             let id = printable(id);
             let _ = writeln!(text, "build id   {id}");
-            let _ = writeln!(text, "by it      debuginfod-find debuginfo {id}");
+            if let Some(fetch) = debuggers::fetch_symbols(linux) {
+                let _ = writeln!(text, "fetch it   {fetch}");
+            }
         }
         None => text.push_str("build id   not in the VMCOREINFO of this kernel\n"),
     }

@@ -2,6 +2,10 @@
 
 use std::fs;
 
+use vmss2core_lab::vmware::Shape;
+use vmss2core_lab::windows::{fixture, make};
+
+use crate::miniature::linux_64_bit;
 use crate::run::{Place, is_elf_core, memory};
 
 #[test]
@@ -19,11 +23,38 @@ fn every_format_is_written_under_the_name_that_was_asked_for() {
 }
 
 #[test]
-fn elf_is_what_is_written_if_no_format_is_given() {
+fn the_guest_chooses_the_format_if_nobody_does() {
     let place = Place::with_checkpoint(1);
-    place.run("convert vm.vmss -o a --format elf").expect(0);
-    place.run("convert vm.vmss -o b").expect(0);
-    assert_eq!(fs::read(place.file("a")).unwrap(), fs::read(place.file("b")).unwrap());
+    let nt = make(&fixture("win10-19041-x64").unwrap()).unwrap();
+    place.add_checkpoint(&nt.machine, &Shape::default(), "nt");
+    place.add_checkpoint(&linux_64_bit(), &Shape::default(), "linux");
+    for (name, format) in [("vm", "elf-linear"), ("nt", "windbg"), ("linux", "elf")] {
+        place.run(&format!("convert {name}.vmss -o a --force --format {format}"));
+        let said = place.run(&format!("convert {name}.vmss -o b --force --json")).stdout;
+        assert!(said.contains(&format!("\"format\": \"{format}\"")), "{said}");
+        assert_eq!(fs::read(place.file("a")).unwrap(), fs::read(place.file("b")).unwrap());
+    }
+}
+
+#[test]
+fn a_format_of_one_system_is_refused_for_another() {
+    let place = Place::new();
+    let nt = make(&fixture("win10-19041-x64").unwrap()).unwrap();
+    place.add_checkpoint(&nt.machine, &Shape::default(), "nt");
+    for line in ["-N6 nt.vmss", "convert nt.vmss -o out -f elf", "convert nt.vmss -o out -f kdump"]
+    {
+        let said = place.run(line).expect(1).stderr;
+        assert!(said.contains("this is a Windows guest"), "{line}: {said}");
+        assert!(said.contains("-W writes memory.dmp for WinDbg"), "{line}: {said}");
+    }
+    assert_eq!(place.names(), ["nt.vmem", "nt.vmss"]);
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_named() {
+    let place = Place::with_checkpoint(1);
+    let said = place.run("convert vm.vmss -o gone/out").expect(1).stderr;
+    assert_eq!(said, "vmss2core: cannot write gone/out: the directory gone does not exist\n");
 }
 
 #[test]
@@ -52,7 +83,7 @@ fn options_that_the_format_does_not_have_are_refused() {
         ("--format elf --vcpu 0", "--vcpu goes with --format elf-linear, not with elf"),
         ("--format raw --all-threads", "--all-threads goes with --format elf-linear"),
         ("--format elf-physical --no-dedup", "--no-dedup goes with --format elf-linear"),
-        ("--cr3 0x1000", "--cr3 goes with --format elf-linear"),
+        ("--format elf --cr3 0x1000", "--cr3 goes with --format elf-linear"),
         ("--format raw --gdb-script", "gdb does not open raw"),
         ("--format elf --compress zstd", "--compress goes with --format kdump, not with elf"),
         ("--format raw -d 1", "--dump-level goes with --format kdump, not with raw"),
@@ -63,11 +94,11 @@ fn options_that_the_format_does_not_have_are_refused() {
         ("--format kdump --compress lzo --level 3", "lzo has no levels"),
         ("--format kdump --level 20", "levels of zstd go from 1 to 19"),
         ("--format kdump --compress zip", "invalid value 'zip'"),
-        ("--format kdump --threads 0", "error"),
+        ("--format kdump --threads 0", "invalid value '0'"),
         ("--format winner", "invalid value 'winner'"),
-        ("--format elf-linear --cr3 -5", "error"),
+        ("--format elf-linear --cr3 -5", "unknown option -5"),
         ("--format elf-linear --cr3 xyz", "not a hexadecimal number: xyz"),
-        ("--format elf-linear --vcpu -1", "error"),
+        ("--format elf-linear --vcpu -1", "unknown option -1"),
     ] {
         let ended = place.run(&format!("convert vm.vmss -o out {options}")).expect(2);
         assert!(ended.stderr.contains(what), "{options}: {}", ended.stderr);

@@ -100,7 +100,11 @@ fn a_second_file_that_is_not_there_is_explained() {
     let place = Place::with_checkpoint(1);
     let ended = place.run("-M vm.vmss memory.dmp").expect(2);
     assert!(ended.stderr.contains("memory.dmp: no such file"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("convert IN -o OUT"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("convert vm.vmss -o memory.dmp --format elf-physical"),
+        "{}",
+        ended.stderr
+    );
     assert_eq!(place.names(), ["vm.vmem", "vm.vmss"]);
 }
 
@@ -108,7 +112,11 @@ fn a_second_file_that_is_not_there_is_explained() {
 fn a_misspelt_command_is_told_from_a_missing_file() {
     let place = Place::with_checkpoint(1);
     let ended = place.run("convrt vm.vmss -M").expect(2);
-    assert!(ended.stderr.contains("no command is called that"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("no command is called convrt; did you mean convert?"),
+        "{}",
+        ended.stderr
+    );
     let ended = place.run("gone.vmss").expect(1);
     assert!(!ended.stderr.contains("command"), "{}", ended.stderr);
 }
@@ -140,7 +148,7 @@ fn what_is_not_there_yet_says_what_works() {
 }
 
 #[test]
-fn wrong_usage_names_what_is_wrong_and_shows_the_usage() {
+fn wrong_usage_names_what_is_wrong_in_a_line() {
     let place = Place::with_checkpoint(1);
     for (line, what) in [
         ("-Z vm.vmss", "unknown option -Z"),
@@ -148,8 +156,8 @@ fn wrong_usage_names_what_is_wrong_and_shows_the_usage() {
         ("-q", "no checkpoint given"),
     ] {
         let ended = place.run(line).expect(2);
-        assert!(ended.stderr.starts_with(&format!("vmss2core: {what}\n")), "{}", ended.stderr);
-        assert!(ended.stderr.contains("usage: vmss2core"), "{}", ended.stderr);
+        assert!(ended.stderr.starts_with(&format!("vmss2core: {what}: ")), "{}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     }
     for line in ["-M -N6 vm.vmss", "-l xyz -N vm.vmss", "a b c", "vm.vmss -l"] {
         assert_eq!(place.run(line).expect(2).stdout, "");

@@ -18,11 +18,11 @@ const WRITERS: [(&str, &str); 6] = [
     ("extract", "--output <OUT>"),
     ("gdb", "--write-gdbinit <FILE>"),
     ("btf", "--output <OUT>"),
-    ("man", "[DIR]"),
+    ("man", "--all <DIR>"),
 ];
 
 /// Commands that print.
-const PRINTERS: [&str; 11] = [
+const PRINTERS: [&str; 13] = [
     "info",
     "ps",
     "maps",
@@ -33,7 +33,9 @@ const PRINTERS: [&str; 11] = [
     "linuxoffsets",
     "dmesg",
     "modules",
+    "schema",
     "completions",
+    "help",
 ];
 
 #[test]
@@ -109,14 +111,14 @@ fn a_script_beside_a_core_does_not_follow_a_link() {
 #[test]
 fn manual_pages_may_be_read_and_follow_no_link() {
     let place = Place::new();
-    place.run("man pages").expect(0);
+    place.run("man --all pages").expect(0);
     let page = place.file("pages").join("vmss2core.1");
     assert_eq!(fs::metadata(&page).unwrap().permissions().mode() & 0o444, 0o444);
-    place.run("man pages").expect(0);
+    place.run("man --all pages").expect(0);
     fs::remove_file(&page).unwrap();
     std::os::unix::fs::symlink(place.file("theirs"), &page).unwrap();
     place.add_file("theirs", b"theirs");
-    let said = place.run("man pages").expect(1).stderr;
+    let said = place.run("man --all pages").expect(1).stderr;
     assert!(said.contains("is a symbolic link"), "{said}");
     assert_eq!(fs::read(place.file("theirs")).unwrap(), b"theirs");
 }

@@ -62,7 +62,10 @@ fn info_says_what_there_is_in_both_forms() {
         let json = case.run(&["info", "--json"]);
         assert_eq!((json.code, &json.stderr), (text.code, &text.stderr), "{}", case.vector.name);
         if !Case::opened(&json) {
-            assert_eq!(json.stdout, "");
+            let error: Value = serde_json::from_str(&json.stdout).unwrap();
+            assert_eq!(error["exit"], json.code.unwrap(), "{error}");
+            let failures = schema::load("error-1.json");
+            assert_eq!(schema::violations(&failures, &error), [""; 0], "{error}");
             assert!(json.stderr.starts_with("vmss2core: "), "{}", json.stderr);
             continue;
         }

@@ -100,7 +100,7 @@ pub fn makedumpfile(core: &Path, out: &Path) -> Result<Command> {
 
 /// A command line for gdb that we proposed, with more options after it.
 pub fn gdb_line(dir: &Path, line: &str, commands: &[&str]) -> Result<Command> {
-    let commands = options("-ex", commands)?;
+    let (line, commands) = (typed(line), options("-ex", commands)?);
     shell(&judges::gdb()?, dir, &format!("{line} -q -nx -batch{commands}"))
 }
 
@@ -108,8 +108,13 @@ pub fn gdb_line(dir: &Path, line: &str, commands: &[&str]) -> Result<Command> {
 pub fn lldb_line(dir: &Path, line: &str, commands: &[&str]) -> Result<Command> {
     let commands = options("-o", commands)?;
     // Debian puts the version into the program's name.
-    let line = line.replacen("lldb ", "lldb-19 --no-lldbinit --batch ", 1);
+    let line = typed(line).replacen("lldb ", "lldb-19 --no-lldbinit --batch ", 1);
     shell(&judges::lldb()?, dir, &format!("{line}{commands}"))
+}
+
+/// A line without the comment that it may end with.
+fn typed(line: &str) -> &str {
+    line.split_once("  #").map_or(line, |(typed, _)| typed)
 }
 
 fn options(option: &str, commands: &[&str]) -> Result<String> {

@@ -13,8 +13,10 @@ pub struct DebugSymbols {
     pub distribution: Option<&'static str>,
     /// The package with the symbols.
     pub package: Option<String>,
-    /// Command that installs the symbols.
+    /// Command that installs the symbols, on a machine of this distribution.
     pub install: Option<String>,
+    /// Server that has them by build id, for any machine.
+    pub debuginfod: Option<&'static str>,
     /// Path of the kernel with symbols once they are installed; without a
     /// directory if the distribution is not known.
     pub vmlinux: String,
@@ -31,18 +33,41 @@ pub struct DebugSymbols {
 /// ```
 pub fn debug_symbols(banner: &str, release: &str) -> DebugSymbols {
     let Some(release) = plain_release(release) else {
-        return DebugSymbols { vmlinux: "vmlinux".into(), ..DebugSymbols::default() };
+        return DebugSymbols {
+            vmlinux: "vmlinux".into(),
+            debuginfod: Some(EVERYONES),
+            ..DebugSymbols::default()
+        };
+    };
+    let fill = |text: &str| {
+        let of_i386 = if is_i386(release) { ":i386" } else { "" };
+        let flavour = release.rsplit('-').next().unwrap_or("default");
+        text.replace("RELEASE", release).replace("FLAVOUR", flavour).replace(":ARCH", of_i386)
     };
     let known = DISTRIBUTIONS.iter().find(|d| (d.made)(banner, release));
     match known {
         Some(distribution) => DebugSymbols {
             distribution: Some(distribution.name),
-            package: Some(distribution.package.replace("RELEASE", release)),
-            install: Some(distribution.install.replace("RELEASE", release)),
-            vmlinux: distribution.vmlinux.replace("RELEASE", release),
+            package: Some(fill(distribution.package)).filter(|package| !package.is_empty()),
+            install: Some(fill(distribution.install)).filter(|install| !install.is_empty()),
+            debuginfod: distribution.debuginfod,
+            vmlinux: fill(distribution.vmlinux),
         },
-        None => DebugSymbols { vmlinux: format!("vmlinux-{release}"), ..DebugSymbols::default() },
+        None => DebugSymbols {
+            vmlinux: format!("vmlinux-{release}"),
+            debuginfod: Some(EVERYONES),
+            ..DebugSymbols::default()
+        },
     }
+}
+
+/// The server of elfutils' makers, which asks those of distributions.
+const EVERYONES: &str = "https://debuginfod.elfutils.org";
+
+/// The flavours of Debian and Ubuntu for 32-bit machines: on others their packages are of a
+/// foreign architecture.
+fn is_i386(release: &str) -> bool {
+    ["-686", "-686-pae", "-rt-686-pae", "-586", "-486"].iter().any(|end| release.ends_with(end))
 }
 
 /// A release goes into commands that people paste, so it must look like one.
@@ -69,7 +94,9 @@ struct Distribution {
     name: &'static str,
     made: fn(banner: &str, release: &str) -> bool,
     package: &'static str,
+    /// `:ARCH` is where the architecture of a foreign package goes.
     install: &'static str,
+    debuginfod: Option<&'static str>,
     vmlinux: &'static str,
 }
 
@@ -83,7 +110,8 @@ static DISTRIBUTIONS: &[Distribution] = &[
                 || banner.contains("(Ubuntu ") && ["-generic", "-server"].iter().any(is_flavour)
         },
         package: "linux-image-unsigned-RELEASE-dbgsym",
-        install: "apt install linux-image-RELEASE-dbgsym  # from ddebs.ubuntu.com",
+        install: "sudo apt install linux-image-RELEASE-dbgsym  # from ddebs.ubuntu.com",
+        debuginfod: Some("https://debuginfod.ubuntu.com"),
         vmlinux: "/usr/lib/debug/boot/vmlinux-RELEASE",
     },
     Distribution {
@@ -93,36 +121,71 @@ static DISTRIBUTIONS: &[Distribution] = &[
             own.contains("debian-kernel@lists.debian.org") || own.contains("Debian")
         },
         package: "linux-image-RELEASE-dbg",
-        install: "apt install linux-image-RELEASE-dbg",
+        install: "sudo apt install linux-image-RELEASE-dbg:ARCH",
+        debuginfod: Some("https://debuginfod.debian.net"),
         vmlinux: "/usr/lib/debug/boot/vmlinux-RELEASE",
     },
     Distribution {
         name: "Amazon Linux",
         made: |_, release| release.contains(".amzn"),
         package: "kernel-debuginfo-RELEASE",
-        install: "dnf debuginfo-install kernel-RELEASE",
+        install: "sudo dnf debuginfo-install kernel-RELEASE",
+        debuginfod: None,
         vmlinux: "/usr/lib/debug/lib/modules/RELEASE/vmlinux",
     },
     Distribution {
         name: "Fedora",
         made: |_, release| release.contains(".fc"),
         package: "kernel-debuginfo-RELEASE",
-        install: "dnf debuginfo-install kernel-RELEASE",
+        install: "sudo dnf debuginfo-install kernel-RELEASE",
+        debuginfod: Some("https://debuginfod.fedoraproject.org"),
         vmlinux: "/usr/lib/debug/lib/modules/RELEASE/vmlinux",
+    },
+    Distribution {
+        name: "Oracle UEK",
+        made: |_, release| release.contains("uek"),
+        package: "kernel-uek-debuginfo-RELEASE",
+        install: "sudo dnf install kernel-uek-debuginfo-RELEASE  # from oss.oracle.com",
+        debuginfod: None,
+        vmlinux: "/usr/lib/debug/lib/modules/RELEASE/vmlinux",
+    },
+    Distribution {
+        name: "Photon",
+        // 5.10.152-6.ph4, 5.10.152-6.ph4-esx
+        made: |_, release| {
+            release
+                .split(['.', '-'])
+                .any(|part| part.strip_prefix("ph").is_some_and(|n| n.parse::<u8>().is_ok()))
+        },
+        package: "linux-debuginfo",
+        install: "sudo tdnf install linux-debuginfo  # of RELEASE, from the photon-debuginfo repository",
+        debuginfod: None,
+        vmlinux: "/usr/lib/debug/lib/modules/RELEASE/vmlinux-RELEASE",
     },
     Distribution {
         name: "Red Hat family",
         made: |banner, release| release.contains(".el") || banner.contains(".redhat.com"),
         package: "kernel-debuginfo-RELEASE",
-        install: "debuginfo-install kernel-RELEASE",
+        install: "sudo dnf debuginfo-install kernel-RELEASE",
+        debuginfod: Some("https://debuginfod.centos.org"),
         vmlinux: "/usr/lib/debug/lib/modules/RELEASE/vmlinux",
     },
     Distribution {
         name: "SUSE",
         made: |banner, _| banner.contains("geeko@") || banner.contains("(SUSE Linux)"),
-        package: "kernel-default-debuginfo",
-        install: "zypper install kernel-default-debuginfo  # for RELEASE",
+        // 6.4.0-150600.23.47-default: the flavour ends it.
+        package: "kernel-FLAVOUR-debuginfo",
+        install: "sudo zypper install kernel-FLAVOUR-debuginfo  # for RELEASE",
+        debuginfod: Some("https://debuginfod.opensuse.org"),
         vmlinux: "/usr/lib/debug/boot/vmlinux-RELEASE.debug",
+    },
+    Distribution {
+        name: "Arch",
+        made: |banner, _| banner.contains("@archlinux)"),
+        package: "",
+        install: "",
+        debuginfod: Some("https://debuginfod.archlinux.org"),
+        vmlinux: "vmlinux-RELEASE",
     },
 ];
 
@@ -155,6 +218,26 @@ mod tests {
             ),
             ("Linux version 6.9.0 (me@here)", "6.9.0", None),
             (
+                "Linux version 5.10.152-6.ph4-esx (root@photon) (gcc (GCC) 10.2.0)",
+                "5.10.152-6.ph4-esx",
+                Some("Photon"),
+            ),
+            (
+                "Linux version 5.15.0-200.131.27.el9uek.x86_64 (mockbuild@host) (gcc (GCC) 11.3.1)",
+                "5.15.0-200.131.27.el9uek.x86_64",
+                Some("Oracle UEK"),
+            ),
+            (
+                "Linux version 6.9.7-arch1-1 (linux@archlinux) (gcc (GCC) 14.1.1 20240522)",
+                "6.9.7-arch1-1",
+                Some("Arch"),
+            ),
+            (
+                "Linux version 6.4.0-150600.23.47-azure (geeko@buildhost) (gcc (SUSE Linux) 7.5.0)",
+                "6.4.0-150600.23.47-azure",
+                Some("SUSE"),
+            ),
+            (
                 "Linux version 2.6.32-5-amd64 (Debian 2.6.32-48) (ben@decadent.org.uk) (gcc version 4.3.5 (Debian 4.3.5-4) ) #1 SMP Fri Feb 15 15:39:52 UTC 2013",
                 "2.6.32-5-amd64",
                 Some("Debian"),
@@ -184,6 +267,22 @@ mod tests {
             assert_eq!(symbols.distribution, name);
             assert!(symbols.vmlinux.contains(release), "{symbols:?}");
         }
+    }
+
+    #[test]
+    fn packages_are_named_for_the_flavour_and_a_foreign_architecture() {
+        let install = |banner, release| debug_symbols(banner, release).install.unwrap();
+        assert_eq!(
+            install("(debian-kernel@lists.debian.org)", "5.10.0-32-686-pae"),
+            "sudo apt install linux-image-5.10.0-32-686-pae-dbg:i386"
+        );
+        assert_eq!(
+            install("(geeko@buildhost)", "6.4.0-150600.23.47-azure"),
+            "sudo zypper install kernel-azure-debuginfo  # for 6.4.0-150600.23.47-azure"
+        );
+        let debian = debug_symbols("(debian-kernel@lists.debian.org)", "6.1.0-28-amd64");
+        assert_eq!(debian.debuginfod, Some("https://debuginfod.debian.net"));
+        assert_eq!(debug_symbols("(me@here)", "6.9.0").debuginfod, Some(EVERYONES));
     }
 
     #[test]

@@ -56,6 +56,14 @@ pub struct GivenFiles {
     pub spill_dir: PathBuf,
 }
 
+impl GivenFiles {
+    /// Whether there is any.
+    pub fn are_given(&self) -> bool {
+        let files = [&self.vmlinux, &self.btf, &self.system_map];
+        self.offsets.is_some() || files.iter().any(|file| file.is_some())
+    }
+}
+
 /// Why a file of the kernel cannot be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, ValueHint};
-use vmss2core_dump::{DUMP_FORMATS, Existing};
+use vmss2core::Guest;
+use vmss2core_dump::{DUMP_FORMATS, Existing, Value};
 
 use super::chosen::ChosenArgs;
 use super::request::{Format, Request};
-use crate::args::{Global, ProgressWhen, Source};
-use crate::commands::{Arguments, Plan};
+use crate::args::{Global, ProgressWhen, Source, Style};
+use crate::commands::{Arguments, JSON_AND_STDOUT, Plan};
+use crate::exit::usage;
 use crate::output::existing;
 
 /// Write a checkpoint as a file that a debugger opens
@@ -34,41 +36,54 @@ pub(crate) struct ConvertArgs {
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::FilePath)]
     output: PathBuf,
     /// Kind of file to write
-    #[arg(short, long, value_parser = format_parser(), default_value = default_format())]
+    #[arg(short, long, value_parser = format_parser(), default_value = AUTO)]
     format: String,
     /// Replace OUT if it exists
     #[arg(long)]
     force: bool,
+    /// Print what was written as JSON (docs/schema/convert-1.json)
+    #[arg(long)]
+    json: bool,
     /// Choices that the formats offer.
     #[command(flatten)]
     chosen: ChosenArgs,
 }
 
 fn format_parser() -> PossibleValuesParser {
+    let auto = PossibleValue::new(AUTO)
+        .help("by the guest: windbg of Windows, elf of Linux, else elf-linear or elf-physical");
     let values =
         DUMP_FORMATS.iter().map(|format| PossibleValue::new(format.name()).help(format.about()));
-    PossibleValuesParser::new(values)
+    PossibleValuesParser::new(std::iter::once(auto).chain(values))
 }
 
-/// The first of the list.
-fn default_format() -> &'static str {
-    DUMP_FORMATS.first().map_or("", |format| format.name())
-}
+/// The format that the guest's own debuggers open.
+const AUTO: &str = "auto";
 
 impl Arguments for ConvertArgs {
     fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
-        let format = Format::named(&self.format)?;
+        let format = match self.format.as_str() {
+            AUTO => None,
+            name => Some(Format::named(name)?),
+        };
         check_output(&self.output, format)?;
-        let what = Request::new(format, self.chosen.0)?;
+        let what = match format {
+            Some(format) => What::Format(Request::new(format, self.chosen.0)?),
+            None => What::ByGuest(self.chosen.0),
+        };
         let to_stdout = is_stdout(&self.output);
+        if self.json && to_stdout {
+            return Err(JSON_AND_STDOUT.to_owned());
+        }
         let beside = || if to_stdout { std::env::temp_dir() } else { directory_of(&self.output) };
         let spill_dir = global.tmpdir.clone().unwrap_or_else(beside);
         Ok(Box::new(ConvertPlan {
-            source: Source { inputs: self.inputs, spill_dir },
+            source: Source { inputs: self.inputs, spill_dir, talk: global.talk() },
             what,
             output: if to_stdout { Target::Stdout } else { Target::File(self.output) },
             existing: existing(self.force, true),
-            progress: global.progress,
+            progress: global.progress(),
+            style: Style::of(self.json),
         }))
     }
 }
@@ -77,10 +92,34 @@ impl Arguments for ConvertArgs {
 #[derive(Debug)]
 pub(super) struct ConvertPlan {
     pub(super) source: Source,
-    pub(super) what: Request,
+    pub(super) what: What,
     pub(super) output: Target,
     pub(super) existing: Existing,
     pub(super) progress: ProgressWhen,
+    pub(super) style: Style,
+}
+
+/// What to write.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    Format(Request),
+    /// The format that the guest's own debuggers open, with what was chosen.
+    ByGuest(Vec<(&'static str, Value)>),
+}
+
+impl What {
+    /// For this guest.
+    pub(super) fn of(&self, guest: &Guest) -> anyhow::Result<Request> {
+        match self {
+            Self::Format(request) => Ok(request.clone()),
+            Self::ByGuest(chosen) => {
+                let format = Format::named(vmss2core_dump::format_for(guest.facts()));
+                let request =
+                    format.and_then(|format| Request::new(format, chosen.iter().copied()));
+                request.map_err(usage)
+            }
+        }
+    }
 }
 
 /// Where a file goes.
@@ -95,9 +134,13 @@ fn is_stdout(output: &Path) -> bool {
     output.as_os_str() == "-"
 }
 
-fn check_output(output: &Path, format: Format) -> Result<(), String> {
+fn check_output(output: &Path, format: Option<Format>) -> Result<(), String> {
     if is_stdout(output) {
-        return if format.0.stream().is_some() { Ok(()) } else { Err(no_stream()) };
+        return if format.is_some_and(|format| format.0.stream().is_some()) {
+            Ok(())
+        } else {
+            Err(no_stream())
+        };
     }
     if output.is_dir() {
         return Err(format!("{} is a directory; -o needs the name of a file", output.display()));

@@ -8,11 +8,13 @@ use std::path::Path;
 
 use anyhow::Context;
 use vmss2core::{Guest, windows};
-use vmss2core_answers::human_size;
+use vmss2core_answers::{ConvertReport, ProblemInfo};
 use vmss2core_dump::output::check_existing;
 use vmss2core_dump::{DumpError, Existing, Summary};
+use vmss2core_mem::Problem;
 
 use super::{Plan, open};
+use crate::args::{Style, Talk};
 use crate::cancel::Cancel;
 use crate::exit::{Exit, Stopped};
 use crate::output;
@@ -40,20 +42,56 @@ impl Plan for ConvertPlan {
         let cancel = Cancel::install().context("cannot handle signals")?;
         let guest = open::to_work(&self.source, windows::Options::default())?;
         output::serious_problems(guest.reader_problems());
+        let what = self.what.of(&guest)?;
         let progress = Progress::new(self.progress, &name, &cancel);
         let summary = match &self.output {
             Target::File(path) => {
                 let to = File { path, existing: self.existing };
-                write(&guest, &self.what, to, progress, &cancel)?
+                write(&guest, &what, to, progress, &cancel)?
             }
-            Target::Stdout => stream(&guest, &self.what, &name, progress, &cancel)?,
+            Target::Stdout => stream(&guest, &what, &name, progress, &cancel)?,
         };
-        let memory = human_size(summary.memory_bytes);
-        output::talk(&format!("wrote {name}: {memory} of guest memory"));
-        output::serious_problems(&guest.facts().problems);
-        output::problems(&summary.problems);
-        output::hints(&summary.hints);
+        self.tell(&guest, &what, &name, &summary)?;
         Ok(Exit::of_guest(&guest, &summary.problems))
+    }
+}
+
+impl ConvertPlan {
+    /// Says what was written, on stderr to people.
+    fn tell(
+        &self,
+        guest: &Guest,
+        what: &Request,
+        name: &str,
+        summary: &Summary,
+    ) -> anyhow::Result<()> {
+        let talk = self.source.talk;
+        let problems: Vec<Problem> = guest
+            .misfit()
+            .into_iter()
+            .chain(guest.problems())
+            .chain(&summary.problems)
+            .cloned()
+            .collect();
+        let report = ConvertReport {
+            path: name.to_owned(),
+            format: what.format.0.name(),
+            bytes: summary.len_bytes,
+            memory_bytes: summary.memory_bytes,
+            problems: ProblemInfo::all(&problems),
+            hints: summary.hints.clone(),
+        };
+        match self.style {
+            Style::Json => output::answer(&report, Style::Json)?,
+            Style::Text if talk != Talk::Little => output::tell(&report),
+            Style::Text => {}
+        }
+        output::serious_problems(&guest.facts().problems);
+        talk.problems(&summary.problems);
+        if self.style == Style::Text {
+            talk.hints(&summary.hints);
+        }
+        Ok(())
     }
 }
 

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
-use vmss2core::Which;
 
-use crate::args::{Global, GuestArgs, GuestPlan, ProgressWhen};
+use crate::args::{Global, GuestArgs, GuestPlan, ProcessArgs, ProgressWhen, Wanted};
 use crate::commands::{Arguments, Plan};
 
 /// Write the core of a process of a Linux guest, for gdb and lldb
@@ -15,7 +14,7 @@ use crate::commands::{Arguments, Plan};
 /// the checkpoint does not have (swapped out, or never read from the disk) is
 /// marked as unavailable. No symbols or files of the guest are needed for that.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(mut_group("processes", |group| group.required(true)), after_help = "\
 Examples:
   vmss2core core vm.vmss --pid 1234             core.1234
   vmss2core core vm.vmss --pid 1234 -o web.core
@@ -27,13 +26,8 @@ threads of its process follow.")]
 pub(crate) struct CoreArgs {
     #[command(flatten)]
     guest: GuestArgs,
-    /// The process: its number or name, or the number of one of its threads; may be
-    /// given several times
-    #[arg(long, value_name = "PID|TID|NAME", required_unless_present = "name")]
-    pid: Vec<Which>,
-    /// All processes of this name; may be given several times
-    #[arg(long, value_name = "COMM")]
-    name: Vec<String>,
+    #[command(flatten)]
+    processes: ProcessArgs,
     /// File to write, or a directory for files core.PID [default: core.PID]
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
     output: Option<PathBuf>,
@@ -56,15 +50,14 @@ pub(crate) struct CoreArgs {
 
 impl Arguments for CoreArgs {
     fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
-        let one = self.pid.into_iter().map(Wanted::One);
         Ok(Box::new(CorePlan {
             guest: self.guest.plan(global),
-            wanted: one.chain(self.name.into_iter().map(Wanted::All)).collect(),
+            wanted: self.processes.wanted(),
             output: self.output,
             overwrite: self.force,
             zero_fill: self.zero_fill,
             style: if self.json { CoreStyle::Json } else { CoreStyle::Text },
-            progress: global.progress,
+            progress: global.progress(),
         }))
     }
 }
@@ -81,15 +74,6 @@ pub(crate) struct CorePlan {
     pub(crate) zero_fill: bool,
     pub(crate) style: CoreStyle,
     pub(crate) progress: ProgressWhen,
-}
-
-/// A process to write a core of, or several.
-#[derive(Clone, Debug)]
-pub(crate) enum Wanted {
-    /// One process.
-    One(Which),
-    /// All processes of this name.
-    All(String),
 }
 
 /// How it is said what was written.

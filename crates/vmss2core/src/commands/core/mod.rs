@@ -1,7 +1,6 @@
 //! `core`, and the original's `-P<pid>`: cores of processes.
 
 mod args;
-mod choose;
 mod told;
 
 use std::fs;
@@ -18,6 +17,7 @@ use vmss2core_mem::Problem;
 
 use super::Plan;
 use super::open::ask_linux;
+use super::processes::{self, Chosen};
 use crate::args::Style;
 use crate::cancel::Cancel;
 use crate::exit::{Exit, Stopped};
@@ -25,8 +25,7 @@ use crate::output;
 use crate::output::existing;
 use crate::progress::Progress;
 pub(super) use args::CoreArgs;
-pub(crate) use args::{CorePlan, CoreStyle, Wanted};
-use choose::Chosen;
+pub(crate) use args::{CorePlan, CoreStyle};
 
 impl Plan for CorePlan {
     fn run(&self) -> anyhow::Result<Exit> {
@@ -35,7 +34,7 @@ impl Plan for CorePlan {
         ask_linux(&self.guest, |kernel| {
             let tasks = kernel.tasks()?;
             let mut problems = tasks.problems;
-            let chosen = choose::tasks(&tasks.tasks, &self.wanted, &mut problems)?;
+            let chosen = processes::chosen(&tasks.tasks, &self.wanted, &mut problems)?;
             if !matches!(self.style, CoreStyle::Original { .. }) {
                 problems.extend(chosen.iter().filter_map(Chosen::threads_number));
             }

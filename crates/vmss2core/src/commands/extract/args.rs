@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 use vmss2core::Which;
 
-use crate::args::{Global, GuestArgs, GuestPlan, Style};
+use crate::args::{Global, GuestArgs, GuestPlan, OneProcessArgs, Style};
 use crate::commands::{Arguments, Plan};
 
 /// Rebuild files of a process from the guest's page cache
@@ -15,7 +15,7 @@ use crate::commands::{Arguments, Plan};
 /// takes as sysroot. What the guest does not have in memory is a hole in the file,
 /// and is listed on stderr; the exit code is 4 then.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(mut_group("process", |group| group.required(true)), after_help = "\
 Examples:
   vmss2core extract vm.vmss --pid 1234 --maps -o sysroot
   gdb -iex 'set sysroot sysroot' sysroot/usr/sbin/nginx core.1234
@@ -27,9 +27,8 @@ nothing is written outside of the output directory.")]
 pub(crate) struct ExtractArgs {
     #[command(flatten)]
     guest: GuestArgs,
-    /// The process: its number or name, or the number of one of its threads
-    #[arg(long, value_name = "PID|TID|NAME")]
-    pid: Which,
+    #[command(flatten)]
+    process: OneProcessArgs,
     #[command(flatten)]
     what: ExtractWhat,
     /// File to write, or directory (with --maps always one) [default: the
@@ -68,7 +67,7 @@ impl Arguments for ExtractArgs {
         };
         Ok(Box::new(ExtractPlan {
             guest: self.guest.plan(global),
-            pid: self.pid,
+            pid: self.process.which().ok_or("--pid or --name is missing")?,
             files,
             output: self.output,
             overwrite: self.force,

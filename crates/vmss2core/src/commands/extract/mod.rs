@@ -133,7 +133,7 @@ fn report(
 ) -> anyhow::Result<()> {
     let report = ExtractReport::new(written, problems);
     if plan.style == Style::Json {
-        return Ok(output::answer(&report, Style::Json)?);
+        return output::answer(&report, Style::Json);
     }
     output::tell(&report);
     let written = &report.files;

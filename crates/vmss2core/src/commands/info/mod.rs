@@ -12,7 +12,7 @@ use vmss2core_checkpoint::Inventory;
 
 use super::open::to_tell;
 use super::{Arguments, Plan};
-use crate::args::{Global, Source, Style};
+use crate::args::{Global, GuestPlan, KernelArgs, Style};
 use crate::exit::Exit;
 use crate::output;
 
@@ -51,6 +51,8 @@ pub(crate) struct InfoArgs {
                      compressed in the file is written compressed."
     )]
     tag: Option<String>,
+    #[command(flatten)]
+    kernel: KernelArgs,
 }
 
 impl Arguments for InfoArgs {
@@ -61,15 +63,16 @@ impl Arguments for InfoArgs {
             None if self.tags => Show::Tags(style),
             None => Show::Report(style),
         };
-        let spill_dir = global.spill_dir();
-        Ok(Box::new(InfoPlan { source: Source { inputs: self.inputs, spill_dir }, show }))
+        let (spill_dir, talk) = (global.spill_dir(), global.talk());
+        let guest = GuestPlan::new(self.inputs, self.kernel, spill_dir, talk);
+        Ok(Box::new(InfoPlan { guest, show }))
     }
 }
 
 /// Say what a checkpoint holds.
 #[derive(Debug)]
 struct InfoPlan {
-    source: Source,
+    guest: GuestPlan,
     show: Show,
 }
 
@@ -85,14 +88,18 @@ impl Plan for InfoPlan {
     fn run(&self) -> anyhow::Result<Exit> {
         match &self.show {
             Show::Report(style) => report(self, *style),
-            Show::Tags(style) => tags(&to_tell(&self.source)?, *style),
-            Show::Tag(name) => tag::run(inventory(&to_tell(&self.source)?)?, name),
+            Show::Tags(style) => tags(&to_tell(&self.guest)?, *style),
+            Show::Tag(name) => tag::run(inventory(&to_tell(&self.guest)?)?, name),
         }
     }
 }
 
 fn report(plan: &InfoPlan, style: Style) -> anyhow::Result<Exit> {
-    let guest = to_tell(&plan.source)?;
+    let guest = to_tell(&plan.guest)?;
+    if plan.guest.files.are_given() {
+        // That they do not fit is an error, as in every command.
+        guest.linux()?;
+    }
     output::answer(&guest.info(), style)?;
     let failure = guest.read_failure();
     output::problems(&failure);

@@ -6,7 +6,7 @@ use vmss2core_answers::printable;
 use vmss2core_guest::linux::{NoProcess, Task, process_meant, thread_of_process};
 use vmss2core_mem::Problem;
 
-use super::Wanted;
+use crate::args::Wanted;
 
 /// How many others are named where nothing fits.
 const SUGGESTIONS: usize = 5;
@@ -31,7 +31,7 @@ impl Chosen<'_> {
 
 /// The processes to write cores of, each once, and a thread of each. A process that
 /// has no memory is an error if it was named by number or is all there is.
-pub(super) fn tasks<'t>(
+pub(super) fn chosen<'t>(
     tasks: &'t [Task],
     wanted: &[Wanted],
     problems: &mut Vec<Problem>,
@@ -111,7 +111,7 @@ fn candidates(tasks: &[Task]) -> impl Iterator<Item = &Task> {
 fn near(tasks: &[Task], number: u32) -> String {
     let mut others: Vec<&Task> = candidates(tasks).collect();
     others.sort_by_key(|task| (task.tid.abs_diff(number), task.tid));
-    list(&others)
+    list("the nearest are", &others)
 }
 
 /// The processes whose names are alike.
@@ -122,10 +122,14 @@ fn similar(tasks: &[Task], name: &str) -> String {
         .collect();
     others.sort_by_key(|(distance, task)| (*distance, task.tid));
     let others: Vec<&Task> = others.into_iter().map(|(_, task)| task).collect();
-    if others.is_empty() { "; vmss2core ps lists all".to_owned() } else { list(&others) }
+    if others.is_empty() {
+        "; vmss2core ps lists all".to_owned()
+    } else {
+        list("names like it:", &others)
+    }
 }
 
-fn list(tasks: &[&Task]) -> String {
+fn list(title: &str, tasks: &[&Task]) -> String {
     let mut names: Vec<String> = Vec::new();
     for task in tasks.iter().take(SUGGESTIONS) {
         names.push(format!("{} ({})", task.tid, printable(&task.comm)));
@@ -133,32 +137,18 @@ fn list(tasks: &[&Task]) -> String {
     if names.is_empty() {
         return String::new();
     }
-    format!("; there are {}", names.join(", "))
+    format!("; {title} {}; vmss2core ps lists all", names.join(", "))
 }
 
 /// How many letters must be changed, added or taken away; a part of the name is
 /// as good as one letter.
 fn distance(wanted: &str, name: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) =
-        (wanted.to_lowercase().chars().take(64).collect(), name.to_lowercase().chars().collect());
-    if !a.is_empty() && name.to_lowercase().contains(&wanted.to_lowercase()) {
+    let wanted: String = wanted.to_lowercase().chars().take(64).collect();
+    let name = name.to_lowercase();
+    if !wanted.is_empty() && name.contains(&wanted) {
         return 1;
     }
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = i;
-        let mut left = i.saturating_add(1);
-        for (slot, y) in row.iter_mut().skip(1).zip(&b) {
-            let change = diagonal.saturating_add(usize::from(x != y));
-            diagonal = *slot;
-            left = change.min(left.saturating_add(1)).min(diagonal.saturating_add(1));
-            *slot = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i.saturating_add(1);
-        }
-    }
-    row.last().copied().unwrap_or(a.len())
+    strsim::osa_distance(&wanted, &name)
 }
 
 #[cfg(test)]
@@ -208,7 +198,8 @@ mod tests {
     fn chosen(wanted: &[Wanted]) -> Result<(Vec<u32>, Vec<String>), String> {
         let guest = guest();
         let mut problems = Vec::new();
-        let found = tasks(&guest, wanted, &mut problems).map_err(|error| format!("{error:#}"))?;
+        let found =
+            super::chosen(&guest, wanted, &mut problems).map_err(|error| format!("{error:#}"))?;
         let messages = problems.into_iter().map(|problem| problem.message).collect();
         Ok((found.iter().map(|one| one.task.tid).collect(), messages))
     }
@@ -230,7 +221,9 @@ mod tests {
         let said = one("nginx").unwrap_err();
         let several = "the guest has 2 processes that are called nginx: 92, 94; ";
         assert!(said.starts_with(several), "{said}");
-        assert!(one("ssh").unwrap_err().ends_with("; there are 90 (sshd)"));
+        assert!(
+            one("ssh").unwrap_err().ends_with("; names like it: 90 (sshd); vmss2core ps lists all")
+        );
         assert!(one("kthreadd").unwrap_err().contains("is a thread of the kernel"));
     }
 
@@ -238,7 +231,7 @@ mod tests {
     fn a_threads_number_is_told() {
         let guest = guest();
         let said = |wanted| {
-            let found = tasks(&guest, &[wanted], &mut Vec::new()).unwrap();
+            let found = super::chosen(&guest, &[wanted], &mut Vec::new()).unwrap();
             found[0].threads_number().map(|problem| problem.message)
         };
         assert_eq!(said(number(93)).unwrap(), "93 (nginx) is a thread of process 92");
@@ -260,7 +253,7 @@ mod tests {
             assert_eq!(chosen(&[wanted]).unwrap().0, [97]);
         }
         let guest = guest();
-        let found = tasks(&guest, &[name("cron")], &mut Vec::new()).unwrap();
+        let found = super::chosen(&guest, &[name("cron")], &mut Vec::new()).unwrap();
         assert_eq!(found.first().unwrap().number, 96);
     }
 
@@ -281,13 +274,13 @@ mod tests {
     fn others_are_suggested_for_what_is_not_there() {
         let said = chosen(&[number(91)]).unwrap_err();
         assert!(
-            said.ends_with("; there are 90 (sshd), 92 (nginx), 94 (nginx), 96 (cron), 1 (init)"),
+            said.ends_with("; the nearest are 90 (sshd), 92 (nginx), 94 (nginx), 96 (cron), 1 (init); vmss2core ps lists all"),
             "{said}"
         );
         for (wanted, want) in [
-            ("ngnix", "; there are 92 (nginx), 94 (nginx)"),
-            ("ssh", "; there are 90 (sshd)"),
-            ("Init", "; there are 1 (init)"),
+            ("ngnix", "; names like it: 92 (nginx), 94 (nginx); vmss2core ps lists all"),
+            ("ssh", "; names like it: 90 (sshd); vmss2core ps lists all"),
+            ("Init", "; names like it: 1 (init); vmss2core ps lists all"),
             ("postgres", "; vmss2core ps lists all"),
         ] {
             let said = chosen(&[name(wanted)]).unwrap_err();
