@@ -188,8 +188,13 @@ impl GuestFiles for Toy {
 
 impl Monitor for Toy {
     fn commands(&self) -> &[MonitorCommand] {
-        const ECHO: MonitorCommand =
-            MonitorCommand { name: "echo", usage: "WORD", about: "Say it", details: "" };
+        const ECHO: MonitorCommand = MonitorCommand {
+            name: "echo",
+            usage: "WORD",
+            about: "Say it",
+            details: "",
+            is_hidden: false,
+        };
         &[ECHO]
     }
 

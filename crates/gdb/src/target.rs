@@ -287,6 +287,8 @@ pub struct MonitorCommand {
     pub about: &'static str,
     /// More about it; may be empty.
     pub details: &'static str,
+    /// It is not listed: it says only why there is no such thing.
+    pub is_hidden: bool,
 }
 
 /// The thread that a client looks at.

@@ -211,6 +211,67 @@ fn monitor_answers_as_the_commands_do() -> Result<()> {
     ensure_contains("its own line", &said, "accepted: ")
 }
 
+/// What gef and pwndbg ask QEMU for, in its own form (7.2): the mappings are compared with
+/// those of a walk of our own, the physical words with the checkpoint.
+#[test]
+fn scripts_that_know_qemu_get_answers() -> Result<()> {
+    let guest = guests::guest("linux-6.1")?;
+    let server = Server::of(&guest)?;
+    let lines = [
+        "maint packet qqemu.sstepbits",
+        "monitor info registers",
+        "monitor info mem",
+        "monitor gva2gpa 0x10",
+        "monitor xp/4gx 0x1000",
+        "monitor xp /2xw 0x1000",
+    ];
+    let said = ask_gdb(&gdb()?, &server, None, &lines)?;
+    let cpu = guest.cpus.first().context("no vCPU")?;
+    ensure_contains("sstepbits", &said, "received: \"ENABLE=1,NOIRQ=2,NOTIMER=4\"")?;
+    ensure_contains("info registers", &said, &format!("CR3={:016x}\n", cpu.cr3))?;
+    ensure_contains("gva2gpa", &said, "Unmapped\n")?;
+    let ram = Ram::of_checkpoint(&guest, &cores::checkpoint(&guest, &Wrap::split())?)?;
+    let space = guests::address_space(&ram, &guest, cpu)?;
+    let banner = guests::banner(&guest, &space)?;
+    let page = banner.va & !0xfff;
+    let holds = |line: &str| {
+        let (range, rest) = line.split_once(' ')?;
+        let (start, end) = range.split_once('-')?;
+        let number = |text| u64::from_str_radix(text, 16).ok();
+        let is_in = (number(start)?..number(end)?).contains(&page);
+        (is_in && rest.ends_with("-r-")).then_some(())
+    };
+    ensure!(said.lines().filter_map(holds).count() == 1, "{page:#x}: {said}");
+    let asked = format!("monitor gva2gpa {:#x}", banner.va);
+    let gpa = ask_gdb(&gdb()?, &server, None, &[&asked])?;
+    let gpa = gpa.lines().find_map(|line| line.strip_prefix("gpa: 0x")).context("no gpa")?;
+    let words = ask_gdb(&gdb()?, &server, None, &[&format!("monitor xp/1gx 0x{gpa}")])?;
+    let want = u64::from_le_bytes(*banner.bytes.first_chunk().context("eight bytes")?);
+    ensure_contains("xp", &words, &format!(": {want:#018x}"))
+}
+
+/// As the kernel's own scripts for gdb compute it (`per_cpu` in scripts/gdb/linux/cpus.py).
+#[test]
+fn variables_of_each_processor_are_where_the_kernels_scripts_look() -> Result<()> {
+    let (guest, vmlinux) = guests::guest_with_kernel("linux-6.1")?;
+    let server = Server::of(&guest)?;
+    let tasks = cores::converted(&guest, &Wrap::split(), &["ps", "-T", "--json"])?.stdout;
+    let tasks: Value = serde_json::from_str(&tasks)?;
+    let tasks = tasks["tasks"].as_array().context("no tasks")?;
+    for cpu in 0..guest.cpus.len() {
+        let runs = |task: &&Value| task["running_on"].as_array().is_some_and(|on| !on.is_empty());
+        let current = tasks.iter().filter(runs).find(|task| task["cpu"] == cpu);
+        let current = current.with_context(|| format!("CPU {cpu} runs nothing"))?;
+        let name = current["comm"].as_str().or(current["name"].as_str()).context("no name")?;
+        let line = format!(
+            "p (*(struct task_struct **)((unsigned long)&current_task + __per_cpu_offset[{cpu}]))->comm"
+        );
+        let said = ask_gdb(&gdb()?, &server, Some(&vmlinux), &[&line])?;
+        ensure_contains(&line, &said, &format!("= \"{name}\\000"))?;
+    }
+    Ok(())
+}
+
 #[test]
 fn physical_memory_in_both_ways() -> Result<()> {
     let guest = guests::guest("linux-6.1-6g")?;

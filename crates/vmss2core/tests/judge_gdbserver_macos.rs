@@ -237,7 +237,7 @@ fn what_is_not_there_for_macos_names_what_is() -> Result<()> {
     for arguments in [&["ps"][..], &["bt"], &["dmesg"], &["symbols"]] {
         let (code, said) = mac.say(arguments)?;
         ensure!(code != Some(0), "{arguments:?}: {said}");
-        ensure_contains("refusal", &said, "of macOS it can be asked: info, modules")?;
+        ensure_contains("refusal", &said, "for this one there are info and modules")?;
     }
     for format in ["kdump", "windbg"] {
         let out = mac.dir.path().join(format);

@@ -162,7 +162,7 @@ fn monitor(name: &str) -> Result<()> {
         Command::new(PROGRAM).args(["gdb", "--tasks", "--stdio"]).arg(&checkpoint).output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(!output.status.success(), "{said}");
-    ensure_contains("no Linux", &said, "--tasks lists the tasks of Linux")
+    ensure_contains("no Linux", &said, "--tasks is for Linux guests")
 }
 
 /// Processes of Windows are listed, not attached to; gdb stays connected.

@@ -33,6 +33,15 @@ pub(super) fn modules(kernel: &Kernel, dir: &Path) -> Vec<Library> {
 #[derive(Debug, Default)]
 pub(super) struct PerCpu {
     range: OnceLock<Option<Range<u64>>>,
+    offsets: OnceLock<Option<Offsets>>,
+}
+
+/// The array `__per_cpu_offset` of a kernel whose per-CPU symbols a debugger has moved
+/// though they stay where they are.
+#[derive(Clone, Debug)]
+struct Offsets {
+    array: Range<u64>,
+    moved: u64,
 }
 
 impl PerCpu {
@@ -58,6 +67,44 @@ impl PerCpu {
         }
         Some(Gva(linked.wrapping_add(kernel.percpu_base(vcpu)?.value)))
     }
+}
+
+impl PerCpu {
+    /// Makes entries of `__per_cpu_offset` less by as much as a debugger has moved the
+    /// symbols of these variables, which then come out right where its users add the two:
+    /// the kernel's own scripts do.
+    pub(super) fn correct_offsets(&self, kernel: &Kernel, address: u64, bytes: &mut [u8]) {
+        const WORD: u64 = 8;
+        let known = self.offsets.get_or_init(|| offsets(kernel));
+        let Some(Offsets { array, moved }) = known else { return };
+        let end = address.saturating_add(bytes.len() as u64);
+        if address >= array.end || end <= array.start {
+            return;
+        }
+        // A word that is read in part is left as it is: debuggers read whole ones.
+        let first = address.max(array.start).saturating_sub(array.start);
+        let Some(first) = first.checked_next_multiple_of(WORD) else { return };
+        let start = array.start.saturating_add(first).saturating_sub(address);
+        let stop = array.end.min(end).saturating_sub(address);
+        let (Ok(start), Ok(stop)) = (usize::try_from(start), usize::try_from(stop)) else { return };
+        let Some(entries) = bytes.get_mut(start..stop) else { return };
+        let (entries, _) = entries.as_chunks_mut();
+        for entry in entries {
+            *entry = u64::from_le_bytes(*entry).wrapping_sub(*moved).to_le_bytes();
+        }
+    }
+}
+
+fn offsets(kernel: &Kernel) -> Option<Offsets> {
+    let moved = kernel.linux().kaslr_offset.as_ref()?.value;
+    if moved == 0 || range(kernel)?.start >= MOST_PERCPU_BYTES {
+        return None;
+    }
+    let symbols = &kernel.symbols()?.value;
+    let start = symbols.address("__per_cpu_offset")?.0;
+    let others = symbols.iter().map(|symbol| symbol.address.0);
+    let end = others.filter(|address| *address > start).min()?;
+    (end.checked_sub(start)? < MOST_PERCPU_BYTES).then_some(Offsets { array: start..end, moved })
 }
 
 fn range(kernel: &Kernel) -> Option<Range<u64>> {

@@ -93,7 +93,8 @@ impl KernelView {
     }
 
     /// Fills `buf` from an address on; returns how many bytes there are. What is not
-    /// mapped may be a processor's own variable.
+    /// mapped may be a processor's own variable, and how far those of each lie from their
+    /// symbols is what a debugger has to add.
     pub fn read(
         &self,
         spaces: &[AddressSpace],
@@ -103,6 +104,9 @@ impl KernelView {
     ) -> usize {
         let got = read_prefix(spaces, Gva(address), buf);
         if got > 0 || buf.is_empty() {
+            if let (Some(kernel), Some(read)) = (self.linux(), buf.get_mut(..got)) {
+                self.percpu.correct_offsets(kernel, address, read);
+            }
             return got;
         }
         match self.own_variable(vcpu, address) {

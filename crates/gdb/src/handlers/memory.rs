@@ -17,6 +17,9 @@ pub(super) const PACKETS: Family = &[
     ("M", |session, packet| write(session, packet, parse::bytes)),
     ("X", |session, packet| write(session, packet, |data| Some(data.to_vec()))),
     ("Qqemu.PhyMemMode:", set_physical),
+    // By these scripts tell QEMU, and ask its monitor then; ours answers as that does.
+    ("qqemu.sstepbits", |_, _| Reply::text("ENABLE=1,NOIRQ=2,NOTIMER=4".to_owned())),
+    ("qqemu.sstep", |_, _| Reply::text("0x0".to_owned())),
     ("qqemu.PhyMemMode", |session, _| Reply::text(u8::from(session.agreed.physical).to_string())),
 ];
 

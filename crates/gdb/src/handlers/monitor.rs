@@ -19,6 +19,7 @@ const OWN: [MonitorCommand; 4] = [
         usage: "[COMMAND]",
         about: "List the commands, or explain one",
         details: "",
+        is_hidden: false,
     },
     MonitorCommand {
         name: "phys",
@@ -26,18 +27,21 @@ const OWN: [MonitorCommand; 4] = [
         about: "Read memory by physical address",
         details: "While it is on, every address is one of guest physical memory. gdb keeps what it \
                   has read before: type \"maint flush dcache\" too.\n",
+        is_hidden: false,
     },
     MonitorCommand {
         name: "problems",
         usage: "",
         about: "Say what is missing or doubtful, and why something was refused",
         details: "",
+        is_hidden: false,
     },
     MonitorCommand {
         name: "regs",
         usage: "",
         about: "Print every known register of the selected thread",
         details: "",
+        is_hidden: false,
     },
 ];
 
@@ -68,9 +72,16 @@ fn say(session: &mut Session, text: &str) -> Reply {
 }
 
 fn answer(session: &mut Session, words: &[&str]) -> String {
+    // gdb's users write the form behind the name: xp/8gx ADDR.
+    if let [first, rest @ ..] = words
+        && let Some(at) = first.find('/')
+        && let Some((name, form)) = first.split_at_checked(at)
+    {
+        return answer(session, &[&[name, form], rest].concat());
+    }
     let all = || OWN.iter().chain(session.monitor.commands());
     match *words {
-        [] | ["help"] => list(all()),
+        [] | ["help"] => list(all().filter(|command| !command.is_hidden)),
         ["help", name, ..] => {
             let found = all().find(|command| command.name == name);
             found.map_or_else(|| unknown(name), explain)
@@ -102,7 +113,7 @@ fn list<'c>(commands: impl Iterator<Item = &'c MonitorCommand>) -> String {
 }
 
 fn explain(command: &MonitorCommand) -> String {
-    let MonitorCommand { name, usage, about, details } = command;
+    let MonitorCommand { name, usage, about, details, .. } = command;
     let usage = format!("monitor {name} {usage}");
     format!("{}\n{about}.\n{details}", usage.trim_end())
 }

@@ -20,8 +20,13 @@ struct Faulty;
 
 impl Monitor for Faulty {
     fn commands(&self) -> &[MonitorCommand] {
-        const FAIL: MonitorCommand =
-            MonitorCommand { name: "fail", usage: "", about: "Fail", details: "" };
+        const FAIL: MonitorCommand = MonitorCommand {
+            name: "fail",
+            usage: "",
+            about: "Fail",
+            details: "",
+            is_hidden: false,
+        };
         &[FAIL]
     }
 

@@ -2,11 +2,12 @@
 
 mod of_macos;
 mod offsets;
+mod qemu;
 
 use std::fmt::Write;
 use std::sync::OnceLock;
 
-use vmss2core_answers::{Forms, Listed, ModuleList, TimeStyle, printable};
+use vmss2core_answers::{Forms, Listed, Look, ModuleList, TimeStyle, printable};
 use vmss2core_gdb::{MonitorCommand, Selected};
 use vmss2core_guest::linux::Kernel as Linux;
 use vmss2core_guest::model::StacksOf;
@@ -23,6 +24,8 @@ use crate::{Error, Guest};
 pub(super) struct Monitor {
     guest: Guest,
     explain: fn(&Error) -> String,
+    /// Those that this guest has an answer to.
+    commands: Vec<MonitorCommand>,
     /// The answer to `info`; it takes its time and never changes.
     info: OnceLock<String>,
 }
@@ -41,7 +44,7 @@ const fn of_process(
     MonitorCommand { details, ..command(name, usage, about) }
 }
 
-const COMMANDS: [MonitorCommand; 13] = [
+const COMMANDS: [MonitorCommand; 15] = [
     command("ps", "[-T]", "List the processes of the guest; -T: their threads too"),
     command("dmesg", "[-T]", "Print the kernel's log; -T: with dates"),
     command("mods", "", "List the modules of the kernel"),
@@ -51,22 +54,29 @@ const COMMANDS: [MonitorCommand; 13] = [
     command("kaslr", "", "Say where the kernel lies, and how that is known"),
     command("vmcoreinfo", "", "Print the VMCOREINFO text"),
     command("find-vmlinux", "", "Say which kernel file belongs to this guest, and its package"),
-    command("info", "", "Say what the checkpoint holds"),
-    command("position", "", "Say when the guest stands still"),
+    MonitorCommand {
+        details: "info mem and info registers say what QEMU's monitor says.\n",
+        ..command("info", "[mem|registers]", "Say what the checkpoint holds")
+    },
+    command("position", "", "Say at which time the guest stands still"),
     MonitorCommand { details: offsets::HELP, ..command("linuxoffsets", "LINE", offsets::ABOUT) },
+    // As of QEMU, for scripts that ask it.
+    MonitorCommand { is_hidden: true, ..command("gva2gpa", "ADDR", "Translate an address") },
+    MonitorCommand { is_hidden: true, ..command("xp", "[/FORMAT] ADDR", "Print physical memory") },
     MonitorCommand {
         details: "A checkpoint is one moment, so there is nothing to go to.\n",
-        ..command("stopat", "[+]N", "Go to a position of a recording, which this is not")
+        is_hidden: true,
+        ..command("stopat", "[+]N", "Go to a position of a recording")
     },
 ];
 
 const fn command(name: &'static str, usage: &'static str, about: &'static str) -> MonitorCommand {
-    MonitorCommand { name, usage, about, details: "" }
+    MonitorCommand { name, usage, about, details: "", is_hidden: false }
 }
 
 impl vmss2core_gdb::Monitor for Monitor {
     fn commands(&self) -> &[MonitorCommand] {
-        &COMMANDS
+        &self.commands
     }
 
     fn run(&self, name: &str, arguments: &[&str], at: Selected<'_>) -> Said {
@@ -87,7 +97,13 @@ impl vmss2core_gdb::Monitor for Monitor {
                 Ok(info.value.text.clone())
             }
             "find-vmlinux" => Ok(kernel_file_advice(self.guest.facts())),
-            "info" => self.info(),
+            "info" => match arguments {
+                ["mem"] => qemu::mappings(at),
+                ["registers"] => qemu::registers(at),
+                _ => self.info(),
+            },
+            "gva2gpa" => qemu::translate(at, arguments.first()),
+            "xp" => qemu::physical(&self.guest.checkpoint().memory, arguments),
             "position" => Ok(self.position()),
             "linuxoffsets" => offsets::check(self.linux()?, &arguments.concat()),
             _ => Err("this is a checkpoint: the guest stands still, it cannot go anywhere".into()),
@@ -97,7 +113,13 @@ impl vmss2core_gdb::Monitor for Monitor {
 
 impl Monitor {
     pub(super) fn new(guest: Guest, explain: fn(&Error) -> String) -> Self {
-        Self { guest, explain, info: OnceLock::new() }
+        let is_linux = guest.facts().linux().is_some();
+        let other = guest.facts().system().is_some() && !is_linux;
+        let mut commands = COMMANDS;
+        for command in &mut commands {
+            command.is_hidden |= other && of_linux(&guest, command.name);
+        }
+        Self { guest, explain, commands: commands.into(), info: OnceLock::new() }
     }
 
     fn explain(&self, error: impl Into<Error>) -> String {
@@ -228,6 +250,17 @@ impl Monitor {
     }
 }
 
+/// Whether a command says nothing about a guest that is another system.
+fn of_linux(guest: &Guest, name: &str) -> bool {
+    let is_macos = guest.facts().macos().is_some();
+    match name {
+        "dmesg" | "vmcoreinfo" | "linuxoffsets" => true,
+        "ps" | "bt" => is_macos,
+        "find-vmlinux" => !is_macos,
+        _ => false,
+    }
+}
+
 fn which(text: &str) -> Which {
     let Ok(which) = text.parse();
     which
@@ -236,7 +269,9 @@ fn which(text: &str) -> Which {
 /// An answer as text.
 fn printed(answer: &impl Forms) -> Said {
     let mut bytes = Vec::new();
-    answer.write_text(&mut bytes).map_err(|error| error.to_string())?;
+    // How wide the debugger's terminal is, only that knows.
+    let look = Look { columns: None, colour: false };
+    answer.write_text_as(look, &mut bytes).map_err(|error| error.to_string())?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

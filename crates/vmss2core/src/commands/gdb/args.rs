@@ -1,12 +1,13 @@
 //! Arguments of `gdb`, and the plan that they make.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::io::{self, IsTerminal};
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 use vmss2core::{Threads, Which};
 
-use crate::args::{Global, GuestArgs, GuestPlan};
+use crate::args::{Global, GuestArgs, GuestPlan, OneProcessArgs};
 use crate::commands::{Arguments, Plan};
 
 /// Serve the checkpoint to gdb and lldb
@@ -41,15 +42,15 @@ pub(crate) struct GdbArgs {
     /// Threads have the numbers and names of the tasks; the idle ones, which all
     /// have number 0, get numbers from 10000000 on. The first is the one that panicked,
     /// else one that runs.
-    #[arg(long, conflicts_with = "pid")]
+    #[arg(long, conflicts_with = "process")]
     tasks: bool,
     /// TCP port on this machine's own address, which all of its users can read the
     /// guest by [default: 8864, 8832 for 32-bit guests]
     #[arg(long, value_name = "N", conflicts_with_all = ["unix", "stdio"])]
     port: Option<u16>,
     /// Listen on another address: whoever reaches it can read all of the guest
-    #[arg(long, value_name = "ADDR", conflicts_with_all = ["unix", "stdio"])]
-    listen: Option<IpAddr>,
+    #[arg(long, value_name = "ADDR[:PORT]", conflicts_with_all = ["unix", "stdio"])]
+    listen: Option<String>,
     /// Listen on a Unix socket, which only you can open
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, conflicts_with = "stdio")]
     unix: Option<PathBuf>,
@@ -63,10 +64,10 @@ pub(crate) struct GdbArgs {
     /// at the command "sharedlibrary".
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     modules: Option<PathBuf>,
-    /// Serve only this process (its number or name, or the number of one of its
-    /// threads), to lldb too: its threads with their user-mode registers, its memory
-    #[arg(long, value_name = "PID|TID|NAME")]
-    pid: Option<Which>,
+    /// Only this process is served, to lldb too: its threads with their user-mode
+    /// registers, its memory.
+    #[command(flatten)]
+    process: OneProcessArgs,
     /// Directory with the guest's files, by their paths in the guest
     ///
     /// Programs and libraries are read by gdb from there; what is not there comes from
@@ -83,21 +84,49 @@ impl Arguments for GdbArgs {
     fn plan(self, global: &Global) -> Result<Box<dyn Plan>, String> {
         let place = match (self.unix, self.stdio) {
             (Some(path), _) => ListenAt::Unix(path),
+            (None, true) if io::stdin().is_terminal() => return Err(STDIO.to_owned()),
             (None, true) => ListenAt::Stdio,
-            (None, false) => {
-                ListenAt::Tcp(self.listen.unwrap_or(Ipv4Addr::LOCALHOST.into()), self.port)
-            }
+            (None, false) => match &self.listen {
+                None => ListenAt::Tcp(Ipv4Addr::LOCALHOST.into(), self.port),
+                Some(place) => listen_at(place, self.port)?,
+            },
         };
         Ok(Box::new(GdbPlan {
             guest: self.guest.plan(global),
             place,
             threads: if self.tasks { Threads::Tasks } else { Threads::Processors },
             modules: self.modules,
-            pid: self.pid,
+            pid: self.process.which(),
             sysroot: self.sysroot,
             script: self.write_gdbinit,
         }))
     }
+}
+
+const STDIO: &str = "--stdio talks to a debugger, which starts it: gdb -ex 'target remote | \
+                     vmss2core gdb --stdio vm.vmss'";
+
+/// An address, or a name that has one, with or without a port: `10.0.0.1`, `::1`,
+/// `[::1]:9998`, `localhost:9998`.
+fn listen_at(place: &str, port: Option<u16>) -> Result<ListenAt, String> {
+    let plain = place.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(place);
+    if let Ok(address) = plain.parse() {
+        return Ok(ListenAt::Tcp(address, port));
+    }
+    let (host, own_port) = match place.rsplit_once(':') {
+        Some((host, port)) => {
+            (host, Some(port.parse().map_err(|_| format!("--listen {place}: no port: {port}"))?))
+        }
+        None => (place, None),
+    };
+    if own_port.is_some() && port.is_some() && own_port != port {
+        return Err(format!("--listen {place} and --port name two ports; give one"));
+    }
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let mut found =
+        (host, 0).to_socket_addrs().map_err(|why| format!("--listen {place}: {why}"))?;
+    let address = found.next().ok_or_else(|| format!("--listen {place}: it has no address"))?;
+    Ok(ListenAt::Tcp(address.ip(), own_port.or(port)))
 }
 
 /// Serve a checkpoint to debuggers.
@@ -123,4 +152,27 @@ pub(super) enum ListenAt {
     Tcp(IpAddr, Option<u16>),
     Unix(PathBuf),
     Stdio,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_to_listen_at_are_typed_as_elsewhere() {
+        let at = |place: &str, port| match listen_at(place, port) {
+            Ok(ListenAt::Tcp(address, port)) => format!("{address} {port:?}"),
+            Ok(other) => format!("{other:?}"),
+            Err(why) => why,
+        };
+        assert_eq!(at("10.0.0.1", None), "10.0.0.1 None");
+        assert_eq!(at("::1", Some(5)), "::1 Some(5)");
+        assert_eq!(at("[::1]", None), "::1 None");
+        assert_eq!(at("[::1]:9998", None), "::1 Some(9998)");
+        assert_eq!(at("127.0.0.1:9997", None), "127.0.0.1 Some(9997)");
+        assert!(at("localhost:9997", None).ends_with("Some(9997)"));
+        assert_eq!(at("127.0.0.1:x", None), "--listen 127.0.0.1:x: no port: x");
+        let two = "--listen 127.0.0.1:1 and --port name two ports; give one";
+        assert_eq!(at("127.0.0.1:1", Some(2)), two);
+    }
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use vmss2core::{Error, Guest, ServeOptions, Service, Threads, kernel_file_advice};
-use vmss2core_gdb::{Bind, Listening, Server};
-use vmss2core_machine::{Provenance, Width};
+use vmss2core_gdb::{Bind, Listening, Server, ServerError};
+use vmss2core_machine::{Privilege, Provenance, Width};
 
 use super::{Plan, open};
 use crate::cancel::Cancel;
@@ -23,7 +23,7 @@ pub(super) use args::GdbArgs;
 use args::{GdbPlan, ListenAt};
 use symbols::SCRIPT_MARK;
 
-const NO_TASKS: &str = "--tasks lists the tasks of Linux, and the guest is no Linux that is known; \
+const NO_TASKS: &str = "--tasks is for Linux guests, and no Linux kernel was found in this one; \
                         without it the vCPUs are served";
 const NO_LIST: &str = "the tasks of this guest cannot be listed: --vmlinux FILE or --btf FILE may \
                        say what is missing; without --tasks the vCPUs are served";
@@ -68,7 +68,7 @@ fn serve(plan: &GdbPlan, guest: &Guest, service: &Service) -> anyhow::Result<()>
         }
     };
     let cancel = Cancel::install().context("taking over signals")?;
-    let stop = Listening::bind(&bind)?;
+    let stop = bind_to(&bind, matches!(plan.place, ListenAt::Tcp(_, None)))?;
     let address = address(&bind, &stop);
     check_address(&address)?;
     if let Some(script) = &plan.script {
@@ -83,6 +83,20 @@ fn serve(plan: &GdbPlan, guest: &Guest, service: &Service) -> anyhow::Result<()>
     output::talk(&lines.join("\n"));
     run_until_signal(&service.server, &stop, &cancel);
     Ok(())
+}
+
+/// Others may serve already: if no port was asked for, one of the next ones will do.
+fn bind_to(bind: &Bind, any_port: bool) -> Result<Listening, ServerError> {
+    const MORE: u16 = 16;
+    let first = Listening::bind(bind);
+    let Bind::Tcp(address) = bind else { return first };
+    let is_taken = |error: &ServerError| matches!(error, ServerError::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse);
+    if !any_port || !first.as_ref().is_err_and(is_taken) {
+        return first;
+    }
+    let ports = (1..=MORE).filter_map(|more| address.port().checked_add(more));
+    let mut others = ports.map(|port| Listening::bind(&Bind::Tcp((address.ip(), port).into())));
+    others.find_map(Result::ok).map_or(first, Ok)
 }
 
 /// Until the user has enough of it.
@@ -132,20 +146,40 @@ fn announcement(plan: &GdbPlan, guest: &Guest, address: &str) -> Vec<String> {
     let facts = guest.facts();
     let vmlinux = plan.guest.files.vmlinux.as_deref();
     let what = match plan.threads {
-        Threads::Processors => "serving",
-        Threads::Tasks => "serving every task as a thread",
+        Threads::Processors => "each vCPU as a thread",
+        Threads::Tasks => "every task as a thread",
     };
-    let mut lines = vec![format!("{what}; Ctrl-C ends it. In another terminal, one of:")];
+    let mut lines = vec![format!(
+        "serving the checkpoint on {address}, {what}; Ctrl-C ends it. In another terminal, one of:"
+    )];
     let indented = |line: &str| format!("  {line}");
     if let Some(script) = &plan.script {
         lines.push(format!("  gdb -x {}", script.display()));
     }
     lines.extend(symbols::lines(facts, vmlinux, address).iter().map(|line| indented(line)));
+    lines.extend(in_a_program(plan, guest));
     if (facts.linux().is_some() || facts.macos().is_some()) && vmlinux.is_none() {
         lines.push("the kernel file with symbols:".to_owned());
         lines.extend(kernel_file_advice(facts).lines().map(indented));
     }
     lines
+}
+
+/// Says that the thread which debuggers begin with has no symbols of the kernel to show.
+fn in_a_program(plan: &GdbPlan, guest: &Guest) -> Option<String> {
+    let first = guest.checkpoint().vcpus.first()?;
+    let is_served = plan.threads == Threads::Processors && guest.facts().linux().is_some();
+    let is_user = first.registers.privilege() == Some(Privilege::User);
+    if !is_served || !is_user {
+        return None;
+    }
+    let tasks = guest.now().ok()?.tasks()?.ok()?.tasks;
+    let task = tasks.iter().find(|task| task.on_vcpu == Some(first.index))?;
+    let (pid, name) = (task.pid, vmss2core_answers::printable(&task.name));
+    Some(format!(
+        "vCPU {} was in a program, {name} ({pid}): its own frames are there after attach {pid}",
+        first.index
+    ))
 }
 
 /// Replaces only a script of ours.

@@ -29,13 +29,15 @@ pub(super) fn lines(facts: &Facts, given: Option<&std::path::Path>, address: &st
     let for_lldb = file.clone().or_else(lldb_file).map(|file| format!(" {file}"));
     let with = |before: &str| file.as_ref().map(|file| format!("{before}{file}"));
     let lldb = lldb_command(address);
-    let mut lines =
-        vec![format!("gdb{} -ex 'target remote {address}'", with(" ").unwrap_or_default())];
+    let mut lines = vec![format!(
+        "gdb{} -ex 'target remote {address}'  # the kernel",
+        with(" ").unwrap_or_default()
+    )];
     if facts.linux().is_some() {
         let processes = format!("gdb -ex 'target extended-remote {address}'");
-        lines.push(format!("{processes}    (then: info os processes, attach PID)"));
+        lines.push(format!("{processes}  # processes: info os processes, attach PID"));
     }
-    lines.push(format!("lldb{} -o '{lldb}'", for_lldb.unwrap_or_default()));
+    lines.push(format!("lldb{} -o '{lldb}'  # the kernel", for_lldb.unwrap_or_default()));
     lines
 }
 
