@@ -111,8 +111,8 @@ const GDB_LIBRARIES: [&str; 61] = [
 ];
 
 /// Python packages in the judges' own environment.
-const PYTHON_PACKAGES: [&str; 6] =
-    ["drgn", "volatility3", "leechcorepyc", "memprocfs", "kdmp-parser", "ntoseye"];
+const PYTHON_PACKAGES: [&str; 7] =
+    ["drgn", "volatility3", "leechcorepyc", "memprocfs", "kdmp-parser", "ntoseye", "jsonschema"];
 
 /// A program that can be run.
 #[derive(Clone, Debug)]
@@ -307,7 +307,7 @@ pub fn windows_linker() -> Result<Judge> {
 }
 
 /// A Python that can import `drgn`, `volatility3`, `leechcorepyc`,
-/// `memprocfs` and `kdmp_parser`.
+/// `memprocfs`, `kdmp_parser` and `jsonschema`.
 pub fn python() -> Result<Judge> {
     Ok(Judge::new([&environment()?.join("bin/python")]))
 }
