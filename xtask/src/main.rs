@@ -36,14 +36,23 @@ enum Command {
         #[arg(long)]
         fast: bool,
     },
-    /// Boot a real guest, checkpoint it, convert it and open the core in gdb
-    Demo,
+    /// Show what the program says of a guest that has crashed
+    Demo {
+        /// Of a small Windows guest that is made up at once, instead of a real Linux that is
+        /// downloaded and booted
+        #[arg(long)]
+        instant: bool,
+    },
     /// Make and keep real guests
     Lab(lab::LabArgs),
     /// Check that the crates depend on each other only in the allowed direction
     Layers,
     /// Install the Debian packages that guests and judges need
-    Setup,
+    Setup {
+        /// Only what the demo needs
+        #[arg(long)]
+        demo: bool,
+    },
     /// Damage checkpoints where the program looks, or send it packets, and see that it
     /// never panics, hangs, takes much memory or changes its inputs
     Mutate(mutate::MutateArgs),
@@ -63,8 +72,9 @@ fn main() -> Result<()> {
         Command::Ci { fast } => ci::run(root()?, fast),
         Command::Lab(args) => lab::run(args),
         Command::Layers => layers::run(root()?),
-        Command::Setup => setup::run(),
-        Command::Demo => demo::run(root()?),
+        Command::Setup { demo } => setup::run(demo),
+        Command::Demo { instant: false } => demo::run(root()?),
+        Command::Demo { instant: true } => demo::instant(root()?),
         Command::Mutate(args) => mutate::run(root()?, &args),
         Command::Bench { record, only } => bench::run(root()?, record, only.as_deref()),
     }
@@ -84,7 +94,7 @@ fn release_binary(root: &Path) -> Result<PathBuf> {
 /// Builds what the arguments name.
 fn build_release(root: &Path, what: &[&str]) -> Result<()> {
     let status = std::process::Command::new(env!("CARGO"))
-        .args(["build", "--release", "--quiet"])
+        .args(["build", "--release"])
         .args(what)
         .current_dir(root)
         .status()?;

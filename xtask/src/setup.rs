@@ -11,19 +11,42 @@ const PACKAGES: &str = include_str!("../packages.txt");
 /// How often a flaky mirror or a lock held by another apt is tried again.
 const TRIES: u32 = 5;
 
-/// Installs the packages that are missing; does nothing if none is.
-pub(crate) fn run() -> Result<()> {
-    let missing: Vec<&str> = packages().filter(|package| !is_installed(package)).collect();
+/// Installs the packages that are missing, or those of them that the demo needs; does
+/// nothing if none is.
+pub(crate) fn run(for_demo: bool) -> Result<()> {
+    let missing: Vec<&str> = packages(for_demo).filter(|package| !is_installed(package)).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    println!("installing {}", missing.join(" "));
+    let words = missing.join(" ");
+    let by_hand = format!("apt-get update && apt-get install -y --no-install-recommends {words}");
+    if !has("apt-get") {
+        bail!("this is no Debian, and the guests are made on one; these are missing: {words}");
+    }
+    if !is_root()? && !has("sudo") {
+        bail!("packages are missing, and sudo is too; as root type: {by_hand}");
+    }
+    println!("installing with apt-get: {words}");
     persist(&["update", "-q"])?;
     persist(&[&["install", "-y", "-q", "--no-install-recommends"], missing.as_slice()].concat())
 }
 
-fn packages() -> impl Iterator<Item = &'static str> {
-    PACKAGES.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+fn packages(for_demo: bool) -> impl Iterator<Item = &'static str> {
+    let lines = PACKAGES.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.filter_map(move |line| {
+        let (package, mark) = line.split_once(' ').unwrap_or((line, ""));
+        (!for_demo || mark == "demo").then_some(package)
+    })
+}
+
+fn is_root() -> Result<bool> {
+    Ok(Command::new("id").arg("-u").output()?.stdout.trim_ascii() == b"0")
+}
+
+fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).exists())
 }
 
 fn is_installed(package: &str) -> bool {
@@ -43,8 +66,7 @@ fn persist(args: &[&str]) -> Result<()> {
 }
 
 fn apt_get(args: &[&str]) -> Result<bool> {
-    let is_root = Command::new("id").arg("-u").output()?.stdout.trim_ascii() == b"0";
-    let mut command = Command::new(if is_root { "env" } else { "sudo" });
+    let mut command = Command::new(if is_root()? { "env" } else { "sudo" });
     command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]).args(args);
     Ok(command.stdout(Stdio::null()).status()?.success())
 }
