@@ -184,6 +184,23 @@ fn the_same_pages_without_vmcoreinfo(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Neither VMCOREINFO nor type information say what a page is for, only the data does: no page
+/// is left out that would not be if they did. Of files all are; of processes huge pages are not.
+fn no_other_page_is_left_out_without_a_word_of_the_kernel(name: &str) -> Result<()> {
+    let guest = guests::guest(name)?;
+    for level in ["4", "8", "31"] {
+        let options = ["convert", "-f", "kdump", "-o", FILE, "-d", level];
+        let run = cores::converted(&guest, &Wrap::without_vmcoreinfo(), &options)?;
+        let without = Pages::of(&run.path(FILE), guest.is_64_bit)?;
+        let with = Pages::of(&dump(&guest, &["-d", level])?, guest.is_64_bit)?;
+        let missing = with.not_in(&without);
+        ensure!(missing.is_empty(), "{name} -d {level}: too many left out: {missing:x?}");
+        ensure!(level != "4" || without == with, "{name} -d {level}: pages of files are kept");
+        ensure!(without.stored_count() < without.present_count(), "{name} -d {level}: all kept");
+    }
+    Ok(())
+}
+
 /// makedumpfile 1.7.8 does not know `page.compound_info` of Linux 7. It takes
 /// the further pages of a compound page of the kernel, whose other fields mean
 /// nothing, for pages of a process. No other page may we keep that it does not.
@@ -264,6 +281,17 @@ mod no_vmcoreinfo {
         five_level: "linux-6.1",
         linux_6_12: "linux-6.12",
         newest: "linux-sid",
+    }
+}
+
+mod nothing_stated {
+    use super::no_other_page_is_left_out_without_a_word_of_the_kernel;
+
+    guest_tests! {
+        (no_other_page_is_left_out_without_a_word_of_the_kernel)
+        linux_5_10: "linux-5.10-hidden",
+        five_level: "linux-6.1-hidden",
+        newest: "linux-sid-hidden",
     }
 }
 

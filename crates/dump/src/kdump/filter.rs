@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use vmss2core_guest::linux::{Kernel, LinuxError, PageClass};
+use vmss2core_guest::linux::{Kernel, LinuxError, PageClass, Untold};
 use vmss2core_mem::{PAGE_SIZE, Problem};
 
 use super::pages::{page_count, windows};
@@ -27,6 +27,13 @@ impl DumpLevel {
     const ALL_CACHE: u8 = 4;
     const USER: u8 = 8;
     const FREE: u8 = 16;
+    /// All of them, by what they leave out.
+    const NUMBERS: [(PageClass, u8); 4] = [
+        (PageClass::PrivateCache, Self::ALL_CACHE),
+        (PageClass::Cache, Self::CACHE),
+        (PageClass::User, Self::USER),
+        (PageClass::Free, Self::FREE),
+    ];
 
     /// The level of that number, 0 to 31.
     pub(super) fn new(level: u8) -> Option<Self> {
@@ -70,6 +77,8 @@ pub(super) struct Kept {
     partly: BTreeMap<u64, Box<[u64]>>,
     /// How many there are.
     pub(super) pages: u64,
+    /// What was left out: less than was asked for if it is not known which pages that is.
+    pub(super) level: DumpLevel,
     /// Notes on pages that were left out, and on those that could not be told.
     pub(super) problems: Vec<Problem>,
 }
@@ -87,12 +96,19 @@ impl Kept {
         kernel: Option<&Kernel>,
         ranges: &[Range<u64>],
     ) -> Result<Self, DumpError> {
-        let mut kept = Self::all(ranges);
+        let mut kept = Self { level, ..Self::all(ranges) };
         if !level.asks_for_classes() {
             return Ok(kept);
         }
         let classes = kernel.ok_or(LinuxError::NoPageTables).and_then(Kernel::page_classes);
         let mut classes = classes.map_err(|source| DumpError::NoPageClasses { source })?;
+        let taken = kept.take_back(classes.untold());
+        let level = kept.level;
+        if !level.asks_for_classes() {
+            let untold = classes.into_untold().into_iter().find(|one| Some(one.class) == taken);
+            let source = untold.map_or(LinuxError::UnknownPageArray, |untold| untold.why);
+            return Err(DumpError::NoPageClasses { source });
+        }
         let all = kept.pages;
         for window in windows(ranges) {
             let found = classes.classify(window.clone());
@@ -100,6 +116,26 @@ impl Kept {
         }
         kept.tell(all.saturating_sub(kept.pages), classes.unreadable_pages());
         Ok(kept)
+    }
+
+    /// Takes back from the level what it is not known which pages that is; what was taken
+    /// back last.
+    fn take_back(&mut self, untold: &[Untold]) -> Option<PageClass> {
+        let mut last = None;
+        for (class, bit) in DumpLevel::NUMBERS {
+            let untold = untold.iter().find(|untold| untold.class == class);
+            // What leaves out pages with data of a file system leaves out the others too.
+            let is_covered = bit == DumpLevel::CACHE && self.level.has_any(DumpLevel::ALL_CACHE);
+            if let Some(Untold { why, .. }) = untold.filter(|_| !is_covered)
+                && self.level.has_any(bit)
+            {
+                self.level.0 &= !bit;
+                last = Some(class);
+                let message = format!("level {bit} leaves nothing out: {why}");
+                self.problems.push(Problem::warning(message));
+            }
+        }
+        last
     }
 
     fn leave_out(

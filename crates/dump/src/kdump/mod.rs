@@ -93,9 +93,9 @@ struct Plan<'a> {
     job: &'a Job<'a>,
     options: KdumpOptions,
     head: Head,
-    kernel: Option<Kernel>,
     /// The memory that there is, in whole pages.
     ranges: Vec<Range<u64>>,
+    kept: Kept,
 }
 
 impl<'a> Plan<'a> {
@@ -109,6 +109,7 @@ impl<'a> Plan<'a> {
         };
         let max_mapnr = last.end / PAGE_SIZE;
         let kernel = Kernel::open(job.checkpoint, job.facts, BetterSources::default()).ok();
+        let kept = Kept::of(options.level, kernel.as_ref(), &ranges)?;
         let (notes, vmcoreinfo) = vmcore_notes(job);
         let head = Head {
             is_64_bit: is_64_bit_guest(job),
@@ -116,13 +117,13 @@ impl<'a> Plan<'a> {
             seconds: job.checkpoint.about.machine.suspended_unix.unwrap_or(0),
             cpus: u32::try_from(job.checkpoint.vcpus.len()).unwrap_or(u32::MAX),
             flags: options.compression.flag(),
-            level: options.level.number(),
+            level: kept.level.number(),
             phys_base: linux.phys_base.as_ref().map_or(0, |base| base.value),
             notes,
             vmcoreinfo,
             max_mapnr,
         };
-        Ok(Self { job, options, head, kernel, ranges })
+        Ok(Self { job, options, head, ranges, kept })
     }
 
     /// The flattened form.
@@ -141,10 +142,9 @@ impl<'a> Plan<'a> {
     fn write(&self, sink: &dyn Sink) -> Result<Summary, DumpError> {
         let memory = &self.job.checkpoint.memory;
         let pages = page_count(&self.ranges);
-        let kept = Kept::of(self.options.level, self.kernel.as_ref(), &self.ranges)?;
-        let places = self.head.places(kept.pages)?;
+        let places = self.head.places(self.kept.pages)?;
         self.write_present(sink)?;
-        let mut portions = Portions::new(memory, &self.ranges, &kept);
+        let mut portions = Portions::new(memory, &self.ranges, &self.kept);
         let work = pipeline::Work {
             memory,
             compression: self.options.compression,
@@ -154,7 +154,7 @@ impl<'a> Plan<'a> {
         let written = pipeline::run(&work, &mut portions, places, sink, self.job.observer)?;
         sink.write_at(0, &self.head.bytes(written.pages)?)?;
         let mut problems = vmcore_problems(self.job);
-        problems.extend(kept.problems);
+        problems.extend(self.kept.problems.iter().cloned());
         Ok(Summary {
             len_bytes: written.len_bytes,
             memory_bytes: written.pages.saturating_mul(PAGE_SIZE),

@@ -43,6 +43,20 @@ pub enum LinuxError {
         /// Its name.
         name: String,
     },
+    /// Where the descriptions of pages lie is not known.
+    #[error(
+        "where the kernel's struct pages lie is not known: neither VMCOREINFO nor the guest's type \
+         information has it, nor does its data show it"
+    )]
+    UnknownPageArray,
+    /// Which pages are used for something is not known.
+    #[error("which pages {what} is not known: {why}")]
+    UnknownPages {
+        /// The use: `are free`.
+        what: &'static str,
+        /// Why.
+        why: &'static str,
+    },
     /// Memory of the kernel could not be read.
     #[error("reading {what}")]
     Read {

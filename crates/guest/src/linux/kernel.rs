@@ -45,6 +45,7 @@ struct Knowledge {
     linux: Arc<LinuxFacts>,
     given: BetterSources,
     kallsyms: OnceLock<Option<Found<Symbols>>>,
+    exported: OnceLock<Option<Found<Symbols>>>,
     btf: OnceLock<Option<Found<Arc<Btf>>>>,
     layout: OnceLock<Layout>,
     bounds: OnceLock<Option<Found<Bounds>>>,
@@ -77,6 +78,7 @@ impl Kernel {
             linux,
             given: better,
             kallsyms: OnceLock::new(),
+            exported: OnceLock::new(),
             btf: OnceLock::new(),
             layout: OnceLock::new(),
             bounds: OnceLock::new(),
@@ -179,6 +181,16 @@ impl Kernel {
             .symbols()
             .and_then(|symbols| Some(Found::new(symbols.value.address(name)?, &symbols.how)));
         found.ok_or_else(|| LinuxError::UnknownSymbol { name: name.to_owned() })
+    }
+
+    /// The address of a variable that modules may use. Its name is among the exported ones
+    /// too where the symbol table has functions only.
+    pub(super) fn exported_variable(&self, name: &str) -> Option<Gva> {
+        let exported = || {
+            let table = self.knowledge.exported.get_or_init(|| kallsyms::exported(self));
+            table.as_ref()?.value.address(name)
+        };
+        self.symbol(name).map(|found| found.value).ok().or_else(exported)
     }
 
     /// Where the kernel's image and its code begin and end, as the kernel has it.

@@ -48,13 +48,14 @@ pub use files::{
 pub use kernel::{BetterSources, Kernel};
 pub use layout::{Layout, Member, Types};
 pub use learn::{Learned, PageArray};
+use learn::{MappedPage, members_of_pages};
 pub use modules::{GeneratedCode, Module, ModuleState, Modules, Place, UnwindTables};
 pub use object::Object;
 pub use offsets::{
     KernelVersion, Known, LayoutItem, LinuxOffsets, OffsetsError, known_layout,
     line as offsets_line,
 };
-pub use pages::{PageClass, PageClasses};
+pub use pages::{PageClass, PageClasses, Untold};
 pub use panic::{Stopped, Trouble, taint_meaning};
 pub(crate) use process::fuzz_process_trees;
 pub use process::{

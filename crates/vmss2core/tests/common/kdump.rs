@@ -43,6 +43,10 @@ impl Pages {
         self.stored.iter().map(|byte| byte.count_ones()).sum()
     }
 
+    pub fn present_count(&self) -> u32 {
+        self.present.iter().map(|byte| byte.count_ones()).sum()
+    }
+
     /// The pages that are in this file but not in the other.
     pub fn not_in(&self, other: &Self) -> Vec<u64> {
         let pairs = (0_u64..).zip(self.stored.iter().zip(&other.stored));

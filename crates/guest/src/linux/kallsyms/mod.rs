@@ -59,6 +59,11 @@ pub(super) fn find(kernel: &Kernel) -> Option<Found<Symbols>> {
     found.or_else(|| exported::find(&source, kernel.bounds().map(|bounds| bounds.value)))
 }
 
+/// What modules may use, which is in a table of its own.
+pub(super) fn exported(kernel: &Kernel) -> Option<Found<Symbols>> {
+    exported::find(&Source::of(kernel), kernel.bounds().map(|bounds| bounds.value))
+}
+
 /// The table whose parts VMCOREINFO names.
 fn of_vmcoreinfo(source: &Source, info: &VmcoreInfo) -> Option<Found<Symbols>> {
     let part = |name: &str| info.symbol(&format!("kallsyms_{name}"));

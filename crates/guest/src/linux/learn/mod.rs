@@ -42,6 +42,7 @@ pub(in crate::linux) use members::Members;
 pub(in crate::linux) use memory::{Memory, Shot};
 pub(in crate::linux) use process::Process;
 pub use radix::PageArray;
+pub(in crate::linux) use radix::{MappedPage, members_of_pages};
 use sample::Sample;
 pub(in crate::linux) use tasks::{STACK_END_MAGIC, THREAD_INFO};
 
@@ -73,7 +74,7 @@ impl Learned {
         self.thread_size
     }
 
-    /// The array of `struct page`, of kernels whose page caches are radix trees or lists.
+    /// The array of `struct page`, as page caches and processes show it.
     pub fn page_array(&self) -> Option<PageArray> {
         self.page_array
     }

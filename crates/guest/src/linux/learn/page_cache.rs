@@ -50,7 +50,15 @@ pub(super) fn learn(
     let mappings: Vec<Shot> =
         inodes.iter().map(|(_, mapping)| Shot::take(memory, *mapping, 0, MAPPING_LEN)).collect();
     let tree = match head(memory, &mappings) {
-        Some(head_at) => Some(xarray(memory, &mappings, head_at, members)),
+        Some(head_at) => {
+            let tree = xarray(memory, &mappings, head_at, members);
+            if let Some(caches) = radix::with_tree(memory, tree, pages) {
+                put_pages(memory.word_len(), &caches, members);
+            } else {
+                members.miss("page.mapping", "what page caches and processes have do not agree");
+            }
+            Some(tree)
+        }
         None => radix_tree(memory, pages, members),
     };
     let lists = || page_lists::learn(memory, pages, members).map(Cache::Lists);
@@ -94,8 +102,8 @@ fn xarray(memory: &Memory<'_>, mappings: &[Shot], head: u64, members: &mut Membe
 
 /// Looks for radix trees that agree with the pages that processes map.
 fn radix_tree(memory: &Memory<'_>, pages: &[MappedPage], members: &mut Members) -> Option<Tree> {
-    let Caches { tree, array, mapping_at, index_at } = radix::find(memory, pages)?;
-    let word_len = memory.word_len();
+    let caches = radix::find(memory, pages)?;
+    let (word_len, tree) = (memory.word_len(), caches.tree);
     let how = "leads to the pages that processes map";
     members.put("address_space", "page_tree.rnode", (tree.head_at, word_len), how);
     if let Some(height_at) = tree.height_at {
@@ -103,10 +111,16 @@ fn radix_tree(memory: &Memory<'_>, pages: &[MappedPage], members: &mut Members) 
     }
     let slots_at = u64::try_from(tree.shape.slots_at).ok()?;
     members.put("radix_tree_node", "slots", (slots_at, SLOTS.times(word_len)), how);
+    put_pages(word_len, &caches, members);
+    Some(tree)
+}
+
+/// The array of `struct page`, and what leads from there to the file.
+fn put_pages(word_len: u64, caches: &Caches, members: &mut Members) {
+    let Caches { array, mapping_at, index_at, .. } = *caches;
     members.put("page", "mapping", (mapping_at, word_len), "leads to the file that it is of");
     members.put("page", "index", (index_at, word_len), "the number of the page in its file");
     members.page_array = Some(array);
-    Some(tree)
 }
 
 /// Where all these have the head of an XArray; at least one must have a node.

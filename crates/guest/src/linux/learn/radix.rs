@@ -16,7 +16,8 @@ use std::ops::ControlFlow;
 use vmss2core_mem::Sums;
 
 use super::memory::{Memory, Shot};
-use crate::linux::process::xarray::{CacheTree, EntryKind, Marks, TreeShape};
+use crate::linux::Kernel;
+use crate::linux::process::xarray::{CacheEntry, CacheTree, EntryKind, Marks, TreeShape};
 
 /// How much of an `address_space` is looked at.
 const MAPPING_LEN: u64 = 0x100;
@@ -32,13 +33,13 @@ const PAGE_LENS: std::ops::RangeInclusive<u64> = 32..=256;
 
 /// A page of a file that a process maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct MappedPage {
+pub(in crate::linux) struct MappedPage {
     /// The `address_space` of the file.
-    pub(super) mapping: u64,
+    pub(in crate::linux) mapping: u64,
     /// Number of the page in the file.
-    pub(super) index: u64,
+    pub(in crate::linux) index: u64,
     /// Number of the page frame that it lies in.
-    pub(super) frame: u64,
+    pub(in crate::linux) frame: u64,
 }
 
 /// The array of `struct page`.
@@ -61,19 +62,26 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// The page that the cache of `mapping` has at an index.
-    fn page(&self, memory: &Memory<'_>, mapping: u64, index: u64) -> Option<u64> {
+    /// The `struct page` that the cache has for a page, and the page that it is of: of a
+    /// large one the first.
+    fn page(&self, memory: &Memory<'_>, page: &MappedPage) -> Option<(MappedPage, u64)> {
+        let MappedPage { mapping, index, frame } = *page;
         let mut found = None;
-        self.visit(memory, mapping, index..index.checked_add(1)?, MOST_NODES, &mut |_, page| {
-            found = Some(page);
+        let range = index..index.checked_add(1)?;
+        self.visit(memory, mapping, range, MOST_NODES, &mut |entry, at| {
+            found = Some((entry.skip, at));
         })?;
-        found
+        let (skip, at) = found?;
+        let (index, frame) = (index.checked_sub(skip)?, frame.checked_sub(skip)?);
+        Some((MappedPage { mapping, index, frame }, at))
     }
 
     /// The highest index for which the cache of `mapping` has a page.
     pub(super) fn last_index(&self, memory: &Memory<'_>, mapping: u64) -> Option<u64> {
         let mut last = None;
-        self.visit(memory, mapping, 0..u64::MAX, 1 << 12, &mut |index, _| last = Some(index))?;
+        self.visit(memory, mapping, 0..u64::MAX, 1 << 12, &mut |entry, _| {
+            last = Some(entry.index.saturating_add(entry.count.saturating_sub(1)));
+        })?;
         last
     }
 
@@ -83,7 +91,7 @@ impl Tree {
         mapping: u64,
         range: std::ops::Range<u64>,
         mut nodes_left: u64,
-        visit: &mut dyn FnMut(u64, u64),
+        visit: &mut dyn FnMut(&CacheEntry, u64),
     ) -> Option<()> {
         let head = memory.word(mapping.checked_add(self.head_at)?)?;
         let height = match self.height_at {
@@ -95,10 +103,7 @@ impl Tree {
         let mut is_broken = false;
         let _ = tree.visit(head, height, range, &mut |entry| {
             match entry.kind {
-                EntryKind::Page(page) => {
-                    let last = entry.index.saturating_add(entry.count.saturating_sub(1));
-                    visit(last, page);
-                }
+                EntryKind::Page(page) => visit(&entry, page),
                 EntryKind::Value(_) => {}
                 EntryKind::Broken => is_broken = true,
             }
@@ -121,26 +126,36 @@ pub(super) struct Caches {
 /// The trees and the array that all these pages agree with; `None` if there are few
 /// pages, or nothing fits.
 pub(super) fn find(memory: &Memory<'_>, pages: &[MappedPage]) -> Option<Caches> {
+    are_enough(pages).then_some(())?;
+    trees(memory.word_len()).find_map(|tree| agreeing(memory, tree, pages))
+}
+
+/// The array that these pages and trees of a known kind agree with.
+pub(super) fn with_tree(memory: &Memory<'_>, tree: Tree, pages: &[MappedPage]) -> Option<Caches> {
+    are_enough(pages).then(|| agreeing(memory, tree, pages))?
+}
+
+fn are_enough(pages: &[MappedPage]) -> bool {
     let frames: BTreeSet<u64> = pages.iter().map(|page| page.frame).collect();
-    if frames.len() < FEWEST_PAGES {
-        return None;
-    }
-    trees(memory.word_len()).find_map(|tree| {
-        // Most are nonsense, which the first few pages show.
-        let (few, rest) = pages.split_at(FEWEST_PAGES.min(pages.len()));
-        let known = |page: &MappedPage| {
-            let at = tree.page(memory, page.mapping, page.index)?;
-            memory.is_pointer(at).then_some((page.frame, at))
-        };
-        let few: Option<Vec<(u64, u64)>> = few.iter().map(known).collect();
-        let all: Vec<(u64, u64)> = few?.into_iter().chain(rest.iter().filter_map(known)).collect();
-        let are_enough = all.len() >= pages.len().minus(pages.len() / 10);
-        let array = array(all).filter(|_| are_enough)?;
-        // Where pages of files lie one after the other, slots that are off by one lead to
-        // an array that is off by one: pages say which of the file they are.
-        let (mapping_at, index_at) = page_members(memory, array, pages)?;
-        Some(Caches { tree, array, mapping_at, index_at })
-    })
+    frames.len() >= FEWEST_PAGES
+}
+
+fn agreeing(memory: &Memory<'_>, tree: Tree, pages: &[MappedPage]) -> Option<Caches> {
+    // Most are nonsense, which the first few pages show.
+    let (few, rest) = pages.split_at(FEWEST_PAGES.min(pages.len()));
+    let known =
+        |page: &MappedPage| tree.page(memory, page).filter(|(_, at)| memory.is_pointer(*at));
+    let few: Option<Vec<(MappedPage, u64)>> = few.iter().map(known).collect();
+    let all: Vec<(MappedPage, u64)> =
+        few?.into_iter().chain(rest.iter().filter_map(known)).collect();
+    let are_enough = all.len() >= pages.len().minus(pages.len() / 10);
+    let places = all.iter().map(|(page, at)| (page.frame, *at)).collect();
+    let array = array(places).filter(|_| are_enough)?;
+    // Where pages of files lie one after the other, slots that are off by one lead to
+    // an array that is off by one: pages say which of the file they are.
+    let all: Vec<MappedPage> = all.into_iter().map(|(page, _)| page).collect();
+    let (mapping_at, index_at) = page_members(memory, array, &all)?;
+    Some(Caches { tree, array, mapping_at, index_at })
 }
 
 /// All that a tree may be.
@@ -202,12 +217,30 @@ pub(super) fn page_members(
     array: PageArray,
     pages: &[MappedPage],
 ) -> Option<(u64, u64)> {
+    let place = |frame: u64| Some(array.base.wrapping_add(frame.wrapping_mul(array.len_bytes)));
+    members_at(memory, array.len_bytes, &place, pages)
+}
+
+/// The same of pages whose `struct page`, of so many bytes, is where `place` says.
+pub(in crate::linux) fn members_of_pages(
+    kernel: &Kernel,
+    len_bytes: u64,
+    place: &dyn Fn(u64) -> Option<u64>,
+    pages: &[MappedPage],
+) -> Option<(u64, u64)> {
+    are_enough(pages).then_some(())?;
+    members_at(&Memory::new(kernel), len_bytes, place, pages)
+}
+
+fn members_at(
+    memory: &Memory<'_>,
+    len_bytes: u64,
+    place: &dyn Fn(u64) -> Option<u64>,
+    pages: &[MappedPage],
+) -> Option<(u64, u64)> {
     let shots: Vec<(Shot, &MappedPage)> = pages
         .iter()
-        .map(|page| {
-            let at = array.base.wrapping_add(page.frame.wrapping_mul(array.len_bytes));
-            (Shot::take(memory, at, 0, array.len_bytes), page)
-        })
+        .filter_map(|page| Some((Shot::take(memory, place(page.frame)?, 0, len_bytes), page)))
         .collect();
     let word_len = memory.word_len();
     let at = |is_it: &dyn Fn(&MappedPage, u64) -> bool| {
@@ -217,7 +250,7 @@ pub(super) fn page_members(
                 shot.word(at).is_some_and(|word| is_it(page, word))
             })
         };
-        super::members::only(super::members::offsets(0..array.len_bytes, word_len, holds))
+        super::members::only(super::members::offsets(0..len_bytes, word_len, holds))
     };
     Some((at(&|page, word| word == page.mapping)?, at(&|page, word| word == page.index)?))
 }

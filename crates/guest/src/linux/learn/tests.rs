@@ -15,6 +15,7 @@ use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory};
 use super::memory::Memory;
 use super::radix::{self, MappedPage, PageArray};
 use super::{Learned, learn, ring};
+use crate::linux::process::xarray::{Marks, TreeShape};
 use crate::linux::{BetterSources, Kernel, Types};
 use crate::{Facts, KernelText, LinuxFacts};
 
@@ -531,15 +532,20 @@ fn torn_structures_make_no_member_that_no_structure_could_have() {
 /// A file in the page cache of a kernel before 4.20: pages 0 to 3 and 70 to 73, whose
 /// frames lie one after the other.
 fn cache_in_radix_tree(slots_at: u64, head_at: u64, by_height: bool) -> Mini {
+    cache_in_tree(slots_at, head_at, by_height, 1)
+}
+
+/// `node_mark` is what an entry has that leads to a node.
+fn cache_in_tree(slots_at: u64, head_at: u64, by_height: bool, node_mark: u64) -> Mini {
     const MAPPING: u64 = 0x36_0000;
     const NODE: u64 = 0x36_1000;
     let mut mini = Mini::new(0);
     if by_height {
         mini.set(MAPPING + head_at - 8, 2);
     }
-    mini.set(MAPPING + head_at, DIRECT + NODE + 1);
+    mini.set(MAPPING + head_at, DIRECT + NODE + node_mark);
     // Until 4.6 what leads to nodes is not marked; shifts say so since 4.7.
-    let mark = u64::from(!by_height);
+    let mark = if by_height { 0 } else { node_mark };
     for (number, shift) in [(0, 6), (1, 0), (2, 0)] {
         let node = NODE + number * 0x200;
         mini.set(node, if by_height { 2 - u64::from(number > 0) } else { shift });
@@ -584,6 +590,31 @@ fn page_caches_in_radix_trees_are_found_in_each_of_their_layouts() {
             assert_eq!(tree.last_index(&memory, DIRECT + 0x36_0000), Some(73));
         });
     }
+}
+
+#[test]
+fn pages_in_an_xarray_show_the_array_too() {
+    let shape = TreeShape { word_len: 4, slots_at: 20, slots_shift: 6, marks: Marks::XArray };
+    let tree = radix::Tree { shape, head_at: 12, height_at: None };
+    let find = |mini: Mini, pages: &[MappedPage]| {
+        mini.with(|kernel| {
+            let found = radix::with_tree(&Memory::new(kernel), tree, pages)?;
+            Some((found.array, found.mapping_at, found.index_at))
+        })
+    };
+    let small = || cache_in_tree(20, 12, false, 2);
+    let expected = Some((PageArray { base: DIRECT + PAGES, len_bytes: 32 }, 4, 12));
+    assert_eq!(find(small(), &cached_pages()), expected);
+    // The last four pages are a large one: three slots lead to the one before.
+    let mut large = small();
+    for slot in 7..10 {
+        large.set(0x36_1400 + 20 + 4 * slot, 6 << 2 | 2);
+        large.set(PAGES + 32 * (0x1fe + slot) + 4, 0);
+    }
+    assert_eq!(find(large, &cached_pages()), expected);
+    let off: Vec<_> =
+        cached_pages().iter().map(|page| MappedPage { index: page.index ^ 1, ..*page }).collect();
+    assert_eq!(find(small(), &off), None);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::memory_map::MemoryMap;
 use super::{PageClass, free_lists};
 use crate::linux::{Kernel, LinuxError};
 
@@ -26,16 +27,31 @@ pub(super) struct Fields {
     /// Bit 0 is set in the pages of a compound page after the first.
     compound: Option<usize>,
     head_mask: u64,
-    lru: u64,
-    private_bit: u64,
-    swap_cache: u64,
-    /// Where it exists, `swap_cache` means something only together with it.
-    swap_backed: Option<u64>,
+    uses: Uses,
     slab: Option<Mark>,
     /// `None` if only the kernel's lists tell which pages are free.
     buddy: Option<Mark>,
     offline: Option<Mark>,
     huge: Option<HugeMark>,
+}
+
+/// How pages of files and of processes are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Uses {
+    /// By flags whose numbers are known.
+    Stated {
+        lru: u64,
+        private: u64,
+        swap_cache: u64,
+        /// Where it exists, `swap_cache` means something only together with it.
+        swap_backed: Option<u64>,
+    },
+    /// By flags that only these have, all of them together.
+    Learned { mask: u64 },
+    /// Pages of files by what they lead to, those of processes not at all.
+    Owned,
+    /// Not at all.
+    Untold,
 }
 
 /// How a page says that it is of a kind.
@@ -166,38 +182,78 @@ impl Keys<'_> {
     }
 }
 
+impl Uses {
+    fn stated(keys: &Keys<'_>) -> Result<Self, LinuxError> {
+        Ok(Self::Stated {
+            lru: keys.needed_flag("PG_lru")?,
+            private: keys.needed_flag("PG_private")?,
+            swap_cache: keys.needed_flag("PG_swapcache")?,
+            swap_backed: keys.flag("PG_swapbacked"),
+        })
+    }
+}
+
 impl Fields {
     pub(super) fn of(kernel: &Kernel) -> Result<Self, LinuxError> {
         let keys = Keys(kernel);
+        let (page_len, _) = (keys.page_len()?, keys.needed("flags")?);
+        let mapping = keys.needed("mapping")?;
+        Ok(Self::new(kernel, page_len, Some(mapping), Uses::stated(&keys)?))
+    }
+
+    /// What else is known where these are.
+    pub(super) fn new(kernel: &Kernel, page_len: u64, mapping: Option<usize>, uses: Uses) -> Self {
+        let keys = Keys(kernel);
         let head_mask = keys.number("PG_head_mask").and_then(|mask| u64::try_from(mask).ok());
         let compound = keys.offset("compound_head").or_else(|| keys.offset("compound_info"));
-        Ok(Self {
-            page_len: keys.page_len()?,
+        Self {
+            page_len,
             word_len: usize::try_from(kernel.word_len()).unwrap_or(8),
-            flags: keys.needed("flags")?,
-            mapping: keys.needed("mapping")?,
+            flags: Self::flags_at(kernel),
+            mapping: mapping.unwrap_or(usize::MAX),
             mapcount: keys.offset("_mapcount").unwrap_or(usize::MAX),
             private: keys.offset("private").unwrap_or(usize::MAX),
             compound,
             head_mask: head_mask.or_else(|| keys.flag("PG_head")).unwrap_or(0),
-            lru: keys.needed_flag("PG_lru")?,
-            private_bit: keys.needed_flag("PG_private")?,
-            swap_cache: keys.needed_flag("PG_swapcache")?,
-            swap_backed: keys.flag("PG_swapbacked"),
+            uses,
             slab: keys.kind("SLAB", "PGTY_slab").or_else(|| keys.flag("PG_slab").map(Mark::Flag)),
             buddy: keys.buddy(),
             offline: keys.kind("OFFLINE", "PGTY_offline"),
             huge: keys.huge(),
-        })
+        }
+    }
+
+    /// Bytes of a `struct page`.
+    pub(super) fn page_len(kernel: &Kernel) -> Result<u64, LinuxError> {
+        Keys(kernel).page_len()
+    }
+
+    /// Where its flags are: first since 2.6.0.
+    pub(super) fn flags_at(kernel: &Kernel) -> usize {
+        Keys(kernel).offset("flags").unwrap_or(0)
+    }
+
+    /// Whether a page of a file is one only if it leads to that.
+    pub(super) fn learned_uses(&self) -> bool {
+        matches!(self.uses, Uses::Learned { .. } | Uses::Owned)
+    }
+
+    /// What a page leads to.
+    pub(super) fn mapping_of(&self, page: &[u8]) -> u64 {
+        Page { fields: self, raw: page }.word(self.mapping)
     }
 
     /// The kernel's blocks of free pages, where pages do not tell that they are free.
-    pub(super) fn free_blocks(&self, kernel: &Kernel) -> Result<HashMap<u64, u64>, LinuxError> {
+    pub(super) fn free_blocks(
+        &self,
+        kernel: &Kernel,
+        map: &MemoryMap,
+    ) -> Result<HashMap<u64, u64>, LinuxError> {
         if self.buddy.is_some() {
             return Ok(HashMap::new());
         }
         let list = Keys(kernel).offset("lru").and_then(|list| u64::try_from(list).ok());
-        let blocks = list.and_then(|list| free_lists::blocks(kernel, list));
+        let blocks = list.and_then(|list| free_lists::blocks(kernel, list, &map.spans(kernel)));
         blocks.ok_or_else(|| LinuxError::UnknownConstant {
             name: "PAGE_BUDDY_MAPCOUNT_VALUE".to_owned(),
         })
@@ -219,11 +275,21 @@ impl Fields {
     fn class(&self, page: Page<'_>, second: Option<Page<'_>>) -> PageClass {
         let is_slab = self.slab.is_some_and(|slab| page.has(slab));
         let is_anonymous = page.word(self.mapping) & MAPPING_ANON != 0 && !is_slab;
-        if self.is_cache(page.flags()) && !is_anonymous {
-            let is_private = page.flags() & self.private_bit != 0;
-            return if is_private { PageClass::PrivateCache } else { PageClass::Cache };
+        match self.uses {
+            Uses::Stated { private, .. } if self.is_cache(page.flags()) && !is_anonymous => {
+                let is_private = page.flags() & private != 0;
+                return if is_private { PageClass::PrivateCache } else { PageClass::Cache };
+            }
+            Uses::Stated { .. } if is_anonymous => return PageClass::User,
+            Uses::Learned { mask } if page.flags() & mask == mask => {
+                return if is_anonymous { PageClass::User } else { PageClass::PrivateCache };
+            }
+            Uses::Owned if !is_anonymous && page.word(self.mapping) != 0 => {
+                return PageClass::PrivateCache;
+            }
+            _ => {}
         }
-        if is_anonymous || self.is_huge(page, second) {
+        if self.is_huge(page, second) {
             return PageClass::User;
         }
         if self.offline.is_some_and(|offline| page.has(offline)) {
@@ -232,9 +298,10 @@ impl Fields {
         PageClass::Other
     }
 
-    fn is_cache(&self, flags: u64) -> bool {
-        let is_swap_backed = self.swap_backed.is_none_or(|bit| flags & bit != 0);
-        flags & self.lru != 0 || (flags & self.swap_cache != 0 && is_swap_backed)
+    fn is_cache(&self, page_flags: u64) -> bool {
+        let Uses::Stated { lru, swap_cache, swap_backed, .. } = self.uses else { return false };
+        let is_swap_backed = swap_backed.is_none_or(|bit| page_flags & bit != 0);
+        page_flags & lru != 0 || (page_flags & swap_cache != 0 && is_swap_backed)
     }
 
     fn is_huge(&self, page: Page<'_>, second: Option<Page<'_>>) -> bool {

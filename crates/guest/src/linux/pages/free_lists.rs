@@ -9,8 +9,8 @@ use std::collections::HashMap;
 
 use vmss2core_mem::Gva;
 
+use super::memory_map::Spans;
 use crate::linux::Kernel;
-use crate::linux::process::Frames;
 
 /// Most zones of a node that are looked at; there are up to six.
 const MOST_ZONES: u64 = 8;
@@ -62,15 +62,14 @@ pub(super) fn mapcount(kernel: &Kernel, places: Places) -> Option<u32> {
 
 /// Blocks of free pages: the number of the first page, and the power of two of how many;
 /// `list` is where `page.lru` is. `None` if the lists cannot be read.
-pub(super) fn blocks(kernel: &Kernel, list: u64) -> Option<HashMap<u64, u64>> {
-    let frames = Frames::of(kernel)?;
+pub(super) fn blocks(kernel: &Kernel, list: u64, pages: &Spans) -> Option<HashMap<u64, u64>> {
     let mut found = HashMap::new();
     let mut lists = 0_u64;
     for node in nodes(kernel) {
         for (head, order) in Lists::of(kernel, node)?.heads() {
             let is_list = follow(kernel, head, &mut |entry| {
                 let page = entry.wrapping_sub(list);
-                let frame = frames.frame(page).filter(|frame| is_aligned(*frame, order));
+                let frame = pages.frame(page).filter(|frame| is_aligned(*frame, order));
                 frame.map(|frame| found.insert(frame, order));
                 found.len() < MOST_BLOCKS
             });
@@ -86,7 +85,7 @@ fn is_aligned(frame: u64, order: u64) -> bool {
 
 /// Shows `take` the entries of a list for as long as they lead back and it wants more;
 /// whether it is a list at all.
-fn follow(kernel: &Kernel, head: Gva, take: &mut dyn FnMut(u64) -> bool) -> bool {
+pub(super) fn follow(kernel: &Kernel, head: Gva, take: &mut dyn FnMut(u64) -> bool) -> bool {
     let word = kernel.word_len();
     let (mut at, mut count) = (head, 0_usize);
     while let Ok(next) = kernel.read_pointer(at, "a list of free pages") {
@@ -150,16 +149,15 @@ impl Lists {
 }
 
 /// Kernels that know of one node only have no table of them.
-fn nodes(kernel: &Kernel) -> Vec<Gva> {
-    let Ok(table) = kernel.symbol("node_data") else {
-        let only = kernel.symbol("contig_page_data");
-        return only.into_iter().map(|symbol| symbol.value).collect();
+pub(super) fn nodes(kernel: &Kernel) -> Vec<Gva> {
+    let Some(table) = kernel.exported_variable("node_data") else {
+        return kernel.exported_variable("contig_page_data").into_iter().collect();
     };
     let info = kernel.linux().vmcoreinfo.as_ref();
     let stated = info.and_then(|info| info.value.get("LENGTH(node_data)")?.parse::<u64>().ok());
     let count = stated.unwrap_or(1).min(MOST_NODES);
     let node = |index: u64| {
-        let at = table.value.0.wrapping_add(index.wrapping_mul(kernel.word_len()));
+        let at = table.0.wrapping_add(index.wrapping_mul(kernel.word_len()));
         kernel.read_pointer(Gva(at), "a node").ok().filter(|node| node.0 != 0)
     };
     (0..count).filter_map(node).collect()

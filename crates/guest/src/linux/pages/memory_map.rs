@@ -3,12 +3,15 @@
 //! `include/linux/mmzone.h`: memory in sections, each with the address of its
 //! array (all 64-bit kernels today), or one array for all memory (`mem_map`).
 
+use std::ops::Range;
+
 use vmss2core_mem::{Gva, PAGE_SIZE};
 
 use crate::linux::{Kernel, LinuxError};
 
-/// `SECTION_HAS_MEM_MAP` with `SECTION_MARKED_PRESENT`.
-const HAS_MAP: u64 = 0b11;
+/// `SECTION_MARKED_PRESENT`. First kernels with sections do not mark that there is a map too
+/// (`SECTION_HAS_MEM_MAP`), but have no address where there is none.
+const PRESENT: u64 = 1;
 /// The lower bits of `section_mem_map` are marks; the arrays begin on pages.
 const MAP_MASK: u64 = !0xfff;
 
@@ -35,7 +38,47 @@ pub(super) struct Sections {
     page_len: u64,
 }
 
+/// Parts of memory whose `struct page`s follow each other, to find pages by those.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Spans {
+    /// Where the `struct page` of frame 0 would be, and the frames.
+    spans: Vec<(u64, Range<u64>)>,
+    page_len: u64,
+}
+
+impl Spans {
+    /// The frame that the `struct page` at an address describes.
+    pub(super) fn frame(&self, page: u64) -> Option<u64> {
+        self.spans.iter().find_map(|(base, frames)| {
+            let distance = page.wrapping_sub(*base);
+            let frame = distance.checked_div(self.page_len)?;
+            let is_one = distance.is_multiple_of(self.page_len) && frames.contains(&frame);
+            is_one.then_some(frame)
+        })
+    }
+}
+
 impl MemoryMap {
+    /// All `struct page`s of a kernel's memory.
+    pub(super) fn spans(&self, kernel: &Kernel) -> Spans {
+        let end = kernel.memory().end().0.div_ceil(PAGE_SIZE);
+        let mut spans: Vec<(u64, Range<u64>)> = Vec::new();
+        let (Self::Flat { page_len, .. } | Self::Sections(Sections { page_len, .. })) = *self;
+        let mut first = 0;
+        while first < end {
+            let next = self.section_end(first).min(end);
+            if let Some(page) = self.page(kernel, first) {
+                let base = page.0.wrapping_sub(first.wrapping_mul(page_len));
+                match spans.last_mut() {
+                    Some((last, frames)) if *last == base => frames.end = next,
+                    _ => spans.push((base, first..next)),
+                }
+            }
+            first = next;
+        }
+        Spans { spans, page_len }
+    }
+
     pub(super) fn of(kernel: &Kernel, page_len: u64) -> Result<Self, LinuxError> {
         if let Some(sections) = sections(kernel, page_len)? {
             return Ok(Self::Sections(sections));
@@ -93,7 +136,8 @@ impl Sections {
         let map = Gva(entry.0.wrapping_add(self.map_offset));
         let map = kernel.read_pointer(map, "mem_section.section_mem_map").ok()?.0;
         // The array is stored less its first index, to be indexed by page number.
-        (map & HAS_MAP == HAS_MAP).then(|| at(Gva(map & MAP_MASK), pfn, self.page_len))
+        (map & PRESENT != 0 && map & MAP_MASK != 0)
+            .then(|| at(Gva(map & MAP_MASK), pfn, self.page_len))
     }
 
     /// Whether a table read in this way leads to the `struct page` of a page.

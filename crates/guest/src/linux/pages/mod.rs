@@ -3,21 +3,27 @@
 //! Offsets, flag numbers and type numbers are those that the kernel itself
 //! exports in VMCOREINFO for makedumpfile (`kernel/vmcore_info.c`), or the type
 //! information's where that lacks them. What changed over time is told by which
-//! of these exist, never by a version.
+//! of these exist, never by a version. Of kernels that have neither, the data shows
+//! part of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::{Kernel, LinuxError};
 
+mod evidence;
 mod fields;
 mod free_lists;
+mod learned;
 mod memory_map;
+mod owners;
 #[cfg(test)]
 mod tests;
+mod zones;
 
 use fields::{Fields, Seen};
 use memory_map::MemoryMap;
+use owners::Owners;
 
 /// The use of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,14 +51,34 @@ const FEWEST_PAGES: u64 = 64;
 /// 1 GiB; the kernel's own limit is 4 or 8 MiB.
 const HIGHEST_ORDER: u64 = 18;
 
-/// Tells what pages are used for.
+/// A class of which no page is told: its pages count as others.
 #[derive(Debug)]
-pub struct PageClasses<'k> {
-    kernel: &'k Kernel,
+pub struct Untold {
+    /// The class.
+    pub class: PageClass,
+    /// Why.
+    pub why: LinuxError,
+}
+
+/// What is known of a kernel's pages.
+#[derive(Debug)]
+struct Parts {
     fields: Fields,
     map: MemoryMap,
     /// Blocks of free pages where pages do not tell: first page and power of two.
     free_blocks: HashMap<u64, u64>,
+    /// Frames of processes where pages do not tell.
+    users: HashSet<u64>,
+    untold: Vec<Untold>,
+}
+
+/// Tells what pages are used for.
+#[derive(Debug)]
+pub struct PageClasses<'k> {
+    kernel: &'k Kernel,
+    known: Parts,
+    /// What pages of files must lead to, where no flag tells them from those of processes.
+    owners: Option<Owners>,
     buffer: Vec<u8>,
     /// What came before decides what follows.
     next: Next,
@@ -70,20 +96,33 @@ struct Next {
 }
 
 impl Kernel {
-    /// Prepares to tell what pages are used for.
+    /// Prepares to tell what pages are used for. Fails if nothing can be told.
     pub fn page_classes(&self) -> Result<PageClasses<'_>, LinuxError> {
-        let fields = Fields::of(self)?;
-        let map = MemoryMap::of(self, fields.page_len)?;
-        let free_blocks = fields.free_blocks(self)?;
+        let known = match Parts::stated(self) {
+            Err(LinuxError::UnknownConstant { .. } | LinuxError::UnknownMember { .. }) => {
+                learned::find(self)
+            }
+            stated => stated,
+        }?;
+        let owners = Owners::of(self);
         Ok(PageClasses {
             kernel: self,
-            fields,
-            map,
-            free_blocks,
+            known,
+            owners,
             buffer: Vec::new(),
             next: Next::default(),
             unreadable: 0,
         })
+    }
+}
+
+impl Parts {
+    /// What VMCOREINFO and types say.
+    fn stated(kernel: &Kernel) -> Result<Self, LinuxError> {
+        let fields = Fields::of(kernel)?;
+        let map = MemoryMap::of(kernel, fields.page_len)?;
+        let free_blocks = fields.free_blocks(kernel, &map)?;
+        Ok(Self { fields, map, free_blocks, users: HashSet::new(), untold: Vec::new() })
     }
 }
 
@@ -107,12 +146,22 @@ impl PageClasses<'_> {
             let end = pfns
                 .end
                 .min(at.checked_div(pages).unwrap_or(0).saturating_add(1).saturating_mul(pages));
-            let end = end.min(self.map.section_end(at));
+            let end = end.min(self.known.map.section_end(at));
             self.piece(at..end, &mut classes);
             at = end;
             pages = MOST_PAGES.min(pages.saturating_mul(2));
         }
         classes
+    }
+
+    /// Classes of which no page is told.
+    pub fn untold(&self) -> &[Untold] {
+        &self.known.untold
+    }
+
+    /// The same, to keep.
+    pub fn into_untold(self) -> Vec<Untold> {
+        self.known.untold
     }
 
     /// Pages whose `struct page` could not be read.
@@ -122,25 +171,37 @@ impl PageClasses<'_> {
 
     fn piece(&mut self, pfns: Range<u64>, classes: &mut Vec<PageClass>) {
         let pages = pfns.end.saturating_sub(pfns.start);
-        let len = usize::try_from(pages.saturating_mul(self.fields.page_len)).unwrap_or(0);
+        let Parts { fields, map, free_blocks, users, .. } = &self.known;
+        let len = usize::try_from(pages.saturating_mul(fields.page_len)).unwrap_or(0);
         self.buffer.resize(len, 0);
         // Sections without `struct page`s have no memory that the kernel uses.
-        let Some(at) = self.map.page(self.kernel, pfns.start) else {
+        let Some(at) = map.page(self.kernel, pfns.start) else {
             return push(classes, PageClass::Other, pages);
         };
         if self.kernel.read(at, &mut self.buffer, "struct page").is_err() {
             self.unreadable = self.unreadable.saturating_add(pages);
             return push(classes, PageClass::Other, pages);
         }
-        let page_len = usize::try_from(self.fields.page_len).unwrap_or(usize::MAX);
+        let page_len = usize::try_from(fields.page_len).unwrap_or(usize::MAX);
         let mut pages = self.buffer.chunks_exact(page_len).peekable();
         for pfn in pfns {
             let Some(page) = pages.next() else { break };
-            let look = || match self.free_blocks.get(&pfn) {
+            let look = || match free_blocks.get(&pfn) {
                 Some(order) => Seen::Free { order: *order },
-                None => self.fields.look(page, pages.peek().copied()),
+                None => fields.look(page, pages.peek().copied()),
             };
-            classes.push(self.next.class(pfn, look));
+            let mut class = self.next.class(pfn, look);
+            if class == PageClass::PrivateCache && fields.learned_uses() {
+                let owner = fields.mapping_of(page);
+                let owners = self.owners.as_mut();
+                if !owners.is_some_and(|owners| owners.has(self.kernel, owner)) {
+                    class = PageClass::Other;
+                }
+            }
+            if class == PageClass::Other && users.contains(&pfn) && fields.mapping_of(page) == 0 {
+                class = PageClass::User;
+            }
+            classes.push(class);
         }
     }
 }

@@ -1,3 +1,5 @@
+mod learned;
+
 use std::sync::Arc;
 
 use vmss2core_machine::Checkpoint;
@@ -5,7 +7,7 @@ use vmss2core_machine::paging::{PagingMode, Root};
 use vmss2core_mem::{Found, Gpa};
 
 use super::fields::Seen;
-use super::{Next, PageClass};
+use super::{Next, PageClass, Untold};
 use crate::linux::{BetterSources, Kernel, LinuxError};
 use crate::{Facts, LinuxFacts, VmcoreInfo};
 
@@ -225,11 +227,22 @@ fn pages_without_a_description_are_kept_and_counted() {
 }
 
 #[test]
-fn what_is_missing_is_named() {
-    let (checkpoint, facts) = (guest(&[IN_USE]), facts(""));
+fn what_is_missing_is_named_and_the_rest_is_told() {
+    let pages = [IN_USE, Raw { flags: LRU, mapping: 0x1000, ..IN_USE }];
+    let (checkpoint, facts) = (guest(&pages), facts(""));
+    let kernel = Kernel::open(&checkpoint, &facts, BetterSources::default()).unwrap();
+    let mut classes = kernel.page_classes().unwrap();
+    let [Untold { class: Free, why }] = classes.untold() else { panic!("{classes:?}") };
+    assert!(why.to_string().starts_with("which pages are free is not known: "), "{why}");
+    assert_eq!(classes.classify(0..2), [Other, Cache]);
+}
+
+#[test]
+fn a_guest_that_shows_nothing_of_its_pages_is_refused() {
+    let (checkpoint, facts) = (guest(&[IN_USE]), stated("OSRELEASE=6.1.0\n".to_owned()));
     let kernel = Kernel::open(&checkpoint, &facts, BetterSources::default()).unwrap();
     let error = kernel.page_classes().unwrap_err();
-    assert!(matches!(&error, LinuxError::UnknownConstant { name } if name.contains("BUDDY")));
+    assert!(matches!(error, LinuxError::UnknownPageArray), "{error}");
 }
 
 #[test]
@@ -265,8 +278,8 @@ const SECTIONS: &str = "LENGTH(mem_section)=16\nSIZE(mem_section)=16\n\
 fn sections_are_found_in_each_form_of_their_table() {
     for table in ["100000", "100040", "100100"] {
         let text = format!("{OF_6_1}{SECTIONS}SYMBOL(mem_section)={table}\n");
-        // Present, with a map; with further marks of later kernels.
-        for marks in [0b11, 0b1_1111] {
+        // Present; with a map; with further marks of later kernels.
+        for marks in [1, 0b11, 0b1_1111] {
             let (checkpoint, facts) = (guest_of_sections(marks), facts(&text));
             let kernel = Kernel::open(&checkpoint, &facts, BetterSources::default()).unwrap();
             let mut classes = kernel.page_classes().unwrap();

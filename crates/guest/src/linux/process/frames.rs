@@ -19,7 +19,7 @@ const MAX_FOLIO_PAGES: u64 = 1 << 18;
 
 /// The arrays of `struct page`.
 #[derive(Debug)]
-pub(in crate::linux) struct Frames {
+pub(super) struct Frames {
     spans: Vec<Span>,
     page: PageFields,
 }
@@ -43,7 +43,7 @@ struct PageFields {
 
 impl Frames {
     /// Finds the arrays.
-    pub(in crate::linux) fn of(kernel: &Kernel) -> Option<Self> {
+    pub(super) fn of(kernel: &Kernel) -> Option<Self> {
         let page = PageFields::of(kernel)?;
         let is_64_bit = kernel.linux().is_64_bit;
         let pointed_to = |name| {
@@ -84,7 +84,7 @@ impl Frames {
     }
 
     /// The frame that the `struct page` at `page` describes.
-    pub(in crate::linux) fn frame(&self, page: u64) -> Option<u64> {
+    pub(super) fn frame(&self, page: u64) -> Option<u64> {
         self.spans.iter().find_map(|span| {
             let distance = page.wrapping_sub(span.base);
             let frame = distance.checked_div(self.page.len).unwrap_or(0);

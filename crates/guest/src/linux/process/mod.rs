@@ -45,7 +45,6 @@ use super::learn::{STACK_END_MAGIC, THREAD_INFO};
 use super::{Kernel, Learned, LinuxError, Object, Task};
 use areas::Area;
 use file::Files;
-pub(in crate::linux) use frames::Frames;
 use names::{Names, Style};
 use page_cache::PageCache;
 use runs::Sources;
