@@ -4,8 +4,8 @@
 //! An entry is an address and a pointer to the name (`struct module_symbol`, since 2.6
 //! `struct kernel_symbol`; include/linux/module.h, export.h); since 4.19 of most processors
 //! the distances to both from where they are written, since 5.4 with a third one, which leads
-//! to the name of a namespace, as a rule an empty one. Linkers put a name that others end in
-//! into one of these. Names of 2.4 end in a checksum (`_R` or `_Rsmp_` and eight digits) if
+//! to the name of a namespace, as a rule an empty one. Linkers then put a name that others end
+//! in into one of these. Names of 2.4 end in a checksum (`_R` or `_Rsmp_` and eight digits) if
 //! modules have versions.
 
 use vmss2core_mem::{Found, Gva, little_endian};
@@ -147,6 +147,8 @@ impl Image<'_> {
         let is_per_cpu = source.word_len == 8 && address < LONGEST_PER_CPU;
         let is_possible = is_per_cpu || is_in_image(source, address);
         let found = is_possible.then(|| self.name(name)).flatten()?;
+        // Where pointers lead to them, linkers left names alone; tables of functions have others.
+        (found.is_whole || form != Form::Pointers).then_some(())?;
         Some(Entry { address, ..found })
     }
 

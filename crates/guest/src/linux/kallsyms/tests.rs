@@ -463,7 +463,8 @@ fn exported_by(form: &str, word: u64, with_version: bool) -> Vec<u8> {
     for number in 0..300 {
         let is_per_cpu = number == PER_CPU.0 && word == 8;
         let address = if is_per_cpu { PER_CPU.1 } else { IMAGE + number * 64 };
-        let own_name_at = if number == END.0 { name_at + END.1 } else { name_at };
+        let is_end = number == END.0 && form != "pointers";
+        let own_name_at = if is_end { name_at + END.1 } else { name_at };
         if form == "pointers" {
             writer.number(address, word as usize);
             writer.number(own_name_at, word as usize);
@@ -503,7 +504,8 @@ fn a_kernel_without_kallsyms_names_what_modules_may_use() {
         let bounds = Bounds { start: at(0), code_end: at(100), data_end: at(200), end: at(400) };
         let found = super::exported::find(&source, Some(bounds)).expect(form).value;
         assert_eq!(found.len(), 300, "{form}");
-        assert_eq!(found.address("tion_160"), Some(at(160)), "{form}");
+        let name = if form == "pointers" { "function_160" } else { "tion_160" };
+        assert_eq!(found.address(name), Some(at(160)), "{form}");
         let kind = |number| found.at(at(number)).map(|(symbol, _)| symbol.kind);
         let last = if form == "pointers" { '?' } else { 'B' };
         assert_eq!([kind(7), kind(120), kind(250)], [Some('T'), Some('D'), Some(last)], "{form}");
@@ -515,6 +517,26 @@ fn a_kernel_without_kallsyms_names_what_modules_may_use() {
         assert!(found.at(Gva(IMAGE + 7 * 64)).is_some_and(|(one, _)| one.name == "function_7"));
         assert_eq!(found.at(Gva(IMAGE + 7 * 64 + 1)), None);
     }
+}
+
+/// As the files of 2.4's `/proc` are listed: a name and a function, of names that others end in.
+#[test]
+fn functions_beside_ends_of_names_are_no_exported_symbols() {
+    let mut bytes = exported_by("pointers", 4, false);
+    let table = TABLES + bytes.len().next_multiple_of(4) as u64;
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    let mut writer = Writer { bytes, align: 4 };
+    for number in 0..20 {
+        writer.number(IMAGE + 0x8000 + number * 64, 4);
+        writer.number(table + 20 * 8 + 2 * (number % 2) + number * 8, 4);
+    }
+    for number in 0..20 {
+        writer.bytes.extend(format!("a_nam{number:02}\0").bytes());
+    }
+    let memory = memory(image(&writer.bytes));
+    let source = source(&memory, &Layout { word: 4, ..OLD });
+    let found = super::exported::find(&source, None).unwrap().value;
+    assert_eq!(found.len(), 300);
 }
 
 #[test]
