@@ -31,6 +31,9 @@ const MOST_SEARCHED: usize = 64 << 20;
 /// 6.14; it is no longer.
 const LONGEST_PER_CPU: u64 = 1 << 20;
 
+/// Bytes of names between two runs: of entries that no run has.
+const LONGEST_GAP: u64 = 1024;
+
 /// How an entry is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -72,18 +75,53 @@ fn kind(address: u64, form: Form, bounds: Option<Bounds>) -> char {
 struct Entry {
     address: u64,
     name: String,
+    /// Where that is.
+    name_at: u64,
     /// Nothing lies before the name that it could be the end of.
     is_whole: bool,
 }
 
-/// Names with addresses, of all runs of entries.
+/// Names with addresses, of all runs of entries whose names lie together.
 fn entries(source: &Source, form: Form) -> Vec<Entry> {
-    let mut found = Vec::new();
+    let mut found: Vec<Vec<Entry>> = Vec::new();
     for range in &source.ranges {
         let len = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
         let bytes = source.bytes_up_to(Gva(range.start), len.min(MOST_SEARCHED));
         let image = Image { start: range.start, bytes: &bytes };
         image.runs(source, form, &mut found);
+    }
+    with_names_together(found)
+}
+
+/// The names of the tables are a section of their own. Other tables of names and addresses,
+/// as drivers have them, name them elsewhere.
+fn with_names_together(mut runs: Vec<Vec<Entry>>) -> Vec<Entry> {
+    runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
+    let place = |run: &[Entry]| {
+        let places = || run.iter().map(|entry| entry.name_at);
+        Some(places().min()?..=places().max()?)
+    };
+    let Some(mut block) = runs.first().and_then(|longest| place(longest)) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    let mut is_growing = true;
+    while is_growing {
+        let mut others = Vec::new();
+        is_growing = false;
+        for run in runs {
+            let Some(names) = place(&run) else { continue };
+            let is_near = *names.start() <= block.end().saturating_add(LONGEST_GAP)
+                && *block.start() <= names.end().saturating_add(LONGEST_GAP);
+            if is_near {
+                block = *block.start().min(names.start())..=*block.end().max(names.end());
+                found.extend(run);
+                is_growing = true;
+            } else {
+                others.push(run);
+            }
+        }
+        runs = others;
     }
     found
 }
@@ -95,14 +133,14 @@ struct Image<'b> {
 }
 
 impl Image<'_> {
-    fn runs(&self, source: &Source, form: Form, found: &mut Vec<Entry>) {
+    fn runs(&self, source: &Source, form: Form, found: &mut Vec<Vec<Entry>>) {
         let word_len = usize::try_from(source.word_len).unwrap_or(8);
         let (step, len) = match form {
             Form::Pointers => (word_len, word_len.saturating_mul(2)),
             Form::Distances(count) => (4, count.saturating_mul(4)),
         };
-        let mut at = 0;
-        while at < self.bytes.len() && found.len() < MOST {
+        let (mut at, mut count) = (0, 0_usize);
+        while at < self.bytes.len() && count < MOST {
             let mut run = Vec::new();
             let mut next = at;
             while let Some(entry) = self.entry(source, form, next)
@@ -115,7 +153,8 @@ impl Image<'_> {
                 at = at.saturating_add(step);
                 continue;
             }
-            found.append(&mut run);
+            count = count.saturating_add(run.len());
+            found.push(run);
             at = next;
         }
     }
@@ -187,6 +226,7 @@ impl Image<'_> {
         is_name.then(|| Entry {
             address: 0,
             name: String::from_utf8_lossy(name).into_owned(),
+            name_at: at,
             // A name begins after the one before, or after what fills up.
             is_whole: start.checked_sub(1).and_then(|at| self.bytes.get(at)) == Some(&0),
         })

@@ -539,6 +539,26 @@ fn functions_beside_ends_of_names_are_no_exported_symbols() {
     assert_eq!(found.len(), 300);
 }
 
+/// As drivers of 2.4 have them: a function and a name, which is a whole one.
+#[test]
+fn functions_whose_names_lie_elsewhere_are_no_exported_symbols() {
+    let mut bytes = exported_by("pointers", 4, false);
+    bytes.resize(bytes.len().next_multiple_of(4) + 4096, 0);
+    let table = TABLES + bytes.len() as u64;
+    let mut writer = Writer { bytes, align: 4 };
+    for number in 0..20 {
+        writer.number(IMAGE + 0x8000 + number * 64, 4);
+        writer.number(table + 20 * 8 + number * 8, 4);
+    }
+    for number in 0..20 {
+        writer.bytes.extend(format!("a_nam{number:02}\0").bytes());
+    }
+    let memory = memory(image(&writer.bytes));
+    let source = source(&memory, &Layout { word: 4, ..OLD });
+    let found = super::exported::find(&source, None).unwrap().value;
+    assert_eq!(found.len(), 300);
+}
+
 #[test]
 fn names_with_others_beside_them_are_no_exported_symbols() {
     // Pairs of pointers to names, as arrays of strings are.
