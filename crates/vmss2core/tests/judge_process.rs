@@ -260,6 +260,8 @@ macro_rules! of_every_guest {
         tests_of_all_guests!($($test),*);
         guest_tests! {
             ($($test),*)
+            bare: "linux-6.1-bare",
+            no_kallsyms: "linux-6.1-no-kallsyms",
             writable_code: "linux-6.1-i386-writable",
         }
 
@@ -286,8 +288,6 @@ of_every_guest! {
 
 guest_tests! {
     (mappings_are_the_guests_own, pages_are_the_guests_own, values_are_the_programs_own)
-    bare: "linux-6.1-bare",
-    no_kallsyms: "linux-6.1-no-kallsyms",
     frame_pointers: "linux-6.1-frame-pointers",
 }
 

@@ -375,6 +375,8 @@ guest_tests! {
         segments_are_the_mappings,
         readers_of_notes_find_nothing_wrong
     )
+    bare: "linux-6.1-bare",
+    no_kallsyms: "linux-6.1-no-kallsyms",
     writable_code: "linux-6.1-i386-writable",
 }
 

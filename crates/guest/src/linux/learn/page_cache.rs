@@ -16,9 +16,11 @@ use crate::linux::process::xarray::{Marks, TreeShape};
 const MAPPING_LEN: u64 = 0x100;
 /// `xa_lock` and `xa_flags` come before `xa_head`.
 const HEAD: u64 = 8;
-/// `XA_CHUNK_SHIFT` and slots of a node (`CONFIG_BASE_SMALL` has 4 and 16).
-const SHIFT: u64 = 6;
-const SLOTS: u64 = 1 << SHIFT;
+/// `XA_CHUNK_SHIFT`, of which a node has so many slots; the second one is of kernels with
+/// `CONFIG_BASE_SMALL`.
+const SHIFTS: [u8; 2] = [6, 4];
+/// `RADIX_TREE_MAP_SHIFT`.
+const RADIX_SHIFT: u8 = 6;
 /// `count` and `nr_values` after `shift` and `offset`.
 const COUNT: u64 = 2;
 const VALUES: u64 = 3;
@@ -50,8 +52,8 @@ pub(super) fn learn(
     let mappings: Vec<Shot> =
         inodes.iter().map(|(_, mapping)| Shot::take(memory, *mapping, 0, MAPPING_LEN)).collect();
     let tree = match head(memory, &mappings) {
-        Some(head_at) => {
-            let tree = xarray(memory, &mappings, head_at, members);
+        Some((head_at, shift)) => {
+            let tree = xarray(memory, &mappings, (head_at, shift), members);
             if let Some(caches) = radix::with_tree(memory, tree, pages) {
                 put_pages(memory.word_len(), &caches, members);
             } else {
@@ -73,7 +75,12 @@ pub(super) fn learn(
 }
 
 /// Layout of XArrays, from the place of their heads.
-fn xarray(memory: &Memory<'_>, mappings: &[Shot], head: u64, members: &mut Members) -> Tree {
+fn xarray(
+    memory: &Memory<'_>,
+    mappings: &[Shot],
+    (head, slots_shift): (u64, u8),
+    members: &mut Members,
+) -> Tree {
     let word_len = memory.word_len();
     let how = "leads to nodes that lead back to it";
     members.put("address_space", "i_pages.xa_head", (head, word_len), how);
@@ -89,12 +96,12 @@ fn xarray(memory: &Memory<'_>, mappings: &[Shot], head: u64, members: &mut Membe
     }
     members.put("xa_node", "parent", (word_len, word_len), how);
     members.put("xa_node", "array", (word_len.times(2), word_len), how);
-    members.put("xa_node", "slots", (word_len.times(5), SLOTS.times(word_len)), how);
+    members.put("xa_node", "slots", (word_len.times(5), slots(slots_shift).times(word_len)), how);
     pages(memory, mappings, head, members);
     let shape = TreeShape {
         word_len: usize::try_from(word_len).unwrap_or(8),
         slots_at: usize::try_from(word_len.times(5)).unwrap_or(0),
-        slots_shift: 6,
+        slots_shift,
         marks: Marks::XArray,
     };
     Tree { shape, head_at: head, height_at: None }
@@ -110,7 +117,7 @@ fn radix_tree(memory: &Memory<'_>, pages: &[MappedPage], members: &mut Members) 
         members.put("address_space", "page_tree.height", (height_at, 4), how);
     }
     let slots_at = u64::try_from(tree.shape.slots_at).ok()?;
-    members.put("radix_tree_node", "slots", (slots_at, SLOTS.times(word_len)), how);
+    members.put("radix_tree_node", "slots", (slots_at, slots(RADIX_SHIFT).times(word_len)), how);
     put_pages(word_len, &caches, members);
     Some(tree)
 }
@@ -123,13 +130,23 @@ fn put_pages(word_len: u64, caches: &Caches, members: &mut Members) {
     members.page_array = Some(array);
 }
 
-/// Where all these have the head of an XArray; at least one must have a node.
-fn head(memory: &Memory<'_>, mappings: &[Shot]) -> Option<u64> {
+fn slots(shift: u8) -> u64 {
+    1_u64.checked_shl(shift.into()).unwrap_or(0)
+}
+
+/// Where all these have the head of an XArray, and the shift of its nodes; at least one must
+/// have a node.
+fn head(memory: &Memory<'_>, mappings: &[Shot]) -> Option<(u64, u8)> {
+    SHIFTS.into_iter().find_map(|shift| Some((head_of(memory, mappings, shift)?, shift)))
+}
+
+fn head_of(memory: &Memory<'_>, mappings: &[Shot], shift: u8) -> Option<u64> {
     let is_head = |at: u64| {
         let entries = || mappings.iter().filter_map(|one| Some((one, one.word(at)?)));
         let is_fine = |(one, entry): &(&Shot, u64)| match node(*entry) {
             Some(node) => {
-                memory.is_pointer(node) && is_root(memory, node, one.gva.plus(at).minus(HEAD))
+                let array = one.gva.plus(at).minus(HEAD);
+                memory.is_pointer(node) && is_root(memory, node, array, shift)
             }
             None => *entry == 0 || memory.is_pointer(*entry),
         };
@@ -143,11 +160,13 @@ fn node(entry: u64) -> Option<u64> {
 }
 
 /// Whether a node is the topmost one of an array, with as many entries as it says.
-fn is_root(memory: &Memory<'_>, node: u64, array: u64) -> bool {
+fn is_root(memory: &Memory<'_>, node: u64, array: u64, slots_shift: u8) -> bool {
     let word_len = memory.word_len();
-    let slots = (0..SLOTS).map(|slot| memory.word(node.plus(slot.plus(5).times(word_len))));
+    let slots =
+        (0..slots(slots_shift)).map(|slot| memory.word(node.plus(slot.plus(5).times(word_len))));
     let used = slots.filter(|slot| slot.is_some_and(|slot| slot != 0)).count() as u64;
-    memory.number(node, 1).is_some_and(|shift| shift.is_multiple_of(SHIFT) && shift < 64)
+    let is_level = |shift: u64| shift.is_multiple_of(slots_shift.into()) && shift < 64;
+    memory.number(node, 1).is_some_and(is_level)
         && memory.word(node.plus(word_len)) == Some(0)
         && memory.word(node.plus(word_len.times(2))) == Some(array)
         && memory.number(node.plus(COUNT), 1) == Some(used)
