@@ -90,7 +90,11 @@ fn search<B>(image: &Image, visit: &mut dyn FnMut(Gva, Bounds) -> ControlFlow<B>
     let word_len = if is_64_bit { 8 } else { 4 };
     let overlap = MEMBERS.saturating_mul(word_len);
     image.scan_only(Content::Variables, overlap, &mut |gva, bytes| {
-        let starts = if is_64_bit { starts::<8>(bytes) } else { starts::<4>(bytes) };
+        let starts = if is_64_bit {
+            starts(bytes, u64::from_le_bytes)
+        } else {
+            starts(bytes, |word| u32::from_le_bytes(word).into())
+        };
         for at in starts {
             let words = bytes.get(at..).and_then(|bytes| words(bytes, word_len));
             if let Some(bounds) = words.and_then(|words| Bounds::of(&words, image)) {
@@ -102,15 +106,11 @@ fn search<B>(image: &Image, visit: &mut dyn FnMut(Gva, Bounds) -> ControlFlow<B>
 }
 
 /// Where the address of a page may be; few words are one.
-fn starts<const WORD: usize>(bytes: &[u8]) -> Vec<usize> {
-    let words = bytes.as_chunks::<WORD>().0.iter();
-    let are_pages = words.zip((0..).step_by(WORD)).filter(|(word, _)| match word.as_slice() {
-        [0, second, rest @ ..] => {
-            second.trailing_zeros() >= 4 && rest.iter().any(|byte| *byte != 0)
-        }
-        _ => false,
-    });
-    are_pages.map(|(_, at)| at).collect()
+fn starts<const WORD: usize>(bytes: &[u8], value: fn([u8; WORD]) -> u64) -> Vec<usize> {
+    let words = bytes.as_chunks::<WORD>().0.iter().map(|word| value(*word));
+    let is_page = |word: u64| word != 0 && word & (PAGE_SIZE - 1) == 0;
+    let pages = words.enumerate().filter(|(_, word)| is_page(*word));
+    pages.map(|(index, _)| index.saturating_mul(WORD)).collect()
 }
 
 fn words(bytes: &[u8], word_len: usize) -> Option<[u64; MEMBERS]> {
