@@ -31,13 +31,23 @@ pub struct FileSummary {
     pub section_table: SectionTable,
 }
 
+/// What becomes of a file of which not a byte is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfNothing {
+    /// An error.
+    Fails,
+    /// A hole as long as it: a debugger that has the program's file, whatever is in it, goes on
+    /// to its libraries.
+    IsAHole,
+}
+
 /// Writes a file that `process` has mapped to `path`, with mode 0600 and under a
-/// temporary name until it is whole. Fails if not a byte of it is known.
+/// temporary name until it is whole.
 pub fn write(
     process: &Process,
     file: &MappedFile,
     path: &Path,
-    existing: Existing,
+    (existing, of_nothing): (Existing, OfNothing),
     observer: &dyn Observer,
 ) -> Result<FileSummary, DumpError> {
     let mut summary = FileSummary { path: path.to_owned(), ..FileSummary::default() };
@@ -45,7 +55,9 @@ pub fn write(
     let restored = process
         .restored_file(file)
         .map_err(|source| DumpError::UnknownLength { path: path.to_owned(), source })?;
-    if let Some(why) = why_nothing_is_known(restored.runs()) {
+    if of_nothing == OfNothing::Fails
+        && let Some(why) = why_nothing_is_known(restored.runs())
+    {
         return Err(DumpError::NoContents { path: path.to_owned(), why });
     }
     summary.section_table = restored.section_table().clone();

@@ -83,7 +83,7 @@ fn kind_of(symbol: &Symbol) -> char {
 /// The same where VMCOREINFO does not lead to the tables: they are searched for.
 fn symbols_are_found_without_vmcoreinfo(name: &str) -> Result<()> {
     let guest = guests::guest(name)?;
-    let run = cores::converted(&guest, &Wrap::without_vmcoreinfo(), &["symbols"])?;
+    let run = cores::converted(&guest, &Wrap::without_vmcoreinfo(), &["symbols", "-v"])?;
     ensure_contains(name, &run.stderr, "kallsyms tables found by their tokens at ")?;
     same_lines(name, &symbols(&guest, &Wrap::without_vmcoreinfo())?, &kallsyms(&guest)?)
 }

@@ -81,7 +81,7 @@ impl Symbols {
     }
 
     /// Whether many functions are missing.
-    pub(super) fn lacks_others(&self) -> bool {
+    pub fn lacks_others(&self) -> bool {
         self.lacks_others
     }
 

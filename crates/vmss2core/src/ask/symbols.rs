@@ -15,6 +15,11 @@ impl Guest {
         let kernel = self.linux()?;
         let table = kernel.symbols().ok_or(Error::NoSymbols)?;
         let mut problems = kernel.modules().problems.clone();
+        if table.value.lacks_others() {
+            problems.push(Problem::note(
+                "only what modules may use has a name here: no kallsyms were found",
+            ));
+        }
         let symbols = if wanted.is_empty() {
             all(kernel).collect()
         } else {

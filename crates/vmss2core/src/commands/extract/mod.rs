@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use anyhow::Context;
 use vmss2core_answers::{ExtractReport, ExtractedFile, Hex, human_size};
-use vmss2core_dump::files::{self, FileSummary};
+use vmss2core_dump::files::{self, FileSummary, OfNothing};
 use vmss2core_guest::linux::{Process, debuggers};
 use vmss2core_mem::Problem;
 use vmss2core_mem::text::shell_word;
@@ -75,8 +75,13 @@ impl Extraction<'_> {
         let progress = Progress::new(ProgressWhen::Never, &name, cancel);
         let overwrite = self.plan.overwrite;
         let existing = self.destination.existing(overwrite);
-        let written =
-            cancel.deferred(|| files::write(self.process, file, &path, existing, &progress));
+        let of_nothing = match self.plan.files {
+            WantedFiles::Programs => OfNothing::IsAHole,
+            _ => OfNothing::Fails,
+        };
+        let written = cancel.deferred(|| {
+            files::write(self.process, file, &path, (existing, of_nothing), &progress)
+        });
         let written = written.map_err(|error| match cancel.signal() {
             Some(signal) => {
                 let text = format!("stopped; {name} was not written");

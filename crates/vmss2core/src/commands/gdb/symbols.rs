@@ -6,8 +6,7 @@ use vmss2core_answers::printable;
 use vmss2core_debug::process::Attached;
 use vmss2core_gdb::Inferior;
 use vmss2core_guest::Facts;
-use vmss2core_guest::linux::debug_symbols;
-use vmss2core_guest::linux::debuggers;
+use vmss2core_guest::linux::{debug_symbols, debuggers};
 use vmss2core_mem::text::shell_word;
 
 use super::args::GdbPlan;
@@ -53,7 +52,13 @@ pub(super) fn of_process(plan: &GdbPlan, process: &Attached, address: &str) -> V
         format!("  gdb -ex 'target remote {address}'"),
     ];
     let sysroot = plan.sysroot.as_deref().unwrap_or(Path::new(SYSROOT));
-    let file = process.executable().map(|path| {
+    // lldb takes no file that is not there.
+    let is_there = |path: &String| {
+        let given = plan.sysroot.as_ref();
+        given.is_none_or(|dir| dir.join(path.trim_start_matches('/')).exists())
+    };
+    let executable = process.executable().filter(is_there);
+    let file = executable.map(|path| {
         let path = sysroot.join(path.trim_start_matches('/'));
         format!(" {}", shell_word(&printable(&path.display().to_string())))
     });
