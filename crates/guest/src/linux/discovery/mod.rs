@@ -149,9 +149,12 @@ fn bounded(image: Image) -> Image {
 /// The bounds of a kernel's image, as it has them itself.
 pub(in crate::linux) fn bounds(kernel: &Kernel) -> Option<Found<Bounds>> {
     let text = kernel.linux().text.as_ref()?.value;
-    let (start, most) = (text.start.0, if kernel.linux().is_64_bit { 0 } else { NEAR });
-    let image = Image::of_range(kernel.space(), start..start.saturating_add(text.len.max(most)));
-    bounds::find(&image)
+    let start = text.start.0;
+    let within =
+        |len: u64| bounds::find(&Image::of_range(kernel.space(), start..start.saturating_add(len)));
+    // Of a 32-bit kernel it may be that only what is write-protected is known.
+    let may_go_on = !kernel.linux().is_64_bit && text.len < NEAR;
+    within(text.len).or_else(|| may_go_on.then(|| within(NEAR)).flatten())
 }
 
 /// An analysis in the making.
