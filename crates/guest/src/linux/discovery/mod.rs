@@ -8,7 +8,7 @@
 
 use vmss2core_machine::VcpuView;
 use vmss2core_machine::paging::PagingMode;
-use vmss2core_mem::{Found, Gpa, Gva, PhysicalMemory, Problem};
+use vmss2core_mem::{Found, Gpa, Gva, PAGE_SIZE, PhysicalMemory, Problem};
 
 use crate::cpu::Cpu;
 use crate::linux::Kernel;
@@ -154,7 +154,9 @@ pub(in crate::linux) fn bounds(kernel: &Kernel) -> Option<Found<Bounds>> {
         |len: u64| bounds::find(&Image::of_range(kernel.space(), start..start.saturating_add(len)));
     // Of a 32-bit kernel it may be that only what is write-protected is known.
     let may_go_on = !kernel.linux().is_64_bit && text.len < NEAR;
-    within(text.len).or_else(|| may_go_on.then(|| within(NEAR)).flatten())
+    // Its data may end where it ends.
+    let image = text.len.saturating_add(PAGE_SIZE);
+    within(image).or_else(|| may_go_on.then(|| within(NEAR)).flatten())
 }
 
 /// An analysis in the making.
